@@ -1,0 +1,38 @@
+"""Randomness and ids from one seed. The only module that may use `random`, `uuid` or `os.urandom`."""
+
+import os
+import random
+
+# The alphabet of Kubernetes' rand.String: no vowels and no look-alikes, so that no word appears.
+_SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+SUFFIX_LENGTH = 5
+
+
+class Random(random.Random):
+    """A seeded generator that also makes Kubernetes' ids.
+
+    Args:
+        seed: Same seed, same sequence. None takes entropy from the system.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(int.from_bytes(os.urandom(16), "big") if seed is None else seed)
+
+    def uid(self) -> str:
+        """Return a random (version 4) UUID as text."""
+        bits = self.getrandbits(128)
+        text = f"{bits:032x}"
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[bits & 3]}{text[17:20]}-{text[20:]}"
+
+    def suffix(self, length: int = SUFFIX_LENGTH) -> str:
+        """Return the random end of a generated name, as `generateName` appends it."""
+        return "".join(self.choices(_SUFFIX_ALPHABET, k=length))
+
+    def hex(self, digits: int) -> str:
+        """Return that many lower-case hexadecimal digits."""
+        return f"{self.getrandbits(4 * digits):0{digits}x}"
+
+
+def secret_token(n_bytes: int = 24) -> str:
+    """Return an unguessable hexadecimal token from the system's entropy, never from a seed."""
+    return os.urandom(n_bytes).hex()

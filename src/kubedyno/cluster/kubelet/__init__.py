@@ -1,0 +1,2 @@
+"""Nodes: leases, PodCIDR addresses, pod lifecycle as a table of stages, kubelet configuration files.
+"""

@@ -1,0 +1,2 @@
+"""Pending pods in, bindings and FailedScheduling events out: queue, filter, score, bind.
+"""

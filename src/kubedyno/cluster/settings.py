@@ -1,0 +1,91 @@
+"""What an embedded cluster is to be: frozen values that `kind` configurations and flags turn into."""
+
+from dataclasses import dataclass, field
+
+SUPPORTED_VERSIONS = ("1.33", "1.34", "1.35", "1.36")
+# What `/version` and a node's kubeletVersion say for each minor; 1.33.2 is the study's.
+GIT_VERSIONS = {"1.33": "v1.33.2", "1.34": "v1.34.1", "1.35": "v1.35.0", "1.36": "v1.36.0"}
+DEFAULT_VERSION = "1.36"
+DEFAULT_MAX_PODS = 110
+DEFAULT_NODE_CIDR_MASK = 24
+DEFAULT_POD_SUBNET = "10.244.0.0/16"
+DEFAULT_SERVICE_SUBNET = "10.96.0.0/16"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """One node.
+
+    Attributes:
+        name: e.g. "kubedyno-control-plane", "kubedyno-worker", "kubedyno-worker2" (kind's naming).
+        control_plane: Runs the static control-plane pods.
+        max_pods: The kubelet's maxPods at boot; None when its file does not say (110 then).
+        cpu_milli: CPU capacity in thousandths of a core.
+        memory_bytes: Memory capacity.
+        labels: Extra node labels.
+        port_mappings: (host port, container port) pairs of the kind configuration.
+    """
+
+    name: str
+    control_plane: bool = False
+    max_pods: int | None = None
+    cpu_milli: int = 8000
+    memory_bytes: int = 16 << 30
+    labels: tuple[tuple[str, str], ...] = ()
+    port_mappings: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """The whole cluster.
+
+    Attributes:
+        name: Cluster name; node names and the kubeconfig context are made from it.
+        nodes: At least one, the first a control plane.
+        version: "1.33" … "1.36": version, gate defaults and message texts.
+        pod_subnet: CIDR that node PodCIDRs are cut from.
+        service_subnet: CIDR of ClusterIPs.
+        node_cidr_mask: Prefix length of a node's PodCIDR.
+        allocate_node_cidrs: False: nodes get no PodCIDR.
+        cni: "kindnet", "cilium" (its IPAM only), or "none" (nodes stay NotReady).
+        kube_proxy_mode: "iptables", "ipvs", "nftables" or "none" (no kube-proxy pods then).
+        addons: Names of add-on sets to deploy; "study" is known.
+        speed: Factor on every modelled duration of a node: 1 real time, 2 half the time, 0 at once.
+        seed: Of all randomness in the cluster.
+        idle_timeout_s: Ends itself after so long without a request; 0 never.
+        port: API port on 127.0.0.1; 0 picks a free one.
+        bind_addresses: component ("controller-manager", "scheduler", "etcd", "kube-proxy") → metrics bind address.
+        feature_gates: Gate → on/off, over the version's defaults.
+    """
+
+    name: str = "kubedyno"
+    nodes: tuple[NodeSettings, ...] = (NodeSettings("kubedyno-control-plane", control_plane=True),)
+    version: str = DEFAULT_VERSION
+    pod_subnet: str = DEFAULT_POD_SUBNET
+    service_subnet: str = DEFAULT_SERVICE_SUBNET
+    node_cidr_mask: int = DEFAULT_NODE_CIDR_MASK
+    allocate_node_cidrs: bool = True
+    cni: str = "kindnet"
+    kube_proxy_mode: str = "iptables"
+    addons: tuple[str, ...] = ()
+    speed: float = 1.0
+    seed: int = 1
+    idle_timeout_s: float = 1800.0
+    port: int = 0
+    bind_addresses: dict[str, str] = field(default_factory=dict)
+    feature_gates: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def minor(self) -> int:
+        """The minor version as a number, e.g. 33."""
+        return int(self.version.split(".")[1])
+
+    @property
+    def git_version(self) -> str:
+        return GIT_VERSIONS[self.version]
+
+
+def node_names(cluster: str, control_planes: int, workers: int) -> tuple[str, ...]:
+    """Return kind's node names: NAME-control-plane, NAME-control-plane2, …, NAME-worker, NAME-worker2, …"""
+    planes = [f"{cluster}-control-plane{i if i > 1 else ''}" for i in range(1, control_planes + 1)]
+    return (*planes, *(f"{cluster}-worker{i if i > 1 else ''}" for i in range(1, workers + 1)))

@@ -1,0 +1,2 @@
+"""A Plan in, requests out: token bucket, executors and waiters, over `client`.
+"""

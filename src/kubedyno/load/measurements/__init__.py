@@ -1,0 +1,2 @@
+"""Watch events in, latency documents out; one module per measurement. Never sees the engine.
+"""

@@ -1,0 +1,2 @@
+"""Documents of a run in, HTML, Markdown and text out. Needs no cluster and no network.
+"""

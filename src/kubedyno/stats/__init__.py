@@ -1,0 +1,2 @@
+"""Quantiles, histograms and summaries. Pure.
+"""
