@@ -1,2 +1,1 @@
-"""Clock, seeded random, ids, errors, asyncio waits and logging: the floor that all else stands on.
-"""
+"""Clock, seeded random, ids, errors, asyncio waits and logging: the floor that all else stands on."""

@@ -24,7 +24,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415 - optional: the simulated clock runs without it
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,2 +1,1 @@
-"""Everything that a run writes down: document types, the local indexer, the run directory.
-"""
+"""Everything that a run writes down: document types, the local indexer, the run directory."""

@@ -1,2 +1,1 @@
-"""Quantiles, histograms and summaries. Pure.
-"""
+"""Quantiles, histograms and summaries. Pure."""

@@ -1,2 +1,1 @@
-"""A Plan in, requests out: token bucket, executors and waiters, over `client`.
-"""
+"""A Plan in, requests out: token bucket, executors and waiters, over `client`."""

@@ -1,2 +1,1 @@
-"""Watch events in, latency documents out; one module per measurement. Never sees the engine.
-"""
+"""Watch events in, latency documents out; one module per measurement. Never sees the engine."""
