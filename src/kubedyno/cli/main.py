@@ -1,0 +1,80 @@
+"""The `kubedyno` command: which verb, and what becomes of errors and Ctrl-C."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from kubedyno import __version__
+from kubedyno.base.errors import KubedynoError
+
+# Verb → what it does. Each is a module of this package with `add_arguments(parser)` and `run(arguments) -> int`;
+# only the chosen one is imported.
+VERBS = {
+    "study": "run the study's scenarios on the embedded cluster: load, the walls, why, and how to get past them",
+    "init": "run the jobs of a kube-burner configuration",
+    "explain": "say why pods do not run, what to change, and what stops them next",
+    "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
+    "destroy": "delete what the jobs of a configuration created",
+    "version": "print the version",
+}
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with kube-burner's exit code 1 for a wrong command line, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except KubedynoError as error:
+        print(f"kubedyno: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("kubedyno: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): die as other tools do.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _dispatch(words: list[str]) -> int:
+    # Flags before the verb (`kubedyno --log-level debug init`) belong to it, as in kube-burner.
+    verb = words[0] if words and not words[0].startswith("-") else next((w for w in words if w in VERBS), None)
+    if verb in VERBS:
+        words.remove(verb)
+        module = importlib.import_module(f"kubedyno.cli.{verb}")
+        parser = Parser(prog=f"kubedyno {verb}", description=f"kubedyno {verb}: {VERBS[verb]}")
+        module.add_arguments(parser)
+        return int(module.run(parser.parse_args(words)))
+    parser = Parser(
+        prog="kubedyno",
+        description="A dynamometer for Kubernetes and Cilium: how much can this cluster take, what gives out first, "
+        "what to tune.",
+        epilog="verbs:\n" + "\n".join(f"  {name:<10} {text}" for name, text in VERBS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="kubedyno VERB [flags]",
+    )
+    parser.add_argument("--version", action="version", version=f"kubedyno {__version__}")
+    if verb is not None:
+        parser.error(f"unknown verb {verb!r}{_near(verb)}")
+    parser.parse_args(words)
+    parser.print_help(sys.stderr if words else sys.stdout)
+    return 0 if not words else 1
+
+
+def _near(word: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, VERBS, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,51 @@
+"""The embedded cluster's own process: `python -m kubedyno.lab.server STATE_DIR READY_FD`.
+
+Started by `embedded.up` only. Says one JSON line on READY_FD, `{"port": …}` or `{"error": …}`, and then serves
+until it is told to stop or was idle for too long. Its folder goes with it.
+"""
+
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kubedyno.base import aio
+from kubedyno.base.errors import KubedynoError
+from kubedyno.cluster.assembly import server as assembly
+from kubedyno.cluster.settings import ClusterSettings
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the cluster of a state directory; returns the process's exit code."""
+    directory, ready_fd = Path(arguments[0]), int(arguments[1])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = msgspec.json.decode((directory / "settings.json").read_bytes(), type=ClusterSettings)
+
+    def say(message: dict[str, Any]) -> None:
+        os.write(ready_fd, msgspec.json.encode(message) + b"\n")
+        os.close(ready_fd)
+
+    def ready(facts: dict[str, Any]) -> None:
+        draft = directory / "state.json.part"
+        draft.write_bytes(msgspec.json.encode({"pid": os.getpid(), "name": settings.name, **facts}))
+        draft.replace(directory / "state.json")
+        say({"port": facts["port"]})
+
+    try:
+        aio.run(assembly.serve(settings, state_dir=directory, ready=ready))
+    except KubedynoError as error:
+        say({"error": str(error)})
+        return error.exit_code
+    finally:
+        # After an idle time-out nobody else is there to tidy up.
+        if directory.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""What one job did: counts, errors by reason, and figures over time. Everything printed is read from here."""
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """Counters of one job; times are monotonic seconds unless they say otherwise.
+
+    Attributes:
+        asked: Requests that the job is to send (creates, or deletes once listed).
+        sent: First tries sent.
+        accepted: Answered with success.
+        retried: Later tries sent.
+        failed: Given up, by reason; never silently dropped.
+        accept_ms: Time from each first try to its acceptance.
+        late_ms: How much later than its schedule each request left.
+        per_second: Second since start → [sent, accepted, failed].
+        errors: The run's error lines of this job.
+    """
+
+    name: str
+    kind: str
+    qps: float
+    burst: int
+    asked: int = 0
+    sent: int = 0
+    accepted: int = 0
+    retried: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    accept_ms: array[float] = field(default_factory=lambda: array("f"))
+    late_ms: array[float] = field(default_factory=lambda: array("f"))
+    per_second: dict[int, list[int]] = field(default_factory=dict)
+    phases: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    started_s: float = 0.0
+    sending_s: float = 0.0
+    sent_last_s: float = 0.0
+    ended_s: float = 0.0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    waiting_for: str = ""
+
+    def _second(self, now_s: float) -> list[int]:
+        key = int(now_s - self.started_s)
+        counts = self.per_second.get(key)
+        if counts is None:
+            counts = self.per_second[key] = [0, 0, 0]
+        return counts
+
+    def on_sent(self, now_s: float, due_s: float) -> None:
+        """Count a first try that left at `now_s` and was due at `due_s`."""
+        if not self.sent:
+            self.sending_s = now_s
+        self.sent += 1
+        self.sent_last_s = now_s
+        self.late_ms.append((now_s - due_s) * 1000)
+        self._second(now_s)[0] += 1
+
+    def on_accepted(self, now_s: float, sent_s: float) -> None:
+        """Count a success."""
+        self.accepted += 1
+        self.accept_ms.append((now_s - sent_s) * 1000)
+        self._second(now_s)[1] += 1
+
+    def on_failed(self, now_s: float, reason: str) -> None:
+        """Count a request that was given up."""
+        self.failed[reason] += 1
+        self._second(now_s)[2] += 1
+
+    @property
+    def reached_qps(self) -> float:
+        """Requests a second between the first and the last that left; 0 with fewer than two."""
+        span_s = self.sent_last_s - self.sending_s
+        return (self.sent - 1) / span_s if self.sent > 1 and span_s > 0 else 0.0
+
+    def timeline(self) -> list[dict[str, Any]]:
+        """Return one document a second: requests sent, accepted and failed, and pods by phase at its end."""
+        last = max([0, *self.per_second, *(int(at_s) for at_s, _ in self.phases)])
+        pods: dict[str, int] = {}
+        pending = iter(self.phases)
+        following = next(pending, None)
+        documents = []
+        for second in range(last + 1):
+            while following is not None and following[0] < second + 1:
+                pods = following[1]
+                following = next(pending, None)
+            sent, accepted, failed = self.per_second.get(second, (0, 0, 0))
+            documents.append(
+                {"second": second, "sent": sent, "accepted": accepted, "failed": failed, "pods": dict(pods)}
+            )
+        return documents
