@@ -1,2 +1,1 @@
-"""Documents of a run in, HTML, Markdown and text out. Needs no cluster and no network.
-"""
+"""Documents of a run in, HTML, Markdown and text out. Needs no cluster and no network."""

@@ -1,0 +1,117 @@
+"""The document of one whole run: all that a report needs, so that one can be made long after the cluster is gone."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kubedyno.base.errors import KubedynoError
+
+FILE_NAME = "kubedynoRun"
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """A sample's summary, in ms. `count` is the sample size."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    min: float
+    max: float
+    avg: float
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What was loaded. `embedded` is the embedded cluster's name, "" for a real one."""
+
+    server: str
+    context: str
+    version: str
+    nodes: int
+    embedded: str = ""
+
+
+class JobDocument(msgspec.Struct, frozen=True):
+    """One job.
+
+    Attributes:
+        accept_ms: First try to acceptance by the API.
+        late_ms: Schedule to first try.
+        start_ms: Condition → first sight of the pod to first sight of the condition, by the watch.
+        start_server_ms: The same from the API's own stamps (whole seconds where it has no finer ones).
+        timeline: One entry a second: second, sent, accepted, failed, pods by phase.
+    """
+
+    name: str
+    type: str
+    iterations: int
+    qps: float
+    burst: int
+    asked: int
+    sent: int
+    accepted: int
+    retried: int
+    failed: dict[str, int]
+    reached_qps: float
+    elapsed_s: float
+    pods_seen: int
+    pods_ready: int
+    accept_ms: Figures | None
+    late_ms: Figures | None
+    start_ms: dict[str, Figures]
+    start_server_ms: dict[str, Figures]
+    timeline: list[dict[str, Any]]
+
+
+class FindingDocument(msgspec.Struct, frozen=True):
+    """One wall: see `advisor.why.Finding`. `second` is the time of the run at which it was found."""
+
+    cause: str
+    title: str
+    pods: list[str]
+    evidence: list[str]
+    remedy: list[str]
+    next_wall: str
+    permanent: bool
+    second: float
+    at_end: bool
+
+
+class RunDocument(msgspec.Struct, frozen=True):
+    """One run of a configuration; times are RFC 3339."""
+
+    uuid: str
+    kubedyno: str
+    target: Target
+    started: str
+    ended: str
+    exit_code: int
+    errors: list[str]
+    jobs: list[JobDocument]
+    findings: list[FindingDocument]
+    not_measured: list[str]
+    metricName: str = FILE_NAME
+
+
+class Chapter(msgspec.Struct, frozen=True):
+    """One part of a report: what was done and why, and the run it led to."""
+
+    title: str
+    text: list[str]
+    run: RunDocument | None = None
+
+
+def read_runs(directory: Path) -> list[RunDocument]:
+    """Return the runs written into a metrics directory, oldest first.
+
+    Raises:
+        KubedynoError: The directory holds no run of kubedyno, or a damaged one.
+    """
+    path = directory / f"{FILE_NAME}.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[RunDocument])
+    except FileNotFoundError:
+        raise KubedynoError(f"{directory}: no {path.name} in it; name the metrics directory of a run") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise KubedynoError(f"{path}: cannot be read as a run ({error})") from error

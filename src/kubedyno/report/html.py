@@ -1,0 +1,138 @@
+"""Chapters in, one self-contained HTML page out: no script, no network, every string escaped."""
+
+from collections.abc import Sequence
+from html import escape
+
+from kubedyno.documents.run import Chapter, Figures, FindingDocument, JobDocument, RunDocument
+from kubedyno.report import svg
+
+# In the order in which a pod passes them; what a watch or an API does not show is left out.
+CONDITIONS = (
+    "PodScheduled",
+    "PodReadyToStartContainers",
+    "Initialized",
+    "ContainersStarted",
+    "ContainersReady",
+    "Ready",
+)
+PHASES = ("Running", "Starting", "Pending", "Succeeded", "Failed", "Terminating")
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#8884;--soft:#8882}
+body{font:15px/1.5 system-ui,sans-serif;max-width:860px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}h3{margin-bottom:.3rem}
+table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.15rem .7rem;text-align:right;border-bottom:1px solid var(--soft)}
+td:first-child,th:first-child{text-align:left;padding-left:0}
+.wall{border-left:4px solid #d55e00;background:var(--soft);padding:.4rem .9rem;margin:.8rem 0}
+.wall.passing{border-color:#e69f00}.wall dt{font-weight:600;margin-top:.4rem}.wall dd{margin:0 0 .2rem 0}
+code{font-size:.9em;overflow-wrap:anywhere}.ok{color:#009e73}.bad{color:#d55e00}.small{font-size:.85em;opacity:.8}
+svg{width:100%;height:auto}svg .tick{font:11px system-ui,sans-serif;fill:currentColor}svg .grid{stroke:var(--line)}
+"""
+
+
+def page(title: str, chapters: Sequence[Chapter]) -> str:
+    """Return the whole page."""
+    parts = [
+        "<!doctype html><html lang=en><head><meta charset=utf-8>",
+        '<meta name=viewport content="width=device-width,initial-scale=1">',
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
+    ]
+    for chapter in chapters:
+        parts.append(f"<h2>{escape(chapter.title)}</h2>")
+        parts += [f"<p>{escape(line)}</p>" for line in chapter.text]
+        if chapter.run is not None:
+            parts.append(_run(chapter.run))
+    parts.append("</body></html>\n")
+    return "\n".join(parts)
+
+
+def _run(run: RunDocument) -> str:
+    verdict = "ended well" if run.exit_code == 0 else f"exit code {run.exit_code}"
+    style = "ok" if run.exit_code == 0 else "bad"
+    target = run.target
+    where = f"embedded cluster {target.embedded}" if target.embedded else f"{target.server} (context {target.context})"
+    nodes = "1 node" if target.nodes == 1 else f"{target.nodes} nodes"
+    parts = [
+        f"<p><b class={style}>{escape(verdict)}</b> · {escape(where)}, Kubernetes {escape(target.version)}, {nodes}<br>",
+        f"<span class=small>run {escape(run.uuid)}, {escape(run.started)} to {escape(run.ended)},",
+        f"kubedyno {escape(run.kubedyno)}</span></p>",
+    ]
+    if run.errors:
+        parts.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in run.errors[:20]) + "</ul>")
+    parts += [_job(job) for job in run.jobs]
+    if run.findings:
+        parts.append("<h3>What stopped pods</h3>")
+        parts += [_finding(finding) for finding in run.findings]
+    if run.not_measured:
+        parts.append(f"<p class=small>Not measured: {escape('; '.join(run.not_measured))}.</p>")
+    return "\n".join(parts)
+
+
+def _job(job: JobDocument) -> str:
+    failed = ", ".join(f"{count} {reason}" for reason, count in job.failed.items()) or "none"
+    rows = [
+        ("requests asked / accepted / given up", f"{job.asked} / {job.accepted} / {failed}"),
+        ("rate asked (qps, burst) / reached", f"{job.qps:g}/s, {job.burst} / {job.reached_qps:.1f}/s"),
+        ("pods seen / Ready at the end", f"{job.pods_seen} / {job.pods_ready}"),
+        ("took", f"{job.elapsed_s:.1f} s"),
+    ]
+    parts = [f"<h3>Job {escape(job.name)} ({escape(job.type)}, {job.iterations} iterations)</h3><table>"]
+    parts += [f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows]
+    parts.append("</table>")
+    parts.append(_latencies(job))
+    if len(job.timeline) > 1:
+        parts.append("<h4>Requests a second</h4>")
+        parts.append(
+            svg.steps(
+                "requests a second over time",
+                "1/s",
+                {
+                    "sent": [entry["sent"] for entry in job.timeline],
+                    "accepted": [entry["accepted"] for entry in job.timeline],
+                    "asked (qps)": [job.qps if entry["sent"] else 0 for entry in job.timeline],
+                },
+            )
+        )
+        phases = [name for name in PHASES if any(entry["pods"].get(name) for entry in job.timeline)]
+        if phases:
+            parts.append("<h4>Pods of the run by phase</h4>")
+            series = {name: [entry["pods"].get(name, 0) for entry in job.timeline] for name in phases}
+            parts.append(svg.stacked("pods by phase over time", "pods", series))
+    return "\n".join(parts)
+
+
+def _latencies(job: JobDocument) -> str:
+    rows: list[tuple[str, Figures]] = []
+    rows += [
+        (f"pod created → {name}", job.start_ms[name]) for name in CONDITIONS if name in job.start_ms
+    ]  # fmt: skip
+    if job.accept_ms is not None:
+        rows.append(("request sent → accepted", job.accept_ms))
+    if job.late_ms is not None:
+        rows.append(("request due → sent", job.late_ms))
+    if not rows:
+        return ""
+    parts = ["<table><tr><th>latency, ms</th><th>P50</th><th>P95</th><th>P99</th><th>max</th><th>n</th></tr>"]
+    for name, f in rows:
+        cells = "".join(f"<td>{value:.1f}</td>" for value in (f.p50, f.p95, f.p99, f.max))
+        parts.append(f"<tr><td>{escape(name)}</td>{cells}<td>{f.count}</td></tr>")
+    parts.append("</table>")
+    return "".join(parts)
+
+
+def _finding(finding: FindingDocument) -> str:
+    style = "wall" if finding.permanent else "wall passing"
+    when = "at the end" if finding.at_end else f"after {finding.second:.0f} s"
+    parts = [f'<div class="{style}"><b>{escape(finding.title)}</b> <span class=small>({when})</span><dl>']
+    if finding.evidence:
+        parts.append("<dt>Seen</dt>" + "".join(f"<dd><code>{escape(line)}</code></dd>" for line in finding.evidence))
+    if finding.remedy:
+        parts.append("<dt>Do</dt>" + "".join(f"<dd><code>{escape(line)}</code></dd>" for line in finding.remedy))
+    if finding.next_wall:
+        parts.append(f"<dt>Next wall</dt><dd>{escape(finding.next_wall)}</dd>")
+    if finding.pods:
+        shown = ", ".join(finding.pods[:5]) + (" …" if len(finding.pods) > 5 else "")
+        parts.append(f"<dt>Pods ({len(finding.pods)})</dt><dd class=small>{escape(shown)}</dd>")
+    parts.append("</dl></div>")
+    return "".join(parts)

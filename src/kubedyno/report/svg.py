@@ -1,0 +1,104 @@
+"""Charts as inline SVG: lines over time and stacked areas, with axes, units and a legend. No script, no font."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH, HEIGHT = 760, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 44
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#999999")
+
+
+def _ticks(top: float) -> list[float]:
+    """Return at most six round values from 0 to at least `top`."""
+    if top <= 0:
+        return [0, 1]
+    step = 10.0 ** len(str(int(top)))
+    for divisor in (1, 2, 4, 5, 10, 20, 40, 50, 100, 200, 400, 500, 1000):
+        if top / (step / divisor) >= 3:
+            step /= divisor
+            break
+    count = -(-top // step)
+    return [step * i for i in range(int(count) + 1)]
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if value < 1e5 else f"{value:.3g}"
+
+
+def _frame(title: str, unit: str, seconds: float, ticks: Sequence[float]) -> list[str]:
+    top = ticks[-1]
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">'
+    ]
+    for tick in ticks:
+        y = _y(tick, top)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
+    for tick in _ticks(seconds):
+        if tick <= seconds:
+            x = _x(tick, seconds)
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 28}" text-anchor="middle">{_number(tick)} s</text>'
+            )
+    parts.append(f'<text class="tick" x="4" y="{_TOP + 2}">{escape(unit)}</text>')
+    return parts
+
+
+def _x(second: float, seconds: float) -> float:
+    return _LEFT + (WIDTH - _LEFT - _RIGHT) * (second / seconds if seconds else 0)
+
+
+def _y(value: float, top: float) -> float:
+    return _TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - value / top)
+
+
+def _legend(names: Sequence[str]) -> list[str]:
+    parts = []
+    x = float(_LEFT)
+    for index, name in enumerate(names):
+        colour = COLOURS[index % len(COLOURS)]
+        parts.append(f'<rect x="{x:.0f}" y="{HEIGHT - 16}" width="10" height="10" fill="{colour}"/>')
+        parts.append(f'<text class="tick" x="{x + 14:.0f}" y="{HEIGHT - 7}">{escape(name)}</text>')
+        x += 30 + 7 * len(name)
+    return parts
+
+
+def steps(title: str, unit: str, series: Mapping[str, Sequence[float]]) -> str:
+    """Draw one step line a series; value i holds for second i.
+
+    Args:
+        title: For readers that do not see the picture.
+        unit: Of the values, e.g. "1/s".
+        series: Name → values; equal lengths.
+    """
+    seconds = max((len(values) for values in series.values()), default=0)
+    ticks = _ticks(max((max(values, default=0) for values in series.values()), default=0))
+    parts = _frame(title, unit, seconds, ticks)
+    for index, values in enumerate(series.values()):
+        points = []
+        for second, value in enumerate(values):
+            y = _y(value, ticks[-1])
+            points.append(f"{_x(second, seconds):.1f},{y:.1f} {_x(second + 1, seconds):.1f},{y:.1f}")
+        colour = COLOURS[index % len(COLOURS)]
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(points)}"/>')
+    return "".join([*parts, *_legend(list(series)), "</svg>"])
+
+
+def stacked(title: str, unit: str, series: Mapping[str, Sequence[float]]) -> str:
+    """Draw the series as areas on top of each other, the first one lowest; value i holds for second i."""
+    seconds = max((len(values) for values in series.values()), default=0)
+    totals = [sum(values[i] for values in series.values()) for i in range(seconds)]
+    ticks = _ticks(max(totals, default=0))
+    parts = _frame(title, unit, seconds, ticks)
+    base = [0.0] * seconds
+    for index, values in enumerate(series.values()):
+        upper = [low + value for low, value in zip(base, values, strict=True)]
+        forth = [f"{_x(i + d, seconds):.1f},{_y(upper[i], ticks[-1]):.1f}" for i in range(seconds) for d in (0, 1)]
+        back = [
+            f"{_x(i + d, seconds):.1f},{_y(base[i], ticks[-1]):.1f}" for i in reversed(range(seconds)) for d in (1, 0)
+        ]
+        colour = COLOURS[index % len(COLOURS)]
+        parts.append(f'<polygon fill="{colour}" fill-opacity="0.75" points="{" ".join([*forth, *back])}"/>')
+        base = upper
+    return "".join([*parts, *_legend(list(series)), "</svg>"])

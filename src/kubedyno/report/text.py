@@ -1,0 +1,68 @@
+"""A run's summary as plain lines for the terminal and the log."""
+
+from collections.abc import Sequence
+
+from kubedyno.documents.run import Figures, FindingDocument, JobDocument, RunDocument
+from kubedyno.report.html import CONDITIONS
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return aligned lines: the first column left, the others right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+        for row in (header, *rows)
+    ]  # fmt: skip
+
+
+def summary(run: RunDocument) -> list[str]:
+    """Return the lines that end a run: a table of jobs, their pods' latencies, and the walls."""
+    lines = table(
+        ("JOB", "TYPE", "ASKED", "ACCEPTED", "GIVEN UP", "QPS", "REACHED", "PODS READY", "TOOK"),
+        [_job_row(job) for job in run.jobs],
+    )
+    latencies = [
+        _latency_row(f"{job.name}: created → {name}", job.start_ms[name])
+        for job in run.jobs
+        for name in CONDITIONS
+        if name in job.start_ms
+    ]
+    latencies += [_latency_row(f"{job.name}: sent → accepted", job.accept_ms) for job in run.jobs if job.accept_ms]
+    if latencies:
+        lines += ["", *table(("LATENCY (ms, by watch)", "P50", "P95", "P99", "MAX", "N"), latencies)]
+    for finding in run.findings:
+        if finding.at_end:
+            lines += ["", *finding_lines(finding)]
+    return lines
+
+
+def finding_lines(finding: FindingDocument) -> list[str]:
+    """Return one finding, its title first, the rest indented."""
+    return [
+        finding.title,
+        *(f"  seen: {line}" for line in finding.evidence),
+        *(f"  do: {line}" for line in finding.remedy),
+        *([f"  next wall: {finding.next_wall}"] if finding.next_wall else []),
+    ]
+
+
+def _job_row(job: JobDocument) -> tuple[str, ...]:
+    return (
+        job.name,
+        job.type,
+        str(job.asked),
+        str(job.accepted),
+        str(sum(job.failed.values())),
+        f"{job.qps:g}",
+        f"{job.reached_qps:.1f}",
+        f"{job.pods_ready}/{job.pods_seen}",
+        f"{job.elapsed_s:.1f}s",
+    )
+
+
+def _latency_row(name: str, figures: Figures) -> tuple[str, ...]:
+    return (
+        name,
+        *(f"{value:.1f}" for value in (figures.p50, figures.p95, figures.p99, figures.max)),
+        str(figures.count),
+    )
