@@ -1,0 +1,96 @@
+"""Flags and a kind configuration to `ClusterSettings`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from kubedyno.base.errors import KubedynoError
+from kubedyno.base.times import duration_ns_of
+from kubedyno.cluster.assembly import kindconfig
+from kubedyno.cluster.settings import SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
+from kubedyno.kube.names import problems_of_dns1123_subdomain
+
+MAX_NODES = 20_000
+ADDON_SETS = ("study",)
+
+
+def cluster_settings(
+    *,
+    name: str,
+    config: Path | None = None,
+    nodes: int | None = None,
+    max_pods: int | None = None,
+    node_cidr_mask: int | None = None,
+    speed: float | None = None,
+    cni: str | None = None,
+    addons: str | None = None,
+    version: str | None = None,
+    seed: int | None = None,
+    port: int | None = None,
+    idle_timeout: str | None = None,
+) -> tuple[ClusterSettings, list[str]]:
+    """Return the settings and warnings about parts of the kind configuration that mean nothing here.
+
+    Flags win over the configuration; None leaves a setting as it is.
+
+    Raises:
+        KubedynoError: A value is out of range, or the configuration is wrong.
+    """
+    problems = problems_of_dns1123_subdomain(name)
+    if problems:
+        raise KubedynoError(f"--name {name}: {problems[0]}")
+    warnings: list[str] = []
+    if config is None:
+        settings = ClusterSettings(name=name, nodes=_nodes(name, nodes or 1))
+    else:
+        try:
+            text = config.read_text()
+        except OSError as error:
+            raise KubedynoError(f"{config}: cannot be read ({error.strerror})") from error
+        settings, warnings = kindconfig.parse(text, str(config), name=name)
+        if nodes is not None:
+            raise KubedynoError(f"--nodes: {config} lists the nodes already; change it there")
+    if nodes is not None and not 1 <= nodes <= MAX_NODES:
+        raise KubedynoError(f"--nodes {nodes}: must be between 1 and {MAX_NODES}")
+    if version is not None:
+        version = version.removeprefix("v")
+        if ".".join(version.split(".")[:2]) not in SUPPORTED_VERSIONS:
+            raise KubedynoError(f"--kubernetes-version {version}: must be one of {', '.join(SUPPORTED_VERSIONS)}")
+        settings = replace(settings, version=".".join(version.split(".")[:2]))
+    if max_pods is not None:
+        if max_pods < 1:
+            raise KubedynoError(f"--max-pods {max_pods}: must be at least 1")
+        settings = replace(settings, nodes=tuple(replace(node, max_pods=max_pods) for node in settings.nodes))
+    if node_cidr_mask is not None:
+        if not 16 <= node_cidr_mask <= 30:
+            raise KubedynoError(f"--node-cidr-mask {node_cidr_mask}: must be between 16 and 30")
+        settings = replace(settings, node_cidr_mask=node_cidr_mask)
+    if speed is not None:
+        if speed < 0:
+            raise KubedynoError(f"--speed {speed:g}: must be 0 (at once) or a positive factor")
+        settings = replace(settings, speed=speed)
+    if cni is not None:
+        settings = replace(settings, cni=cni)
+    if addons is not None:
+        names = tuple(word.strip() for word in addons.split(",") if word.strip())
+        for word in names:
+            if word not in ADDON_SETS:
+                raise KubedynoError(f"--addons {word}: unknown; known are: {', '.join(ADDON_SETS)}")
+        settings = replace(settings, addons=names)
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    if port is not None:
+        if not 0 <= port <= 65535:
+            raise KubedynoError(f"--port {port}: must be between 0 and 65535")
+        settings = replace(settings, port=port)
+    if idle_timeout is not None:
+        try:
+            seconds = duration_ns_of(idle_timeout) / 1e9
+        except ValueError as error:
+            raise KubedynoError(f"--idle-timeout {idle_timeout}: {error}; write for example 30m, or 0") from error
+        settings = replace(settings, idle_timeout_s=seconds)
+    return settings, warnings
+
+
+def _nodes(cluster: str, count: int) -> tuple[NodeSettings, ...]:
+    names = node_names(cluster, 1, count - 1)
+    return tuple(NodeSettings(name, control_plane=index == 0) for index, name in enumerate(names))

@@ -1,0 +1,45 @@
+"""Did what was sent arrive? Objects are counted by their labels, as metadata only."""
+
+from urllib.parse import quote
+
+import msgspec
+
+from kubedyno.client.api import Client
+from kubedyno.kube.status import StatusError
+from kubedyno.load.engine.mapping import Mapping
+
+PAGE = 500
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+
+
+class _ListMetadata(msgspec.Struct):
+    resourceVersion: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] = msgspec.field(default_factory=list)
+
+
+_decode = msgspec.json.Decoder(_List).decode
+
+
+async def count(client: Client, mapping: Mapping, selector: str) -> int:
+    """Return how many objects of a kind carry the labels, in all namespaces.
+
+    Raises:
+        StatusError: The API refuses.
+    """
+    found = 0
+    token = ""
+    while True:
+        query = f"labelSelector={quote(selector)}&limit={PAGE}" + (f"&continue={quote(token)}" if token else "")
+        answer = await client.request("GET", f"{mapping.path()}?{query}", headers=(("accept", _METADATA_LIST),))
+        if answer.status != 200:
+            raise StatusError.from_response(answer.status, answer.body)
+        page = _decode(answer.body)
+        found += len(page.items)
+        token = page.metadata.continue_
+        if not token:
+            return found
