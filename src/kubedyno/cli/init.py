@@ -1,0 +1,75 @@
+"""`kubedyno init`: runs the jobs of a kube-burner configuration."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add kube-burner's flags and ours."""
+    parser.add_argument("-c", "--config", required=True, help="configuration file (path or http(s) URL)")
+    parser.add_argument("--uuid", help="benchmark id (default: a random one)")
+    parser.add_argument("--timeout", default="4h", help="of the whole run, a Go duration (default %(default)s)")
+    parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
+    parser.add_argument("--skip-log-file", action="store_true", help="write no kube-burner-<uuid>.log")
+    parser.add_argument("--user-data", help="file of template variables, YAML or JSON")
+    parser.add_argument("--user-metadata", help="YAML file merged into documents")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="a.b=v", help="change a value of the configuration"
+    )
+    parser.add_argument("--allow-missing", action="store_true", help="missing template variables are no error")
+    parser.add_argument("--compat", type=int, choices=(1, 2), default=2, help="kube-burner 1.17 or 2.x defaults")
+    parser.add_argument("--fail-when-stuck", metavar="DURATION", help="end when nothing changes by itself for so long")
+    parser.add_argument("--ephemeral", action="store_true", help="remove the embedded cluster afterwards")
+    parser.add_argument("--yes", action="store_true", help="load a real cluster without asking")
+    add_target_flags(parser)
+    parser.add_argument("--skip-tls-verify", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_target_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose a cluster."""
+    parser.add_argument("--kubeconfig", help="kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)")
+    parser.add_argument("--kube-context", help="context of the kubeconfig")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; returns kube-burner's exit code."""
+    from kubedyno.base import aio
+    from kubedyno.cli.cluster import print_how_to
+    from kubedyno.cluster.settings import ClusterSettings
+    from kubedyno.documents.run import Chapter
+    from kubedyno.lab import embedded, flags, session, target
+
+    request = session.Request(
+        config=arguments.config,
+        uuid=arguments.uuid,
+        user_data=arguments.user_data,
+        set_values=arguments.set,
+        allow_missing=arguments.allow_missing,
+        user_metadata=flags.user_metadata(arguments.user_metadata),
+        timeout_s=flags.seconds("--timeout", arguments.timeout),
+        compat=arguments.compat,
+        log_level=flags.log_level(arguments.log_level),
+        skip_log_file=arguments.skip_log_file,
+        fail_when_stuck_s=flags.seconds("--fail-when-stuck", arguments.fail_when_stuck),
+        directory=Path(),
+    )
+    # A wrong configuration is told before a cluster is started for it.
+    session.load_spec(request)
+    choice = target.choose(arguments.kubeconfig, arguments.kube_context, ClusterSettings())
+    if choice.running is not None and not target.given(arguments.kubeconfig):
+        verb = "started" if choice.running.started else "re-used"
+        print(f"no kubeconfig found: {verb} the embedded cluster {choice.running.name}")
+    try:
+        document = aio.run(session.run(request, choice, yes=arguments.yes))
+        print("\n".join(["", *session.summary_lines(document)]))
+        chapter = Chapter(f"Run of {arguments.config}", [], document)
+        report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])
+        print(f"\nreport: {report}")
+    finally:
+        if choice.running is not None and arguments.ephemeral:
+            embedded.down(choice.running.name)
+            print(f"cluster {choice.running.name} is down")
+    if choice.running is not None and not arguments.ephemeral and not target.given(arguments.kubeconfig):
+        print(f"cluster {choice.running.name} stays up (it ends itself after 30 idle minutes)")
+        print_how_to(choice.running.name, choice.running.kubeconfig)
+    return document.exit_code

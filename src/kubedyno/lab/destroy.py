@@ -1,0 +1,35 @@
+"""Deleting what the jobs of a configuration created, whatever run of them it was."""
+
+from pathlib import Path
+
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.client.api import Client
+from kubedyno.lab import session, target
+from kubedyno.lab.target import Choice
+from kubedyno.load.engine.cleanup import collect
+from kubedyno.load.engine.mapping import discover
+from kubedyno.load.plan.plan import make_plan
+
+
+async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int:
+    """Delete by job label, job by job; returns how many namespaces and objects outside of them there were.
+
+    Raises:
+        KubedynoError: Something is still there when the time is up.
+    """
+    spec, uuid = session.load_spec(request)
+    async with Client(choice.target) as client:
+        target.confirm(await target.describe(client, choice), yes=yes)
+        plan = make_plan(spec, uuid=uuid, runid=uuid, compat=2, directory=Path(request.config).parent)
+        mappings = await discover(client)
+        removed = 0
+        for job in plan.jobs:
+            outside = [
+                (mapping, namespace)
+                for kind, api_version, namespace in job.outside
+                if (mapping := mappings.find(api_version, kind)) is not None
+            ]
+            removed += await collect(
+                client, f"kube-burner.io/job={job.spec.name}", outside, SYSTEM_CLOCK, request.timeout_s
+            )
+        return removed

@@ -1,0 +1,57 @@
+"""`explain` on a chosen cluster: facts read, findings as text or JSON."""
+
+from dataclasses import asdict
+
+import orjson
+
+from kubedyno.advisor import facts, walls, why
+from kubedyno.client.api import Client
+from kubedyno.lab.target import Choice
+from kubedyno.report.text import table
+
+
+async def explain(choice: Choice, namespace: str | None, output: str) -> str:
+    """Return what keeps pods from running on a cluster.
+
+    Raises:
+        StatusError: The API refuses more than can be left out.
+        KubedynoError: It cannot be reached.
+    """
+    async with Client(choice.target) as client:
+        seen = await facts.read(client, embedded=choice.running.name if choice.running else None)
+    findings = why.explain(seen, namespace)
+    fills = walls.node_fills(seen)
+    if output == "json":
+        document = {
+            "findings": [asdict(finding) for finding in findings],
+            "nodes": [asdict(fill) for fill in fills],
+            "missing": seen.missing,
+        }
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+    lines: list[str] = []
+    for finding in findings:
+        lines += [*finding.lines(), ""]
+    if not findings:
+        lines += ["all pods run" + (f" in namespace {namespace}" if namespace else ""), ""]
+    lines += [f"not read: {line}" for line in seen.missing]
+    shown = [fill for fill in fills if fill.pods][:20] or fills[:20]
+    if shown:
+        lines += table(
+            ("NODE", "READY", "PODS", "MAXPODS", "PODCIDR", "ADDRESSES", "USED", "NEXT WALL"),
+            [
+                (
+                    fill.name,
+                    "yes" if fill.ready else "no",
+                    str(fill.pods),
+                    str(fill.max_pods),
+                    fill.cidr or "none",
+                    "-" if fill.addresses is None else str(fill.addresses),
+                    str(fill.addressed),
+                    f"{'maxPods' if fill.limit == fill.max_pods else 'PodCIDR'} at {fill.limit} pods",
+                )
+                for fill in shown
+            ],
+        )
+        if len(fills) > len(shown):
+            lines.append(f"({len(fills) - len(shown)} more nodes)")
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,324 @@
+"""One run of a configuration from the command line's choices to its files: what `init` and `study` share."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kubedyno import __version__
+from kubedyno.advisor import facts, why
+from kubedyno.advisor.why import Finding
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.errors import KubedynoError
+from kubedyno.base.log import LEVELS, LogrusFormatter, logger
+from kubedyno.base.random import Random
+from kubedyno.base.times import rfc3339
+from kubedyno.client.api import Client
+from kubedyno.documents.local import LocalIndexer
+from kubedyno.documents.run import FILE_NAME, Chapter, Figures, FindingDocument, JobDocument, RunDocument
+from kubedyno.documents.run import Target as TargetDocument
+from kubedyno.lab import target as targets
+from kubedyno.lab.progress import Progress
+from kubedyno.lab.target import Choice
+from kubedyno.load.config.load import load_config
+from kubedyno.load.config.spec import Spec
+from kubedyno.load.engine.stuck import Reason
+from kubedyno.load.measurements.latency import quantiles, watched_summary
+from kubedyno.load.plan.plan import make_plan
+from kubedyno.load.run import JobResult, Options, Run, RunResult
+from kubedyno.report import html, text
+from kubedyno.stats.quantiles import Summary, summary_of
+
+log = logger(__name__)
+
+
+@dataclass(slots=True)
+class Request:
+    """What to run and how; times in seconds.
+
+    Attributes:
+        config: Path of the configuration.
+        directory: Where log, documents and report go.
+        on_stuck: Called once for each standstill, to do something about it (the study raises maxPods there).
+    """
+
+    config: str
+    uuid: str | None = None
+    user_data: str | None = None
+    set_values: Sequence[str] = ()
+    allow_missing: bool = False
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = 4 * 3600.0
+    compat: int = 2
+    log_level: str = "info"
+    skip_log_file: bool = False
+    fail_when_stuck_s: float | None = None
+    directory: Path = field(default_factory=Path)
+    quiet: bool = False
+    on_stuck: Callable[[Sequence[Finding]], Awaitable[None]] | None = None
+
+
+def load_spec(request: Request) -> tuple[Spec, str]:
+    """Read the configuration; returns it with the run's uuid.
+
+    Raises:
+        KubedynoError: It cannot be read or is wrong.
+    """
+    import os  # noqa: PLC0415 - the environment is template data, read at one place
+
+    uuid = request.uuid or Random().uid()
+    spec = load_config(
+        request.config,
+        user_data=request.user_data,
+        set_values=request.set_values,
+        env=dict(os.environ),
+        allow_missing=request.allow_missing,
+        compat=request.compat,
+        uuid=uuid,
+        timeout_s=request.timeout_s,
+    )
+    return spec, uuid
+
+
+async def run(request: Request, choice: Choice, *, yes: bool) -> RunDocument:
+    """Run a configuration against a chosen cluster and write what came of it.
+
+    Raises:
+        KubedynoError: The configuration is wrong, or the cluster cannot be reached or was not confirmed.
+    """
+    spec, uuid = load_spec(request)
+    runid = Random().uid()
+    async with Client(choice.target) as client:
+        target = await targets.describe(client, choice)
+        targets.confirm(target, yes=yes)
+        plan = make_plan(spec, uuid=uuid, runid=runid, compat=request.compat, directory=Path(request.config).parent)
+        options = Options(
+            uuid=uuid,
+            runid=runid,
+            timeout_s=request.timeout_s,
+            compat=request.compat,
+            version=f"kubedyno v{__version__}",
+            fail_when_stuck_s=request.fail_when_stuck_s,
+            user_metadata=request.user_metadata,
+            cluster_metadata={"k8sVersion": target.version, "totalNodes": target.nodes},
+        )
+        handlers = _log_handlers(request, uuid)
+        try:
+            indexers = _indexers(spec, uuid, request)
+            return await _run(request, plan, options, client, target, indexers)
+        finally:
+            for handler in handlers:
+                logging.getLogger("kubedyno").removeHandler(handler)
+                handler.close()
+
+
+async def _run(
+    request: Request, plan: Any, options: Options, client: Client, target: TargetDocument, indexers: list[LocalIndexer]
+) -> RunDocument:
+    embedded = target.embedded or None
+
+    async def findings() -> list[Finding]:
+        return why.explain(await facts.read(client, embedded=embedded))
+
+    one = Run(plan, options, client, SYSTEM_CLOCK, Random(), indexers, findings)
+    progress = Progress(one, SYSTEM_CLOCK)
+    helpers: set[asyncio.Task[None]] = set()
+
+    def on_reasons(reasons: Sequence[Reason], stuck: bool) -> None:
+        if stuck and request.on_stuck is not None:
+            causes = [reason for reason in reasons if isinstance(reason, Finding)]
+            task = asyncio.ensure_future(request.on_stuck(causes))
+            helpers.add(task)  # type: ignore[arg-type]
+            task.add_done_callback(helpers.discard)  # type: ignore[arg-type]
+
+    one.on_reasons = on_reasons
+    if not request.quiet:
+        progress.start()
+    work = asyncio.create_task(one.run())
+    restore = _catch_interrupts(work)
+    try:
+        result = await work
+    finally:
+        restore()
+        await progress.close()
+        await asyncio.gather(*helpers, return_exceptions=True)
+    last: list[Finding] = []
+    try:
+        last = [finding for finding in await findings() if finding.permanent]
+    except (KubedynoError, OSError) as error:
+        log.warning("cannot say why pods do not run: %s", error)
+    document = document_of(result, options, target, last)
+    for indexer in indexers:
+        indexer.index(FILE_NAME, [msgspec.to_builtins(document)])
+    return document
+
+
+def _catch_interrupts(work: "asyncio.Task[RunResult]") -> Callable[[], None]:
+    """First Ctrl-C or SIGTERM: stop, clean up, report. Second: leave at once."""
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        if told:
+            # What is left is named by the job labels: the user can find and destroy it.
+            print("\nkubedyno: left at once; remove what is left with: kubedyno destroy -c CONFIG", file=sys.stderr)  # noqa: T201
+            logging.shutdown()
+            import os  # noqa: PLC0415 - only here
+
+            os._exit(130)
+        told = True
+        print("\nkubedyno: stopping (again to leave at once)", file=sys.stderr)  # noqa: T201
+        work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+
+    def restore() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    return restore
+
+
+def _log_handlers(request: Request, uuid: str) -> list[logging.Handler]:
+    """Set up the run's log: on stdout, and in kube-burner-<uuid>.log unless skipped."""
+    root = logging.getLogger("kubedyno")
+    root.setLevel(LEVELS[request.log_level])
+    handlers: list[logging.Handler] = []
+    if not request.quiet:
+        handlers.append(logging.StreamHandler(sys.stderr if request.skip_log_file else sys.stdout))
+    if not request.skip_log_file:
+        path = request.directory / f"kube-burner-{uuid.replace('/', '_')}.log"
+        try:
+            handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        except OSError as error:
+            raise KubedynoError(f"{path}: cannot be written ({error.strerror})") from error
+    for handler in handlers:
+        handler.setFormatter(LogrusFormatter())
+        root.addHandler(handler)
+    return handlers
+
+
+def _indexers(spec: Spec, uuid: str, request: Request) -> list[LocalIndexer]:
+    """Make the configured local indexers; without any, the default directory."""
+    directories = []
+    for number, endpoint in enumerate(spec.metrics_endpoints):
+        if endpoint.indexer is not None and endpoint.indexer.type == "local":
+            log.info("📁 Creating local indexer: %s", endpoint.alias or f"indexer-{number}")
+            directories.append(endpoint.indexer.metrics_directory.replace("{{.UUID}}", uuid))
+    return [LocalIndexer(request.directory / name) for name in directories or [f"collected-metrics-{uuid}"]]
+
+
+def write_report(directory: Path, name: str, title: str, chapters: Sequence[Chapter]) -> Path:
+    """Write the HTML report whole or not at all; returns its path.
+
+    Raises:
+        KubedynoError: The file cannot be written.
+    """
+    path = directory / f"kubedyno-report-{name.replace('/', '_')}.html"
+    draft = path.with_suffix(".part")
+    try:
+        draft.write_text(html.page(title, chapters), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise KubedynoError(f"{path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def summary_lines(document: RunDocument) -> list[str]:
+    """Return what a run prints at its end."""
+    return text.summary(document)
+
+
+# --- documents -------------------------------------------------------------------------------------------------
+
+
+def document_of(result: RunResult, options: Options, target: TargetDocument, last: Sequence[Finding]) -> RunDocument:
+    """Return the document of a run."""
+    seen: dict[tuple[str, str], FindingDocument] = {}
+    for second, reason in result.reasons:
+        if isinstance(reason, Finding) and reason.permanent:
+            # The last sight of a cause says most: pods pile up while a run waits.
+            seen[reason.cause, reason.title.split(" on ")[-1]] = _finding(reason, second, at_end=False)
+    span_s = result.ended_at - result.started_at
+    findings = _latest(seen.values()) + [_finding(finding, span_s, at_end=True) for finding in last]
+    troubles = [line for job in result.jobs if job.pods is not None for line in job.pods.trouble]
+    return RunDocument(
+        uuid=options.uuid,
+        kubedyno=__version__,
+        target=target,
+        started=rfc3339(result.started_at),
+        ended=rfc3339(result.ended_at),
+        exit_code=result.exit_code,
+        errors=list(result.errors),
+        jobs=[_job(job) for job in result.jobs],
+        findings=findings,
+        not_measured=[
+            "resource use of nodes and control plane",
+            "API latency of requests that are not the load's own",
+            *troubles,
+        ],
+    )
+
+
+def _latest(findings: Any) -> list[FindingDocument]:
+    """Keep the last finding of each cause."""
+    by_cause: dict[str, FindingDocument] = {}
+    for finding in findings:
+        by_cause[finding.cause] = finding
+    return list(by_cause.values())
+
+
+def _finding(finding: Finding, second: float, *, at_end: bool) -> FindingDocument:
+    return FindingDocument(
+        finding.cause,
+        finding.title,
+        list(finding.pods),
+        list(finding.evidence),
+        list(finding.remedy),
+        finding.next_wall,
+        finding.permanent,
+        round(second, 3),
+        at_end,
+    )
+
+
+def _figures(summary: Summary) -> Figures:
+    return Figures(
+        summary.count,
+        *(round(v, 3) for v in (summary.p50, summary.p95, summary.p99, summary.minimum, summary.maximum, summary.average)),
+    )  # fmt: skip
+
+
+def _job(job: JobResult) -> JobDocument:
+    record, spec = job.record, job.plan.spec
+    tracker = job.pods.tracker if job.pods is not None else None
+    pods = list(tracker.pods.values()) if tracker is not None else []
+    return JobDocument(
+        name=spec.name,
+        type=spec.job_type,
+        iterations=spec.job_iterations,
+        qps=record.qps,
+        burst=record.burst,
+        asked=record.asked,
+        sent=record.sent,
+        accepted=record.accepted,
+        retried=record.retried,
+        failed=dict(record.failed),
+        reached_qps=round(record.reached_qps, 3),
+        elapsed_s=round(record.ended_s - record.started_s, 3),
+        pods_seen=len(pods),
+        pods_ready=tracker.ready if tracker is not None else 0,
+        accept_ms=_figures(summary_of(record.accept_ms)) if record.accept_ms else None,
+        late_ms=_figures(summary_of(record.late_ms)) if record.late_ms else None,
+        start_ms={name: _figures(s) for name, s in watched_summary(tracker).items()} if tracker is not None else {},
+        start_server_ms={name: _figures(s) for name, s in quantiles(pods, 2).items()},
+        timeline=record.timeline(),
+    )

@@ -1,0 +1,220 @@
+"""The study's scenarios from end to end: load, the two walls, why, and the way past them, in one report.
+
+The clusters are embedded ones like the study's: one node, Kubernetes 1.33, with its add-ons (kube-ops-view,
+metrics-server, kube-prometheus-stack). Each expectation is checked; a scenario that goes otherwise fails the study.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kubedyno.advisor.why import Finding
+from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.errors import KubedynoError
+from kubedyno.client import kubeconfig
+from kubedyno.client.api import Client
+from kubedyno.documents.run import Chapter, RunDocument
+from kubedyno.lab import control, embedded, session
+from kubedyno.lab.embedded import Running
+from kubedyno.lab.settings import cluster_settings
+from kubedyno.lab.target import Choice
+
+NAME = "kubedyno-study"
+ADDONS_TIMEOUT_S = 60.0
+# Nine of kind and seven of the add-ons.
+SYSTEM_PODS = 16
+# Long enough for the lag between a pod's turn and its event, short enough for a story that is told in 90 s.
+STUCK_S = 4.0
+
+
+@dataclass(slots=True)
+class Story:
+    """What was told so far."""
+
+    directory: Path
+    chapters: list[Chapter] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def tell(self, title: str, text: Sequence[str], run: RunDocument | None = None) -> None:
+        """Add a chapter and print its head and text."""
+        self.chapters.append(Chapter(title, list(text), run))
+        print(f"\n== {title}")  # noqa: T201 - the story is the output
+        for line in text:
+            print(f"   {line}")  # noqa: T201
+        if run is not None:
+            for line in session.summary_lines(run):
+                print(f"   {line}".rstrip())  # noqa: T201
+
+    def expect(self, what: str, *, found: object, wanted: object) -> None:
+        """Note a failure unless what was found is what was wanted."""
+        if found != wanted:
+            self.failures.append(f"{what}: {found}, expected {wanted}")
+
+
+def files() -> Path:
+    """Return the folder of the study's configurations: beside the package when installed, in a checkout else."""
+    here = Path(__file__).resolve()
+    installed = here.parent / "study"
+    return installed if installed.is_dir() else here.parents[3] / "examples" / "study"
+
+
+def study(directory: Path, *, speed: float = 1.0, keep: bool = False) -> int:
+    """Run all scenarios; returns 0 when each went as it should.
+
+    Raises:
+        KubedynoError: A cluster does not start, or a file cannot be written.
+    """
+    if not (files() / "s1-config.yaml").is_file():
+        raise KubedynoError(f"{files()}: the study's configurations are not there; run from a whole checkout")
+    directory.mkdir(parents=True, exist_ok=True)
+    start_s = SYSTEM_CLOCK.monotonic()
+    story = Story(directory)
+    names = (NAME, f"{NAME}-22")
+    for name in names:
+        embedded.down(name)
+    uuid = ""
+    try:
+        uuid = _tell(story, speed)
+    finally:
+        for name in names if not keep else names[:1]:
+            embedded.down(name)
+        report = session.write_report(
+            directory, uuid or "study", "kubedyno study: how much one node takes, and what stops it", story.chapters
+        )
+    took_s = SYSTEM_CLOCK.monotonic() - start_s
+    print(f"\nreport: {report}")  # noqa: T201
+    print(f"the study took {took_s:.0f} s")  # noqa: T201
+    for failure in story.failures:
+        print(f"not as expected: {failure}")  # noqa: T201
+    return 1 if story.failures else 0
+
+
+def _up(name: str, speed: float, **more: int) -> Running:
+    settings, _ = cluster_settings(name=name, addons="study", version="1.33", speed=speed, **more)  # type: ignore[arg-type]
+    running = embedded.up(settings)
+    aio.run(_addons_ready(running))
+    return running
+
+
+async def _addons_ready(running: Running) -> None:
+    """Wait until every pod of the fresh cluster runs: a wall must not be met by a pod that is still on its way."""
+    async with Client(kubeconfig.load(running.kubeconfig, None)) as client, aio.timeout(ADDONS_TIMEOUT_S):
+        while True:
+            pods = await client.list_all("/api/v1/pods")
+            if len(pods) >= SYSTEM_PODS and all(_ready(pod) for pod in pods):
+                return
+            await aio.sleep(0.1)
+
+
+def _ready(pod: dict[str, object]) -> bool:
+    status = pod.get("status")
+    conditions = status.get("conditions", []) if isinstance(status, dict) else []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _run(story: Story, running: Running, config: str, **changes: object) -> RunDocument:
+    request = session.Request(
+        config=str(files() / config), directory=story.directory, quiet=True, fail_when_stuck_s=STUCK_S
+    )
+    request = replace(request, **changes)  # type: ignore[arg-type]
+    choice = Choice(kubeconfig.load(running.kubeconfig, None), running)
+    return aio.run(session.run(request, choice, yes=True))
+
+
+def _delete(story: Story, running: Running) -> None:
+    document = _run(story, running, "s1-config-delete.yaml", fail_when_stuck_s=None)
+    deleted = sum(job.accepted for job in document.jobs)
+    story.tell("Delete job", [f"{deleted} Deployments and Namespaces deleted, by label."], document)
+    story.expect("exit code of the delete job", found=document.exit_code, wanted=0)
+
+
+def _tell(story: Story, speed: float) -> str:
+    print("starting a cluster like the study's: one node, Kubernetes 1.33, its add-ons")  # noqa: T201
+    running = _up(NAME, speed)
+    node = f"{NAME}-control-plane"
+
+    one = _run(story, running, "s1-config.yaml")
+    story.tell(
+        "Scenario 1: one Deployment",
+        ["jobIterations 1, qps 1, burst 1: the smallest load there is."],
+        one,
+    )
+    story.expect("pods of scenario 1", found=one.jobs[0].pods_ready, wanted=1)
+    ten = _run(story, running, "s1-10x2-config.yaml")
+    story.tell(
+        "Scenario 1: ten iterations of two Deployments",
+        ["jobIterations 10, replicas 2, qps 10, burst 10: ten at once, then ten a second."],
+        ten,
+    )
+    story.expect("pods of scenario 1, ten times two", found=ten.jobs[0].pods_ready, wanted=20)
+    _delete(story, running)
+
+    _scenario_2(story, running, node)
+    _delete(story, running)
+    last = _scenario_3(story, running, node, speed)
+    return last.uuid
+
+
+def _scenario_2(story: Story, running: Running, node: str) -> None:
+    walls: list[Finding] = []
+
+    async def raise_max_pods(findings: Sequence[Finding]) -> None:
+        if walls:
+            return
+        walls.extend(findings)
+        await _set_max_pods(running, node, 150)
+
+    document = _run(story, running, "s2-config.yaml", fail_when_stuck_s=30.0, on_stuck=raise_max_pods)
+    waiting = sum(len(finding.pods) for finding in walls if finding.cause == "max-pods")
+    story.tell(
+        "Scenario 2: 100 pods on one node",
+        [
+            f"The node's kubelet allows 110 pods and 16 run already: {waiting} of 100 stayed Pending.",
+            *(line for finding in walls for line in finding.lines()),
+            f"Then, while the run waited: kubedyno cluster kubelet {node} --name {running.name} --set maxPods=150 --restart.",
+            "The same run went on and completed.",
+        ],
+        document,
+    )
+    story.expect("pods Pending at maxPods 110", found=waiting, wanted=6)
+    story.expect("pods Ready at maxPods 150", found=document.jobs[0].pods_ready, wanted=100)
+    story.expect("exit code of scenario 2", found=document.exit_code, wanted=0)
+
+
+def _scenario_3(story: Story, running: Running, node: str, speed: float) -> RunDocument:
+    aio.run(_set_max_pods(running, node, 400))
+    document = _run(story, running, "s3-config.yaml")
+    walls = [finding for finding in document.findings if finding.cause == "pod-cidr" and finding.at_end]
+    without = sum(len(finding.pods) for finding in walls)
+    story.tell(
+        "Scenario 3: 300 pods on one node, maxPods 400",
+        [
+            f"maxPods is no wall any more, the PodCIDR is: {without} of 300 pods got no sandbox.",
+            "A /24 has 253 addresses for pods (the network, the gateway and the broadcast address are not handed out).",
+            "A node's PodCIDR is immutable, so this needs a new cluster.",
+        ],
+        document,
+    )
+    story.expect("pods without a sandbox at /24", found=without, wanted=56)
+    story.expect("exit code at the /24 wall", found=document.exit_code, wanted=1)
+    embedded.down(running.name)
+
+    larger = _up(f"{NAME}-22", speed, max_pods=400, node_cidr_mask=22)
+    last = _run(story, larger, "s3-config.yaml")
+    story.tell(
+        "Scenario 3 again: a cluster with /22",
+        [f"kubedyno cluster up --name {larger.name} --node-cidr-mask 22 --max-pods 400: 1021 addresses for pods."],
+        last,
+    )
+    story.expect("pods Ready with /22", found=last.jobs[0].pods_ready, wanted=300)
+    story.expect("exit code with /22", found=last.exit_code, wanted=0)
+    return last
+
+
+async def _set_max_pods(running: Running, node: str, value: int) -> None:
+    path = f"/kubedyno/nodes/{node}/kubelet"
+    text = (await control.call_async(running, "GET", f"{path}/config")).decode()
+    changed = control.set_key(text, f"maxPods={value}").encode()
+    await control.call_async(running, "PUT", f"{path}/config", changed, "application/yaml")
+    await control.call_async(running, "POST", f"{path}/restart")
