@@ -137,12 +137,23 @@ class Table(Generic[T]):
         return None if record is None or type(record) is Tombstone else record
 
     def by_index(self, name: str, key: str) -> list[Record[T]]:
-        """Return the live records with that index key, in the order in which they got it. O(result)."""
+        """Return the live records with that index key, in key order. O(result)."""
         keys = self.by_name[name].post.get(key)
         if not keys:
             return []
         head = self.head
-        return [head[k] for k in keys]
+        return [head[k] for k in sorted(keys)]
+
+    def changes(self, since: int = 0) -> "Changes[T]":
+        """Open a cursor over what changes after a revision."""
+        from kubedyno.statedb.db import Changes  # noqa: PLC0415
+
+        return Changes(self, since)
+
+    def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Have `call` called after each commit that wrote the table; returns what ends that."""
+        self.subscribers.append(call)
+        return lambda: self.subscribers.remove(call)
 
     def index_count(self, name: str, key: str) -> int:
         """Return how many live records have that index key. O(1)."""
