@@ -88,7 +88,9 @@ def _resource(entry: dict[str, Any]) -> Resource:
         tuple(entry["short"]),
         tuple(entry["categories"]),
         tuple(entry["verbs"]),
-        tuple(Subresource(name, *_split(sub["kind"]), tuple(sub["verbs"])) for name, sub in sorted(entry["sub"].items())),
+        tuple(
+            Subresource(name, *_split(sub["kind"]), tuple(sub["verbs"])) for name, sub in sorted(entry["sub"].items())
+        ),
     )
 
 

@@ -1,0 +1,128 @@
+"""Names, labels and their rules, with Go's texts; and the hash in a ReplicaSet's name."""
+
+import re
+from typing import Any
+
+import orjson
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_LABEL_RE = re.compile(rf"{_LABEL}\Z")
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_SUBDOMAIN_RE = re.compile(rf"{_SUBDOMAIN}\Z")
+_DNS1035_RE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
+_QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_QUALIFIED_RE = re.compile(rf"{_QUALIFIED}\Z")
+_VALUE = rf"({_QUALIFIED})?"
+_VALUE_RE = re.compile(rf"{_VALUE}\Z")
+_SAFE = "bcdfghjklmnpqrstvwxz2456789"
+
+LABEL_TEXT = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    f"an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
+)
+SUBDOMAIN_TEXT = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    f"'{_SUBDOMAIN}')"
+)
+DNS1035_TEXT = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
+    "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+QUALIFIED_TEXT = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+VALUE_TEXT = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+
+
+def _longer(limit: int) -> str:
+    return f"must be no more than {limit} bytes"
+
+
+def problems_of_dns1123_label(text: str) -> list[str]:
+    """Return what is wrong with a DNS-1123 label (namespace names), [] when nothing."""
+    problems = [_longer(63)] if len(text) > 63 else []
+    return problems if _LABEL_RE.match(text) else [*problems, LABEL_TEXT]
+
+
+def problems_of_dns1123_subdomain(text: str) -> list[str]:
+    """Return what is wrong with a DNS-1123 subdomain (most names), [] when nothing."""
+    problems = [_longer(253)] if len(text) > 253 else []
+    return problems if _SUBDOMAIN_RE.match(text) else [*problems, SUBDOMAIN_TEXT]
+
+
+def problems_of_dns1035_label(text: str) -> list[str]:
+    """Return what is wrong with a DNS-1035 label (Service names), [] when nothing."""
+    problems = [_longer(63)] if len(text) > 63 else []
+    return problems if _DNS1035_RE.match(text) else [*problems, DNS1035_TEXT]
+
+
+def problems_of_qualified_name(text: str) -> list[str]:
+    """Return what is wrong with a label or annotation key, [] when nothing."""
+    problems: list[str] = []
+    parts = text.split("/")
+    if len(parts) > 2:
+        return [
+            "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+            "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+            "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' "
+            "(e.g. 'example.com/MyName')"
+        ]
+    name = parts[-1]
+    if len(parts) == 2:
+        prefix = parts[0]
+        if not prefix:
+            problems.append("prefix part must be non-empty")
+        else:
+            problems += [f"prefix part {p}" for p in problems_of_dns1123_subdomain(prefix)]
+    if not name:
+        problems.append("name part must be non-empty")
+    elif len(name) > 63:
+        problems.append("name part must be no more than 63 bytes")
+    if not _QUALIFIED_RE.match(name):
+        problems.append(QUALIFIED_TEXT)
+    return problems
+
+
+def problems_of_label_value(text: str) -> list[str]:
+    """Return what is wrong with a label's value, [] when nothing."""
+    problems = [_longer(63)] if len(text) > 63 else []
+    return problems if _VALUE_RE.match(text) else [*problems, VALUE_TEXT]
+
+
+def problems_of_path_segment(text: str) -> list[str]:
+    """Return what is wrong with a name that becomes a part of a path, [] when nothing."""
+    if text in {".", ".."}:
+        return [f"may not be '{text}'"]
+    return [f"may not contain '{illegal}'" for illegal in ("/", "%") if illegal in text]
+
+
+def fnv32a(data: bytes) -> int:
+    """Return the 32-bit FNV-1a hash."""
+    value = 0x811C9DC5
+    for byte in data:
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def safe_encode(text: str) -> str:
+    """Return a text with each character replaced by a safe one (rand.SafeEncodeString)."""
+    return "".join(_SAFE[ord(c) % len(_SAFE)] for c in text)
+
+
+def pod_template_hash(template: dict[str, Any], collision_count: int | None = None) -> str:
+    """Return the pod-template-hash of a template.
+
+    Stable and of the real one's form, but not equal to it: Go hashes a dump of its own structs.
+    """
+    data = orjson.dumps(template, option=orjson.OPT_SORT_KEYS)
+    if collision_count:
+        data += collision_count.to_bytes(4, "little") + b"\0\0\0\0"
+    return safe_encode(str(fnv32a(data)))

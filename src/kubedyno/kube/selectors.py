@@ -1,0 +1,265 @@
+"""Label and field selectors: parse, match, print, with the real server's error texts."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
+
+_TOKEN = re.compile(r"\s*(==|!=|=|!|\(|\)|,|>|<|[^\s=!(),<>]+|$)")
+_OPERATORS = {"=", "==", "!=", "in", "notin", ">", "<"}
+# Requirement operators by the token that stands for them.
+_NAMES = {"=": "=", "==": "==", "!=": "!=", "in": "in", "notin": "notin", ">": "gt", "<": "lt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One term; `operator` is "=", "==", "!=", "in", "notin", "exists", "!", "gt" or "lt"."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Say whether labels satisfy the term."""
+        operator = self.operator
+        value = labels.get(self.key)
+        if operator in {"=", "==", "in"}:
+            return value in self.values
+        if operator in {"!=", "notin"}:
+            return value is None or value not in self.values
+        if operator == "exists":
+            return value is not None
+        if operator == "!":
+            return value is None
+        try:
+            number, bound = int(value or ""), int(self.values[0])
+        except ValueError:
+            return False
+        return number > bound if operator == "gt" else number < bound
+
+    def __str__(self) -> str:
+        if self.operator == "!":
+            return f"!{self.key}"
+        if self.operator == "exists":
+            return self.key
+        if self.operator in {"in", "notin"}:
+            return f"{self.key} {self.operator} ({','.join(sorted(self.values))})"
+        return f"{self.key}{ {'gt': '>', 'lt': '<'}.get(self.operator, self.operator) }{self.values[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSelector:
+    """All terms must hold; no terms match everything, `nothing` matches nothing."""
+
+    requirements: tuple[Requirement, ...] = ()
+    nothing: bool = False
+
+    @staticmethod
+    def parse(text: str) -> "LabelSelector":
+        """Return the selector of a query parameter.
+
+        Raises:
+            ValueError: It is none; the text is Go's.
+        """
+        return _parse(text)
+
+    @staticmethod
+    def of(selector: Mapping[str, Any] | None) -> "LabelSelector":
+        """Return the selector of a metav1.LabelSelector; None matches nothing, {} everything.
+
+        Raises:
+            ValueError: An operator or a set of values is wrong.
+        """
+        if selector is None:
+            return LabelSelector(nothing=True)
+        terms = [Requirement(k, "=", (v,)) for k, v in sorted((selector.get("matchLabels") or {}).items())]
+        for expression in selector.get("matchExpressions") or ():
+            operator, values = expression["operator"], tuple(expression.get("values") or ())
+            name = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}.get(operator)
+            if name is None:
+                raise ValueError(f'"{operator}" is not a valid label selector operator')
+            terms.append(Requirement(expression["key"], name, values))
+        return LabelSelector(tuple(sorted(terms, key=lambda term: term.key)))
+
+    @property
+    def empty(self) -> bool:
+        """True when it matches everything."""
+        return not self.requirements and not self.nothing
+
+    def matches(self, labels: Mapping[str, str] | None) -> bool:
+        """Say whether labels satisfy every term."""
+        if self.nothing:
+            return False
+        known = labels or {}
+        return all(term.matches(known) for term in self.requirements)
+
+    def __str__(self) -> str:
+        return ",".join(str(term) for term in self.requirements)
+
+
+@lru_cache(maxsize=512)
+def _parse(text: str) -> LabelSelector:
+    tokens = _tokens(text)
+    position = 0
+    terms: list[Requirement] = []
+
+    def peek() -> str:
+        return tokens[position] if position < len(tokens) else ""
+
+    def fail(found: str, wanted: str) -> ValueError:
+        return ValueError(f"unable to parse requirement: found '{found}', expected: {wanted}")
+
+    while position < len(tokens):
+        negated = peek() == "!"
+        if negated:
+            position += 1
+        key = peek()
+        if key in _OPERATORS - {"in", "notin"} or key in {"(", ")", ",", "", "!"}:
+            raise fail(key, "identifier")
+        position += 1
+        _check_key(key)
+        operator = peek()
+        if negated or operator in {"", ","}:
+            if negated and operator not in {"", ","}:
+                raise fail(operator, "',' or 'end of string'")
+            terms.append(Requirement(key, "!" if negated else "exists"))
+        else:
+            if operator not in _OPERATORS:
+                raise fail(operator, "in, notin, =, ==, !=, gt, lt")
+            position += 1
+            if operator in {"in", "notin"}:
+                values, position = _values(tokens, position, fail)
+            else:
+                value = peek()
+                if value in {"", ","}:
+                    value = ""
+                else:
+                    position += 1
+                values = (value,)
+                if operator in {">", "<"}:
+                    _check_integer(key, value)
+            for value in values:
+                _check_value(key, value)
+            terms.append(Requirement(key, _NAMES[operator], values))
+        if position < len(tokens):
+            if tokens[position] != ",":
+                raise fail(tokens[position], "',' or 'end of string'")
+            position += 1
+            if position == len(tokens):
+                raise fail("", "identifier after ','")
+    return LabelSelector(tuple(sorted(terms, key=lambda term: term.key)))
+
+
+def _tokens(text: str) -> list[str]:
+    tokens = []
+    position = 0
+    while position < len(text):
+        found = _TOKEN.match(text, position)
+        if found is None or not found[1]:
+            break
+        tokens.append(found[1])
+        position = found.end()
+    return tokens
+
+
+def _values(tokens: list[str], position: int, fail: Callable[[str, str], ValueError]) -> tuple[tuple[str, ...], int]:
+    """Read "(a, b)"; an empty place between commas is the empty value."""
+
+    def at(i: int) -> str:
+        return tokens[i] if i < len(tokens) else ""
+
+    if at(position) != "(":
+        raise fail(at(position), "'('")
+    position += 1
+    values: list[str] = []
+    pending = True
+    while at(position) != ")":
+        token = at(position)
+        if token == "":
+            raise fail("", "',', ')' or identifier")
+        if token == ",":
+            if pending:
+                values.append("")
+            pending = True
+        else:
+            if not pending:
+                raise fail(token, "',' or ')'")
+            values.append(token)
+            pending = False
+        position += 1
+    if pending:
+        values.append("")
+    return tuple(sorted(set(values))), position + 1
+
+
+def _check_key(key: str) -> None:
+    problems = problems_of_qualified_name(key)
+    if problems:
+        raise ValueError(f'unable to parse requirement: <nil>: Invalid value: "{key}": {"; ".join(problems)}')
+
+
+def _check_value(key: str, value: str) -> None:
+    problems = problems_of_label_value(value)
+    if problems:
+        raise ValueError(
+            f'unable to parse requirement: values[0][{key}]: Invalid value: "{value}": {"; ".join(problems)}'
+        )
+
+
+def _check_integer(_key: str, value: str) -> None:
+    try:
+        int(value)
+    except ValueError:
+        raise ValueError(
+            f"unable to parse requirement: values[0]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, "
+            "the value must be an integer"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSelector:
+    """Terms of (field path, "=" or "!=", value), all of which must hold."""
+
+    terms: tuple[tuple[str, str, str], ...] = ()
+
+    @staticmethod
+    def parse(text: str) -> "FieldSelector":
+        """Return the selector of a query parameter.
+
+        Raises:
+            ValueError: It is none; the text is Go's.
+        """
+        terms = []
+        for part in _split_fields(text):
+            for operator in ("!=", "==", "="):
+                field, found, value = part.partition(operator)
+                if found:
+                    terms.append((field, "!=" if operator == "!=" else "=", _unescape(value, part)))
+                    break
+            else:
+                raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
+        return FieldSelector(tuple(terms))
+
+    def matches(self, get: Callable[[str], str | None]) -> bool:
+        """Say whether an object, whose fields `get` returns, satisfies every term."""
+        return all((get(field) == value) is (operator == "=") for field, operator, value in self.terms)
+
+    def __str__(self) -> str:
+        return ",".join(f"{field}{operator}{value}" for field, operator, value in self.terms)
+
+
+def _split_fields(text: str) -> list[str]:
+    parts = re.split(r"(?<!\\),", text)
+    return [part for part in parts if part]
+
+
+def _unescape(value: str, part: str) -> str:
+    if "\\" not in value:
+        return value
+    found = re.fullmatch(r"(?:[^\\]|\\[\\,=])*", value)
+    if found is None:
+        raise ValueError(f"invalid field selector: invalid escape sequence in '{part}'")
+    return re.sub(r"\\([\\,=])", r"\1", value)
