@@ -1,0 +1,78 @@
+"""`./bench NAME [--quick] [--json]`; without a name, what there is.
+
+Figures are CPU time where their name says so, measured with getrusage or /proc of the process concerned: read
+them as ratios within one run, on a quiet machine. Nothing here is a test.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+NAMES = {
+    "load": "the load side: CPU per created Deployment, rate error, memory",
+    "api": "the API server: creates, patches, lists, watch fan-out",
+    "cluster": "the embedded cluster: boot, pods to Ready, memory",
+    "statedb": "the store: inserts, reads, scans, memory",
+    "cli": "the command line's start",
+}
+# figure → what must be reached and what is aimed at; lower is better unless the name ends in per_s.
+BUDGETS = {
+    "cpu_us_per_object": (100, 60),
+    "rate_error_percent": (0.1, 0.1),
+    "rss_mb": (120, 120),
+    "cpu_us_per_create": (200, 150),
+    "creates_per_s_tls": (4500, 6000),
+    "cpu_us_per_patch": (350, 250),
+    "list_growth_mb": (2, 2),
+    "list_10k_ms": (130, 130),
+    "watch_us_per_delivery": (1.5, 1.5),
+    "watch_us_per_wakeup": (15, 15),
+    "p99_ms_under_load": (10, 10),
+    "ready_s": (0.7, 0.7),
+    "ready_1000_nodes_s": (2, 2),
+    "ready_5000_nodes_s": (5, 5),
+    "deployment10_pods_per_s": (2500, 4000),
+    "deployment1_pods_per_s": (1200, 1800),
+    "bare_pods_per_s": (3000, 4000),
+    "rss_empty_mb": (90, 90),
+    "kb_per_pod": (6, 6),
+    "gc_pause_ms": (20, 20),
+    "help_ms": (150, 150),
+}
+
+
+def machine() -> dict[str, object]:
+    """Say what the figures were measured on."""
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    return {"cpus": os.cpu_count(), "cpu": model, "python": platform.python_version(), "load_1m": os.getloadavg()[0]}
+
+
+def main() -> int:
+    """Run one benchmark."""
+    parser = argparse.ArgumentParser(prog="./bench")
+    parser.add_argument("name", nargs="?", choices=sorted(NAMES))
+    parser.add_argument("--quick", action="store_true", help="end within 50 s")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    arguments = parser.parse_args()
+    if arguments.name is None:
+        for name, text in NAMES.items():
+            print(f"{name:<10} {text}")
+        return 0
+    figures = importlib.import_module(f"benchmarks.{arguments.name}").figures(quick=arguments.quick)
+    for key, value in figures.items():
+        must = BUDGETS.get(key)
+        print(f"{key:<34} {value:>12,.4g}" + (f"   must {must[0]:g}, aim {must[1]:g}" if must else ""))
+    if arguments.json:
+        print(json.dumps({"name": arguments.name, "figures": figures, "machine": machine()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
