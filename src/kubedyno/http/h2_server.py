@@ -1,0 +1,489 @@
+"""The server's side of an HTTP/2 connection: streams become requests, responders write answers."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from kubedyno.base import aio
+from kubedyno.base.log import logger
+from kubedyno.http.answers import block_of, bodiless
+from kubedyno.http.frames import (
+    DEFAULT_TABLE_SIZE,
+    DEFAULT_WINDOW,
+    PREFACE,
+    SETTINGS_INITIAL_WINDOW_SIZE,
+    SETTINGS_MAX_CONCURRENT_STREAMS,
+    SETTINGS_MAX_HEADER_LIST_SIZE,
+    Code,
+    goaway_frame,
+    reset_frame,
+    settings_frame,
+    window_frame,
+)
+from kubedyno.http.h2 import ConnectionFault, H2Connection, H2Stream
+from kubedyno.http.hpack_codec import Decoder, Fields, HeaderError
+from kubedyno.http.messages import Headers, Peer, Request, Stream
+
+if TYPE_CHECKING:
+    from kubedyno.http.server import Server
+
+log = logger(__name__)
+
+# What a stream may send past the largest body, so that a body that is a little too large gets its 413 at once.
+_WINDOW_SLACK = 64 << 10
+_MEMO_HEADERS = 256
+# Fields that belong to a connection, which HTTP/2 frames itself (RFC 9113 §8.2.2).
+_CONNECTION_FIELDS = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+
+
+class Head:
+    """What a header block says; shared by all requests with the same block."""
+
+    __slots__ = ("headers", "length", "malformed", "method", "path", "query")
+
+    def __init__(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], length: int, malformed: str
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        # -1 when not said.
+        self.length = length
+        self.malformed = malformed
+
+
+class ServerStream(H2Stream):
+    """One request and its answer: what the application sees as Responder, then as Stream."""
+
+    __slots__ = (
+        "_answered",
+        "_chunks",
+        "_closed",
+        "connection",
+        "head",
+        "on_close",
+        "opened_s",
+        "received",
+        "refused",
+        "started",
+    )
+
+    def __init__(self, connection: "ServerConnection", stream_id: int, head: Head) -> None:
+        super().__init__(stream_id, connection.peer_window)
+        self.connection = connection
+        self.head = head
+        self.opened_s = connection.read_s
+        self.received = 0
+        self._chunks: list[bytes] | None = None
+        self.on_close: Callable[[], None] | None = None
+        # The application has the request; `_answered`: it has called `send` or `start`.
+        self.started = False
+        # Answered before its body was complete: what still arrives is dropped.
+        self.refused = False
+        self._answered = False
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def buffered(self) -> int:
+        return self.queued
+
+    @property
+    def waiting(self) -> bool:
+        """True while the application owes an answer."""
+        return self.started and not self._answered and not self._closed
+
+    def add(self, data: bytes) -> None:
+        """Keep a piece of the request's body."""
+        if self._chunks is None:
+            self._chunks = []
+        self._chunks.append(data)
+        self.received += len(data)
+
+    def body(self) -> bytes:
+        """Return the request's body and forget it."""
+        chunks = self._chunks
+        self._chunks = None
+        if chunks is None:
+            return b""
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def send(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
+        if not self._begin():
+            return
+        self._closed = True
+        connection = self.connection
+        size = len(body)
+        block = block_of(status, content_type, size, headers)
+        if not size or bodiless(status) or self.head.method == "HEAD":
+            connection.send_headers(self, block, end=True)
+        elif (
+            size <= 16384
+            and size <= connection.send_window
+            and size <= self.send_window
+            and not connection.paused
+            and len(block) <= 16384
+            and not connection.first_block
+        ):
+            # The common answer in one piece: HEADERS, and DATA with END_STREAM.
+            connection.send_window -= size
+            id4 = self.id.to_bytes(4, "big")
+            connection.emit(
+                b"%b\1\4%b%b%b\0\1%b%b"
+                % (len(block).to_bytes(3, "big"), id4, block, size.to_bytes(3, "big"), id4, body)
+            )
+            self.ended = True
+            connection.on_sent(self)
+        else:
+            connection.send_headers(self, block, end=False)
+            connection.send_data(self, body, end=True)
+
+    def start(self, status: int, content_type: bytes | str, headers: Headers = ()) -> Stream:
+        if self._begin():
+            end = self.head.method == "HEAD" or bodiless(status)
+            self._closed = end
+            self.connection.send_headers(self, block_of(status, content_type, -1, headers), end=end)
+        return self
+
+    def _begin(self) -> bool:
+        """Return False when the peer is gone; a second answer is our own mistake."""
+        if self._answered:
+            raise RuntimeError(f"{self.head.method} {self.head.path} is answered twice")
+        if self._closed:
+            return False
+        self._answered = True
+        if self.started:
+            self.connection.server.pending -= 1
+        return True
+
+    def write(self, data: bytes) -> None:
+        if not self._closed and data:
+            self.connection.send_data(self, data, end=False)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.connection.send_data(self, b"", end=True)
+
+    def abort(self) -> None:
+        if not self._closed:
+            self.connection.reset(self, Code.INTERNAL_ERROR)
+
+    async def drain(self, limit: int) -> None:
+        await aio.sleep(0)
+        if self.queued > limit and not self._closed:
+            future = asyncio.get_running_loop().create_future()
+            if self.drains is None:
+                self.drains = []
+            self.drains.append((limit, future))
+            await future
+
+    def lost(self) -> None:
+        """The peer or the connection has ended the stream."""
+        self._chunks = None
+        self.drop_queue()
+        if self._closed:
+            return
+        if self.started and not self._answered:
+            self.connection.server.pending -= 1
+        self._closed = True
+        self.wake_drains()
+        call = self.on_close
+        if call is not None:
+            self.on_close = None
+            call()
+
+
+class ServerConnection(H2Connection):
+    """One client's connection."""
+
+    def __init__(self, server: "Server", peer: Peer) -> None:
+        limits = server.limits
+        super().__init__(
+            receive_window=limits.max_unread,
+            max_block=limits.max_header_bytes,
+            max_nuisances=limits.max_nuisances,
+            nuisance_window_s=limits.nuisance_window_s,
+        )
+        self.server = server
+        self.peer = peer
+        self._limits = limits
+        self._streams: dict[int, ServerStream] = {}
+        self._last_id = 0
+        self._unread = 0
+        self._draining = False
+        self._preface = True
+        self._shared_headers: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+        self._decoder = Decoder(self._head_of, DEFAULT_TABLE_SIZE, limits.max_header_bytes)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.server.add(self)
+        limits = self._limits
+        settings = {
+            SETTINGS_MAX_CONCURRENT_STREAMS: limits.max_streams,
+            SETTINGS_INITIAL_WINDOW_SIZE: limits.max_body + _WINDOW_SLACK,
+            SETTINGS_MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
+        }
+        self.emit(settings_frame(settings) + window_frame(0, limits.max_unread - DEFAULT_WINDOW))
+
+    def data_received(self, data: bytes) -> None:
+        if self._preface:
+            data = self._buffer + data
+            self._buffer = b""
+            if not PREFACE.startswith(data[:24]):
+                self.closed = True
+                self.transport.abort()
+                return
+            if len(data) < 24:
+                self._buffer = data
+                return
+            self._preface = False
+            data = data[24:]
+        super().data_received(data)
+
+    @property
+    def open(self) -> int:
+        """Streams that are open."""
+        return len(self._streams)
+
+    def find_stream(self, stream_id: int) -> H2Stream | None:
+        return self._streams.get(stream_id)
+
+    def open_streams(self) -> list[H2Stream]:
+        return list(self._streams.values())
+
+    def last_stream_id(self) -> int:
+        return self._last_id
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def _head_of(self, fields: Fields) -> Head:
+        """Make a head of decoded fields; what is wrong with it is said in `malformed`."""
+        method = path = scheme = authority = ""
+        malformed = ""
+        others: Fields = []
+        for field in fields:
+            name, value = field
+            if name[:1] == ":":
+                if others:
+                    malformed = "a pseudo-header after a field"
+                elif name == ":method" and not method:
+                    method = value
+                elif name == ":path" and not path:
+                    path = value
+                elif name == ":scheme" and not scheme:
+                    scheme = value
+                elif name == ":authority" and not authority:
+                    authority = value
+                else:
+                    malformed = f"the pseudo-header {name}"
+            elif not name or not name.islower() and name != name.lower():
+                malformed = "an upper-case or empty field name"
+            elif name in _CONNECTION_FIELDS or (name == "te" and value != "trailers"):
+                malformed = f"the field {name}"
+            else:
+                others.append(field)
+        if not malformed and (not method or not path or not scheme):
+            malformed = "no method, path or scheme"
+        if authority:
+            others.append(("host", authority))
+        key = tuple(others)
+        headers = self._shared_headers.get(key)
+        if headers is None:
+            joined: dict[str, str] = {}
+            for name, value in others:
+                if name in joined:
+                    if name != "host":
+                        joined[name] += ("; " if name == "cookie" else ", ") + value
+                    else:
+                        joined[name] = value
+                else:
+                    joined[name] = value
+            headers = joined
+            if len(self._shared_headers) >= _MEMO_HEADERS:
+                self._shared_headers.clear()
+            self._shared_headers[key] = headers
+        length = -1
+        text = headers.get("content-length")
+        if text is not None:
+            if text.isascii() and text.isdigit() and len(text) < 16:
+                length = int(text)
+            else:
+                malformed = "a content-length that is no number"
+        path, _, query = path.partition("?")
+        return Head(method, path, query, headers, length, malformed)
+
+    def on_headers(self, stream_id: int, block: bytes, end: bool) -> None:
+        try:
+            head = self._decoder.decode(block)
+        except HeaderError as error:
+            raise ConnectionFault(Code.COMPRESSION_ERROR, str(error)) from error
+        if stream_id <= self._last_id:
+            # Trailers end a body; their fields mean nothing to an API server.
+            stream = self._streams.get(stream_id)
+            if stream is not None and not stream.started and not stream.refused:
+                if not end:
+                    raise ConnectionFault(Code.PROTOCOL_ERROR, "a second HEADERS that does not end its stream")
+                self._dispatch(stream)
+            else:
+                self.nuisance()
+            return
+        if not stream_id & 1:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "an even stream id from a client")
+        if self._draining:
+            # Beyond the last stream that GOAWAY named: the client knows that it was not acted on.
+            return
+        self._last_id = stream_id
+        if len(self._streams) >= self._limits.max_streams:
+            self.nuisance()
+            self.emit(reset_frame(stream_id, Code.REFUSED_STREAM))
+            return
+        if head.malformed:
+            self.nuisance()
+            self.emit(reset_frame(stream_id, Code.PROTOCOL_ERROR))
+            return
+        stream = ServerStream(self, stream_id, head)
+        self._streams[stream_id] = stream
+        if end:
+            self._dispatch(stream)
+        elif head.length > self._limits.max_body:
+            self._refuse_body(stream)
+        elif "expect" in head.headers and head.headers["expect"].lower() == "100-continue":
+            block = block_of(100, b"", -1, ())
+            self.send_headers(stream, block, end=False)
+
+    def on_data(self, stream_id: int, data: bytes, counted: int, end: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.started or stream.refused:
+            if stream_id > self._last_id and not self._draining:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA on a stream that is not open")
+            # Sent before the peer heard of our answer or reset.
+            return
+        if end and not stream.received:
+            # The common case: the whole body in one frame.
+            stream.received = len(data)
+            if stream.received > self._limits.max_body:
+                self._refuse_body(stream)
+            else:
+                self._dispatch(stream, data)
+            return
+        stream.add(data)
+        self._unread += len(data)
+        if stream.received > self._limits.max_body:
+            self._refuse_body(stream)
+        elif end:
+            self._unread -= stream.received
+            self._dispatch(stream, stream.body())
+        elif self._unread > self._limits.max_unread:
+            self._unread -= stream.received
+            self.reset(stream, Code.ENHANCE_YOUR_CALM)
+
+    def _refuse_body(self, stream: ServerStream) -> None:
+        if stream.received and stream._chunks is not None:
+            self._unread -= stream.received
+        stream.body()
+        stream.refused = True
+        content_type, body = self._limits.too_large
+        stream.send(413, content_type, body)
+
+    def _dispatch(self, stream: ServerStream, body: bytes | None = None) -> None:
+        head = stream.head
+        if body is None:
+            self._unread -= stream.received if stream._chunks is not None else 0
+            body = stream.body()
+        if head.length >= 0 and head.length != len(body):
+            self.reset(stream, Code.PROTOCOL_ERROR)
+            return
+        stream.started = True
+        server = self.server
+        server.pending += 1
+        server.last_request_s = self.read_s
+        try:
+            server.app(Request(head.method, head.path, head.query, head.headers, body, self.peer), stream)
+        except Exception:
+            # The application's fault must not end the other streams of this connection.
+            log.exception("%s %s failed", head.method, head.path)
+            if stream.waiting:
+                stream.send(500, b"text/plain; charset=utf-8", b"internal error\n")
+            else:
+                stream.abort()
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def on_sent(self, stream: H2Stream) -> None:
+        assert isinstance(stream, ServerStream)
+        self._streams.pop(stream.id, None)
+        if not stream.started:
+            # Answered before the request was complete: the rest is not wanted.
+            self.emit(reset_frame(stream.id, Code.NO_ERROR))
+        stream.wake_drains()
+        if self._draining and not self._streams:
+            self.loop.call_soon(self.end, Code.NO_ERROR, "", self._last_id)
+
+    def on_reset(self, stream_id: int, code: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            self._forget(stream)
+        elif stream_id > self._last_id:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
+
+    def reset(self, stream: ServerStream, code: Code) -> None:
+        """End a stream with an error."""
+        if self._streams.pop(stream.id, None) is not None:
+            self.emit(reset_frame(stream.id, code))
+            self._forget(stream)
+
+    def _forget(self, stream: ServerStream) -> None:
+        if stream._chunks is not None:
+            self._unread -= stream.received
+        stream.lost()
+        if self._draining and not self._streams:
+            self.loop.call_soon(self.end, Code.NO_ERROR, "", self._last_id)
+
+    def on_goaway(self, last_stream_id: int, code: int, text: str) -> None:
+        """The client opens no more streams; it closes when it has its answers."""
+
+    def on_lost(self, error: Exception | None) -> None:
+        self.server.remove(self)
+        streams = list(self._streams.values())
+        self._streams.clear()
+        for stream in streams:
+            stream.lost()
+
+    def shut_down(self) -> None:
+        """Take no new requests; close when those under way are answered."""
+        if self.closed or self._draining:
+            return
+        self._draining = True
+        self.emit(goaway_frame(self._last_id, Code.NO_ERROR, "shutting down"))
+        if not self._streams:
+            self.loop.call_soon(self.end, Code.NO_ERROR, "", self._last_id)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if not self.closed:
+            self.end(Code.NO_ERROR, "", self._last_id)
+            self.transport.abort()
+
+    def sweep(self, now_s: float) -> None:
+        """End what takes too long; called once in a while."""
+        limits = self._limits
+        if not self._settled or self._block is not None:
+            if now_s - (self.block_s if self._settled else self.opened_s) > limits.head_timeout_s:
+                self.end(Code.SETTINGS_TIMEOUT, "no complete head in time", self._last_id)
+            return
+        if not self._streams:
+            if now_s - self.read_s > limits.idle_timeout_s:
+                self.end(Code.NO_ERROR, "idle", self._last_id)
+            return
+        waiting = [stream for stream in self._streams.values() if not stream.started and not stream.refused]
+        for stream in waiting:
+            if now_s - stream.opened_s <= limits.request_timeout_s:
+                continue
+            stream.refused = True
+            stream.send(408, b"text/plain; charset=utf-8", b"the request's body did not arrive in time\n")

@@ -1,0 +1,169 @@
+"""The server loop: listens, chooses HTTP/2 or HTTP/1.1 for each connection, and sweeps up what takes too long.
+
+ALPN decides under TLS; on plain connections HTTP/2's preface does ("prior knowledge"), and anything else is HTTP/1.1.
+"""
+
+import asyncio
+import ssl
+from typing import Any, Protocol
+
+from kubedyno.base import aio
+from kubedyno.base.errors import KubedynoError
+from kubedyno.http.h1_server import Http1Connection
+from kubedyno.http.h2_server import ServerConnection
+from kubedyno.http.messages import App, Certificate, Limits, Peer
+
+_SWEEP_S = 1.0
+_HANDSHAKE_TIMEOUT_S = 15.0
+_BACKLOG = 1024
+
+
+class Connection(Protocol):
+    """What the server asks of a connection of either kind."""
+
+    @property
+    def open(self) -> int: ...
+
+    def sweep(self, now_s: float) -> None: ...
+
+    def shut_down(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Server:
+    """A listening server; made by `serve`.
+
+    Attributes:
+        pending: Requests that wait for an answer now. An answer that has begun (a watch) waits no more.
+        last_request_s: When the last request was complete, in the event loop's seconds; the start before any.
+    """
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self.app = app
+        self.limits = limits
+        self.pending = 0
+        self.port = 0
+        self._loop = asyncio.get_running_loop()
+        self.last_request_s = self._loop.time()
+        self._connections: dict[Connection, None] = {}
+        self._peers = 0
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
+
+    @property
+    def open_streams(self) -> int:
+        """Requests and streamed answers under way."""
+        return sum(connection.open for connection in self._connections)
+
+    async def listen(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
+        """Begin to accept connections."""
+        options: dict[str, Any] = {"ssl": ssl_context, "ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S}
+        try:
+            self._listener = await self._loop.create_server(
+                lambda: _Accepted(self), host, port, backlog=_BACKLOG, **(options if ssl_context else {})
+            )
+        except OSError as error:
+            raise KubedynoError(
+                f"{host}:{port}: cannot listen ({error.strerror or error}); choose another port, or 0 for a free one"
+            ) from error
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    def next_peer(self, transport: asyncio.BaseTransport) -> Peer:
+        """Return who is at the other end of a new connection."""
+        self._peers += 1
+        name = transport.get_extra_info("peername")
+        address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "")
+        tls = transport.get_extra_info("ssl_object")
+        return Peer(self._peers, address, _certificate_of(tls) if tls is not None else None)
+
+    def add(self, connection: Connection) -> None:
+        self._connections[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+        if not self._connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def stop_listening(self) -> None:
+        """Accept no more connections, and no more requests on those that are open."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for connection in list(self._connections):
+            connection.shut_down()
+
+    async def close(self, grace_s: float = 1.0) -> None:
+        """Stop: requests under way may end within `grace_s`, then their connections are cut."""
+        self.stop_listening()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._connections:
+            self._emptied = self._loop.create_future()
+            try:
+                await aio.wait_for(self._emptied, grace_s)
+            except TimeoutError:
+                for connection in list(self._connections):
+                    connection.abort()
+        # Transports close in the loop's next turn.
+        await aio.sleep(0)
+
+    def _sweep(self) -> None:
+        now_s = self._loop.time()
+        for connection in list(self._connections):
+            connection.sweep(now_s)
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+
+class _Accepted(asyncio.Protocol):
+    """A new connection, until it is known what it speaks."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        peer = self._server.next_peer(transport)
+        tls = transport.get_extra_info("ssl_object")
+        protocol: asyncio.Protocol
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            protocol = ServerConnection(self._server, peer)
+        else:
+            protocol = Http1Connection(self._server, peer, may_upgrade=tls is None)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+def _certificate_of(tls: Any) -> Certificate | None:
+    """Return the subject of a verified client certificate."""
+    found = tls.getpeercert()
+    if not found:
+        return None
+    pairs = [pair for group in found.get("subject", ()) for pair in group]
+    names = [value for key, value in pairs if key == "commonName"]
+    return Certificate(names[-1] if names else "", tuple(value for key, value in pairs if key == "organizationName"))
+
+
+async def serve(
+    app: App, host: str, port: int, ssl_context: ssl.SSLContext | None, limits: Limits | None = None
+) -> Server:
+    """Start a server.
+
+    Args:
+        app: Answers the requests.
+        port: 0 picks a free one; `Server.port` says which.
+        ssl_context: From `tls.server_context`; None serves plain HTTP.
+
+    Raises:
+        KubedynoError: The address is in use, or may not be used.
+    """
+    server = Server(app, limits or Limits())
+    await server.listen(host, port, ssl_context)
+    return server
