@@ -61,18 +61,22 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
 
 
 def settings_frame(values: dict[int, int]) -> bytes:
+    """Return SETTINGS."""
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", key, value) for key, value in values.items()))
 
 
 def window_frame(stream_id: int, credit: int) -> bytes:
+    """Return a WINDOW_UPDATE; stream 0 is the connection."""
     return frame(WINDOW_UPDATE, 0, stream_id, credit.to_bytes(4, "big"))
 
 
 def reset_frame(stream_id: int, code: int) -> bytes:
+    """Return a RST_STREAM."""
     return frame(RST_STREAM, 0, stream_id, code.to_bytes(4, "big"))
 
 
 def goaway_frame(last_stream_id: int, code: int, text: str = "") -> bytes:
+    """Return a GOAWAY; the text is for whoever debugs it."""
     return frame(GOAWAY, 0, 0, last_stream_id.to_bytes(4, "big") + code.to_bytes(4, "big") + text.encode())
 
 

@@ -16,6 +16,7 @@ from kubedyno.base.log import logger
 from kubedyno.http.answers import bodiless, head_of
 from kubedyno.http.frames import PREFACE
 from kubedyno.http.h2 import FLUSH_BYTES, TRANSPORT_BYTES
+from kubedyno.http.h2_server import ServerConnection
 from kubedyno.http.messages import Headers, Peer, Request, Stream
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)")
-_FIELD = re.compile(rf"({_TOKEN}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rf"({_WORD}) ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)")
+_FIELD = re.compile(rf"({_WORD}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 # A chunk's size line with its extensions.
 _MAX_CHUNK_LINE = 1024
@@ -276,7 +277,7 @@ class Http1Connection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.resume()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._closed = True
         self._state = _State.CLOSING
         self.server.remove(self)
@@ -293,8 +294,6 @@ class Http1Connection(asyncio.Protocol):
         if len(seen) < len(PREFACE):
             self._buffer += data
             return True
-        from kubedyno.http.h2_server import ServerConnection  # noqa: PLC0415 - a cycle through the server's types
-
         self.server.remove(self)
         protocol = ServerConnection(self.server, self.peer)
         self._transport.set_protocol(protocol)

@@ -282,7 +282,7 @@ class ServerConnection(H2Connection):
                     authority = value
                 else:
                     malformed = f"the pseudo-header {name}"
-            elif not name or not name.islower() and name != name.lower():
+            elif not name or name != name.lower():
                 malformed = "an upper-case or empty field name"
             elif name in _CONNECTION_FIELDS or (name == "te" and value != "trailers"):
                 malformed = f"the field {name}"
@@ -357,7 +357,7 @@ class ServerConnection(H2Connection):
             block = block_of(100, b"", -1, ())
             self.send_headers(stream, block, end=False)
 
-    def on_data(self, stream_id: int, data: bytes, counted: int, end: bool) -> None:
+    def on_data(self, stream_id: int, data: bytes, counted: int, end: bool) -> None:  # noqa: ARG002 - the hook's signature
         stream = self._streams.get(stream_id)
         if stream is None or stream.started or stream.refused:
             if stream_id > self._last_id and not self._draining:
@@ -425,7 +425,7 @@ class ServerConnection(H2Connection):
         if self._draining and not self._streams:
             self.loop.call_soon(self.end, Code.NO_ERROR, "", self._last_id)
 
-    def on_reset(self, stream_id: int, code: int) -> None:
+    def on_reset(self, stream_id: int, code: int) -> None:  # noqa: ARG002 - the hook's signature
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
             self._forget(stream)
@@ -448,7 +448,7 @@ class ServerConnection(H2Connection):
     def on_goaway(self, last_stream_id: int, code: int, text: str) -> None:
         """The client opens no more streams; it closes when it has its answers."""
 
-    def on_lost(self, error: Exception | None) -> None:
+    def on_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the hook's signature
         self.server.remove(self)
         streams = list(self._streams.values())
         self._streams.clear()
