@@ -1,0 +1,125 @@
+"""Content negotiation: what form an answer takes, by the Accept header.
+
+A form is a medium (JSON, YAML, protobuf) and a shape (the object itself, a Table, its metadata alone).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from kubedyno.kube.status import NotAcceptable
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+OBJECT = "Object"
+TABLE = "Table"
+METADATA = "PartialObjectMetadata"
+
+_MEDIA = f"{JSON}, {YAML}, {PROTOBUF}"
+_COLLECTION_MEDIA = f"{_MEDIA}, {JSON};stream=watch, {PROTOBUF};stream=watch"
+_SHAPES = {"Table": TABLE, "PartialObjectMetadata": METADATA, "PartialObjectMetadataList": METADATA}
+_META_VERSIONS = ("v1", "v1beta1")
+# Whose user sits before a terminal or a browser: they get indented JSON unless they say otherwise.
+_HUMAN_AGENTS = ("curl", "Wget", "Mozilla/")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an answer looks.
+
+    Attributes:
+        media: One of JSON, YAML, PROTOBUF.
+        shape: One of OBJECT, TABLE, METADATA.
+        version: Of meta.k8s.io, for a Table or metadata.
+        pretty: Indented JSON.
+    """
+
+    media: str = JSON
+    shape: str = OBJECT
+    version: str = "v1"
+    pretty: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """True for objects as compact JSON: what nearly everybody asks for."""
+        return self.media is JSON and self.shape is OBJECT and not self.pretty
+
+
+PLAIN = Form()
+
+
+def form_of(headers: Mapping[str, str], pretty: str | None = None, *, collection: bool = False) -> Form:
+    """Return the form that the client prefers among those we have.
+
+    Args:
+        headers: Of the request, lower-case.
+        pretty: The query parameter, None when not given.
+        collection: The path is a collection, whose 406 lists more types.
+
+    Raises:
+        NotAcceptable: None will do.
+    """
+    accept = headers.get("accept", "")
+    if pretty is None:
+        human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS)
+    else:
+        human = pretty.lower() not in {"false", "0"}
+    form = _negotiate(accept, human)
+    if form is None:
+        listed = _COLLECTION_MEDIA if collection else _MEDIA
+        raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {listed}", {})
+    return form
+
+
+@lru_cache(maxsize=1024)
+def _negotiate(accept: str, pretty: bool) -> Form | None:
+    if not accept.strip():
+        return Form(pretty=pretty)
+    found: list[Form] = []
+    for media, parameters in clauses(accept):
+        form = _form(media, parameters, pretty)
+        if form is not None:
+            found.append(form)
+    if not found:
+        return None
+    first = found[0]
+    if first.media is PROTOBUF:
+        # Typed Go clients ask for protobuf before JSON and read both; JSON is what the store holds.
+        return next((form for form in found if form.media is JSON and form.shape is first.shape), first)
+    return first
+
+
+def _form(media: str, parameters: Mapping[str, str], pretty: bool) -> Form | None:
+    if media in {"*/*", "application/*", JSON}:
+        chosen = JSON
+    elif media in {YAML, "application/x-yaml"}:
+        chosen = YAML
+    elif media == PROTOBUF:
+        chosen = PROTOBUF
+    else:
+        return None
+    shape, version = OBJECT, "v1"
+    wanted = parameters.get("as")
+    if wanted is not None:
+        version = parameters.get("v", "")
+        if wanted not in _SHAPES or version not in _META_VERSIONS or parameters.get("g") != "meta.k8s.io":
+            return None
+        shape = _SHAPES[wanted]
+    return Form(chosen, shape, version, pretty and chosen is JSON)
+
+
+def clauses(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the header's (media type, parameters), best first; equal ones in the order given."""
+    ranked: list[tuple[float, int, str, dict[str, str]]] = []
+    for position, clause in enumerate(accept.split(",")):
+        media, *rest = (part.strip() for part in clause.split(";"))
+        parameters = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest)}
+        try:
+            quality = float(parameters.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        if quality > 0:
+            ranked.append((-quality, position, media.lower(), parameters))
+    return [(media, parameters) for _, _, media, parameters in sorted(ranked, key=lambda item: item[:2])]

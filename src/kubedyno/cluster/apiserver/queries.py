@@ -1,0 +1,285 @@
+"""Query strings to frozen options, with the real server's texts for what is wrong with them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.selectors import FieldSelector, LabelSelector
+from kubedyno.kube.status import (
+    BadRequest,
+    Cause,
+    Invalid,
+    StatusError,
+    forbidden_field,
+    invalid,
+    invalid_value,
+    not_supported,
+)
+
+_META = "meta.k8s.io"
+_EVERY_LABEL = LabelSelector.parse("")
+_EVERY_FIELD = FieldSelector.parse("")
+_MAX_MANAGER_LENGTH = 128
+
+
+@lru_cache(maxsize=4096)
+def parameters(query: str) -> dict[str, str]:
+    """Return the first value of each parameter. Shared: never change it."""
+    found: dict[str, str] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        found.setdefault(key, value)
+    return found
+
+
+def invalid_options(kind: str, cause: Cause) -> Invalid:
+    """Return the 422 of options, e.g. `ListOptions.meta.k8s.io "" is invalid: …`."""
+    return invalid(Resource(_META, "v1", kind.lower(), kind, namespaced=False), "", [cause])
+
+
+def _bool(text: str | None) -> bool:
+    """Return Go's reading of a boolean parameter: anything but false and 0 is true."""
+    return text is not None and text.lower() not in {"false", "0"}
+
+
+def _int(text: str | None) -> int | None:
+    if text is None or not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def _revision_error(text: str) -> str:
+    return str(invalid_value("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": invalid syntax'))
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """What to list or to watch.
+
+    Attributes:
+        labels: Label selector.
+        fields: Field selector.
+        watch: Watch, rather than list.
+        bookmarks: BOOKMARK events are welcome.
+        initial_events: Begin a watch with what is there; None leaves it to `revision`.
+        revision_text: The parameter as given; "" when not.
+        revision: Its number; 0 when not given.
+        revision_match: "", "Exact" or "NotOlderThan".
+        limit: Objects at most; 0 for no limit.
+        continue_token: Where an earlier list ended.
+        timeout_s: End the request after so long; None when not given.
+        include_object: What a Table's rows carry: "Metadata", "Object" or "None".
+        pretty: The parameter; None when not given.
+    """
+
+    labels: LabelSelector = _EVERY_LABEL
+    fields: FieldSelector = _EVERY_FIELD
+    watch: bool = False
+    bookmarks: bool = False
+    initial_events: bool | None = None
+    revision_text: str = ""
+    revision: int = 0
+    revision_match: str = ""
+    limit: int = 0
+    continue_token: str = ""
+    timeout_s: int | None = None
+    include_object: str = "Metadata"
+    pretty: str | None = None
+
+    @property
+    def selective(self) -> bool:
+        """True when some selector is set."""
+        return not self.labels.empty or bool(self.fields.terms)
+
+
+@lru_cache(maxsize=2048)
+def list_options(query: str) -> ListOptions:
+    """Parse the options of GET on a collection.
+
+    Raises:
+        StatusError: As the real server answers.
+    """
+    given = parameters(query)
+    limit = _int(given.get("limit")) or 0
+    timeout_s = _int(given.get("timeoutSeconds"))
+    try:
+        labels = LabelSelector.parse(given.get("labelSelector", ""))
+        fields = FieldSelector.parse(given.get("fieldSelector", ""))
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    watch = _bool(given.get("watch"))
+    initial_events = _bool(given["sendInitialEvents"]) if "sendInitialEvents" in given else None
+    revision_text = given.get("resourceVersion", "")
+    options = ListOptions(
+        labels=labels,
+        fields=fields,
+        watch=watch,
+        bookmarks=_bool(given.get("allowWatchBookmarks")),
+        initial_events=initial_events,
+        revision_text=revision_text,
+        revision=_revision(revision_text, watch=watch),
+        revision_match=given.get("resourceVersionMatch", ""),
+        limit=max(limit, 0),
+        continue_token=given.get("continue", ""),
+        timeout_s=timeout_s,
+        include_object=_include_object(given.get("includeObject", "")),
+        pretty=given.get("pretty"),
+    )
+    cause = _list_cause(options)
+    if cause is not None:
+        raise invalid_options("ListOptions", cause)
+    if options.continue_token and not watch and revision_text not in {"", "0"}:
+        raise BadRequest("specifying resource version is not allowed when using continue")
+    return options
+
+
+def _revision(text: str, *, watch: bool) -> int:
+    if not text:
+        return 0
+    if text.isascii() and text.isdigit():
+        return int(text)
+    if watch:
+        # Not a 400: the real server's watch path forgets to wrap this one.
+        raise StatusError(_revision_error(text), code=500, reason="")
+    raise BadRequest(f"invalid resource version: {_revision_error(text)}")
+
+
+def _include_object(text: str) -> str:
+    if text in {"", "Metadata", "Object", "None"}:
+        return text or "Metadata"
+    cause = invalid_value("includeObject", text, "must be 'Metadata', 'Object', 'None', or empty")
+    raise BadRequest(f"Unable to convert to Table as requested: {cause}")
+
+
+def _list_cause(options: ListOptions) -> Cause | None:
+    """Return what is wrong with the combination, if anything (ValidateListOptions of apimachinery)."""
+    match = options.revision_match
+    if options.watch:
+        if options.initial_events is not None and match != "NotOlderThan":
+            return forbidden_field(
+                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            )
+        if match and options.initial_events is None:
+            return forbidden_field(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
+        return None
+    if options.initial_events is not None:
+        return forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list")
+    if not match:
+        return None
+    if not options.revision_text:
+        return forbidden_field(
+            "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        )
+    if options.continue_token:
+        return forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+    if match not in {"Exact", "NotOlderThan"}:
+        return not_supported("resourceVersionMatch", match, ("Exact", "NotOlderThan", ""))
+    if match == "Exact" and options.revision_text == "0":
+        return forbidden_field(
+            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Options of a create, update or patch.
+
+    Attributes:
+        dry_run: Do everything but store it.
+        field_manager: Who to name in managedFields; "" leaves it to the user agent.
+        field_validation: "Ignore", "Warn" or "Strict".
+        force: Of a server-side apply.
+        pretty: The parameter; None when not given.
+    """
+
+    dry_run: bool = False
+    field_manager: str = ""
+    field_validation: str = "Warn"
+    force: bool = False
+    pretty: str | None = None
+
+
+@lru_cache(maxsize=2048)
+def write_options(query: str, kind: str) -> WriteOptions:
+    """Parse the options of a write.
+
+    Args:
+        query: Raw query string.
+        kind: "CreateOptions", "UpdateOptions" or "PatchOptions", for the error text.
+
+    Raises:
+        Invalid: As the real server answers.
+    """
+    if not query:
+        return WriteOptions()
+    given = parameters(query)
+    manager = given.get("fieldManager", "")
+    validation = given.get("fieldValidation") or "Warn"
+    if len(manager) > _MAX_MANAGER_LENGTH:
+        raise invalid_options(
+            kind,
+            Cause("FieldValueTooLong", "fieldManager", f"Too long: may not be more than {_MAX_MANAGER_LENGTH} bytes"),
+        )
+    if not manager.isprintable():
+        raise invalid_options(kind, invalid_value("fieldManager", manager, "should only contain printable characters"))
+    if validation not in {"Ignore", "Warn", "Strict"}:
+        raise invalid_options(kind, not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
+    return WriteOptions(
+        dry_run=_dry_run([given["dryRun"]] if given.get("dryRun") else [], kind),
+        field_manager=manager,
+        field_validation=validation,
+        force=_bool(given.get("force")),
+        pretty=given.get("pretty"),
+    )
+
+
+def _dry_run(values: list[str], kind: str) -> bool:
+    if any(value != "All" for value in values):
+        raise invalid_options(kind, not_supported("dryRun", values, ("All",)))
+    return bool(values)
+
+
+_POLICIES = ("Foreground", "Background", "Orphan")
+
+
+def delete_options(query: str, body: object) -> dict[str, object]:
+    """Return metav1.DeleteOptions of a DELETE, from its body or else from the query, checked.
+
+    Args:
+        query: Raw query string.
+        body: Decoded body; None when there was none.
+
+    Raises:
+        StatusError: As the real server answers.
+    """
+    options: dict[str, object] = {}
+    if isinstance(body, dict) and body:
+        options = {key: value for key, value in body.items() if key not in {"kind", "apiVersion"}}
+    given = parameters(query)
+    # The query adds to the body: kubectl sends a body, curl a query.
+    if given.get("dryRun"):
+        options["dryRun"] = [given["dryRun"]]
+    if "gracePeriodSeconds" in given:
+        options["gracePeriodSeconds"] = _int(given["gracePeriodSeconds"])
+    if given.get("propagationPolicy"):
+        options["propagationPolicy"] = given["propagationPolicy"]
+    if "orphanDependents" in given:
+        options["orphanDependents"] = _bool(given["orphanDependents"])
+    dry_run = options.get("dryRun")
+    _dry_run([str(value) for value in dry_run] if isinstance(dry_run, list) else [], "DeleteOptions")
+    policy = options.get("propagationPolicy")
+    if policy is not None and policy not in _POLICIES:
+        raise invalid_options("DeleteOptions", not_supported("propagationPolicy", policy, (*_POLICIES, "nil")))
+    if policy is not None and options.get("orphanDependents") is not None:
+        raise invalid_options(
+            "DeleteOptions",
+            invalid_value("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set"),
+        )
+    return options
