@@ -48,7 +48,11 @@ BUDGETS = {
 def machine() -> dict[str, object]:
     """Say what the figures were measured on."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     return {"cpus": os.cpu_count(), "cpu": model, "python": platform.python_version(), "load_1m": os.getloadavg()[0]}
