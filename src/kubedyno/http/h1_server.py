@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
@@ -246,7 +246,8 @@ class Http1Connection(asyncio.Protocol):
     # -- asyncio's side ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports have the interface, not the base class.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=TRANSPORT_BYTES)
         self.server.add(self)

@@ -9,7 +9,7 @@ and streams with something to send take turns by frames.
 import asyncio
 import struct
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kubedyno.base.log import logger
 from kubedyno.http.frames import (
@@ -327,7 +327,8 @@ class H2Connection(asyncio.Protocol):
     # -- asyncio's side ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports have the interface, not the base class.
+        transport = cast("asyncio.Transport", transport)
         self.transport = transport
         transport.set_write_buffer_limits(high=TRANSPORT_BYTES)
 

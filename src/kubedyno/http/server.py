@@ -5,7 +5,7 @@ ALPN decides under TLS; on plain connections HTTP/2's preface does ("prior knowl
 
 import asyncio
 import ssl
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
@@ -129,7 +129,8 @@ class _Accepted(asyncio.Protocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports have the interface, not the base class.
+        transport = cast("asyncio.Transport", transport)
         peer = self._server.next_peer(transport)
         tls = transport.get_extra_info("ssl_object")
         protocol: asyncio.Protocol
