@@ -32,6 +32,8 @@ log = logger(__name__)
 # What a stream may send past the largest body, so that a body that is a little too large gets its 413 at once.
 _WINDOW_SLACK = 64 << 10
 _MEMO_HEADERS = 256
+# After a refusal the rest of a body is read and dropped for so long.
+_LINGER_S = 2.0
 # Fields that belong to a connection, which HTTP/2 frames itself (RFC 9113 §8.2.2).
 _CONNECTION_FIELDS = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 
@@ -360,6 +362,8 @@ class ServerConnection(H2Connection):
     def on_data(self, stream_id: int, data: bytes, counted: int, end: bool) -> None:  # noqa: ARG002 - the hook's signature
         stream = self._streams.get(stream_id)
         if stream is None or stream.started or stream.refused:
+            if stream is not None and end and stream.ended and not stream.queued:
+                self._streams.pop(stream_id, None)
             if stream_id > self._last_id and not self._draining:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA on a stream that is not open")
             # Sent before the peer heard of our answer or reset.
@@ -388,6 +392,7 @@ class ServerConnection(H2Connection):
             self._unread -= stream.received
         stream.body()
         stream.refused = True
+        stream.opened_s = self.read_s
         content_type, body = self._limits.too_large
         stream.send(413, content_type, body)
 
@@ -417,11 +422,12 @@ class ServerConnection(H2Connection):
 
     def on_sent(self, stream: H2Stream) -> None:
         assert isinstance(stream, ServerStream)
-        self._streams.pop(stream.id, None)
-        if not stream.started:
-            # Answered before the request was complete: the rest is not wanted.
-            self.emit(reset_frame(stream.id, Code.NO_ERROR))
         stream.wake_drains()
+        if not stream.started:
+            # Answered before the request was complete. A reset at once would hide the answer from some clients
+            # (curl), so the rest is dropped for a while first; `sweep` ends it.
+            return
+        self._streams.pop(stream.id, None)
         if self._draining and not self._streams:
             self.loop.call_soon(self.end, Code.NO_ERROR, "", self._last_id)
 
@@ -481,9 +487,15 @@ class ServerConnection(H2Connection):
             if now_s - self.read_s > limits.idle_timeout_s:
                 self.end(Code.NO_ERROR, "idle", self._last_id)
             return
-        waiting = [stream for stream in self._streams.values() if not stream.started and not stream.refused]
+        waiting = [stream for stream in self._streams.values() if not stream.started]
         for stream in waiting:
-            if now_s - stream.opened_s <= limits.request_timeout_s:
+            age_s = now_s - stream.opened_s
+            if stream.refused:
+                if age_s > _LINGER_S:
+                    self.reset(stream, Code.NO_ERROR)
+                continue
+            if age_s <= limits.request_timeout_s:
                 continue
             stream.refused = True
+            stream.opened_s = now_s
             stream.send(408, b"text/plain; charset=utf-8", b"the request's body did not arrive in time\n")
