@@ -178,7 +178,7 @@ def _values(tokens: list[str], position: int, fail: Callable[[str, str], ValueEr
     pending = True
     while at(position) != ")":
         token = at(position)
-        if token == "":
+        if not token:
             raise fail("", "',', ')' or identifier")
         if token == ",":
             if pending:
