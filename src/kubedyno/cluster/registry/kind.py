@@ -1,0 +1,153 @@
+"""What the registry asks of a kind: a strategy with a default for everything, made concrete under `kinds/`."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.names import problems_of_dns1123_subdomain
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.status import BadRequest, Cause
+from kubedyno.statedb.table import Index
+
+Object = dict[str, Any]
+_COLUMNS = Path(__file__).parent / "data" / "columns.json"
+
+
+@cache
+def _column_file() -> dict[str, list[dict[str, Any]]]:
+    return dict(orjson.loads(_COLUMNS.read_bytes()))
+
+
+class Kind:
+    """One kind's rules. Objects given to its functions are decoded (see `structure`); the "default" ones change them.
+
+    Attributes:
+        resource: What it is served as.
+        has_status: Status is written through the subresource only, and empty on creation.
+        has_generation: metadata.generation counts changes of the spec.
+        graceful: Deletion may wait for a grace period.
+        create_on_update: PUT of an absent object creates it.
+        keeps_policy: With no propagationPolicy asked for, dependents are collected in the background.
+        indexes: Of its table, beyond "owner".
+        field_paths: Field selectors beyond metadata.name and metadata.namespace, as paths into the object.
+        legacy_fields: The core group's way to refuse an unknown field selector.
+        status_takes_labels: A write of the status may change labels and annotations too.
+    """
+
+    has_status = False
+    has_generation = False
+    graceful = False
+    create_on_update = False
+    status_takes_labels = False
+    legacy_fields = False
+    indexes: Sequence[Index[StoredObject]] = ()
+    field_paths: tuple[str, ...] = ()
+    name_problems: Callable[[str], list[str]] = staticmethod(problems_of_dns1123_subdomain)
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+
+    # --- writes ----------------------------------------------------------------------------------------------
+
+    def default(self, obj: Object) -> None:
+        """Fill in what the client left out."""
+
+    def prepare_create(self, obj: Object) -> None:
+        """Reset what a client may not set."""
+        if self.has_status:
+            obj["status"] = {}
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        """Take over what a client may not change."""
+        if self.has_status:
+            obj["status"] = old.get("status", {})
+
+    def prepare_status(self, obj: Object, old: Object) -> Object:
+        """Return what a write of the status subresource stores."""
+        new = {**old, "metadata": dict(old["metadata"]), "status": obj.get("status", {})}
+        new["metadata"]["resourceVersion"] = obj["metadata"].get("resourceVersion", "")
+        for name in ("annotations", "finalizers", "labels") if self.status_takes_labels else ("annotations", "finalizers"):
+            if name in obj["metadata"]:
+                new["metadata"][name] = obj["metadata"][name]
+            else:
+                new["metadata"].pop(name, None)
+        return new
+
+    def validate(self, obj: Object) -> list[Cause]:
+        """Return what is wrong with an object to be created."""
+        _ = obj
+        return []
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        """Return what is wrong with a new version."""
+        _ = old
+        return self.validate(obj)
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        """Return what is wrong with a new status."""
+        _ = obj, old
+        return []
+
+    def warnings(self, obj: Object) -> list[str]:
+        """Return what a client should know though the object is accepted."""
+        _ = obj
+        return []
+
+    def spec_of(self, obj: Object) -> Any:
+        """Return the part whose changes bump the generation."""
+        return obj.get("spec")
+
+    # --- reads -----------------------------------------------------------------------------------------------
+
+    def facts(self, obj: Object) -> Any:
+        """Return the kind's facts of an object, None when it has none."""
+        _ = obj
+        return None
+
+    def supports_field(self, name: str) -> bool:
+        return name in {"metadata.name", "metadata.namespace"} or name in self.field_paths
+
+    def check_field(self, name: str) -> None:
+        """Check a field selector's label.
+
+        Raises:
+            BadRequest: The kind has no such field selector.
+        """
+        if self.supports_field(name):
+            return
+        if self.legacy_fields:
+            raise BadRequest(f"field label not supported: {name}")
+        raise BadRequest(f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+
+    def field(self, record: ObjectRecord, name: str) -> str | None:
+        """Return a field's text without parsing the object, None when it must be parsed."""
+        if name == "metadata.name":
+            return record.obj.name
+        return record.obj.namespace if name == "metadata.namespace" else None
+
+    def field_of(self, obj: Object, name: str) -> str:
+        """Return a field's text from the parsed object, "" when it is absent."""
+        value: Any = obj
+        for part in name.split("."):
+            value = value.get(part, "") if isinstance(value, dict) else ""
+        return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+    def columns(self) -> list[dict[str, Any]]:
+        """Return the definitions of kubectl's columns."""
+        resource = self.resource
+        return _column_file()[f"{resource.api_version}/{resource.plural}"]
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        """Return an object's cells, one a column."""
+        raise NotImplementedError
+
+
+def metadata_fields(obj: Object) -> tuple[str, str, str]:
+    """Return name, namespace and creationTimestamp."""
+    metadata = obj["metadata"]
+    return metadata.get("name", ""), metadata.get("namespace", ""), metadata.get("creationTimestamp", "")

@@ -1,0 +1,1 @@
+"""One module per kind or group: defaulting, validation, facts, fields and printer cells."""

@@ -1,0 +1,60 @@
+"""Namespaces: Active until deleted, Terminating until their finalizers are gone."""
+
+from typing import Any
+
+from kubedyno.cluster.registry.cells import age
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_qualified_name
+from kubedyno.kube.status import Cause, invalid_value
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+FINALIZER = "kubernetes"
+# Deleting these would take the cluster down with them.
+PROTECTED = frozenset({"default", "kube-system", "kube-public"})
+
+
+class Namespaces(Kind):
+    """core/v1 Namespace."""
+
+    has_status = True
+    legacy_fields = True
+    status_takes_labels = True
+    field_paths = ("status.phase",)
+    name_problems = staticmethod(problems_of_dns1123_label)
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("spec", {})
+        name = obj["metadata"].get("name")
+        if name:
+            obj["metadata"].setdefault("labels", {})[NAME_LABEL] = name
+
+    def prepare_create(self, obj: Object) -> None:
+        obj["status"] = {"phase": "Active"}
+        finalizers = obj["spec"].setdefault("finalizers", [])
+        if FINALIZER not in finalizers:
+            finalizers.append(FINALIZER)
+        # A generated name is known only now.
+        obj["metadata"].setdefault("labels", {})[NAME_LABEL] = obj["metadata"]["name"]
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        obj["status"] = old.get("status", {})
+        obj["spec"] = {**obj["spec"], "finalizers": old.get("spec", {}).get("finalizers", [])}
+        if not obj["spec"]["finalizers"]:
+            del obj["spec"]["finalizers"]
+
+    def validate(self, obj: Object) -> list[Cause]:
+        causes = []
+        for i, finalizer in enumerate(obj["spec"].get("finalizers", ())):
+            if "/" not in finalizer and finalizer not in {FINALIZER, "orphan", "foregroundDeletion"}:
+                causes.append(
+                    invalid_value("spec.finalizers", finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+                )
+            causes += [invalid_value(f"spec.finalizers[{i}]", finalizer, p) for p in problems_of_qualified_name(finalizer)]
+        return causes
+
+    def facts(self, obj: Object) -> str:
+        """Return the phase."""
+        return str((obj.get("status") or {}).get("phase", ""))
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return [obj["metadata"]["name"], obj.get("status", {}).get("phase", ""), age(obj, now_s)]

@@ -1,0 +1,169 @@
+"""Nodes: capacity, conditions, taints, PodCIDR."""
+
+from typing import Any
+
+import msgspec
+
+from kubedyno.cluster.registry.cells import NONE, UNKNOWN, age
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.quantity import milli_of, value_of
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, not_supported, required
+
+_NODE_INFO = (
+    "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion",
+    "kubeProxyVersion", "operatingSystem", "architecture",
+)  # fmt: skip
+_NOT_READY_TAINT = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_ROLE_PREFIX = "node-role.kubernetes.io/"
+
+
+class NodeFacts(msgspec.Struct, frozen=True, gc=False):
+    """A node's facts.
+
+    Attributes:
+        ready: Its Ready condition is True.
+        unschedulable: spec.unschedulable.
+        taints: (key, value, effect) each.
+        pod_cidr: spec.podCIDR, "" when it has none.
+        cpu_milli: Allocatable CPU in thousandths.
+        memory_bytes: Allocatable memory.
+        pods: Allocatable pods.
+        extra: (resource name, amount) of what else is allocatable.
+        addresses: (type, address) each.
+    """
+
+    ready: bool
+    unschedulable: bool
+    taints: tuple[tuple[str, str, str], ...]
+    pod_cidr: str
+    cpu_milli: int
+    memory_bytes: int
+    pods: int
+    extra: tuple[tuple[str, int], ...]
+    addresses: tuple[tuple[str, str], ...]
+
+
+def node_facts(node: Object) -> NodeFacts:
+    """Return the facts of a node."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    allocatable = dict(status.get("allocatable") or {})
+    cpu, memory, pods = allocatable.pop("cpu", "0"), allocatable.pop("memory", "0"), allocatable.pop("pods", "0")
+    return NodeFacts(
+        any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions", ())),
+        bool(spec.get("unschedulable")),
+        tuple((t.get("key", ""), t.get("value", ""), t.get("effect", "")) for t in spec.get("taints", ())),
+        spec.get("podCIDR", ""),
+        milli_of(cpu),
+        value_of(memory),
+        value_of(pods),
+        tuple((name, value_of(text)) for name, text in sorted(allocatable.items())),
+        tuple((a.get("type", ""), a.get("address", "")) for a in status.get("addresses", ())),
+    )
+
+
+class Nodes(Kind):
+    """core/v1 Node."""
+
+    has_status = True
+    legacy_fields = True
+    status_takes_labels = True
+    field_paths = ("spec.unschedulable",)
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("spec", {})
+        status = obj.setdefault("status", {})
+        if "capacity" in status:
+            status.setdefault("allocatable", dict(status["capacity"]))
+        status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {}).setdefault("Port", 0)
+        info = status.setdefault("nodeInfo", {})
+        for name in _NODE_INFO:
+            info.setdefault(name, "")
+
+    def prepare_create(self, obj: Object) -> None:
+        """A node keeps the status it is created with, and starts tainted until it is seen Ready."""
+        taints = obj["spec"].setdefault("taints", [])
+        if not any(t.get("key") == _NOT_READY_TAINT["key"] and t.get("effect") == "NoSchedule" for t in taints):
+            taints.append(dict(_NOT_READY_TAINT))
+
+    def validate(self, obj: Object) -> list[Cause]:
+        causes = []
+        seen: set[tuple[str, str]] = set()
+        for i, taint in enumerate(obj["spec"].get("taints", ())):
+            path = f"metadata.taints[{i}]"
+            key, effect = taint.get("key", ""), taint.get("effect", "")
+            if not key:
+                causes.append(required(f"{path}.key", ""))
+            if effect not in _EFFECTS:
+                causes.append(
+                    not_supported(f"{path}.effect", effect, _EFFECTS) if effect else required(f"{path}.effect", "")
+                )
+            if (key, effect) in seen:
+                found = {"key": key, **({"value": taint["value"]} if "value" in taint else {}), "effect": effect}
+                causes.append(duplicate(path, found))
+            seen.add((key, effect))
+        cidrs = obj["spec"].get("podCIDRs", ())
+        if len(cidrs) > 2:
+            causes.append(forbidden_field("spec.podCIDRs", "may contain no more than 2 items"))
+        return causes
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        obj["status"] = old.get("status", {})
+        spec, cidr = obj["spec"], obj["spec"].get("podCIDR")
+        if cidr and "podCIDRs" not in spec:
+            spec["podCIDRs"] = [cidr]
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        causes = self.validate(obj)
+        before, after = old["spec"], obj["spec"]
+        if before.get("podCIDRs") and before.get("podCIDRs") != after.get("podCIDRs"):
+            causes.append(forbidden_field("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"))
+        if before.get("providerID") and before["providerID"] != after.get("providerID"):
+            causes.append(
+                forbidden_field("spec.providerID", "node updates may not change providerID except from \"\" to valid")
+            )
+        return causes
+
+    def facts(self, obj: Object) -> NodeFacts:
+        return node_facts(obj)
+
+    def field(self, record: ObjectRecord, name: str) -> str | None:
+        if name == "spec.unschedulable":
+            return "true" if record.obj.facts.unschedulable else "false"
+        return super().field(record, name)
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        status, labels = obj.get("status", {}), obj["metadata"].get("labels", {})
+        info = status.get("nodeInfo", {})
+        state = next((c.get("status") for c in status.get("conditions", ()) if c.get("type") == "Ready"), None)
+        text = "Unknown" if state is None else "Ready" if state == "True" else "NotReady"
+        if obj.get("spec", {}).get("unschedulable"):
+            text += ",SchedulingDisabled"
+        roles = sorted(
+            {k[len(_ROLE_PREFIX) :] for k in labels if k.startswith(_ROLE_PREFIX) and k != _ROLE_PREFIX}
+            | ({labels["kubernetes.io/role"]} if labels.get("kubernetes.io/role") else set())
+        )
+        return [
+            obj["metadata"]["name"],
+            text,
+            ",".join(roles) or NONE,
+            age(obj, now_s),
+            info.get("kubeletVersion", ""),
+            _address(status, "InternalIP"),
+            _address(status, "ExternalIP"),
+            info.get("osImage") or UNKNOWN,
+            _kernel(info),
+            info.get("containerRuntimeVersion") or UNKNOWN,
+        ]
+
+
+def _kernel(info: Object) -> str:
+    kernel, architecture = info.get("kernelVersion"), info.get("architecture")
+    if not kernel:
+        return UNKNOWN
+    return f"{kernel} ({architecture})" if architecture else str(kernel)
+
+
+def _address(status: Object, kind: str) -> str:
+    return next((str(a["address"]) for a in status.get("addresses", ()) if a.get("type") == kind), NONE)

@@ -1,0 +1,192 @@
+"""Kinds that are only kept: ConfigMap, Secret, ServiceAccount, Lease, ControllerRevision."""
+
+import base64
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.registry.cells import age
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required, too_long
+
+_MAX_BYTES = 1 << 20
+_KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
+_KEY_TEXT = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+
+
+def _key_problems(key: str) -> list[str]:
+    """Return what is wrong with a key of a ConfigMap or Secret."""
+    problems = ["must be no more than 253 bytes"] if len(key) > 253 else []
+    if not key or not _KEY_CHARACTERS.issuperset(key):
+        problems.append(_KEY_TEXT)
+    if key == ".":
+        problems.append("must not be '.'")
+    elif key == "..":
+        problems.append("must not be '..'")
+    elif key.startswith(".."):
+        problems.append("must not start with '..'")
+    return problems
+
+
+def _immutable_causes(obj: Object, old: Object, names: tuple[str, ...]) -> list[Cause]:
+    """Return what an update changes of an object that is immutable."""
+    if not old.get("immutable"):
+        return []
+    causes = []
+    if not obj.get("immutable"):
+        causes.append(forbidden_field("immutable", "field is immutable when `immutable` is set"))
+    causes += [
+        forbidden_field(name, "field is immutable when `immutable` is set")
+        for name in names
+        if obj.get(name) != old.get(name)
+    ]
+    return causes
+
+
+class ConfigMaps(Kind):
+    """core/v1 ConfigMap."""
+
+    def validate(self, obj: Object) -> list[Cause]:
+        data, binary = obj.get("data", {}), obj.get("binaryData", {})
+        causes = []
+        size = 0
+        for key, text in data.items():
+            causes += [invalid_value(f"data[{key}]", key, p) for p in _key_problems(key)]
+            if key in binary:
+                causes.append(invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData"))
+            size += len(text.encode())
+        for key, text in binary.items():
+            causes += [invalid_value(f"binaryData[{key}]", key, p) for p in _key_problems(key)]
+            size += len(text) * 3 // 4
+        if size > _MAX_BYTES:
+            causes.append(too_long("", _MAX_BYTES))
+        return causes
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        return _immutable_causes(obj, old, ("data", "binaryData")) + self.validate(obj)
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        count = len(obj.get("data", ())) + len(obj.get("binaryData", ()))
+        return [obj["metadata"]["name"], str(count), age(obj, now_s)]
+
+
+_SECRET_KEYS = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
+_SA_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type's name
+_SA_ANNOTATION = "kubernetes.io/service-account.name"
+
+
+class Secrets(Kind):
+    """core/v1 Secret."""
+
+    legacy_fields = True
+    field_paths = ("type",)
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("type", "Opaque")
+        strings = obj.pop("stringData", None)
+        if strings:
+            data = obj.setdefault("data", {})
+            for key, text in strings.items():
+                data[key] = base64.b64encode(text.encode()).decode()
+
+    def validate(self, obj: Object) -> list[Cause]:
+        data, kind = obj.get("data", {}), obj["type"]
+        causes = []
+        for key in data:
+            causes += [invalid_value(f"data[{key}]", key, p) for p in _key_problems(key)]
+        if sum(len(text) * 3 // 4 for text in data.values()) > _MAX_BYTES:
+            causes.append(too_long("data", _MAX_BYTES))
+        if kind == _SA_TOKEN and not obj["metadata"].get("annotations", {}).get(_SA_ANNOTATION):
+            causes.append(required(f"metadata.annotations[{_SA_ANNOTATION}]"))
+        if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
+            causes += [required("data[username]"), required("data[password]")]
+        for key in _SECRET_KEYS.get(kind, ()):
+            if key not in data:
+                causes.append(required(f"data[{key}]"))
+            elif key.startswith(".docker"):
+                try:
+                    orjson.loads(base64.b64decode(data[key]))
+                except ValueError:
+                    causes.append(invalid_value(f"data[{key}]", "<secret contents redacted>", "invalid character"))
+        return causes
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        causes = []
+        if obj["type"] != old["type"]:
+            causes.append(invalid_value("type", obj["type"], "field is immutable"))
+        return causes + _immutable_causes(obj, old, ("data",)) + self.validate(obj)
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        _ = old
+        obj.setdefault("type", "Opaque")
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return [obj["metadata"]["name"], obj.get("type", ""), str(len(obj.get("data", ()))), age(obj, now_s)]
+
+
+class ServiceAccounts(Kind):
+    """core/v1 ServiceAccount."""
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return [obj["metadata"]["name"], age(obj, now_s)]
+
+
+class Leases(Kind):
+    """coordination.k8s.io/v1 Lease."""
+
+    create_on_update = True
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("spec", {})
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj.get("spec", {})
+        causes = []
+        duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+        if duration is not None and duration <= 0:
+            causes.append(invalid_value("spec.leaseDurationSeconds", duration, "must be greater than 0"))
+        if transitions is not None and transitions < 0:
+            causes.append(invalid_value("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
+        if spec.get("holderIdentity") == "":
+            causes.append(invalid_value("spec.holderIdentity", "", "must not be empty"))
+        return causes
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return [obj["metadata"]["name"], obj.get("spec", {}).get("holderIdentity", ""), age(obj, now_s)]
+
+
+class ControllerRevisions(Kind):
+    """apps/v1 ControllerRevision."""
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("revision", 0)
+
+    def validate(self, obj: Object) -> list[Cause]:
+        causes = []
+        if obj["revision"] < 0:
+            causes.append(invalid_value("revision", obj["revision"], "must be greater than or equal to 0"))
+        if "data" not in obj:
+            causes.append(required("data", "data is mandatory"))
+        return causes
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        causes = self.validate(obj)
+        if obj.get("data") != old.get("data"):
+            causes.append(invalid_value("data", obj.get("data"), "field is immutable"))
+        return causes
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        controller = "<none>"
+        for owner in obj["metadata"].get("ownerReferences", ()):
+            if owner.get("controller"):
+                group = owner.get("apiVersion", "").rpartition("/")[0]
+                controller = f"{owner['kind'].lower()}{'.' + group if group else ''}/{owner['name']}"
+        return [obj["metadata"]["name"], controller, obj.get("revision", 0), age(obj, now_s)]

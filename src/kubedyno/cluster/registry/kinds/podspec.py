@@ -1,0 +1,173 @@
+"""Defaults of a pod's spec, as the real 1.36 fills them in; for pods and for the templates of workloads."""
+
+from typing import Any
+
+Spec = dict[str, Any]
+
+_VOLUME_SOURCES = (
+    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI", "emptyDir",
+    "ephemeral", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi",
+    "nfs", "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "projected", "quobyte", "rbd", "scaleIO",
+    "secret", "storageos", "vsphereVolume",
+)  # fmt: skip
+_FILE_MODE = 420
+_TOKEN_EXPIRATION_S = 3600
+
+
+def pull_policy_of(image: str) -> str:
+    """Return the default imagePullPolicy: Always for ":latest" or no tag, else IfNotPresent."""
+    last = image.rpartition("/")[2]
+    if "@" in last:
+        return "IfNotPresent"
+    tag = last.partition(":")[2]
+    return "IfNotPresent" if tag and tag != "latest" else "Always"
+
+
+def default_pod_spec(spec: Spec, *, pod: bool) -> None:
+    """Fill in a pod spec's defaults, in place.
+
+    Args:
+        spec: Decoded; changed.
+        pod: A real pod: gets enableServiceLinks and its requests from its limits too.
+    """
+    # In the order of Go's SetDefaults_PodSpec, which is also what a reader of the YAML sees.
+    if "restartPolicy" not in spec:
+        spec["restartPolicy"] = "Always"
+    if "terminationGracePeriodSeconds" not in spec:
+        spec["terminationGracePeriodSeconds"] = 30
+    if "dnsPolicy" not in spec:
+        spec["dnsPolicy"] = "ClusterFirst"
+    # The old name is kept equal to the new one.
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    if "securityContext" not in spec:
+        spec["securityContext"] = {}
+    if "schedulerName" not in spec:
+        spec["schedulerName"] = "default-scheduler"
+    if pod and "enableServiceLinks" not in spec:
+        spec["enableServiceLinks"] = True
+    host_network = bool(spec.get("hostNetwork"))
+    for container in spec.get("initContainers", ()):
+        _default_container(container, host_network=host_network, pod=pod)
+    for container in spec.get("containers", ()):
+        _default_container(container, host_network=host_network, pod=pod)
+    for container in spec.get("ephemeralContainers", ()):
+        _default_container(container, host_network=False, pod=False)
+    for volume in spec.get("volumes", ()):
+        _default_volume(volume)
+    if "resources" in spec:
+        _requests_from_limits(spec["resources"], pod=pod)
+
+
+def _default_container(container: Spec, *, host_network: bool, pod: bool) -> None:
+    if "imagePullPolicy" not in container:
+        container["imagePullPolicy"] = pull_policy_of(container.get("image", ""))
+    if "terminationMessagePath" not in container:
+        container["terminationMessagePath"] = "/dev/termination-log"
+    if "terminationMessagePolicy" not in container:
+        container["terminationMessagePolicy"] = "File"
+    resources = container.get("resources")
+    if resources is None:
+        container["resources"] = {}
+    elif resources:
+        _requests_from_limits(resources, pod=pod)
+    for port in container.get("ports", ()):
+        if "protocol" not in port:
+            port["protocol"] = "TCP"
+        if host_network and "hostPort" not in port and "containerPort" in port:
+            port["hostPort"] = port["containerPort"]
+    for variable in container.get("env", ()):
+        source = variable.get("valueFrom")
+        if source:
+            if "fieldRef" in source:
+                source["fieldRef"].setdefault("apiVersion", "v1")
+            if "resourceFieldRef" in source:
+                source["resourceFieldRef"].setdefault("divisor", "0")
+            if "fileKeyRef" in source:
+                source["fileKeyRef"].setdefault("optional", False)
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if name in container:
+            _default_probe(container[name])
+    for hook in container.get("lifecycle", {}).values():
+        if isinstance(hook, dict) and "httpGet" in hook:
+            _default_http_get(hook["httpGet"])
+
+
+def _requests_from_limits(resources: Spec, *, pod: bool) -> None:
+    if pod and "limits" in resources:
+        requests = dict(resources.get("requests", {}))
+        for name, amount in resources["limits"].items():
+            requests.setdefault(name, amount)
+        resources["requests"] = requests
+
+
+def _default_http_get(get: Spec) -> None:
+    get.setdefault("path", "/")
+    get.setdefault("scheme", "HTTP")
+
+
+def _default_probe(probe: Spec) -> None:
+    if "httpGet" in probe:
+        _default_http_get(probe["httpGet"])
+    if "grpc" in probe:
+        probe["grpc"].setdefault("service", "")
+    probe.setdefault("timeoutSeconds", 1)
+    probe.setdefault("periodSeconds", 10)
+    probe.setdefault("successThreshold", 1)
+    probe.setdefault("failureThreshold", 3)
+
+
+def _default_volume(volume: Spec) -> None:
+    if not any(source in volume for source in _VOLUME_SOURCES):
+        volume["emptyDir"] = {}
+    for name, source in volume.items():
+        if name in {"secret", "configMap", "downwardAPI", "projected"}:
+            source.setdefault("defaultMode", _FILE_MODE)
+        default = _BY_SOURCE.get(name)
+        if default is not None:
+            default(source)
+
+
+def _default_projected(source: Spec) -> None:
+    for part in source.get("sources", ()):
+        if "serviceAccountToken" in part:
+            part["serviceAccountToken"].setdefault("expirationSeconds", _TOKEN_EXPIRATION_S)
+        for item in part.get("downwardAPI", {}).get("items", ()):
+            _default_downward_item(item)
+
+
+def _default_downward_item(item: Spec) -> None:
+    if "fieldRef" in item:
+        item["fieldRef"].setdefault("apiVersion", "v1")
+    if "resourceFieldRef" in item:
+        item["resourceFieldRef"].setdefault("divisor", "0")
+
+
+def _default_downward(source: Spec) -> None:
+    for item in source.get("items", ()):
+        _default_downward_item(item)
+
+
+def _default_ephemeral(source: Spec) -> None:
+    source.get("volumeClaimTemplate", {}).get("spec", {}).setdefault("volumeMode", "Filesystem")
+
+
+_BY_SOURCE = {
+    "projected": _default_projected,
+    "downwardAPI": _default_downward,
+    "ephemeral": _default_ephemeral,
+    "hostPath": lambda source: source.setdefault("type", ""),
+    "iscsi": lambda source: source.setdefault("iscsiInterface", "default"),
+    "rbd": lambda source: [
+        source.setdefault(name, value)
+        for name, value in (("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring"))
+    ],
+    "azureDisk": lambda source: [
+        source.setdefault(name, value)
+        for name, value in (("cachingMode", "ReadWrite"), ("fsType", "ext4"), ("readOnly", False), ("kind", "Shared"))
+    ],
+    "scaleIO": lambda source: [
+        source.setdefault(name, value) for name, value in (("storageMode", "ThinProvisioned"), ("fsType", "xfs"))
+    ],
+}

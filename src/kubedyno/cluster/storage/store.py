@@ -1,0 +1,161 @@
+"""The store: one StateDB table a resource, one revision for all, and the JSON of what is in them.
+
+Objects enter as `StoredObject`, leave as records or as bytes. The same object may be served under a second
+group and version (Events): such a view shares the table and converts on output.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import orjson
+
+from kubedyno.base.clock import Clock
+from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.kube.resources import Resource
+from kubedyno.statedb.db import DB
+from kubedyno.statedb.table import History, Index, Record, Table
+
+ObjectRecord = Record[StoredObject]
+ObjectTable = Table[StoredObject]
+ResourceKey = tuple[str, str, str]
+Convert = Callable[[dict[str, Any]], dict[str, Any]]
+
+_primary_key = attrgetter("key")
+OWNER_INDEX: Index[StoredObject] = Index("owner", attrgetter("owners"))
+
+
+def resource_key(resource: Resource) -> ResourceKey:
+    """Return what names a resource among those served."""
+    return (resource.group, resource.version, resource.plural)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How a resource's records become JSON."""
+
+    table: ObjectTable
+    head: bytes
+    convert: Convert | None
+
+
+class Store:
+    """Tables of API objects.
+
+    Args:
+        clock: Stamps records, for the age of history.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.db = DB(clock)
+        self.resources: list[Resource] = []
+        self._by_key: dict[ResourceKey, _View] = {}
+        # By identity of the (frozen, module-level) Resource: hashing its fields costs more than a put.
+        self._views: dict[int, _View] = {}
+
+    @property
+    def revision(self) -> int:
+        return self.db.revision
+
+    def add(
+        self, resource: Resource, indexes: Iterable[Index[StoredObject]] = (), history: History | None = None
+    ) -> ObjectTable:
+        """Add a resource's table; every table has the index "owner" (by owner uid).
+
+        Raises:
+            ValueError: It is there already.
+        """
+        table: ObjectTable = self.db.table(resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history)
+        self._register(resource, table, None)
+        return table
+
+    def add_view(self, resource: Resource, of: Resource, convert: Convert) -> None:
+        """Serve the objects of another resource's table under this one.
+
+        Args:
+            resource: The second name, e.g. events of events.k8s.io/v1.
+            of: The resource that was added.
+            convert: Stored object as a dict → the same in this version; may change its argument.
+        """
+        self._register(resource, self.table(of), convert)
+
+    def _register(self, resource: Resource, table: ObjectTable, convert: Convert | None) -> None:
+        head = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}","metadata":{{'.encode()
+        self.resources.append(resource)
+        self._views[id(resource)] = self._by_key[resource_key(resource)] = _View(table, head, convert)
+
+    def _view(self, resource: Resource) -> _View:
+        view = self._views.get(id(resource))
+        return view if view is not None else self._by_key[resource_key(resource)]
+
+    def table(self, resource: Resource) -> ObjectTable:
+        """Return a resource's table.
+
+        Raises:
+            KeyError: It is not stored here.
+        """
+        return self._view(resource).table
+
+    def get(self, resource: Resource, key: str) -> ObjectRecord | None:
+        """Return an object's newest record by "ns/name" or "name", None when there is none."""
+        return self._view(resource).table.get(key)
+
+    def list(self, resource: Resource, namespace: str = "") -> Sequence[ObjectRecord]:
+        """Return the records of all namespaces or of one, in key order."""
+        table = self.table(resource)
+        return table.prefix(namespace + "/") if namespace and resource.namespaced else table.all()
+
+    def by_index(self, resource: Resource, index: str, key: str) -> Sequence[ObjectRecord]:
+        """Return the records with that key in that index, in key order."""
+        return self.table(resource).by_index(index, key)
+
+    def put(self, resource: Resource, obj: StoredObject) -> ObjectRecord:
+        """Insert or replace an object in a transaction of its own."""
+        return self.db.put(self._view(resource).table, obj)
+
+    def remove(self, resource: Resource, key: str) -> ObjectRecord | None:
+        """Delete an object in a transaction of its own; returns its tombstone, None when it was not there."""
+        return self.db.remove(self._view(resource).table, key)
+
+    # --- output ----------------------------------------------------------------------------------------------
+
+    def encode(self, resource: Resource, record: ObjectRecord) -> bytes:
+        """Return an object's JSON, with kind and apiVersion, and its record's revision as resourceVersion."""
+        view = self._view(resource)
+        if view.convert is not None:
+            return orjson.dumps(self.encode_dict(resource, record))
+        return view.head + members_of(record.obj, record.revision)
+
+    def encode_item(self, resource: Resource, record: ObjectRecord) -> bytes:
+        """Return an object's JSON without kind and apiVersion, as lists have it."""
+        if self._view(resource).convert is not None:
+            converted = self.encode_dict(resource, record)
+            del converted["kind"], converted["apiVersion"]
+            return orjson.dumps(converted)
+        return b'{"metadata":{' + members_of(record.obj, record.revision)
+
+    def encode_dict(self, resource: Resource, record: ObjectRecord) -> dict[str, Any]:
+        """Return an object as a fresh dict."""
+        view = self._view(resource)
+        obj: dict[str, Any] = orjson.loads(view.head + members_of(record.obj, record.revision))
+        if view.convert is not None:
+            obj = view.convert(obj)
+            obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
+        return obj
+
+
+def members_of(obj: StoredObject, revision: int) -> bytes:
+    """Return an object's JSON from inside metadata's opening brace to the end; revision 0 leaves that member out."""
+    parts = [obj.meta]
+    if revision:
+        parts.append(b',"resourceVersion":"%d"' % revision)
+    if obj.managed:
+        parts += (b',"managedFields":', obj.managed)
+    parts.append(b"}")
+    if obj.body:
+        parts += (b",", obj.body)
+    if obj.status:
+        parts += (b',"status":', obj.status)
+    parts.append(b"}")
+    return b"".join(parts)
