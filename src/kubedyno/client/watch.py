@@ -1,0 +1,208 @@
+"""Watches that go on: they resume where they were, and list again when the server has forgotten where that was."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+
+import msgspec
+
+from kubedyno.base import aio
+from kubedyno.base.log import logger
+from kubedyno.kube.status import Expired, Gone, StatusError
+
+if TYPE_CHECKING:
+    from kubedyno.client.api import Client
+
+T = TypeVar("T")
+log = logger(__name__)
+
+# How long one watch request may last; the server ends it then and we resume. client-go: 5 to 10 minutes.
+WATCH_S = 480
+# A lost server is tried again after 0.1, 0.2, 0.4 … 10 s, and given up after so long without any answer.
+_FIRST_DELAY_S = 0.1
+_MAX_DELAY_S = 10.0
+_GIVE_UP_S = 300.0
+_MAX_LINE = 64 << 20
+
+
+class WatchEvent(NamedTuple):
+    """ADDED, MODIFIED or DELETED, and the object's JSON."""
+
+    type: str
+    raw: bytes
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Meta(msgspec.Struct):
+    resourceVersion: str = ""
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+class _Status(msgspec.Struct):
+    code: int = 500
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_versioned = msgspec.json.Decoder(_Versioned).decode
+_decode_status = msgspec.json.Decoder(_Status).decode
+
+
+def version_of(raw: bytes) -> str:
+    """Return an object's resourceVersion."""
+    return _decode_versioned(raw).metadata.resourceVersion
+
+
+def _joined(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
+
+
+async def watch(client: "Client", path: str, query: str, version: str) -> AsyncGenerator[WatchEvent, None]:
+    """Yield events after a resourceVersion, over as many requests as it takes; see `Client.watch`."""
+    delay_s = 0.0
+    lost_s: float | None = None
+    renewed = False
+    loop = asyncio.get_running_loop()
+    while True:
+        options = f"watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_S}"
+        resume = f"&resourceVersion={version}" if version else ""
+        wait_s = 0.0
+        last = b""
+        try:
+            stream = await client.open_stream(_joined(path, f"{query}{'&' if query else ''}{options}{resume}"))
+            try:
+                if stream.status != 200:
+                    error = StatusError.from_response(stream.status, await stream.read())
+                    if error.code == 401 and not renewed and await client.renew():
+                        renewed = True
+                        continue
+                    if error.code < 500 and error.code != 429:
+                        raise error
+                    text = stream.headers.get("retry-after", "")
+                    wait_s = float(text) if text.isascii() and text.isdigit() else 0.0
+                    raise ConnectionError(error.message)
+                else:
+                    renewed = False
+                    delay_s = 0.0
+                    lost_s = None
+                    rest = b""
+                    async for piece in stream:
+                        *lines, rest = (rest + piece).split(b"\n") if rest else piece.split(b"\n")
+                        if len(rest) > _MAX_LINE:
+                            raise ConnectionError(f"an event of more than {_MAX_LINE} bytes")
+                        for line in lines:
+                            if not line:
+                                continue
+                            event = _decode_event(line)
+                            if event.type == "ERROR":
+                                error = StatusError.from_response(
+                                    _decode_status(event.object).code, bytes(event.object)
+                                )
+                                if error.code >= 500 or error.code == 429:
+                                    raise ConnectionError(error.message)
+                                raise error
+                            last = bytes(event.object)
+                            if event.type != "BOOKMARK":
+                                yield WatchEvent(event.type, last)
+            finally:
+                stream.close()
+        except (OSError, msgspec.DecodeError) as trouble:
+            now_s = loop.time()
+            lost_s = now_s if lost_s is None else lost_s
+            if now_s - lost_s > _GIVE_UP_S:
+                broken = trouble if isinstance(trouble, OSError) else ConnectionError(str(trouble))
+                raise client.unreachable(broken) from trouble
+            log.debug("watch of %s: %s", path, trouble)
+        finally:
+            if last:
+                version = version_of(last) or version
+        if lost_s is not None:
+            delay_s = min(max(_FIRST_DELAY_S, 2 * delay_s), _MAX_DELAY_S)
+        elif not last:
+            # An answer that ended at once, with nothing in it: do not ask in a tight loop.
+            delay_s = _FIRST_DELAY_S
+        else:
+            delay_s = 0.0
+        if max(wait_s, delay_s):
+            await aio.sleep(max(wait_s, delay_s))
+
+
+class ListWatch(Generic[T]):
+    """All objects there are, then what changes: pairs of a type and an object.
+
+    The types are ADDED, MODIFIED and DELETED, and two that carry None: SYNCED once a list is through, and RELIST when
+    the server has forgotten where we were: what follows is a whole list again, and what it lacks is gone.
+
+    Use it as an async iterator, best within `async with`, which ends it at once.
+
+    Args:
+        client: Where to.
+        path: Of the collection.
+        query: Selectors, percent-encoded; no paging.
+        decode: Makes an object of its JSON; None yields the bytes.
+        skip_list: Yield nothing of the first list: only what changes from now on.
+    """
+
+    def __init__(
+        self, client: "Client", path: str, query: str, decode: Callable[[bytes], T] | None, *, skip_list: bool
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._query = query
+        self._decode: Callable[[bytes], Any] = decode or _same
+        self._skip_list = skip_list
+        self._events: AsyncGenerator[tuple[str, Any], None] = self._run()
+        # True while a whole list has been yielded and no new one has begun.
+        self.synced = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._events.aclose()
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, Any]]:
+        return self._events
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
+
+    async def _run(self) -> AsyncGenerator[tuple[str, Any], None]:
+        decode = self._decode
+        client = self._client
+        first = True
+        while True:
+            if not first:
+                self.synced = False
+                yield "RELIST", None
+            version = ""
+            if first and self._skip_list:
+                query = f"{self._query}&limit=1" if self._query else "limit=1"
+                page = await client.json("GET", _joined(self._path, query))
+                version = str((page.get("metadata") or {}).get("resourceVersion", ""))
+            else:
+                async for items, found in client.list_pages(_joined(self._path, self._query)):
+                    version = found or version
+                    for raw in items:
+                        yield "ADDED", decode(bytes(raw))
+            first = False
+            self.synced = True
+            yield "SYNCED", None
+            events = watch(client, self._path, self._query, version)
+            try:
+                async for kind, raw_object in events:
+                    yield kind, decode(raw_object)
+            except (Expired, Gone) as error:
+                log.debug("watch of %s begins anew: %s", self._path, error)
+            finally:
+                await events.aclose()
+
+
+def _same(raw: bytes) -> bytes:
+    return raw
