@@ -1,0 +1,496 @@
+"""A tree to closures, and closures to text: what `Template.render` runs.
+
+Rendering yields pieces: the number of a text that stands in the template, or the value that an action printed. The
+numbers alone are the *shape* of a rendering: equal shapes differ only in their values.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kubedyno.load.plan.gotemplate import parse
+from kubedyno.load.plan.gotemplate.builtins import BUILTINS, LAZY, truth
+from kubedyno.load.plan.gotemplate.errors import FunctionError, TemplateError
+from kubedyno.load.plan.gotemplate.gofmt import printed, show
+from kubedyno.load.plan.gotemplate.parse import Node, Parser
+from kubedyno.load.plan.gotemplate.sprig import SPRIG
+
+HOLE = -1
+MAX_OUTPUT = 64 * 1024 * 1024
+_MAX_DEPTH = 200
+_MISSING = object()
+
+Function = Callable[..., Any]
+
+
+class _Break(Exception):  # noqa: N818 - control flow
+    pass
+
+
+class _Continue(Exception):  # noqa: N818 - control flow
+    pass
+
+
+class Scope:
+    """One execution: dot, variables, output."""
+
+    __slots__ = ("depth", "dot", "holes", "shape", "size", "variables")
+
+    def __init__(self, data: Any) -> None:
+        self.dot = data
+        self.variables: dict[str, list[Any]] = {"$": [data]}
+        self.shape: list[int] = []
+        self.holes: list[str] = []
+        self.size = 0
+        self.depth = 0
+
+
+Run = Callable[[Scope], None]
+Eval = Callable[[Scope], Any]
+
+
+class Template:
+    """A compiled template.
+
+    Args:
+        text: The template.
+        name: In error messages; kube-burner leaves it empty.
+        missing_key_error: A missing key of a map is an error; else it prints `<no value>`.
+        functions: More functions, or others under the same names.
+
+    Raises:
+        TemplateError: It is malformed, or uses a function that is not known.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        name: str = "",
+        missing_key_error: bool = True,
+        functions: Mapping[str, Function] | None = None,
+        more: tuple[str, ...] = (),
+    ) -> None:
+        self._functions: dict[str, Function] = {**SPRIG, **BUILTINS, **(functions or {})}
+        names = {*self._functions, *LAZY}
+        self._strict = missing_key_error
+        self.texts: list[str] = []
+        self._templates: dict[str, list[Run]] = {}
+        parsed: dict[str, tuple[parse.Source, list[Node]]] = {}
+        for extra in more:
+            other = Parser(name, extra, names)
+            other.parse()
+            parsed.update({key: (other.source, nodes) for key, nodes in other.templates.items()})
+        parser = Parser(name, text, names)
+        nodes = parser.parse()
+        parsed.update({key: (parser.source, body) for key, body in parser.templates.items()})
+        for key, (source, body) in parsed.items():
+            self._source = source
+            self._templates[key] = self._list(body)
+        self._source = parser.source
+        self._main = self._list(nodes)
+        # A template of texts and actions alone always has the same shape.
+        self.static = all(isinstance(node, parse.Text | parse.Action) for node in nodes) and all(
+            not node.pipe.declared for node in nodes if isinstance(node, parse.Action)
+        )
+
+    def trace(self, data: Mapping[str, Any]) -> tuple[tuple[int, ...], list[str]]:
+        """Render to pieces.
+
+        Returns:
+            The shape (text numbers, `HOLE` for each value), and the values in order.
+
+        Raises:
+            TemplateError: An action failed.
+        """
+        scope = Scope(data)
+        for run in self._main:
+            run(scope)
+        return tuple(scope.shape), scope.holes
+
+    def render(self, data: Mapping[str, Any]) -> str:
+        """Render to text.
+
+        Raises:
+            TemplateError: An action failed.
+        """
+        shape, holes = self.trace(data)
+        values = iter(holes)
+        texts = self.texts
+        return "".join([texts[i] if i >= 0 else next(values) for i in shape])
+
+    # --- compilation ---
+
+    def _fail(self, node: Node, message: str) -> TemplateError:
+        source = self._source
+        before = source.text[: node.position]
+        line = before.count("\n") + 1
+        column = len(before.encode()) - (before.encode().rfind(b"\n") + 1)
+        context = str(node)
+        if len(context) > 20:
+            context = context[:20] + "..."
+        return TemplateError(
+            f'template: {source.name}:{line}:{column}: executing "{source.name}" at <{context}>: {message}', line
+        )
+
+    def _list(self, nodes: list[Node]) -> list[Run]:
+        return [self._node(node) for node in nodes]
+
+    def _node(self, node: Node) -> Run:
+        if isinstance(node, parse.Text):
+            number = len(self.texts)
+            self.texts.append(node.text)
+
+            def text(scope: Scope) -> None:
+                scope.shape.append(number)
+
+            return text
+        if isinstance(node, parse.Action):
+            return self._action(node)
+        if isinstance(node, parse.Branch):
+            return self._range(node) if node.keyword == "range" else self._branch(node)
+        if isinstance(node, parse.Jump):
+            jump = _Break if node.keyword == "break" else _Continue
+
+            def leave(_scope: Scope) -> None:
+                raise jump
+
+            return leave
+        assert isinstance(node, parse.Call)
+        return self._call(node)
+
+    def _action(self, node: parse.Action) -> Run:
+        evaluate = self._pipe(node.pipe)
+        if node.pipe.declared:
+            assign = self._assign(node.pipe)
+
+            def declare(scope: Scope) -> None:
+                assign(scope, evaluate(scope))
+
+            return declare
+
+        def write(scope: Scope) -> None:
+            value = evaluate(scope)
+            text = value if type(value) is str else printed(value)
+            scope.size += len(text)
+            if scope.size > MAX_OUTPUT:
+                raise self._fail(node.pipe, "output is too large")
+            scope.shape.append(HOLE)
+            scope.holes.append(text)
+
+        return write
+
+    def _assign(self, pipe: parse.Pipe) -> Callable[[Scope, Any], None]:
+        name = pipe.declared[-1]
+        if pipe.assigns:
+
+            def assign(scope: Scope, value: Any) -> None:
+                scope.variables[name][-1] = value
+
+            return assign
+
+        def declare(scope: Scope, value: Any) -> None:
+            scope.variables.setdefault(name, []).append(value)
+
+        return declare
+
+    def _body(self, nodes: list[Node]) -> Run:
+        runs = self._list(nodes)
+
+        def body(scope: Scope) -> None:
+            known = {name: len(stack) for name, stack in scope.variables.items()}
+            try:
+                for run in runs:
+                    run(scope)
+            finally:
+                for name, stack in scope.variables.items():
+                    del stack[known.get(name, 0) :]
+
+        if not any(_declares(node) for node in nodes):
+
+            def plain(scope: Scope) -> None:
+                for run in runs:
+                    run(scope)
+
+            return plain
+        return body
+
+    def _branch(self, node: parse.Branch) -> Run:
+        evaluate = self._pipe(node.pipe)
+        body = self._body(node.body)
+        other = self._body(node.other) if node.other is not None else None
+        changes_dot = node.keyword == "with"
+        names = node.pipe.declared
+        assign = self._assign(node.pipe) if names else None
+        declares = bool(names) and not node.pipe.assigns
+
+        def branch(scope: Scope) -> None:
+            value = evaluate(scope)
+            if assign is not None:
+                assign(scope, value)
+            try:
+                if truth(value):
+                    if changes_dot:
+                        outer, scope.dot = scope.dot, value
+                        try:
+                            body(scope)
+                        finally:
+                            scope.dot = outer
+                    else:
+                        body(scope)
+                elif other is not None:
+                    other(scope)
+            finally:
+                if declares:
+                    scope.variables[names[-1]].pop()
+
+        return branch
+
+    def _range(self, node: parse.Branch) -> Run:
+        evaluate = self._pipe(node.pipe)
+        body = self._body(node.body)
+        other = self._body(node.other) if node.other is not None else None
+        names, assigns = node.pipe.declared, node.pipe.assigns
+
+        def bind(scope: Scope, key: Any, value: Any) -> None:
+            bound = [value] if len(names) == 1 else [key, value]
+            for name, entry in zip(names, bound, strict=True):
+                if assigns:
+                    scope.variables[name][-1] = entry
+                else:
+                    scope.variables.setdefault(name, []).append(entry)
+
+        def loop(scope: Scope) -> None:
+            value = evaluate(scope)
+            items = self._items(node, value)
+            if not items:
+                if other is not None:
+                    other(scope)
+                return
+            outer = scope.dot
+            try:
+                for key, entry in items:
+                    scope.dot = entry
+                    if names:
+                        bind(scope, key, entry)
+                    try:
+                        body(scope)
+                    except _Continue:
+                        pass
+                    finally:
+                        if names and not assigns:
+                            for name in names:
+                                scope.variables[name].pop()
+            except _Break:
+                pass
+            finally:
+                scope.dot = outer
+
+        return loop
+
+    def _items(self, node: parse.Branch, value: Any) -> list[tuple[Any, Any]]:
+        if isinstance(value, dict):
+            return sorted(value.items())
+        if isinstance(value, list | tuple):
+            return list(enumerate(value))
+        if isinstance(value, int) and not isinstance(value, bool):
+            return [(i, i) for i in range(value)]
+        if value is None:
+            return []
+        raise self._fail(node.pipe, f"range can't iterate over {show(value)}")
+
+    def _call(self, node: parse.Call) -> Run:
+        evaluate = self._pipe(node.pipe) if node.pipe is not None else None
+
+        def call(scope: Scope) -> None:
+            runs = self._templates.get(node.name)
+            if runs is None:
+                raise self._fail(
+                    _At(node.position, f'{{{{template "{node.name}"}}}}'), f'template "{node.name}" not defined'
+                )
+            if scope.depth >= _MAX_DEPTH:
+                raise self._fail(
+                    _At(node.position, f'{{{{template "{node.name}"}}}}'), "exceeded maximum template depth (100000)"
+                )
+            value = evaluate(scope) if evaluate is not None else None
+            outer, variables = scope.dot, scope.variables
+            scope.dot, scope.variables = value, {"$": [value]}
+            scope.depth += 1
+            try:
+                for run in runs:
+                    run(scope)
+            finally:
+                scope.dot, scope.variables = outer, variables
+                scope.depth -= 1
+
+        return call
+
+    # --- values ---
+
+    def _pipe(self, pipe: parse.Pipe) -> Eval:
+        stages = [self._command(command, first=index == 0) for index, command in enumerate(pipe.commands)]
+        if len(stages) == 1:
+            single = stages[0]
+            return lambda scope: single(scope, _MISSING)
+
+        def run(scope: Scope) -> Any:
+            value: Any = _MISSING
+            for stage in stages:
+                value = stage(scope, value)
+            return value
+
+        return run
+
+    def _command(self, command: parse.Command, *, first: bool) -> Callable[[Scope, Any], Any]:
+        head, arguments = command.arguments[0], command.arguments[1:]
+        if isinstance(head, parse.Function):
+            return self._function(command, head, arguments)
+        value = self._value(head)
+        if isinstance(head, parse.Nil):
+            if first and not arguments:
+
+                def nil(_scope: Scope, _final: Any) -> Any:
+                    raise self._fail(head, "nil is not a command")
+
+                return nil
+
+        def evaluate(scope: Scope, final: Any) -> Any:
+            if arguments or final is not _MISSING:
+                found = value(scope)
+                del found
+                if isinstance(head, parse.Fields | parse.Variable | parse.Chain) and getattr(head, "names", None):
+                    raise self._fail(head, f"{head.names[-1]} is not a method but has arguments")
+                raise self._fail(head, f"can't give argument to non-function {head}")
+            return value(scope)
+
+        return evaluate
+
+    def _function(
+        self, command: parse.Command, head: parse.Function, arguments: list[Node]
+    ) -> Callable[[Scope, Any], Any]:
+        values = [self._value(argument) for argument in arguments]
+        name = head.name
+        if name in LAZY:
+            return self._lazy(head, values, wanted=name == "or")
+        function = self._functions[name]
+
+        def call(scope: Scope, final: Any) -> Any:
+            given = [value(scope) for value in values]
+            if final is not _MISSING:
+                given.append(final)
+            try:
+                return function(*given)
+            except FunctionError as error:
+                raise self._fail(_At(head.position, str(command)), f"error calling {name}: {error}") from error
+            except TypeError as error:
+                raise self._fail(_At(head.position, name), _arity(name, len(given), error)) from error
+            except (ValueError, ArithmeticError, KeyError, IndexError, AttributeError) as error:
+                raise self._fail(_At(head.position, str(command)), f"error calling {name}: {error}") from error
+
+        return call
+
+    def _lazy(self, head: parse.Function, values: list[Eval], *, wanted: bool) -> Callable[[Scope, Any], Any]:
+        def call(scope: Scope, final: Any) -> Any:
+            found: Any = _MISSING
+            for value in values:
+                found = value(scope)
+                if truth(found) is wanted:
+                    return found
+            if final is not _MISSING:
+                return final
+            if found is _MISSING:
+                raise self._fail(
+                    _At(head.position, head.name),
+                    f"wrong number of args for {head.name}: want at least 1 got 0",
+                )
+            return found
+
+        return call
+
+    def _value(self, node: Node) -> Eval:
+        if isinstance(node, parse.Constant):
+            constant = node.value
+            return lambda _scope: constant
+        if isinstance(node, parse.Dot):
+            return lambda scope: scope.dot
+        if isinstance(node, parse.Nil):
+            return lambda _scope: None
+        if isinstance(node, parse.Fields):
+            names = node.names
+            if len(names) == 1:
+                name = names[0]
+
+                def field(scope: Scope) -> Any:
+                    dot = scope.dot
+                    if type(dot) is dict and name in dot:
+                        return dot[name]
+                    return self._step(node, dot, name, 0)
+
+                return field
+            return lambda scope: self._walk(node, scope.dot, names)
+        if isinstance(node, parse.Variable):
+            variable, names = node.name, node.names
+            if not names:
+                return lambda scope: scope.variables[variable][-1]
+            return lambda scope: self._walk(node, scope.variables[variable][-1], names)
+        if isinstance(node, parse.Chain):
+            term = self._value(node.term)
+            return lambda scope: self._walk(node, term(scope), node.names)
+        if isinstance(node, parse.Pipe):
+            return self._pipe(node)
+        assert isinstance(node, parse.Function)
+        return self._call_bare(node)
+
+    def _call_bare(self, node: parse.Function) -> Eval:
+        run = self._function(parse.Command(node.position, [node]), node, [])
+        return lambda scope: run(scope, _MISSING)
+
+    def _walk(self, node: Node, value: Any, names: list[str]) -> Any:
+        for index, name in enumerate(names):
+            value = self._step(node, value, name, index)
+        return value
+
+    def _step(self, node: Node, value: Any, name: str, index: int) -> Any:
+        if isinstance(value, dict):
+            if name in value:
+                return value[name]
+            if self._strict:
+                raise self._fail(self._part(node, index), f'map has no entry for key "{name}"')
+            return None
+        if value is None:
+            raise self._fail(self._part(node, index), f"nil pointer evaluating interface {{}}.{name}")
+        raise self._fail(self._part(node, index), f"can't evaluate field {name} in type interface {{}}")
+
+    @staticmethod
+    def _part(node: Node, index: int) -> Node:
+        """Go points at the field that failed, and names the whole chain."""
+        names: list[str] = getattr(node, "names", [])
+        offset = sum(len(name) + 1 for name in names[:index])
+        if isinstance(node, parse.Variable):
+            offset += len(node.name)
+        elif isinstance(node, parse.Chain):
+            offset += len(str(node)) - sum(len(name) + 1 for name in names)
+        return _At(node.position + offset, str(node))
+
+
+class _At(Node):
+    """A place and what stands there, for a message."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, position: int, text: str) -> None:
+        super().__init__(position)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _declares(node: Node) -> bool:
+    return isinstance(node, parse.Action) and bool(node.pipe.declared) and not node.pipe.assigns
+
+
+def _arity(name: str, given: int, error: TypeError) -> str:
+    text = str(error)
+    if "positional argument" in text or "required" in text:
+        return f"wrong number of args for {name}: got {given}"
+    return f"error calling {name}: {error}"
