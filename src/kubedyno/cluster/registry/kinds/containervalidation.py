@@ -1,0 +1,409 @@
+"""What is wrong with a pod's containers: names, ports, environment, resources, probes, mounts, security."""
+
+import re
+from typing import Any
+
+from kubedyno.cluster.registry.kind import Object
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_qualified_name
+from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_found_field, not_supported, required
+
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_PORT_TEXT = "must be between 1 and 65535, inclusive"
+_NOT_NEGATIVE = "must be greater than or equal to 0"
+_ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
+_ENV_FIELDS = (
+    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
+    "status.hostIPs", "status.podIP", "status.podIPs",
+)  # fmt: skip
+_ENV_RESOURCES = (
+    "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage",
+    "requests.memory",
+)  # fmt: skip
+_STANDARD_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
+_PROBE_INTS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
+_HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
+
+
+def port_causes(path: str, port: int) -> list[Cause]:
+    """Return what is wrong with a port's number."""
+    return [] if 1 <= port <= 65535 else [invalid_value(path, port, _PORT_TEXT)]
+
+
+def port_name_problems(name: str) -> list[str]:
+    """Return what is wrong with a port's name (IsValidPortName)."""
+    problems = []
+    if len(name) > 15:
+        problems.append("must be no more than 15 characters")
+    if not re.fullmatch(r"[-a-z0-9]+", name):
+        problems.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+    if not re.search(r"[a-z]", name):
+        problems.append("must contain at least one letter (a-z)")
+    if "--" in name:
+        problems.append("must not contain consecutive hyphens")
+    if name and (name[0] == "-" or name[-1] == "-"):
+        problems.append("must not begin or end with a hyphen")
+    return problems
+
+
+def validate_containers(spec: Object, path: str, volumes: set[str]) -> list[Cause]:
+    """Return what is wrong with containers and init containers.
+
+    Args:
+        spec: The pod spec.
+        path: Its path.
+        volumes: Names that may be mounted.
+    """
+    causes: list[Cause] = []
+    names: set[str] = set()
+    containers = spec.get("containers", ())
+    if not containers:
+        causes.append(required(f"{path}.containers"))
+    for i, container in enumerate(containers):
+        causes += _container(container, f"{path}.containers[{i}]", spec, volumes)
+        name = container.get("name", "")
+        if name and name in names:
+            causes.append(duplicate(f"{path}.containers[{i}].name", name))
+        names.add(name)
+    for i, container in enumerate(spec.get("initContainers", ())):
+        where = f"{path}.initContainers[{i}]"
+        name = container.get("name", "")
+        causes += _container(container, where, spec, volumes)
+        if name and name in names:
+            causes.append(duplicate(f"{where}.name", name))
+        names.add(name)
+        if container.get("restartPolicy") != "Always":
+            causes += [
+                forbidden_field(f"{where}.{field}", "may not be set for init containers without restartPolicy=Always")
+                for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+                if field in container
+            ]
+    return causes
+
+
+def _container(container: Object, path: str, spec: Object, volumes: set[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    name, image = container.get("name", ""), container.get("image", "")
+    if not name:
+        causes.append(required(f"{path}.name"))
+    elif len(name) > 63:
+        causes.append(invalid_value(f"{path}.name", name, "must be no more than 63 characters"))
+    else:
+        causes += [invalid_value(f"{path}.name", name, p) for p in problems_of_dns1123_label(name)]
+    if not image:
+        causes.append(required(f"{path}.image"))
+    elif image != image.strip():
+        causes.append(invalid_value(f"{path}.image", image, "must not have leading or trailing whitespace"))
+    policy = container.get("terminationMessagePolicy")
+    if policy not in {"File", "FallbackToLogsOnError"}:
+        causes.append(
+            not_supported(f"{path}.terminationMessagePolicy", policy, ("File", "FallbackToLogsOnError"))
+        )
+    causes += _ports(container, path, host_network=bool(spec.get("hostNetwork")))
+    for i, variable in enumerate(container.get("env", ())):
+        causes += _variable(variable, f"{path}.env[{i}]")
+    for i, source in enumerate(container.get("envFrom", ())):
+        causes += _variables_from(source, f"{path}.envFrom[{i}]")
+    causes += _mounts(container, path, volumes)
+    pull = container.get("imagePullPolicy")
+    if pull not in {"Always", "IfNotPresent", "Never"}:
+        causes.append(not_supported(f"{path}.imagePullPolicy", pull, ("Always", "IfNotPresent", "Never")))
+    causes += validate_resources(container.get("resources", {}), f"{path}.resources", spec)
+    for kind in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if kind in container:
+            causes += _probe(container[kind], f"{path}.{kind}", kind)
+    grace = spec.get("terminationGracePeriodSeconds", 30)
+    for hook in ("postStart", "preStop"):
+        handler = container.get("lifecycle", {}).get(hook)
+        if handler is not None:
+            causes += _handler(handler, f"{path}.lifecycle.{hook}")
+            seconds = handler.get("sleep", {}).get("seconds", 0)
+            if not 0 <= seconds <= grace:
+                text = f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
+                causes.append(invalid_value(f"{path}.lifecycle.{hook}.sleep", seconds, text))
+    security = container.get("securityContext")
+    if security is not None:
+        causes += _security(security, f"{path}.securityContext")
+    return causes
+
+
+def _ports(container: Object, path: str, *, host_network: bool) -> list[Cause]:
+    causes, names = [], set()
+    for i, port in enumerate(container.get("ports", ())):
+        where = f"{path}.ports[{i}]"
+        name, number, host = port.get("name", ""), port.get("containerPort", 0), port.get("hostPort", 0)
+        if name:
+            problems = port_name_problems(name)
+            causes += [invalid_value(f"{where}.name", name, p) for p in problems]
+            if not problems and name in names:
+                causes.append(duplicate(f"{where}.name", name))
+            names.add(name)
+        if number == 0:
+            causes.append(required(f"{where}.containerPort"))
+        else:
+            causes += port_causes(f"{where}.containerPort", number)
+        if host:
+            causes += port_causes(f"{where}.hostPort", host)
+            if host_network and host != number:
+                text = "must match `containerPort` when `hostNetwork` is true"
+                causes.append(invalid_value(f"{where}.hostPort", host, text))
+        if port.get("protocol") not in _PROTOCOLS:
+            causes.append(not_supported(f"{where}.protocol", port.get("protocol"), _PROTOCOLS))
+    return causes
+
+
+def _variable_name(name: str, path: str) -> list[Cause]:
+    if not name:
+        return [required(path)]
+    if any(not " " <= c <= "~" or c == "=" for c in name):
+        text = (
+            "a valid environment variable name must consist only of printable ASCII characters other than '=' "
+            "(e.g. 'my.env-name', or 'MY_ENV.NAME', or 'MyEnvName1', regex used for validation is '[ -<>-~]+')"
+        )
+        return [invalid_value(path, name, text)]
+    return []
+
+
+def _variable(variable: Object, path: str) -> list[Cause]:
+    causes = _variable_name(variable.get("name", ""), f"{path}.name")
+    source, where = variable.get("valueFrom"), f"{path}.valueFrom"
+    if source is None:
+        return causes
+    found = [name for name in _ENV_SOURCES if name in source]
+    if "fieldRef" in source:
+        field = source["fieldRef"].get("fieldPath", "")
+        base = field.partition("[")[0]
+        if not field:
+            causes.append(required(f"{where}.fieldRef.fieldPath"))
+        elif base not in _ENV_FIELDS and not (base != field and base in {"metadata.labels", "metadata.annotations"}):
+            causes.append(not_supported(f"{where}.fieldRef.fieldPath", field, _ENV_FIELDS))
+    if "resourceFieldRef" in source:
+        causes += _resource_field(source["resourceFieldRef"], f"{where}.resourceFieldRef")
+    for name in ("configMapKeyRef", "secretKeyRef"):
+        if name in source and not source[name].get("key"):
+            causes.append(required(f"{where}.{name}.key"))
+    if not found:
+        text = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        causes.append(invalid_value(where, "", text))
+    elif len(found) > 1:
+        causes.append(invalid_value(where, "", "may not have more than one field specified at a time"))
+    elif variable.get("value"):
+        causes.append(invalid_value(where, "", "may not be specified when `value` is not empty"))
+    return causes
+
+
+def _resource_field(reference: Object, path: str) -> list[Cause]:
+    resource, divisor = reference.get("resource", ""), reference.get("divisor", "0")
+    if not resource:
+        return [required(f"{path}.resource")]
+    if resource not in _ENV_RESOURCES and not resource.partition(".")[2].startswith("hugepages-"):
+        return [not_supported(f"{path}.resource", resource, _ENV_RESOURCES)]
+    if resource.endswith(".cpu") and divisor not in {"0", "1m", "1"}:
+        text = "only divisor's values 1m and 1 are supported with the cpu resource"
+        return [invalid_value(f"{path}.divisor", resource, text)]
+    return []
+
+
+def _variables_from(source: Object, path: str) -> list[Cause]:
+    causes = []
+    if source.get("prefix"):
+        causes += _variable_name(source["prefix"], f"{path}.prefix")
+    found = [name for name in ("configMapRef", "secretRef") if name in source]
+    for name in found:
+        if not source[name].get("name"):
+            causes.append(required(f"{path}.{name}.name"))
+    if not found:
+        causes.append(invalid_value(path, "", "must specify one of: `configMapRef` or `secretRef`"))
+    elif len(found) > 1:
+        causes.append(invalid_value(path, "", "may not have more than one field specified at a time"))
+    return causes
+
+
+def _mounts(container: Object, path: str, volumes: set[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for i, mount in enumerate(container.get("volumeMounts", ())):
+        where = f"{path}.volumeMounts[{i}]"
+        name, target = mount.get("name", ""), mount.get("mountPath", "")
+        if not name:
+            causes.append(required(f"{where}.name"))
+        elif name not in volumes:
+            causes.append(not_found_field(f"{where}.name", name))
+        if not target:
+            causes.append(required(f"{where}.mountPath"))
+        elif target in seen:
+            causes.append(invalid_value(f"{where}.mountPath", target, "must be unique"))
+        seen.add(target)
+        # The real server leaves the index out of these.
+        loose = f"{path}.volumeMounts"
+        for field in ("subPath", "subPathExpr"):
+            if mount.get(field, "").startswith("/"):
+                causes.append(invalid_value(f"{loose}.{field}", mount[field], "must be a relative path"))
+            elif ".." in mount.get(field, "").split("/"):
+                causes.append(invalid_value(f"{loose}.{field}", mount[field], "must not contain '..'"))
+        if mount.get("subPath") and mount.get("subPathExpr"):
+            text = "subPathExpr and subPath are mutually exclusive"
+            causes.append(invalid_value(f"{where}.subPathExpr", mount["subPathExpr"], text))
+        propagation = mount.get("mountPropagation")
+        if propagation is not None and propagation not in {"Bidirectional", "HostToContainer", "None"}:
+            causes.append(
+                not_supported(f"{loose}.mountPropagation", propagation, ("Bidirectional", "HostToContainer", "None"))
+            )
+        if mount.get("recursiveReadOnly") in {"Enabled", "IfPossible"} and not mount.get("readOnly"):
+            causes.append(forbidden_field(f"{loose}.recursiveReadOnly", "may only be specified when readOnly is true"))
+    return causes
+
+
+def validate_resources(resources: Object, path: str, spec: Object) -> list[Cause]:
+    """Return what is wrong with a container's requests and limits."""
+    causes: list[Cause] = []
+    limits, requests = resources.get("limits", {}), resources.get("requests", {})
+    claims = {claim.get("name") for claim in spec.get("resourceClaims", ())}
+    for name, text in limits.items():
+        causes += _amount(name, text, f"{path}.limits")
+    for name, text in requests.items():
+        causes += _amount(name, text, f"{path}.requests")
+        request = Quantity.parse(text)
+        if name in limits:
+            limit = Quantity.parse(limits[name])
+            extended = _is_extended(name)
+            if extended and request.amount != limit.amount:
+                causes.append(
+                    invalid_value(f"{path}.requests", text, f"must be equal to {name} limit of {limits[name]}")
+                )
+            elif not extended and limit < request:
+                text_ = f"must be less than or equal to {name} limit of {limits[name]}"
+                causes.append(invalid_value(f"{path}.requests", text, text_))
+        elif _is_extended(name):
+            causes.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
+    for i, claim in enumerate(resources.get("claims", ())):
+        name = claim.get("name", "")
+        if name not in claims:
+            cause = not_found_field(f"{path}.claims[{i}]", name)
+            known = "is empty" if not claims else "are: " + ", ".join(sorted(map(str, claims)))
+            detail = f": must be one of the names in pod.spec.resourceClaims which {known}"
+            causes.append(Cause(cause.reason, cause.field, cause.message + detail))
+    return causes
+
+
+def _is_extended(name: str) -> bool:
+    """Say whether a resource is an extended one or huge pages, which cannot be overcommitted."""
+    return name.startswith("hugepages-") or ("/" in name and "kubernetes.io/" not in name)
+
+
+def _amount(name: str, text: str, path: str) -> list[Cause]:
+    amount = Quantity.parse(text).amount
+    causes = [invalid_value(path, name, p) for p in problems_of_qualified_name(name)]
+    if "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith("hugepages-"):
+        causes += [
+            invalid_value(path, name, "must be a standard resource type or fully qualified"),
+            invalid_value(path, name, "must be a standard resource for containers"),
+        ]
+    if amount < 0:
+        causes.append(invalid_value(f"{path}[{name}]", text, _NOT_NEGATIVE))
+    if _is_extended(name) and amount != amount.to_integral_value():
+        causes.append(invalid_value(f"{path}[{name}]", text, "must be an integer"))
+    return causes
+
+
+def _probe(probe: Object, path: str, kind: str) -> list[Cause]:
+    causes = _handler(probe, path)
+    causes += [
+        invalid_value(f"{path}.{name}", probe[name], _NOT_NEGATIVE) for name in _PROBE_INTS if probe.get(name, 0) < 0
+    ]
+    grace = probe.get("terminationGracePeriodSeconds")
+    if grace is not None and grace <= 0:
+        causes.append(invalid_value(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
+    if kind == "readinessProbe":
+        if grace is not None:
+            text = "must not be set for readinessProbes"
+            causes.append(invalid_value(f"{path}.terminationGracePeriodSeconds", grace, text))
+    elif probe.get("successThreshold", 1) != 1:
+        causes.append(invalid_value(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
+    return causes
+
+
+def _handler(handler: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    count = 0
+    for name in ("exec", "httpGet", "tcpSocket", "grpc", "sleep"):
+        action = handler.get(name)
+        if action is None:
+            continue
+        count += 1
+        if count > 1:
+            causes.append(forbidden_field(f"{path}.{name}", "may not specify more than 1 handler type"))
+            continue
+        causes += _action(name, action, f"{path}.{name}")
+    if not count:
+        causes.append(required(path, "must specify a handler type"))
+    return causes
+
+
+def _action(name: str, action: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    if name == "exec" and not action.get("command"):
+        causes.append(required(f"{path}.command"))
+    if name == "httpGet":
+        causes += _int_or_name_port(action.get("port"), f"{path}.port")
+        if action.get("scheme") not in {"HTTP", "HTTPS"}:
+            causes.append(not_supported(f"{path}.scheme", action.get("scheme"), ("HTTP", "HTTPS")))
+        for i, header in enumerate(action.get("httpHeaders", ())):
+            if not _HEADER.match(header.get("name", "")):
+                text = (
+                    "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', "
+                    "regex used for validation is '[-A-Za-z0-9]+')"
+                )
+                where = f"{path}.httpHeaders[{i}].name" if i else f"{path}.httpHeaders"
+                causes.append(invalid_value(where, header.get("name", ""), text))
+    if name == "tcpSocket":
+        causes += _int_or_name_port(action.get("port"), f"{path}.port")
+    if name == "grpc":
+        causes += port_causes(f"{path}.port", action.get("port", 0))
+    return causes
+
+
+def _int_or_name_port(port: Any, path: str) -> list[Cause]:
+    if isinstance(port, str):
+        return [invalid_value(path, port, p) for p in port_name_problems(port)]
+    return port_causes(path, port or 0)
+
+
+def _security(security: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for name in ("runAsUser", "runAsGroup"):
+        if name in security and not 0 <= security[name] <= 2**31 - 1:
+            text = f"must be between 0 and {2**31 - 1}, inclusive"
+            causes.append(invalid_value(f"{path}.{name}", security[name], text))
+    if "procMount" in security and security["procMount"] not in {"Default", "Unmasked"}:
+        causes.append(not_supported(f"{path}.procMount", security["procMount"], ("Default", "Unmasked")))
+    if security.get("allowPrivilegeEscalation") is False and security.get("privileged"):
+        shown = {
+            name: security.get(name[0].lower() + name[1:])
+            for name in (
+                "Capabilities", "Privileged", "SELinuxOptions", "WindowsOptions", "RunAsUser", "RunAsGroup",
+                "RunAsNonRoot", "ReadOnlyRootFilesystem", "AllowPrivilegeEscalation", "ProcMount", "SeccompProfile",
+                "AppArmorProfile",
+            )
+        }  # fmt: skip
+        text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+        causes.append(invalid_value(path, shown, text))
+    return causes
+
+
+def container_warnings(container: Object, path: str) -> list[str]:
+    """Return the warnings for a container: ports and variables defined twice."""
+    warnings = []
+    ports: dict[tuple[Any, ...], int] = {}
+    for i, port in enumerate(container.get("ports", ())):
+        key = (port.get("protocol"), port.get("containerPort"), port.get("hostPort"), port.get("hostIP"))
+        if key in ports:
+            warnings.append(f"{path}.ports[{i}]: duplicate port definition with {path}.ports[{ports[key]}]")
+        ports.setdefault(key, i)
+    names: set[str] = set()
+    for i, variable in enumerate(container.get("env", ())):
+        name = variable.get("name", "")
+        if name in names:
+            warnings.append(f'{path}.env[{i}]: hides previous definition of "{name}", which may be dropped when using apply')
+        names.add(name)
+    return warnings

@@ -1,0 +1,185 @@
+"""Events of core/v1, served as events.k8s.io/v1 too: one table, two spellings."""
+
+from typing import Any
+
+import msgspec
+
+from kubedyno.cluster.registry.cells import UNKNOWN, since
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.status import Cause, invalid_value, required, too_long
+from kubedyno.statedb.table import Index
+
+_INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+# core/v1 member → events.k8s.io/v1 member.
+_RENAMED = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "reportingComponent": "reportingController",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+}
+_TO_CORE = {new: old for old, new in _RENAMED.items()}
+_MAX_NOTE = 1024
+
+
+class EventFacts(msgspec.Struct, frozen=True, gc=False):
+    """What events are looked up by."""
+
+    involved_uid: str
+    involved_kind: str
+    involved_name: str
+    involved_namespace: str
+    reason: str
+    type: str
+
+
+def _involved_keys(obj: StoredObject) -> tuple[str, ...]:
+    uid = obj.facts.involved_uid
+    return (uid,) if uid else ()
+
+
+def to_events_v1(event: Object) -> Object:
+    """Return a core/v1 event in events.k8s.io/v1's spelling."""
+    return {_RENAMED.get(name, name): value for name, value in event.items()}
+
+
+def to_core(event: Object) -> Object:
+    """Return an events.k8s.io/v1 event in core/v1's spelling."""
+    return {_TO_CORE.get(name, name): value for name, value in event.items()}
+
+
+class Events(Kind):
+    """core/v1 Event."""
+
+    legacy_fields = True
+    create_on_update = True
+    field_paths = (
+        *(f"involvedObject.{name}" for name in _INVOLVED), "reason", "type", "source", "reportingComponent",
+    )  # fmt: skip
+    indexes = (Index("involved", _involved_keys),)
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("source", {})
+        for name in ("firstTimestamp", "lastTimestamp", "eventTime"):
+            obj.setdefault(name, None)
+        for name in ("reportingComponent", "reportingInstance"):
+            obj.setdefault(name, "")
+        obj.setdefault("involvedObject", {})
+
+    def validate(self, obj: Object) -> list[Cause]:
+        involved, namespace = obj["involvedObject"], obj["metadata"].get("namespace", "")
+        expected = involved.get("namespace", "") or "default"
+        causes = []
+        if expected != namespace:
+            causes.append(
+                invalid_value("involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace")
+            )
+        if obj.get("eventTime"):
+            # The new form's rules: written through events.k8s.io or with its time.
+            if not obj.get("reportingComponent"):
+                causes.append(required("reportingController"))
+            if not obj.get("reportingInstance"):
+                causes.append(required("reportingInstance"))
+            if not obj.get("action"):
+                causes.append(required("action"))
+            if not obj.get("reason"):
+                causes.append(required("reason"))
+            if len(obj.get("message", "").encode()) > _MAX_NOTE:
+                causes.append(too_long("message", _MAX_NOTE))
+        return causes
+
+    def facts(self, obj: Object) -> EventFacts:
+        involved = obj.get("involvedObject") or {}
+        return EventFacts(
+            involved.get("uid", ""),
+            involved.get("kind", ""),
+            involved.get("name", ""),
+            involved.get("namespace", ""),
+            obj.get("reason", ""),
+            obj.get("type", ""),
+        )
+
+    def field(self, record: ObjectRecord, name: str) -> str | None:
+        facts: EventFacts = record.obj.facts
+        match name:
+            case "involvedObject.uid":
+                return facts.involved_uid
+            case "involvedObject.kind":
+                return facts.involved_kind
+            case "involvedObject.name":
+                return facts.involved_name
+            case "involvedObject.namespace":
+                return facts.involved_namespace
+            case "reason":
+                return facts.reason
+            case "type":
+                return facts.type
+        return super().field(record, name)
+
+    def field_of(self, obj: Object, name: str) -> str:
+        if name == "source":
+            return str((obj.get("source") or {}).get("component") or obj.get("reportingComponent", ""))
+        return super().field_of(obj, name)
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        involved, source, series = obj.get("involvedObject", {}), obj.get("source") or {}, obj.get("series")
+        first = since(obj.get("firstTimestamp"), now_s) if obj.get("firstTimestamp") else UNKNOWN
+        if first == UNKNOWN and obj.get("eventTime"):
+            first = since(obj["eventTime"], now_s)
+        last = since(obj["lastTimestamp"], now_s) if obj.get("lastTimestamp") else first
+        count = obj.get("count", 0)
+        if series:
+            last, count = since(series.get("lastObservedTime"), now_s), series.get("count", 0)
+        elif not count:
+            count = 1
+        kind, name = involved.get("kind", "").lower(), involved.get("name", "")
+        component, host = source.get("component") or obj.get("reportingComponent", ""), source.get("host")
+        instance = host or obj.get("reportingInstance", "")
+        return [
+            last,
+            obj.get("type", ""),
+            obj.get("reason", ""),
+            f"{kind}/{name}" if name else kind,
+            involved.get("fieldPath", ""),
+            f"{component}, {instance}" if instance else component,
+            obj.get("message", "").strip(),
+            first,
+            count,
+            obj["metadata"]["name"],
+        ]
+
+
+class EventsV1(Events):
+    """events.k8s.io/v1 Event: the same objects. Objects reach its functions in core/v1's spelling."""
+
+    field_paths = (
+        *(f"regarding.{name}" for name in _INVOLVED), "reason", "type", "reportingController",
+    )  # fmt: skip
+
+    def default(self, obj: Object) -> None:
+        core = to_core(obj)
+        obj.clear()
+        obj.update(core)
+        super().default(obj)
+
+    def supports_field(self, name: str) -> bool:
+        return super().supports_field(name) or name in Events.field_paths
+
+    def field(self, record: ObjectRecord, name: str) -> str | None:
+        return super().field(record, _core_field(name))
+
+    def field_of(self, obj: Object, name: str) -> str:
+        return super().field_of(obj, _core_field(name))
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return super().cells(to_core(obj), now_s)
+
+
+def _core_field(name: str) -> str:
+    return name.replace("regarding.", "involvedObject.", 1).replace("reportingController", "reportingComponent")
+
+

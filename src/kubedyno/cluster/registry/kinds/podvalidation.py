@@ -1,0 +1,148 @@
+"""What makes a pod, or a pod template, invalid; texts as the real server's."""
+
+import orjson
+
+from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.containervalidation import container_warnings, validate_containers
+from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling
+from kubedyno.cluster.registry.kinds.volumevalidation import validate_volumes
+from kubedyno.cluster.registry.metadata import annotation_causes, label_causes
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_qualified_name
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
+
+_MAX_INT32 = 2**31 - 1
+_DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_UPDATE_TEXT = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def validate_pod(pod: Object) -> list[Cause]:
+    """Return what is wrong with a pod to be created."""
+    causes = validate_pod_spec(pod["spec"], "spec")
+    if pod["spec"].get("ephemeralContainers"):
+        causes.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
+    return causes
+
+
+def validate_template(template: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a pod template."""
+    metadata = template.get("metadata", {})
+    causes = label_causes(metadata.get("labels", {}), f"{path}.labels")
+    causes += annotation_causes(metadata.get("annotations", {}), f"{path}.annotations")
+    causes += validate_pod_spec(template["spec"], f"{path}.spec")
+    if template["spec"].get("ephemeralContainers"):
+        causes.append(
+            forbidden_field(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
+        )
+    return causes
+
+
+def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a complete pod spec."""
+    causes, volumes = validate_volumes(spec, f"{path}.volumes")
+    causes += validate_containers(spec, path, volumes)
+    policy = spec["restartPolicy"]
+    if policy not in {"Always", "OnFailure", "Never"}:
+        causes.append(not_supported(f"{path}.restartPolicy", policy, ("Always", "OnFailure", "Never")))
+    if spec["dnsPolicy"] not in _DNS_POLICIES:
+        causes.append(not_supported(f"{path}.dnsPolicy", spec["dnsPolicy"], _DNS_POLICIES))
+    causes += validate_scheduling(spec, path)
+    grace, deadline = spec.get("terminationGracePeriodSeconds", 0), spec.get("activeDeadlineSeconds")
+    if grace < 0:
+        causes.append(
+            invalid_value(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0")
+        )
+    if deadline is not None and not 1 <= deadline <= _MAX_INT32:
+        text = f"must be between 1 and {_MAX_INT32}, inclusive"
+        causes.append(invalid_value(f"{path}.activeDeadlineSeconds", deadline, text))
+    for name in ("hostname", "subdomain"):
+        if spec.get(name):
+            causes += [invalid_value(f"{path}.{name}", spec[name], p) for p in problems_of_dns1123_label(spec[name])]
+    for name in ("nodeName", "serviceAccountName", "priorityClassName"):
+        if spec.get(name):
+            causes += [
+                invalid_value(f"{path}.{name}", spec[name], p) for p in problems_of_dns1123_subdomain(spec[name])
+            ]
+    if "os" in spec and spec["os"].get("name") not in {"linux", "windows"}:
+        causes.append(not_supported(f"{path}.os", spec["os"].get("name", ""), ("linux", "windows")))
+    for i, gate in enumerate(spec.get("readinessGates", ())):
+        kind = gate.get("conditionType", "")
+        where = f"{path}.readinessGates[{i}].conditionType"
+        causes += [invalid_value(where, kind, p) for p in problems_of_qualified_name(kind)]
+    gates: set[str] = set()
+    for i, gate in enumerate(spec.get("schedulingGates", ())):
+        name, where = gate.get("name", ""), f"{path}.schedulingGates[{i}]"
+        causes += [invalid_value(where, name, p) for p in problems_of_qualified_name(name)]
+        if name in gates:
+            causes.append(duplicate(where, name))
+        gates.add(name)
+    if spec.get("hostUsers") is False:
+        causes += [
+            forbidden_field(f"{path}.{name}", "when `hostUsers` is false")
+            for name in ("hostNetwork", "hostPID", "hostIPC")
+            if spec.get(name)
+        ]
+    return causes
+
+
+def _comparable(spec: Object, *, images: bool) -> Object:
+    """Return a spec without what an update may change."""
+    copied: Object = orjson.loads(orjson.dumps(spec))
+    for name in ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"):
+        copied.pop(name, None)
+    if images:
+        for name in ("containers", "initContainers"):
+            for container in copied.get(name, ()):
+                container.pop("image", None)
+    return copied
+
+
+def validate_pod_update(pod: Object, old: Object) -> list[Cause]:
+    """Return what is wrong with a new version of a pod."""
+    new, before = pod["spec"], old["spec"]
+    causes: list[Cause] = []
+    for name in ("containers", "initContainers"):
+        if len(new.get(name, ())) != len(before.get(name, ())):
+            return [forbidden_field(f"spec.{name}", "pod updates may not add or remove containers")]
+        for i, container in enumerate(new.get(name, ())):
+            if not container.get("image"):
+                causes.append(required(f"spec.{name}[{i}].image"))
+    deadline, was = new.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
+    if deadline is None and was is not None:
+        causes.append(invalid_value("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value"))
+    elif deadline is not None and was is not None and deadline > was:
+        text = f"must be less than or equal to previous value {was}"
+        causes.append(invalid_value("spec.activeDeadlineSeconds", deadline, text))
+    gates = {g.get("name") for g in before.get("schedulingGates", ())}
+    if any(g.get("name") not in gates for g in new.get("schedulingGates", ())):
+        causes.append(forbidden_field("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate"))
+    for toleration in before.get("tolerations", ()):
+        kept = {k: v for k, v in toleration.items() if k != "tolerationSeconds"}
+        if not any(kept == {k: v for k, v in t.items() if k != "tolerationSeconds"} for t in new.get("tolerations", ())):
+            causes.append(forbidden_field("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"))
+            break
+    if causes:
+        return causes
+    after, earlier = _comparable(new, images=True), _comparable(before, images=True)
+    if before.get("schedulingGates"):
+        # A gated pod's node selector and affinity may still be narrowed.
+        for name in ("nodeSelector", "affinity"):
+            after.pop(name, None)
+            earlier.pop(name, None)
+    return [forbidden_field("spec", _UPDATE_TEXT)] if after != earlier else []
+
+
+def pod_warnings(spec: Object, path: str) -> list[str]:
+    """Return the warnings that the real server gives for a pod spec."""
+    warnings = [
+        f'{path}.imagePullSecrets[{i}].name: invalid empty name ""'
+        for i, secret in enumerate(spec.get("imagePullSecrets", ()))
+        if not secret.get("name")
+    ]
+    for name in ("initContainers", "containers"):
+        for i, container in enumerate(spec.get(name, ())):
+            warnings += container_warnings(container, f"{path}.{name}[{i}]")
+    return warnings

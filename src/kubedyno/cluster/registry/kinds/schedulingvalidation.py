@@ -1,0 +1,182 @@
+"""What is wrong with the parts of a pod spec that the scheduler reads: tolerations, affinity, spread; and DNS."""
+
+import ipaddress
+
+from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.metadata import label_causes, selector_causes
+from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+_MAX_NAMESERVERS = 3
+
+
+def ip_causes(path: str, text: str) -> list[Cause]:
+    """Return what is wrong with an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return [invalid_value(path, text, _IP_TEXT)]
+    return []
+
+
+def validate_scheduling(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a spec's scheduling fields, host aliases and DNS."""
+    causes = label_causes(spec.get("nodeSelector", {}), f"{path}.nodeSelector")
+    if "affinity" in spec:
+        causes += _affinity(spec["affinity"], f"{path}.affinity")
+    if "dnsConfig" in spec:
+        servers, where = spec["dnsConfig"].get("nameservers", []), f"{path}.dnsConfig.nameservers"
+        if len(servers) > _MAX_NAMESERVERS:
+            causes.append(invalid_value(where, servers, f"must not have more than {_MAX_NAMESERVERS} nameservers"))
+        for i, server in enumerate(servers):
+            causes += ip_causes(f"{where}[{i}]", server)
+    for i, toleration in enumerate(spec.get("tolerations", ())):
+        causes += _toleration(toleration, f"{path}.tolerations[{i}]")
+    for i, alias in enumerate(spec.get("hostAliases", ())):
+        causes += ip_causes(f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
+    if "topologySpreadConstraints" in spec:
+        causes += _spread(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
+    return causes
+
+
+def _toleration(toleration: Object, path: str) -> list[Cause]:
+    key, operator = toleration.get("key", ""), toleration.get("operator", "")
+    value, effect = toleration.get("value", ""), toleration.get("effect", "")
+    causes = []
+    if key:
+        causes += [invalid_value(f"{path}.key", key, p) for p in problems_of_qualified_name(key)]
+    elif operator != "Exists":
+        text = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+        causes.append(invalid_value(f"{path}.operator", operator, text))
+    if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
+        text = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+        causes.append(invalid_value(f"{path}.effect", effect, text))
+    if operator in {"", "Equal"}:
+        causes += [invalid_value(f"{path}.operator", value, p) for p in problems_of_label_value(value)]
+    elif operator == "Exists":
+        if value:
+            text = "value must be empty when `operator` is 'Exists'"
+            causes.append(invalid_value(f"{path}.operator", toleration, text))
+    else:
+        causes.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
+    if effect and effect not in _EFFECTS:
+        causes.append(not_supported(f"{path}.effect", effect, _EFFECTS))
+    return causes
+
+
+def _expression(expression: Object, path: str) -> list[Cause]:
+    operator, values, key = expression.get("operator", ""), expression.get("values", []), expression.get("key", "")
+    causes = []
+    if operator in {"In", "NotIn"}:
+        if not values:
+            causes.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+    elif operator in {"Exists", "DoesNotExist"}:
+        if values:
+            text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            causes.append(forbidden_field(f"{path}.values", text))
+    elif operator in {"Gt", "Lt"}:
+        if len(values) != 1:
+            causes.append(
+                required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
+            )
+    else:
+        causes.append(invalid_value(f"{path}.operator", operator, "not a valid selector operator"))
+    causes += [invalid_value(f"{path}.key", key, p) for p in problems_of_qualified_name(key)]
+    for i, value in enumerate(values):
+        causes += [invalid_value(f"{path}.values[{i}]", value, p) for p in problems_of_label_value(value)]
+    return causes
+
+
+def _term(term: Object, path: str) -> list[Cause]:
+    causes = []
+    for i, expression in enumerate(term.get("matchExpressions", ())):
+        causes += _expression(expression, f"{path}.matchExpressions[{i}]")
+    for i, field in enumerate(term.get("matchFields", ())):
+        where = f"{path}.matchFields[{i}]"
+        operator, values = field.get("operator", ""), field.get("values", [])
+        if operator in {"In", "NotIn"}:
+            if len(values) != 1:
+                causes.append(
+                    required(f"{where}.values", "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")
+                )
+        else:
+            causes.append(invalid_value(f"{where}.operator", operator, "not a valid selector operator"))
+        if field.get("key") != "metadata.name":
+            causes.append(invalid_value(f"{where}.key", field.get("key", ""), "not a valid field selector key"))
+    return causes
+
+
+def _weight(weight: int, path: str) -> list[Cause]:
+    return [] if 1 <= weight <= 100 else [invalid_value(path, weight, "must be in the range 1-100")]
+
+
+def _affinity(affinity: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    node = affinity.get("nodeAffinity", {})
+    need, prefer = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
+    if need in node:
+        where = f"{path}.nodeAffinity.{need}.nodeSelectorTerms"
+        terms = node[need].get("nodeSelectorTerms", ())
+        if not terms:
+            causes.append(required(where, "must have at least one node selector term"))
+        for i, term in enumerate(terms):
+            causes += _term(term, f"{where}[{i}]")
+    for i, preferred in enumerate(node.get(prefer, ())):
+        where = f"{path}.nodeAffinity.{prefer}[{i}]"
+        causes += _weight(preferred.get("weight", 0), f"{where}.weight")
+        causes += _term(preferred.get("preference", {}), f"{where}.preference")
+    for name in ("podAffinity", "podAntiAffinity"):
+        for i, term in enumerate(affinity.get(name, {}).get(need, ())):
+            causes += _pod_term(term, f"{path}.{name}.{need}[{i}]")
+        for i, weighted in enumerate(affinity.get(name, {}).get(prefer, ())):
+            where = f"{path}.{name}.{prefer}[{i}]"
+            causes += _weight(weighted.get("weight", 0), f"{where}.weight")
+            causes += _pod_term(weighted.get("podAffinityTerm", {}), f"{where}.podAffinityTerm")
+    return causes
+
+
+def _pod_term(term: Object, path: str) -> list[Cause]:
+    causes = selector_causes(term.get("labelSelector", {}), f"{path}.labelSelector")
+    causes += selector_causes(term.get("namespaceSelector", {}), f"{path}.namespaceSelector")
+    key = term.get("topologyKey", "")
+    if not key:
+        return [*causes, required(f"{path}.topologyKey", "can not be empty")]
+    return causes + [invalid_value(f"{path}.topologyKey", key, p) for p in problems_of_qualified_name(key)]
+
+
+def _spread(constraints: list[Object], path: str) -> list[Cause]:
+    causes = []
+    seen: dict[tuple[str, str], int] = {}
+    for i, constraint in enumerate(constraints):
+        where = f"{path}[{i}]"
+        skew, key = constraint.get("maxSkew", 0), constraint.get("topologyKey", "")
+        unsatisfiable, minimum = constraint.get("whenUnsatisfiable", ""), constraint.get("minDomains")
+        if skew <= 0:
+            causes.append(invalid_value(f"{where}.maxSkew", skew, "must be greater than zero"))
+        if not key:
+            causes.append(required(f"{where}.topologyKey", "can not be empty"))
+        else:
+            causes += [invalid_value(f"{where}.topologyKey", key, p) for p in problems_of_qualified_name(key)]
+        if unsatisfiable not in {"DoNotSchedule", "ScheduleAnyway"}:
+            causes.append(not_supported(f"{where}.whenUnsatisfiable", unsatisfiable, ("DoNotSchedule", "ScheduleAnyway")))
+        if (key, unsatisfiable) in seen:
+            first = seen[key, unsatisfiable]
+            pair = f"{{{key}, {unsatisfiable}}}"
+            causes.append(duplicate(f"{path}[{first}].{{topologyKey, whenUnsatisfiable}}", pair))
+        seen.setdefault((key, unsatisfiable), i)
+        if minimum is not None:
+            if minimum <= 0:
+                causes.append(invalid_value(f"{where}.minDomains", minimum, "must be greater than zero"))
+            if unsatisfiable != "DoNotSchedule":
+                text = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {unsatisfiable}"
+                causes.append(invalid_value(f"{where}.minDomains", minimum, text))
+        for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+            if name in constraint and constraint[name] not in {"Honor", "Ignore"}:
+                causes.append(not_supported(f"{where}.{name}", constraint[name], ("Honor", "Ignore")))
+        if constraint.get("matchLabelKeys") and "labelSelector" not in constraint:
+            text = "must not be specified when labelSelector is not set"
+            causes.append(forbidden_field(f"{where}.matchLabelKeys", text))
+        causes += selector_causes(constraint.get("labelSelector", {}), f"{where}.labelSelector")
+    return causes

@@ -1,0 +1,243 @@
+"""Services: types, ports, addresses."""
+
+from typing import Any
+
+from kubedyno.cluster.registry.cells import NONE, age, labels_text
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.containervalidation import port_causes, port_name_problems
+from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
+from kubedyno.cluster.registry.metadata import label_causes
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_qualified_name
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
+
+_AFFINITY_TIMEOUT_S = 10800
+_MAX_AFFINITY_TIMEOUT_S = 86400
+_EXTERNAL = frozenset({"NodePort", "LoadBalancer"})
+_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+
+
+def _name_problems(name: str) -> list[str]:
+    return ["must not contain dots"] if "." in name else problems_of_dns1123_label(name)
+
+
+class Services(Kind):
+    """core/v1 Service. Its addresses are allocated by `admission`, after validation of what the client asked."""
+
+    has_status = True
+    legacy_fields = True
+    field_paths = ("spec.clusterIP", "spec.type")
+    name_problems = staticmethod(_name_problems)
+
+    def default(self, obj: Object) -> None:
+        spec = obj.setdefault("spec", {})
+        spec.setdefault("sessionAffinity", "None")
+        if spec["sessionAffinity"] == "None":
+            spec.pop("sessionAffinityConfig", None)
+        elif spec["sessionAffinity"] == "ClientIP":
+            client = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
+            client.setdefault("timeoutSeconds", _AFFINITY_TIMEOUT_S)
+        kind = spec.setdefault("type", "ClusterIP")
+        for port in spec.get("ports", ()):
+            port.setdefault("protocol", "TCP")
+            if port.get("targetPort") in {None, 0, ""}:
+                port["targetPort"] = port.get("port", 0)
+        if kind in _EXTERNAL:
+            spec.setdefault("externalTrafficPolicy", "Cluster")
+        if kind != "ExternalName":
+            spec.setdefault("internalTrafficPolicy", "Cluster")
+        if kind == "LoadBalancer":
+            spec.setdefault("allocateLoadBalancerNodePorts", True)
+
+    def prepare_create(self, obj: Object) -> None:
+        obj["status"] = {"loadBalancer": {}}
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        super().prepare_update(obj, old)
+        spec, before = obj["spec"], old["spec"]
+        if spec["type"] == "ExternalName":
+            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+                spec.pop(name, None)
+            return
+        # What was allocated stays unless the client says otherwise.
+        for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"):
+            if name in before and name not in spec:
+                spec[name] = before[name]
+        if spec["type"] in _EXTERNAL:
+            ports = {(p.get("protocol"), p.get("port")): p.get("nodePort") for p in before.get("ports", ())}
+            for port in spec.get("ports", ()):
+                node_port = ports.get((port.get("protocol"), port.get("port")))
+                if node_port:
+                    port.setdefault("nodePort", node_port)
+        elif before["type"] in _EXTERNAL:
+            for port in spec.get("ports", ()):
+                port.pop("nodePort", None)
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj["spec"]
+        kind = spec["type"]
+        causes: list[Cause] = []
+        headless = spec.get("clusterIP") == "None"
+        if not spec.get("ports") and not headless and kind != "ExternalName":
+            causes.append(required("spec.ports"))
+        if kind == "ExternalName":
+            name = spec.get("externalName", "").rstrip(".")
+            if name:
+                causes += [invalid_value("spec.externalName", name, p) for p in problems_of_dns1123_subdomain(name)]
+            else:
+                causes.append(required("spec.externalName"))
+        causes += _ports(spec)
+        causes += label_causes(spec.get("selector", {}), "spec.selector")
+        if spec["sessionAffinity"] not in {"ClientIP", "None"}:
+            causes.append(not_supported("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None")))
+        elif spec["sessionAffinity"] == "ClientIP":
+            seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
+            if not 0 < seconds <= _MAX_AFFINITY_TIMEOUT_S:
+                path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+                text = f"must be greater than 0 and less than {_MAX_AFFINITY_TIMEOUT_S}"
+                causes.append(invalid_value(path, seconds, text))
+        causes += _addresses(spec)
+        for i, address in enumerate(spec.get("externalIPs", ())):
+            causes += ip_causes(f"spec.externalIPs[{i}]", address)
+        if kind not in _TYPES:
+            causes.append(not_supported("spec.type", kind, _TYPES))
+        return causes + _load_balancing(spec) + _traffic(spec)
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        spec, before = obj["spec"], old["spec"]
+        causes = []
+        if (
+            before["type"] != "ExternalName"
+            and spec["type"] != "ExternalName"
+            and before.get("clusterIP")
+            and spec.get("clusterIP") != before["clusterIP"]
+        ):
+            value = [spec.get("clusterIP")]
+            causes.append(invalid_value("spec.clusterIPs[0]", value, "may not change once set"))
+            return causes
+        return causes + self.validate(obj)
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        spec, status = obj["spec"], obj.get("status", {})
+        addresses = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+        return [
+            obj["metadata"]["name"],
+            spec.get("type", ""),
+            addresses[0] if addresses else NONE,
+            _external(spec, status),
+            _port_list(spec.get("ports", ())),
+            age(obj, now_s),
+            labels_text(spec.get("selector")),
+        ]
+
+
+def _external(spec: Object, status: Object) -> str:
+    kind, external = spec.get("type"), spec.get("externalIPs", [])
+    if kind == "ExternalName":
+        return str(spec.get("externalName", ""))
+    if kind == "LoadBalancer":
+        ingress = status.get("loadBalancer", {}).get("ingress", ())
+        found = [i.get("ip") or i.get("hostname", "") for i in ingress] + external
+        return ",".join(found) or "<pending>"
+    return ",".join(external) or NONE
+
+
+def _port_list(ports: Any) -> str:
+    texts = [
+        f"{p.get('port', 0)}:{p['nodePort']}/{p.get('protocol', 'TCP')}"
+        if p.get("nodePort")
+        else f"{p.get('port', 0)}/{p.get('protocol', 'TCP')}"
+        for p in ports
+    ]
+    return ",".join(texts) or NONE
+
+
+def _ports(spec: Object) -> list[Cause]:
+    ports = spec.get("ports", ())
+    causes: list[Cause] = []
+    names: set[str] = set()
+    seen: set[tuple[Any, Any]] = set()
+    for i, port in enumerate(ports):
+        path, name = f"spec.ports[{i}]", port.get("name", "")
+        if not name and len(ports) > 1:
+            causes.append(required(f"{path}.name"))
+        elif name:
+            causes += [invalid_value(f"{path}.name", name, p) for p in problems_of_dns1123_label(name)]
+            if name in names:
+                causes.append(duplicate(f"{path}.name", name))
+            names.add(name)
+        causes += port_causes(f"{path}.port", port.get("port", 0))
+        if port["protocol"] not in {"TCP", "UDP", "SCTP"}:
+            causes.append(not_supported(f"{path}.protocol", port["protocol"], ("SCTP", "TCP", "UDP")))
+        target = port["targetPort"]
+        if isinstance(target, str):
+            causes += [invalid_value(f"{path}.targetPort", target, p) for p in port_name_problems(target)]
+        else:
+            causes += port_causes(f"{path}.targetPort", target)
+        if port.get("nodePort") and spec["type"] in {"ClusterIP", "ExternalName"}:
+            causes.append(forbidden_field(f"{path}.nodePort", f"may not be used when `type` is '{spec['type']}'"))
+        key = (port["protocol"], port.get("port"))
+        if key in seen:
+            shown = {
+                "Name": "", "Protocol": port["protocol"], "AppProtocol": None, "Port": port.get("port"), "TargetPort": 0,
+                "NodePort": 0,
+            }  # fmt: skip
+            causes.append(duplicate(path, shown))
+        seen.add(key)
+    return causes
+
+
+def _addresses(spec: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    address, addresses = spec.get("clusterIP", ""), spec.get("clusterIPs", [])
+    if address and addresses and addresses[0] != address:
+        causes.append(invalid_value("spec.clusterIPs", addresses, "first value must match `clusterIP`"))
+    elif address and address != "None":
+        causes += ip_causes("spec.clusterIPs[0]", address)
+    if spec["type"] == "ExternalName" and address:
+        causes.append(forbidden_field("spec.clusterIPs", "may not be set when `type` is 'ExternalName'"))
+    if spec["type"] in _EXTERNAL and address == "None":
+        text = f"may not be set to 'None' for {spec['type']} services"
+        causes.append(invalid_value("spec.clusterIPs[0]", "None", text))
+    families = spec.get("ipFamilies", ())
+    for i, family in enumerate(families):
+        if family not in {"IPv4", "IPv6"}:
+            causes.append(not_supported(f"spec.ipFamilies[{i}]", family, ("IPv4", "IPv6")))
+        elif family in families[:i]:
+            causes.append(duplicate(f"spec.ipFamilies[{i}]", family))
+    policy, policies = spec.get("ipFamilyPolicy"), ("SingleStack", "PreferDualStack", "RequireDualStack")
+    if policy is not None and policy not in policies:
+        causes.append(not_supported("spec.ipFamilyPolicy", policy, policies))
+    return causes
+
+
+def _load_balancing(spec: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    kind = spec["type"]
+    for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+        if name in spec and kind != "LoadBalancer":
+            causes.append(forbidden_field(f"spec.{name}", "may only be used when `type` is 'LoadBalancer'"))
+        elif name == "loadBalancerClass" and name in spec:
+            causes += [invalid_value(f"spec.{name}", spec[name], p) for p in problems_of_qualified_name(spec[name])]
+    port = spec.get("healthCheckNodePort")
+    if port and not (kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"):
+        text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        causes.append(invalid_value("spec.healthCheckNodePort", port, text))
+    return causes
+
+
+def _traffic(spec: Object) -> list[Cause]:
+    causes: list[Cause] = []
+    external, internal = spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy")
+    if external is not None:
+        if spec["type"] not in _EXTERNAL:
+            text = "may only be set for externally-accessible services"
+            causes.append(invalid_value("spec.externalTrafficPolicy", external, text))
+        elif external not in {"Cluster", "Local"}:
+            causes.append(not_supported("spec.externalTrafficPolicy", external, ("Cluster", "Local")))
+    if internal is not None and internal not in {"Cluster", "Local"}:
+        causes.append(not_supported("spec.internalTrafficPolicy", internal, ("Cluster", "Local")))
+    distribution = spec.get("trafficDistribution")
+    if distribution is not None and distribution not in _DISTRIBUTIONS:
+        causes.append(not_supported("spec.trafficDistribution", distribution, _DISTRIBUTIONS))
+    return causes

@@ -1,0 +1,141 @@
+"""What is true of every object's metadata: validation, and what an update may change."""
+
+from typing import Any
+
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
+from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required, too_long
+
+_MAX_ANNOTATIONS = 256 * 1024
+_STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
+_FINALIZER_TEXT = "name is neither a standard finalizer name nor is it fully qualified"
+_IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+def label_causes(labels: dict[str, str], path: str) -> list[Cause]:
+    """Return what is wrong with labels."""
+    causes = []
+    for key, value in labels.items():
+        causes += [invalid_value(path, key, p) for p in problems_of_qualified_name(key)]
+        causes += [invalid_value(path, value, p) for p in problems_of_label_value(value)]
+    return causes
+
+
+def annotation_causes(annotations: dict[str, str], path: str) -> list[Cause]:
+    """Return what is wrong with annotations."""
+    causes = []
+    for key in annotations:
+        causes += [invalid_value(path, key, p) for p in problems_of_qualified_name(key.lower())]
+    if sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items()) > _MAX_ANNOTATIONS:
+        causes.append(too_long(path, _MAX_ANNOTATIONS))
+    return causes
+
+
+def selector_causes(selector: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a metav1.LabelSelector."""
+    causes = label_causes(selector.get("matchLabels", {}), f"{path}.matchLabels")
+    for i, expression in enumerate(selector.get("matchExpressions", ())):
+        where = f"{path}.matchExpressions[{i}]"
+        operator, values = expression.get("operator", ""), expression.get("values", [])
+        if operator in {"In", "NotIn"}:
+            if not values:
+                causes.append(required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        elif operator in {"Exists", "DoesNotExist"}:
+            if values:
+                text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                causes.append(forbidden_field(f"{where}.values", text))
+        else:
+            causes.append(invalid_value(f"{where}.operator", operator, "not a valid selector operator"))
+        key = expression.get("key", "")
+        causes += [invalid_value(f"{where}.key", key, p) for p in problems_of_qualified_name(key)]
+        for j, value in enumerate(values):
+            causes += [invalid_value(f"{where}.values[{j}]", value, p) for p in problems_of_label_value(value)]
+    return causes
+
+
+def _owner_causes(references: list[Any], path: str) -> list[Cause]:
+    causes, controllers = [], []
+    for i, owner in enumerate(references):
+        where = f"{path}[{i}]"
+        api_version = owner.get("apiVersion", "")
+        if not api_version.rpartition("/")[2]:
+            causes.append(invalid_value(f"{where}.apiVersion", api_version, "version must not be empty"))
+        for name in ("kind", "name", "uid"):
+            if not owner.get(name):
+                causes.append(invalid_value(f"{where}.{name}", "", "must not be empty"))
+        if owner.get("controller"):
+            controllers.append(owner)
+    if len(controllers) > 1:
+        text = (
+            "Only one reference can have Controller set to true. "
+            f'Found "true" in references for {controllers[0]["kind"]}/{controllers[0]["name"]} and '
+            f"{controllers[1]['kind']}/{controllers[1]['name']}"
+        )
+        causes.append(invalid_value(path, references, text))
+    return causes
+
+
+def finalizer_causes(finalizers: list[str], path: str) -> list[Cause]:
+    """Return what is wrong with metadata.finalizers."""
+    causes = []
+    for finalizer in finalizers:
+        causes += [invalid_value(path, finalizer, p) for p in problems_of_qualified_name(finalizer)]
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            causes.append(invalid_value(path, finalizer, _FINALIZER_TEXT))
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        causes.append(invalid_value(path, finalizers, text))
+    return causes
+
+
+def metadata_causes(kind: Kind, metadata: Object, path: str = "metadata") -> list[Cause]:
+    """Return what is wrong with an object's metadata (ValidateObjectMeta)."""
+    causes: list[Cause] = []
+    prefix, name = metadata.get("generateName", ""), metadata.get("name", "")
+    if prefix:
+        # A trailing dash is fine: a suffix follows.
+        masked = prefix[:-1] + "a" if prefix.endswith("-") and len(prefix) > 1 else prefix
+        causes += [invalid_value(f"{path}.generateName", prefix, p) for p in kind.name_problems(masked)]
+    if not name:
+        causes.append(required(f"{path}.name", "name or generateName is required"))
+    else:
+        causes += [invalid_value(f"{path}.name", name, p) for p in kind.name_problems(name)]
+    namespace = metadata.get("namespace", "")
+    if kind.resource.namespaced and not namespace:
+        causes.append(required(f"{path}.namespace"))
+    elif not kind.resource.namespaced and namespace:
+        causes.append(forbidden_field(f"{path}.namespace", "not allowed on this type"))
+    generation = metadata.get("generation", 0)
+    if generation < 0:
+        causes.append(invalid_value(f"{path}.generation", generation, "must be greater than or equal to 0"))
+    if "labels" in metadata:
+        causes += label_causes(metadata["labels"], f"{path}.labels")
+    if "annotations" in metadata:
+        causes += annotation_causes(metadata["annotations"], f"{path}.annotations")
+    if "ownerReferences" in metadata:
+        causes += _owner_causes(metadata["ownerReferences"], f"{path}.ownerReferences")
+    if "finalizers" in metadata:
+        causes += finalizer_causes(metadata["finalizers"], f"{path}.finalizers")
+    return causes
+
+
+def metadata_update_causes(kind: Kind, metadata: Object, old: Object) -> list[Cause]:
+    """Return what is wrong with a new version's metadata (ValidateObjectMetaUpdate)."""
+    causes: list[Cause] = []
+    if old.get("deletionTimestamp"):
+        added = [f for f in metadata.get("finalizers", ()) if f not in old.get("finalizers", ())]
+        if added:
+            listed = ", ".join(f'"{f}"' for f in sorted(added))
+            text = (
+                "no new finalizers can be added if the object is being deleted, found new finalizers "
+                f"[]string{{{listed}}}"
+            )
+            causes += [forbidden_field("metadata.finalizers", text)] * 2
+    for name in _IMMUTABLE:
+        if metadata.get(name) != old.get(name):
+            causes.append(invalid_value(f"metadata.{name}", metadata.get(name), "field is immutable"))
+    causes += label_causes(metadata.get("labels", {}), "metadata.labels")
+    causes += annotation_causes(metadata.get("annotations", {}), "metadata.annotations")
+    causes += _owner_causes(metadata.get("ownerReferences", []), "metadata.ownerReferences")
+    return causes + finalizer_causes(metadata.get("finalizers", []), "metadata.finalizers")
+

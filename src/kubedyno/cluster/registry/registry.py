@@ -1,0 +1,527 @@
+"""The door for clients' writes: decode, default, admit, validate, store; and what kinds know for reads.
+
+Each method is one atomic step: nothing awaits between reading an object and storing its next version.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from kubedyno.base.clock import Clock
+from kubedyno.base.random import Random
+from kubedyno.base.times import rfc3339
+from kubedyno.cluster.registry import deletion
+from kubedyno.cluster.registry.admission import admit_pod, check_namespace, check_service_account
+from kubedyno.cluster.registry.allocation import Allocator
+from kubedyno.cluster.registry.binding import bound
+from kubedyno.cluster.registry.catalogue import EVENTS_V1, kinds
+from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.events import to_events_v1
+from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
+from kubedyno.cluster.registry.metadata import metadata_causes, metadata_update_causes
+from kubedyno.cluster.registry.structure import decode
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.objects import StoredObject, key_of
+from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
+from kubedyno.kube.resources import EVENTS, NAMESPACES, PODS, SERVICES, Resource
+from kubedyno.kube.selectors import FieldSelector
+from kubedyno.kube.status import BadRequest, StatusError, already_exists, conflict, forbidden, invalid, not_found
+from kubedyno.statedb.table import Record
+
+__all__ = ["Kind", "Registry"]
+
+# How often a generated name is tried again when it is taken.
+_GENERATE_ATTEMPTS = 5
+_MAX_GENERATED_PREFIX = 58
+_DONE = frozenset({"Succeeded", "Failed"})
+_DEFAULT_GRACE_S = 30
+
+
+class Registry:
+    """All served kinds over a store.
+
+    Args:
+        store: Gets a table a kind.
+        clock: Stamps creations and deletions.
+        random: Makes uids and generated names.
+        settings: Gives the service subnet.
+
+    Attributes:
+        kinds: (group, version, plural) → kind.
+    """
+
+    def __init__(self, store: Store, clock: Clock, random: Random, settings: ClusterSettings) -> None:
+        self.store = store
+        self.clock = clock
+        self.random = random
+        self.settings = settings
+        self.kinds: dict[ResourceKey, Kind] = {}
+        self._by_id: dict[int, Kind] = {}
+        for kind in kinds():
+            if kind.resource is EVENTS_V1:
+                store.add_view(EVENTS_V1, EVENTS, to_events_v1)
+            else:
+                store.add(kind.resource, kind.indexes)
+            self.kinds[resource_key(kind.resource)] = kind
+            self._by_id[id(kind.resource)] = kind
+        self.allocator = Allocator(store, random, settings.service_subnet)
+
+    def kind(self, resource: Resource) -> Kind:
+        """Return a resource's kind.
+
+        Raises:
+            KeyError: It is not served.
+        """
+        kind = self._by_id.get(id(resource))
+        return kind if kind is not None else self.kinds[resource_key(resource)]
+
+    # --- create ----------------------------------------------------------------------------------------------
+
+    def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        obj: Any,
+        *,
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        warnings: list[str] | None = None,
+    ) -> ObjectRecord:
+        """Create an object.
+
+        Args:
+            resource: What it is.
+            namespace: Of the request; "" for cluster-scoped kinds.
+            obj: The client's JSON; not changed.
+            dry_run: Do everything but store; the record has revision 0 then.
+            field_validation: "Strict", "Warn" or "Ignore" for unknown fields.
+            warnings: Receives warnings for the client.
+
+        Returns:
+            The stored record.
+
+        Raises:
+            StatusError: What the real server would answer.
+        """
+        kind = self.kind(resource)
+        new = decode(resource, obj, field_validation, warnings)
+        metadata = new["metadata"]
+        if metadata.get("resourceVersion", "") not in {"", "0"}:
+            raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
+        self._check_scope(resource, namespace, metadata)
+        if namespace and resource.namespaced:
+            metadata["namespace"] = namespace
+        kind.default(new)
+        if not metadata.get("name") and metadata.get("generateName"):
+            return self._create_generated(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+        return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+
+    def _create_generated(
+        self, kind: Kind, namespace: str, new: Object, *, dry_run: bool, warnings: list[str] | None
+    ) -> ObjectRecord:
+        prefix = new["metadata"]["generateName"][:_MAX_GENERATED_PREFIX]
+        for attempt in range(_GENERATE_ATTEMPTS):
+            name = prefix + self.random.suffix()
+            taken = self.store.get(kind.resource, key_of(namespace, name)) is not None
+            if not taken or attempt == _GENERATE_ATTEMPTS - 1:
+                new["metadata"]["name"] = name
+                break
+        return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+
+    def _create(
+        self, kind: Kind, namespace: str, new: Object, *, dry_run: bool, warnings: list[str] | None
+    ) -> ObjectRecord:
+        resource, metadata, store = kind.resource, new["metadata"], self.store
+        name = metadata.get("name", "")
+        if resource.namespaced:
+            check_namespace(store, resource, namespace, name)
+        if resource is PODS:
+            admit_pod(new, self.random)
+            account = new["spec"].get("serviceAccountName")
+            if account:
+                check_service_account(store, namespace, account, name)
+        for member in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "managedFields"):
+            metadata.pop(member, None)
+        metadata["uid"] = self.random.uid()
+        now = metadata["creationTimestamp"] = rfc3339(self.clock.now())
+        if kind.has_generation:
+            metadata["generation"] = 1
+        if name or kind.resource is not NAMESPACES:
+            kind.prepare_create(new)
+        causes = metadata_causes(kind, metadata)
+        causes += kind.validate(new)
+        if causes:
+            raise invalid(resource, name, causes)
+        if warnings is not None:
+            warnings += kind.warnings(new)
+        key = key_of(namespace if resource.namespaced else "", name)
+        if store.get(resource, key) is not None:
+            raise already_exists(resource, name)
+        if resource is SERVICES:
+            self.allocator.allocate(new, metadata["uid"], dry_run=dry_run)
+        if resource is PODS:
+            _stamp_conditions(new, now)
+        stored = stored_of(kind, new)
+        return _unstored(stored, 0) if dry_run else store.put(resource, stored)
+
+    def _check_scope(self, resource: Resource, namespace: str, metadata: Object) -> None:
+        given = metadata.get("namespace", "")
+        if resource.namespaced and given and given != namespace:
+            raise BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+
+    # --- update ----------------------------------------------------------------------------------------------
+
+    def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        obj: Any,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        warnings: list[str] | None = None,
+    ) -> ObjectRecord:
+        """Replace an object (PUT).
+
+        Args:
+            resource: What it is.
+            namespace: Of the request.
+            name: Of the request.
+            obj: The client's JSON; its resourceVersion, if any, must be the current one.
+            subresource: "", "status", or "finalize" (namespaces).
+            dry_run: As in `create`; the record keeps the current revision then.
+            field_validation: As in `create`.
+            warnings: As in `create`.
+
+        Returns:
+            The stored record; the current one when nothing changed. A kind that says so is created when absent.
+
+        Raises:
+            StatusError: What the real server would answer.
+        """
+        kind = self.kind(resource)
+        new = decode(resource, obj, field_validation, warnings)
+        metadata = new["metadata"]
+        self._check_scope(resource, namespace, metadata)
+        given = metadata.setdefault("name", "")
+        if not given:
+            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        if given != name:
+            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        old = self.store.get(resource, key_of(namespace, name))
+        if old is None:
+            if not kind.create_on_update or subresource:
+                raise not_found(resource, name)
+            kind.default(new)
+            if resource.namespaced:
+                metadata["namespace"] = namespace
+            metadata.pop("resourceVersion", None)
+            return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+        return self._update(kind, old, new, subresource, dry_run=dry_run, warnings=warnings)
+
+    def modify(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        change: Callable[[Object], Object],
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        warnings: list[str] | None = None,
+    ) -> ObjectRecord:
+        """Change an object by a function of its current version (PATCH).
+
+        Args:
+            resource: What it is.
+            namespace: Of the request.
+            name: Of the request.
+            change: Current object (a fresh dict) → the object wanted. What it raises goes through.
+            subresource: As in `update`.
+            dry_run: As in `update`.
+            field_validation: As in `create`.
+            warnings: As in `create`.
+
+        Returns:
+            The stored record; the current one when nothing changed.
+
+        Raises:
+            StatusError: What the real server would answer.
+        """
+        kind = self.kind(resource)
+        old = self.store.get(resource, key_of(namespace, name))
+        if old is None:
+            raise not_found(resource, name)
+        new = decode(resource, change(self.store.encode_dict(resource, old)), field_validation, warnings)
+        metadata = new["metadata"]
+        given = metadata.get("name", "")
+        if not given:
+            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        if given != name:
+            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        self._check_scope(resource, namespace, metadata)
+        return self._update(kind, old, new, subresource, dry_run=dry_run, warnings=warnings)
+
+    def _update(
+        self,
+        kind: Kind,
+        record: ObjectRecord,
+        new: Object,
+        subresource: str,
+        *,
+        dry_run: bool,
+        warnings: list[str] | None,
+    ) -> ObjectRecord:
+        """Store a decoded new version of an object, by the rules of its kind."""
+        resource, store = kind.resource, self.store
+        core = EVENTS if resource is EVENTS_V1 else resource
+        old = store.encode_dict(core, record)
+        name, metadata = record.obj.name, new["metadata"]
+        self._check_version(resource, record, metadata)
+        kind.default(new)
+        # What a client may leave out, or never changes.
+        before = old["metadata"]
+        for member in ("uid", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+            if member in before:
+                metadata.setdefault(member, before[member])
+        for member in ("selfLink", "managedFields"):
+            metadata.pop(member, None)
+        if "generation" in before:
+            metadata["generation"] = before["generation"]
+        else:
+            metadata.pop("generation", None)
+        if subresource == "status":
+            new = kind.prepare_status(new, old)
+            metadata = new["metadata"]
+        elif subresource == "finalize":
+            new = {**old, "metadata": dict(before), "spec": new.get("spec", {})}
+            metadata = new["metadata"]
+        else:
+            kind.prepare_update(new, old)
+        causes = metadata_update_causes(kind, metadata, before)
+        causes += kind.validate_status(new, old) if subresource else kind.validate_update(new, old)
+        if causes:
+            raise invalid(resource, name, causes)
+        if warnings is not None and not subresource:
+            warnings += kind.warnings(new)
+        if resource is SERVICES and not subresource:
+            self._reallocate(new, old, record.obj.uid, dry_run=dry_run)
+        if kind.has_generation and not subresource and kind.spec_of(new) != kind.spec_of(old):
+            metadata["generation"] = before.get("generation", 0) + 1
+        metadata.pop("resourceVersion", None)
+        stored = _kept_managed(stored_of(kind, new), record.obj)
+        if dry_run:
+            return _unstored(stored, record.revision)
+        if stored.deletion_s and self._is_finished(kind, stored, new):
+            # The last finalizer went: the answer is the new version at the old revision.
+            self._remove(kind, stored.key)
+            return _unstored(stored, record.revision)
+        if _same(stored, record.obj):
+            return record
+        return store.put(resource, stored)
+
+    def _check_version(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:
+        """Compare the uid and resourceVersion that a client sent with the current ones."""
+        version, uid = metadata.get("resourceVersion", ""), metadata.get("uid", "")
+        if version not in {"", "0"}:
+            if not version.isdigit():
+                raise StatusError(f'strconv.ParseUint: parsing "{version}": invalid syntax', code=500, reason="")
+            if int(version) != record.revision:
+                raise conflict(resource, record.obj.name)
+        if uid and uid != record.obj.uid:
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {record.obj.uid}"
+            raise conflict(resource, record.obj.name, why)
+
+    def _reallocate(self, new: Object, old: Object, uid: str, *, dry_run: bool) -> None:
+        """Allocate what a changed Service needs, and take back what it gave up."""
+        self.allocator.allocate(new, uid, dry_run=dry_run)
+        if dry_run:
+            return
+        self.allocator.release(old)
+        self.allocator.allocate(new, uid, dry_run=False)
+
+    def _is_finished(self, kind: Kind, stored: StoredObject, new: Object) -> bool:
+        """Say whether an object that is being deleted waits for nothing more."""
+        if stored.finalizers or new["metadata"].get("deletionGracePeriodSeconds"):
+            return False
+        return kind.resource is not NAMESPACES or not new.get("spec", {}).get("finalizers")
+
+    # --- delete ----------------------------------------------------------------------------------------------
+
+    def delete(
+        self, resource: Resource, namespace: str, name: str, options: Object | None = None
+    ) -> tuple[ObjectRecord, bool]:
+        """Delete an object, now or when its grace period and finalizers are over.
+
+        Args:
+            resource: What it is.
+            namespace: Of the request.
+            name: Of the request.
+            options: DeleteOptions as JSON.
+
+        Returns:
+            The object as it is to be answered, and whether it is gone.
+
+        Raises:
+            StatusError: What the real server would answer.
+        """
+        options = options or {}
+        deletion.check_options(options)
+        kind = self.kind(resource)
+        record = self.store.get(resource, key_of(namespace, name))
+        if record is None:
+            raise not_found(resource, name)
+        deletion.check_preconditions(kind, record, options)
+        dry_run = bool(options.get("dryRun"))
+        if resource is NAMESPACES:
+            return self._delete_namespace(kind, record, dry_run=dry_run)
+        decision = deletion.decide(kind, record, options, self.clock.now(), self._grace_of(kind, record))
+        answer = record
+        if decision.metadata is not None:
+            stored = with_parts(record.obj, metadata=decision.metadata, facts=record.obj.facts)
+            answer = _unstored(stored, record.revision) if dry_run else self.store.put(resource, stored)
+        if decision.remove and not dry_run:
+            tombstone = self._remove(kind, answer.key)
+            assert tombstone is not None
+            answer = tombstone
+        return answer, decision.remove
+
+    def _grace_of(self, kind: Kind, record: ObjectRecord) -> int:
+        """Return how long the kubelet may take to stop a pod; 0 when no kubelet is concerned."""
+        if not kind.graceful:
+            return 0
+        facts = record.obj.facts
+        if not facts.node_name or facts.phase in _DONE:
+            return 0
+        return int(facts.spec.grace_s)
+
+    def _delete_namespace(self, kind: Kind, record: ObjectRecord, *, dry_run: bool) -> tuple[ObjectRecord, bool]:
+        """Mark a namespace; its controller empties it and takes the finalizer away."""
+        name = record.obj.name
+        if name in PROTECTED:
+            raise forbidden(NAMESPACES, name, "this namespace may not be deleted")
+        if record.obj.deletion_s:
+            namespace = self.store.encode_dict(NAMESPACES, record)
+            if not namespace["spec"].get("finalizers") and not record.obj.finalizers:
+                return (record if dry_run else self._remove(kind, record.key) or record), True
+            return record, False
+        namespace = self.store.encode_dict(NAMESPACES, record)
+        namespace["metadata"]["deletionTimestamp"] = rfc3339(self.clock.now())
+        namespace["metadata"].pop("resourceVersion", None)
+        namespace["status"] = {**namespace.get("status", {}), "phase": "Terminating"}
+        stored = _kept_managed(stored_of(kind, namespace), record.obj)
+        return (_unstored(stored, record.revision) if dry_run else self.store.put(NAMESPACES, stored)), False
+
+    def _remove(self, kind: Kind, key: str) -> ObjectRecord | None:
+        if kind.resource is SERVICES:
+            record = self.store.get(SERVICES, key)
+            if record is not None:
+                self.allocator.release(self.store.encode_dict(SERVICES, record))
+        return self.store.remove(kind.resource, key)
+
+    # --- subresources ----------------------------------------------------------------------------------------
+
+    def bind(self, namespace: str, name: str, binding: Any, *, dry_run: bool = False) -> ObjectRecord:
+        """Assign a pod to a node (POST pods/NAME/binding).
+
+        Args:
+            namespace: Of the request.
+            name: The pod's.
+            binding: A Binding as JSON.
+            dry_run: Do everything but store.
+
+        Raises:
+            StatusError: What the real server would answer.
+        """
+        target = binding.get("target") or {} if isinstance(binding, dict) else {}
+        given = binding.get("metadata", {}).get("name", "") if isinstance(binding, dict) else ""
+        if given and given != name:
+            raise BadRequest("name in URL does not match name in Binding object")
+        if target.get("kind", "") not in {"", "Node"}:
+            text = f'target.kind: Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'
+            raise StatusError(text, code=500, reason="")
+        if not target.get("name"):
+            raise StatusError("target.name: Required value", code=500, reason="")
+        record = self.store.get(PODS, key_of(namespace, name))
+        if record is None:
+            raise not_found(PODS, name)
+        stored = bound(record, target["name"], self.clock.now())
+        return _unstored(stored, record.revision) if dry_run else self.store.put(PODS, stored)
+
+    # --- reads -----------------------------------------------------------------------------------------------
+
+    def field(self, resource: Resource, record: ObjectRecord, name: str) -> str:
+        """Return the text of an object's field for a field selector.
+
+        Raises:
+            BadRequest: The kind has no such field selector.
+        """
+        kind = self.kind(resource)
+        kind.check_field(name)
+        text = kind.field(record, name)
+        return kind.field_of(self.store.encode_dict(resource, record), name) if text is None else text
+
+    def check_fields(self, kind: Kind, selector: FieldSelector) -> None:
+        """Check a field selector's labels.
+
+        Raises:
+            BadRequest: The kind has no such field selector.
+        """
+        for field, _, _ in selector.terms:
+            kind.check_field(field)
+
+    def table_of(
+        self, resource: Resource, records: Sequence[ObjectRecord], now_s: float
+    ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+        """Return kubectl's columns, and each record's cells.
+
+        Args:
+            resource: What they are.
+            records: Of one list or watch event.
+            now_s: Epoch seconds, for ages.
+        """
+        kind = self.kind(resource)
+        encode = self.store.encode_dict
+        return kind.columns(), [kind.cells(encode(resource, record), now_s) for record in records]
+
+    def metadata_of(self, record: ObjectRecord) -> Object:
+        """Return an object's metadata, with resourceVersion, without managedFields."""
+        metadata = meta_dict(record.obj)
+        metadata["resourceVersion"] = str(record.revision)
+        return metadata
+
+
+def _stamp_conditions(pod: Object, now: str) -> None:
+    """Give the conditions of a pod to be created their time."""
+    for condition in pod["status"].get("conditions", ()):
+        condition["lastTransitionTime"] = now
+
+
+def _unstored(obj: StoredObject, revision: int) -> ObjectRecord:
+    """Return a record that is in no table: an answer."""
+    return Record(obj.key, obj, revision, None, 0.0)
+
+
+def _same(new: StoredObject, old: StoredObject) -> bool:
+    """Say whether two versions are the same apart from the order of members."""
+    if new.meta == old.meta and new.body == old.body and new.status == old.status:
+        return True
+    return _canonical(new) == _canonical(old)
+
+
+def _canonical(obj: StoredObject) -> tuple[Any, ...]:
+    body: Object = orjson.loads(b"{" + obj.body + b"}")
+    return meta_dict(obj), body, orjson.loads(obj.status or b"null")
+
+
+def _kept_managed(new: StoredObject, old: StoredObject) -> StoredObject:
+    """Return the new version with the old one's managedFields."""
+    return msgspec.structs.replace(new, managed=old.managed) if old.managed else new
