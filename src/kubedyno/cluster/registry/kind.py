@@ -12,7 +12,7 @@ from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.status import BadRequest, Cause
-from kubedyno.statedb.table import Index
+from kubedyno.statedb.records import Index
 
 Object = dict[str, Any]
 _COLUMNS = Path(__file__).parent / "data" / "columns.json"
@@ -32,7 +32,7 @@ class Kind:
         has_generation: metadata.generation counts changes of the spec.
         graceful: Deletion may wait for a grace period.
         create_on_update: PUT of an absent object creates it.
-        keeps_policy: With no propagationPolicy asked for, dependents are collected in the background.
+        returns_deleted: A deletion is answered with the object even when it is gone at once.
         indexes: Of its table, beyond "owner".
         field_paths: Field selectors beyond metadata.name and metadata.namespace, as paths into the object.
         legacy_fields: The core group's way to refuse an unknown field selector.
@@ -42,6 +42,7 @@ class Kind:
     has_status = False
     has_generation = False
     graceful = False
+    returns_deleted = False
     create_on_update = False
     status_takes_labels = False
     legacy_fields = False
@@ -51,6 +52,7 @@ class Kind:
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
+        self.has_facts = type(self).facts is not Kind.facts
 
     # --- writes ----------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, res
 from kubedyno.kube.resources import EVENTS, NAMESPACES, PODS, SERVICES, Resource
 from kubedyno.kube.selectors import FieldSelector
 from kubedyno.kube.status import BadRequest, StatusError, already_exists, conflict, forbidden, invalid, not_found
-from kubedyno.statedb.table import Record
+from kubedyno.statedb.records import Record
 
 __all__ = ["Kind", "Registry"]
 
@@ -322,7 +322,7 @@ class Registry:
             return _unstored(stored, record.revision)
         if stored.deletion_s and self._is_finished(kind, stored, new):
             # The last finalizer went: the answer is the new version at the old revision.
-            self._remove(kind, stored.key)
+            self.remove(kind, stored.key)
             return _unstored(stored, record.revision)
         if _same(stored, record.obj):
             return record
@@ -389,7 +389,7 @@ class Registry:
             stored = with_parts(record.obj, metadata=decision.metadata, facts=record.obj.facts)
             answer = _unstored(stored, record.revision) if dry_run else self.store.put(resource, stored)
         if decision.remove and not dry_run:
-            tombstone = self._remove(kind, answer.key)
+            tombstone = self.remove(kind, answer.key)
             assert tombstone is not None
             answer = tombstone
         return answer, decision.remove
@@ -411,7 +411,7 @@ class Registry:
         if record.obj.deletion_s:
             namespace = self.store.encode_dict(NAMESPACES, record)
             if not namespace["spec"].get("finalizers") and not record.obj.finalizers:
-                return (record if dry_run else self._remove(kind, record.key) or record), True
+                return (record if dry_run else self.remove(kind, record.key) or record), True
             return record, False
         namespace = self.store.encode_dict(NAMESPACES, record)
         namespace["metadata"]["deletionTimestamp"] = rfc3339(self.clock.now())
@@ -420,7 +420,8 @@ class Registry:
         stored = _kept_managed(stored_of(kind, namespace), record.obj)
         return (_unstored(stored, record.revision) if dry_run else self.store.put(NAMESPACES, stored)), False
 
-    def _remove(self, kind: Kind, key: str) -> ObjectRecord | None:
+    def remove(self, kind: Kind, key: str) -> ObjectRecord | None:
+        """Remove an object at once, and what was allocated for it; returns its tombstone."""
         if kind.resource is SERVICES:
             record = self.store.get(SERVICES, key)
             if record is not None:
@@ -507,7 +508,7 @@ def _stamp_conditions(pod: Object, now: str) -> None:
 
 def _unstored(obj: StoredObject, revision: int) -> ObjectRecord:
     """Return a record that is in no table: an answer."""
-    return Record(obj.key, obj, revision, None, 0.0)
+    return Record(obj.key, obj, revision, None)
 
 
 def _same(new: StoredObject, old: StoredObject) -> bool:

@@ -15,7 +15,8 @@ from kubedyno.base.clock import Clock
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.kube.resources import Resource
 from kubedyno.statedb.db import DB
-from kubedyno.statedb.table import History, Index, Record, Table
+from kubedyno.statedb.records import History, Index, Record
+from kubedyno.statedb.table import Table
 
 ObjectRecord = Record[StoredObject]
 ObjectTable = Table[StoredObject]
@@ -59,14 +60,14 @@ class Store:
         return self.db.revision
 
     def add(
-        self, resource: Resource, indexes: Iterable[Index[StoredObject]] = (), history: History | None = None
+        self, resource: Resource, indexes: Iterable[Index[StoredObject]] = (), history: History[StoredObject] | None = None
     ) -> ObjectTable:
         """Add a resource's table; every table has the index "owner" (by owner uid).
 
         Raises:
             ValueError: It is there already.
         """
-        table: ObjectTable = self.db.table(resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history)
+        table: ObjectTable = self.db.table(resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history or History())
         self._register(resource, table, None)
         return table
 
@@ -138,11 +139,18 @@ class Store:
     def encode_dict(self, resource: Resource, record: ObjectRecord) -> dict[str, Any]:
         """Return an object as a fresh dict."""
         view = self._view(resource)
-        obj: dict[str, Any] = orjson.loads(view.head + members_of(record.obj, record.revision))
+        obj = self._dict(view, record.obj, record.revision)
         if view.convert is not None:
             obj = view.convert(obj)
             obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
         return obj
+
+    def dict_of(self, resource: Resource, obj: StoredObject) -> dict[str, Any]:
+        """Return an object that is not stored (yet) as a fresh dict, without resourceVersion."""
+        return self._dict(self._view(resource), obj, 0)
+
+    def _dict(self, view: _View, obj: StoredObject, revision: int) -> dict[str, Any]:
+        return dict(orjson.loads(view.head + members_of(obj, revision)))
 
 
 def members_of(obj: StoredObject, revision: int) -> bytes:

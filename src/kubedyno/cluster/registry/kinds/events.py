@@ -9,7 +9,7 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.status import Cause, invalid_value, required, too_long
-from kubedyno.statedb.table import Index
+from kubedyno.statedb.records import Index
 
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 # core/v1 member → events.k8s.io/v1 member.

@@ -135,6 +135,8 @@ class Secrets(Kind):
 class ServiceAccounts(Kind):
     """core/v1 ServiceAccount."""
 
+    returns_deleted = True
+
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], age(obj, now_s)]
 

@@ -12,7 +12,7 @@ from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.status import Cause
-from kubedyno.statedb.table import Index
+from kubedyno.statedb.records import Index
 
 __all__ = ["PodFacts", "PodSpecFacts", "Pods", "pod_facts"]
 
@@ -34,6 +34,7 @@ class Pods(Kind):
     has_status = True
     has_generation = True
     graceful = True
+    returns_deleted = True
     legacy_fields = True
     status_takes_labels = True
     field_paths = _FIELDS

@@ -25,6 +25,7 @@ class Services(Kind):
     """core/v1 Service. Its addresses are allocated by `admission`, after validation of what the client asked."""
 
     has_status = True
+    returns_deleted = True
     legacy_fields = True
     field_paths = ("spec.clusterIP", "spec.type")
     name_problems = staticmethod(_name_problems)

@@ -1,0 +1,146 @@
+"""Pod templates ready to be stamped out: admitted once, cut at what differs from pod to pod.
+
+A workload's pods differ in name, uid, time and the suffix of their token volume; all else is shared bytes and facts.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kubedyno.base.random import Random
+from kubedyno.cluster.registry.admission import admit_pod
+from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts, spec_facts
+from kubedyno.cluster.registry.kinds.podqos import qos_class
+from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
+
+# Stands in for a node's name where a template is pinned to one; no valid name has capitals.
+_NODE = "KUBEDYNO-NODE"
+_SUFFIX = "KUBEDYNO-SUFFIX"
+_HOST_NAME_FIELD = "metadata.name"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRef:
+    """The controller that a pod belongs to; `json` is the whole ownerReferences array."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    json: bytes
+
+    @staticmethod
+    def of(api_version: str, kind: str, name: str, uid: str) -> "OwnerRef":
+        """Return the reference that a controller sets: controller and blockOwnerDeletion are true."""
+        return OwnerRef(api_version, kind, name, uid, orjson.dumps([owner_reference(api_version, kind, name, uid)]))
+
+
+def owner_reference(api_version: str, kind: str, name: str, uid: str) -> dict[str, Any]:
+    """Return a controller's owner reference as JSON."""
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PodTemplate:
+    """A pod template, ready for `Trusted.create_pod`; made by `Trusted.pod_template`.
+
+    Attributes:
+        labels: metadata.labels, shared by all pods.
+        annotations: metadata.annotations.
+        finalizers: metadata.finalizers.
+        meta: The JSON members of both with a leading comma, b"" when there are none.
+        body: The spec's JSON, cut where the token volume's suffix goes.
+        status: A new pod's status.
+        facts: Of the spec.
+        pinned: The pods go to one node each, named when they are made.
+    """
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    finalizers: tuple[str, ...]
+    meta: bytes
+    body: tuple[bytes, ...]
+    status: bytes
+    facts: PodSpecFacts
+    pinned: bool
+
+
+def members(labels: dict[str, str], annotations: dict[str, str]) -> bytes:
+    """Return the members of a pod's metadata that come from its template, with a leading comma."""
+    meta = b""
+    if labels:
+        meta += b',"labels":' + orjson.dumps(labels)
+    if annotations:
+        meta += b',"annotations":' + orjson.dumps(annotations)
+    return meta
+
+
+def make_template(template: dict[str, Any], random: Random, *, pinned: bool) -> PodTemplate:
+    """Return a template in its ready form.
+
+    Args:
+        template: A PodTemplateSpec as a workload has it; not changed.
+        random: For the admission.
+        pinned: Add the required affinity for one node that a DaemonSet's pods have.
+
+    Raises:
+        Forbidden: Its priority class does not exist.
+    """
+    copied: dict[str, Any] = orjson.loads(orjson.dumps(template))
+    metadata, spec = copied.get("metadata") or {}, copied.get("spec") or {}
+    default_pod_spec(spec, pod=True)
+    if pinned:
+        _pin(spec)
+    admit_pod({"metadata": metadata, "spec": spec}, random, volume_suffix=_SUFFIX)
+    labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
+    body = b'"spec":' + orjson.dumps(spec)
+    status = orjson.dumps({"phase": "Pending", "qosClass": qos_class(spec)})
+    return PodTemplate(
+        labels,
+        annotations,
+        tuple(metadata.get("finalizers", ())),
+        members(labels, annotations),
+        tuple(body.split(_SUFFIX.encode())),
+        status,
+        spec_facts(spec),
+        pinned,
+    )
+
+
+def body_of(template: PodTemplate, suffix: str, node: str, hostname: str) -> bytes:
+    """Return a pod's body.
+
+    Args:
+        template: Its template.
+        suffix: Of its token volume.
+        node: The node it is pinned to, where the template is pinned.
+        hostname: Its hostname, "" for none.
+    """
+    body = suffix.encode().join(template.body) if len(template.body) > 1 else template.body[0]
+    if template.pinned:
+        body = body.replace(_NODE.encode(), node.encode())
+    if hostname:
+        body = b'"spec":{"hostname":"%b",%b' % (hostname.encode(), body[len(b'"spec":{') :])
+    return body
+
+
+def _pin(spec: dict[str, Any]) -> None:
+    """Require one node by name, in each term of the affinity that there is already."""
+    field = {"key": _HOST_NAME_FIELD, "operator": "In", "values": [_NODE]}
+    node_affinity = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    required = node_affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    terms = required.setdefault("nodeSelectorTerms", [])
+    if not terms:
+        terms.append({})
+    for term in terms:
+        # The rule of the daemon set controller: its field requirement replaces any other.
+        term["matchFields"] = [field]
+

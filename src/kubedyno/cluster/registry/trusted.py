@@ -1,0 +1,394 @@
+"""The door for the cluster's own parts: typed changes of what is already defaulted, without parsing or validation.
+
+All else is as for anyone: resourceVersion, uid, generation, namespaces that are going away, finalizers, watch. With
+`verify` each write is decoded and validated too, as tests and simulation run it.
+"""
+
+from typing import Any
+
+import orjson
+
+from kubedyno.base.times import rfc3339
+from kubedyno.cluster.registry import deletion
+from kubedyno.cluster.registry.admission import check_namespace, no_service_account
+from kubedyno.cluster.registry.binding import bound
+from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
+from kubedyno.cluster.registry.eventrecorder import EventRecorder
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.registry.metadata import metadata_causes
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.structure import decode
+from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, body_of, make_template, members
+from kubedyno.cluster.storage.objects import StoredObject, key_of
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, Resource
+from kubedyno.kube.status import already_exists, conflict, invalid, not_found
+
+_TEMPLATE_CACHE = 4096
+_GENERATE_ATTEMPTS = 8
+_MAX_GENERATED_PREFIX = 58
+
+
+class Trusted:
+    """Writes of controllers, scheduler and kubelets.
+
+    Records that are given must be the newest: within one step of the pump they are, if read in that step.
+
+    Args:
+        registry: Gives kinds, store, clock and random.
+        verify: Decode and validate each write.
+    """
+
+    def __init__(self, registry: Registry, *, verify: bool = False) -> None:
+        self.registry = registry
+        self.store = registry.store
+        self.verify = verify
+        self.events = EventRecorder(registry.store, registry.clock, registry.random)
+        self.event = self.events.record
+        self._clock = registry.clock
+        self._random = registry.random
+        self._templates: dict[tuple[bytes, bool], PodTemplate] = {}
+        self._namespaces = self.store.table(NAMESPACES)
+        self._accounts = self.store.table(SERVICEACCOUNTS)
+        self._pods = self.store.table(PODS)
+
+    # --- create ----------------------------------------------------------------------------------------------
+
+    def create(self, resource: Resource, namespace: str, obj: Object | StoredObject) -> ObjectRecord:
+        """Store a new object.
+
+        Args:
+            resource: What it is.
+            namespace: Its namespace, "" when cluster-scoped.
+            obj: Defaulted; as a dict it gets uid, creationTimestamp, generation, a generated name, and the status of
+                a new object unless it has one. Its metadata is changed.
+
+        Raises:
+            StatusError: The name is taken, or the namespace is missing or going away.
+        """
+        kind = self.registry.kind(resource)
+        if isinstance(obj, StoredObject):
+            stored = obj
+            if resource.namespaced:
+                check_namespace(self.store, resource, namespace, obj.name)
+        else:
+            metadata = obj["metadata"]
+            if resource.namespaced:
+                check_namespace(self.store, resource, namespace, metadata.get("name", ""))
+                metadata["namespace"] = namespace
+            if not metadata.get("name"):
+                prefix = metadata["generateName"][:_MAX_GENERATED_PREFIX]
+                metadata["name"] = self._free_name(resource, namespace, prefix)
+            metadata["uid"] = self._random.uid()
+            metadata["creationTimestamp"] = rfc3339(self._clock.now())
+            if kind.has_generation:
+                metadata["generation"] = 1
+            if kind.has_status and "status" not in obj:
+                kind.prepare_create(obj)
+            stored = stored_of(kind, obj)
+        if self.store.get(resource, stored.key) is not None:
+            raise already_exists(resource, stored.name)
+        return self._put(kind, stored)
+
+    def _free_name(self, resource: Resource, namespace: str, prefix: str) -> str:
+        name = prefix + self._random.suffix()
+        for _ in range(_GENERATE_ATTEMPTS):
+            if self.store.get(resource, key_of(namespace, name)) is None:
+                break
+            name = prefix + self._random.suffix()
+        return name
+
+    def pod_template(self, template: Object, *, pinned: bool = False) -> PodTemplate:
+        """Return a workload's template ready for `create_pod`; cached by its content.
+
+        Args:
+            template: A PodTemplateSpec; not changed.
+            pinned: Its pods name their node, as a DaemonSet's do.
+
+        Raises:
+            Forbidden: Its priority class does not exist.
+        """
+        key = (orjson.dumps(template), pinned)
+        found = self._templates.get(key)
+        if found is None:
+            if len(self._templates) >= _TEMPLATE_CACHE:
+                self._templates.clear()
+            found = self._templates[key] = make_template(template, self._random, pinned=pinned)
+        return found
+
+    def create_pod(
+        self,
+        namespace: str,
+        template: PodTemplate,
+        owner: OwnerRef | None = None,
+        *,
+        name: str = "",
+        generate_name: str = "",
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+        hostname: str = "",
+        node: str = "",
+    ) -> ObjectRecord:
+        """Create a pod from a template: the fast path.
+
+        Args:
+            namespace: Where.
+            template: From `pod_template`.
+            owner: Its controller.
+            name: Its name; or
+            generate_name: the beginning of it.
+            labels: More labels, over the template's.
+            annotations: More annotations, over the template's.
+            hostname: spec.hostname.
+            node: The node that a pinned template's pod is for.
+
+        Raises:
+            StatusError: The name is taken, the namespace missing or going away, or the service account missing.
+        """
+        random, table = self._random, self._pods
+        record = self._namespaces.get(namespace)
+        if record is None or record.obj.deletion_s:
+            check_namespace(self.store, PODS, namespace, name)
+        account = template.facts.service_account
+        if account and self._accounts.get(f"{namespace}/{account}") is None:
+            raise no_service_account(namespace, account, name or generate_name)
+        generated = ""
+        if not name:
+            prefix = generate_name[:_MAX_GENERATED_PREFIX]
+            name = prefix + random.suffix()
+            if table.get(f"{namespace}/{name}") is not None:
+                name = self._free_name(PODS, namespace, prefix)
+            generated = f'"generateName":"{generate_name}",'
+        elif table.get(f"{namespace}/{name}") is not None:
+            raise already_exists(PODS, name)
+        all_labels, tail = template.labels, template.meta
+        if labels or annotations:
+            all_labels = {**template.labels, **(labels or {})}
+            tail = members(all_labels, {**template.annotations, **(annotations or {})})
+        uid = random.uid()
+        meta = b"%b%b%b%b" % (
+            (
+                f'"name":"{name}",{generated}"namespace":"{namespace}","uid":"{uid}","generation":1,'
+                f'"creationTimestamp":"{rfc3339(self._clock.now())}"'
+            ).encode(),
+            tail,
+            b',"ownerReferences":' + owner.json if owner is not None else b"",
+            b',"finalizers":' + orjson.dumps(template.finalizers) if template.finalizers else b"",
+        )
+        status = template.status
+        if template.facts.gated:
+            status = self._gated_status(status)
+        spec = template.facts
+        stored = StoredObject(
+            f"{namespace}/{name}", namespace, name, uid, 1, all_labels,
+            (owner.uid,) if owner is not None else (), 0.0, template.finalizers, meta, b"",
+            body_of(template, random.suffix(), node, hostname), status, PodFacts("", "Pending", False, "", spec, node),
+        )  # fmt: skip
+        return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.db.put(table, stored)
+
+    def _gated_status(self, status: bytes) -> bytes:
+        parsed = orjson.loads(status)
+        pod: Object = {"spec": {"schedulingGates": [{}]}}
+        self.registry.kind(PODS).prepare_create(pod)
+        conditions = pod["status"]["conditions"]
+        conditions[0]["lastTransitionTime"] = rfc3339(self._clock.now())
+        return orjson.dumps({**parsed, "conditions": conditions})
+
+    # --- change ----------------------------------------------------------------------------------------------
+
+    def _check_newest(self, resource: Resource, record: ObjectRecord) -> None:
+        current = self.store.get(resource, record.key)
+        if current is not record:
+            if current is None:
+                raise not_found(resource, record.obj.name)
+            raise conflict(resource, record.obj.name)
+
+    def replace_status(
+        self, resource: Resource, record: ObjectRecord, status: bytes | Object, facts: Any = None
+    ) -> ObjectRecord:
+        """Store a new status.
+
+        Args:
+            resource: What it is.
+            record: The newest version.
+            status: The whole status.
+            facts: The kind's facts of the new version where the caller has them; else they are worked out.
+
+        Returns:
+            The new record, or the given one when the status is the same.
+
+        Raises:
+            StatusError: The record is not the newest.
+        """
+        self._check_newest(resource, record)
+        obj = record.obj
+        encoded = status if isinstance(status, bytes) else orjson.dumps(status)
+        if encoded == obj.status:
+            return record
+        kind = self.registry.kind(resource)
+        if facts is None and kind.has_facts:
+            facts = kind.facts({**self.store.encode_dict(resource, record), "status": orjson.loads(encoded)})
+        return self._put(kind, with_parts(obj, status=encoded, facts=facts))
+
+    def replace(
+        self,
+        resource: Resource,
+        record: ObjectRecord,
+        *,
+        body: bytes | Object | None = None,
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+        status: bytes | Object | None = None,
+        finalizers: list[str] | None = None,
+        owners: list[Object] | None = None,
+    ) -> ObjectRecord:
+        """Store a version with some parts replaced; None keeps a part.
+
+        Args:
+            resource: What it is.
+            record: The newest version.
+            body: The members between metadata and status: without braces as bytes, or as a dict. Another one bumps
+                the generation of kinds that have one.
+            labels: All labels.
+            annotations: All annotations.
+            status: The whole status.
+            finalizers: All finalizers; when the last one of an object that is being deleted goes, so does the object.
+            owners: All ownerReferences.
+
+        Returns:
+            The new record; the tombstone when the object went.
+
+        Raises:
+            StatusError: The record is not the newest.
+        """
+        self._check_newest(resource, record)
+        kind, obj = self.registry.kind(resource), record.obj
+        new_body = orjson.dumps(body)[1:-1] if isinstance(body, dict) else body
+        new_status = orjson.dumps(status) if isinstance(status, dict) else status
+        metadata = None
+        changed_body = new_body is not None and new_body != obj.body
+        bumped = changed_body and kind.has_generation
+        if bumped or any(part is not None for part in (labels, annotations, finalizers, owners)):
+            metadata = meta_dict(obj)
+            parts = {
+                "labels": labels, "annotations": annotations, "finalizers": finalizers, "ownerReferences": owners,
+            }  # fmt: skip
+            for name, part in parts.items():
+                if part:
+                    metadata[name] = part
+                elif part is not None:
+                    metadata.pop(name, None)
+            if bumped:
+                metadata["generation"] = obj.generation + 1
+        facts = obj.facts
+        if kind.has_facts and (changed_body or (new_status is not None and new_status != obj.status)):
+            whole = self.store.encode_dict(resource, record)
+            members_ = orjson.loads(b"{" + (obj.body if new_body is None else new_body) + b"}")
+            new: Object = {"metadata": whole["metadata"], **members_}
+            new["status"] = orjson.loads((obj.status if new_status is None else new_status) or b"{}")
+            facts = kind.facts(new)
+        stored = with_parts(obj, metadata=metadata, body=new_body, status=new_status, facts=facts)
+        if finalizers is not None and stored.deletion_s and not stored.finalizers and self._finished(kind, stored):
+            return self.registry.remove(kind, stored.key) or record
+        return self._put(kind, stored)
+
+    def bind(self, record: ObjectRecord, node: str) -> ObjectRecord:
+        """Assign a pod to a node: spec.nodeName and the PodScheduled condition in one version.
+
+        Raises:
+            StatusError: It is assigned already, being deleted, or the record is not the newest.
+        """
+        self._check_newest(PODS, record)
+        return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now()))
+
+    # --- delete ----------------------------------------------------------------------------------------------
+
+    def _finished(self, kind: Kind, stored: StoredObject) -> bool:
+        """Say whether a marked object without finalizers waits for nothing else."""
+        if kind.graceful:
+            return not meta_dict(stored).get("deletionGracePeriodSeconds")
+        return kind.resource is not NAMESPACES or b'"finalizers":["' not in stored.body
+
+    def delete(
+        self,
+        resource: Resource,
+        key: str,
+        grace_s: int | None = None,
+        *,
+        uid: str | None = None,
+        policy: str | None = None,
+    ) -> ObjectRecord | None:
+        """Delete an object as a client would.
+
+        Args:
+            resource: What it is.
+            key: "ns/name" or "name".
+            grace_s: Grace period; None: the object's own.
+            uid: Only the object with this uid.
+            policy: Propagation policy: "Foreground", "Background" or "Orphan".
+
+        Returns:
+            The marked object, or its tombstone; None when it is not there (or is another one).
+        """
+        record = self.store.get(resource, key)
+        if record is None or (uid is not None and record.obj.uid != uid):
+            return None
+        options: Object = {}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        if policy is not None:
+            options["propagationPolicy"] = policy
+        return self.registry.delete(resource, record.obj.namespace, record.obj.name, options)[0]
+
+    def finish_delete(self, resource: Resource, key: str, *, uid: str | None = None) -> ObjectRecord | None:
+        """Remove an object whose grace period is over; one with finalizers stays, with no grace left.
+
+        Args:
+            resource: What it is.
+            key: "ns/name" or "name".
+            uid: Only the object with this uid.
+
+        Returns:
+            The tombstone, or the object that stays; None when it is not there (or is another one).
+        """
+        record = self.store.get(resource, key)
+        if record is None or (uid is not None and record.obj.uid != uid):
+            return None
+        kind, obj = self.registry.kind(resource), record.obj
+        if not obj.finalizers:
+            return self.registry.remove(kind, key)
+        metadata = meta_dict(obj)
+        if obj.deletion_s and not metadata.get("deletionGracePeriodSeconds"):
+            return record
+        deletion.mark(metadata, self._clock.now(), 0)
+        metadata["deletionGracePeriodSeconds"] = 0
+        return self._put(kind, with_parts(obj, metadata=metadata, facts=obj.facts))
+
+    # --- verification ----------------------------------------------------------------------------------------
+
+    def _put(self, kind: Kind, stored: StoredObject) -> ObjectRecord:
+        if self.verify:
+            self._verify(kind, stored)
+        return self.store.put(kind.resource, stored)
+
+    def _verify(self, kind: Kind, stored: StoredObject) -> None:
+        """Check that an object is what the front door would have stored.
+
+        Raises:
+            StatusError: It is not.
+            AssertionError: Its parts contradict each other.
+        """
+        whole = self.store.dict_of(kind.resource, stored)
+        decoded = decode(kind.resource, whole, "Strict")
+        causes = metadata_causes(kind, decoded["metadata"]) + kind.validate(decoded)
+        if causes:
+            raise invalid(kind.resource, stored.name, causes)
+        again = stored_of(kind, whole)
+        for field in StoredObject.__struct_fields__:
+            if field not in {"meta", "managed", "body", "status"} and getattr(again, field) != getattr(stored, field):
+                found, given = getattr(again, field), getattr(stored, field)
+                raise AssertionError(f"{kind.resource.plural} {stored.key}: {field} is {given!r}, its JSON says {found!r}")
+
+
+__all__ = ["OwnerRef", "PodTemplate", "Trusted"]
