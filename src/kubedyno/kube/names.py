@@ -42,13 +42,17 @@ VALUE_TEXT = (
 )
 
 
+# DNS labels are counted in characters, all other texts in bytes.
+_TOO_LONG_LABEL = "must be no more than 63 characters"
+
+
 def _longer(limit: int) -> str:
     return f"must be no more than {limit} bytes"
 
 
 def problems_of_dns1123_label(text: str) -> list[str]:
     """Return what is wrong with a DNS-1123 label (namespace names), [] when nothing."""
-    problems = [_longer(63)] if len(text) > 63 else []
+    problems = [_TOO_LONG_LABEL] if len(text) > 63 else []
     return problems if _LABEL_RE.match(text) else [*problems, LABEL_TEXT]
 
 
@@ -60,7 +64,7 @@ def problems_of_dns1123_subdomain(text: str) -> list[str]:
 
 def problems_of_dns1035_label(text: str) -> list[str]:
     """Return what is wrong with a DNS-1035 label (Service names), [] when nothing."""
-    problems = [_longer(63)] if len(text) > 63 else []
+    problems = [_TOO_LONG_LABEL] if len(text) > 63 else []
     return problems if _DNS1035_RE.match(text) else [*problems, DNS1035_TEXT]
 
 

@@ -49,13 +49,28 @@ class Allocator:
         if spec["type"] == "ExternalName":
             return
         name = service["metadata"].get("name", "")
+        self._check_families(spec, name)
         self._allocate_address(spec, uid, name, dry_run=dry_run)
         spec.setdefault("ipFamilyPolicy", "SingleStack")
-        spec.setdefault("ipFamilies", ["IPv4"])
         if spec["type"] in _EXTERNAL and (
             spec["type"] == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
         ):
             self._allocate_ports(spec, uid, name, dry_run=dry_run)
+
+    def _check_families(self, spec: Object, name: str) -> None:
+        """Refuse families that the cluster's one service subnet does not have."""
+        family = f"IPv{self._network.version}"
+        causes = [
+            invalid_value(f"spec.ipFamilies[{i}]", asked, "not configured on this cluster")
+            for i, asked in enumerate(spec.get("ipFamilies", ()))
+            if asked != family
+        ]
+        if spec.get("ipFamilyPolicy") == "RequireDualStack":
+            text = "this cluster is not configured for dual-stack services"
+            causes.append(invalid_value("spec.ipFamilyPolicy", "RequireDualStack", text))
+        if causes:
+            raise invalid(SERVICES, name, causes)
+        spec["ipFamilies"] = [family]
 
     def _allocate_address(self, spec: Object, uid: str, name: str, *, dry_run: bool) -> None:
         asked = spec.get("clusterIP") or (spec.get("clusterIPs") or [""])[0]
@@ -63,7 +78,7 @@ class Allocator:
             spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
             return
         if asked:
-            why = self._refusal(asked, uid)
+            why = self._refusal(asked, uid, dry_run=dry_run)
             if why:
                 text = f"failed to allocate IP {asked}: {why}"
                 raise invalid(SERVICES, name, [invalid_value("spec.clusterIPs", [asked], text)])
@@ -74,12 +89,11 @@ class Allocator:
             self._addresses[address] = uid
         spec["clusterIP"], spec["clusterIPs"] = address, [address]
 
-    def _refusal(self, asked: str, uid: str) -> str:
+    def _refusal(self, asked: str, uid: str, *, dry_run: bool) -> str:
         if ipaddress.ip_address(asked) not in self._network:
-            return (
-                f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {self._network}"
-            )
-        return "provided IP is already allocated" if self._addresses.get(asked, uid) != uid else ""
+            return f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {self._network}"
+        taken = self._addresses.get(asked, uid) != uid and not dry_run
+        return "provided IP is already allocated" if taken else ""
 
     def _free_address(self) -> str:
         network = self._network
@@ -100,15 +114,19 @@ class Allocator:
             protocol, asked = port.get("protocol", "TCP"), port.get("nodePort")
             if asked:
                 path = f"spec.ports[{i}].nodePort"
-                if asked not in NODE_PORTS:
+                if asked not in NODE_PORTS and not dry_run:
                     text = f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
                     raise invalid(SERVICES, name, [invalid_value(path, asked, text)])
-                if self._ports.get((protocol, asked), uid) != uid:
+                if self._ports.get((protocol, asked), uid) != uid and not dry_run:
                     text = "provided port is already allocated"
                     raise invalid(SERVICES, name, [invalid_value(path, asked, text)])
             else:
                 asked = port["nodePort"] = self._free_port(protocol, taken)
             taken[protocol, asked] = uid
+        if spec["type"] == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
+            port = spec.get("healthCheckNodePort") or self._free_port("TCP", taken)
+            spec["healthCheckNodePort"] = port
+            taken["TCP", port] = uid
         if not dry_run:
             self._ports.update(taken)
 
@@ -135,6 +153,9 @@ class Allocator:
             key = (port.get("protocol", "TCP"), port.get("nodePort", 0))
             if self._ports.get(key) == uid:
                 del self._ports[key]
+        health = ("TCP", service.get("spec", {}).get("healthCheckNodePort", 0))
+        if self._ports.get(health) == uid:
+            del self._ports[health]
 
     def _learn(self) -> None:
         """Take what the Services that were stored without this allocator hold."""
@@ -152,3 +173,5 @@ class Allocator:
             for port in spec.get("ports", ()):
                 if port.get("nodePort"):
                     self._ports[port.get("protocol", "TCP"), port["nodePort"]] = record.obj.uid
+            if spec.get("healthCheckNodePort"):
+                self._ports["TCP", spec["healthCheckNodePort"]] = record.obj.uid

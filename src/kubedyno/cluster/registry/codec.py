@@ -65,7 +65,12 @@ def stored_of(kind: Kind, obj: Object, facts: Any = None) -> StoredObject:
 
 
 def with_parts(
-    obj: StoredObject, *, metadata: Object | None = None, body: bytes | None = None, status: bytes | None = None, facts: Any
+    obj: StoredObject,
+    *,
+    metadata: Object | None = None,
+    body: bytes | None = None,
+    status: bytes | None = None,
+    facts: Any,
 ) -> StoredObject:
     """Return a stored object with some parts replaced.
 

@@ -27,7 +27,7 @@ class Deletion:
     remove: bool
 
 
-def _invalid_options(field: str, value: Any, text: str, reason: str) -> Invalid:
+def _invalid_options(field: str, text: str, reason: str) -> Invalid:
     return Invalid(
         f'DeleteOptions.meta.k8s.io "" is invalid: {field}: {text}',
         {
@@ -46,19 +46,17 @@ def check_options(options: Object) -> None:
     """
     policy = options.get("propagationPolicy")
     if policy is not None and options.get("orphanDependents") is not None:
-        text = (
-            f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
-        )
-        raise _invalid_options("propagationPolicy", policy, text, "FieldValueInvalid")
+        text = f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
+        raise _invalid_options("propagationPolicy", text, "FieldValueInvalid")
     if policy is not None and policy not in _POLICIES[:3]:
         listed = ", ".join(f'"{p}"' for p in _POLICIES)
         text = f'Unsupported value: "{policy}": supported values: {listed}'
-        raise _invalid_options("propagationPolicy", policy, text, "FieldValueNotSupported")
+        raise _invalid_options("propagationPolicy", text, "FieldValueNotSupported")
     dry_run = options.get("dryRun") or []
     if any(value != "All" for value in dry_run):
         shown = "[" + ",".join(f'"{v}"' for v in dry_run) + "]"
         text = f'Unsupported value: {shown}: supported values: "All"'
-        raise _invalid_options("dryRun", dry_run, text, "FieldValueNotSupported")
+        raise _invalid_options("dryRun", text, "FieldValueNotSupported")
 
 
 def check_preconditions(kind: Kind, record: ObjectRecord, options: Object) -> None:
@@ -82,9 +80,7 @@ def check_preconditions(kind: Kind, record: ObjectRecord, options: Object) -> No
             f"({record.revision}). The object might have been modified"
         )
     if why:
-        raise Conflict(
-            f'Operation cannot be fulfilled on {what} "{name}": {why}', {"name": name, "kind": what}
-        )
+        raise Conflict(f'Operation cannot be fulfilled on {what} "{name}": {why}', {"name": name, "kind": what})
 
 
 def _finalizers(metadata: Object, options: Object) -> list[str]:

@@ -73,7 +73,9 @@ class Kind:
         """Return what a write of the status subresource stores."""
         new = {**old, "metadata": dict(old["metadata"]), "status": obj.get("status", {})}
         new["metadata"]["resourceVersion"] = obj["metadata"].get("resourceVersion", "")
-        for name in ("annotations", "finalizers", "labels") if self.status_takes_labels else ("annotations", "finalizers"):
+        for name in (
+            ("annotations", "finalizers", "labels") if self.status_takes_labels else ("annotations", "finalizers")
+        ):
             if name in obj["metadata"]:
                 new["metadata"][name] = obj["metadata"][name]
             else:

@@ -55,14 +55,15 @@ def selector_causes(selector: Object, path: str) -> list[Cause]:
 
 def _owner_causes(references: list[Any], path: str) -> list[Cause]:
     causes, controllers = [], []
-    for i, owner in enumerate(references):
-        where = f"{path}[{i}]"
+    for owner in references:
         api_version = owner.get("apiVersion", "")
         if not api_version.rpartition("/")[2]:
-            causes.append(invalid_value(f"{where}.apiVersion", api_version, "version must not be empty"))
-        for name in ("kind", "name", "uid"):
-            if not owner.get(name):
-                causes.append(invalid_value(f"{where}.{name}", "", "must not be empty"))
+            causes.append(invalid_value(f"{path}.apiVersion", api_version, "version must not be empty"))
+        causes += [
+            invalid_value(f"{path}.{name}", "", "must not be empty")
+            for name in ("kind", "name", "uid")
+            if not owner.get(name)
+        ]
         if owner.get("controller"):
             controllers.append(owner)
     if len(controllers) > 1:
@@ -78,14 +79,35 @@ def _owner_causes(references: list[Any], path: str) -> list[Cause]:
 def finalizer_causes(finalizers: list[str], path: str) -> list[Cause]:
     """Return what is wrong with metadata.finalizers."""
     causes = []
-    for finalizer in finalizers:
+    for i, finalizer in enumerate(finalizers):
         causes += [invalid_value(path, finalizer, p) for p in problems_of_qualified_name(finalizer)]
         if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
-            causes.append(invalid_value(path, finalizer, _FINALIZER_TEXT))
+            causes.append(invalid_value(f"{path}[{i}]", finalizer, _FINALIZER_TEXT))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         text = "finalizer orphan and foregroundDeletion cannot be both set"
         causes.append(invalid_value(path, finalizers, text))
     return causes
+
+
+def deduplicate_owners(metadata: Object, warnings: list[str] | None) -> None:
+    """Keep one of equal owner references, in place."""
+    references = metadata.get("ownerReferences", [])
+    if len(references) < 2:
+        return
+    kept: list[Any] = []
+    repeated: list[str] = []
+    for reference in references:
+        if reference in kept:
+            repeated.append(reference.get("uid", ""))
+        else:
+            kept.append(reference)
+    metadata["ownerReferences"] = kept
+    if repeated and warnings is not None:
+        warnings.append(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may "
+            "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+            + ", ".join(dict.fromkeys(repeated))
+        )
 
 
 def metadata_causes(kind: Kind, metadata: Object, path: str = "metadata") -> list[Cause]:
@@ -119,7 +141,7 @@ def metadata_causes(kind: Kind, metadata: Object, path: str = "metadata") -> lis
     return causes
 
 
-def metadata_update_causes(kind: Kind, metadata: Object, old: Object) -> list[Cause]:
+def metadata_update_causes(metadata: Object, old: Object) -> list[Cause]:
     """Return what is wrong with a new version's metadata (ValidateObjectMetaUpdate)."""
     causes: list[Cause] = []
     if old.get("deletionTimestamp"):
@@ -138,4 +160,3 @@ def metadata_update_causes(kind: Kind, metadata: Object, old: Object) -> list[Ca
     causes += annotation_causes(metadata.get("annotations", {}), "metadata.annotations")
     causes += _owner_causes(metadata.get("ownerReferences", []), "metadata.ownerReferences")
     return causes + finalizer_causes(metadata.get("finalizers", []), "metadata.finalizers")
-

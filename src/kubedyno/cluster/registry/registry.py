@@ -21,14 +21,23 @@ from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.events import to_events_v1
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
-from kubedyno.cluster.registry.metadata import metadata_causes, metadata_update_causes
-from kubedyno.cluster.registry.structure import decode
+from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
+from kubedyno.cluster.registry.structure import DecodeError, decode
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
 from kubedyno.kube.resources import EVENTS, NAMESPACES, PODS, SERVICES, Resource
 from kubedyno.kube.selectors import FieldSelector
-from kubedyno.kube.status import BadRequest, StatusError, already_exists, conflict, forbidden, invalid, not_found
+from kubedyno.kube.status import (
+    BadRequest,
+    Invalid,
+    StatusError,
+    already_exists,
+    conflict,
+    forbidden,
+    invalid,
+    not_found,
+)
 from kubedyno.statedb.records import Record
 
 __all__ = ["Kind", "Registry"]
@@ -143,7 +152,13 @@ class Registry:
             account = new["spec"].get("serviceAccountName")
             if account:
                 check_service_account(store, namespace, account, name)
-        for member in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "managedFields"):
+        for member in (
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "resourceVersion",
+            "managedFields",
+        ):
             metadata.pop(member, None)
         metadata["uid"] = self.random.uid()
         now = metadata["creationTimestamp"] = rfc3339(self.clock.now())
@@ -151,10 +166,11 @@ class Registry:
             metadata["generation"] = 1
         if name or kind.resource is not NAMESPACES:
             kind.prepare_create(new)
+        deduplicate_owners(metadata, warnings)
         causes = metadata_causes(kind, metadata)
         causes += kind.validate(new)
         if causes:
-            raise invalid(resource, name, causes)
+            raise invalid(EVENTS if resource is EVENTS_V1 else resource, name, causes)
         if warnings is not None:
             warnings += kind.warnings(new)
         key = key_of(namespace if resource.namespaced else "", name)
@@ -170,9 +186,7 @@ class Registry:
     def _check_scope(self, resource: Resource, namespace: str, metadata: Object) -> None:
         given = metadata.get("namespace", "")
         if resource.namespaced and given and given != namespace:
-            raise BadRequest(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
     # --- update ----------------------------------------------------------------------------------------------
 
@@ -224,6 +238,8 @@ class Registry:
                 metadata["namespace"] = namespace
             metadata.pop("resourceVersion", None)
             return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+        self._check_version(resource, old, metadata)
+        self._check_uid(resource, old, metadata)
         return self._update(kind, old, new, subresource, dry_run=dry_run, warnings=warnings)
 
     def modify(
@@ -260,7 +276,11 @@ class Registry:
         old = self.store.get(resource, key_of(namespace, name))
         if old is None:
             raise not_found(resource, name)
-        new = decode(resource, change(self.store.encode_dict(resource, old)), field_validation, warnings)
+        wanted = change(self.store.encode_dict(resource, old))
+        try:
+            new = decode(resource, wanted, field_validation, warnings)
+        except DecodeError as error:
+            raise _invalid_patch(wanted, error.why) from None
         metadata = new["metadata"]
         given = metadata.get("name", "")
         if not given:
@@ -268,6 +288,7 @@ class Registry:
         if given != name:
             raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
         self._check_scope(resource, namespace, metadata)
+        self._check_version(resource, old, metadata)
         return self._update(kind, old, new, subresource, dry_run=dry_run, warnings=warnings)
 
     def _update(
@@ -285,7 +306,6 @@ class Registry:
         core = EVENTS if resource is EVENTS_V1 else resource
         old = store.encode_dict(core, record)
         name, metadata = record.obj.name, new["metadata"]
-        self._check_version(resource, record, metadata)
         kind.default(new)
         # What a client may leave out, or never changes.
         before = old["metadata"]
@@ -306,10 +326,11 @@ class Registry:
             metadata = new["metadata"]
         else:
             kind.prepare_update(new, old)
-        causes = metadata_update_causes(kind, metadata, before)
+        deduplicate_owners(metadata, warnings)
+        causes = metadata_update_causes(metadata, before)
         causes += kind.validate_status(new, old) if subresource else kind.validate_update(new, old)
         if causes:
-            raise invalid(resource, name, causes)
+            raise invalid(core, name, causes)
         if warnings is not None and not subresource:
             warnings += kind.warnings(new)
         if resource is SERVICES and not subresource:
@@ -329,15 +350,23 @@ class Registry:
         return store.put(resource, stored)
 
     def _check_version(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:
-        """Compare the uid and resourceVersion that a client sent with the current ones."""
-        version, uid = metadata.get("resourceVersion", ""), metadata.get("uid", "")
+        """Compare the resourceVersion that a client sent with the current one."""
+        version = metadata.get("resourceVersion", "")
         if version not in {"", "0"}:
             if not version.isdigit():
                 raise StatusError(f'strconv.ParseUint: parsing "{version}": invalid syntax', code=500, reason="")
             if int(version) != record.revision:
                 raise conflict(resource, record.obj.name)
+
+    def _check_uid(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:
+        """Compare the uid that a client sent in a whole object with the current one."""
+        uid = metadata.get("uid", "")
         if uid and uid != record.obj.uid:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {record.obj.uid}"
+            why = (
+                f"StorageError: invalid object, Code: 4, Key: /{resource.plural}/{record.key}, ResourceVersion: 0, "
+                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: "
+                f"{record.obj.uid}"
+            )
             raise conflict(resource, record.obj.name, why)
 
     def _reallocate(self, new: Object, old: Object, uid: str, *, dry_run: bool) -> None:
@@ -504,6 +533,13 @@ def _stamp_conditions(pod: Object, now: str) -> None:
     """Give the conditions of a pod to be created their time."""
     for condition in pod["status"].get("conditions", ()):
         condition["lastTransitionTime"] = now
+
+
+def _invalid_patch(wanted: Object, why: str) -> Invalid:
+    """Return the error of a patch whose result does not fit the type: a 422 about nothing in particular."""
+    text = f"Invalid value: {orjson.dumps(orjson.dumps(wanted).decode()).decode()}: {why}"
+    causes = [{"reason": "FieldValueInvalid", "message": text, "field": "patch"}]
+    return Invalid(f' "" is invalid: patch: {text}', {"causes": causes})
 
 
 def _unstored(obj: StoredObject, revision: int) -> ObjectRecord:

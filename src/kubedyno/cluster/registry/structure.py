@@ -33,10 +33,25 @@ _POINTER_STRINGS = frozenset({
 _INT_RANGE = {"int32": 2**31, "int64": 2**63}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 _GO_INDEX = re.compile(r"\[\d+\]")
-_JSON_NAMES: dict[type, str] = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+_JSON_NAMES: dict[type, str] = {
+    str: "string",
+    bool: "bool",
+    int: "number",
+    float: "number",
+    list: "array",
+    dict: "object",
+}
 _RAW = frozenset({"meta.v1.FieldsV1", "runtime.RawExtension", "pkg.runtime.RawExtension"})
 
 Decode = Callable[[Any, str, list[str]], Any]
+
+
+class DecodeError(BadRequest):
+    """The object does not fit its type; `why` is the message without what it could not be handled as."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what + why)
+        self.why = why
 
 
 class _MismatchError(Exception):
@@ -63,9 +78,7 @@ def _time(value: Any, _path: str, _unknown: list[str]) -> Any:
             f"json: cannot unmarshal {_JSON_NAMES.get(type(value), 'object')} into Go value of type string"
         )
     if not _TIME.match(value):
-        raise _MismatchError(
-            f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
-        )
+        raise _MismatchError(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
     return value
 
 
@@ -205,7 +218,10 @@ def _field(type_name: str, go_name: str, name: str, field: list[Any], *, require
         plain = not required and (
             (base == "string" and name not in _POINTER_STRINGS)
             or (base == "boolean" and name in _PLAIN_BOOLS)
-            or (base == "integer" and (name in _PLAIN_INTS or type_name.endswith("Status")))
+            or (
+                base == "integer"
+                and ((name in _PLAIN_INTS and go_name != "ClientIPConfig") or type_name.endswith("Status"))
+            )
         )
         return _scalar(go_name, name, base, plain=plain)
     item = _reference(go_name, base[1:]) if reference else _scalar(go_name, name, base, plain=False)
@@ -254,7 +270,8 @@ def decode(
         warnings: Receives the warnings.
 
     Raises:
-        BadRequest: A wrong kind, a wrong type, or an unknown field under Strict.
+        DecodeError: A wrong type, or an unknown field under Strict.
+        BadRequest: A wrong kind.
     """
     what = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
     if type(obj) is not dict:
@@ -268,11 +285,11 @@ def decode(
     try:
         decoded = _struct(type_name).decode(obj, "", unknown)
     except _MismatchError as mismatch:
-        raise BadRequest(what + str(mismatch)) from None
+        raise DecodeError(what, str(mismatch)) from None
     if unknown:
         texts = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
         if field_validation == "Strict":
-            raise BadRequest(f"{what}strict decoding error: {', '.join(texts)}")
+            raise DecodeError(what, f"strict decoding error: {', '.join(texts)}")
         if field_validation == "Warn" and warnings is not None:
             warnings.extend(texts)
     decoded.setdefault("metadata", {})

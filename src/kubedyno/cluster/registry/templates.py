@@ -12,7 +12,7 @@ from kubedyno.base.random import Random
 from kubedyno.cluster.registry.admission import admit_pod
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts, spec_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
-from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
+from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
 
 # Stands in for a node's name where a template is pinned to one; no valid name has capitals.
 _NODE = "KUBEDYNO-NODE"
@@ -101,6 +101,7 @@ def make_template(template: dict[str, Any], random: Random, *, pinned: bool) -> 
         _pin(spec)
     admit_pod({"metadata": metadata, "spec": spec}, random, volume_suffix=_SUFFIX)
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
+    match_label_keys(spec, labels)
     body = b'"spec":' + orjson.dumps(spec)
     status = orjson.dumps({"phase": "Pending", "qosClass": qos_class(spec)})
     return PodTemplate(
@@ -143,4 +144,3 @@ def _pin(spec: dict[str, Any]) -> None:
     for term in terms:
         # The rule of the daemon set controller: its field requirement replaces any other.
         term["matchFields"] = [field]
-

@@ -388,7 +388,9 @@ class Trusted:
         for field in StoredObject.__struct_fields__:
             if field not in {"meta", "managed", "body", "status"} and getattr(again, field) != getattr(stored, field):
                 found, given = getattr(again, field), getattr(stored, field)
-                raise AssertionError(f"{kind.resource.plural} {stored.key}: {field} is {given!r}, its JSON says {found!r}")
+                raise AssertionError(
+                    f"{kind.resource.plural} {stored.key}: {field} is {given!r}, its JSON says {found!r}"
+                )
 
 
 __all__ = ["OwnerRef", "PodTemplate", "Trusted"]

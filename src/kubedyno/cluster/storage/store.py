@@ -60,14 +60,19 @@ class Store:
         return self.db.revision
 
     def add(
-        self, resource: Resource, indexes: Iterable[Index[StoredObject]] = (), history: History[StoredObject] | None = None
+        self,
+        resource: Resource,
+        indexes: Iterable[Index[StoredObject]] = (),
+        history: History[StoredObject] | None = None,
     ) -> ObjectTable:
         """Add a resource's table; every table has the index "owner" (by owner uid).
 
         Raises:
             ValueError: It is there already.
         """
-        table: ObjectTable = self.db.table(resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history or History())
+        table: ObjectTable = self.db.table(
+            resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history or History()
+        )
         self._register(resource, table, None)
         return table
 

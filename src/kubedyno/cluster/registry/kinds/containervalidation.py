@@ -6,7 +6,15 @@ from typing import Any
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_qualified_name
 from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_found_field, not_supported, required
+from kubedyno.kube.status import (
+    Cause,
+    duplicate,
+    forbidden_field,
+    invalid_value,
+    not_found_field,
+    not_supported,
+    required,
+)
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PORT_TEXT = "must be between 1 and 65535, inclusive"
@@ -21,7 +29,13 @@ _ENV_RESOURCES = (
     "requests.memory",
 )  # fmt: skip
 _STANDARD_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
+# Resources that are standard, but not of containers.
+_OTHER_STANDARD_RESOURCES = frozenset(
+    {"storage", "pods", "services", "secrets", "configmaps", "persistentvolumeclaims"}
+)
+_HUGE = "hugepages-"
 _PROBE_INTS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
+_PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 _HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
 
 
@@ -96,14 +110,12 @@ def _container(container: Object, path: str, spec: Object, volumes: set[str]) ->
         causes.append(invalid_value(f"{path}.image", image, "must not have leading or trailing whitespace"))
     policy = container.get("terminationMessagePolicy")
     if policy not in {"File", "FallbackToLogsOnError"}:
-        causes.append(
-            not_supported(f"{path}.terminationMessagePolicy", policy, ("File", "FallbackToLogsOnError"))
-        )
+        causes.append(not_supported(f"{path}.terminationMessagePolicy", policy, ("File", "FallbackToLogsOnError")))
     causes += _ports(container, path, host_network=bool(spec.get("hostNetwork")))
     for i, variable in enumerate(container.get("env", ())):
         causes += _variable(variable, f"{path}.env[{i}]")
     for i, source in enumerate(container.get("envFrom", ())):
-        causes += _variables_from(source, f"{path}.envFrom[{i}]")
+        causes += _variables_from(source, f"{path}.envFrom", i)
     causes += _mounts(container, path, volumes)
     pull = container.get("imagePullPolicy")
     if pull not in {"Always", "IfNotPresent", "Never"}:
@@ -156,10 +168,7 @@ def _variable_name(name: str, path: str) -> list[Cause]:
     if not name:
         return [required(path)]
     if any(not " " <= c <= "~" or c == "=" for c in name):
-        text = (
-            "a valid environment variable name must consist only of printable ASCII characters other than '=' "
-            "(e.g. 'my.env-name', or 'MY_ENV.NAME', or 'MyEnvName1', regex used for validation is '[ -<>-~]+')"
-        )
+        text = "a valid environment variable name must consist only of printable ASCII characters other than '='"
         return [invalid_value(path, name, text)]
     return []
 
@@ -204,14 +213,14 @@ def _resource_field(reference: Object, path: str) -> list[Cause]:
     return []
 
 
-def _variables_from(source: Object, path: str) -> list[Cause]:
+def _variables_from(source: Object, path: str, position: int) -> list[Cause]:
     causes = []
     if source.get("prefix"):
-        causes += _variable_name(source["prefix"], f"{path}.prefix")
+        causes += _variable_name(source["prefix"], f"{path}[{position}].prefix")
     found = [name for name in ("configMapRef", "secretRef") if name in source]
     for name in found:
         if not source[name].get("name"):
-            causes.append(required(f"{path}.{name}.name"))
+            causes.append(required(f"{path}[{position}].{name}.name"))
     if not found:
         causes.append(invalid_value(path, "", "must specify one of: `configMapRef` or `secretRef`"))
     elif len(found) > 1:
@@ -276,6 +285,9 @@ def validate_resources(resources: Object, path: str, spec: Object) -> list[Cause
                 causes.append(invalid_value(f"{path}.requests", text, text_))
         elif _is_extended(name):
             causes.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
+    names = {*limits, *requests}
+    if any(name.startswith(_HUGE) for name in names) and not names & {"cpu", "memory"}:
+        causes.append(forbidden_field(path, "HugePages require cpu or memory"))
     for i, claim in enumerate(resources.get("claims", ())):
         name = claim.get("name", "")
         if name not in claims:
@@ -288,21 +300,23 @@ def validate_resources(resources: Object, path: str, spec: Object) -> list[Cause
 
 def _is_extended(name: str) -> bool:
     """Say whether a resource is an extended one or huge pages, which cannot be overcommitted."""
-    return name.startswith("hugepages-") or ("/" in name and "kubernetes.io/" not in name)
+    return name.startswith(_HUGE) or ("/" in name and "kubernetes.io/" not in name)
 
 
 def _amount(name: str, text: str, path: str) -> list[Cause]:
     amount = Quantity.parse(text).amount
+    where = f"{path}[{name}]"
     causes = [invalid_value(path, name, p) for p in problems_of_qualified_name(name)]
-    if "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith("hugepages-"):
-        causes += [
-            invalid_value(path, name, "must be a standard resource type or fully qualified"),
-            invalid_value(path, name, "must be a standard resource for containers"),
-        ]
+    if "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith(_HUGE):
+        if name not in _OTHER_STANDARD_RESOURCES:
+            causes.append(invalid_value(where, name, "must be a standard resource type or fully qualified"))
+        causes.append(invalid_value(where, name, "must be a standard resource for containers"))
     if amount < 0:
-        causes.append(invalid_value(f"{path}[{name}]", text, _NOT_NEGATIVE))
+        causes.append(invalid_value(where, text, _NOT_NEGATIVE))
     if _is_extended(name) and amount != amount.to_integral_value():
-        causes.append(invalid_value(f"{path}[{name}]", text, "must be an integer"))
+        causes.append(invalid_value(where, text, "must be an integer"))
+    if name.startswith(_HUGE) and amount % Quantity.parse(name[len(_HUGE) :]).amount:
+        causes.append(invalid_value(where, text, f"{text} is not positive integer multiple of {name}"))
     return causes
 
 
@@ -370,7 +384,7 @@ def _int_or_name_port(port: Any, path: str) -> list[Cause]:
 
 
 def _security(security: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
+    causes = profile_causes(security, path)
     for name in ("runAsUser", "runAsGroup"):
         if name in security and not 0 <= security[name] <= 2**31 - 1:
             text = f"must be between 0 and {2**31 - 1}, inclusive"
@@ -391,6 +405,15 @@ def _security(security: Object, path: str) -> list[Cause]:
     return causes
 
 
+def profile_causes(security: Object, path: str) -> list[Cause]:
+    """Return what is wrong with the profiles of a pod's or container's security context."""
+    return [
+        not_supported(f"{path}.{name}.type", security[name].get("type", ""), _PROFILES)
+        for name in ("seccompProfile", "appArmorProfile")
+        if name in security and security[name].get("type") not in _PROFILES
+    ]
+
+
 def container_warnings(container: Object, path: str) -> list[str]:
     """Return the warnings for a container: ports and variables defined twice."""
     warnings = []
@@ -404,6 +427,15 @@ def container_warnings(container: Object, path: str) -> list[str]:
     for i, variable in enumerate(container.get("env", ())):
         name = variable.get("name", "")
         if name in names:
-            warnings.append(f'{path}.env[{i}]: hides previous definition of "{name}", which may be dropped when using apply')
+            warnings.append(
+                f'{path}.env[{i}]: hides previous definition of "{name}", which may be dropped when using apply'
+            )
         names.add(name)
+    for part in ("limits", "requests"):
+        for name in ("memory", "ephemeral-storage"):
+            text = container.get("resources", {}).get(part, {}).get(name)
+            if text is not None and text.endswith("m") and Quantity.parse(text).milli_value() % 1000:
+                warnings.append(
+                    f'{path}.resources.{part}[{name}]: fractional byte value "{text}" is invalid, must be an integer'
+                )
     return warnings

@@ -76,7 +76,9 @@ class Events(Kind):
         causes = []
         if expected != namespace:
             causes.append(
-                invalid_value("involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace")
+                invalid_value(
+                    "involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace"
+                )
             )
         if obj.get("eventTime"):
             # The new form's rules: written through events.k8s.io or with its time.
@@ -90,6 +92,8 @@ class Events(Kind):
                 causes.append(required("reason"))
             if len(obj.get("message", "").encode()) > _MAX_NOTE:
                 causes.append(too_long("message", _MAX_NOTE))
+            if obj.get("type") not in {"Normal", "Warning"}:
+                causes.append(invalid_value("type", "", f"has invalid value: {obj.get('type', '')}"))
         return causes
 
     def facts(self, obj: Object) -> EventFacts:
@@ -181,5 +185,3 @@ class EventsV1(Events):
 
 def _core_field(name: str) -> str:
     return name.replace("regarding.", "involvedObject.", 1).replace("reportingController", "reportingComponent")
-
-

@@ -47,9 +47,15 @@ class Namespaces(Kind):
         for i, finalizer in enumerate(obj["spec"].get("finalizers", ())):
             if "/" not in finalizer and finalizer not in {FINALIZER, "orphan", "foregroundDeletion"}:
                 causes.append(
-                    invalid_value("spec.finalizers", finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+                    invalid_value(
+                        "spec.finalizers",
+                        finalizer,
+                        "name is neither a standard finalizer name nor is it fully qualified",
+                    )
                 )
-            causes += [invalid_value(f"spec.finalizers[{i}]", finalizer, p) for p in problems_of_qualified_name(finalizer)]
+            causes += [
+                invalid_value(f"spec.finalizers[{i}]", finalizer, p) for p in problems_of_qualified_name(finalizer)
+            ]
         return causes
 
     def facts(self, obj: Object) -> str:

@@ -100,8 +100,10 @@ class Nodes(Kind):
                     not_supported(f"{path}.effect", effect, _EFFECTS) if effect else required(f"{path}.effect", "")
                 )
             if (key, effect) in seen:
-                found = {"key": key, **({"value": taint["value"]} if "value" in taint else {}), "effect": effect}
-                causes.append(duplicate(path, found))
+                shown = {"Key": key, "Value": taint.get("value", ""), "Effect": effect, "TimeAdded": None}
+                cause = duplicate(path, shown)
+                text = f"{cause.message}: taints must be unique by key and effect pair"
+                causes.append(Cause(cause.reason, path, text))
             seen.add((key, effect))
         cidrs = obj["spec"].get("podCIDRs", ())
         if len(cidrs) > 2:
@@ -118,10 +120,12 @@ class Nodes(Kind):
         causes = self.validate(obj)
         before, after = old["spec"], obj["spec"]
         if before.get("podCIDRs") and before.get("podCIDRs") != after.get("podCIDRs"):
-            causes.append(forbidden_field("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"))
+            causes.append(
+                forbidden_field("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
+            )
         if before.get("providerID") and before["providerID"] != after.get("providerID"):
             causes.append(
-                forbidden_field("spec.providerID", "node updates may not change providerID except from \"\" to valid")
+                forbidden_field("spec.providerID", 'node updates may not change providerID except from "" to valid')
             )
         return causes
 

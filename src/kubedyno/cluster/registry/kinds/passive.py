@@ -62,7 +62,7 @@ class ConfigMaps(Kind):
             causes += [invalid_value(f"binaryData[{key}]", key, p) for p in _key_problems(key)]
             size += len(text) * 3 // 4
         if size > _MAX_BYTES:
-            causes.append(too_long("", _MAX_BYTES))
+            causes.append(too_long("[]", _MAX_BYTES))
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
@@ -117,6 +117,13 @@ class Secrets(Kind):
                 except ValueError:
                     causes.append(invalid_value(f"data[{key}]", "<secret contents redacted>", "invalid character"))
         return causes
+
+    def warnings(self, obj: Object) -> list[str]:
+        certificate = obj.get("data", {}).get("tls.crt")
+        if obj.get("type") != "kubernetes.io/tls" or certificate is None:
+            return []
+        found = b"-----BEGIN " in base64.b64decode(certificate)
+        return [] if found else ["tls: failed to find any PEM data in certificate input"]
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = []

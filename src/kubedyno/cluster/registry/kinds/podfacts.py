@@ -104,8 +104,7 @@ def requests_of(spec: dict[str, Any]) -> dict[str, int]:
             largest[name] = max(largest.get(name, 0), amount)
     for name, amount in largest.items():
         total[name] = max(total.get(name, 0), amount)
-    for name, amount in _amounts(spec).items():
-        total[name] = amount
+    total.update(_amounts(spec))
     for name, text in spec.get("overhead", {}).items():
         total[name] = total.get(name, 0) + (milli_of(text) if name == "cpu" else value_of(text))
     return total
@@ -131,7 +130,13 @@ def spec_facts(spec: dict[str, Any]) -> PodSpecFacts:
         tuple(spec.get("nodeSelector", {}).items()),
         bool(affinity or spec.get("topologySpreadConstraints")),
         tuple(
-            (t.get("key", ""), t.get("operator", "Equal"), t.get("value", ""), t.get("effect", ""), t.get("tolerationSeconds"))
+            (
+                t.get("key", ""),
+                t.get("operator", "Equal"),
+                t.get("value", ""),
+                t.get("effect", ""),
+                t.get("tolerationSeconds"),
+            )
             for t in spec.get("tolerations", ())
         ),
         spec.get("priority", 0),

@@ -7,7 +7,7 @@ from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts, pod_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
-from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
+from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
 from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate_pod, validate_pod_update
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -20,6 +20,10 @@ _FIELDS = (
     "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
     "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
 )  # fmt: skip
+_DOTS = (
+    "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is "
+    "recommended: [must not contain dots]"
+)
 _DONE = frozenset({"Succeeded", "Failed"})
 
 
@@ -44,6 +48,7 @@ class Pods(Kind):
         default_pod_spec(obj.setdefault("spec", {}), pod=True)
 
     def prepare_create(self, obj: Object) -> None:
+        match_label_keys(obj["spec"], obj["metadata"].get("labels", {}))
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
         gates = obj["spec"].get("schedulingGates")
         if gates:
@@ -69,6 +74,10 @@ class Pods(Kind):
         qos = old.get("status", {}).get("qosClass")
         if qos:
             new["status"].setdefault("qosClass", qos)
+        for condition in new["status"].get("conditions", ()):
+            # Times without omitempty: the real server writes them as null.
+            condition.setdefault("lastProbeTime", None)
+            condition.setdefault("lastTransitionTime", None)
         return new
 
     def validate(self, obj: Object) -> list[Cause]:
@@ -78,7 +87,10 @@ class Pods(Kind):
         return validate_pod_update(obj, old)
 
     def warnings(self, obj: Object) -> list[str]:
-        return pod_warnings(obj.get("spec", {}), "spec")
+        warnings = pod_warnings(obj.get("spec", {}), "spec")
+        if "." in obj["metadata"].get("name", ""):
+            warnings.append(_DOTS)
+        return warnings
 
     def facts(self, obj: Object) -> PodFacts:
         return pod_facts(obj)
@@ -175,7 +187,9 @@ def summary_of(pod: Object, now_s: float) -> tuple[int, int, str, str]:
             reason = f"Init:{i}/{len(init_specs)}"
         initializing = True
         break
-    initialized = any(c.get("type") == "Initialized" and c.get("status") == "True" for c in status.get("conditions", ()))
+    initialized = any(
+        c.get("type") == "Initialized" and c.get("status") == "True" for c in status.get("conditions", ())
+    )
     if not initializing or initialized:
         restarts, last_s = sidecar_restarts, last_sidecar_s
         running = False

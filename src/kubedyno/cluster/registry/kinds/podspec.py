@@ -1,6 +1,9 @@
 """Defaults of a pod's spec, as the real 1.36 fills them in; for pods and for the templates of workloads."""
 
+from collections.abc import Callable
 from typing import Any
+
+from kubedyno.kube.quantity import Quantity
 
 Spec = dict[str, Any]
 
@@ -35,6 +38,8 @@ def default_pod_spec(spec: Spec, *, pod: bool) -> None:
         spec["restartPolicy"] = "Always"
     if "terminationGracePeriodSeconds" not in spec:
         spec["terminationGracePeriodSeconds"] = 30
+    elif pod and spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     if "dnsPolicy" not in spec:
         spec["dnsPolicy"] = "ClusterFirst"
     # The old name is kept equal to the new one.
@@ -56,8 +61,8 @@ def default_pod_spec(spec: Spec, *, pod: bool) -> None:
         _default_container(container, host_network=False, pod=False)
     for volume in spec.get("volumes", ()):
         _default_volume(volume)
-    if "resources" in spec:
-        _requests_from_limits(spec["resources"], pod=pod)
+    if pod and spec.get("resources"):
+        _pod_requests(spec)
 
 
 def _default_container(container: Spec, *, host_network: bool, pod: bool) -> None:
@@ -100,6 +105,44 @@ def _requests_from_limits(resources: Spec, *, pod: bool) -> None:
         for name, amount in resources["limits"].items():
             requests.setdefault(name, amount)
         resources["requests"] = requests
+
+
+def _pod_requests(spec: Spec) -> None:
+    """Give a pod that has resources of its own the requests that it lacks: its containers' sums, then its limits."""
+    resources = spec["resources"]
+    requests = dict(resources.get("requests", {}))
+    for name in ("cpu", "memory"):
+        amounts = [
+            Quantity.parse(container["resources"]["requests"][name])
+            for container in spec.get("containers", ())
+            if name in container.get("resources", {}).get("requests", {})
+        ]
+        if amounts and name not in requests:
+            requests[name] = str(sum(amounts[1:], start=amounts[0]))
+    for name, amount in resources.get("limits", {}).items():
+        requests.setdefault(name, amount)
+    if requests:
+        resources["requests"] = requests
+
+
+def match_label_keys(spec: Spec, labels: dict[str, str]) -> None:
+    """Turn matchLabelKeys and mismatchLabelKeys of pod affinity into expressions, as a new pod's strategy does."""
+    affinity = spec.get("affinity")
+    if not affinity:
+        return
+    for name in ("podAffinity", "podAntiAffinity"):
+        part = affinity.get(name, {})
+        terms = list(part.get("requiredDuringSchedulingIgnoredDuringExecution", ()))
+        terms += [
+            weighted.get("podAffinityTerm", {})
+            for weighted in part.get("preferredDuringSchedulingIgnoredDuringExecution", ())
+        ]
+        for term in terms:
+            for member, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")):
+                for key in term.get(member, ()):
+                    if key in labels and "labelSelector" in term:
+                        expression = {"key": key, "operator": operator, "values": [labels[key]]}
+                        term["labelSelector"].setdefault("matchExpressions", []).append(expression)
 
 
 def _default_http_get(get: Spec) -> None:
@@ -150,24 +193,29 @@ def _default_downward(source: Spec) -> None:
 
 
 def _default_ephemeral(source: Spec) -> None:
-    source.get("volumeClaimTemplate", {}).get("spec", {}).setdefault("volumeMode", "Filesystem")
+    claim = source.get("volumeClaimTemplate")
+    if claim is not None:
+        claim.setdefault("metadata", {})
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
 
 
-_BY_SOURCE = {
+def _filler(defaults: Spec) -> Callable[[Spec], None]:
+    """Return what fills in members that are absent."""
+
+    def fill(source: Spec) -> None:
+        for name, value in defaults.items():
+            source.setdefault(name, value)
+
+    return fill
+
+
+_BY_SOURCE: dict[str, Callable[[Spec], None]] = {
     "projected": _default_projected,
     "downwardAPI": _default_downward,
     "ephemeral": _default_ephemeral,
-    "hostPath": lambda source: source.setdefault("type", ""),
-    "iscsi": lambda source: source.setdefault("iscsiInterface", "default"),
-    "rbd": lambda source: [
-        source.setdefault(name, value)
-        for name, value in (("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring"))
-    ],
-    "azureDisk": lambda source: [
-        source.setdefault(name, value)
-        for name, value in (("cachingMode", "ReadWrite"), ("fsType", "ext4"), ("readOnly", False), ("kind", "Shared"))
-    ],
-    "scaleIO": lambda source: [
-        source.setdefault(name, value) for name, value in (("storageMode", "ThinProvisioned"), ("fsType", "xfs"))
-    ],
+    "hostPath": _filler({"type": ""}),
+    "iscsi": _filler({"iscsiInterface": "default"}),
+    "rbd": _filler({"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"}),
+    "azureDisk": _filler({"cachingMode": "ReadWrite", "fsType": "ext4", "readOnly": False, "kind": "Shared"}),
+    "scaleIO": _filler({"storageMode": "ThinProvisioned", "fsType": "xfs"}),
 }

@@ -3,7 +3,7 @@
 import orjson
 
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.registry.kinds.containervalidation import container_warnings, validate_containers
+from kubedyno.cluster.registry.kinds.containervalidation import container_warnings, profile_causes, validate_containers
 from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling
 from kubedyno.cluster.registry.kinds.volumevalidation import validate_volumes
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes
@@ -12,6 +12,10 @@ from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_valu
 
 _MAX_INT32 = 2**31 - 1
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_NOT_WINDOWS = (
+    "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls",
+    "shareProcessNamespace", "runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy",
+)  # fmt: skip
 _UPDATE_TEXT = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -50,14 +54,11 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
     if spec["dnsPolicy"] not in _DNS_POLICIES:
         causes.append(not_supported(f"{path}.dnsPolicy", spec["dnsPolicy"], _DNS_POLICIES))
     causes += validate_scheduling(spec, path)
-    grace, deadline = spec.get("terminationGracePeriodSeconds", 0), spec.get("activeDeadlineSeconds")
-    if grace < 0:
-        causes.append(
-            invalid_value(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0")
-        )
+    deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= _MAX_INT32:
         text = f"must be between 1 and {_MAX_INT32}, inclusive"
         causes.append(invalid_value(f"{path}.activeDeadlineSeconds", deadline, text))
+    causes += _security(spec, path)
     for name in ("hostname", "subdomain"):
         if spec.get(name):
             causes += [invalid_value(f"{path}.{name}", spec[name], p) for p in problems_of_dns1123_label(spec[name])]
@@ -88,6 +89,28 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
     return causes
 
 
+def _security(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a pod's own security context, and with what a Windows pod may not have."""
+    security, where = spec.get("securityContext", {}), f"{path}.securityContext"
+    causes = profile_causes(security, where)
+    policy = security.get("supplementalGroupsPolicy")
+    if policy is not None and policy not in {"Merge", "Strict"}:
+        causes.append(not_supported(f"{where}.supplementalGroupsPolicy", policy, ("Merge", "Strict")))
+    names: set[str] = set()
+    for i, sysctl in enumerate(security.get("sysctls", ())):
+        name = sysctl.get("name", "")
+        if not name:
+            causes.append(required(f"{where}.sysctls[{i}].name"))
+        elif name in names:
+            causes.append(duplicate(f"{where}.sysctls[{i}].name", name))
+        names.add(name)
+    if spec.get("os", {}).get("name") == "windows":
+        text = "cannot be set for a windows pod"
+        causes += [forbidden_field(f"{path}.{name}", text) for name in ("hostPID", "hostIPC") if spec.get(name)]
+        causes += [forbidden_field(f"{where}.{name}", text) for name in _NOT_WINDOWS if name in security]
+    return causes
+
+
 def _comparable(spec: Object, *, images: bool) -> Object:
     """Return a spec without what an update may change."""
     copied: Object = orjson.loads(orjson.dumps(spec))
@@ -112,17 +135,27 @@ def validate_pod_update(pod: Object, old: Object) -> list[Cause]:
                 causes.append(required(f"spec.{name}[{i}].image"))
     deadline, was = new.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
     if deadline is None and was is not None:
-        causes.append(invalid_value("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value"))
+        causes.append(
+            invalid_value("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value")
+        )
     elif deadline is not None and was is not None and deadline > was:
         text = f"must be less than or equal to previous value {was}"
         causes.append(invalid_value("spec.activeDeadlineSeconds", deadline, text))
     gates = {g.get("name") for g in before.get("schedulingGates", ())}
-    if any(g.get("name") not in gates for g in new.get("schedulingGates", ())):
-        causes.append(forbidden_field("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate"))
+    for i, gate in enumerate(new.get("schedulingGates", ())):
+        if gate.get("name") not in gates:
+            text = f"only deletion is allowed, but found new scheduling gate '{gate.get('name', '')}'"
+            causes.append(forbidden_field(f"spec.schedulingGates[{i}].name", text))
     for toleration in before.get("tolerations", ()):
         kept = {k: v for k, v in toleration.items() if k != "tolerationSeconds"}
-        if not any(kept == {k: v for k, v in t.items() if k != "tolerationSeconds"} for t in new.get("tolerations", ())):
-            causes.append(forbidden_field("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"))
+        if not any(
+            kept == {k: v for k, v in t.items() if k != "tolerationSeconds"} for t in new.get("tolerations", ())
+        ):
+            causes.append(
+                forbidden_field(
+                    "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
+                )
+            )
             break
     if causes:
         return causes

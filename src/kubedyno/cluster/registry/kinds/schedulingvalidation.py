@@ -78,9 +78,7 @@ def _expression(expression: Object, path: str) -> list[Cause]:
             causes.append(forbidden_field(f"{path}.values", text))
     elif operator in {"Gt", "Lt"}:
         if len(values) != 1:
-            causes.append(
-                required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
-            )
+            causes.append(required(f"{path}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'"))
     else:
         causes.append(invalid_value(f"{path}.operator", operator, "not a valid selector operator"))
     causes += [invalid_value(f"{path}.key", key, p) for p in problems_of_qualified_name(key)]
@@ -99,7 +97,10 @@ def _term(term: Object, path: str) -> list[Cause]:
         if operator in {"In", "NotIn"}:
             if len(values) != 1:
                 causes.append(
-                    required(f"{where}.values", "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")
+                    required(
+                        f"{where}.values",
+                        "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+                    )
                 )
         else:
             causes.append(invalid_value(f"{where}.operator", operator, "not a valid selector operator"))
@@ -160,7 +161,9 @@ def _spread(constraints: list[Object], path: str) -> list[Cause]:
         else:
             causes += [invalid_value(f"{where}.topologyKey", key, p) for p in problems_of_qualified_name(key)]
         if unsatisfiable not in {"DoNotSchedule", "ScheduleAnyway"}:
-            causes.append(not_supported(f"{where}.whenUnsatisfiable", unsatisfiable, ("DoNotSchedule", "ScheduleAnyway")))
+            causes.append(
+                not_supported(f"{where}.whenUnsatisfiable", unsatisfiable, ("DoNotSchedule", "ScheduleAnyway"))
+            )
         if (key, unsatisfiable) in seen:
             first = seen[key, unsatisfiable]
             pair = f"{{{key}, {unsatisfiable}}}"

@@ -43,12 +43,16 @@ class Services(Kind):
             port.setdefault("protocol", "TCP")
             if port.get("targetPort") in {None, 0, ""}:
                 port["targetPort"] = port.get("port", 0)
-        if kind in _EXTERNAL:
+        if kind in _EXTERNAL or (kind == "ClusterIP" and spec.get("externalIPs")):
             spec.setdefault("externalTrafficPolicy", "Cluster")
         if kind != "ExternalName":
             spec.setdefault("internalTrafficPolicy", "Cluster")
         if kind == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
+
+    def warnings(self, obj: Object) -> list[str]:
+        found = "externalIPs" in obj["spec"]
+        return ["spec.externalIPs is deprecated and may no longer be implemented in some clusters"] if found else []
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"loadBalancer": {}}
@@ -231,7 +235,7 @@ def _traffic(spec: Object) -> list[Cause]:
     causes: list[Cause] = []
     external, internal = spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy")
     if external is not None:
-        if spec["type"] not in _EXTERNAL:
+        if spec["type"] not in _EXTERNAL and not spec.get("externalIPs"):
             text = "may only be set for externally-accessible services"
             causes.append(invalid_value("spec.externalTrafficPolicy", external, text))
         elif external not in {"Cluster", "Local"}:

@@ -34,9 +34,7 @@ def validate_volumes(spec: Object, path: str) -> tuple[list[Cause], set[str]]:
 
 def _source(volume: Object, path: str) -> list[Cause]:
     found = [name for name in volume if name != "name"]
-    causes: list[Cause] = []
-    for name in found[1:]:
-        causes.append(forbidden_field(f"{path}.{name}", "may not specify more than 1 volume type"))
+    causes = [forbidden_field(f"{path}.{name}", "may not specify more than 1 volume type") for name in found[1:]]
     kind = found[0]
     source, where = volume[kind], f"{path}.{kind}"
     match kind:
@@ -57,7 +55,9 @@ def _source(volume: Object, path: str) -> list[Cause]:
             causes += _modes_and_items(source, where)
         case "emptyDir":
             if "sizeLimit" in source and value_of(source["sizeLimit"]) < 0:
-                causes.append(forbidden_field(f"{where}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
+                causes.append(
+                    forbidden_field(f"{where}.sizeLimit", "SizeLimit field must be a valid resource quantity")
+                )
         case "nfs":
             if not source.get("server"):
                 causes.append(required(f"{where}.server"))
@@ -120,7 +120,9 @@ def _downward_item(item: Object, path: str) -> list[Cause]:
         elif field.partition("[")[0] not in _DOWNWARD_FIELDS:
             causes.append(not_supported(f"{path}.fieldRef.fieldPath", field, _DOWNWARD_FIELDS))
         if "resourceFieldRef" in item:
-            causes.append(invalid_value(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
+            causes.append(
+                invalid_value(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+            )
     elif "resourceFieldRef" not in item:
         causes.append(required(path, "one of fieldRef and resourceFieldRef is required"))
     return causes

@@ -87,12 +87,16 @@ class Workload(Kind):
             if not selector:
                 text = f"empty selector is invalid for {self.resource.kind.lower()}"
                 causes.append(invalid_value("spec.selector", {}, text))
+            if any(c.field.endswith(".operator") for c in causes):
+                causes.append(invalid_value("spec.selector", selector, "invalid label selector"))
             if causes:
                 return causes
             if LabelSelector.of(selector).matches(labels):
                 return causes
         causes.append(
-            invalid_value("spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
+            invalid_value(
+                "spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`"
+            )
         )
         return causes
 
@@ -229,7 +233,9 @@ class DaemonSets(Workload):
             causes += _int_or_percent(f"{path}.maxUnavailable", unavailable)
             causes += _int_or_percent(f"{path}.maxSurge", surge)
             if not _is_zero(unavailable) and not _is_zero(surge):
-                causes.append(invalid_value(f"{path}.maxSurge", surge, "may not be set when maxUnavailable is non-zero"))
+                causes.append(
+                    invalid_value(f"{path}.maxSurge", surge, "may not be set when maxUnavailable is non-zero")
+                )
             elif _is_zero(unavailable) and _is_zero(surge):
                 causes.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
             causes += _not_over_100(f"{path}.maxUnavailable", unavailable)
@@ -301,7 +307,8 @@ class StatefulSets(Workload):
                 causes.append(invalid_value("spec.updateStrategy.rollingUpdate", rolling, text))
         else:
             text = "must be 'RollingUpdate' or 'OnDelete'"
-            causes.append(invalid_value("spec.updateStrategy", strategy, text))
+            shown = {"Type": strategy["type"], "RollingUpdate": rolling}
+            causes.append(invalid_value("spec.updateStrategy", shown, text))
         causes += _not_negative("spec.replicas", spec["replicas"])
         causes += _not_negative("spec.minReadySeconds", spec.get("minReadySeconds", 0))
         return causes + _not_negative("spec.ordinals.start", spec.get("ordinals", {}).get("start", 0))
