@@ -112,7 +112,8 @@ class ClientConnection(H2Connection):
     @property
     def room(self) -> int:
         """How many more requests it takes now."""
-        if self._draining or self.closed:
+        # Before its SETTINGS nobody knows how many streams the server takes.
+        if self._draining or self.closed or not self._settled:
             return 0
         return min(self._max_streams, self.peer_streams) - len(self._streams)
 

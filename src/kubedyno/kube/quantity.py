@@ -1,29 +1,57 @@
-"""Quantities such as "100m", "1.5Gi", "2e3": exact values, canonical texts.
+"""Quantities such as "100m", "1.5Gi", "2e3": exact values, canonical texts, Go's rounding and overflow.
 
-Rules: k8s.io/apimachinery's resource.Quantity. Values are kept as exact decimals; nothing is finer than a nano.
+A quantity is an integer times a power of ten, never finer than a nano. Go keeps small ones as an int64 with a
+scale and others as big decimals; `wide` says which, because the two overflow differently, and a server must give
+the figures of the real one.
 """
 
-import re
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_UP, Context, Decimal
-from functools import lru_cache
+from decimal import Context, Decimal
+from functools import lru_cache, total_ordering
+from typing import Literal
 
-_CONTEXT = Context(prec=60)
-_PATTERN = re.compile(r"^([+-]?)(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?$")
+Format = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
+
+FORMAT_ERROR = r"quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+SUFFIX_ERROR = "unable to parse quantity's suffix"
+
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _DECIMAL_SUFFIX = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
-_NANO = Decimal("1e-9")
-ERROR = r"quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-MAX = Decimal(2**63 - 1)
+_BINARY_SUFFIX = {0: "", **{shift // 10: suffix for suffix, shift in _BINARY.items()}}
+_DIGITS = frozenset("0123456789")
+_SUFFIX_LETTERS = frozenset("eEinumkKMGTP")
+_NANO = -9
+_MAX_INT64 = 2**63 - 1
+# Digits that always fit an int64.
+_INT64_DIGITS = 18
+# What no honest text needs and Go would take: expanding it costs memory without end, so it is refused here.
+_MAX_EXPONENT = _MAX_DIGITS = 2000
+_EXACT = Context(prec=_MAX_EXPONENT + _MAX_DIGITS)
 
 
-@dataclass(frozen=True, slots=True)
+def _wrap(value: int) -> int:
+    """Return the low 64 bits as Go's int64."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def _divide_up(value: int, divisor: int) -> int:
+    """Divide, rounding away from zero."""
+    quotient = -(-abs(value) // divisor)
+    return quotient if value >= 0 else -quotient
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
-    """An exact amount and the format that its text is written in: "DecimalSI", "BinarySI" or "DecimalExponent"."""
+    """`unscaled` times ten to the `exponent`, written in `format`."""
 
-    amount: Decimal
-    format: str = "DecimalSI"
+    unscaled: int
+    exponent: int = 0
+    format: Format = "DecimalSI"
+    wide: bool = False
+    # Go keeps the text it read when that looks canonical, which lets "12.345" and "1E3" through as they are.
+    text: str = ""
 
     @staticmethod
     def parse(text: str) -> "Quantity":
@@ -32,69 +60,193 @@ class Quantity:
         Raises:
             ValueError: It is none; the text is Go's.
         """
-        found = _PATTERN.match(text)
-        if found is None:
-            raise ValueError(ERROR)
-        sign, digits, suffix = found[1], found[2], found[3] or ""
-        amount = Decimal(digits)
-        kind = "DecimalSI"
-        if suffix in _BINARY:
-            amount = _CONTEXT.multiply(amount, Decimal(1 << _BINARY[suffix]))
-            kind = "BinarySI"
-        elif suffix[:1] in {"e", "E"} and len(suffix) > 1:
-            amount = amount.scaleb(int(suffix[1:]), _CONTEXT)
-            kind = "DecimalExponent"
-        else:
-            amount = amount.scaleb(_DECIMAL[suffix], _CONTEXT)
-        if amount != 0:
-            amount = amount.quantize(_NANO, ROUND_UP, _CONTEXT) if amount.as_tuple().exponent < -9 else amount  # type: ignore[operator]
-        amount = min(amount, MAX)
-        return Quantity(-amount if sign == "-" else amount, kind)
+        return _parse(text)
+
+    @property
+    def amount(self) -> Decimal:
+        """The exact value."""
+        return Decimal(self.unscaled).scaleb(self.exponent, _EXACT)
 
     def value(self) -> int:
-        """Return the amount as an integer, rounded up away from zero."""
-        return int(self.amount.to_integral_value(ROUND_UP))
+        """Return the amount as an integer, rounded up; it overflows as Go's does."""
+        return self.scaled_value(0)
 
     def milli_value(self) -> int:
-        """Return thousandths, rounded up away from zero."""
-        return int(_CONTEXT.multiply(self.amount, Decimal(1000)).to_integral_value(ROUND_UP))
+        """Return thousandths, rounded up; they overflow as Go's do."""
+        return self.scaled_value(-3)
+
+    def scaled_value(self, scale: int) -> int:
+        """Return the amount in units of ten to the `scale`, rounded up, as Go's ScaledValue does."""
+        shift = self.exponent - scale
+        if not self.wide:
+            if shift < 0:
+                return _divide_up(self.unscaled, 10**-shift)
+            if not self.unscaled:
+                return 0
+            grown = self.unscaled * 10**shift if shift <= _INT64_DIGITS else 2**64
+            return grown if -(2**63) <= grown <= _MAX_INT64 else 0
+        if shift >= 0:
+            return _wrap(_wrap(self.unscaled) * (10**shift if shift <= _INT64_DIGITS else -(2**63)))
+        divisor = 10**-shift
+        if self.unscaled < _MAX_INT64 and -shift <= _INT64_DIGITS:
+            # Go divides towards zero here and adds one for a remainder, whatever the sign.
+            low = _wrap(self.unscaled)
+            quotient = abs(low) // divisor * (1 if low >= 0 else -1)
+            return quotient + (1 if low % divisor else 0)
+        quotient, remainder = divmod(self.unscaled, divisor)
+        return _wrap(_wrap(quotient) + (1 if remainder else 0))
+
+    def round_up(self, scale: int) -> "Quantity":
+        """Return the quantity rounded away from zero to a multiple of ten to the `scale`."""
+        if not self.wide and self.exponent >= scale:
+            return self
+        if self.exponent > scale:
+            return Quantity(self.unscaled * 10 ** (self.exponent - scale), scale, self.format, wide=True)
+        return Quantity(_divide_up(self.unscaled, 10 ** (scale - self.exponent)), scale, self.format, self.wide)
+
+    def __neg__(self) -> "Quantity":
+        return Quantity(-self.unscaled, self.exponent, self.format, self.wide)
 
     def __add__(self, other: "Quantity") -> "Quantity":
-        return Quantity(_CONTEXT.add(self.amount, other.amount), self.format if self.amount else other.format)
+        kind = self.format if self.unscaled else other.format
+        wide = self.wide or other.wide
+        if not wide:
+            if not other.unscaled:
+                return Quantity(self.unscaled, self.exponent, kind)
+            if not self.unscaled:
+                return Quantity(other.unscaled, other.exponent, kind)
+        exponent = min(self.exponent, other.exponent)
+        mine = self.unscaled * 10 ** (self.exponent - exponent)
+        total = mine + other.unscaled * 10 ** (other.exponent - exponent)
+        return Quantity(total, exponent, kind, wide or not -(2**63) <= total <= _MAX_INT64)
 
     def __sub__(self, other: "Quantity") -> "Quantity":
-        return Quantity(_CONTEXT.subtract(self.amount, other.amount), self.format if self.amount else other.format)
+        return self + (-other)
+
+    def _aligned(self, other: "Quantity") -> tuple[int, int]:
+        exponent = min(self.exponent, other.exponent)
+        return self.unscaled * 10 ** (self.exponent - exponent), other.unscaled * 10 ** (other.exponent - exponent)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Quantity):
+            return NotImplemented
+        mine, its = self._aligned(other)
+        return mine == its
 
     def __lt__(self, other: "Quantity") -> bool:
-        return self.amount < other.amount
+        mine, its = self._aligned(other)
+        return mine < its
+
+    def __hash__(self) -> int:
+        return hash(self.amount)
 
     def __str__(self) -> str:
-        """Return the canonical text."""
-        amount = self.amount
-        if amount == 0:
+        """Return the text that the API answers with."""
+        return self.text or self.canonical()
+
+    def canonical(self) -> str:
+        """Return the canonical text: the largest suffix that leaves an integer."""
+        number = self.unscaled
+        if not number:
             return "0"
         if self.format == "BinarySI":
-            if abs(amount) < 1024 or amount != amount.to_integral_value():
-                return _decimal_text(amount, exponent_form=False)
-            whole, suffix = int(amount), ""
-            for name, shift in _BINARY.items():
-                if whole % (1 << shift) == 0:
-                    suffix = name
-            return f"{whole >> _BINARY[suffix] if suffix else whole}{suffix}"
-        return _decimal_text(amount, exponent_form=self.format == "DecimalExponent")
+            whole, remainder = (
+                (number * 10**self.exponent, 0) if self.exponent >= 0 else divmod(number, 10**-self.exponent)
+            )
+            # A small or fractional amount is written as DecimalSI, so that nothing is lost.
+            if not remainder and not -1024 < whole < 1024:
+                power = 0
+                while abs(whole) >= 1024 and whole % 1024 == 0:
+                    whole //= 1024
+                    power += 1
+                return f"{whole}{_BINARY_SUFFIX.get(power, '')}"
+        exponent = self.exponent
+        while number % 10 == 0:
+            number //= 10
+            exponent += 1
+        number *= 10 ** (exponent % 3)
+        exponent -= exponent % 3
+        if self.format == "DecimalExponent":
+            return f"{number}e{exponent}" if exponent else str(number)
+        # Go writes no suffix where it knows none.
+        return f"{number}{_DECIMAL_SUFFIX.get(exponent, '')}"
 
 
-def _decimal_text(amount: Decimal, *, exponent_form: bool) -> str:
-    """Write with the largest suffix (a power of 1000) that leaves an integer."""
-    amount = amount.quantize(_NANO, ROUND_CEILING, _CONTEXT)
-    exponent = -9
-    whole = int(amount.scaleb(9, _CONTEXT))
-    while whole % 1000 == 0 and exponent < 18:
-        whole //= 1000
-        exponent += 3
-    if exponent_form:
-        return f"{whole}e{exponent}" if exponent else str(whole)
-    return f"{whole}{_DECIMAL_SUFFIX[exponent]}"
+def _end_of_digits(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _DIGITS:
+        position += 1
+    return position
+
+
+def _scan(text: str) -> tuple[bool, str, str, str]:
+    """Split into (negative, digits before the point, digits after it, suffix)."""
+    if not text:
+        raise ValueError(FORMAT_ERROR)
+    negative = text[0] == "-"
+    start = 1 if text[0] in "+-" else 0
+    while start < len(text) and text[start] == "0":
+        start += 1
+    point = _end_of_digits(text, start)
+    whole, fraction, end = text[start:point] or "0", "", point
+    if point < len(text) and text[point] == ".":
+        end = _end_of_digits(text, point + 1)
+        fraction = text[point + 1 : end]
+    position = end
+    while position < len(text) and text[position] in _SUFFIX_LETTERS:
+        position += 1
+    if position < len(text) and text[position] in "+-":
+        position += 1
+    if _end_of_digits(text, position) != len(text):
+        raise ValueError(FORMAT_ERROR)
+    return negative, whole, fraction, text[end:]
+
+
+def _interpret(suffix: str) -> tuple[int, Format]:
+    """Return the exponent of ten, or of two for BinarySI, that a suffix stands for."""
+    if suffix in _DECIMAL:
+        return _DECIMAL[suffix], "DecimalSI"
+    if suffix in _BINARY:
+        return _BINARY[suffix], "BinarySI"
+    digits = suffix[2:] if suffix[1:2] in {"+", "-"} else suffix[1:]
+    if suffix[0] in "eE" and digits and _DIGITS.issuperset(digits) and len(digits) <= _INT64_DIGITS:
+        # Go cuts the exponent to 32 bits.
+        return (int(suffix[1:]) + 2**31) % 2**32 - 2**31, "DecimalExponent"
+    raise ValueError(SUFFIX_ERROR)
+
+
+def _parse(text: str) -> Quantity:
+    negative, whole, fraction, suffix = _scan(text)
+    exponent, kind = _interpret(suffix)
+    digits = whole + fraction
+    if exponent > _MAX_EXPONENT or len(digits) > _MAX_DIGITS:
+        raise ValueError(FORMAT_ERROR)
+    sign = -1 if negative else 1
+    if kind == "BinarySI":
+        # Go's estimate of whether the product fits an int64.
+        fits = not fraction and 14 - len(whole) - exponent * 3 // 10 >= 0
+        number, scale = int(digits) << exponent, -len(fraction)
+        canonical = bool(int(digits) & 7)
+    else:
+        fits = len(digits) <= _INT64_DIGITS and exponent - len(fraction) >= _NANO
+        number, scale = int(digits), exponent - len(fraction)
+        canonical = scale % 3 == 0 and not digits.endswith("000") and digits[0] != "0"
+    if fits:
+        return Quantity(sign * number, scale, kind, text=text if canonical else "")
+    if not number:
+        return Quantity(0, _NANO, kind, wide=True)
+    if scale >= _NANO:
+        number *= 10 ** (scale - _NANO)
+    elif _NANO - scale > len(digits) + _INT64_DIGITS + 1:
+        # Far below a nano: anything is at least one.
+        number = 1
+    else:
+        number = _divide_up(number, 10 ** (_NANO - scale))
+    if kind == "BinarySI":
+        if number > _MAX_INT64 * 10**9:
+            return Quantity(sign * _MAX_INT64, 0, kind, wide=True)
+        if number < 10**9:
+            kind = "DecimalSI"
+    return Quantity(sign * number, _NANO, kind, wide=True)
 
 
 @lru_cache(maxsize=4096)

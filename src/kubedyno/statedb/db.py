@@ -1,14 +1,15 @@
-"""The database: tables, transactions over several of them, snapshots, and one revision for all.
+"""The database: tables, write transactions over several of them, snapshots, and one revision for all.
 
-One writer at a time; readers take no lock. Every effective write takes the next revision, so the order of
-revisions is the order of commits over all tables (Kubernetes' resourceVersion).
+One writer at a time; readers take no lock. Every effective write takes the next revision, so the order of revisions
+is the order of commits over all tables (Kubernetes' resourceVersion). A commit is published by one attribute store.
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from threading import RLock
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.statedb.errors import (
@@ -16,196 +17,144 @@ from kubedyno.statedb.errors import (
     RevisionNotEqualError,
     TableNotLockedError,
     TransactionClosedError,
+    TransactionOpenError,
 )
-from kubedyno.statedb.table import AnyTable, History, Index, Record, Table, Tombstone
+from kubedyno.statedb.records import History, Index, Record, Tombstone
+from kubedyno.statedb.snapshot import Pin, Snapshot
+from kubedyno.statedb.table import AnyTable, Table
+from kubedyno.statedb.watch import Watch, close_all
 
 T = TypeVar("T")
 
-# Records that a commit drops from old history at most: bounds its pause.
-COMPACT_PER_COMMIT = 4
+# After so many writes a commit compacts for at most so many records: half a millisecond at worst, and twice as
+# fast as garbage can come.
+COMPACT_EVERY_WRITES = 1024
+COMPACT_RECORDS = 2048
+# Resolution of a history's seconds.
+MARK_EVERY_S = 1.0
 
 
 class DB:
     """A database.
 
     Args:
-        clock: Stamps records, for the age of history.
+        clock: For the age of history and of snapshots.
         revision: Where to start counting.
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK, revision: int = 0) -> None:
         self.clock = clock
+        # Of the last commit. Its store is what makes a commit visible.
         self.revision = revision
         self.tables: dict[str, AnyTable] = {}
-        self._lock = RLock()
-        self._snapshots: weakref.WeakSet[Snapshot] = weakref.WeakSet()
+        self.lock = RLock()
+        self._txn: WriteTxn | None = None
+        self._pins: dict[int, Pin] = {}
+        self._writes = 0
+        # (monotonic seconds, revision reached by then), oldest first.
+        self._marks: deque[tuple[float, int]] = deque()
+        self._turn = 0
 
     def table(
         self,
         name: str,
         primary_key: Callable[[T], str],
         indexes: Sequence[Index[T]] = (),
-        history: History | None = None,
+        history: History[T] | None = None,
     ) -> Table[T]:
         """Add a table.
 
+        Args:
+            primary_key: Object → its key.
+            indexes: Secondary indexes.
+            history: What to keep for cursors that want every version; None keeps what open readers need.
+
         Raises:
-            ValueError: The name is taken.
+            ValueError: The name is taken, or two indexes have one name.
         """
-        if name in self.tables:
-            raise ValueError(f"table {name} exists")
-        table = Table(name, primary_key, indexes, history or History())
-        table.floor = table.revision = self.revision
-        self.tables[name] = table
+        with self.lock:
+            if name in self.tables:
+                raise ValueError(f"table {name} exists")
+            table = self.tables[name] = Table(self, name, primary_key, indexes, history)
         return table
 
-    def read(self) -> "Snapshot":
-        """Return a snapshot of the last commit. O(1); keeps the history that it needs while it lives."""
-        snapshot = Snapshot(self, self.revision)
-        self._snapshots.add(snapshot)
-        return snapshot
+    def read(self) -> Snapshot:
+        """Return a snapshot of the last commit. O(1), never waits; holds back compaction while it lives."""
+        return Snapshot(self)
 
     def write(self, *tables: AnyTable) -> "WriteTxn":
-        """Begin a write transaction over those tables; blocks while another one is open."""
+        """Begin a write transaction over those tables; waits while another thread has one.
+
+        Raises:
+            TransactionOpenError: This thread has one open already.
+        """
         return WriteTxn(self, tables)
 
     def put(self, table: Table[T], obj: T) -> Record[T]:
-        """Insert one object in a transaction of its own: the fast path."""
-        with self._lock:
-            revision = self.revision + 1
-            record = table.insert(obj, revision, self.clock.monotonic())
-            self.revision = revision
-            self._compact(table)
-        for call in table.subscribers:
-            call()
-        return record
+        """Insert one object in a transaction of its own."""
+        with WriteTxn(self, (table,)) as txn:
+            return txn.insert(table, obj)
 
     def remove(self, table: Table[T], key: str) -> Record[T] | None:
         """Delete one object in a transaction of its own; returns its tombstone, None when it was not there."""
-        with self._lock:
-            revision = self.revision + 1
-            record = table.delete(key, revision, self.clock.monotonic())
-            if record is None:
-                return None
-            self.revision = revision
-            self._compact(table)
-        for call in table.subscribers:
-            call()
-        return record
+        with WriteTxn(self, (table,)) as txn:
+            return txn.delete(table, key)
 
-    def subscribe(self, table: AnyTable, call: Callable[[], None]) -> Callable[[], None]:
-        """Have `call` called after each commit that wrote the table; returns what ends that.
+    def compact(self, max_items: int = COMPACT_RECORDS) -> bool:
+        """Give up what no reader and no history needs, a slice at a time; True when more is left.
 
-        It runs inside the writer's call and must only note that there is news.
+        Commits do it by the way; an idle database with a history in seconds wants a call now and then.
         """
-        table.subscribers.append(call)
+        with self.lock:
+            if self._txn is not None:
+                return False
+            self._writes = 0
+            by_age = self._mark()
+            # The revision first, then the pins: see Snapshot.
+            pinned = self.revision
+            pinned = min((pin.revision for pin in list(self._pins.values())), default=pinned)
+            tables = list(self.tables.values())
+            left = max_items
+            for _ in tables:
+                self._turn = (self._turn + 1) % len(tables)
+                table = tables[self._turn]
+                left -= table.compact(left, pinned, self._too_old(table, by_age))
+                if left <= 0:
+                    return True
+        return False
 
-        def unsubscribe() -> None:
-            if call in table.subscribers:
-                table.subscribers.remove(call)
+    def _mark(self) -> float:
+        now_s, marks = self.clock.monotonic(), self._marks
+        if not marks or now_s - marks[-1][0] >= MARK_EVERY_S:
+            marks.append((now_s, self.revision))
+        return now_s
 
-        return unsubscribe
+    def _too_old(self, table: AnyTable, now_s: float) -> int:
+        if table.history is None or table.history.seconds is None:
+            return 0
+        marks, limit_s = self._marks, now_s - table.history.seconds
+        longest_s = max(
+            (t.history.seconds for t in self.tables.values() if t.history is not None and t.history.seconds), default=0
+        )
+        while len(marks) > 1 and marks[1][0] <= now_s - longest_s:
+            marks.popleft()
+        revision = 0
+        for at_s, reached in marks:
+            if at_s > limit_s:
+                break
+            revision = reached
+        return revision
 
-    def compact(self, limit: int = 1000) -> bool:
-        """Drop old history of all tables, at most `limit` records of each; True when more is left."""
-        more = False
-        with self._lock:
-            now_s, needed = self.clock.monotonic(), self._oldest_needed()
-            for table in self.tables.values():
-                more = table.compact(limit, needed, now_s) or more
-        return more
+    def oldest_snapshot(self) -> tuple[float, int] | None:
+        """Return the age in seconds of the oldest snapshot in use and its revision; None when there is none."""
+        pins = [pin for pin in list(self._pins.values()) if pin.revision]
+        if not pins:
+            return None
+        oldest = min(pins, key=lambda pin: pin.opened_s)
+        return self.clock.monotonic() - oldest.opened_s, oldest.revision
 
-    def _compact(self, table: AnyTable) -> None:
-        log = table.log
-        if len(log) - table.start > table.history.records or (
-            len(log) > table.start and (log[table.start].created_s < self.clock.monotonic() - table.history.seconds)
-        ):
-            table.compact(COMPACT_PER_COMMIT, self._oldest_needed(), self.clock.monotonic())
-
-    def _oldest_needed(self) -> int:
-        return min((snapshot.revision for snapshot in self._snapshots), default=self.revision)
-
-    @property
-    def lock(self) -> RLock:  # type: ignore[valid-type]
-        return self._lock
-
-
-class Snapshot:
-    """The database as of one commit. Answers never change while it lives (or it raises `ExpiredError`)."""
-
-    __slots__ = ("__weakref__", "_db", "revision")
-
-    def __init__(self, db: DB, revision: int) -> None:
-        self._db = db
-        self.revision = revision
-
-    def get(self, table: Table[T], key: str) -> Record[T] | None:
-        """Return a key's record as of this snapshot."""
-        return table.at(self.revision, key)
-
-    def all(self, table: Table[T]) -> list[Record[T]]:
-        """Return all records in key order."""
-        return self._visible(table, table._order())
-
-    def prefix(self, table: Table[T], prefix: str) -> list[Record[T]]:
-        """Return the records whose key starts with `prefix`, in key order."""
-        from kubedyno.statedb.table import _prefix_end, bisect_left  # noqa: PLC0415
-
-        keys = table._order()
-        return self._visible(table, keys[bisect_left(keys, prefix) : _prefix_end(keys, prefix)])
-
-    def range(
-        self, table: Table[T], lo: str, hi: str | None = None, limit: int | None = None, *, reverse: bool = False
-    ) -> list[Record[T]]:
-        """Return records with lo ≤ key < hi in key order, or in reverse, at most `limit`."""
-        from kubedyno.statedb.table import bisect_left  # noqa: PLC0415
-
-        keys = table._order()
-        chosen = keys[bisect_left(keys, lo) : len(keys) if hi is None else bisect_left(keys, hi)]
-        if reverse:
-            chosen.reverse()
-        if limit is None:
-            return self._visible(table, chosen)
-        found: list[Record[T]] = []
-        for key in chosen:
-            record = table.at(self.revision, key)
-            if record is not None:
-                found.append(record)
-                if len(found) == limit:
-                    break
-        return found
-
-    def by_index(self, table: Table[T], name: str, index_key: str) -> list[Record[T]]:
-        """Return the records that had the index key then, in key order. O(result + changes since)."""
-        postings = table.by_name[name]
-        candidates = set(postings.post.get(index_key, ()))
-        if table.revision > self.revision:
-            candidates.update(record.key for record in table.log[table.changed_after(self.revision) :])
-        found = []
-        for key in sorted(candidates):
-            record = table.at(self.revision, key)
-            if record is not None and index_key in postings.keys(record.obj):
-                found.append(record)
-        return found
-
-    def count(self, table: AnyTable) -> int:
-        """Return how many records there are."""
-        return table.count if table.revision <= self.revision else len(self.all(table))
-
-    def _visible(self, table: Table[T], keys: Sequence[str]) -> list[Record[T]]:
-        if table.revision <= self.revision:
-            return table._live(keys)
-        revision = self.revision
-        if revision < table.floor:
-            table.changed_after(revision)
-        head, found = table.head, []
-        for key in keys:
-            record = head.get(key)
-            while record is not None and record.revision > revision:
-                record = record.prev
-            if record is not None and type(record) is not Tombstone:
-                found.append(record)
-        return found
+    def _unpin(self, pin: weakref.ref[Snapshot]) -> None:
+        self._pins.pop(id(pin), None)
 
 
 class WriteTxn:
@@ -214,15 +163,24 @@ class WriteTxn:
     As a context manager it commits at the end and aborts on an exception. `abort` after `commit` does nothing.
     """
 
-    __slots__ = ("_closed", "_db", "_revision", "_start", "_tables")
+    __slots__ = ("_db", "_starts", "revision")
 
     def __init__(self, db: DB, tables: Sequence[AnyTable]) -> None:
         db.lock.acquire()
+        if db._txn is not None:
+            db.lock.release()
+            raise TransactionOpenError("this thread has a write transaction open: they do not nest")
+        db._txn = self
         self._db = db
-        self._tables = tables
-        self._start = [(len(table.log), table.revision) for table in tables]
-        self._revision = db.revision
-        self._closed = False
+        # Of the last write.
+        self.revision = db.revision
+        if len(tables) > 1:
+            tables = tuple(dict.fromkeys(tables))
+        starts = []
+        for table in tables:
+            table._txn = self
+            starts.append((table, len(table.log.tail), table._count))
+        self._starts = starts
 
     def __enter__(self) -> Self:
         return self
@@ -230,38 +188,100 @@ class WriteTxn:
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.commit()
-        else:
-            self.abort()
+        if self._db._txn is self:
+            if kind is None:
+                self._publish(snapshot=False)
+            else:
+                self.abort()
 
-    def _check(self, table: AnyTable) -> None:
-        if self._closed:
+    def _refuse(self, table: AnyTable) -> NoReturn:
+        if self._db._txn is not self:
             raise TransactionClosedError("the transaction was committed or aborted")
-        if table not in self._tables:
-            raise TableNotLockedError(f"table {table.name} is not part of the transaction")
+        raise TableNotLockedError(f"table {table.name} is not part of the transaction")
+
+    # --- reads: the transaction's own writes included ---------------------------------------------------------------
 
     def get(self, table: Table[T], key: str) -> Record[T] | None:
-        """Return a key's record, this transaction's own writes included."""
+        """Return a key's record."""
         return table.get(key)
 
+    def all(self, table: Table[T]) -> list[Record[T]]:
+        """Return all records in key order."""
+        return table.newest_view().all()
+
+    def prefix(self, table: Table[T], prefix: str) -> list[Record[T]]:
+        """Return the records whose key starts with `prefix`, in key order."""
+        return table.newest_view().prefix(prefix)
+
+    def by_index(self, table: Table[T], name: str, index_key: str) -> list[Record[T]]:
+        """Return the records with that index key, in key order."""
+        return table.by_index(name, index_key)
+
+    # --- writes ----------------------------------------------------------------------------------------------------
+
     def insert(self, table: Table[T], obj: T) -> Record[T]:
-        """Insert or replace an object; returns its record, `.prev` is the old one.
+        """Insert or replace an object; returns its record, whose `prev` is the old one, a tombstone, or None.
 
         Raises:
-            UniqueIndexError: A unique secondary key is taken; nothing was written.
+            UniqueIndexError: A unique secondary key is taken; nothing was written, the transaction goes on.
+            TypeError: The primary key is not text.
         """
-        self._check(table)
-        record = table.insert(obj, self._revision + 1, self._db.clock.monotonic())
-        self._revision += 1
+        if table._txn is not self:
+            self._refuse(table)
+        key = table.primary_key(obj)
+        if type(key) is not str:
+            raise TypeError(f"table {table.name}: key {key!r} is not a str")
+        head = table.head
+        prev = head.get(key)
+        revision = self.revision + 1
+        if table.postings:
+            table.move(key, obj, prev, revision)
+        self.revision = revision
+        record = Record(key, obj, revision, prev)
+        head[key] = record
+        table.log.tail.append(record)
+        if prev is None or type(prev) is Tombstone:
+            table._count += 1
         return record
+
+    def insert_many(self, table: Table[T], objs: Iterable[T]) -> list[Record[T]]:
+        """Insert or replace objects in order; the same as a loop of `insert`, faster without secondary indexes."""
+        objs = list(objs)
+        if table._txn is not self:
+            self._refuse(table)
+        keys = list(map(table.primary_key, objs))
+        if table.postings or len(set(keys)) != len(keys) or not all(type(key) is str for key in keys):
+            return [self.insert(table, obj) for obj in objs]
+        head = table.head
+        prevs = list(map(head.get, keys))
+        first = self.revision + 1
+        self.revision += len(keys)
+        records = list(map(Record, keys, objs, range(first, first + len(keys)), prevs))
+        head.update(zip(keys, records, strict=True))
+        table.log.tail.extend(records)
+        table._count += sum(prev is None or type(prev) is Tombstone for prev in prevs)
+        return records
+
+    def modify(self, table: Table[T], key: str, change: Callable[[T | None], T]) -> Record[T]:
+        """Insert what `change` makes of the object, or of None when there is none."""
+        current = table.get(key)
+        return self.insert(table, change(None if current is None else current.obj))
 
     def delete(self, table: Table[T], key: str) -> Record[T] | None:
         """Delete by key; returns the tombstone, None when there is nothing (no revision is taken then)."""
-        self._check(table)
-        record = table.delete(key, self._revision + 1, self._db.clock.monotonic())
-        if record is not None:
-            self._revision += 1
+        if table._txn is not self:
+            self._refuse(table)
+        prev = table.head.get(key)
+        if prev is None or type(prev) is Tombstone:
+            return None
+        self.revision = revision = self.revision + 1
+        record: Record[T] = Tombstone(key, prev.obj, revision, prev)
+        for postings in table.postings:
+            for index_key in postings.keys(prev.obj):
+                postings.leave(index_key, key, revision)
+        table.head[key] = record
+        table.log.tail.append(record)
+        table._count -= 1
         return record
 
     def compare_and_swap(self, table: Table[T], revision: int, obj: T) -> Record[T]:
@@ -271,11 +291,12 @@ class WriteTxn:
             ObjectNotFoundError: It is not there.
             RevisionNotEqualError: It has changed.
         """
-        current = table.get(table.primary_key(obj))
+        key = table.primary_key(obj)
+        current = table.get(key)
         if current is None:
-            raise ObjectNotFoundError(f"table {table.name}: {table.primary_key(obj)!r}")
+            raise ObjectNotFoundError(f"table {table.name}: {key!r} is not there")
         if current.revision != revision:
-            raise RevisionNotEqualError(f"table {table.name}: {current.key!r} is at {current.revision}, not {revision}")
+            raise RevisionNotEqualError(f"table {table.name}: {key!r} is at {current.revision}, not {revision}")
         return self.insert(table, obj)
 
     def compare_and_delete(self, table: Table[T], revision: int, key: str) -> Record[T] | None:
@@ -285,86 +306,58 @@ class WriteTxn:
             RevisionNotEqualError: It has changed.
         """
         current = table.get(key)
-        if current is None:
-            return None
-        if current.revision != revision:
+        if current is not None and current.revision != revision:
             raise RevisionNotEqualError(f"table {table.name}: {key!r} is at {current.revision}, not {revision}")
         return self.delete(table, key)
 
+    # --- end -------------------------------------------------------------------------------------------------------
+
     def commit(self) -> Snapshot:
-        """Publish the writes and return a snapshot of exactly that state; then tell the tables' subscribers."""
-        if self._closed:
+        """Publish the writes and return a snapshot of exactly that state; then tell who follows the tables.
+
+        Raises:
+            TransactionClosedError: It was committed or aborted.
+        """
+        if self._db._txn is not self:
             raise TransactionClosedError("the transaction was committed or aborted")
-        self._closed = True
-        db = self._db
-        db.revision = self._revision
-        snapshot = db.read()
-        for table in self._tables:
-            db._compact(table)
-        db.lock.release()
-        for table, (position, _) in zip(self._tables, self._start, strict=True):
-            if len(table.log) > position or (table.log and table.log[-1].revision > self._start[0][1]):
-                for call in table.subscribers:
-                    call()
+        snapshot = self._publish(snapshot=True)
+        assert snapshot is not None
         return snapshot
 
     def abort(self) -> None:
         """Take the writes back; does nothing after commit or abort."""
-        if self._closed:
+        db = self._db
+        if db._txn is not self:
             return
-        self._closed = True
-        for table, (position, revision) in zip(self._tables, self._start, strict=True):
-            table.undo(position, revision)
-        self._db.lock.release()
+        for table, length, count in self._starts:
+            table.undo(length, count, db.revision)
+            table._txn = None
+        db._txn = None
+        db.lock.release()
 
-
-class Changes(Generic[T]):
-    """A cursor over a table's changes; an integer, so it holds nothing and needs no lock to open.
-
-    Args:
-        table: What to follow.
-        since: Revision after which changes are wanted; 0 means from the start: all live objects first.
-    """
-
-    __slots__ = ("_table", "revision")
-
-    def __init__(self, table: Table[T], since: int) -> None:
-        self._table = table
-        self.revision = since
-
-    def next(self, limit: int | None = None) -> list[Record[T]]:
-        """Return the newest state of each key that changed, tombstones included, in revision order.
-
-        What was created and deleted between two calls comes as its tombstone alone.
-
-        Raises:
-            ExpiredError: The cursor lies before the kept history.
-        """
-        records = self.next_full(limit)
-        head = self._table.head
-        return [record for record in records if head.get(record.key) is record]
-
-    def next_full(self, limit: int | None = None) -> list[Record[T]]:
-        """Return every change, one record each, in revision order.
-
-        Raises:
-            ExpiredError: The cursor lies before the kept history.
-        """
-        table = self._table
-        if table.revision <= self.revision:
-            return []
-        position = table.changed_after(self.revision)
-        records = table.log[position:] if limit is None else table.log[position : position + limit]
-        if records:
-            self.revision = records[-1].revision
-        return records
-
-    @property
-    def behind(self) -> bool:
-        """True when there is something new."""
-        return self._table.revision > self.revision
-
-
-def changes(table: Table[T], since: int) -> Changes[T]:
-    """Open a cursor over the changes after a revision; see `Changes`."""
-    return Changes(table, since)
+    def _publish(self, *, snapshot: bool) -> Snapshot | None:
+        db = self._db
+        written = []
+        for table, length, _ in self._starts:
+            table._txn = None
+            tail = table.log.tail
+            if len(tail) > length:
+                table.revision = tail[-1].revision
+                written.append((table, tail, length))
+        db._txn = None
+        db._writes += self.revision - db.revision
+        db.revision = self.revision
+        taken = Snapshot(db) if snapshot else None
+        watches: list[Watch] = []
+        for table, tail, length in written:
+            if table._watches is not None:
+                watches += table._watches.take(tail[length:], table.postings)
+        if db._writes >= COMPACT_EVERY_WRITES:
+            db.compact(COMPACT_RECORDS)
+        db.lock.release()
+        if watches:
+            close_all(watches)
+        for table, _, _ in written:
+            for call in table.subscribers:
+                call()
+        return taken

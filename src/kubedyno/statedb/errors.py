@@ -17,6 +17,10 @@ class UniqueIndexError(StateDBError):
     """A unique secondary index already holds the key for another object; the transaction stays usable."""
 
 
+class TransactionOpenError(StateDBError):
+    """This thread already has a write transaction open: transactions neither nest nor span an await."""
+
+
 class TransactionClosedError(StateDBError):
     """Use of a transaction after commit or abort."""
 
@@ -27,3 +31,7 @@ class TableNotLockedError(StateDBError):
 
 class ExpiredError(StateDBError):
     """The revision asked for lies before the history that is kept: list again and resume from there."""
+
+
+# The field's own short word for it.
+Expired = ExpiredError

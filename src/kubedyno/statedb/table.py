@@ -1,100 +1,60 @@
-"""Tables: versioned records, one append-only log, secondary indexes, order on demand.
+"""Tables: the newest record of each key, the log of all, secondary indexes, and views in key order on demand.
 
-A write is one dictionary store and one list append. The newest record of a key hangs in `head`, older versions
-hang on it by `prev`; the log holds every record of the kept history in revision order and serves as revision
-index, change feed, graveyard and undo log at once. A reader at revision R takes the newest record with a
-revision of at most R: it needs no lock, and a write under way is invisible to it because its revision is larger.
+A write is one dictionary store and one list append. Older versions hang on the newest by `prev`: a reader at
+revision R takes the newest record with a revision of at most R. It needs no lock, and a write under way is
+invisible to it because its revision is larger.
 
-Compaction walks the log from its old end, a few records a call. A record that leaves the log cuts its `prev`, so
-version chains never grow beyond the history and are always freed one link at a time: freeing a chain of more than
-about 100,000 links at once would overflow the C stack of CPython.
+Compaction sweeps the log once, in revision order, up to the oldest revision that a reader or the history still
+needs. The record that a swept one replaced can no longer be reached: its chain is cut there and then, one link
+at a time, and its segment of the log is rewritten when half of it is dead.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, Generic, TypeVar
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-import msgspec
+from kubedyno.statedb.errors import ExpiredError
+from kubedyno.statedb.log import Log
+from kubedyno.statedb.postings import Postings
+from kubedyno.statedb.records import History, Index, Record, Tombstone
+from kubedyno.statedb.view import View
+from kubedyno.statedb.watch import Registry, Watch
 
-from kubedyno.statedb.errors import ExpiredError, UniqueIndexError
+if TYPE_CHECKING:
+    from kubedyno.statedb.changes import Changes
+    from kubedyno.statedb.db import DB, WriteTxn
 
 T = TypeVar("T")
 
-# Records that a table's history may hold whatever their age: bounds memory and the length of version chains.
-MAX_HISTORY_RECORDS = 60_000
-DEFAULT_HISTORY_S = 300.0
-
-_revision = attrgetter("revision")
-
-
-class Record(msgspec.Struct, Generic[T], gc=False):
-    """One version of an object; never changed after its transaction committed, except that `prev` is cut."""
-
-    key: str
-    obj: T
-    revision: int
-    prev: "Record[T] | None"
-    created_s: float
-
-
-class Tombstone(Record[T], Generic[T], gc=False):
-    """The version that says "deleted"; `obj` is the last live object."""
-
-
-@dataclass(frozen=True, slots=True)
-class Index(Generic[T]):
-    """A secondary index.
-
-    Attributes:
-        name: Unique in its table.
-        keys: Object → its keys in this index: none (partial), one or many. Must depend on the object alone.
-        unique: Two live objects must never share a key.
-    """
-
-    name: str
-    keys: Callable[[T], Iterable[str]]
-    unique: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """How much of the past a table keeps for cursors and snapshots."""
-
-    seconds: float = DEFAULT_HISTORY_S
-    records: int = MAX_HISTORY_RECORDS
-
-    def __post_init__(self) -> None:
-        if not 0 < self.records <= MAX_HISTORY_RECORDS:
-            raise ValueError(f"history of {self.records} records: must be between 1 and {MAX_HISTORY_RECORDS}")
-
-
-class _Postings(Generic[T]):
-    """One secondary index at head: index key → primary keys, in insertion order."""
-
-    __slots__ = ("index", "keys", "post")
-
-    def __init__(self, index: Index[T]) -> None:
-        self.index = index
-        self.keys = index.keys
-        self.post: dict[str, dict[str, None]] = {}
+# Superseded versions that snapshots or slow cursors may hold back in one table; beyond it they expire instead.
+MAX_PINNED_RECORDS = 1_000_000
+# Versions of one key that a read in the past walks at most: under a millisecond. Beyond it the snapshot expires.
+MAX_STEPS = 16_384
 
 
 class Table(Generic[T]):
-    """A table; made by `DB.table`, written through `DB.write` or `DB.put`.
+    """A table; made by `DB.table`, written through `DB.write`.
 
-    The attributes' order matters when a table is dropped: `head` must go before `log`, so that chains are freed
-    along the log, one link at a time.
+    The methods here read the newest versions, an open transaction's own included: they are for the thread that
+    also writes. Other threads, and whoever wants several answers of one state, take a `Snapshot`.
     """
 
     __slots__ = (
-        "_ghosts",
-        "_sorted",
-        "_unsorted",
+        "__weakref__",
+        "_count",
+        "_cursors",
+        "_expired",
+        "_floor",
+        "_grave_floor",
+        "_graves",
+        "_pending",
+        "_swept",
+        "_txn",
+        "_view",
+        "_watches",
         "by_name",
-        "count",
-        "floor",
+        "db",
         "head",
         "history",
         "log",
@@ -102,256 +62,407 @@ class Table(Generic[T]):
         "postings",
         "primary_key",
         "revision",
-        "start",
         "subscribers",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, primary_key: Callable[[T], str], indexes: Sequence[Index[T]], history: History
+        self,
+        db: "DB",
+        name: str,
+        primary_key: Callable[[T], str],
+        indexes: Sequence[Index[T]] = (),
+        history: History[T] | None = None,
     ) -> None:
+        self.db = db
         self.name = name
         self.primary_key = primary_key
         self.history = history
+        # Key → newest record: uncommitted ones and tombstones among them.
         self.head: dict[str, Record[T]] = {}
-        self.log: list[Record[T]] = []
-        # Position of the oldest record still kept: the dead front of `log` is dropped in large pieces.
-        self.start = 0
-        self.postings = tuple(_Postings(index) for index in indexes)
-        self.by_name = {postings.index.name: postings for postings in self.postings}
+        self.log = Log()
+        self.postings = tuple(Postings(index) for index in indexes)
+        self.by_name = {postings.name: postings for postings in self.postings}
         if len(self.by_name) != len(self.postings):
             raise ValueError(f"table {name}: two indexes of one name")
-        self.count = 0
-        self.revision = 0
-        # Changes at or before this revision are no longer known.
-        self.floor = 0
+        # Of the last commit that wrote the table.
+        self.revision = db.revision
+        # Called after each commit that wrote the table.
         self.subscribers: list[Callable[[], None]] = []
-        self._sorted: list[str] = []
-        self._unsorted: list[str] = []
-        self._ghosts = 0
+        self._count = 0
+        self._txn: WriteTxn | None = None
+        self._view: View | None = None
+        self._watches: Registry | None = None
+        self._pending: frozenset[str] = frozenset()
+        # Compaction: swept up to here; superseded versions up to here, and tombstones up to here, are gone;
+        # snapshots older than this were overtaken.
+        self._swept = self._floor = self._grave_floor = self._expired = db.revision
+        self._graves: deque[Record[T]] = deque()
+        self._cursors: dict[int, weakref.ref[Changes[T]]] = {}
 
-    # --- reads at head ---------------------------------------------------------------------------------------
+    def __del__(self) -> None:
+        # Also when __init__ raised before there was a log.
+        if (log := getattr(self, "log", None)) is not None:
+            log.destroy()
+
+    # --- reads of the newest versions ----------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many live records there are."""
+        return self._count
 
     def get(self, key: str) -> Record[T] | None:
-        """Return the newest record of a key, None when there is none or it was deleted. O(1)."""
+        """Return the record of a key, None when there is none or it was deleted. O(1)."""
         record = self.head.get(key)
         return None if record is None or type(record) is Tombstone else record
 
-    def by_index(self, name: str, key: str) -> list[Record[T]]:
+    def by_index(self, name: str, index_key: str) -> list[Record[T]]:
         """Return the live records with that index key, in key order. O(result)."""
-        keys = self.by_name[name].post.get(key)
-        if not keys:
-            return []
         head = self.head
-        return [head[k] for k in sorted(keys)]
+        return [head[key] for key in self.by_name[name].at_head(index_key)]
+
+    def index_count(self, name: str, index_key: str) -> int:
+        """Return how many live records have that index key. O(1)."""
+        entry = self.by_name[name].post.get(index_key)
+        return 0 if entry is None else 1 if type(entry) is str else len(entry)
+
+    def all(self) -> list[Record[T]]:
+        """Return all live records in key order."""
+        return self.newest_view().all()
+
+    def prefix(self, prefix: str) -> list[Record[T]]:
+        """Return the live records whose key starts with `prefix`, in key order."""
+        return self.newest_view().prefix(prefix)
+
+    def range(
+        self, lo: str, hi: str | None = None, limit: int | None = None, *, reverse: bool = False
+    ) -> list[Record[T]]:
+        """Return live records with lo ≤ key < hi in key order, or in reverse, at most `limit`."""
+        return self.newest_view().range(lo, hi, limit, reverse=reverse)
+
+    def newest_view(self) -> View:
+        """Return the view of the newest versions. O(changes since the last ordered read)."""
+        txn = self._txn
+        return self.view_at(self.revision if txn is None else txn.revision)
+
+    # --- following ---------------------------------------------------------------------------------------------
 
     def changes(self, since: int = 0) -> "Changes[T]":
-        """Open a cursor over what changes after a revision."""
-        from kubedyno.statedb.db import Changes  # noqa: PLC0415
+        """Open a cursor over what changes after a revision; needs no lock and may be resumed by its number."""
+        from kubedyno.statedb.changes import Changes  # noqa: PLC0415 - the two know each other
 
         return Changes(self, since)
 
     def subscribe(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Have `call` called after each commit that wrote the table; returns what ends that."""
-        self.subscribers.append(call)
-        return lambda: self.subscribers.remove(call)
+        """Have `call` called after each commit that wrote the table; returns what ends that.
 
-    def index_count(self, name: str, key: str) -> int:
-        """Return how many live records have that index key. O(1)."""
-        return len(self.by_name[name].post.get(key, ()))
-
-    def all(self) -> list[Record[T]]:
-        """Return all live records in key order. O(n), plus a sort of what is new since the last ordered read."""
-        head = self.head
-        return [r for r in map(head.get, self._order()) if r is not None and type(r) is not Tombstone]
-
-    def prefix(self, prefix: str) -> list[Record[T]]:
-        """Return the live records whose key starts with `prefix`, in key order."""
-        keys = self._order()
-        return self._live(keys[bisect_left(keys, prefix) : _prefix_end(keys, prefix)])
-
-    def _live(self, keys: Iterable[str]) -> list[Record[T]]:
-        return [r for r in map(self.head.get, keys) if r is not None and type(r) is not Tombstone]
-
-    def values(self) -> Iterator[Record[T]]:
-        """Iterate the live records in no particular order; the table must not be written meanwhile."""
-        return (r for r in self.head.values() if type(r) is not Tombstone)
-
-    def _order(self) -> list[str]:
-        """Return all keys that `head` holds, sorted; dead ones among them until compaction drops them."""
-        if self._ghosts * 4 > len(self._sorted):
-            head = self.head
-            self._sorted = [key for key in self._sorted if key in head]
-            self._ghosts = 0
-        if self._unsorted:
-            # A copy, so that an iteration of the list handed out before stays whole; timsort merges the two runs.
-            merged = self._sorted + sorted(set(self._unsorted))
-            merged.sort()
-            self._sorted = merged
-            self._unsorted = []
-        return self._sorted
-
-    # --- reads at a revision ---------------------------------------------------------------------------------
-
-    def at(self, revision: int, key: str) -> Record[T] | None:
-        """Return the record of a key as of a revision, None when it was not there.
-
-        Raises:
-            ExpiredError: The past of this key reaches back beyond the kept history.
+        It runs in the writer's call, when the commit is visible, and must only note that there is news.
         """
-        record = self.head.get(key)
-        while record is not None and record.revision > revision:
-            if record.prev is None and record.revision <= self.floor:
-                break
-            record = record.prev
-        if record is None and revision < self.floor:
-            raise ExpiredError(f"table {self.name}: revision {revision} is older than {self.floor}")
-        return None if record is None or type(record) is Tombstone else record
+        # A copy each time: a commit may be walking the old list.
+        self.subscribers = [*self.subscribers, call]
 
-    def changed_after(self, revision: int) -> int:
-        """Return the position in the log of the first record after a revision.
+        def unsubscribe() -> None:
+            self.subscribers = [other for other in self.subscribers if other is not call]
 
-        Raises:
-            ExpiredError: That far back the log is not kept.
-        """
-        if revision < self.floor:
-            raise ExpiredError(f"table {self.name}: revision {revision} is older than {self.floor}")
-        return bisect_right(self.log, revision, lo=self.start, key=_revision)
+        return unsubscribe
 
-    # --- writes, called by transactions that hold the database's lock --------------------------------------------
-
-    def insert(self, obj: T, revision: int, now_s: float) -> Record[T]:
-        """Store a version. The caller holds the lock and has taken the revision."""
-        key = self.primary_key(obj)
-        head = self.head
-        prev = head.get(key)
-        record = Record(key, obj, revision, prev, now_s)
-        if self.postings:
-            self._move_postings(key, obj, prev)
-        head[key] = record
-        self.log.append(record)
-        if prev is None:
-            self._unsorted.append(key)
-            self.count += 1
-        elif type(prev) is Tombstone:
-            self.count += 1
-        self.revision = revision
-        return record
-
-    def delete(self, key: str, revision: int, now_s: float) -> Record[T] | None:
-        """Store a tombstone; None when there is nothing to delete."""
-        prev = self.head.get(key)
-        if prev is None or type(prev) is Tombstone:
-            return None
-        record: Record[T] = Tombstone(key, prev.obj, revision, prev, now_s)
-        for postings in self.postings:
-            for index_key in postings.keys(prev.obj):
-                _drop(postings.post, index_key, key)
-        self.head[key] = record
-        self.log.append(record)
-        self.count -= 1
-        self.revision = revision
-        return record
-
-    def undo(self, position: int, revision: int) -> None:
-        """Take back every write after that position of the log: what an abort does."""
-        log, head = self.log, self.head
-        while len(log) > position:
-            record = log.pop()
-            key, prev = record.key, record.prev
-            dead = type(record) is Tombstone
-            if not dead:
-                for postings in self.postings:
-                    for index_key in postings.keys(record.obj):
-                        _drop(postings.post, index_key, key)
-                self.count -= 1
-            if prev is None:
-                del head[key]
-                self._forget(key)
-            else:
-                head[key] = prev
-                if type(prev) is not Tombstone:
-                    self.count += 1
-                    for postings in self.postings:
-                        for index_key in postings.keys(prev.obj):
-                            postings.post.setdefault(index_key, {})[key] = None
-        self.revision = revision
-
-    def _forget(self, key: str) -> None:
-        """A key left `head`: out of the unsorted ones at once if it is the last of them, else later as a ghost."""
-        if self._unsorted and self._unsorted[-1] == key:
-            self._unsorted.pop()
-        else:
-            self._ghosts += 1
-
-    def _move_postings(self, key: str, obj: T, prev: Record[T] | None) -> None:
-        old_obj = None if prev is None or type(prev) is Tombstone else prev.obj
-        for postings in self.postings:
-            new = tuple(postings.keys(obj))
-            old = () if old_obj is None else tuple(postings.keys(old_obj))
-            if new == old:
-                continue
-            post = postings.post
-            if postings.index.unique:
-                for index_key in new:
-                    if any(k != key for k in post.get(index_key, ())):
-                        raise UniqueIndexError(f"table {self.name}: {postings.index.name} {index_key!r} is taken")
-            for index_key in old:
-                if index_key not in new:
-                    _drop(post, index_key, key)
-            for index_key in new:
-                entry = post.get(index_key)
-                if entry is None:
-                    post[index_key] = {key: None}
-                else:
-                    entry[key] = None
-
-    # --- compaction ------------------------------------------------------------------------------------------
-
-    def compact(self, limit: int, oldest_needed: int, now_s: float) -> bool:
-        """Drop history that is too old or too much, at most `limit` records; True when more is left to drop.
+    def watch(
+        self, *, key: str | None = None, prefix: str | None = None, index: tuple[str, str] | None = None, since: int
+    ) -> Watch:
+        """Return a channel that closes when a key, a prefix, an index key or (none given) the table changes.
 
         Args:
-            limit: Bounds the pause.
-            oldest_needed: Revision of the oldest snapshot in use; its records stay, within the count's bound.
-            now_s: Seconds on the clock that stamped the records.
+            since: Revision of the state that the caller has seen; what changed after it closes the watch at once.
         """
-        log, head = self.log, self.head
-        position, end = self.start, len(self.log)
-        oldest_s = now_s - self.history.seconds
-        dropped = 0
-        while position < end and dropped < limit:
-            record = log[position]
-            too_many = end - position > self.history.records
-            too_old = record.created_s < oldest_s and record.revision <= oldest_needed
-            if not (too_many or too_old):
+        registry = self._watches
+        if registry is None:
+            with self.db.lock:
+                registry = self._watches = self._watches or Registry()
+        if key is not None:
+            watch = registry.key(key)
+        elif prefix is not None:
+            watch = registry.prefix(prefix)
+        elif index is not None:
+            watch = registry.index(*index)
+        else:
+            watch = registry.whole()
+        # Registered first, then looked: a commit between is seen by one of the two.
+        revision = self.revision
+        if revision > since:
+            missed = since < self._floor or (key is None and prefix is None and index is None)
+            for record in () if missed else self.log.between(since, revision):
+                # An index key may have been left by any change: such a watch may close without need, never too late.
+                if record.key == key or index or (prefix is not None and record.key.startswith(prefix)):
+                    missed = True
+                    break
+            if missed:
+                return Watch(closed=True)
+        return watch
+
+    @property
+    def initialized(self) -> bool:
+        """True when no initializer is pending: the table holds all that it should hold at first."""
+        return not self._pending
+
+    def initializer(self, name: str) -> Callable[[], None]:
+        """Say that the table is incomplete until the returned function is called (after the commit that completes it).
+
+        Raises:
+            ValueError: One of that name is pending.
+        """
+        with self.db.lock:
+            if name in self._pending:
+                raise ValueError(f"table {self.name}: initializer {name} is pending")
+            self._pending |= {name}
+
+        def done() -> None:
+            with self.db.lock:
+                before, self._pending = self._pending, self._pending - {name}
+            if before and not self._pending:
+                for call in self.subscribers:
+                    call()
+
+        return done
+
+    # --- reads at a revision -------------------------------------------------------------------------------------
+
+    def at(self, revision: int, key: str) -> Record[T] | None:
+        """Return the record of a key as of a revision, None when it was not there. O(versions since).
+
+        Raises:
+            ExpiredError: That far back is not kept.
+        """
+        found: Record[T] | None = None
+        while True:
+            newest = record = self.head.get(key)
+            if record is not None and record.revision > revision:
+                record = self._older(record, revision)
+            if record is not None:
+                found = None if type(record) is Tombstone else record
                 break
+            # An abort under way cuts the chains that it takes back, but puts the head right before.
+            if newest is None or self.head.get(key) is newest:
+                break
+        if revision < self._expired:
+            self.expired(revision)
+        return found
+
+    def _older(self, record: Record[T] | None, revision: int) -> Record[T] | None:
+        committed, steps = self.db.revision, 0
+        while record is not None and record.revision > revision:
+            if record.revision <= committed:
+                steps += 1
+                if steps > MAX_STEPS:
+                    self.expired(revision)
+            record = record.prev
+        return record
+
+    def expired(self, revision: int) -> NoReturn:
+        raise ExpiredError(f"table {self.name}: revision {revision} is older than the history that is kept")
+
+    def view_at(self, revision: int) -> View:
+        """Return the records in key order as of a revision. O(changes between it and the last ordered read).
+
+        Raises:
+            ExpiredError: That far back is not kept.
+        """
+        committed = self.revision
+        own = revision > committed and self._txn is not None
+        target = revision if own else min(revision, committed)
+        view = self._view
+        if view is None or view.revision < self._grave_floor:
+            view = self._build(target)
+        elif target > view.revision:
+            changed: dict[str, Record[T] | None] = {}
+            for record in self.log.between(view.revision, target):
+                changed[record.key] = None if type(record) is Tombstone else record
+            if view.revision < self._grave_floor or len(changed) * 3 > view.count + 1000:
+                view = self._build(target)
+            elif changed:
+                view = view.patched(target, changed)
+        elif target < view.revision:
+            keys = {record.key: None for record in self.log.between(target, view.revision)}
+            view = view.patched(target, {key: self.at(target, key) for key in keys})
+        current = self._view
+        if not own and (current is None or current.revision < view.revision):
+            self._view = view
+        if target < self._expired:
+            self.expired(revision)
+        return view
+
+    def _build(self, revision: int) -> View:
+        found = []
+        for record in list(self.head.values()):
+            if record.revision > revision:
+                older = self.at(revision, record.key)
+                if older is not None:
+                    found.append(older)
+            elif type(record) is not Tombstone:
+                found.append(record)
+        return View.of(revision, found)
+
+    # --- writes, by transactions that hold the lock ------------------------------------------------------------------
+
+    def move(self, key: str, obj: T, prev: Record[T] | None, revision: int) -> None:
+        """Bring the secondary indexes to an object's new version.
+
+        Raises:
+            UniqueIndexError: A unique key is taken; nothing was changed.
+        """
+        fresh = prev is None or type(prev) is Tombstone
+        moves = []
+        for postings in self.postings:
+            keys = postings.keys
+            new = tuple(keys(obj))
+            old = () if fresh else tuple(keys(prev.obj))  # type: ignore[union-attr]
+            if new != old:
+                if postings.unique:
+                    postings.check(new, key)
+                moves.append((postings, new, old))
+        for postings, new, old in moves:
+            for index_key in new:
+                postings.add(index_key, key)
+            for index_key in old:
+                if index_key not in new:
+                    postings.leave(index_key, key, revision)
+
+    def undo(self, length: int, count: int, revision: int) -> None:
+        """Take back every write after that length of the log's last segment and that revision."""
+        tail, head = self.log.tail, self.head
+        undone = tail[length:]
+        before: dict[str, Record[T] | None] = {}
+        for record in reversed(undone):
+            prev = before[record.key] = record.prev
+            if prev is None:
+                head.pop(record.key, None)
+            else:
+                head[record.key] = prev
+        for postings in self.postings:
+            keys = postings.keys
+            restored = {
+                key: () if record is None or type(record) is Tombstone else tuple(keys(record.obj))
+                for key, record in before.items()
+            }
+            # First in, then out: a reader without a lock finds each row in one place or the other.
+            for key, index_keys in restored.items():
+                for index_key in index_keys:
+                    postings.add(index_key, key)
+            for record in undone:
+                if type(record) is not Tombstone:
+                    for index_key in keys(record.obj):
+                        if index_key not in restored[record.key]:
+                            postings.remove(index_key, record.key)
+            postings.undo(revision)
+        del tail[length:]
+        self._count = count
+        for record in undone:
             record.prev = None
-            self.floor = record.revision
-            if type(record) is Tombstone and head.get(record.key) is record:
-                del head[record.key]
-                self._forget(record.key)
-            position += 1
-            dropped += 1
-        self.start = position
-        if position * 2 > end and position > 256:
-            del log[:position]
-            self.start = 0
-        return dropped == limit
 
+    # --- compaction --------------------------------------------------------------------------------------------------
 
-def _drop(post: dict[str, dict[str, None]], index_key: str, key: str) -> None:
-    entry = post.get(index_key)
-    if entry is not None:
-        entry.pop(key, None)
-        if not entry:
-            del post[index_key]
+    def compact(self, limit: int, pinned: int, by_age: int) -> int:
+        """Give up what nobody needs; called with the lock held and no transaction open.
 
+        Args:
+            limit: Records to look at, more or less: bounds the pause.
+            pinned: Revision of the oldest snapshot.
+            by_age: Last revision that is too old by the history's seconds.
 
-def _prefix_end(keys: Sequence[str], prefix: str) -> int:
-    """Return the position after the last key with that prefix."""
-    if not prefix:
-        return len(keys)
-    return bisect_left(keys, True, key=lambda key: key > prefix and not key.startswith(prefix))
+        Returns:
+            How many records were looked at; less than `limit` when nothing is left to do.
+        """
+        log = self.log
+        log.roll()
+        revision = self.revision
+        done = 0
+        if self._swept < revision:
+            until = min(pinned, self._outside_history(by_age))
+            if len(log) - self._count > MAX_PINNED_RECORDS:
+                until = max(until, log.newest(MAX_PINNED_RECORDS))
+            until = min(until, revision)
+            if until > self._swept:
+                done = self._sweep(until, limit)
+        if self._graves and done < limit:
+            done += self._bury(limit - done)
+        for postings in self.postings:
+            if done < limit:
+                done += postings.forget(self._swept, limit - done)
+        return done
+
+    def _outside_history(self, by_age: int) -> int:
+        history = self.history
+        if history is None:
+            return self.revision
+        until = by_age
+        if history.records is not None:
+            until = max(until, self.log.newest(history.records))
+        if history.bytes is not None and history.size is not None:
+            until = max(until, self._outside_bytes(history.bytes, history.size))
+        return until
+
+    def _outside_bytes(self, limit: int, size: Callable[[T], int]) -> int:
+        total = 0
+        for segment in reversed(self.log.segments):
+            if segment.records is self.log.tail:
+                total += sum(size(record.obj) for record in segment.records)
+                continue
+            if segment.bytes < 0:
+                segment.bytes = sum(size(record.obj) for record in segment.records)
+            total += segment.bytes
+            if total > limit:
+                return segment.records[-1].revision if segment.records else 0
+        return 0
+
+    def _sweep(self, until: int, limit: int) -> int:
+        log = self.log
+        records = log.between(self._swept, until, limit)
+        touched: dict[int, None] = {}
+        for record in records:
+            replaced = record.prev
+            if replaced is not None:
+                record.prev = None
+                self._floor = max(self._floor, replaced.revision)
+                self._expired = record.revision
+                segment = log.give_up(replaced)
+                if segment.dead * 2 >= len(segment.records):
+                    touched[segment.first] = None
+            if type(record) is Tombstone:
+                self._graves.append(record)
+        self._swept = records[-1].revision if len(records) == limit else until
+        return len(records) + self._rewrite(touched)
+
+    def _bury(self, limit: int) -> int:
+        """Drop tombstones that every open cursor has passed and that are swept."""
+        graves, head, log = self._graves, self.head, self.log
+        until = self._swept
+        if len(graves) <= MAX_PINNED_RECORDS:
+            for reference in list(self._cursors.values()):
+                cursor = reference()
+                if cursor is not None:
+                    until = min(until, max(cursor.revision, cursor.born))
+        view = self._view
+        if view is not None and graves[-1].revision > view.revision:
+            # The view would catch up by these; past a quarter of the table it is built anew anyway.
+            if len(graves) > self._count // 4 + 1000:
+                self._view = None
+            else:
+                until = min(until, view.revision)
+        touched: dict[int, None] = {}
+        done = 0
+        while graves and graves[0].revision <= until and done < limit:
+            grave = graves.popleft()
+            done += 1
+            if head.get(grave.key) is grave:
+                del head[grave.key]
+                self._grave_floor = self._expired = max(grave.revision, self._expired)
+                self._floor = max(self._floor, grave.revision)
+                segment = log.give_up(grave)
+                if segment.dead * 2 >= len(segment.records):
+                    touched[segment.first] = None
+        return done + self._rewrite(touched)
+
+    def _rewrite(self, touched: Iterable[int]) -> int:
+        return sum(self.log.rewrite(first) for first in touched)
 
 
 AnyTable = Table[Any]

@@ -1,2 +1,1 @@
-"""The controller manager: each controller a reconciler over the store, meeting the others only in objects.
-"""
+"""The controller manager: each controller a reconciler over the store, meeting the others only in objects."""

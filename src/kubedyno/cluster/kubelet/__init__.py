@@ -1,2 +1,1 @@
-"""Nodes: leases, PodCIDR addresses, pod lifecycle as a table of stages, kubelet configuration files.
-"""
+"""Nodes: leases, PodCIDR addresses, pod lifecycle as a table of stages, kubelet configuration files."""

@@ -1,7 +1,6 @@
 """Deletion: preconditions, grace periods, finalizers and propagation, as one decision without effects."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.codec import meta_dict

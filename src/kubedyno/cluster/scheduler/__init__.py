@@ -1,2 +1,1 @@
-"""Pending pods in, bindings and FailedScheduling events out: queue, filter, score, bind.
-"""
+"""Pending pods in, bindings and FailedScheduling events out: queue, filter, score, bind."""
