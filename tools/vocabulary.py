@@ -116,6 +116,7 @@ def stand_in() -> None:
 
 
 def types_module(name: str) -> types_of.ModuleType:
+    """Put an empty module of that name among those loaded, and return it."""
     module = sys.modules[name] = types_of.ModuleType(name)
     return module
 
@@ -178,6 +179,7 @@ def types() -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def shorten(name: str) -> str:
+    """Return a definition's name without the packages that all have."""
     for prefix in ("io.k8s.api.", "io.k8s.apimachinery.pkg.apis.", "io.k8s.apimachinery.pkg.", "io.k8s."):
         if name.startswith(prefix):
             return name.removeprefix(prefix)

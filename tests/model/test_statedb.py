@@ -5,10 +5,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kubedyno.statedb import log, table, view
+from kubedyno.statedb import log, view
 from kubedyno.statedb.db import DB
 from kubedyno.statedb.errors import ExpiredError, ObjectNotFoundError, RevisionNotEqualError, UniqueIndexError
-from kubedyno.statedb.records import DEAD, History, Index, Record, Tombstone
+from kubedyno.statedb.records import DEAD, History, Index, Tombstone
 
 KEYS = [f"{a}/{b}" for a in "abc" for b in "0123456"] + ["", "a", "b" + chr(0x10FFFF)]
 PREFIXES = ["", "a", "a/", "b", "b" + chr(0x10FFFF), "c/3", "d"]

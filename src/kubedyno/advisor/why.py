@@ -403,7 +403,8 @@ def _is_bound_to_dead_node(case: _Case, context: _Context) -> str | None:
 
 
 def _bound_to_dead_node(cases: Sequence[_Case], node: str, context: _Context) -> Finding:
-    why, remedy = "", ("mend the node",)
+    why = ""
+    remedy: tuple[str, ...] = ("mend the node",)
     for entry in context.facts.nodes:
         if entry["metadata"]["name"] == node:
             why, remedy = _node_trouble(entry, context)

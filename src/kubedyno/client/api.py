@@ -217,9 +217,14 @@ class Client:
     async def list_all(self, path: str) -> list[dict[str, Any]]:
         """Return all items of a list, read by pages; raises as `list_pages`."""
         found: dict[str, dict[str, Any]] = {}
-        async for items, _ in self.list_pages(path):
+        listed = ""
+        async for items, version in self.list_pages(path):
+            # Pages of one list have one version; a list that was begun anew may lack what the old one had.
+            if version != listed:
+                found.clear()
+                listed = version
             for raw in items:
-                item = orjson.loads(raw)
+                item = orjson.loads(memoryview(raw))
                 meta = item.get("metadata") or {}
                 found[meta.get("uid") or f"{meta.get('namespace', '')}/{meta.get('name', '')}"] = item
         return list(found.values())

@@ -188,6 +188,9 @@ class ListWatch(Generic[T]):
                 version = str((page.get("metadata") or {}).get("resourceVersion", ""))
             else:
                 async for items, found in client.list_pages(_joined(self._path, self._query)):
+                    if version and found and found != version:
+                        # The continuation had expired: what came so far may be gone.
+                        yield "RELIST", None
                     version = found or version
                     for raw in items:
                         yield "ADDED", decode(bytes(raw))

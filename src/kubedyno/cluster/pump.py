@@ -148,7 +148,7 @@ class Pump:
                     turns -= 1
                     try:
                         call()
-                    except Exception:
+                    except Exception:  # noqa: BLE001 - logged; the other timers are nobody's fault
                         logger(__name__).exception("a timer of the pump failed")
             if not ready and not (timers and timers[0][0] <= now_s):
                 break
@@ -157,7 +157,7 @@ class Pump:
                 worker.queued = False
                 try:
                     more = worker.step(TURN_ITEMS)
-                except Exception:
+                except Exception:  # noqa: BLE001 - logged with its traceback
                     # One worker's fault must not stop the others; the worker keeps its place.
                     logger(__name__).exception("worker %s failed", worker.name)
                     more = False

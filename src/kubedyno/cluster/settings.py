@@ -86,6 +86,6 @@ class ClusterSettings:
 
 
 def node_names(cluster: str, control_planes: int, workers: int) -> tuple[str, ...]:
-    """Return kind's node names: NAME-control-plane, NAME-control-plane2, …, NAME-worker, NAME-worker2, …"""
+    """Return kind's node names: NAME-control-plane, NAME-control-plane2 and on, NAME-worker, NAME-worker2 and on."""
     planes = [f"{cluster}-control-plane{i if i > 1 else ''}" for i in range(1, control_planes + 1)]
     return (*planes, *(f"{cluster}-worker{i if i > 1 else ''}" for i in range(1, workers + 1)))

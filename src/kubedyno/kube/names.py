@@ -53,7 +53,9 @@ def _longer(limit: int) -> str:
 def problems_of_dns1123_label(text: str) -> list[str]:
     """Return what is wrong with a DNS-1123 label (namespace names), [] when nothing."""
     problems = [_TOO_LONG_LABEL] if len(text) > 63 else []
-    return problems if _LABEL_RE.match(text) else [*problems, LABEL_TEXT]
+    if _LABEL_RE.match(text):
+        return problems
+    return [*problems, "must not contain dots" if _SUBDOMAIN_RE.match(text) else LABEL_TEXT]
 
 
 def problems_of_dns1123_subdomain(text: str) -> list[str]:
@@ -74,7 +76,7 @@ def problems_of_qualified_name(text: str) -> list[str]:
     parts = text.split("/")
     if len(parts) > 2:
         text = (
-            "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+            "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
             "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
             "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' "
             "(e.g. 'example.com/MyName')"
@@ -118,8 +120,11 @@ def fnv32a(data: bytes) -> int:
 
 
 def safe_encode(text: str) -> str:
-    """Return a text with each character replaced by a safe one (rand.SafeEncodeString)."""
-    return "".join(_SAFE[ord(c) % len(_SAFE)] for c in text)
+    """Return a text with each character replaced by a safe one (rand.SafeEncodeString).
+
+    Go fills a slice as long as the bytes of the text: what is not ASCII leaves NULs at its end.
+    """
+    return "".join(_SAFE[ord(c) % len(_SAFE)] for c in text).ljust(len(text.encode()), "\0")
 
 
 def pod_template_hash(template: dict[str, Any], collision_count: int | None = None) -> str:

@@ -3,7 +3,7 @@
 Documents are never changed: each function returns a new one that may share parts with the old.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -20,7 +20,17 @@ class PatchError(ValueError):
 
 
 def merge_patch(document: Any, patch: Any) -> Any:
-    """Apply a merge patch: null removes, mappings merge, all else replaces."""
+    """Apply a merge patch: null removes, mappings merge, all else replaces.
+
+    Raises:
+        PatchError: It is neither a mapping nor a list.
+    """
+    if not isinstance(patch, dict | list):
+        raise PatchError("Invalid JSON Patch")
+    return _merged(document, patch)
+
+
+def _merged(document: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
         return patch
     result = dict(document) if isinstance(document, dict) else {}
@@ -28,7 +38,7 @@ def merge_patch(document: Any, patch: Any) -> Any:
         if value is None:
             result.pop(key, None)
         elif isinstance(value, dict):
-            result[key] = merge_patch(result.get(key), value)
+            result[key] = _merged(result.get(key), value)
         else:
             result[key] = _without_nulls(value)
     return result
@@ -46,7 +56,7 @@ def _without_nulls(value: Any) -> Any:
 # --- JSON patch (RFC 6902) -------------------------------------------------------------------------------------
 
 
-def json_patch(document: Any, operations: Sequence[Json]) -> Any:
+def json_patch(document: Any, operations: Any) -> Any:
     """Apply a JSON patch.
 
     Raises:
@@ -64,7 +74,7 @@ def json_patch(document: Any, operations: Sequence[Json]) -> Any:
 _APPEND = "-"
 
 
-def _operate(document: Any, operation: Json) -> Any:
+def _operate(document: Any, operation: Any) -> Any:
     name = operation.get("op") if isinstance(operation, dict) else None
     path = operation.get("path") if isinstance(operation, dict) else None
     if not isinstance(name, str):
@@ -149,10 +159,8 @@ def _parent(document: Any, path: str, operation: str) -> tuple[Any, str]:
     tokens = _tokens(path)
     place = document
     for token in tokens[:-1]:
-        found, place = _step(place, token)
-        if not found or not isinstance(place, dict | list):
-            raise PatchError(f'{operation} operation does not apply: doc is missing path: "{path}": missing value')
-    if not isinstance(place, dict | list):
+        _, place = _step(place, token)
+    if not tokens or not isinstance(place, dict | list):
         raise PatchError(f'{operation} operation does not apply: doc is missing path: "{path}": missing value')
     return place, tokens[-1]
 
@@ -205,7 +213,7 @@ def _replace(document: Any, path: str, value: Any) -> Any:
 _PATCH, _ORDER, _DELETE, _RETAIN = "$patch", "$setElementOrder/", "$deleteFromPrimitiveList/", "$retainKeys"
 
 
-def strategic_merge_patch(document: Json, patch: Json, resource: Resource) -> Json:
+def strategic_merge_patch(document: Json, patch: Any, resource: Resource) -> Json:
     """Apply a strategic merge patch with the merge keys of a built-in kind.
 
     Raises:
@@ -214,8 +222,12 @@ def strategic_merge_patch(document: Json, patch: Json, resource: Resource) -> Js
     return strategic_of_kind(document, patch, resource.api_version, resource.kind)
 
 
-def strategic_of_kind(document: Json, patch: Json, api_version: str, kind: str) -> Json:
+def strategic_of_kind(document: Json, patch: Any, api_version: str, kind: str) -> Json:
     """Apply a strategic merge patch to an object of a kind; see `strategic_merge_patch`."""
+    if patch is None:
+        return document
+    if not isinstance(patch, dict):
+        raise PatchError("invalid JSON document")
     words = vocabulary()
     name = words["kinds"].get(f"{api_version}/{kind}")
     return _merge_mapping(document, patch, words["types"].get(name))
@@ -247,6 +259,9 @@ def _merge_mapping(original: Json, patch: Json, type_of: Json | None) -> Json:
             return {}
         raise PatchError(f"unknown patch type: {_go(directive)} in map: {_go(patch)}")
     original = dict(original)
+    for key, value in patch.items():
+        if key.startswith(_ORDER) and not isinstance(value, list):
+            raise PatchError(f"expected a []interface {{}}, but received a {_go_type(value)}")
     keep = patch.get(_RETAIN)
     if keep is not None:
         if not isinstance(keep, list):
@@ -296,9 +311,6 @@ def _merge_field(original: Json, patch: Json, key: str, value: Any, type_of: Jso
                 original.pop(key, None)
                 return original
             before = {}
-        if "retainKeys" in strategy.split(",") and _RETAIN not in value and before:
-            # Without the directive everything merges: only kubectl writes it.
-            pass
         merged = _merge_mapping(before, value, inner)
         if value.get(_PATCH) == "delete":
             original.pop(key, None)
@@ -307,19 +319,18 @@ def _merge_field(original: Json, patch: Json, key: str, value: Any, type_of: Jso
         return original
     if isinstance(value, list):
         extra = _extra(shape)
-        if "merge" not in extra.get("st", "").split(",") or not isinstance(value, list):
+        if "merge" not in extra.get("st", "").split(","):
             original[key] = _plain(value)
             return original
-        before = original.get(key)
-        merged = _merge_list(
-            before if isinstance(before, list) else [],
+        there = original.get(key)
+        original[key] = _merge_list(
+            there if isinstance(there, list) else [],
             value,
             extra.get("mk"),
             _type_of(shape),
             patch.get(_ORDER + key),
             patch.get(_DELETE + key),
         )
-        original[key] = merged
         return original
     original[key] = value
     return original
@@ -346,12 +357,10 @@ def _merge_list(
             if all(not isinstance(i, dict) for i in [*kept, *patch])
             else [*kept, *patch]
         )
-        return _ordered(merged, original, order, None) if order is not None else merged
+        return _ordered(merged, original, patch if order is None else order, None)
     if any(item.get(_PATCH) == "replace" for item in patch):
         return [_plain(item) for item in patch if _PATCH not in item]
     result = list(original)
-    # What the patch adds stands before what was there, in the patch's order.
-    added: list[Any] = []
     for item in patch:
         directive = item.get(_PATCH)
         if merge_key not in item:
@@ -369,11 +378,12 @@ def _merge_list(
                 result[position] = _merge_mapping(entry, item, type_of)
                 break
         else:
-            added.append(_merge_mapping({}, item, type_of))
-    result = added + result
+            result.append(_merge_mapping({}, item, type_of))
+    kept = [item for item in patch if item.get(_PATCH) != "delete"]
     if order is not None:
-        return _ordered(result, original, order, merge_key, [i for i in patch if i.get(_PATCH) != "delete"])
-    return result
+        return _ordered(result, original, order, merge_key, kept)
+    # The patch's order; only it decides where new elements stand.
+    return _ordered(result, original, kept, merge_key)
 
 
 def _ordered(
@@ -408,6 +418,15 @@ def _ordered(
             result.append(waiting.pop(0))
         result.append(item)
     return result + waiting
+
+
+def _go_type(value: Any) -> str:
+    """Return Go's %T of a decoded JSON value."""
+    if isinstance(value, dict):
+        return "map[string]interface {}"
+    if value is None:
+        return "<nil>"
+    return {bool: "bool", str: "string", int: "int64"}.get(type(value), "float64")
 
 
 def _go(value: Any) -> str:

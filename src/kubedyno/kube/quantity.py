@@ -86,8 +86,9 @@ class Quantity:
             grown = self.unscaled * 10**shift if shift <= _INT64_DIGITS else 2**64
             return grown if -(2**63) <= grown <= _MAX_INT64 else 0
         if shift >= 0:
-            return _wrap(_wrap(self.unscaled) * (10**shift if shift <= _INT64_DIGITS else -(2**63)))
-        divisor = 10**-shift
+            factor: int = 10**shift if shift <= _INT64_DIGITS else -(2**63)
+            return _wrap(_wrap(self.unscaled) * factor)
+        divisor: int = 10**-shift
         if self.unscaled < _MAX_INT64 and -shift <= _INT64_DIGITS:
             # Go divides towards zero here and adds one for a remainder, whatever the sign.
             low = _wrap(self.unscaled)

@@ -1,5 +1,6 @@
 """Label and field selectors: parse, match, print, with the real server's error texts."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_n
 
 _TOKEN = re.compile(r"\s*(==|!=|=|!|\(|\)|,|>|<|[^\s=!(),<>]+|$)")
 _OPERATORS = {"=", "==", "!=", "in", "notin", ">", "<"}
+# What stands for itself: neither a key nor a value.
+_NO_IDENTIFIER = _OPERATORS - {"in", "notin"} | {"(", ")", ",", "", "!"}
+# What stands between commas that no backslash hides, and the first operator in it.
+_FIELD_TERM = re.compile(r"(?:[^\\,]|\\.|\\\Z)+", re.DOTALL)
+_FIELD_OPERATOR = re.compile(r"!=|==|=")
 # Requirement operators by the token that stands for them.
 _NAMES = {"=": "=", "==": "==", "!=": "!=", "in": "in", "notin": "notin", ">": "gt", "<": "lt"}
 
@@ -81,7 +87,13 @@ class LabelSelector:
             name = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}.get(operator)
             if name is None:
                 raise ValueError(f'"{operator}" is not a valid label selector operator')
+            if name in {"in", "notin"} and not values:
+                raise ValueError("values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty")
             terms.append(Requirement(expression["key"], name, values))
+        for term in terms:
+            problems = problems_of_qualified_name(term.key)
+            if problems:
+                raise ValueError(f"key: Invalid value: {_quoted(term.key)}: {'; '.join(problems)}")
         return LabelSelector(tuple(sorted(terms, key=lambda term: term.key)))
 
     @property
@@ -114,17 +126,19 @@ def _parse(text: str) -> LabelSelector:
 
     while position < len(tokens):
         negated = peek() == "!"
+        if peek() in _NO_IDENTIFIER and not negated:
+            # Go words it so outside of a requirement.
+            wanted = "identifier after ','" if terms else "!, identifier, or 'end of string'"
+            raise ValueError(f"found '{peek()}', expected: {wanted}")
         if negated:
             position += 1
         key = peek()
-        if key in _OPERATORS - {"in", "notin"} or key in {"(", ")", ",", "", "!"}:
+        if key in _NO_IDENTIFIER:
             raise fail(key, "identifier")
         position += 1
         _check_key(key)
         operator = peek()
         if negated or operator in {"", ","}:
-            if negated and operator not in {"", ","}:
-                raise fail(operator, "',' or 'end of string'")
             terms.append(Requirement(key, "!" if negated else "exists"))
         else:
             if operator not in _OPERATORS:
@@ -136,6 +150,8 @@ def _parse(text: str) -> LabelSelector:
                 value = peek()
                 if value in {"", ","}:
                     value = ""
+                elif value in _NO_IDENTIFIER:
+                    raise fail(value, "identifier")
                 else:
                     position += 1
                 values = (value,)
@@ -146,10 +162,10 @@ def _parse(text: str) -> LabelSelector:
             terms.append(Requirement(key, _NAMES[operator], values))
         if position < len(tokens):
             if tokens[position] != ",":
-                raise fail(tokens[position], "',' or 'end of string'")
+                raise ValueError(f"found '{tokens[position]}', expected: ',' or 'end of string'")
             position += 1
             if position == len(tokens):
-                raise fail("", "identifier after ','")
+                raise ValueError("found '', expected: identifier after ','")
     return LabelSelector(tuple(sorted(terms, key=lambda term: term.key)))
 
 
@@ -172,22 +188,23 @@ def _values(tokens: list[str], position: int, fail: Callable[[str, str], ValueEr
         return tokens[i] if i < len(tokens) else ""
 
     if at(position) != "(":
-        raise fail(at(position), "'('")
+        # Without a comma in Go too.
+        raise ValueError(f"unable to parse requirement: found '{at(position)}' expected: '('")
     position += 1
     values: list[str] = []
     pending = True
     while at(position) != ")":
-        token = at(position)
-        if not token:
+        item = at(position)
+        if not item:
             raise fail("", "',', ')' or identifier")
-        if token == ",":
+        if item == ",":
             if pending:
                 values.append("")
             pending = True
         else:
             if not pending:
-                raise fail(token, "',' or ')'")
-            values.append(token)
+                raise fail(item, "',' or ')'")
+            values.append(item)
             pending = False
         position += 1
     if pending:
@@ -198,14 +215,19 @@ def _values(tokens: list[str], position: int, fail: Callable[[str, str], ValueEr
 def _check_key(key: str) -> None:
     problems = problems_of_qualified_name(key)
     if problems:
-        raise ValueError(f'unable to parse requirement: <nil>: Invalid value: "{key}": {"; ".join(problems)}')
+        raise ValueError(f"unable to parse requirement: <nil>: Invalid value: {_quoted(key)}: {'; '.join(problems)}")
+
+
+def _quoted(text: str) -> str:
+    """Return Go's %q, as far as it is JSON's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _check_value(key: str, value: str) -> None:
     problems = problems_of_label_value(value)
     if problems:
         raise ValueError(
-            f'unable to parse requirement: values[0][{key}]: Invalid value: "{value}": {"; ".join(problems)}'
+            f"unable to parse requirement: values[0][{key}]: Invalid value: {_quoted(value)}: {'; '.join(problems)}"
         )
 
 
@@ -214,7 +236,7 @@ def _check_integer(_key: str, value: str) -> None:
         int(value)
     except ValueError:
         raise ValueError(
-            f"unable to parse requirement: values[0]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, "
+            f"unable to parse requirement: values[0]: Invalid value: {_quoted(value)}: for 'Gt', 'Lt' operators, "
             "the value must be an integer"
         ) from None
 
@@ -233,14 +255,12 @@ class FieldSelector:
             ValueError: It is none; the text is Go's.
         """
         terms = []
-        for part in _split_fields(text):
-            for operator in ("!=", "==", "="):
-                field, found, value = part.partition(operator)
-                if found:
-                    terms.append((field, "!=" if operator == "!=" else "=", _unescape(value, part)))
-                    break
-            else:
+        for part in sorted(part for part in _FIELD_TERM.findall(text) if part):
+            found = _FIELD_OPERATOR.search(part)
+            if found is None:
                 raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
+            operator = "!=" if found[0] == "!=" else "="
+            terms.append((part[: found.start()], operator, _unescape(part[found.end() :])))
         return FieldSelector(tuple(terms))
 
     def matches(self, get: Callable[[str], str | None]) -> bool:
@@ -251,15 +271,12 @@ class FieldSelector:
         return ",".join(f"{field}{operator}{value}" for field, operator, value in self.terms)
 
 
-def _split_fields(text: str) -> list[str]:
-    parts = re.split(r"(?<!\\),", text)
-    return [part for part in parts if part]
+def _unescape(value: str) -> str:
+    def plain(found: re.Match[str]) -> str:
+        if found[0] in {"=", ","}:
+            raise ValueError(f"invalid field selector: unescaped character in value: {ord(found[0])}")
+        if found[1] not in {"\\", ",", "="}:
+            raise ValueError(f"invalid field selector: invalid escape sequence: {found[0]}")
+        return found[1]
 
-
-def _unescape(value: str, part: str) -> str:
-    if "\\" not in value:
-        return value
-    found = re.fullmatch(r"(?:[^\\]|\\[\\,=])*", value)
-    if found is None:
-        raise ValueError(f"invalid field selector: invalid escape sequence in '{part}'")
-    return re.sub(r"\\([\\,=])", r"\1", value)
+    return re.sub(r"\\(.|\Z)|[=,]", plain, value, flags=re.DOTALL)

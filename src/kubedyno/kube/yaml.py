@@ -8,6 +8,7 @@ import math
 import re
 from base64 import b64decode
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import yaml as pyyaml
@@ -37,6 +38,8 @@ _OCTAL = re.compile(r"[-+]?0[oO]?[0-7]+\Z")
 _BINARY = re.compile(r"[-+]?0[bB][01]+\Z")
 _DECIMAL = re.compile(r"[-+]?[0-9]+\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+# In a double-quoted text; Go's parser knows only YAML 1.1, which has no such escape.
+_ESCAPED_SLASH = re.compile(r"(?<!\\)(?:\\\\)*\\/")
 _STARTS = frozenset("0123456789+-.yYnNtTfFoO~")
 
 
@@ -69,11 +72,7 @@ class Sequence(list[Any]):
 
 
 def scalar(text: str) -> Any:
-    """Return what a plain scalar means.
-
-    Raises:
-        YAMLError: It has no JSON form (infinities, NaN).
-    """
+    """Return what a plain scalar means."""
     if not text or text[0] not in _STARTS:
         return None if text in _NULLS else text
     if text in _BOOLS:
@@ -88,14 +87,14 @@ def scalar(text: str) -> Any:
 
 
 def _number(text: str) -> Any:
-    plain = text.replace("_", "") if text[0] != "_" else text
+    plain = text.replace("_", "")
     if _DECIMAL.match(plain):
         digits = plain.lstrip("+-")
         if len(digits) > 1 and digits[0] == "0" and _OCTAL.match(plain):
             return _signed(plain, int(digits, 8))
         value = int(plain)
         # Beyond 64 bits Go takes the nearest float.
-        return value if -(2**63) <= value < 2**64 else float(value)
+        return value if -(2**63) < value < 2**64 else float(value)
     if _HEX.match(plain):
         return _signed(plain, int(plain.lstrip("+-")[2:], 16))
     if _OCTAL.match(plain):
@@ -119,6 +118,8 @@ class _Builder:
 
     def __init__(self, text: str, *, strict: bool) -> None:
         self._events: Iterator[Any] = pyyaml.parse(text, Loader=_LOADER)
+        # The parser counts from behind a byte order mark.
+        self._text = text.removeprefix("\ufeff")
         self._strict = strict
         self._anchors: dict[str, Any] = {}
         self._open: set[str] = set()
@@ -128,9 +129,11 @@ class _Builder:
         try:
             for event in self._events:
                 if isinstance(event, ev.DocumentStartEvent):
+                    if event.version not in {None, (1, 1)}:
+                        raise YAMLError("yaml: found incompatible YAML document")
                     self._anchors.clear()
                     self._nodes = 0
-                    yield self._value(next(self._events), 0)
+                    yield _of_json(self._value(next(self._events), 0))
         except pyyaml.MarkedYAMLError as error:
             raise _syntax_error(error) from None
         except pyyaml.YAMLError as error:
@@ -170,9 +173,14 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Any:
         text, tag = event.value, event.tag
+        if event.style == '"' and "/" in text and _ESCAPED_SLASH.search(self._raw(event)):
+            raise YAMLError("yaml: found unknown escape character", event.start_mark.line + 1)
         if tag is None or tag == "!":
             return scalar(text) if event.implicit[0] and tag is None else text
         return _tagged(text, tag)
+
+    def _raw(self, event: Any) -> str:
+        return self._text[event.start_mark.index : event.end_mark.index]
 
     def _sequence(self, depth: int) -> Sequence:
         result = Sequence()
@@ -180,27 +188,29 @@ class _Builder:
             if type(event) is ev.SequenceEndEvent:
                 return result
             result.lines.append(event.start_mark.line + 1)
-            result.append(self._value(event, depth + 1))
+            result.append(_of_json(self._value(event, depth + 1)))
         return result
 
     def _mapping(self, start: Any, depth: int) -> Mapping:
         result = Mapping()
-        seen: set[str] = set()
+        # Keys as they were before they became strings: 1 and "1" are two.
+        seen: set[tuple[type, Any]] = set()
         for event in self._events:
             if type(event) is ev.MappingEndEvent:
                 break
             line = event.start_mark.line + 1
             is_merge = type(event) is ev.ScalarEvent and event.value == "<<" and event.implicit[0]
             raw = self._value(event, depth + 1)
-            value = self._value(next(self._events), depth + 1)
+            value = _of_json(self._value(next(self._events), depth + 1))
             if is_merge:
                 # A merge overwrites what stands before it, and what stands after overwrites the merge.
                 self._merge(result, value, start)
+                seen.update((str, merged) for merged in result)
                 continue
             key = _key(raw, value)
-            if self._strict and (key in seen or key in result):
+            if self._strict and (type(raw), raw) in seen:
                 raise YAMLError(f'yaml: unmarshal errors:\n  line {line}: key "{key}" already set in map', line)
-            seen.add(key)
+            seen.add((type(raw), raw))
             result[key] = value
             result.lines[key] = line
         return result
@@ -213,6 +223,14 @@ class _Builder:
             for key, entry in source.items():
                 result[key] = entry
                 result.lines.setdefault(key, start.start_mark.line + 1)
+
+
+def _of_json(value: Any) -> Any:
+    """Return a value, unless JSON has no word for it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        shown = "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+        raise YAMLError(f"json: unsupported value: {shown}")
+    return value
 
 
 def _size(value: Any) -> int:
@@ -251,7 +269,7 @@ def _key(raw: Any, value: Any) -> str:
         return "true" if raw else "false"
     if isinstance(raw, int):
         if raw >= 2**63:
-            raise YAMLError(f"unsupported map key of type: uint64, key: {raw:#x}, value: {value!r}")
+            raise YAMLError(f"unsupported map key of type: uint64, key: {raw:#x}, value: {_go_literal(value)}")
         return str(raw)
     if isinstance(raw, float):
         if math.isinf(raw):
@@ -282,7 +300,8 @@ def float_text(value: float) -> str:
     magnitude = abs(value)
     if 1e-6 <= magnitude < 1e21:
         if "e" in text:
-            text = format(value, "f").rstrip("0").rstrip(".") if magnitude < 1 else str(int(value))
+            # All digits of the shortest text, zeros after them.
+            text = format(Decimal(text), "f")
         return text.removesuffix(".0")
     mantissa, _, exponent = (text if "e" in text else format(value, "e")).partition("e")
     mantissa = mantissa.removesuffix(".0")
@@ -295,10 +314,15 @@ def float_text(value: float) -> str:
 def _syntax_error(error: Any) -> YAMLError:
     """Return libyaml's complaint in the words of Go's port of it."""
     mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark is not None else 0
     problem = str(error.problem or error.context or "bad YAML")
-    shown = f"line {line}: " if line > 1 else ""
-    return YAMLError(f"yaml: {shown}{problem}", line)
+    # Go prefers the context's line unless it is the first, counts from 0, and adds one to the scanner's alone.
+    context = error.context_mark
+    counted = context if context is not None and context.line else mark
+    shown = counted.line if counted is not None else 0
+    if shown and isinstance(error, pyyaml.scanner.ScannerError):
+        shown += 1
+    where = f"line {shown}: " if shown else ""
+    return YAMLError(f"yaml: {where}{problem}", mark.line + 1 if mark is not None else 0)
 
 
 def load(text: str, path: str = "", *, strict: bool = False) -> Any:
@@ -349,11 +373,11 @@ def line_of(document: Any, *path: str | int) -> int:
 
 def dump(value: Any) -> str:
     """Return a value as YAML in sigs.k8s.io/yaml's style: keys sorted, lists not indented."""
-    return str(
-        pyyaml.dump(
-            _plain(value), Dumper=_Dumper, sort_keys=True, default_flow_style=False, allow_unicode=True, width=80
-        )
+    text = pyyaml.dump(
+        _plain(value), Dumper=_Dumper, sort_keys=True, default_flow_style=False, allow_unicode=True, width=80
     )
+    # The mark of the end that PyYAML puts after a lone scalar.
+    return str(text).removesuffix("...\n")
 
 
 def _plain(value: Any) -> Any:
@@ -370,10 +394,18 @@ class _Dumper(pyyaml.SafeDumper):
     def ignore_aliases(self, _data: Any) -> bool:
         return True
 
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        # Go gives these two no meaning, so that they stand bare.
+        if kind is pyyaml.ScalarNode and value in {"=", "<<"}:
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
 
 def _represent_str(dumper: Any, text: str) -> Any:
     if "\n" in text:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+    if max(text, default="") > "\uffff":
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
     style = None if isinstance(scalar(text), str) and not re.match(r"\d+(:\d\d)+|\d{4}-\d", text) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

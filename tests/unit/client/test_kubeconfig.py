@@ -118,7 +118,7 @@ def test_what_is_wrong_is_one_line_with_path_and_place(tmp_path, case):
 
 @pytest.mark.parametrize("text", ["", "[1]", "a: [", "a: b: c", "\t"])
 def test_a_file_that_is_no_mapping_is_one_line(tmp_path, text):
-    with pytest.raises(KubedynoError, match="kubeconfig .*config"):
+    with pytest.raises(KubedynoError, match=r"kubeconfig .*config"):
         load(tmp_path, text)
 
 

@@ -84,7 +84,9 @@ def test_rows_are_those_that_kubectl_was_shown(cluster, entry):
     assert [c["name"] for c in kind.columns()] == entry["columns"]
     now_s = epoch_of(entry["object"]["metadata"]["creationTimestamp"]) + 14
     ages = {"Age", "Last Seen", "First Seen"}
-    shown = [c for c, name in zip(kind.cells(entry["object"], now_s), entry["columns"], strict=True) if name not in ages]
+    shown = [
+        c for c, name in zip(kind.cells(entry["object"], now_s), entry["columns"], strict=True) if name not in ages
+    ]
     assert shown == [c for c, name in zip(entry["cells"], entry["columns"], strict=True) if name not in ages]
 
 
