@@ -31,6 +31,7 @@ from kubedyno.load.config.spec import Spec
 from kubedyno.load.engine.stuck import Reason
 from kubedyno.load.measurements.latency import quantiles, watched_summary
 from kubedyno.load.plan.plan import make_plan
+from kubedyno.load.plan.template import render_config
 from kubedyno.load.run import JobResult, Options, Run, RunResult
 from kubedyno.report import html, text
 from kubedyno.stats.quantiles import Summary, summary_of
@@ -75,6 +76,7 @@ def load_spec(request: Request) -> tuple[Spec, str]:
     uuid = request.uuid or Random().uid()
     spec = load_config(
         request.config,
+        render=render_config,
         user_data=request.user_data,
         set_values=request.set_values,
         env=dict(os.environ),

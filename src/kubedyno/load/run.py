@@ -130,6 +130,8 @@ class Run:
         result = self.result
         result.started_at = self._clock.now()
         self._started_s = self._clock.monotonic()
+        for warning in self.plan.warnings:
+            log.warning("%s", warning)
         log.info("🔥 Starting kube-burner (%s) with UUID %s", self.options.version, self.options.uuid)
         try:
             async with aio.timeout(self.options.timeout_s):

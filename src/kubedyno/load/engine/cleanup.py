@@ -38,7 +38,8 @@ async def collect(
     """
     removed = 0
     for mapping, namespace in outside:
-        if mapping.kind != "Namespace":
+        # A namespaced kind without a namespace of its own lives in the job's namespaces.
+        if mapping.kind != "Namespace" and (namespace or not mapping.namespaced):
             removed += await _collection(client, mapping, namespace, selector, clock, timeout_s)
     return removed + await delete_labelled(client, selector, clock, timeout_s)
 

@@ -6,6 +6,7 @@ What a job needs of the run stands in `JobContext`; what it did stands in its `J
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from kubedyno.base import aio
@@ -118,6 +119,14 @@ def _mapping(item: ObjectPlan, context: JobContext) -> Mapping:
     return found
 
 
+def _needs_namespaces(job: JobPlan, mappings: list[Mapping]) -> bool:
+    """Say whether any object lives in its iteration's namespace."""
+    needed = any(mapping.namespaced and not item.namespace for item, mapping in zip(job.objects, mappings, strict=True))
+    if needed and not job.spec.namespace:
+        raise KubedynoError(f"job {job.spec.name}: its objects need a namespace; set the job's namespace")
+    return needed
+
+
 async def _send_all(
     job: JobPlan,
     context: JobContext,
@@ -130,10 +139,11 @@ async def _send_all(
     ahead = 0
     waited: set[str] = set()
     debug = log.isEnabledFor(10)
+    needed = _needs_namespaces(job, mappings)
     for iteration in range(iterations):
         if iterations > 1 and (iteration * 10) % iterations < 10:
             log.info("%d/%d iterations completed", iteration, iterations)
-        namespace = job.namespace_of(iteration) if job.needs_namespaces else None
+        namespace = job.namespace_of(iteration) if needed else None
         if namespace is not None and not namespaces.is_ready(namespace):
             while ahead < min(iterations, iteration + LOOKAHEAD):
                 namespaces.begin(job.namespace_of(ahead))
@@ -146,7 +156,7 @@ async def _send_all(
                 continue
             for replica in range(1, item.replicas + 1):
                 rendered = item.render(iteration, replica)
-                target = rendered.namespace or namespace if mapping.namespaced else None
+                target = (rendered.namespace or namespace) if mapping.namespaced else None
                 label = f"{rendered.kind}/{rendered.name}" + (f" in namespace {target}" if target else "")
                 await sender.send("POST", mapping.path(target), rendered.body, label)
         if spec.pod_wait and namespace is not None and namespace not in waited:
@@ -197,16 +207,19 @@ async def _wait_ready(job: JobPlan, context: JobContext, mappings: list[Mapping]
         ) from None
     finally:
         context.waiting("")
-    for namespace in only or sorted(job.namespaces()):
+    if only is None and not _needs_namespaces(job, mappings):
+        log.info("Actions completed")
+        return
+    for namespace in only or job.namespaces():
         log.info("Actions in namespace %s completed", namespace)
 
 
 async def _beside(stuck: StuckWatch, waits: list[ReadyWait]) -> None:
     """Run the waits, and the look-out for a standstill beside them."""
     lookout = asyncio.create_task(stuck.run())
-    work = asyncio.gather(*(wait.run() for wait in waits))
+    work: asyncio.Future[Any] = asyncio.gather(*(wait.run() for wait in waits))
     try:
-        await asyncio.wait({lookout, work}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([lookout, work], return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
         else:

@@ -108,7 +108,7 @@ class Namespaces:
             if error.code == 404:
                 return True
             raise
-        return found.get("status", {}).get("phase") == "Terminating"
+        return bool(found.get("status", {}).get("phase") == "Terminating")
 
     async def _wait_gone(self, name: str) -> None:
         while True:

@@ -31,8 +31,8 @@ class JobRecord:
     accepted: int = 0
     retried: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    accept_ms: array[float] = field(default_factory=lambda: array("f"))
-    late_ms: array[float] = field(default_factory=lambda: array("f"))
+    accept_ms: "array[float]" = field(default_factory=lambda: array("f"))
+    late_ms: "array[float]" = field(default_factory=lambda: array("f"))
     per_second: dict[int, list[int]] = field(default_factory=dict)
     phases: list[tuple[float, dict[str, int]]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

@@ -46,6 +46,11 @@ class ReadyWait:
         self._objects: dict[tuple[str, str], bool] = {}
 
     @property
+    def plural(self) -> str:
+        """The kind as a path names it."""
+        return self._mapping.plural
+
+    @property
     def waiting(self) -> dict[str, set[str]]:
         """Namespace → names not ready yet; namespaces without any are absent."""
         return self._waiting

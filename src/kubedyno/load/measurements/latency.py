@@ -1,10 +1,10 @@
 """Latency documents: one a pod, one a quantile, and the verdict on thresholds, as kube-burner writes them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kubedyno.base.times import go_duration, rfc3339
+from kubedyno.load.config.spec import ThresholdSpec
 from kubedyno.load.measurements.pods import PodStart, PodTracker
 from kubedyno.stats.quantiles import Summary, summary_of
 
@@ -18,17 +18,6 @@ _FIELDS_2 = {
     "PodReadyToStartContainers": "readyToStartContainersLatency",
 }
 _FIELDS_1 = {name: field for name, field in _FIELDS_2.items() if name != "ContainersStarted"}
-THRESHOLD_CONDITIONS = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
-THRESHOLD_METRICS = ("P99", "P95", "P50", "Avg", "Max")
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """`thresholds[]` of a measurement; `limit_ns` is the allowed latency."""
-
-    condition: str
-    metric: str
-    limit_ns: int
 
 
 def latencies_ms(pod: PodStart, compat: int) -> dict[str, int]:
@@ -116,7 +105,7 @@ def quantile_documents(
     ]
 
 
-def violations(summaries: Mapping[str, Summary], thresholds: Sequence[Threshold], label: str) -> list[str]:
+def violations(summaries: Mapping[str, Summary], thresholds: Sequence[ThresholdSpec], label: str) -> list[str]:
     """Return one line for each threshold that was exceeded, in kube-burner's words.
 
     Args:

@@ -11,6 +11,7 @@ from kubedyno.load.plan.gotemplate import parse
 from kubedyno.load.plan.gotemplate.builtins import BUILTINS, LAZY, truth
 from kubedyno.load.plan.gotemplate.errors import FunctionError, TemplateError
 from kubedyno.load.plan.gotemplate.gofmt import printed, show
+from kubedyno.load.plan.gotemplate.lex import Source
 from kubedyno.load.plan.gotemplate.parse import Node, Parser
 from kubedyno.load.plan.gotemplate.sprig import SPRIG
 
@@ -75,7 +76,7 @@ class Template:
         self._strict = missing_key_error
         self.texts: list[str] = []
         self._templates: dict[str, list[Run]] = {}
-        parsed: dict[str, tuple[parse.Source, list[Node]]] = {}
+        parsed: dict[str, tuple[Source, list[Node]]] = {}
         for extra in more:
             other = Parser(name, extra, names)
             other.parse()

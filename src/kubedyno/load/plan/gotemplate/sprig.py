@@ -222,7 +222,7 @@ def _product(*values: Any) -> int:
 
 
 def _round(value: Any, places: Any, threshold: Any = 0.5) -> float:
-    number, power = to_float(value), 10 ** to_int(places)
+    number, power = to_float(value), 10.0 ** to_int(places)
     digit = number * power
     fraction, whole = math.modf(digit)
     del whole
