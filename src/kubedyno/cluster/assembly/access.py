@@ -1,0 +1,76 @@
+"""Who may use the cluster, and how: its authority, the admin's credentials, the kubeconfig that holds them."""
+
+import base64
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubedyno.base.random import secret_token
+from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.http.tls import Authority, KeyPair
+from kubedyno.kube import yaml
+
+ADMIN = User("kubernetes-admin", ("kubeadm:cluster-admins", "system:masters", "system:authenticated"))
+HOST = "127.0.0.1"
+# Names that a client may call the API server by.
+_NAMES = (HOST, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A cluster's keys, made anew at each start.
+
+    Attributes:
+        ca: PEM of the authority's certificate.
+        server: The API server's certificate and key.
+        admin: The admin's client certificate and key.
+        token: The admin's bearer token.
+    """
+
+    ca: bytes
+    server: KeyPair
+    admin: KeyPair
+    token: str
+
+
+def make_access() -> Access:
+    """Return fresh keys."""
+    authority = Authority("kubernetes")
+    groups = [group for group in ADMIN.groups if group != "system:authenticated"]
+    return Access(authority.certificate, authority.server(_NAMES), authority.client(ADMIN.name, groups), secret_token())
+
+
+def write_kubeconfig(path: Path, name: str, access: Access, port: int) -> None:
+    """Write the admin's kubeconfig, readable by its owner only, whole or not at all."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": name,
+                "cluster": {"server": f"https://{HOST}:{port}", "certificate-authority-data": _base64(access.ca)},
+            }
+        ],
+        "users": [
+            {
+                "name": name,
+                "user": {
+                    "token": access.token,
+                    "client-certificate-data": _base64(access.admin.certificate),
+                    "client-key-data": _base64(access.admin.key),
+                },
+            }
+        ],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+        "preferences": {},
+    }
+    draft = path.with_suffix(".part")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(yaml.dump(document))
+    draft.replace(path)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

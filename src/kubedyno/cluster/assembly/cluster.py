@@ -1,0 +1,65 @@
+"""One embedded cluster in a process: its parts, wired on one loop, without sockets."""
+
+from collections.abc import Callable
+
+from kubedyno.base.clock import Clock
+from kubedyno.base.random import Random
+from kubedyno.cluster.assembly import bootstrap
+from kubedyno.cluster.controllers.manager import ControllerManager
+from kubedyno.cluster.kubelet.nodes import Nodes
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.scheduler.scheduler import Scheduler
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import Store
+
+
+class Cluster:
+    """The parts of a cluster; `start` brings it to life.
+
+    Args:
+        settings: What it is to be.
+        clock: Of everything in it; `monotonic` is the event loop's time.
+        ca_pem: The certificate that signs the API server's.
+        pending_requests: How many requests wait for an answer now.
+        verify: Validate each write of the cluster's own parts.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        clock: Clock,
+        *,
+        ca_pem: bytes,
+        pending_requests: Callable[[], int] = lambda: 0,
+        verify: bool = False,
+    ) -> None:
+        self.settings = settings
+        self._ca_pem = ca_pem
+        random = Random(settings.seed)
+        self.store = Store(clock)
+        self.registry = Registry(self.store, clock, random, settings)
+        self.trusted = Trusted(self.registry, verify=verify)
+        self.pump = Pump(clock, pending_requests)
+        self.controllers = ControllerManager(self.trusted, self.pump, settings, ca_pem=ca_pem)
+        self.scheduler = Scheduler(self.trusted, self.pump, settings)
+        self.nodes = Nodes(self.trusted, self.pump, settings, random)
+
+    def start(self, server: str) -> None:
+        """Create what a fresh cluster holds and let its parts work; `server` is the API server's URL."""
+        settings = self.settings
+        bootstrap.create_foundation(self.registry, settings, ca_pem=self._ca_pem, server=server)
+        self.controllers.start()
+        self.scheduler.start()
+        self.nodes.start()
+        bootstrap.create_kubelet_config(self.registry, self.nodes.config_text(settings.nodes[0].name))
+        for node in settings.nodes:
+            if node.control_plane:
+                for manifest in bootstrap.static_pods(settings, node.name, self.nodes.address(node.name)):
+                    self.nodes.add_static_pod(node.name, manifest)
+        bootstrap.create_system(self.registry, settings)
+
+    def stop(self) -> None:
+        """Let nothing run any more."""
+        self.pump.stop()

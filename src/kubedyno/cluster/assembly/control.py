@@ -1,0 +1,118 @@
+"""The control endpoint: what `kubedyno cluster` asks of a running cluster beside its Kubernetes API.
+
+Under /kubedyno/, for the cluster's admins only: status, and each kubelet's configuration file and restart.
+"""
+
+from collections import Counter
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from kubedyno.base.clock import Clock
+from kubedyno.base.times import human_duration
+from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.cluster.kubelet.nodes import Nodes
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import Store
+from kubedyno.http.messages import Request, Responder
+from kubedyno.kube.resources import NODES, PODS
+from kubedyno.kube.status import BadRequest, Forbidden, MethodNotAllowed, NotFound
+
+ROOT = "/kubedyno/"
+_ADMINS = "system:masters"
+_YAML = "application/yaml"
+
+
+class Control:
+    """Answers the control endpoint.
+
+    Args:
+        settings: Of the cluster.
+        store: What there is.
+        nodes: The kubelets.
+        clock: For the uptime.
+    """
+
+    def __init__(self, settings: ClusterSettings, store: Store, nodes: Nodes, clock: Clock) -> None:
+        self._settings = settings
+        self._store = store
+        self._nodes = nodes
+        self._clock = clock
+        self._started_s = clock.monotonic()
+
+    def __call__(self, request: Request, responder: Responder, user: User) -> bool:
+        """Answer a request under /kubedyno/; False when the path is none of ours.
+
+        Raises:
+            StatusError: The user may not, or there is no such node.
+        """
+        if not request.path.startswith(ROOT):
+            return False
+        if _ADMINS not in user.groups:
+            raise Forbidden(f'User "{user.name}" cannot use the control endpoint: it is for {_ADMINS}')
+        parts = [unquote(part) for part in request.path[len(ROOT) :].strip("/").split("/")]
+        if parts == ["status"]:
+            self._only(request, "GET")
+            responder.send(200, "application/json", orjson.dumps(self.status()))
+            return True
+        if len(parts) in {3, 4} and parts[0] == "nodes" and parts[2] == "kubelet":
+            self._kubelet(request, responder, parts[1], parts[3] if len(parts) == 4 else "")
+            return True
+        return False
+
+    def _only(self, request: Request, *methods: str) -> None:
+        if request.method not in methods:
+            raise MethodNotAllowed(f"{request.path} takes {', '.join(methods)} only, not {request.method}")
+
+    def _kubelet(self, request: Request, responder: Responder, node: str, action: str) -> None:
+        nodes = self._nodes
+        try:
+            if action == "config":
+                self._only(request, "GET", "PUT")
+                if request.method == "PUT":
+                    try:
+                        text = request.body.decode()
+                    except UnicodeDecodeError as error:
+                        raise BadRequest(f"the file is no UTF-8 text: {error}") from error
+                    nodes.write_config(node, text)
+                    responder.send(200, "application/json", b"{}")
+                else:
+                    responder.send(200, _YAML, nodes.config_text(node).encode())
+            elif action in {"", "restart"}:
+                self._only(request, "POST" if action else "GET")
+                status = nodes.restart(node) if action else nodes.status(node)
+                responder.send(200, "application/json", orjson.dumps(status))
+            else:
+                raise NotFound(f"there is no {request.path}")
+        except KeyError:
+            known = nodes.names()
+            listed = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+            raise NotFound(f"there is no node {node}; nodes are: {listed}") from None
+
+    def status(self) -> dict[str, Any]:
+        """Return what `kubedyno cluster status` shows."""
+        pods = self._store.table(PODS)
+        phases = Counter(record.obj.facts.phase for record in pods.all())
+        nodes = []
+        for record in self._store.table(NODES).all():
+            facts, name = record.obj.facts, record.obj.name
+            entry: dict[str, Any] = {
+                "name": name,
+                "state": "Ready" if facts.ready else "NotReady",
+                "pods": f"{pods.index_count('node', name)}/{facts.pods}",
+                "podCIDR": facts.pod_cidr or "none",
+            }
+            try:
+                entry["kubelet"] = self._nodes.status(name).get("state", "unknown")
+            except KeyError:
+                entry["kubelet"] = "none"
+            nodes.append(entry)
+        return {
+            "name": self._settings.name,
+            "kubernetes": self._settings.git_version,
+            "uptime": human_duration(self._clock.monotonic() - self._started_s),
+            "revision": self._store.revision,
+            "pods": dict(sorted(phases.items())),
+            "nodes": nodes,
+        }

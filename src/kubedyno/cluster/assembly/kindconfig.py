@@ -1,0 +1,425 @@
+"""A kind configuration (kind.x-k8s.io/v1alpha4) to `ClusterSettings`.
+
+What acts here acts as written, kubeadm's patches included; what has no meaning on simulated nodes is a warning that
+names it; what is misspelt is an error with file, line and path.
+"""
+
+import ipaddress
+import re
+from dataclasses import replace
+from typing import Any
+
+from kubedyno.base.errors import KubedynoError
+from kubedyno.cluster.assembly.strict import Place, near
+from kubedyno.cluster.settings import (
+    DEFAULT_VERSION,
+    SUPPORTED_VERSIONS,
+    ClusterSettings,
+    NodeSettings,
+    node_names,
+)
+from kubedyno.kube import yaml
+
+API_VERSION = "kind.x-k8s.io/v1alpha4"
+DEFAULT_NAME = "kubedyno"
+
+_TOP = (
+    "kind", "apiVersion", "name", "nodes", "networking", "featureGates", "runtimeConfig", "kubeadmConfigPatches",
+    "kubeadmConfigPatchesJSON6902", "containerdConfigPatches", "containerdConfigPatchesJSON6902",
+)  # fmt: skip
+_NODE = (
+    "role", "image", "labels", "extraMounts", "extraPortMappings", "kubeadmConfigPatches",
+    "kubeadmConfigPatchesJSON6902",
+)  # fmt: skip
+_NETWORKING = (
+    "ipFamily", "apiServerPort", "apiServerAddress", "podSubnet", "serviceSubnet", "disableDefaultCNI",
+    "kubeProxyMode", "dnsSearch",
+)  # fmt: skip
+_PORT = ("containerPort", "hostPort", "listenAddress", "protocol")
+_IMAGE_VERSION = re.compile(r":v?(\d+\.\d+)(?:\.\d+)?(?:[@-].*)?$")
+_PATCH_KINDS = (
+    "ClusterConfiguration", "InitConfiguration", "JoinConfiguration", "KubeletConfiguration", "KubeProxyConfiguration",
+)  # fmt: skip
+_CLUSTER_CONFIGURATION = (
+    "kind", "apiVersion", "metadata", "apiServer", "controllerManager", "scheduler", "etcd", "networking", "dns", "proxy",
+    "kubernetesVersion", "controlPlaneEndpoint", "certificatesDir", "imageRepository", "featureGates", "clusterName",
+    "encryptionAlgorithm", "certificateValidityPeriod", "caCertificateValidityPeriod",
+)  # fmt: skip
+_COMPONENT = ("extraArgs", "extraVolumes", "extraEnvs", "certSANs", "timeoutForControlPlane")
+_PROXY_MODES = ("iptables", "ipvs", "nftables", "none")
+
+
+class _Draft:
+    """Settings under way."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.changes: dict[str, Any] = {}
+        self.bind_addresses: dict[str, str] = {}
+        self.gates: dict[str, bool] = {}
+        # Of all nodes that have none of their own.
+        self.max_pods: int | None = None
+
+    def ignore(self, place: Place, why: str) -> None:
+        self.warnings.append(f"{place.dotted} (line {place.line}) {why}")
+
+
+def parse(text: str, path: str, *, name: str | None = None) -> tuple[ClusterSettings, list[str]]:
+    """Return the settings that a configuration asks for, and warnings about what means nothing here.
+
+    Args:
+        text: The file's content.
+        path: Named in errors.
+        name: Of the cluster; None takes the configuration's, else "kubedyno".
+
+    Raises:
+        KubedynoError: It is no kind configuration, or something in it is wrong.
+    """
+    document = yaml.load(text, path, strict=True)
+    if not isinstance(document, dict):
+        raise KubedynoError(f"{path}: holds no kind configuration; it begins with `kind: Cluster`")
+    top = Place(document, path)
+    given = top.mapping(_TOP)
+    if given.get("kind") != "Cluster":
+        raise KubedynoError(f"{path}: kind is {given.get('kind')!r}, must be Cluster")
+    if given.get("apiVersion") != API_VERSION:
+        raise KubedynoError(f"{path}: apiVersion is {given.get('apiVersion')!r}, must be {API_VERSION}")
+    name = name or (top.at("name").text() if given.get("name") else DEFAULT_NAME)
+    draft = _Draft()
+    if "networking" in given:
+        _networking(top.at("networking"), draft)
+    if "featureGates" in given:
+        for gate in top.at("featureGates").value or {}:
+            draft.gates[gate] = top.at("featureGates", gate).boolean()
+    for key in ("runtimeConfig", "containerdConfigPatches", "containerdConfigPatchesJSON6902"):
+        if given.get(key):
+            draft.ignore(top.at(key), "has no meaning here: there is no container runtime, and every API is served")
+    if given.get("kubeadmConfigPatchesJSON6902"):
+        draft.ignore(top.at("kubeadmConfigPatchesJSON6902"), "is not applied: write it as kubeadmConfigPatches")
+    if "kubeadmConfigPatches" in given:
+        for place in top.at("kubeadmConfigPatches").items():
+            _patch(place, path, draft, None)
+    nodes = _nodes(top, path, name, draft)
+    settings = ClusterSettings(name=name, nodes=nodes, bind_addresses=draft.bind_addresses, feature_gates=draft.gates)
+    settings = replace(settings, **draft.changes)
+    _check_subnets(settings, path)
+    return settings, draft.warnings
+
+
+def _networking(place: Place, draft: _Draft) -> None:
+    given, changes = place.mapping(_NETWORKING), draft.changes
+    for key in given:
+        value = place.at(key)
+        if key == "podSubnet":
+            changes["pod_subnet"] = _subnet(value)
+        elif key == "serviceSubnet":
+            changes["service_subnet"] = _subnet(value)
+        elif key == "disableDefaultCNI":
+            if value.boolean():
+                changes["cni"] = "none"
+        elif key == "kubeProxyMode":
+            changes["kube_proxy_mode"] = value.choice(*_PROXY_MODES)
+        elif key == "apiServerPort":
+            changes["port"] = max(value.integer(-1, 65535), 0)
+        elif key == "apiServerAddress":
+            if value.text() != "127.0.0.1":
+                draft.ignore(value, "is not taken: the API server listens on 127.0.0.1 only")
+        elif key == "ipFamily":
+            if value.choice("ipv4", "ipv6", "dual") != "ipv4":
+                draft.ignore(value, "is not modelled: pods and services get IPv4 addresses only")
+        else:
+            draft.ignore(value, "has no meaning here: there is no resolver in simulated nodes")
+
+
+def _subnet(place: Place) -> str:
+    try:
+        network = ipaddress.ip_network(place.text())
+    except ValueError as error:
+        raise place.fail(f"is no subnet: {error}; write for example 10.244.0.0/16") from error
+    if network.version != 4:
+        raise place.fail("must be an IPv4 subnet")
+    return str(network)
+
+
+def _check_subnets(settings: ClusterSettings, path: str) -> None:
+    prefix = ipaddress.ip_network(settings.pod_subnet).prefixlen
+    if settings.node_cidr_mask < prefix:
+        raise KubedynoError(
+            f"{path}: node-cidr-mask-size {settings.node_cidr_mask} is larger than podSubnet {settings.pod_subnet}"
+        )
+    if settings.node_cidr_mask - prefix > 16:
+        raise KubedynoError(
+            f"{path}: node-cidr-mask-size {settings.node_cidr_mask} leaves too many subnets in {settings.pod_subnet}: "
+            "New CIDR set failed; the node CIDR size is too big"
+        )
+
+
+def _nodes(top: Place, path: str, cluster: str, draft: _Draft) -> tuple[NodeSettings, ...]:
+    places = top.at("nodes").items() if top.value.get("nodes") else []
+    roles = [_role(place) for place in places] or ["control-plane"]
+    planes = roles.count("control-plane")
+    if not planes:
+        raise top.at("nodes").fail("must have a node with role control-plane")
+    names = iter(node_names(cluster, planes, 0)), iter(node_names(cluster, 0, len(roles) - planes))
+    nodes, versions = [], []
+    for index, role in enumerate(roles):
+        node = NodeSettings(next(names[0 if role == "control-plane" else 1]), control_plane=role == "control-plane")
+        if places:
+            node, version = _node(places[index], path, node, draft)
+            versions.append((places[index], version))
+        nodes.append(replace(node, max_pods=node.max_pods if node.max_pods is not None else draft.max_pods))
+    # The first control plane decides, as the API server is its.
+    chosen = next((v for (_, v), role in zip(versions, roles, strict=False) if role == "control-plane"), "")
+    for place, version in versions:
+        if version and version != (chosen or DEFAULT_VERSION):
+            draft.ignore(
+                place.at("image"), f"is not taken: the whole cluster is Kubernetes {chosen or DEFAULT_VERSION}"
+            )
+    if chosen:
+        draft.changes["version"] = chosen
+    return tuple(nodes)
+
+
+def _role(place: Place) -> str:
+    given = place.mapping(_NODE)
+    return place.at("role").choice("control-plane", "worker") if given.get("role") else "control-plane"
+
+
+def _node(place: Place, path: str, node: NodeSettings, draft: _Draft) -> tuple[NodeSettings, str]:
+    """Return a node with what its mapping says, and the version that its image names."""
+    given, version = place.value, ""
+    if given.get("image"):
+        version = _version(place.at("image"))
+    if given.get("labels"):
+        labels = place.at("labels")
+        if not isinstance(labels.value, dict):
+            raise labels.fail("must be a mapping")
+        node = replace(node, labels=tuple((key, labels.at(key).text()) for key in labels.value))
+    if given.get("extraMounts"):
+        draft.ignore(place.at("extraMounts"), "has no meaning here: simulated nodes have no file system")
+    if given.get("extraPortMappings"):
+        ports = tuple(_port(entry, draft) for entry in place.at("extraPortMappings").items())
+        node = replace(node, port_mappings=ports)
+    if given.get("kubeadmConfigPatchesJSON6902"):
+        draft.ignore(place.at("kubeadmConfigPatchesJSON6902"), "is not applied: write it as kubeadmConfigPatches")
+    if given.get("kubeadmConfigPatches"):
+        for patch in place.at("kubeadmConfigPatches").items():
+            node = _patch(patch, path, draft, node) or node
+    return node, version
+
+
+def _version(place: Place) -> str:
+    found = _IMAGE_VERSION.search(place.text())
+    if found is None:
+        raise place.fail(f"is {place.text()!r}: names no Kubernetes version; write for example kindest/node:v1.33.2")
+    if found[1] not in SUPPORTED_VERSIONS:
+        raise place.fail(f"names Kubernetes {found[1]}; supported are {', '.join(SUPPORTED_VERSIONS)}")
+    return found[1]
+
+
+def _port(place: Place, draft: _Draft) -> tuple[int, int]:
+    given = place.mapping(_PORT)
+    for key in ("containerPort", "hostPort"):
+        if key not in given and key == "containerPort":
+            raise place.fail(f"needs {key}")
+    if given.get("listenAddress", "127.0.0.1") not in {"127.0.0.1", "0.0.0.0"}:  # noqa: S104 - a value to compare with
+        draft.ignore(place.at("listenAddress"), "is not taken: ports are opened on 127.0.0.1 only")
+    if given.get("protocol") and place.at("protocol").choice("TCP", "UDP", "SCTP") != "TCP":
+        draft.ignore(place.at("protocol"), "is not taken: only TCP ports are opened")
+    host = place.at("hostPort").integer(-1, 65535) if "hostPort" in given else 0
+    return max(host, 0), place.at("containerPort").integer(1, 65535)
+
+
+# --- kubeadm's patches ---------------------------------------------------------------------------------------------
+
+
+def _patch(place: Place, path: str, draft: _Draft, node: NodeSettings | None) -> NodeSettings | None:
+    """Apply one patch: to one node, or with None to the cluster. Returns the node with what the patch says of it."""
+    # A block scalar's text begins on the line after its key.
+    documents = yaml.load_all(place.text(), f"{path}:{place.line}: {place.dotted}", strict=True)
+    for document in documents:
+        inner = Place(document, path, line_offset=place.line, prefix=place.dotted)
+        if not isinstance(document, dict) or not document.get("kind"):
+            raise inner.fail("needs a kind, such as ClusterConfiguration")
+        kind = document["kind"]
+        if kind not in _PATCH_KINDS:
+            raise inner.at("kind").fail(f"is {kind!r}{near(str(kind), list(_PATCH_KINDS))}")
+        if kind == "ClusterConfiguration":
+            _cluster_configuration(inner, draft)
+        elif kind == "KubeProxyConfiguration":
+            _kube_proxy(inner, draft)
+        else:
+            found = _kubelet(inner, draft) if kind == "KubeletConfiguration" else _registration(inner, draft, node)
+            if isinstance(found, NodeSettings):
+                node = found
+            elif isinstance(found, int):
+                if node is None:
+                    draft.max_pods = found
+                else:
+                    node = replace(node, max_pods=found)
+    return node
+
+
+def _cluster_configuration(place: Place, draft: _Draft) -> None:
+    given = place.mapping(_CLUSTER_CONFIGURATION)
+    for key in given:
+        value = place.at(key)
+        if key in {"kind", "apiVersion", "metadata"}:
+            continue
+        if key in {"controllerManager", "scheduler", "apiServer"}:
+            component = {"controllerManager": "controller-manager", "scheduler": "scheduler"}.get(key, "apiserver")
+            for part in value.mapping(_COMPONENT):
+                if part == "extraArgs":
+                    _arguments(value.at(part), component, draft)
+                else:
+                    draft.ignore(value.at(part), "has no meaning here")
+        elif key == "etcd":
+            for part in value.mapping(("local", "external")):
+                if part == "external":
+                    draft.ignore(value.at(part), "is not taken: the cluster has a store of its own")
+                    continue
+                local = value.at(part)
+                for member in local.mapping(("extraArgs", "dataDir", "imageRepository", "imageTag", "serverCertSANs")):
+                    if member == "extraArgs":
+                        _arguments(local.at(member), "etcd", draft)
+                    else:
+                        draft.ignore(local.at(member), "has no meaning here")
+        elif key == "networking":
+            for part in value.mapping(("podSubnet", "serviceSubnet", "dnsDomain")):
+                if part == "dnsDomain":
+                    draft.ignore(value.at(part), "has no meaning here")
+                else:
+                    field = {"podSubnet": "pod_subnet", "serviceSubnet": "service_subnet"}[part]
+                    draft.changes[field] = _subnet(value.at(part))
+        elif key == "featureGates":
+            draft.ignore(value, "are kubeadm's own; Kubernetes' gates stand under the configuration's featureGates")
+        else:
+            draft.ignore(value, "has no meaning here")
+
+
+_KNOWN_ARGUMENTS = {
+    "controller-manager": (
+        "bind-address", "allocate-node-cidrs", "cluster-cidr", "node-cidr-mask-size", "node-cidr-mask-size-ipv4",
+        "service-cluster-ip-range",
+    ),
+    "scheduler": ("bind-address",),
+    "etcd": ("listen-metrics-urls",),
+    "apiserver": ("service-cluster-ip-range",),
+}  # fmt: skip
+
+
+def _arguments(place: Place, component: str, draft: _Draft) -> None:
+    """Read extraArgs: a mapping, or kubeadm v1beta4's list of name and value."""
+    values: list[tuple[str, Place]] = []
+    if isinstance(place.value, list):
+        for entry in place.items():
+            given = entry.mapping(("name", "value"))
+            if "name" not in given or "value" not in given:
+                raise entry.fail("needs name and value")
+            values.append((entry.at("name").text(), entry.at("value")))
+    elif isinstance(place.value, dict):
+        values = [(key, place.at(key)) for key in place.value]
+    elif place.value is not None:
+        raise place.fail("must be a mapping, or a list of name and value")
+    known = list(_KNOWN_ARGUMENTS[component])
+    for name, value in values:
+        if name not in known:
+            hint = near(name, known)
+            if hint:
+                raise value.fail(f"sets --{name}, which {component} does not know{hint}")
+            draft.ignore(value, f"has no effect: --{name} of the {component} is not modelled")
+        elif name == "bind-address":
+            draft.bind_addresses[component] = _address(value, value.text())
+        elif name == "listen-metrics-urls":
+            draft.bind_addresses["etcd"] = _url_address(value)
+        elif name == "allocate-node-cidrs":
+            draft.changes["allocate_node_cidrs"] = value.boolean()
+        elif name == "cluster-cidr":
+            draft.changes["pod_subnet"] = _subnet(value)
+        elif name == "service-cluster-ip-range":
+            draft.changes["service_subnet"] = _subnet(value)
+        else:
+            draft.changes["node_cidr_mask"] = value.integer(8, 30)
+
+
+def _address(place: Place, text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise place.fail(f"is {text!r}: no IP address") from error
+
+
+def _url_address(place: Place) -> str:
+    found = re.match(r"https?://\[?([0-9a-fA-F.:]+?)\]?(?::\d+)?/?$", place.text().split(",", maxsplit=1)[0])
+    if found is None:
+        raise place.fail(f"is {place.text()!r}: no URL such as http://0.0.0.0:2381")
+    return _address(place, found[1])
+
+
+def _kube_proxy(place: Place, draft: _Draft) -> None:
+    if not isinstance(place.value, dict):
+        raise place.fail("must be a mapping")
+    for key in place.value:
+        value = place.at(key)
+        if key == "metricsBindAddress":
+            text = value.text()
+            draft.bind_addresses["kube-proxy"] = _address(
+                value, text.rpartition(":")[0] if text.count(":") == 1 else text
+            )
+        elif key == "mode":
+            draft.changes.setdefault("kube_proxy_mode", value.choice(*_PROXY_MODES[:3]))
+        elif key in {"kind", "apiVersion"}:
+            continue
+        elif near(key, ["metricsBindAddress"]):
+            raise value.fail("is unknown; did you mean metricsBindAddress?")
+        else:
+            draft.ignore(value, "has no effect: kube-proxy is not modelled that far")
+
+
+def _kubelet(place: Place, draft: _Draft) -> int | None:
+    """Return maxPods of a KubeletConfiguration, None when it does not say."""
+    max_pods = None
+    for key in place.value:
+        value = place.at(key)
+        if key == "maxPods":
+            max_pods = value.integer(1, 1_000_000)
+        elif key in {"kind", "apiVersion"}:
+            continue
+        elif key == "featureGates":
+            for gate in value.value or {}:
+                draft.gates[gate] = value.at(gate).boolean()
+        elif near(key, ["maxPods"]):
+            raise value.fail("is unknown; did you mean maxPods?")
+        else:
+            draft.ignore(value, "has no effect at start: change it with `kubedyno cluster kubelet NODE --set`")
+    return max_pods
+
+
+def _registration(place: Place, draft: _Draft, node: NodeSettings | None) -> NodeSettings | int | None:
+    """Apply nodeRegistration of an InitConfiguration or JoinConfiguration."""
+    result: NodeSettings | int | None = None
+    for key in place.value:
+        value = place.at(key)
+        if key in {"kind", "apiVersion"}:
+            continue
+        if key != "nodeRegistration":
+            draft.ignore(value, "has no meaning here")
+            continue
+        for part in value.value or {}:
+            if part != "kubeletExtraArgs":
+                draft.ignore(value.at(part), "has no meaning here")
+                continue
+            arguments = value.at(part)
+            if not isinstance(arguments.value, dict):
+                raise arguments.fail("must be a mapping")
+            for argument in arguments.value:
+                entry = arguments.at(argument)
+                if argument == "max-pods":
+                    number = entry.integer(1, 1_000_000)
+                    result = number if node is None else replace(node, max_pods=number)
+                elif argument == "node-labels" and node is not None:
+                    pairs = tuple(tuple(pair.partition("=")[::2]) for pair in entry.text().split(",") if pair)
+                    node = result = replace(node, labels=(*node.labels, *pairs))  # type: ignore[arg-type]
+                else:
+                    draft.ignore(entry, f"has no effect: --{argument} of the kubelet is not modelled")
+    return result

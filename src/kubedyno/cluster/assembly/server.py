@@ -1,0 +1,123 @@
+"""A cluster served: sockets, keys, the idle clock, and the way down.
+
+The order at start is what makes it fast and honest: listen, fill the store, let controllers and kubelets work, and
+say "ready" when every node is Ready (or, with no pod network, when every node is registered).
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.errors import KubedynoError
+from kubedyno.base.log import logger
+from kubedyno.cluster.apiserver.authentication import Authenticator
+from kubedyno.cluster.apiserver.server import ApiServer
+from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
+from kubedyno.cluster.assembly.cluster import Cluster
+from kubedyno.cluster.assembly.control import Control
+from kubedyno.cluster.assembly.ports import open_ports
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.http.messages import Request, Responder
+from kubedyno.http.server import Server
+from kubedyno.http.server import serve as listen
+from kubedyno.http.tls import server_context
+
+log = logger(__name__)
+
+# Between two looks at the idle clock.
+IDLE_CHECK_S = 5.0
+# All nodes have to be Ready within this; 5,000 take a few seconds.
+READY_TIMEOUT_S = 50.0
+
+
+async def serve(settings: ClusterSettings, *, state_dir: Path, ready: Callable[[dict[str, Any]], None]) -> None:
+    """Serve a cluster until it is told to stop (SIGTERM, SIGINT) or was idle for too long.
+
+    Args:
+        settings: What it is to be.
+        state_dir: Gets the kubeconfig.
+        ready: Called with {"port": …} once the cluster is up.
+
+    Raises:
+        KubedynoError: A port is in use, or the nodes do not become Ready.
+    """
+    access = make_access()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    parts: list[ApiServer] = []
+
+    def app(request: Request, responder: Responder) -> None:
+        parts[0].app(request, responder)
+
+    server = await listen(app, HOST, settings.port, server_context(access.server, access.ca))
+    # Nothing awaits from here until the API server is there, so no request can come before it.
+    cluster = Cluster(settings, SYSTEM_CLOCK, ca_pem=access.ca, pending_requests=lambda: server.pending)
+    control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK)
+    api = ApiServer(
+        cluster.registry,
+        cluster.pump,
+        settings,
+        Authenticator({access.token: ADMIN}),
+        address=f"{HOST}:{server.port}",
+        control=control,
+    )
+    parts.append(api)
+    doors: list[asyncio.Server] = []
+    try:
+        write_kubeconfig(state_dir / "kubeconfig", settings.name, access, server.port)
+        up = asyncio.Event()
+        cluster.nodes.on_all_ready = up.set
+        cluster.start(f"https://{HOST}:{server.port}")
+        doors = await open_ports(cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], HOST)
+        await _until_ready(settings, up, stopped)
+        api.ready = True
+        ready({"port": server.port})
+        log.info("cluster %s serves on %s:%d", settings.name, HOST, server.port)
+        await _until_done(settings, server, stopped)
+    finally:
+        for door in doors:
+            door.close()
+        cluster.stop()
+        api.close()
+        await server.close()
+
+
+async def _until_ready(settings: ClusterSettings, up: asyncio.Event, stopped: asyncio.Event) -> None:
+    """Wait until the nodes are Ready, where they can become so."""
+    if settings.cni == "none" or not settings.allocate_node_cidrs:
+        return
+    tasks = [asyncio.ensure_future(up.wait()), asyncio.ensure_future(stopped.wait())]
+    try:
+        async with aio.timeout(READY_TIMEOUT_S):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    except TimeoutError:
+        raise KubedynoError(
+            f"cluster {settings.name}: its nodes were not Ready after {READY_TIMEOUT_S:.0f} s; "
+            "is podSubnet large enough for a PodCIDR a node?"
+        ) from None
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _until_done(settings: ClusterSettings, server: Server, stopped: asyncio.Event) -> None:
+    """Return when the cluster is told to stop, or nobody has used it for the idle time."""
+    loop = asyncio.get_running_loop()
+    while not stopped.is_set():
+        wait_s = None if not settings.idle_timeout_s else min(IDLE_CHECK_S, settings.idle_timeout_s)
+        with suppress(TimeoutError):
+            async with aio.timeout(wait_s):
+                await stopped.wait()
+        # An open watch is a user.
+        if wait_s is not None and not server.open_streams:
+            idle_s = loop.time() - server.last_request_s
+            if idle_s >= settings.idle_timeout_s:
+                log.info("cluster %s was idle for %.0f s", settings.name, idle_s)
+                return
