@@ -147,6 +147,11 @@ class Table(Generic[T]):
 
     # --- following ---------------------------------------------------------------------------------------------
 
+    @property
+    def floor(self) -> int:
+        """Revision after which every change is known, each record with its `prev`."""
+        return self._swept
+
     def changes(self, since: int = 0) -> "Changes[T]":
         """Open a cursor over what changes after a revision; needs no lock and may be resumed by its number."""
         from kubedyno.statedb.changes import Changes  # noqa: PLC0415 - the two know each other

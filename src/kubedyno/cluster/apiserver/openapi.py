@@ -76,9 +76,7 @@ class OpenAPI:
 
     def index(self) -> bytes:
         """Return /openapi/v3: where each group version's document is, with its hash."""
-        paths = {
-            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._hashes[path]}"} for path in self._by_path
-        }
+        paths = {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._hashes[path]}"} for path in self._by_path}
         return orjson.dumps({"paths": paths})
 
     def etag(self, path: str) -> str:
@@ -145,9 +143,7 @@ def _long(name: str) -> str:
 
 def _operations(resource: Resource, methods: dict[str, str]) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{_long(_type_of(resource))}"}
-    return {
-        method: _operation(resource, verb, schema) for verb, method in methods.items() if verb in resource.verbs
-    }
+    return {method: _operation(resource, verb, schema) for verb, method in methods.items() if verb in resource.verbs}
 
 
 def _subresource_operations(resource: Resource, sub: Subresource) -> dict[str, Any]:
@@ -169,7 +165,12 @@ def _operation(resource: Resource, verb: str, schema: dict[str, Any]) -> dict[st
     if verb in {"create", "update", "patch"}:
         names = ["dryRun", "fieldManager", "fieldValidation", *(["force"] if verb == "patch" else [])]
         operation["parameters"] = [
-            {"name": name, "in": "query", "description": _QUERY[name], "schema": {"type": "string", "uniqueItems": True}}
+            {
+                "name": name,
+                "in": "query",
+                "description": _QUERY[name],
+                "schema": {"type": "string", "uniqueItems": True},
+            }
             for name in names
         ]
         media = _PATCH_MEDIA if verb == "patch" else ("*/*",)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kubedyno.cluster.registry.registry import Kind, Registry
+from kubedyno.cluster.registry.kind import Kind
+from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.selectors import FieldSelector, LabelSelector
-from kubedyno.statedb.table import Record
+from kubedyno.statedb.records import Record
 
 AnyRecord = Record[Any]
 

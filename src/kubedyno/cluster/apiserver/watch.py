@@ -17,11 +17,12 @@ from kubedyno.cluster.apiserver.negotiation import JSON, PROTOBUF, TABLE, Form
 from kubedyno.cluster.apiserver.queries import ListOptions
 from kubedyno.cluster.apiserver.selection import AnyRecord, Selection
 from kubedyno.cluster.storage.store import Store
-from kubedyno.http.messages import Responder, Stream
+from kubedyno.http.messages import Stream
 from kubedyno.kube.status import Expired
-from kubedyno.statedb.db import Changes
+from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.errors import ExpiredError
-from kubedyno.statedb.table import Tombstone
+from kubedyno.statedb.records import Record, Tombstone
+from kubedyno.statedb.table import Table
 
 # Records that one flush or one step of catching up takes at most: bounds the pause of the loop.
 MAX_RECORDS_A_TICK = 512
@@ -92,14 +93,25 @@ def event_of(record: AnyRecord, selection: Selection) -> tuple[bytes, AnyRecord]
     if selection.matches(record):
         return (MODIFIED if was else ADDED), record
     if was and prev is not None:
-        return DELETED, type(record)(record.key, prev.obj, record.revision, None, record.created_s)
+        return DELETED, Record(record.key, prev.obj, record.revision, None)
     return None
+
+
+def read(changes: Changes[Any], table: Table[Any]) -> list[AnyRecord]:
+    """Return a cursor's next records, each with the one that it replaced.
+
+    Raises:
+        ExpiredError: Compaction has been there: what a change meant can no longer be said.
+    """
+    if changes.revision < table.floor:
+        table.expired(changes.revision)
+    return changes.next_full(MAX_RECORDS_A_TICK)
 
 
 class Channel:
     """All watches of one resource."""
 
-    def __init__(self, store: Store, encoder: Encoder, end: Callable[[Watcher], None]) -> None:
+    def __init__(self, store: Store, encoder: Encoder, end: "Callable[[Channel, Watcher], None]") -> None:
         self.encoder = encoder
         self.table = store.table(encoder.kind.resource)
         self._store = store
@@ -111,7 +123,7 @@ class Channel:
         # Watchers that named a revision which is still to come.
         self._early: list[Watcher] = []
         self._armed = False
-        self.table.subscribers.append(self._arm)
+        self.table.subscribe(self._arm)
 
     @property
     def watchers(self) -> int:
@@ -167,14 +179,14 @@ class Channel:
         """Send what was committed since the last flush."""
         self._armed = False
         try:
-            records = self._changes.next_full(MAX_RECORDS_A_TICK)
+            records = read(self._changes, self.table)
         except ExpiredError:
             # More was written at once than the history keeps: everybody has to list again.
             logger(__name__).warning("watch of %s fell behind its history", self.table.name)
             self._changes.revision = self._store.revision
             for group in list(self._groups.values()):
                 for watcher in list(group.watchers):
-                    self._end(watcher)
+                    self._end(self, watcher)
             return
         if not records:
             return
@@ -202,7 +214,7 @@ class Channel:
         for watcher in tuple(group.watchers):
             stream = watcher.stream
             if stream.buffered > MAX_UNREAD_BYTES:
-                self._end(watcher)
+                self._end(self, watcher)
             elif watcher.wants_columns:
                 watcher.wants_columns = False
                 stream.write(self.encoder.with_columns(piece))
@@ -272,7 +284,12 @@ class WatchHub:
         return sum(channel.watchers for channel in self._channels.values())
 
     def open(
-        self, encoder: Encoder, selection: Selection, options: ListOptions, form: Form, responder: Responder
+        self,
+        encoder: Encoder,
+        selection: Selection,
+        options: ListOptions,
+        form: Form,
+        start: Callable[[int, str], Stream],
     ) -> None:
         """Answer a watch request; returns at once.
 
@@ -281,19 +298,15 @@ class WatchHub:
             selection: What to watch of it.
             options: Revision, time-out, bookmarks.
             form: How events look.
-            responder: Where they go.
+            start: Begins the answer.
         """
         resource = encoder.kind.resource
         channel = self._channels.get(resource.group_resource)
         if channel is None:
-            channel = self._channels[resource.group_resource] = Channel(
-                self._store, encoder, lambda watcher: self._cut(channel, watcher)
-            )
+            channel = self._channels[resource.group_resource] = Channel(self._store, encoder, self._cut)
         media = JSON if form.media is JSON else f"{PROTOBUF};stream=watch"
-        stream = responder.start(200, media)
-        from_start = options.initial_events or (
-            options.initial_events is None and options.revision_text in {"", "0"}
-        )
+        stream = start(200, media)
+        from_start = options.initial_events or (options.initial_events is None and options.revision_text in {"", "0"})
         since = options.revision
         if not from_start and not since:
             since = self._store.revision
@@ -341,9 +354,7 @@ class WatchHub:
 
     def _write_initial(self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord]) -> None:
         encoder, group = channel.encoder, watcher.group
-        piece = b"".join(
-            [encoder.event(ADDED, record, group.form, group.include_object) for record in records]
-        )
+        piece = b"".join([encoder.event(ADDED, record, group.form, group.include_object) for record in records])
         self._write(channel, watcher, piece)
 
     def _write(self, channel: Channel, watcher: Watcher, piece: bytes) -> None:
@@ -380,11 +391,11 @@ class WatchHub:
         """Take one step towards the head; True when the watcher has joined the channel (or is gone)."""
         # The others first, so that the channel stands at the head when the watcher does.
         channel.flush()
-        if channel._changes.behind:  # noqa: SLF001 - hub and channel are one mechanism
+        if channel._changes.behind:
             return False
         changes: Changes[Any] = Changes(channel.table, watcher.since)
         try:
-            records = changes.next_full(MAX_RECORDS_A_TICK)
+            records = read(changes, channel.table)
         except ExpiredError:
             error = Expired(f"too old resource version: {watcher.since} ({channel.table.floor})")
             watcher.stream.write(channel.encoder.error_event(error, watcher.group.form))
@@ -417,7 +428,7 @@ class WatchHub:
             self._cut(channel, watcher)
             return
         channel.flush()
-        if watcher in watcher.group.watchers and not channel._changes.behind:  # noqa: SLF001
+        if watcher in watcher.group.watchers and not channel._changes.behind:
             watcher.stream.write(channel.encoder.bookmark(self._store.revision, watcher.group.form))
         if left_s <= BOOKMARK_BEFORE_END_S + 0.001:
             watcher.timer = asyncio.get_running_loop().call_later(left_s, self._ring, channel, watcher)
@@ -443,7 +454,7 @@ class WatchHub:
     def close(self) -> None:
         """End all watches: the server stops."""
         for channel in self._channels.values():
-            for group in list(channel._groups.values()):  # noqa: SLF001
+            for group in list(channel._groups.values()):
                 for watcher in list(group.watchers):
                     self._cut(channel, watcher)
         for task in list(self._tasks):

@@ -1,0 +1,55 @@
+"""One request under way: what it names, who asks, and how to answer it."""
+
+from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.cluster.apiserver.metrics import RequestCounts
+from kubedyno.cluster.apiserver.routes import Route
+from kubedyno.cluster.registry.kind import Kind
+from kubedyno.http.messages import Headers, Request, Responder, Stream
+
+HEADERS: Headers = (("Cache-Control", "no-cache, private"),)
+NO_SNIFF: Headers = (("X-Content-Type-Options", "nosniff"),)
+
+
+class Call:
+    """See the module.
+
+    Attributes:
+        request: What came.
+        responder: The way back.
+        user: Who asks.
+        route: What the path names.
+        verb: "get", "list", "watch", "create", …
+        warnings: Become Warning headers.
+    """
+
+    __slots__ = ("_counts", "request", "responder", "route", "user", "verb", "warnings")
+
+    def __init__(
+        self, request: Request, responder: Responder, user: User, route: Route[Kind], verb: str, counts: RequestCounts
+    ) -> None:
+        self.request = request
+        self.responder = responder
+        self.user = user
+        self.route = route
+        self.verb = verb
+        self.warnings: list[str] = []
+        self._counts = counts
+
+    def answer(self, status: int, media: str, body: bytes, headers: Headers = ()) -> None:
+        """Answer completely."""
+        self._count(status)
+        self.responder.send(status, media, body, self._headers(headers))
+
+    def start(self, status: int, media: str) -> Stream:
+        """Begin an answer in pieces."""
+        self._count(status)
+        return self.responder.start(status, media, self._headers(()))
+
+    def _count(self, status: int) -> None:
+        self._counts.add(self.verb, self.route, status)
+
+    def _headers(self, more: Headers) -> Headers:
+        if not self.warnings:
+            return HEADERS + more if more else HEADERS
+        texts = (text.replace("\\", "\\\\").replace('"', '\\"') for text in dict.fromkeys(self.warnings))
+        return (*HEADERS, *more, *(("Warning", f'299 - "{text}"') for text in texts))

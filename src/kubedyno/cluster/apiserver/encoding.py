@@ -1,0 +1,218 @@
+"""What answers look like: objects, lists and watch events as JSON, YAML, protobuf, Tables and bare metadata.
+
+The common form (compact JSON) is cut together from stored bytes; every other form is made from the parsed object.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from kubedyno.base.clock import Clock
+from kubedyno.cluster.apiserver.negotiation import JSON, METADATA, OBJECT, PROTOBUF, TABLE, YAML, Form
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube import protobuf, yaml
+from kubedyno.kube.protobuf import ProtobufError
+from kubedyno.kube.status import NotAcceptable, StatusError
+
+NO_COLUMNS = b'"columnDefinitions":null'
+
+
+class Encoder:
+    """Encodes one kind.
+
+    Args:
+        registry: Knows cells and metadata.
+        kind: What to encode.
+        clock: For ages in Tables.
+    """
+
+    def __init__(self, registry: Registry, kind: Kind, clock: Clock) -> None:
+        self.kind = kind
+        self._store = registry.store
+        self._clock = clock
+        resource = self._resource = kind.resource
+        self._type = {"kind": resource.kind, "apiVersion": resource.api_version}
+        self._list_head = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'.encode()
+        self._columns = b""
+
+    # --- one object ------------------------------------------------------------------------------------------
+
+    def object(self, record: ObjectRecord, form: Form, include_object: str = "Metadata") -> bytes:
+        """Return an answer that is one object.
+
+        Raises:
+            NotAcceptable: The kind has no such form.
+        """
+        if form.plain:
+            return self._store.encode(self._resource, record) + b"\n"
+        if form.shape is TABLE:
+            head = self._table_head(form, _list_meta(record.revision), columns=True)
+            return document_bytes(head + self._row(record, form, include_object) + b"]}", form)
+        if form.shape is METADATA:
+            return document_bytes(self._metadata(record, form), form)
+        if form.media is JSON:
+            return document_bytes(self._store.encode(self._resource, record), form)
+        return value_bytes(self._store.encode_dict(self._resource, record), form)
+
+    # --- lists -----------------------------------------------------------------------------------------------
+
+    def head(self, form: Form, revision: int, token: str = "", remaining: int | None = None) -> bytes:
+        """Return a list's JSON up to its first item."""
+        meta = _list_meta(revision, token, remaining)
+        if form.shape is TABLE:
+            return self._table_head(form, meta, columns=True)
+        if form.shape is METADATA:
+            start = f'{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/{form.version}",'.encode()
+            return start + b'"metadata":' + meta + b',"items":['
+        return self._list_head + b'"metadata":' + meta + b',"items":['
+
+    def items(self, records: Sequence[ObjectRecord], form: Form, include_object: str = "Metadata") -> bytes:
+        """Return items of a list as JSON, joined by commas."""
+        if form.shape is OBJECT:
+            encode, resource = self._store.encode_item, self._resource
+            return b",".join([encode(resource, record) for record in records])
+        if form.shape is TABLE:
+            return b",".join([self._row(record, form, include_object) for record in records])
+        return b",".join([self._metadata(record, form) for record in records])
+
+    # --- events ----------------------------------------------------------------------------------------------
+
+    def event(self, kind: bytes, record: ObjectRecord, form: Form, include_object: str = "Metadata") -> bytes:
+        """Return one watch event; a Table's comes without columns, see `with_columns`."""
+        if form.shape is OBJECT:
+            if form.media is JSON:
+                return b'{"type":"%b","object":%b}\n' % (kind, self._store.encode(self._resource, record))
+            return _frame(kind, protobuf.encode(self._store.encode_dict(self._resource, record)))
+        if form.shape is METADATA:
+            data = self._metadata(record, form)
+            if form.media is PROTOBUF:
+                return _frame(kind, protobuf.encode(orjson.loads(data)))
+        else:
+            data = self._table_head(form, _list_meta(record.revision), columns=False)
+            data += self._row(record, form, include_object) + b"]}"
+        return b'{"type":"%b","object":%b}\n' % (kind, data)
+
+    def with_columns(self, piece: bytes) -> bytes:
+        """Return Table events with the column definitions in the first one."""
+        return piece.replace(NO_COLUMNS, b'"columnDefinitions":' + self._column_bytes(), 1)
+
+    def bookmark(self, revision: int, form: Form, *, initial_end: bool = False) -> bytes:
+        """Return a BOOKMARK event.
+
+        Args:
+            revision: The watcher knows everything up to here.
+            form: Of the watch.
+            initial_end: It ends the initial events.
+        """
+        metadata: Object = {"resourceVersion": str(revision)}
+        if initial_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        if form.shape is METADATA:
+            value: Object = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
+        elif form.shape is TABLE:
+            value = {
+                "kind": "Table",
+                "apiVersion": f"meta.k8s.io/{form.version}",
+                "metadata": {"resourceVersion": str(revision)},
+                "columnDefinitions": None,
+                "rows": [{"cells": [], "object": {**_PARTIAL, "metadata": metadata}}],
+            }
+        else:
+            value = {**self._type, "metadata": metadata}
+        if form.media is PROTOBUF:
+            return _frame(b"BOOKMARK", protobuf.encode(value))
+        return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(value)
+
+    def error_event(self, error: StatusError, form: Form) -> bytes:
+        """Return an ERROR event."""
+        if form.media is PROTOBUF:
+            return _frame(b"ERROR", protobuf.encode(error.document()))
+        return b'{"type":"ERROR","object":%b}\n' % error.body()
+
+    # --- parts -----------------------------------------------------------------------------------------------
+
+    def _metadata(self, record: ObjectRecord, form: Form) -> bytes:
+        obj = record.obj
+        managed = b',"managedFields":' + obj.managed if obj.managed else b""
+        revision = b',"resourceVersion":"%d"' % record.revision if record.revision else b""
+        head = f'{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{form.version}","metadata":{{'.encode()
+        return b"%b%b%b%b}}" % (head, obj.meta, revision, managed)
+
+    def _table_head(self, form: Form, meta: bytes, *, columns: bool) -> bytes:
+        definitions = b'"columnDefinitions":' + self._column_bytes() if columns else NO_COLUMNS
+        return b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,%b,"rows":[' % (
+            form.version.encode(),
+            meta,
+            definitions,
+        )
+
+    def _column_bytes(self) -> bytes:
+        if not self._columns:
+            self._columns = orjson.dumps(self.kind.columns())
+        return self._columns
+
+    def _row(self, record: ObjectRecord, form: Form, include_object: str) -> bytes:
+        parsed = self._store.encode_dict(self._resource, record)
+        cells = orjson.dumps(self.kind.cells(parsed, self._clock.now()))
+        if include_object == "Object":
+            shown = self._store.encode(self._resource, record)
+        elif include_object == "None":
+            shown = b"null"
+        else:
+            shown = self._metadata(record, form)
+        return b'{"cells":%b,"object":%b}' % (cells, shown)
+
+
+_PARTIAL = {"kind": METADATA, "apiVersion": "meta.k8s.io/v1"}
+
+
+def _list_meta(revision: int, token: str = "", remaining: int | None = None) -> bytes:
+    meta: Object = {"resourceVersion": str(revision)}
+    if token:
+        meta["continue"] = token
+    if remaining is not None:
+        meta["remainingItemCount"] = remaining
+    return orjson.dumps(meta)
+
+
+def document_bytes(data: bytes, form: Form) -> bytes:
+    """Return a JSON document in the medium of a form."""
+    if form.media is JSON and not form.pretty:
+        return data + b"\n"
+    return value_bytes(orjson.loads(data), form)
+
+
+def value_bytes(value: Any, form: Form) -> bytes:
+    """Return a JSON value in the medium of a form.
+
+    Raises:
+        NotAcceptable: It has no protobuf form.
+    """
+    if form.media is YAML:
+        return yaml.dump(value).encode()
+    if form.media is PROTOBUF:
+        try:
+            return protobuf.encode(value)
+        except ProtobufError as error:
+            raise NotAcceptable(f"406: Not Acceptable\n\nNo protobuf form: {error}", {}) from None
+    if form.pretty:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    return orjson.dumps(value) + b"\n"
+
+
+def _field(number: int, data: bytes) -> bytes:
+    size, head = len(data), bytearray((number << 3 | 2,))
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + data
+
+
+def _frame(kind: bytes, message: bytes) -> bytes:
+    """Return a WatchEvent message behind its length: how events travel as protobuf."""
+    event = _field(1, kind) + _field(2, _field(1, message))
+    return len(event).to_bytes(4, "big") + event

@@ -1,0 +1,198 @@
+"""Subresources with a shape of their own: scale, binding, eviction, log."""
+
+from collections.abc import Callable
+
+from kubedyno.base.times import epoch_of
+from kubedyno.cluster.apiserver.bodies import decode
+from kubedyno.cluster.apiserver.call import Call
+from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.negotiation import form_of
+from kubedyno.cluster.apiserver.patches import change_of
+from kubedyno.cluster.apiserver.queries import parameters, write_options
+from kubedyno.cluster.apiserver.reads import Reads
+from kubedyno.cluster.apiserver.writes import success
+from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import PODS, Resource
+from kubedyno.kube.selectors import LabelSelector
+from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
+
+# What a simulated container writes, where its pod says so.
+LOG_ANNOTATION = "kubedyno.io/log"
+_SCALE = Resource("autoscaling", "v1", "scales", "Scale", namespaced=True)
+
+
+class Parts:
+    """Answers requests for parts of objects.
+
+    Args:
+        registry: Does it.
+        reads: Finds objects.
+    """
+
+    def __init__(self, registry: Registry, reads: Reads) -> None:
+        self._registry = registry
+        self._store = registry.store
+        self._reads = reads
+
+    # --- scale -----------------------------------------------------------------------------------------------
+
+    def get_scale(self, call: Call) -> None:
+        """Answer GET scale."""
+        form = form_of(call.request.headers, parameters(call.request.query).get("pretty"))
+        call.answer(200, form.media, value_bytes(self._scale(call, self._reads.record(call)), form))
+
+    def put_scale(self, call: Call) -> None:
+        """Answer PUT scale."""
+        request, name = call.request, call.route.name
+        scale = decode(request.headers, request.body, "autoscaling/v1", "Scale")
+        if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
+            raise BadRequest("the object provided is unrecognized (must be of type Scale)")
+        given = (scale.get("metadata") or {}).get("name", "")
+        if given != name:
+            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        self._rescale(call, lambda _: scale)
+
+    def patch_scale(self, call: Call) -> None:
+        """Answer PATCH scale."""
+        request = call.request
+        self._rescale(call, change_of(request.headers, request.body, "autoscaling/v1", "Scale"))
+
+    def _rescale(self, call: Call, change: Callable[[Object], Object]) -> None:
+        request, route = call.request, call.route
+        resource = route.kind.resource
+        options = write_options(request.query, "UpdateOptions")
+        form = form_of(request.headers, options.pretty)
+        record = self._reads.record(call)
+        wanted = change(self._scale(call, record))
+        version = (wanted.get("metadata") or {}).get("resourceVersion", "")
+        if version not in {"", str(record.revision)}:
+            raise conflict(resource, route.name)
+        replicas = (wanted.get("spec") or {}).get("replicas", 0)
+        if not isinstance(replicas, int) or isinstance(replicas, bool):
+            raise BadRequest(
+                'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '
+                "into Go struct field ScaleSpec.spec.replicas of type int32"
+            )
+        if replicas < 0:
+            cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+            raise invalid(_SCALE, route.name, [cause])
+
+        def rescaled(obj: Object) -> Object:
+            return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
+
+        new = self._registry.modify(resource, route.namespace, route.name, rescaled, dry_run=options.dry_run)
+        call.answer(200, form.media, value_bytes(self._scale(call, new), form))
+
+    def _scale(self, call: Call, record: ObjectRecord) -> Object:
+        obj = self._store.encode_dict(call.route.kind.resource, record)
+        metadata = obj["metadata"]
+        names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+        status: Object = {"replicas": obj.get("status", {}).get("replicas", 0)}
+        selector = str(LabelSelector.of(obj["spec"].get("selector")))
+        if selector:
+            status["selector"] = selector
+        replicas = obj["spec"].get("replicas", 0)
+        return {
+            "kind": "Scale",
+            "apiVersion": "autoscaling/v1",
+            "metadata": {name: metadata[name] for name in names if name in metadata},
+            "spec": {"replicas": replicas} if replicas else {},
+            "status": status,
+        }
+
+    # --- pods --------------------------------------------------------------------------------------------------
+
+    def bind(self, call: Call) -> None:
+        """Answer POST binding."""
+        request, route = call.request, call.route
+        options = write_options(request.query, "CreateOptions")
+        form = form_of(request.headers, options.pretty)
+        binding = decode(request.headers, request.body, "v1", "Binding")
+        self._registry.bind(route.namespace, route.name, binding, dry_run=options.dry_run)
+        call.answer(201, form.media, value_bytes(success(201), form))
+
+    def evict(self, call: Call) -> None:
+        """Answer POST eviction: a deletion, as nothing here limits disruption."""
+        request, route = call.request, call.route
+        form = form_of(request.headers)
+        eviction = decode(request.headers, request.body, "policy/v1", "Eviction")
+        metadata = eviction.get("metadata") if isinstance(eviction, dict) else None
+        given = (metadata or {}).get("name", "")
+        if given != route.name:
+            raise BadRequest("name in URL does not match name in Eviction object")
+        dry_run = write_options(request.query, "CreateOptions").dry_run
+        options = dict(eviction.get("deleteOptions") or {})
+        self._registry.delete(PODS, route.namespace, route.name, {**options, "dryRun": ["All"]} if dry_run else options)
+        call.answer(201, form.media, value_bytes(success(201), form))
+
+    def log(self, call: Call) -> None:
+        """Answer GET log with what a container has written."""
+        given = parameters(call.request.query)
+        pod = self._store.encode_dict(PODS, self._reads.record(call))
+        lines = _log_lines(pod, given.get("container", ""))
+        text = "".join(_selected(lines, given)).encode()
+        limit = _count(given, "limitBytes")
+        call.answer(200, "text/plain", text if limit is None else text[:limit])
+
+
+def _log_lines(pod: Object, wanted: str) -> list[tuple[str, str]]:
+    """Return a container's lines, each with its time.
+
+    Raises:
+        BadRequest: No such container, or it has not started.
+    """
+    name, spec, status = pod["metadata"]["name"], pod["spec"], pod.get("status", {})
+    containers = spec.get("initContainers", []) + spec["containers"]
+    if not wanted:
+        default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container", "")
+        if len(spec["containers"]) > 1 and not default:
+            names = " ".join(c["name"] for c in spec["containers"])
+            raise BadRequest(f"a container name must be specified for pod {name}, choose one of: [{names}]")
+        wanted = default or spec["containers"][0]["name"]
+    container = next((c for c in containers if c["name"] == wanted), None)
+    if container is None:
+        raise BadRequest(f"container {wanted} is not valid for pod {name}")
+    statuses = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
+    state: Object = next((s.get("state", {}) for s in statuses if s["name"] == wanted), {})
+    begun = state.get("running") or state.get("terminated")
+    if begun is None:
+        reason = state.get("waiting", {}).get("reason", "ContainerCreating")
+        if not spec.get("nodeName"):
+            # Nobody runs it yet: the real server answers this with no text at all.
+            return []
+        raise BadRequest(f'container "{wanted}" in pod "{name}" is waiting to start: {reason}')
+    started = begun.get("startedAt") or status.get("startTime", "")
+    own = (pod["metadata"].get("annotations") or {}).get(LOG_ANNOTATION)
+    text = own if own is not None else f"container {wanted} started from image {container.get('image', '')}"
+    return [(started, line) for line in text.splitlines()]
+
+
+def _selected(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:
+    since = given.get("sinceTime")
+    if since:
+        try:
+            since_s = epoch_of(since)
+        except ValueError:
+            raise BadRequest(f"sinceTime: {since} is no time") from None
+        lines = [(at, line) for at, line in lines if at and epoch_of(at) >= since_s]
+    tail = _count(given, "tailLines")
+    if tail is not None:
+        lines = lines[len(lines) - tail :] if tail < len(lines) else lines
+    stamped = given.get("timestamps", "").lower() in {"true", "1"}
+    return [f"{at} {line}\n" if stamped else f"{line}\n" for at, line in lines]
+
+
+def _count(given: dict[str, str], name: str) -> int | None:
+    text = given.get(name)
+    if not text:
+        return None
+    if not text.isdigit():
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def unknown_part() -> NotFound:
+    """Return the 404 of a subresource that nothing has."""
+    return NotFound("the server could not find the requested resource", {})

@@ -1,0 +1,215 @@
+"""GET: one object, a list of them (whole, in pages, at a revision), or a watch.
+
+A long list is a sequence of records, fixed when the request came, and is encoded piece by piece as the client reads
+it: its JSON is never in memory as a whole.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.apiserver.call import Call
+from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
+from kubedyno.cluster.apiserver.negotiation import JSON, YAML, Form, form_of
+from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
+from kubedyno.cluster.apiserver.queries import ListOptions, list_options, parameters
+from kubedyno.cluster.apiserver.selection import Selection
+from kubedyno.cluster.apiserver.watch import WatchHub
+from kubedyno.cluster.registry.kind import Kind
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.storage.objects import key_of
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.http.messages import Stream
+from kubedyno.kube.status import BadRequest, Expired, NotAcceptable, Timeout, not_found
+from kubedyno.statedb.errors import ExpiredError
+from kubedyno.statedb.view import View, prefix_end
+
+# Encoded at once: half a millisecond of pods.
+ITEMS_A_STEP = 64
+# A piece of a long list, and how much of it may wait for the client.
+PIECE_BYTES = 256 << 10
+_STREAM_MEDIA = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+
+
+class Page:
+    """What a list answers: records, and where they stand in the whole."""
+
+    __slots__ = ("records", "remaining", "revision", "token")
+
+    def __init__(
+        self, records: Sequence[ObjectRecord], revision: int, token: str = "", remaining: int | None = None
+    ) -> None:
+        self.records = records
+        self.revision = revision
+        self.token = token
+        self.remaining = remaining
+
+
+class Reads:
+    """Answers GET.
+
+    Args:
+        registry: Whose objects.
+        hub: Opens watches.
+        encoder_of: A kind's encoder.
+        spawn: Runs what outlives the call.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        hub: WatchHub,
+        encoder_of: Callable[[Kind], Encoder],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._registry = registry
+        self._store = registry.store
+        self._hub = hub
+        self._encoder_of = encoder_of
+        self._spawn = spawn
+
+    def get(self, call: Call) -> None:
+        """Answer with one object."""
+        route, request = call.route, call.request
+        query = request.query
+        given = parameters(query) if query else {}
+        form = form_of(request.headers, given.get("pretty"))
+        include_object = "Metadata"
+        if query:
+            options = list_options(query)
+            self._check_revision(options.revision)
+            include_object = options.include_object
+        record = self.record(call)
+        call.answer(200, form.media, self._encoder_of(route.kind).object(record, form, include_object))
+
+    def record(self, call: Call) -> ObjectRecord:
+        """Return the object that a path names.
+
+        Raises:
+            NotFound: There is none.
+        """
+        route = call.route
+        record = self._store.get(route.kind.resource, key_of(route.namespace, route.name))
+        if record is None:
+            raise not_found(route.kind.resource, route.name)
+        return record
+
+    def list(self, call: Call) -> None:
+        """Answer with a list, or begin a watch."""
+        route, request = call.route, call.request
+        options = list_options(request.query)
+        form = form_of(request.headers, options.pretty, collection=True)
+        selection = Selection(self._registry, route.kind, route.namespace, options.labels, options.fields)
+        encoder = self._encoder_of(route.kind)
+        if options.watch:
+            call.verb = "watch"
+            if form.media is YAML:
+                raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {_STREAM_MEDIA}", {})
+            self._hub.open(encoder, selection, options, form, call.start)
+            return
+        self.send(call, encoder, self._page(selection, options), form, options.include_object)
+
+    def send(self, call: Call, encoder: Encoder, page: Page, form: Form, include_object: str = "Metadata") -> None:
+        """Answer with a page: at once when it is small, else piece by piece."""
+        head = encoder.head(form, page.revision, page.token, page.remaining)
+        compact = form.media is JSON and not form.pretty
+        if compact and len(page.records) > ITEMS_A_STEP:
+            stream = call.start(200, form.media)
+            self._spawn(_write_list(stream, head, encoder, page.records, form, include_object))
+            return
+        body = head + encoder.items(page.records, form, include_object)
+        if compact:
+            call.answer(200, form.media, body + b"]}\n")
+        else:
+            call.answer(200, form.media, value_bytes(orjson.loads(body + b"]}"), form))
+
+    # --- which records -----------------------------------------------------------------------------------------
+
+    def _check_revision(self, revision: int) -> None:
+        """Refuse a revision that is still to come.
+
+        Raises:
+            Timeout: As the real server after waiting for it.
+        """
+        current = self._store.revision
+        if revision > current:
+            cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+            raise Timeout(
+                f"Timeout: Too large resource version: {revision}, current: {current}",
+                {"causes": [cause], "retryAfterSeconds": 1},
+                headers=(("Retry-After", "1"),),
+            )
+
+    def _page(self, selection: Selection, options: ListOptions) -> Page:
+        head = self._store.revision
+        revision, start, limit = head, "", options.limit
+        if options.continue_token:
+            position = position_of(options.continue_token)
+            start = position.start
+            revision = head if position.revision == NOW else position.revision
+        else:
+            self._check_revision(options.revision)
+            # A limit without a match means exactly that revision too, as it always did.
+            exact = options.revision_match == "Exact" or (limit and not options.revision_match)
+            if options.revision and exact:
+                revision = options.revision
+        if revision == head and not start and not limit:
+            return Page(selection.records(self._store), head)
+        kind, namespace = selection.kind, selection.namespace
+        prefix = f"{namespace}/" if namespace and kind.resource.namespaced else ""
+        if not start.startswith(prefix):
+            raise BadRequest(f"invalid continue token: continue key is not valid: encoded start key {start!r}")
+        view = self._view(selection, revision, start)
+        low, high = start or prefix, prefix_end(prefix) if prefix else None
+        if selection.selective:
+            found = _matching(view, low, high, selection, limit)
+        else:
+            found = view.range(low, high, limit + 1 if limit else None)
+        if not limit or len(found) <= limit:
+            return Page(found, revision)
+        follows = after(found[limit - 1].key)
+        remaining = None if selection.selective else len(view.range(follows, high))
+        return Page(found[:limit], revision, token_of(Position(revision, follows)), remaining)
+
+    def _view(self, selection: Selection, revision: int, start: str) -> View:
+        try:
+            return self._store.table(selection.kind.resource).view_at(revision)
+        except ExpiredError:
+            if start:
+                raise ContinueExpired(start) from None
+            raise Expired("The resourceVersion for the provided list is too old.") from None
+
+
+def _matching(view: View, low: str, high: str | None, selection: Selection, limit: int) -> list[ObjectRecord]:
+    """Return what is selected of a range, up to one more than the limit."""
+    found: list[ObjectRecord] = []
+    matches = selection.matches
+    for record in view.range(low, high):
+        if matches(record):
+            found.append(record)
+            if limit and len(found) > limit:
+                break
+    return found
+
+
+async def _write_list(
+    stream: Stream, head: bytes, encoder: Encoder, records: Sequence[ObjectRecord], form: Form, include_object: str
+) -> None:
+    pieces, size = [head], len(head)
+    for start in range(0, len(records), ITEMS_A_STEP):
+        if start:
+            pieces.append(b",")
+        piece = encoder.items(records[start : start + ITEMS_A_STEP], form, include_object)
+        pieces.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            stream.write(b"".join(pieces))
+            pieces, size = [], 0
+            del piece
+            await stream.drain(PIECE_BYTES)
+            if stream.closed:
+                return
+    pieces.append(b"]}\n")
+    stream.write(b"".join(pieces))
+    stream.close()

@@ -1,0 +1,362 @@
+"""The API server's application: a request to its handler, an error to a Status.
+
+`ApiServer.app` is what an HTTP server calls. It finds out who asks and what the path names, and leaves the rest to
+`reads`, `writes`, `parts` and `reviews`; documents that do not change per request come from `discovery`, `openapi`
+and `health`.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from kubedyno.base.log import logger
+from kubedyno.cluster.apiserver.authentication import ANONYMOUS, PUBLIC_PATHS, Authenticator, User
+from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF, Call
+from kubedyno.cluster.apiserver.discovery import Discovery
+from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
+from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
+from kubedyno.cluster.apiserver.metrics import RequestCounts
+from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
+from kubedyno.cluster.apiserver.openapi import OpenAPI
+from kubedyno.cluster.apiserver.parts import Parts, unknown_part
+from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.reads import Reads
+from kubedyno.cluster.apiserver.reviews import Reviews, review_kinds
+from kubedyno.cluster.apiserver.routes import Route, Router, UnknownGroupError, UnknownResourceError
+from kubedyno.cluster.apiserver.watch import WatchHub
+from kubedyno.cluster.apiserver.writes import Writes, not_allowed
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kind import Kind
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.http.messages import Headers, Peer, Request, Responder
+from kubedyno.kube.status import Forbidden, InternalError, NotAcceptable, NotFound, StatusError
+
+_TEXT = "text/plain; charset=utf-8"
+_NOT_FOUND = b"404 page not found\n"
+_PARTS = frozenset({"status", "scale", "binding", "eviction", "log", "finalize"})
+# Paths whose route is remembered; forgotten all at once.
+_MEMO_ROUTES = 8192
+_OBJECT, _COLLECTION = "", "[]"
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+
+Handler = Callable[[Call], None]
+Control = Callable[[Request, Responder, User], bool]
+
+
+class ApiServer:
+    """The application of an API server.
+
+    Args:
+        registry: What is served.
+        pump: Whose clock it goes by.
+        settings: Version.
+        authenticator: Knows the users.
+        address: host:port for discovery.
+        control: Asked first for paths under /kubedyno/; says whether it took the request.
+
+    Attributes:
+        ready: What /readyz says.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        pump: Pump,
+        settings: ClusterSettings,
+        authenticator: Authenticator,
+        *,
+        address: str,
+        control: Control,
+    ) -> None:
+        self.ready = False
+        self._registry = registry
+        self._settings = settings
+        self._authenticator = authenticator
+        self._control = control
+        self._clock = registry.clock
+        self._hub = WatchHub(registry.store)
+        self._counts = RequestCounts()
+        self._encoders: dict[int, Encoder] = {}
+        self._routes: dict[str, Route[Kind]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
+        writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail)
+        parts = Parts(registry, reads)
+        reviews = review_kinds()
+        self._review = Reviews(self._clock.now, self._user_of_token)
+        self._review_ids = frozenset(id(kind) for kind in reviews.values())
+        kinds = {**registry.kinds, **reviews}
+        self._router: Router[Kind] = Router(kinds)
+        self._pump = pump
+        served = [
+            (kind.resource, tuple(sub for sub in kind.resource.subresources if sub.name in _PARTS))
+            for kind in kinds.values()
+        ]
+        self._parts_of = {id(resource): {sub.name: sub for sub in subs} for resource, subs in served}
+        self._discovery = Discovery(served, settings.minor, address)
+        self._openapi = OpenAPI(served, settings.git_version)
+        self._version = version_document(settings)
+        self._handlers: dict[tuple[str, str], tuple[str, Handler]] = {
+            ("GET", _OBJECT): ("get", reads.get),
+            ("PUT", _OBJECT): ("update", writes.update),
+            ("PATCH", _OBJECT): ("patch", writes.patch),
+            ("DELETE", _OBJECT): ("delete", writes.delete),
+            ("GET", _COLLECTION): ("list", reads.list),
+            ("POST", _COLLECTION): ("create", writes.create),
+            ("DELETE", _COLLECTION): ("deletecollection", writes.delete_collection),
+            ("GET", "status"): ("get", reads.get),
+            ("PUT", "status"): ("update", writes.update),
+            ("PATCH", "status"): ("patch", writes.patch),
+            ("PUT", "finalize"): ("update", writes.update),
+            ("GET", "scale"): ("get", parts.get_scale),
+            ("PUT", "scale"): ("update", parts.put_scale),
+            ("PATCH", "scale"): ("patch", parts.patch_scale),
+            ("POST", "binding"): ("create", parts.bind),
+            ("POST", "eviction"): ("create", parts.evict),
+            ("GET", "log"): ("get", parts.log),
+        }
+
+    @property
+    def watchers(self) -> int:
+        """How many watches are open."""
+        return self._hub.watchers
+
+    def encoder_of(self, kind: Kind) -> Encoder:
+        """Return a kind's encoder."""
+        encoder = self._encoders.get(id(kind))
+        if encoder is None:
+            encoder = self._encoders[id(kind)] = Encoder(self._registry, kind, self._clock)
+        return encoder
+
+    def close(self) -> None:
+        """End watches and answers under way."""
+        self._hub.close()
+        for task in list(self._tasks):
+            task.cancel()
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    def app(self, request: Request, responder: Responder) -> None:
+        """Answer a request, now or later."""
+        call: Call | None = None
+        try:
+            user = self._authenticator.user_of(request.headers, request.peer)
+            route = self._routes.get(request.path)
+            if route is None:
+                route = self._find(request, responder, user)
+                if route is None:
+                    return
+            named = bool(route.name)
+            key = (request.method, route.subresource if named else _COLLECTION)
+            found = self._handlers.get(key)
+            verb = found[0] if found is not None else _VERBS.get(request.method, request.method.lower())
+            call = Call(request, responder, user, route, verb, self._counts)
+            if user is ANONYMOUS:
+                raise _forbidden(call)
+            if found is None or verb not in self._verbs_of(route):
+                raise not_allowed()
+            if id(route.kind) in self._review_ids:
+                self._review.create(call)
+            else:
+                found[1](call)
+        except StatusError as error:
+            self._refuse(request, responder, error, call)
+        except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on
+            logger(__name__).exception("%s %s failed", request.method, request.path)
+            self._refuse(request, responder, InternalError(f"Internal error occurred: {error}"), call)
+
+    def _verbs_of(self, route: Route[Kind]) -> tuple[str, ...]:
+        resource = route.kind.resource
+        return self._parts_of[id(resource)][route.subresource].verbs if route.subresource else resource.verbs
+
+    def _find(self, request: Request, responder: Responder, user: User) -> Route[Kind] | None:
+        """Return the route of a path seen for the first time; None when it was answered here."""
+        path = request.path
+        if path.startswith(("/api/", "/apis/")):
+            try:
+                route = self._router.find(path)
+            except UnknownGroupError:
+                if user is ANONYMOUS:
+                    raise _forbidden_path(path, request.method) from None
+                self._discover(request, responder)
+                return None
+            except UnknownResourceError:
+                if user is ANONYMOUS:
+                    raise _forbidden_path(path, request.method) from None
+                self._discover(request, responder)
+                return None
+            if route.subresource and route.subresource not in self._parts_of[id(route.kind.resource)]:
+                raise unknown_part()
+            if len(self._routes) >= _MEMO_ROUTES:
+                self._routes.clear()
+            self._routes[path] = route
+            return route
+        self._other(request, responder, user)
+        return None
+
+    # --- what is no object ---------------------------------------------------------------------------------------
+
+    def _discover(self, request: Request, responder: Responder) -> None:
+        found = self._discovery.document(request.path, request.headers)
+        if found is None:
+            self._missing(request, responder)
+            return
+        media, body, etag = found
+        if not etag:
+            responder.send(200, media, body, HEADERS)
+            return
+        headers: Headers = (("Cache-Control", "public"), ("Etag", etag), ("Vary", "Accept"))
+        if request.headers.get("if-none-match") == etag:
+            responder.send(304, b"", b"", headers)
+        else:
+            responder.send(200, media, body, headers)
+
+    def _missing(self, request: Request, responder: Responder) -> None:
+        """Answer a path that names nothing: in text, or as a Status where the group is known."""
+        parts = request.path.split("/")
+        version = "/".join(parts[1:3] if parts[1] == "api" else parts[1:4])
+        group_versions = {f"apis/{name}" if "/" in name else f"api/{name}" for name in self._discovery.group_versions}
+        if version in group_versions:
+            raise NotFound("the server could not find the requested resource", {})
+        responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
+
+    def _other(self, request: Request, responder: Responder, user: User) -> None:
+        path = request.path
+        root = "/" + path.split("/")[1]
+        if user is ANONYMOUS and root not in PUBLIC_PATHS:
+            raise _forbidden_path(path, request.method)
+        if path.startswith("/kubedyno/") and self._control(request, responder, user):
+            return
+        if request.method not in {"GET", "HEAD"}:
+            raise not_allowed()
+        if path in {"/version", "/version/"}:
+            responder.send(200, JSON, self._version, HEADERS)
+        elif root in HEALTH_PATHS:
+            verbose = "verbose" in parameters(request.query)
+            status, text = health_text(path.rstrip("/"), verbose=verbose, ready=self.ready)
+            responder.send(status, _TEXT, text, HEADERS + NO_SNIFF)
+        elif root in {"/api", "/apis"}:
+            self._discover(request, responder)
+        elif root == "/openapi":
+            self._describe(request, responder)
+        elif path == "/metrics":
+            media = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+            responder.send(200, media, self._metrics(), HEADERS)
+        elif path == "/":
+            responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
+        else:
+            responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
+
+    def _paths(self) -> list[str]:
+        """Return what / lists."""
+        groups = {f"/apis/{name.partition('/')[0]}" for name in self._discovery.group_versions if "/" in name}
+        versions = {f"/apis/{name}" if "/" in name else f"/api/{name}" for name in self._discovery.group_versions}
+        others = {
+            "/api",
+            "/apis",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        }
+        return sorted(groups | versions | others)
+
+    def _describe(self, request: Request, responder: Responder) -> None:
+        """Answer paths under /openapi."""
+        path = request.path.rstrip("/")
+        if path == "/openapi/v2":
+            accept = request.headers.get("accept", "*/*")
+            if not any(part in accept for part in ("*/*", "application/json")):
+                raise NotAcceptable("only the following media types are accepted: application/json")
+            self._tagged(request, responder, self._openapi.v2(), self._openapi.etag("v2"), HEADERS)
+            return
+        if path == "/openapi/v3":
+            responder.send(200, JSON, self._openapi.index(), HEADERS)
+            return
+        name = path.removeprefix("/openapi/v3/")
+        body = self._openapi.document(name) if path.startswith("/openapi/v3/") else None
+        if body is None:
+            responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
+            return
+        etag = self._openapi.etag(name)
+        wanted = parameters(request.query).get("hash")
+        if wanted and wanted != etag.strip('"'):
+            location = f"{path}?hash={etag.strip(chr(34))}"
+            responder.send(301, b"", b"", (("Location", location),))
+            return
+        headers: Headers = (("Cache-Control", "public, immutable"),) if wanted else HEADERS
+        self._tagged(request, responder, body, etag, headers)
+
+    def _tagged(self, request: Request, responder: Responder, body: bytes, etag: str, headers: Headers) -> None:
+        headers = (*headers, ("Etag", etag), ("Vary", "Accept"))
+        if request.headers.get("if-none-match") == etag:
+            responder.send(304, b"", b"", headers)
+        else:
+            responder.send(200, JSON, body, headers)
+
+    def _metrics(self) -> bytes:
+        store = self._registry.store
+        gauges = {
+            "apiserver_longrunning_requests": ("Watches that are open.", float(self._hub.watchers)),
+            "apiserver_resource_version": ("Revision of the last write.", float(store.revision)),
+        }
+        return self._counts.text(gauges)
+
+    # --- errors ------------------------------------------------------------------------------------------------
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        """Answer a call that failed after its handler had returned."""
+        if not isinstance(error, StatusError):
+            error = InternalError(f"Internal error occurred: {error}")
+        self._refuse(call.request, call.responder, error, call)
+
+    def _refuse(self, request: Request, responder: Responder, error: StatusError, call: Call | None) -> None:
+        try:
+            form = form_of(request.headers, parameters(request.query).get("pretty"))
+        except NotAcceptable:
+            # Nobody can say how such a client wants to be told.
+            form = Form(pretty=True)
+        body = value_bytes(error.document(), form)
+        headers = error.headers + NO_SNIFF if isinstance(error, Forbidden) and not call else error.headers
+        if call is not None:
+            call.answer(error.code, form.media, body, headers)
+        else:
+            responder.send(error.code, form.media, body, HEADERS + headers)
+
+    def _user_of_token(self, token: str) -> User:
+        return self._authenticator.user_of({"authorization": f"Bearer {token}"}, Peer(0, ""))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger(__name__).error("an answer failed", exc_info=error)
+
+
+def _forbidden(call: Call) -> Forbidden:
+    resource, route = call.route.kind.resource, call.route
+    plural = f"{resource.plural}/{route.subresource}" if route.subresource else resource.plural
+    where = f' in the namespace "{route.namespace}"' if route.namespace else " at the cluster scope"
+    name = f' "{route.name}"' if route.name else ""
+    what = f"{plural}.{resource.group}" if resource.group else plural
+    details = {**({"name": route.name} if route.name else {}), **({"group": resource.group} if resource.group else {})}
+    return Forbidden(
+        f'{what}{name} is forbidden: User "{call.user.name}" cannot {call.verb} resource "{plural}" in API group '
+        f'"{resource.group}"{where}',
+        {**details, "kind": resource.plural},
+        headers=NO_SNIFF,
+    )
+
+
+def _forbidden_path(path: str, method: str) -> Forbidden:
+    return Forbidden(
+        f'forbidden: User "{ANONYMOUS.name}" cannot {_VERBS.get(method, method.lower())} path "{path}"', {}
+    )

@@ -1,0 +1,186 @@
+"""POST, PUT, PATCH and DELETE on objects, collections, and the parts of objects that have their own shape rules."""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from kubedyno.base import aio
+from kubedyno.base.log import logger
+from kubedyno.cluster.apiserver.bodies import decode
+from kubedyno.cluster.apiserver.call import Call
+from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
+from kubedyno.cluster.apiserver.negotiation import form_of
+from kubedyno.cluster.apiserver.patches import change_of
+from kubedyno.cluster.apiserver.queries import delete_options, list_options, write_options
+from kubedyno.cluster.apiserver.reads import Page, Reads
+from kubedyno.cluster.apiserver.selection import Selection
+from kubedyno.cluster.registry.kind import Kind
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.storage.objects import key_of
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.status import MethodNotAllowed, NotFound, StatusError
+
+# Deleted in one turn of the loop: two milliseconds at most.
+DELETIONS_A_STEP = 32
+
+
+class Writes:
+    """Answers what changes objects.
+
+    Args:
+        registry: Does it.
+        reads: Answers with lists.
+        encoder_of: A kind's encoder.
+        spawn: Runs what outlives the call.
+        refuse: Answers a call with an error.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        reads: Reads,
+        encoder_of: Callable[[Kind], Encoder],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        refuse: Callable[[Call, Exception], None],
+    ) -> None:
+        self._registry = registry
+        self._reads = reads
+        self._encoder_of = encoder_of
+        self._spawn = spawn
+        self._refuse = refuse
+
+    def create(self, call: Call) -> None:
+        """Answer POST on a collection."""
+        request, route = call.request, call.route
+        kind = route.kind
+        resource = kind.resource
+        if resource.namespaced and not route.namespace:
+            raise not_allowed()
+        options = write_options(request.query, "CreateOptions")
+        form = form_of(request.headers, options.pretty)
+        obj = decode(request.headers, request.body, resource.api_version, resource.kind)
+        record = self._registry.create(
+            resource,
+            route.namespace,
+            obj,
+            dry_run=options.dry_run,
+            field_validation=options.field_validation,
+            warnings=call.warnings,
+        )
+        call.answer(201, form.media, self._encoder_of(kind).object(record, form))
+
+    def update(self, call: Call) -> None:
+        """Answer PUT on an object, its status, or a namespace's finalizers."""
+        request, route = call.request, call.route
+        resource = route.kind.resource
+        options = write_options(request.query, "UpdateOptions")
+        form = form_of(request.headers, options.pretty)
+        obj = decode(request.headers, request.body, resource.api_version, resource.kind)
+        existed = self._registry.store.get(resource, key_of(route.namespace, route.name)) is not None
+        record = self._registry.update(
+            resource,
+            route.namespace,
+            route.name,
+            obj,
+            subresource=route.subresource,
+            dry_run=options.dry_run,
+            field_validation=options.field_validation,
+            warnings=call.warnings,
+        )
+        call.answer(200 if existed else 201, form.media, self._encoder_of(route.kind).object(record, form))
+
+    def patch(self, call: Call) -> None:
+        """Answer PATCH on an object or its status."""
+        request, route = call.request, call.route
+        resource = route.kind.resource
+        options = write_options(request.query, "PatchOptions")
+        form = form_of(request.headers, options.pretty)
+        record = self._registry.modify(
+            resource,
+            route.namespace,
+            route.name,
+            change_of(request.headers, request.body, resource.api_version, resource.kind),
+            subresource=route.subresource,
+            dry_run=options.dry_run,
+            field_validation=options.field_validation,
+            warnings=call.warnings,
+        )
+        call.answer(200, form.media, self._encoder_of(route.kind).object(record, form))
+
+    def delete(self, call: Call) -> None:
+        """Answer DELETE on an object."""
+        request, route = call.request, call.route
+        kind = route.kind
+        form = form_of(request.headers)
+        record, gone = self._registry.delete(kind.resource, route.namespace, route.name, self.options(call))
+        if gone and not kind.returns_deleted:
+            call.answer(200, form.media, value_bytes(_deleted(kind.resource, record), form))
+        else:
+            call.answer(200, form.media, self._encoder_of(kind).object(record, form))
+
+    def options(self, call: Call) -> dict[str, Any]:
+        """Return a request's DeleteOptions."""
+        request = call.request
+        body = decode(request.headers, request.body, "v1", "DeleteOptions") if request.body else None
+        return delete_options(request.query, body)
+
+    def delete_collection(self, call: Call) -> None:
+        """Answer DELETE on a collection: with the objects as they were before."""
+        request, route = call.request, call.route
+        if route.kind.resource.namespaced and not route.namespace:
+            raise not_allowed()
+        form = form_of(request.headers, collection=True)
+        wanted = list_options(request.query)
+        selection = Selection(self._registry, route.kind, route.namespace, wanted.labels, wanted.fields)
+        options = self.options(call)
+        records = list(selection.records(self._registry.store))
+        finish = partial(self._delete_some, call, records, options)
+        if len(records) <= DELETIONS_A_STEP:
+            finish(0)
+            self._reads.send(call, self._encoder_of(route.kind), self._page(records), form)
+        else:
+            self._spawn(self._delete_all(call, records, options))
+
+    def _page(self, records: list[ObjectRecord]) -> Page:
+        return Page(records, self._registry.store.revision)
+
+    def _delete_some(self, call: Call, records: list[ObjectRecord], options: dict[str, Any], start: int) -> None:
+        resource = call.route.kind.resource
+        for record in records[start : start + DELETIONS_A_STEP]:
+            try:
+                self._registry.delete(resource, record.obj.namespace, record.obj.name, options)
+            except NotFound:
+                # Somebody was faster: it is as gone as it was to be.
+                continue
+
+    async def _delete_all(self, call: Call, records: list[ObjectRecord], options: dict[str, Any]) -> None:
+        try:
+            for start in range(0, len(records), DELETIONS_A_STEP):
+                self._delete_some(call, records, options, start)
+                await aio.sleep(0)
+            form = form_of(call.request.headers, collection=True)
+            self._reads.send(call, self._encoder_of(call.route.kind), self._page(records), form)
+        except StatusError as error:
+            self._refuse(call, error)
+        except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on
+            logger(__name__).exception("deletion of a collection failed")
+            self._refuse(call, error)
+
+
+def not_allowed() -> MethodNotAllowed:
+    """Return the 405."""
+    return MethodNotAllowed("the server does not allow this method on the requested resource", {})
+
+
+def success(code: int = 0) -> dict[str, Any]:
+    """Return the Status of an action that has no object to answer with."""
+    status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return {**status, "code": code} if code else status
+
+
+def _deleted(resource: Resource, record: ObjectRecord) -> dict[str, Any]:
+    details = {"name": record.obj.name}
+    if resource.group:
+        details["group"] = resource.group
+    return {**success(), "details": {**details, "kind": resource.plural, "uid": record.obj.uid}}
