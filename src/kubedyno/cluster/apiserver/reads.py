@@ -158,7 +158,7 @@ class Reads:
             return Page(selection.records(self._store), head)
         kind, namespace = selection.kind, selection.namespace
         prefix = f"{namespace}/" if namespace and kind.resource.namespaced else ""
-        if not start.startswith(prefix):
+        if start and not start.startswith(prefix):
             raise BadRequest(f"invalid continue token: continue key is not valid: encoded start key {start!r}")
         view = self._view(selection, revision, start)
         low, high = start or prefix, prefix_end(prefix) if prefix else None
