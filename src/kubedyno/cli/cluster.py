@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     up = verbs.add_parser("up", help="start a cluster and wait until its nodes are Ready")
-    _name(up)
+    up.add_argument("--name", help="cluster name (default: the kind configuration's, else kubedyno)")
     add_cluster_flags(up)
     up.set_defaults(handle=_up)
 

@@ -31,6 +31,13 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kube-context", help="context of the kubeconfig")
 
 
+def left_line(namespaces: list[str]) -> str:
+    """Return e.g. "left on the cluster: 3 namespaces with what is in them (a-0, a-1, a-2)"."""
+    shown = ", ".join(namespaces[:5]) + (", …" if len(namespaces) > 5 else "")
+    count = "1 namespace" if len(namespaces) == 1 else f"{len(namespaces)} namespaces"
+    return f"left on the cluster: {count} with what is in {'it' if len(namespaces) == 1 else 'them'} ({shown})"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns kube-burner's exit code."""
     from kubedyno.base import aio
@@ -64,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(["", *session.summary_lines(document)]))
         chapter = Chapter(f"Run of {arguments.config}", [], document)
         report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])
+        if document.left and not arguments.ephemeral:
+            print(f"\n{left_line(document.left)}\n  remove it with: kubedyno destroy -c {arguments.config}")
         print(f"\nreport: {report}")
     finally:
         if choice.running is not None and arguments.ephemeral:

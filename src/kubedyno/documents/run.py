@@ -79,7 +79,7 @@ class FindingDocument(msgspec.Struct, frozen=True):
 
 
 class RunDocument(msgspec.Struct, frozen=True):
-    """One run of a configuration; times are RFC 3339."""
+    """One run of a configuration; times are RFC 3339. `left` says what a run that did not end well left behind."""
 
     uuid: str
     kubedyno: str
@@ -91,6 +91,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     jobs: list[JobDocument]
     findings: list[FindingDocument]
     not_measured: list[str]
+    left: list[str] = []
     metricName: str = FILE_NAME
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,6 +24,7 @@ from kubedyno.client.api import Client
 from kubedyno.documents.local import LocalIndexer
 from kubedyno.documents.run import FILE_NAME, Chapter, Figures, FindingDocument, JobDocument, RunDocument
 from kubedyno.documents.run import Target as TargetDocument
+from kubedyno.kube.status import StatusError
 from kubedyno.lab import target as targets
 from kubedyno.lab.progress import Progress
 from kubedyno.lab.target import Choice
@@ -153,9 +155,10 @@ async def _run(
     last: list[Finding] = []
     try:
         last = [finding for finding in await findings() if finding.permanent]
-    except (KubedynoError, OSError) as error:
+    except (KubedynoError, StatusError, OSError) as error:
         log.warning("cannot say why pods do not run: %s", error)
-    document = document_of(result, options, target, last)
+    left = await _left(client, options) if result.exit_code else []
+    document = document_of(result, options, target, last, left)
     for indexer in indexers:
         indexer.index(FILE_NAME, [msgspec.to_builtins(document)])
     return document
@@ -242,7 +245,21 @@ def summary_lines(document: RunDocument) -> list[str]:
 # --- documents -------------------------------------------------------------------------------------------------
 
 
-def document_of(result: RunResult, options: Options, target: TargetDocument, last: Sequence[Finding]) -> RunDocument:
+async def _left(client: Client, options: Options) -> list[str]:
+    """Return the names of the namespaces that a run made and that are still there; what lies in them is theirs."""
+    selector = quote(f"kube-burner.io/runid={options.runid}")
+    try:
+        return [
+            item["metadata"]["name"] for item in await client.list_all(f"/api/v1/namespaces?labelSelector={selector}")
+        ]
+    except (KubedynoError, StatusError, OSError) as error:
+        log.warning("cannot say what is left on the cluster: %s", error)
+        return []
+
+
+def document_of(
+    result: RunResult, options: Options, target: TargetDocument, last: Sequence[Finding], left: Sequence[str] = ()
+) -> RunDocument:
     """Return the document of a run."""
     seen: dict[tuple[str, str], FindingDocument] = {}
     for second, reason in result.reasons:
@@ -267,6 +284,7 @@ def document_of(result: RunResult, options: Options, target: TargetDocument, las
             "API latency of requests that are not the load's own",
             *troubles,
         ],
+        left=list(left),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import duration_ns_of
 from kubedyno.cluster.assembly import kindconfig
+from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
 from kubedyno.cluster.settings import SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 
@@ -15,7 +16,7 @@ ADDON_SETS = ("study",)
 
 def cluster_settings(
     *,
-    name: str,
+    name: str | None = None,
     config: Path | None = None,
     nodes: int | None = None,
     max_pods: int | None = None,
@@ -30,16 +31,17 @@ def cluster_settings(
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
-    Flags win over the configuration; None leaves a setting as it is.
+    Flags win over the configuration; None leaves a setting as it is (a cluster without any name is "kubedyno").
 
     Raises:
         KubedynoError: A value is out of range, or the configuration is wrong.
     """
-    problems = problems_of_dns1123_subdomain(name)
+    problems = problems_of_dns1123_subdomain(name) if name is not None else []
     if problems:
         raise KubedynoError(f"--name {name}: {problems[0]}")
     warnings: list[str] = []
     if config is None:
+        name = name or DEFAULT_NAME
         settings = ClusterSettings(name=name, nodes=_nodes(name, nodes or 1))
     else:
         try:

@@ -102,15 +102,15 @@ async def _addons_ready(running: Running) -> None:
     async with Client(kubeconfig.load(running.kubeconfig, None)) as client, aio.timeout(ADDONS_TIMEOUT_S):
         while True:
             pods = await client.list_all("/api/v1/pods")
-            if len(pods) >= SYSTEM_PODS and all(_ready(pod) for pod in pods):
+            if len(pods) >= SYSTEM_PODS and all(_runs(pod) for pod in pods):
                 return
             await aio.sleep(0.1)
 
 
-def _ready(pod: dict[str, object]) -> bool:
+def _runs(pod: dict[str, object]) -> bool:
+    """Say whether a pod has its place and its address; readiness probes may still be under way."""
     status = pod.get("status")
-    conditions = status.get("conditions", []) if isinstance(status, dict) else []
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return isinstance(status, dict) and status.get("phase") == "Running"
 
 
 def _run(story: Story, running: Running, config: str, **changes: object) -> RunDocument:

@@ -1,0 +1,230 @@
+"""The command line as a user types it: whole processes, real files, exit codes, one clear line for each mistake."""
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STUDY = ROOT / "examples" / "study"
+CONFIG = """
+jobs:
+  - name: job
+    jobIterations: {iterations}
+    qps: 1000
+    burst: 1000
+    namespace: work
+    waitWhenFinished: {wait}
+    preLoadImages: false
+    objects:
+      - objectTemplate: object.yaml
+        replicas: 1
+"""
+OBJECT = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: pod-{{.Iteration}}-{{.Replica}}
+spec:
+  containers: [{name: c, image: nginx:alpine}]
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A user's home without a kubeconfig; its clusters go with it."""
+    home = tmp_path_factory.mktemp("user")
+    yield home
+    kubedyno(home, home, "cluster", "down", "--all")
+
+
+@pytest.fixture
+def here(tmp_path):
+    (tmp_path / "object.yaml").write_text(OBJECT)
+    (tmp_path / "config.yaml").write_text(CONFIG.format(iterations=3, wait="true"))
+    return tmp_path
+
+
+def environment(home, **more):
+    kept = {key: value for key, value in os.environ.items() if key not in {"KUBECONFIG", "KUBEDYNO_HOME"}}
+    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1", **more}
+
+
+def kubedyno(home, folder, *words, timeout=90, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "kubedyno", *words],
+        cwd=folder, env=environment(home, **more), capture_output=True, text=True, timeout=timeout, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def one_line(done, code=1):
+    """Return the one line that a mistake gets."""
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    return lines[-1]
+
+
+def test_init_without_any_cluster_starts_one_says_so_and_leaves_it_up(world, here):
+    done = kubedyno(world, here, "init", "-c", "config.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no kubeconfig found: started the embedded cluster kubedyno" in done.stdout
+    assert re.search(r"export KUBECONFIG=\S+/clusters/kubedyno/kubeconfig", done.stdout)
+    assert "kubedyno cluster down" in done.stdout
+    (log,) = here.glob("kube-burner-*.log")
+    uuid = log.stem.removeprefix("kube-burner-")
+    assert (here / f"collected-metrics-{uuid}" / "jobSummary.json").is_file()
+    report = (here / f"kubedyno-report-{uuid}.html").read_text()
+    assert "<svg" in report
+    assert "http://" not in report.replace("http://www.w3.org/2000/svg", "")
+    again = kubedyno(world, here, "init", "-c", "config.yaml")
+    assert "re-used the embedded cluster kubedyno" in again.stdout
+
+
+def test_the_kubeconfig_is_its_owners_alone(world, here):
+    kubedyno(world, here, "cluster", "up")
+    path = Path(kubedyno(world, here, "cluster", "kubeconfig").stdout.strip())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_ephemeral_removes_the_cluster_and_down_leaves_nothing(world, here, tmp_path_factory):
+    home = tmp_path_factory.mktemp("other")
+    done = kubedyno(home, here, "init", "-c", "config.yaml", "--ephemeral")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is down" in done.stdout
+    assert [path.name for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_the_study_s_own_file_runs_from_anywhere(world, tmp_path):
+    done = kubedyno(world, tmp_path, "init", "-c", str(STUDY / "s1-config.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1/1" in done.stdout
+
+
+def test_a_named_cluster_that_cannot_be_reached_is_an_error_never_a_fallback(world, here):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    config = here / "dead"
+    config.write_text(
+        f"apiVersion: v1\nkind: Config\nclusters: [{{name: a, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n"
+        "contexts: [{name: a, context: {cluster: a, user: a}}]\ncurrent-context: a\nusers: [{name: a, user: {}}]\n"
+    )
+    done = kubedyno(world, here, "init", "-c", "config.yaml", "--kubeconfig", str(config))
+    line = one_line(done)
+    assert str(port) in line
+    missing = one_line(kubedyno(world, here, "init", "-c", "config.yaml", KUBECONFIG=str(here / "none")))
+    assert "none" in missing
+
+
+def test_a_real_cluster_is_never_loaded_without_a_word(world, here):
+    kubedyno(world, here, "cluster", "up")
+    text = Path(kubedyno(world, here, "cluster", "kubeconfig").stdout.strip()).read_text()
+    (here / "copy").write_text(text)
+    # In another home nobody knows that it is an embedded one.
+    other = here / "elsewhere"
+    other.mkdir()
+    done = kubedyno(other, here, "init", "-c", "config.yaml", "--kubeconfig", str(here / "copy"))
+    assert "--yes" in one_line(done)
+    assert "1 node" in done.stderr
+    done = kubedyno(other, here, "init", "-c", "config.yaml", "--kubeconfig", str(here / "copy"), "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("qps: 1000", "qsp: 1000"), r"line 5: .*qsp.*did you mean qps"),
+        (("object.yaml", "missing.yaml"), r"missing\.yaml"),
+        (("jobIterations: 3", "jobIterations: many"), r"line 4.*jobIterations"),
+        (("jobs:", "jobs: ["), r"config\.yaml"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(world, here, change, expected):
+    text = (here / "config.yaml").read_text()
+    assert change[0] in text
+    (here / "config.yaml").write_text(text.replace(*change))
+    done = kubedyno(world, here, "init", "-c", "config.yaml")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(expected, done.stderr + done.stdout), done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("{{.Iteration}}", "{{nosuch .Iteration}}"), r"object\.yaml.*5.*nosuch"),
+        (("{{.Iteration}}", "{{.Iteration"), r"object\.yaml.*5"),
+        (("kind: Pod", "kind: Pot"), r"Pot"),
+    ],
+)
+def test_a_wrong_template_is_one_clear_line(world, here, change, expected):
+    (here / "object.yaml").write_text(OBJECT.replace(*change))
+    done = kubedyno(world, here, "init", "-c", "config.yaml", "--timeout", "20s")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(expected, done.stderr + done.stdout), done.stderr + done.stdout
+
+
+def test_a_port_in_use_is_one_clear_line(world, here):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = one_line(kubedyno(world, here, "cluster", "up", "--name", "second", "--port", str(port)))
+    assert f"127.0.0.1:{port}" in line
+    assert "second" not in kubedyno(world, here, "cluster", "list").stdout
+
+
+def test_unknown_verbs_and_flags_are_told_with_what_is_near(world, here):
+    assert "did you mean 'init'" in one_line(kubedyno(world, here, "inti"))
+    assert "--no-such-flag" in one_line(kubedyno(world, here, "init", "-c", "x", "--no-such-flag"))
+
+
+def test_a_stuck_run_ends_with_its_report_and_what_it_made_is_destroyed(world, here):
+    kubedyno(world, here, "cluster", "up", "--name", "kubedyno")
+    (here / "object.yaml").write_text(OBJECT + "  nodeSelector: {no: where}\n")
+    done = kubedyno(world, here, "init", "-c", "config.yaml", "--fail-when-stuck", "1s")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "node affinity/selector" in done.stdout
+    assert list(here.glob("kubedyno-report-*.html"))
+    assert "kubedyno destroy" in done.stdout + done.stderr
+    gone = kubedyno(world, here, "destroy", "-c", "config.yaml")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert re.search(r"\b3\b", gone.stdout), gone.stdout
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_stops_the_run_and_says_what_is_left(world, here, times):
+    (here / "object.yaml").write_text(OBJECT + "  nodeSelector: {no: where}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kubedyno", "init", "-c", "config.yaml"],
+        cwd=here, env=environment(world), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while not any("Waiting up to" in path.read_text() for path in here.glob("kube-burner-*.log")):
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        out, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "Traceback" not in out
+    if times == 1:
+        assert list(here.glob("kubedyno-report-*.html")), out
+        assert list(here.glob("collected-metrics-*/jobSummary.json"))
+    assert "destroy" in out
