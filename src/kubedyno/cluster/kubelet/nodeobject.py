@@ -1,0 +1,166 @@
+"""A Node as its kubelet writes it: registration, status, lease, and the events of a start."""
+
+from typing import Any
+
+from kubedyno.base.times import rfc3339, rfc3339_micro
+from kubedyno.cluster.kubelet.rows import NodeRow
+from kubedyno.cluster.kubelet.texts import NETWORK_NOT_READY
+from kubedyno.cluster.settings import ClusterSettings
+
+Object = dict[str, Any]
+
+_ROLE = "node-role.kubernetes.io/control-plane"
+_NO_LOAD_BALANCER = "node.kubernetes.io/exclude-from-external-load-balancers"
+_EPHEMERAL_STORAGE_KI = 61_202_244
+_KUBELET_PORT = 10250
+_KERNEL = "6.8.0-64-generic"
+_OS_IMAGE = "Debian GNU/Linux 12 (bookworm)"
+# What kind's node images of the minor bring along.
+_CONTAINERD = {33: "2.1.3", 34: "2.1.4", 35: "2.2.0", 36: "2.2.1"}
+_KI = 1024
+# kubeadm stops writing the CRI socket's annotation with the gate NodeLocalCRISocket, on from this minor.
+_NO_SOCKET_ANNOTATION = 34
+# Type, reason and message of the conditions that are False on a healthy node.
+PRESSURES = (
+    ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+)
+# What a starting kubelet says about its node: (type, reason, message without the node's name).
+START_EVENTS = (
+    ("Starting", "Starting kubelet."),
+    ("NodeHasSufficientMemory", ""),
+    ("NodeHasNoDiskPressure", ""),
+    ("NodeHasSufficientPID", ""),
+    ("NodeAllocatableEnforced", "Updated Node Allocatable limit across pods"),
+)
+
+
+def node_of(row: NodeRow, settings: ClusterSettings, now_s: float) -> Object:
+    """Return the Node that a kubelet registers, with what kubeadm and kind add to it."""
+    name = row.name
+    labels = {
+        "beta.kubernetes.io/arch": "amd64",
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+    }
+    annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    if settings.minor < _NO_SOCKET_ANNOTATION:
+        annotations["kubeadm.alpha.kubernetes.io/cri-socket"] = "unix:///run/containerd/containerd.sock"
+    taints = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+    single = len(settings.nodes) == 1
+    if row.settings.control_plane:
+        labels[_ROLE] = ""
+        # On a cluster of one node kind takes the taint and this label away: all has to run there.
+        if not single:
+            labels[_NO_LOAD_BALANCER] = ""
+            taints.insert(0, {"key": _ROLE, "effect": "NoSchedule"})
+    labels.update(row.settings.labels)
+    return {
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
+        "spec": {"providerID": f"kind://docker/{settings.name}/{name}", "taints": taints},
+        "status": status_of(row, settings, now_s, None),
+    }
+
+
+def resources_of(row: NodeRow) -> Object:
+    """Return capacity, which with kind's evictionHard is allocatable too."""
+    milli = row.settings.cpu_milli
+    return {
+        "cpu": str(milli // 1000) if milli % 1000 == 0 else f"{milli}m",
+        "ephemeral-storage": f"{_EPHEMERAL_STORAGE_KI}Ki",
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
+        "memory": f"{row.settings.memory_bytes // _KI}Ki",
+        "pods": str(row.config.max_pods),
+    }
+
+
+def status_of(row: NodeRow, settings: ClusterSettings, now_s: float, old: Object | None) -> Object:
+    """Return a node's status.
+
+    Args:
+        row: The node; `ready` says which condition it shows.
+        settings: The cluster's.
+        now_s: Epoch seconds.
+        old: The stored status: conditions that don't change keep their transition time.
+    """
+    now = rfc3339(now_s)
+    before = {c["type"]: c for c in (old or {}).get("conditions", ())}
+    conditions = []
+    verdicts = [(name, "False", reason, message) for name, reason, message in PRESSURES]
+    if row.ready:
+        verdicts.append(("Ready", "True", "KubeletReady", "kubelet is posting ready status"))
+    else:
+        verdicts.append(("Ready", "False", "KubeletNotReady", NETWORK_NOT_READY))
+    for name, value, reason, message in verdicts:
+        known = before.pop(name, None)
+        since = known["lastTransitionTime"] if known is not None and known["status"] == value else now
+        conditions.append(
+            {
+                "type": name,
+                "status": value,
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": since,
+                "reason": reason,
+                "message": message,
+            }
+        )
+    # Other parts' conditions (NetworkUnavailable …) come first, as they were there before.
+    conditions = [*before.values(), *conditions]
+    resources = resources_of(row)
+    machine, system, boot = row.ids
+    version = settings.git_version
+    features = {"recursiveReadOnlyMounts": True, "userNamespaces": True}
+    return {
+        "capacity": resources,
+        "allocatable": dict(resources),
+        "conditions": conditions,
+        "addresses": [
+            {"type": "InternalIP", "address": row.address},
+            {"type": "Hostname", "address": row.name},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": _KUBELET_PORT}},
+        "nodeInfo": {
+            "machineID": machine,
+            "systemUUID": system,
+            "bootID": boot,
+            "kernelVersion": _KERNEL,
+            "osImage": _OS_IMAGE,
+            "containerRuntimeVersion": f"containerd://{_CONTAINERD[settings.minor]}",
+            "kubeletVersion": version,
+            # Not set any more: DisableNodeKubeProxyVersion is on since 1.31.
+            "kubeProxyVersion": "",
+            "operatingSystem": "linux",
+            "architecture": "amd64",
+        },
+        "images": row.images.listed(),
+        "runtimeHandlers": [
+            {"name": "", "features": features},
+            {"name": "runc", "features": dict(features)},
+        ],
+        "features": {"supplementalGroupsPolicy": True},
+    }
+
+
+def lease_of(row: NodeRow, node_uid: str, now_s: float) -> Object:
+    """Return a node's lease."""
+    owner = {"apiVersion": "v1", "kind": "Node", "name": row.name, "uid": node_uid}
+    return {
+        "metadata": {"name": row.name, "ownerReferences": [owner]},
+        "spec": {
+            "holderIdentity": row.name,
+            "leaseDurationSeconds": row.config.lease_duration_s,
+            "renewTime": rfc3339_micro(now_s),
+        },
+    }
+
+
+def lease_body(row: NodeRow, now_s: float) -> bytes:
+    """Return the body of a renewed lease."""
+    return (
+        f'"spec":{{"holderIdentity":"{row.name}","leaseDurationSeconds":{row.config.lease_duration_s},'
+        f'"renewTime":"{rfc3339_micro(now_s)}"}}'
+    ).encode()

@@ -1,0 +1,327 @@
+"""What a kubelet makes of a pod spec, worked out once for all pods of a template.
+
+How long a container runs and how it ends comes from the annotations kubedyno.io/run-seconds and kubedyno.io/exit-code,
+else from its command as far as that is plain (`sleep 5; exit 1`), else it runs until it is stopped.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.kubelet.images import Image, image_of
+from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
+from kubedyno.cluster.registry.kinds.podqos import qos_class
+from kubedyno.cluster.storage.objects import StoredObject
+
+RUN_SECONDS = "kubedyno.io/run-seconds"
+EXIT_CODE = "kubedyno.io/exit-code"
+FAIL_PULL = "kubedyno.io/fail-pull"
+NOT_READY = "kubedyno.io/not-ready"
+_MARK = b"kubedyno.io/"
+_TOKEN_VOLUME = b"kube-api-access-"
+_SUFFIX_LENGTH = 5
+# Stands in for the suffix of the token volume's name in what is shared by all pods of a template.
+SUFFIX = "KUBEDYNO-SUFFIX"
+_NODE_NAME = b'"nodeName":"'
+_CACHED_PLANS = 4096
+
+_SHELLS = frozenset({"sh", "bash", "ash", "dash"})
+_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SLEEP = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)\Z")
+_EXIT = re.compile(r"exit(?:\s+(\d+))?\Z")
+# Programs that end at once, with their exit codes.
+_INSTANT = {"true": 0, "false": 1, "echo": 0, "date": 0, ":": 0, "printf": 0, "hostname": 0, "env": 0}
+# Images whose own command is a shell, which ends at once without a terminal; and one that prints and ends.
+_ENDING_IMAGES = frozenset({"busybox", "alpine", "ubuntu", "debian", "fedora", "hello-world"})
+# As process 1 these don't act on SIGTERM unless they say so: a shell, sleep and pause of older images.
+_IGNORE_TERM = frozenset({"sleep", *_SHELLS})
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A readiness or startup probe's pace."""
+
+    initial_delay_s: float
+    period_s: float
+    successes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """A container.
+
+    Attributes:
+        name: Its name.
+        reference: Its image as the pod names it.
+        image: The same, resolved.
+        pull_policy: imagePullPolicy.
+        field_path: For its events.
+        run_s: How long its program runs by itself, inf until it is stopped.
+        exit_code: With what it then ends.
+        readiness: Its readiness probe.
+        startup: Its startup probe.
+        ignores_term: It is only ended by SIGKILL.
+        sidecar: A restartable init container.
+        tail: The end of its status, as JSON members: resources, mounts, user.
+    """
+
+    name: str
+    reference: str
+    image: Image
+    pull_policy: str
+    field_path: str
+    run_s: float
+    exit_code: int
+    readiness: Probe | None
+    startup: Probe | None
+    ignores_term: bool
+    sidecar: bool
+    tail: dict[str, Any]
+
+
+@dataclass(slots=True)
+class PodPlan:
+    """A pod.
+
+    Attributes:
+        facts: The registry's facts of the spec.
+        init: Init containers and sidecars.
+        containers: The others.
+        gates: Condition types of its readiness gates.
+        qos: Its class.
+        simple: It has nothing that takes a way of its own: see `pods.Pods`.
+        fail_pull: No image of it can be pulled.
+        not_ready: Its readiness probes never succeed.
+        images: Names of the images that a simple pod needs.
+        starts: Status of such a pod that has just started, with holes; made on first use.
+        stops: Status of one that was stopped, with holes.
+    """
+
+    facts: PodSpecFacts
+    init: tuple[ContainerPlan, ...]
+    containers: tuple[ContainerPlan, ...]
+    gates: tuple[str, ...]
+    qos: str
+    simple: bool = False
+    fail_pull: bool = False
+    not_ready: bool = False
+    images: tuple[Image, ...] = ()
+    starts: bytes = b""
+    stops: bytes = b""
+    variants: dict[tuple[str, ...], "PodPlan"] = field(default_factory=dict)
+
+    @property
+    def completes(self) -> bool:
+        """Its containers aren't restarted after they ended well."""
+        return self.facts.restart_policy != "Always"
+
+
+class Plans:
+    """Finds the plan of a pod, by its template's facts or by its text."""
+
+    def __init__(self) -> None:
+        # By identity: all pods of a template share their facts. The plan keeps them, so that the id stays theirs.
+        self._by_facts: dict[int, PodPlan] = {}
+        self._by_body: dict[bytes, PodPlan] = {}
+
+    def of(self, obj: StoredObject) -> PodPlan:
+        """Return the plan of a stored pod. O(1) for templates seen before."""
+        facts: PodSpecFacts = obj.facts.spec
+        plan = self._by_facts.get(id(facts))
+        if plan is None or plan.facts is not facts:
+            plan = self._new(obj, facts)
+        if _MARK in obj.meta:
+            return self._variant(plan, obj)
+        return plan
+
+    def _new(self, obj: StoredObject, facts: PodSpecFacts) -> PodPlan:
+        body = _common(obj)
+        plan = self._by_body.get(body)
+        if plan is None:
+            if len(self._by_body) >= _CACHED_PLANS:
+                self._by_body.clear()
+            plan = self._by_body[body] = _plan(orjson.loads(b"{" + body + b"}")["spec"], facts)
+        if plan.facts is facts:
+            if len(self._by_facts) >= _CACHED_PLANS:
+                self._by_facts.clear()
+            self._by_facts[id(facts)] = plan
+        return plan
+
+    def _variant(self, plan: PodPlan, obj: StoredObject) -> PodPlan:
+        annotations = orjson.loads(b"{" + obj.meta + b"}").get("annotations", {})
+        wanted = tuple(annotations.get(name, "") for name in (RUN_SECONDS, EXIT_CODE, FAIL_PULL, NOT_READY))
+        if not any(wanted):
+            return plan
+        found = plan.variants.get(wanted)
+        if found is None:
+            run, code, fail, unready = wanted
+            run_s = _seconds(run) if run else 0.0 if code else None
+            exit_code = int(code) if code.isdecimal() else 0
+            containers = plan.containers
+            if run_s is not None:
+                containers = tuple(replace(c, run_s=run_s, exit_code=exit_code) for c in containers)
+            found = plan.variants[wanted] = PodPlan(
+                plan.facts, plan.init, containers, plan.gates, plan.qos, False, _true(fail), _true(unready)
+            )
+        return found
+
+
+def _seconds(text: str) -> float:
+    match = _SLEEP.match(text.strip())
+    return float(match[1]) * _UNITS_S[match[2]] if match else inf
+
+
+def _true(text: str) -> bool:
+    return text.lower() in {"true", "1", "yes"}
+
+
+def _common(obj: StoredObject) -> bytes:
+    """Return a pod's body without its node, and with a stand-in for its token volume's suffix."""
+    body = obj.body
+    at = body.find(_NODE_NAME)
+    node = obj.facts.node_name.encode()
+    if at >= 0:
+        body = body.replace(_NODE_NAME + node + b'",', b"", 1)
+    suffix = suffix_of(obj)
+    return body.replace(_TOKEN_VOLUME + suffix, _TOKEN_VOLUME + SUFFIX.encode()) if suffix else body
+
+
+def suffix_of(obj: StoredObject) -> bytes:
+    """Return the suffix of a pod's token volume, b"" when it has none."""
+    at = obj.body.find(_TOKEN_VOLUME)
+    at += len(_TOKEN_VOLUME)
+    return obj.body[at : at + _SUFFIX_LENGTH] if at >= len(_TOKEN_VOLUME) else b""
+
+
+def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
+    context = spec.get("securityContext") or {}
+    init = tuple(_container(c, context, "initContainers") for c in spec.get("initContainers", ()))
+    containers = tuple(_container(c, context, "containers") for c in spec.get("containers", ()))
+    gates = tuple(gate["conditionType"] for gate in spec.get("readinessGates", ()))
+    images = tuple(dict.fromkeys(c.image for c in containers))
+    simple = (
+        not init
+        and not gates
+        and not spec.get("resourceClaims")
+        and all(image.exists for image in images)
+        and all(c.pull_policy != "Never" and c.run_s == inf for c in containers)
+    )
+    return PodPlan(facts, init, containers, gates, qos_class(spec), simple, images=images)
+
+
+def _container(container: dict[str, Any], context: dict[str, Any], group: str) -> ContainerPlan:
+    image = image_of(container.get("image", ""))
+    argv = [*container.get("command", ()), *container.get("args", ())]
+    run_s, exit_code = _behaviour(container, image)
+    sidecar = group == "initContainers" and container.get("restartPolicy") == "Always"
+    if group == "initContainers" and not sidecar and run_s == inf and not container.get("command"):
+        # What an init container does by itself isn't known; it is there to end.
+        run_s, exit_code = 0.0, 0
+    program = argv[0].rpartition("/")[2] if argv else ""
+    last = image.repository.rpartition("/")[2]
+    return ContainerPlan(
+        container["name"],
+        container.get("image", ""),
+        image,
+        container.get("imagePullPolicy", "IfNotPresent"),
+        f"spec.{group}{{{container['name']}}}",
+        run_s,
+        exit_code,
+        _probe(container.get("readinessProbe")),
+        _probe(container.get("startupProbe")),
+        program in _IGNORE_TERM or (not program and last in _ENDING_IMAGES),
+        sidecar,
+        _tail(container, context),
+    )
+
+
+def _probe(probe: dict[str, Any] | None) -> Probe | None:
+    if probe is None:
+        return None
+    return Probe(
+        float(probe.get("initialDelaySeconds", 0)),
+        float(probe.get("periodSeconds", 10)),
+        int(probe.get("successThreshold", 1)),
+    )
+
+
+def _tail(container: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a container's status that follow from its spec."""
+    resources = container.get("resources") or {}
+    tail: dict[str, Any] = {}
+    if resources.get("requests"):
+        tail["allocatedResources"] = resources["requests"]
+    tail["resources"] = {name: resources[name] for name in ("limits", "requests") if resources.get(name)}
+    mounts = []
+    for mount in container.get("volumeMounts", ()):
+        shown = {"name": mount["name"], "mountPath": mount["mountPath"]}
+        if mount.get("readOnly"):
+            shown |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+        mounts.append(shown)
+    if mounts:
+        tail["volumeMounts"] = mounts
+    own = container.get("securityContext") or {}
+    uid = own.get("runAsUser", context.get("runAsUser", 0))
+    gid = own.get("runAsGroup", context.get("runAsGroup", 0))
+    groups = sorted(
+        {gid, *context.get("supplementalGroups", ()), *([context["fsGroup"]] if "fsGroup" in context else ())}
+    )
+    tail["user"] = {"linux": {"uid": uid, "gid": gid, "supplementalGroups": groups}}
+    return tail
+
+
+def _behaviour(container: dict[str, Any], image: Image) -> tuple[float, int]:
+    """Return (how long a container's program runs, exit code)."""
+    argv = [*container.get("command", ()), *container.get("args", ())]
+    if not argv:
+        return (0.0, 0) if image.repository.rpartition("/")[2] in _ENDING_IMAGES else (inf, 0)
+    if not container.get("command") and image.repository.rpartition("/")[2] not in _ENDING_IMAGES:
+        # Arguments of an entrypoint that isn't known.
+        return inf, 0
+    program = argv[0].rpartition("/")[2]
+    if program in _SHELLS:
+        if len(argv) > 2 and argv[1].startswith("-") and argv[1].endswith("c"):
+            return _script(argv[2])
+        return inf, 0
+    return _command(argv) or (inf, 0)
+
+
+def _command(argv: list[str]) -> tuple[float, int] | None:
+    """Return (seconds, exit code) of one plain command, None when it isn't known."""
+    program = argv[0].rpartition("/")[2]
+    if program == "sleep" and len(argv) > 1:
+        total = 0.0
+        for word in argv[1:]:
+            total += _seconds(word)
+        return total, 0
+    if program in _INSTANT:
+        return 0.0, _INSTANT[program]
+    return None
+
+
+def _script(script: str) -> tuple[float, int]:
+    """Return (seconds, exit code) of a shell script of plain commands; any other runs until it is stopped."""
+    total, code, skip = 0.0, 0, False
+    for part in re.split(r"(&&|\|\||;|\n)", script):
+        step = part.strip()
+        if step in {"&&", "||"}:
+            skip = (code != 0) if step == "&&" else (code == 0)
+            continue
+        if step in {";", ""}:
+            skip = skip if not step else False
+            continue
+        if skip:
+            continue
+        leave = _EXIT.match(step)
+        if leave:
+            return total, int(leave[1]) if leave[1] else code
+        known = _command(step.split()) if not re.search(r"[|&<>`]", step.replace(">/dev/null", "")) else None
+        if known is None:
+            return inf, 0
+        total, code = total + known[0], known[1]
+        if total == inf:
+            return inf, 0
+    return total, code

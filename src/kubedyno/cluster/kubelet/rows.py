@@ -1,0 +1,81 @@
+"""A node as a row: what its kubelet knows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kubedyno.cluster.kubelet.addresses import AddressPool
+from kubedyno.cluster.kubelet.config import KubeletConfig
+from kubedyno.cluster.kubelet.images import NodeImages
+from kubedyno.cluster.settings import NodeSettings
+
+if TYPE_CHECKING:
+    from kubedyno.cluster.kubelet.runs import PodRun
+
+
+@dataclass(slots=True)
+class StaticPod:
+    """A static pod: its containers run whether its mirror is there or not.
+
+    Attributes:
+        mirror: The mirror pod as it is created.
+        run: Its containers, once they were started.
+    """
+
+    mirror: dict[str, Any]
+    run: "PodRun | None" = None
+
+
+@dataclass(slots=True)
+class NodeRow:
+    """A node.
+
+    Attributes:
+        settings: What it is to be.
+        index: Its place among the nodes.
+        address: Its InternalIP.
+        text: Of its configuration file.
+        config: What the running kubelet read.
+        error: Why the kubelet failed, "" while it runs.
+        ids: machineID, systemUUID and bootID.
+        registered: Its Node was created.
+        ready: Its status says Ready.
+        pool: Pod addresses; None while it has no PodCIDR or no CNI.
+        images: Container images.
+        pods: Pods that count against maxPods.
+        cpu_milli: CPU requests of these.
+        memory_bytes: Memory requests of these.
+        static: Key of the mirror pod → static pod.
+        waiting: Pods that wait for an address or for the network, in order.
+        paused: What is due while the kubelet is down.
+        lease_key: Of its lease once that is there.
+        last_status_s: Epoch seconds of the last written status.
+    """
+
+    settings: NodeSettings
+    index: int
+    address: str
+    text: str
+    config: KubeletConfig
+    ids: tuple[str, str, str]
+    error: str = ""
+    registered: bool = False
+    ready: bool = False
+    pool: AddressPool | None = None
+    images: NodeImages = field(default_factory=NodeImages)
+    pods: int = 0
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    static: dict[str, StaticPod] = field(default_factory=dict)
+    waiting: dict[str, "PodRun"] = field(default_factory=dict)
+    paused: list[Callable[[], None]] = field(default_factory=list)
+    lease_key: str = ""
+    last_status_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.error)

@@ -1,0 +1,407 @@
+"""A pod on its node: stages, containers' states, and the status that shows them.
+
+A simple pod that started at once is a row without containers: what they are follows from its plan.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubedyno.base.times import rfc3339
+from kubedyno.cluster.kubelet.plan import SUFFIX, ContainerPlan, PodPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubedyno.cluster.kubelet.rows import NodeRow
+    from kubedyno.cluster.pump import Timer
+
+# PodObservedGenerationTracking is on from this minor.
+OBSERVED_GENERATION = 34
+_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+OWN_CONDITIONS = frozenset(_CONDITIONS)
+_NO_CONDITIONS: dict[str, list[Any]] = {}
+# What others write into a pod's status.
+_FOREIGN = ("nominatedNodeName", "resourceClaimStatuses", "extendedResourceClaimStatus")
+_SIGKILLED = 137
+
+
+class Stage(IntEnum):
+    """Where a pod is in its life on the node; it only ever goes on, as NEXT_STAGES says."""
+
+    SANDBOX = 0
+    WAITING_ADDRESS = 1
+    INITIALIZING = 2
+    STARTING = 3
+    RUNNING = 4
+    COMPLETED = 5
+    TERMINATING = 6
+    GONE = 7
+
+
+NEXT_STAGES: dict[Stage, frozenset[Stage]] = {
+    # Only the wait for an address has a way back: another sandbox is tried.
+    Stage.SANDBOX: frozenset(
+        {Stage.WAITING_ADDRESS, Stage.INITIALIZING, Stage.STARTING, Stage.RUNNING, Stage.TERMINATING, Stage.GONE}
+    ),
+    Stage.WAITING_ADDRESS: frozenset({Stage.SANDBOX, Stage.TERMINATING, Stage.GONE}),
+    Stage.INITIALIZING: frozenset({Stage.STARTING, Stage.COMPLETED, Stage.TERMINATING, Stage.GONE}),
+    Stage.STARTING: frozenset({Stage.RUNNING, Stage.COMPLETED, Stage.TERMINATING, Stage.GONE}),
+    Stage.RUNNING: frozenset({Stage.COMPLETED, Stage.TERMINATING, Stage.GONE}),
+    Stage.COMPLETED: frozenset({Stage.TERMINATING, Stage.GONE}),
+    Stage.TERMINATING: frozenset({Stage.GONE}),
+    Stage.GONE: frozenset(),
+}
+
+
+class State(Enum):
+    """A container's."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    TERMINATED = "terminated"
+
+
+@dataclass(slots=True)
+class ContainerRun:
+    """A container.
+
+    Attributes:
+        plan: What it is.
+        state: Its state.
+        reason: Why it waits, or how it ended.
+        message: More of that.
+        begun: Its start was asked for: it is the turn of the next one.
+        restarts: restartCount.
+        exit_code: Of its last end.
+        started_s: Epoch seconds of its last start.
+        finished_s: Epoch seconds of its last end.
+        ready: Its readiness.
+        started: It passed its startup probe, if it has one.
+        last: lastState.
+        backoff_s: The next pause before a restart; 0 when the first restart is still to come.
+        pull_backoff_s: The next pause after a failed pull.
+        shown: It was created at least once: its image has an id.
+    """
+
+    plan: ContainerPlan
+    state: State = State.WAITING
+    reason: str = "ContainerCreating"
+    message: str = ""
+    begun: bool = False
+    restarts: int = 0
+    exit_code: int = 0
+    started_s: float = 0.0
+    finished_s: float = 0.0
+    ready: bool = False
+    started: bool = False
+    last: dict[str, Any] = field(default_factory=dict)
+    backoff_s: float = 0.0
+    pull_backoff_s: float = 0.0
+    shown: bool = False
+
+
+class PodRun:
+    """A pod; `containers` is None while all of it follows from the plan (see the module)."""
+
+    __slots__ = (
+        "address", "conditions", "containers", "epoch", "forced_phase", "grace_s", "id_base", "init", "key", "node", "plan",
+        "publish_timer", "stage", "start_s", "static", "suffix", "uid", "written",
+    )  # fmt: skip
+
+    def __init__(self, key: str, uid: str, node: "NodeRow", plan: PodPlan, start_s: float, suffix: bytes) -> None:
+        self.key = key
+        self.uid = uid
+        # What container ids are made of; a mirror pod's uid changes, its containers' ids don't.
+        self.id_base = uid
+        self.node = node
+        self.plan = plan
+        self.stage = Stage.SANDBOX
+        self.address = ""
+        self.start_s = start_s
+        self.suffix = suffix
+        self.static = False
+        self.containers: list[ContainerRun] | None = None
+        self.init: Sequence[ContainerRun] = ()
+        # Condition → [status, epoch seconds of its last transition]; only with containers.
+        self.conditions: dict[str, list[Any]] = _NO_CONDITIONS
+        # "Succeeded" or "Failed" once the pod as a whole is over.
+        self.forced_phase = ""
+        # Revision of the status that was written last: that change is no news.
+        self.written = 0
+        # Timers of earlier epochs are void.
+        self.epoch = 0
+        self.publish_timer: Timer | None = None
+        # The grace period that it was asked to stop within.
+        self.grace_s = 0
+
+    def go(self, stage: Stage) -> None:
+        """Enter a stage."""
+        assert stage in NEXT_STAGES[self.stage], f"{self.key}: {self.stage.name} -> {stage.name}"
+        self.stage = stage
+
+    def expand(self) -> None:
+        """Make the containers that the plan stands for: none started, or (a simple pod) all running."""
+        if self.containers is not None:
+            return
+        running = self.stage is Stage.RUNNING
+        self.init = [ContainerRun(plan, reason="PodInitializing") for plan in self.plan.init]
+        self.conditions = {}
+        reason = "PodInitializing" if self.init else "ContainerCreating"
+        self.containers = [ContainerRun(plan, reason=reason) for plan in self.plan.containers]
+        if running:
+            for container in self.containers:
+                container.state, container.reason = State.RUNNING, ""
+                container.begun = container.ready = container.started = container.shown = True
+                container.started_s = self.start_s
+            # PodScheduled is older: its time is in the stored status.
+            self.conditions = {name: ["True", self.start_s] for name in _CONDITIONS[:-1]}
+
+    def running(self) -> list[ContainerRun]:
+        """Return the containers that run."""
+        return [c for c in (*self.init, *(self.containers or ())) if c.state is State.RUNNING]
+
+    @property
+    def initialized(self) -> bool:
+        """All init containers are done, and the sidecars started."""
+        return all(c.started if c.plan.sidecar else c.state is State.TERMINATED and c.exit_code == 0 for c in self.init)
+
+    def end_all(self, now_s: float) -> None:
+        """Have all running containers stopped; sets the phase that the pod ends in."""
+        self.expand()
+        assert self.containers is not None
+        for container in self.running():
+            container.state = State.TERMINATED
+            container.exit_code = _SIGKILLED if container.plan.ignores_term else 0
+            container.reason = "Error" if container.exit_code else "Completed"
+            container.finished_s = now_s
+            container.ready = container.started = False
+        if not self.forced_phase and any(c.state is State.TERMINATED for c in self.containers):
+            failed = any(c.state is not State.TERMINATED or c.exit_code for c in self.containers)
+            self.forced_phase = "Failed" if failed else "Succeeded"
+
+
+def container_id(base: str, name: str, attempt: int) -> str:
+    """Return a container's id: it follows from its pod, name and number of restarts, so that it needs no storing."""
+    return sha256(f"{base}/{name}/{attempt}".encode()).hexdigest()
+
+
+def phase_of(run: PodRun) -> str:
+    """Return the phase (kubelet_pods.go: getPhase)."""
+    if run.forced_phase:
+        return run.forced_phase
+    containers = run.containers or ()
+    never_ran = [c for c in containers if c.state is State.WAITING and not c.last]
+    if never_ran or not containers:
+        return "Pending"
+    return "Running"
+
+
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+def status_of(run: PodRun, now_s: float, minor: int, generation: int, old: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod's whole status, and note the transitions of its conditions.
+
+    Args:
+        run: The pod, with containers.
+        now_s: Epoch seconds.
+        minor: Kubernetes' minor version.
+        generation: metadata.generation.
+        old: The status that is stored: what others wrote is kept.
+    """
+    assert run.containers is not None
+    tracked = minor >= OBSERVED_GENERATION
+    phase = phase_of(run)
+    status: dict[str, Any] = {"observedGeneration": generation} if tracked else {}
+    status["phase"] = phase
+    foreign = [c for c in old.get("conditions", ()) if c["type"] not in OWN_CONDITIONS]
+    conditions = list(foreign)
+    for name, value, reason, message in _verdicts(run, phase, foreign):
+        known = run.conditions.get(name)
+        if known is None:
+            stored = next((c for c in old.get("conditions", ()) if c["type"] == name), None)
+            same = stored is not None and stored.get("status") == value and stored.get("lastTransitionTime")
+            known = run.conditions[name] = [value, stored["lastTransitionTime"] if stored and same else now_s]
+        elif known[0] != value:
+            known[:] = value, now_s
+        condition: dict[str, Any] = {"type": name}
+        if tracked:
+            condition["observedGeneration"] = generation
+        condition |= {"status": value, "lastProbeTime": None, "lastTransitionTime": _time(known[1])}
+        if reason:
+            condition["reason"] = reason
+        if message:
+            condition["message"] = message
+        conditions.append(condition)
+    status["conditions"] = conditions
+    for name in _FOREIGN[:1]:
+        if name in old:
+            status[name] = old[name]
+    node_address = run.node.address
+    status["hostIP"] = node_address
+    status["hostIPs"] = [{"ip": node_address}]
+    address = node_address if run.plan.facts.host_network else run.address
+    if address:
+        status["podIP"] = address
+        status["podIPs"] = [{"ip": address}]
+    status["startTime"] = _time(run.start_s)
+    if run.init:
+        status["initContainerStatuses"] = [_container_status(run, c, init=True) for c in run.init]
+    status["containerStatuses"] = [_container_status(run, c, init=False) for c in run.containers]
+    status["qosClass"] = run.plan.qos
+    for name in _FOREIGN[1:]:
+        if name in old:
+            status[name] = old[name]
+    return status
+
+
+def _time(at: float | str) -> str:
+    return at if isinstance(at, str) else rfc3339(at)
+
+
+def _verdicts(run: PodRun, phase: str, foreign: list[dict[str, Any]]) -> tuple[tuple[str, str, str, str], ...]:
+    """Return (condition, status, reason, message) of the kubelet's own conditions, in its order."""
+    containers = run.containers or []
+    has_sandbox = run.stage in {Stage.INITIALIZING, Stage.STARTING, Stage.RUNNING}
+    initialized = ("True", "", "")
+    if phase == "Succeeded":
+        initialized = ("True", "PodCompleted", "")
+    elif not any(c.state is not State.WAITING or c.last for c in containers):
+        missing = [
+            c.plan.name
+            for c in run.init
+            if not (c.started if c.plan.sidecar else c.state is State.TERMINATED and not c.exit_code)
+        ]
+        if missing:
+            text = f"containers with incomplete status: [{' '.join(missing)}]"
+            initialized = ("False", "ContainersNotInitialized", text)
+    if phase in {"Succeeded", "Failed"}:
+        all_ready = ("False", "PodCompleted" if phase == "Succeeded" else "PodFailed", "")
+    else:
+        unready = [c.plan.name for c in (*(c for c in run.init if c.plan.sidecar), *containers) if not c.ready]
+        all_ready = ("True", "", "")
+        if unready:
+            all_ready = (
+                "False", "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]",
+            )  # fmt: skip
+    ready = all_ready
+    if all_ready[0] == "True":
+        ready = _gated(run, foreign)
+    return (
+        ("PodReadyToStartContainers", "True" if has_sandbox else "False", "", ""),
+        ("Initialized", *initialized),
+        ("Ready", *ready),
+        ("ContainersReady", *all_ready),
+        ("PodScheduled", "True", "", ""),
+    )
+
+
+def _gated(run: PodRun, foreign: list[dict[str, Any]]) -> tuple[str, str, str]:
+    problems = []
+    for gate in run.plan.gates:
+        state = next((c["status"] for c in foreign if c["type"] == gate), None)
+        if state is None:
+            problems.append(f'corresponding condition of pod readiness gate "{gate}" does not exist.')
+        elif state != "True":
+            problems.append(f'the status of pod readiness gate "{gate}" is not "True", but {state}')
+    return ("False", "ReadinessGatesNotReady", ", ".join(problems)) if problems else ("True", "", "")
+
+
+def _container_status(run: PodRun, container: ContainerRun, *, init: bool) -> dict[str, Any]:
+    plan = container.plan
+    # A restart that is still to come shows the container that ended before.
+    attempt = container.restarts
+    full_id = f"containerd://{container_id(run.id_base, plan.name, attempt)}"
+    status: dict[str, Any] = {"name": plan.name}
+    if container.state is State.RUNNING:
+        status["state"] = {"running": {"startedAt": _time(container.started_s)}}
+    elif container.state is State.TERMINATED:
+        status["state"] = terminated(run, container)
+    else:
+        waiting = {"reason": container.reason}
+        if container.message:
+            waiting["message"] = container.message
+        status["state"] = {"waiting": waiting}
+    status["lastState"] = container.last
+    ready = container.ready
+    if init and not plan.sidecar:
+        ready = container.state is State.TERMINATED and container.exit_code == 0
+    status["ready"] = ready
+    status["restartCount"] = container.restarts
+    status["image"] = plan.image.name if container.shown else plan.reference
+    status["imageID"] = plan.image.image_id if container.shown else ""
+    if container.shown:
+        status["containerID"] = full_id
+    status["started"] = container.started
+    if container.state is not State.WAITING:
+        tail = orjson.dumps(plan.tail).decode()
+        status |= orjson.loads(tail.replace(SUFFIX, run.suffix.decode()))
+    else:
+        mounts = plan.tail.get("volumeMounts")
+        if mounts:
+            status["volumeMounts"] = orjson.loads(orjson.dumps(mounts).decode().replace(SUFFIX, run.suffix.decode()))
+    return status
+
+
+def terminated(run: PodRun, container: ContainerRun) -> dict[str, Any]:
+    """Return the state of a container that ended."""
+    return {
+        "terminated": {
+            "exitCode": container.exit_code,
+            "reason": container.reason,
+            "startedAt": _time(container.started_s),
+            "finishedAt": _time(container.finished_s),
+            "containerID": f"containerd://{container_id(run.id_base, container.plan.name, container.restarts)}",
+        }
+    }
+
+
+# --- templates -------------------------------------------------------------------------------------------------------
+
+_GENERATION = 987_654_321
+_HOLES = {
+    "@KUBEDYNO-HOST@": b"%(host)b", "@KUBEDYNO-IP@": b"%(ip)b", "@KUBEDYNO-BOUND@": b"%(bound)b",
+    "@KUBEDYNO-START@": b"%(start)b", "@KUBEDYNO-NOW@": b"%(now)b", SUFFIX: b"%(suffix)b",
+    str(_GENERATION): b"%(generation)b",
+}  # fmt: skip
+
+
+class _SampleNode:
+    """Stands in for the node of a sample pod."""
+
+    address = "@KUBEDYNO-HOST@"
+
+
+def template_of(plan: PodPlan, minor: int, *, stopped: bool) -> bytes:
+    """Return the status of a simple pod as a format with holes, made from what `status_of` gives.
+
+    Args:
+        plan: Its plan.
+        minor: Kubernetes' minor version.
+        stopped: Of a pod that was stopped instead of one that has just started.
+
+    Returns:
+        A bytes format; its names are host, ip, bound (PodScheduled's time), start, now, suffix, generation and
+        id0, id1, … of the containers.
+    """
+    node: Any = _SampleNode()
+    start: Any = "@KUBEDYNO-START@"
+    run = PodRun("", "", node, plan, start, SUFFIX.encode())
+    run.stage = Stage.RUNNING
+    run.address = "@KUBEDYNO-IP@"
+    run.expand()
+    run.conditions["PodScheduled"] = ["True", "@KUBEDYNO-BOUND@"]
+    now: Any = "@KUBEDYNO-NOW@"
+    if stopped:
+        run.end_all(now)
+        run.stage = Stage.TERMINATING
+    text = orjson.dumps(status_of(run, now, minor, _GENERATION, {})).replace(b"%", b"%%")
+    for i, container in enumerate(plan.containers):
+        text = text.replace(container_id("", container.name, 0).encode(), b"%%(id%d)b" % i)
+    for mark, hole in _HOLES.items():
+        text = text.replace(mark.encode(), hole)
+    return text
