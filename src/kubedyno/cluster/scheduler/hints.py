@@ -1,0 +1,141 @@
+"""Queueing hints: which unschedulable pods a change may help, plugin by plugin."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kubedyno.cluster.registry.kinds.nodes import NodeFacts
+from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
+from kubedyno.cluster.scheduler.constraints import Constraints, NamespaceLabels, Parser
+from kubedyno.cluster.scheduler.filters import (
+    NODE_AFFINITY,
+    NODE_PORTS,
+    NODE_UNSCHEDULABLE,
+    POD_AFFINITY,
+    RESOURCES,
+    SPREAD,
+    TAINTS,
+    cordoned,
+    fits,
+    selected,
+    untolerated,
+)
+from kubedyno.cluster.scheduler.nodeinfo import NodeInfo
+from kubedyno.cluster.scheduler.queue import Waiting
+from kubedyno.cluster.storage.objects import StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """A node's new version, and what it was before."""
+
+    node: NodeInfo
+    is_new: bool
+    facts: NodeFacts
+    labels: Mapping[str, str]
+
+    def grew(self) -> bool:
+        """Say whether more is allocatable than before."""
+        old, new = self.facts, self.node.facts
+        before = dict(old.extra)
+        return (
+            self.is_new
+            or new.pods > old.pods
+            or new.cpu_milli > old.cpu_milli
+            or new.memory_bytes > old.memory_bytes
+            or any(amount > before.get(name, 0) for name, amount in new.extra)
+        )
+
+
+@dataclass(slots=True)
+class News:
+    """What happened since unschedulable pods were last looked at."""
+
+    freed: list[StoredObject] = field(default_factory=list)
+    placed: list[StoredObject] = field(default_factory=list)
+    nodes: list[NodeChange] = field(default_factory=list)
+    node_gone: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.freed or self.placed or self.nodes or self.node_gone)
+
+
+class Hints:
+    """Answers for one batch of news.
+
+    Args:
+        news: What happened.
+        parser: Of constraints.
+        namespace_labels: A namespace's labels by name.
+    """
+
+    def __init__(self, news: News, parser: Parser, namespace_labels: NamespaceLabels) -> None:
+        self._news = news
+        self._parser = parser
+        self._namespace_labels = namespace_labels
+        self._freed_ports = {port for pod in news.freed for port in pod.facts.spec.host_ports}
+        # Pods of one spec that failed alike need one answer, unless it depends on the pod itself.
+        self._known: dict[tuple[int, frozenset[str], str], bool] = {}
+
+    def may_help(self, waiting: Waiting) -> bool:
+        """Say whether a pod should be tried again."""
+        plugins, pod = waiting.plugins, waiting.obj
+        if not plugins:
+            return bool(self._news.nodes)
+        spec: PodSpecFacts = pod.facts.spec
+        if SPREAD in plugins or POD_AFFINITY in plugins:
+            return self._by_pods(waiting) or self._by_nodes(pod, spec, plugins)
+        key = (id(spec), plugins, pod.facts.pinned_node)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._by_freed(spec, plugins) or self._by_nodes(pod, spec, plugins)
+        return found
+
+    def _by_freed(self, spec: PodSpecFacts, plugins: frozenset[str]) -> bool:
+        if RESOURCES in plugins and self._news.freed:
+            return True
+        if NODE_PORTS in plugins and self._freed_ports:
+            freed = {(protocol, port) for protocol, _, port in self._freed_ports}
+            return any((protocol, port) in freed for protocol, _, port in spec.host_ports)
+        return False
+
+    def _by_pods(self, waiting: Waiting) -> bool:
+        pod, plugins = waiting.obj, waiting.plugins
+        constraints = self._parser.of(pod)
+        changed = self._news.freed + self._news.placed
+        if self._by_freed(pod.facts.spec, plugins):
+            return True
+        if SPREAD in plugins:
+            here = [other for other in changed if other.namespace == pod.namespace]
+            if any(spread.selector.matches(other.labels) for other in here for spread in constraints.spread):
+                return True
+            if self._news.node_gone:
+                return True
+        return POD_AFFINITY in plugins and any(self._about(pod, constraints, other) for other in changed)
+
+    def _about(self, pod: StoredObject, constraints: Constraints, other: StoredObject) -> bool:
+        labels_of = self._namespace_labels
+        if any(term.matches(other, labels_of) for term in constraints.affinity + constraints.anti_affinity):
+            return True
+        theirs = self._parser.of(other)
+        return any(term.matches(pod, labels_of) for term in theirs.anti_affinity)
+
+    def _by_nodes(self, pod: StoredObject, spec: PodSpecFacts, plugins: frozenset[str]) -> bool:
+        return any(self._by_node(pod, spec, plugins, change) for change in self._news.nodes)
+
+    def _by_node(self, pod: StoredObject, spec: PodSpecFacts, plugins: frozenset[str], change: NodeChange) -> bool:
+        node, is_new = change.node, change.is_new
+        taints_changed = is_new or change.facts.taints != node.facts.taints
+        labels_changed = is_new or change.labels != node.labels
+        if RESOURCES in plugins and change.grew() and fits(spec, node.with_pods(())) is None:
+            return True
+        if TAINTS in plugins and taints_changed and untolerated(spec.tolerations, node) is None:
+            return True
+        if NODE_UNSCHEDULABLE in plugins and (is_new or change.facts.unschedulable) and not cordoned(spec, node):
+            return True
+        if NODE_AFFINITY in plugins and labels_changed:
+            pinned = pod.facts.pinned_node
+            if pinned in {"", node.name} and selected(spec, self._parser.of(pod), node):
+                return True
+        if NODE_PORTS in plugins and is_new:
+            return True
+        return bool(plugins & {SPREAD, POD_AFFINITY}) and (labels_changed or taints_changed)

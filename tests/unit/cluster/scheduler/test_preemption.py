@@ -1,0 +1,67 @@
+"""Room for the more important."""
+
+from kubedyno.kube.resources import PODS
+
+
+def gone(sim, name):
+    record = sim.store.get(PODS, f"ns/{name}")
+    return record is None or bool(record.obj.deletion_s)
+
+
+def test_the_least_important_pod_goes_and_its_place_is_kept(sim):
+    sim.node(cpu="2")
+    sim.pod("low", cpu="1", priority=1)
+    sim.pod("mid", cpu="1", priority=5)
+    sim.pod("high", cpu="1", priority=10)
+    assert gone(sim, "low")
+    assert not gone(sim, "mid")
+    assert sim.get("high")["status"]["nominatedNodeName"] == "n1"
+    assert sim.condition("high")["message"] == "0/1 nodes are available: 1 Insufficient cpu."
+    (event,) = sim.events("low", "Preempted")
+    uid = sim.get("high")["metadata"]["uid"]
+    assert (event["message"], event["type"]) == (f"Preempted by pod {uid} on node n1", "Normal")
+    disrupted = next(c for c in sim.get("low")["status"]["conditions"] if c["type"] == "DisruptionTarget")
+    assert (disrupted["status"], disrupted["reason"]) == ("True", "PreemptionByScheduler")
+    # The room that comes free is not for the next best.
+    sim.pod("thief", cpu="1", priority=1)
+    sim.do(sim.trusted.finish_delete, PODS, "ns/low")
+    assert sim.node_of("high") == "n1"
+    assert sim.node_of("thief") == ""
+
+
+def test_no_more_victims_are_looked_for_while_the_first_leave(sim):
+    sim.node(cpu="1")
+    sim.pod("low", cpu="1", priority=1)
+    sim.pod("high", cpu="1", priority=10)
+    sim.node("n2", cpu="1", pods=0)
+    sim.advance(301)
+    sim.advance(30)
+    assert sim.condition("high")["message"].endswith(
+        "preemption: not eligible due to a terminating pod on the nominated node."
+    )
+    assert sim.get("high")["status"]["nominatedNodeName"] == "n1"
+
+
+def test_the_node_with_the_least_important_victims_is_chosen(sim):
+    sim.node("n1", cpu="1")
+    sim.pod("a", cpu="1", priority=5)
+    sim.node("n2", cpu="1")
+    sim.pod("b", cpu="1", priority=3)
+    sim.pod("high", cpu="1", priority=10)
+    assert (gone(sim, "a"), gone(sim, "b")) == (False, True)
+
+
+def test_equals_are_not_preempted(sim):
+    sim.node(cpu="1")
+    sim.pod("a", cpu="1", priority=5)
+    sim.pod("b", cpu="1", priority=5)
+    assert not gone(sim, "a")
+    assert sim.condition("b")["message"].endswith("1 No preemption victims found for incoming pod.")
+
+
+def test_what_preemption_cannot_help_is_left_in_peace(sim):
+    sim.node(cpu="2")
+    sim.pod("low", cpu="1", priority=1)
+    sim.pod("huge", cpu="4", priority=10)
+    assert not gone(sim, "low")
+    assert sim.condition("huge")["message"].endswith("1 Preemption is not helpful for scheduling.")
