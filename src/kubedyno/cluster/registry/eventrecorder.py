@@ -160,7 +160,8 @@ class EventRecorder:
         uid: str,
         now_s: float,
     ) -> ObjectRecord | None:
-        key = (uid, type, action, reason, component, host)
+        # A new version of the object starts a new event, as its resourceVersion is part of what the event regards.
+        key = (uid, about.revision, type, action, reason, component, host)
         seen = self._series.touch(key)
         if seen is not None and self._store.get(EVENTS, seen.key) is not None:
             seen.count += 1
