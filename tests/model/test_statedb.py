@@ -54,6 +54,7 @@ class StateDBMachine(RuleBasedStateMachine):
         self.models = {self.plain: Model(), self.kept: Model()}
         self.revision = 0
         self.snapshots = []
+        self.watches = []
         # Cursor, its table, what folding its changes gave.
         self.coalesced = []
         self.full = []
@@ -147,6 +148,60 @@ class StateDBMachine(RuleBasedStateMachine):
         with self.db.write(self.plain) as txn:
             for one in operation:
                 self.apply(txn, self.plain, self.models[self.plain], one)
+
+    @rule(objs=st.lists(objects, max_size=4), gaps=st.lists(st.integers(1, 3), min_size=5, max_size=5))
+    def follow_an_outside_store(self, objs, gaps):
+        model = self.models[self.plain]
+        with self.db.write(self.plain) as txn:
+            for obj, gap in zip(objs, gaps, strict=False):
+                revision = self.revision + gap
+                with pytest.raises(ValueError, match="is not above"):
+                    txn.apply(self.plain, self.revision, obj)
+                if model.marked(obj[2]) - {obj[0]}:
+                    with pytest.raises(UniqueIndexError):
+                        txn.apply(self.plain, revision, obj)
+                    continue
+                if not obj[1]:
+                    txn.apply_delete(self.plain, revision, obj[0])
+                    if model.live.pop(obj[0], None) is not None:
+                        model.log.append((revision, obj[0], None))
+                else:
+                    assert txn.apply(self.plain, revision, obj).revision == revision
+                    model.live[obj[0]] = (obj, revision)
+                    model.log.append((revision, obj[0], obj))
+                self.revision = revision
+            self.revision += gaps[4]
+            txn.advance(self.revision)
+
+    # --- watches ---
+
+    @rule(key=keys, prefix=st.sampled_from(PREFIXES), group=st.sampled_from(GROUPS), by=st.integers(0, 3))
+    def watch(self, key, prefix, group, by):
+        """Kept with the answer of its query: it may only stay open while that is the same."""
+        snapshot = self.db.read()
+        query = ({"key": key}, {"prefix": prefix}, {"index": ("group", group)}, {})[by]
+        self.watches.append((snapshot.watch(self.plain, **query), query, self.answer(query)))
+
+    def answer(self, query):
+        live = self.models[self.plain].live
+        if "key" in query:
+            return live.get(query["key"])
+        if "index" in query:
+            return sorted((key, live[key]) for key in live if query["index"][1] in live[key][0][1])
+        return sorted((key, entry) for key, entry in live.items() if key.startswith(query.get("prefix", "")))
+
+    @invariant()
+    def watches_close_when_their_answer_changes(self):
+        kept = []
+        for watch, query, before in self.watches:
+            if watch.closed:
+                # For a key: never without a write of that key.
+                written = {key for _, key, _ in self.models[self.plain].log}
+                assert "key" not in query or query["key"] in written
+            else:
+                assert self.answer(query) == before
+                kept.append((watch, query, before))
+        self.watches = kept
 
     # --- readers and compaction ---
 
@@ -253,6 +308,27 @@ class StateDBMachine(RuleBasedStateMachine):
             assert [r.key for r in reader.by_index(table_, "group", group)] == expected_keys
         for mark in ("m1", "m2"):
             assert {r.key for r in reader.by_index(table_, "mark", mark)} == model.marked(mark)
+        for lo, hi in (("", None), ("x", "z"), ("y", None), ("z", "x")):
+            for reverse in (False, True):
+                self.check_scan(reader, table_, live, lo, hi, reverse)
+
+    def check_scan(self, reader, table_, live, lo, hi, reverse):
+        pick = max if reverse else min
+        expected = sorted(
+            (
+                (pick(groups), key)
+                for key, (obj, _) in live.items()
+                if (groups := [g for g in obj[1] if lo <= g and (hi is None or g < hi)])
+            ),
+            reverse=reverse,
+        )
+        assert [(g, r.key) for g, r in reader.scan(table_, "group", lo, hi, reverse=reverse)] == expected
+        pages, after = [], None
+        while page := reader.scan(table_, "group", lo, hi, 2, reverse=reverse, after=after):
+            assert len(page) <= 2
+            pages += [(group, record.key) for group, record in page]
+            after = pages[-1]
+        assert pages == expected
 
     def check_snapshot(self, snapshot, models):
         for table_, model in models.items():

@@ -53,7 +53,8 @@ class Changes(Generic[T]):
             ExpiredError: Deletions after the cursor are no longer known.
         """
         table = self._table
-        until = table.revision
+        # Of another thread's commit the tables learn one by one, before the database does.
+        until = min(table.revision, table.db.revision)
         if until <= self.revision:
             return []
         head = table.head
@@ -90,7 +91,7 @@ class Changes(Generic[T]):
             ExpiredError: The table's history does not reach back to the cursor.
         """
         table = self._table
-        until = table.revision
+        until = min(table.revision, table.db.revision)
         if until <= self.revision:
             return []
         records = table.log.between(self.revision, until, limit)

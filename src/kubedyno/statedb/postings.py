@@ -2,25 +2,30 @@
 
 What an index key lost since some reader's revision is kept beside, until compaction passes: a reader in the past
 looks at both and verifies each, so its cost is the result plus what left it, never the whole table.
+
+Index keys are put in order when somebody first asks for a range of them, and from then on caught up by who asks.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from kubedyno.statedb.errors import UniqueIndexError
-from kubedyno.statedb.records import Index
+from kubedyno.statedb.records import Index, Record, Tombstone
 
 T = TypeVar("T")
 
 # A lone primary key is stored bare: a dictionary for each would take 200 bytes.
 Entry = str | dict[str, None]
+# The order is made anew when so many index keys in it, and as many as there are live ones, may be gone.
+STALE_KEYS = 1024
 
 
 class Postings(Generic[T]):
     """See the module. Writers hold the database's lock; `candidates` needs none."""
 
-    __slots__ = ("_leaves", "_left", "keys", "name", "post", "unique")
+    __slots__ = ("_fresh", "_leaves", "_left", "_ordered", "keys", "name", "post", "unique")
 
     def __init__(self, index: Index[T]) -> None:
         self.name = index.name
@@ -31,6 +36,10 @@ class Postings(Generic[T]):
         self._left: dict[str, dict[str, int]] = {}
         # The same in order: (revision, index key, primary key, revision of its leave before that or 0).
         self._leaves: deque[tuple[int, str, str, int]] = deque()
+        # Index keys that came since somebody asked for an order; None while nobody has.
+        self._fresh: list[str] | None = None
+        # Index keys in order (never changed in place), the list of those that came since, and how many of it are in.
+        self._ordered: tuple[list[str], list[str], int] | None = None
 
     def at_head(self, index_key: str) -> Sequence[str]:
         """Return the primary keys in order, the open transaction's writes included. O(result)."""
@@ -46,6 +55,30 @@ class Postings(Generic[T]):
         found = [] if entry is None else [entry] if type(entry) is str else list(entry)
         left = self._left.get(index_key)
         return sorted({*found, *list(left)} if left else found)
+
+    def ordered(self) -> list[str]:
+        """Return all index keys that a reader may still see, in order, and perhaps some that nobody has any more.
+
+        Not to be changed. O(index keys since the last call), O(n log n) for the first.
+        """
+        fresh = self._fresh
+        if fresh is None:
+            fresh = self._fresh = []
+        cached = self._ordered
+        if cached is not None and cached[1] is fresh:
+            keys, _, known = cached
+            if known == len(fresh):
+                return keys
+            if len(keys) < 2 * (len(self.post) + len(self._left)) + STALE_KEYS:
+                upto = len(fresh)
+                # Two runs in order: the sort merges them.
+                keys = list(dict.fromkeys(sorted([*keys, *sorted(fresh[known:upto])])))
+                self._ordered = (keys, fresh, upto)
+                return keys
+        fresh = self._fresh = []
+        keys = sorted({*list(self.post), *list(self._left)})
+        self._ordered = (keys, fresh, 0)
+        return keys
 
     def check(self, index_keys: Iterable[str], key: str) -> None:
         """Refuse an index key that another object holds.
@@ -63,6 +96,9 @@ class Postings(Generic[T]):
         entry = post.get(index_key)
         if entry is None:
             post[index_key] = key
+            # After the store: who begins to keep an order copies the keys after it has asked for this list.
+            if self._fresh is not None:
+                self._fresh.append(index_key)
         elif type(entry) is str:
             if entry != key:
                 post[index_key] = {entry: None, key: None}
@@ -114,3 +150,54 @@ class Postings(Generic[T]):
         del left[key]
         if not left:
             del self._left[index_key]
+
+
+def scan(
+    postings: Postings[T],
+    get: Callable[[str], Record[T] | None],
+    lo: str,
+    hi: str | None,
+    limit: int | None,
+    *,
+    reverse: bool = False,
+    after: tuple[str, str] | None = None,
+    past: bool = False,
+) -> list[tuple[str, Record[T]]]:
+    """Return (index key, record) of a range of index keys; see `Snapshot.scan`.
+
+    Args:
+        postings: The index.
+        get: Primary key → record as the reader sees it.
+        lo: The lower bound.
+        hi: The upper bound, not included.
+        limit: How many at most.
+        reverse: From the high end.
+        after: Where to continue.
+        past: Also look at what has left the index.
+    """
+    ordered = postings.ordered()
+    start, end = bisect_left(ordered, lo), len(ordered) if hi is None else bisect_left(ordered, hi)
+    if after is not None:
+        at = bisect_left(ordered, after[0])
+        if reverse:
+            end = min(end, at + 1)
+        else:
+            start = max(start, at)
+    keys_of = postings.keys
+    found: list[tuple[str, Record[T]]] = []
+    for index_key in reversed(ordered[start:end]) if reverse else ordered[start:end]:
+        keys = postings.candidates(index_key) if past else postings.at_head(index_key)
+        for key in reversed(keys) if reverse else keys:
+            if after is not None and ((index_key, key) >= after if reverse else (index_key, key) <= after):
+                continue
+            record = get(key)
+            if record is None or type(record) is Tombstone:
+                continue
+            mine = [other for other in keys_of(record.obj) if lo <= other and (hi is None or other < hi)]
+            # Once only: with the first of its keys in the range; and only if it has this one in this state.
+            if not mine or index_key != (max(mine) if reverse else min(mine)):
+                continue
+            found.append((index_key, record))
+            if len(found) == limit:
+                return found
+    return found

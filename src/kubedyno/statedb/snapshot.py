@@ -1,11 +1,12 @@
 """Snapshots: the whole database as of one commit, read without locks, for as long as wanted."""
 
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from kubedyno.statedb.postings import scan
 from kubedyno.statedb.records import Record
 from kubedyno.statedb.table import AnyTable, Table
-from kubedyno.statedb.view import View
+from kubedyno.statedb.view import View, prefix_end
 from kubedyno.statedb.watch import Watch
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Snapshot:
     """The database as of one commit. Answers never change while it lives.
 
     Every method that reads raises `ExpiredError` when so much was written since that the versions it needs were
-    given up (`MAX_PINNED_RECORDS` of a table, or `MAX_STEPS` of one key).
+    given up (the database's `max_pinned` of a table, or `MAX_STEPS` of one key).
     """
 
     __slots__ = ("__weakref__", "_db", "_views", "revision")
@@ -77,19 +78,76 @@ class Snapshot:
         return found
 
     def by_revision(self, table: Table[T], since: int = 0, limit: int | None = None) -> list[Record[T]]:
-        """Return live records with a revision of at least `since`, in revision order, at most `limit`."""
-        newest = {record.key: record for record in table.log.between(since - 1, self.revision)}
-        found = [record for record in newest.values() if table.at(self.revision, record.key) is record]
-        found.sort(key=_revision_of)
-        return found if limit is None else found[:limit]
+        """Return live records with a revision of at least `since`, in revision order, at most `limit`.
+
+        To continue, pass the last revision + 1 as `since`. O(result + versions superseded among it).
+        """
+        found: list[Record[T]] = []
+        position = since - 1
+        step = None if limit is None else max(limit, 256)
+        while True:
+            records = table.log.between(position, self.revision, step)
+            found += [record for record in records if table.at(self.revision, record.key) is record]
+            if limit is not None and len(found) >= limit:
+                return found[:limit]
+            if step is None or len(records) < step:
+                return found
+            position = records[-1].revision
+
+    def scan(
+        self,
+        table: Table[T],
+        name: str,
+        lo: str = "",
+        hi: str | None = None,
+        limit: int | None = None,
+        *,
+        reverse: bool = False,
+        after: tuple[str, str] | None = None,
+    ) -> list[tuple[str, Record[T]]]:
+        """Return (index key, record) with lo ≤ index key < hi, ordered by index key and then by key.
+
+        An object with several index keys in the range comes once, with the first in the direction of the scan.
+
+        Args:
+            table: The table.
+            name: Of the index.
+            lo: The lower bound.
+            hi: The upper bound, not included; None is none.
+            limit: How many at most.
+            reverse: From the high end.
+            after: (index key, key) of the last of the page before, to continue with the same bounds.
+        """
+        revision = self.revision
+
+        def get(key: str) -> Record[T] | None:
+            return table.at(revision, key)
+
+        found = scan(table.by_name[name], get, lo, hi, limit, reverse=reverse, after=after, past=True)
+        if revision < table._expired:
+            table.expired(revision)
+        return found
+
+    def by_index_prefix(
+        self,
+        table: Table[T],
+        name: str,
+        prefix: str,
+        limit: int | None = None,
+        *,
+        reverse: bool = False,
+        after: tuple[str, str] | None = None,
+    ) -> list[tuple[str, Record[T]]]:
+        """Return (index key, record) whose index key starts with `prefix`; see `scan`."""
+        return self.scan(table, name, prefix, prefix_end(prefix), limit, reverse=reverse, after=after)
 
     def count(self, table: AnyTable) -> int:
         """Return how many records there are."""
         return self._view(table).count
 
     def initialized(self, table: AnyTable) -> bool:
-        """True when all initializers of the table are done."""
-        return table.initialized
+        """True when the table was complete in this snapshot's state."""
+        return table.initialized_at(self.revision)
 
     def watch(
         self,
@@ -107,7 +165,3 @@ class Snapshot:
         if view is None:
             view = self._views[table] = table.view_at(self.revision)
         return view
-
-
-def _revision_of(record: Record[Any]) -> int:
-    return record.revision

@@ -3,32 +3,29 @@
 A write is one dictionary store and one list append. Older versions hang on the newest by `prev`: a reader at
 revision R takes the newest record with a revision of at most R. It needs no lock, and a write under way is
 invisible to it because its revision is larger.
-
-Compaction sweeps the log once, in revision order, up to the oldest revision that a reader or the history still
-needs. The record that a swept one replaced can no longer be reached: its chain is cut there and then, one link
-at a time, and its segment of the log is rewritten when half of it is dead.
 """
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.log import Log
-from kubedyno.statedb.postings import Postings
+from kubedyno.statedb.postings import Postings, scan
 from kubedyno.statedb.records import History, Index, Record, Tombstone
 from kubedyno.statedb.view import View
-from kubedyno.statedb.watch import Registry, Watch
+from kubedyno.statedb.watch import Registry, Watch, close_all
 
 if TYPE_CHECKING:
     from kubedyno.statedb.changes import Changes
-    from kubedyno.statedb.db import DB, WriteTxn
+    from kubedyno.statedb.db import DB
+    from kubedyno.statedb.txn import WriteTxn
 
 T = TypeVar("T")
 
-# Superseded versions that snapshots or slow cursors may hold back in one table; beyond it they expire instead.
-MAX_PINNED_RECORDS = 1_000_000
+_MAKING = Lock()
 # Versions of one key that a read in the past walks at most: under a millisecond. Beyond it the snapshot expires.
 MAX_STEPS = 16_384
 
@@ -42,12 +39,14 @@ class Table(Generic[T]):
 
     __slots__ = (
         "__weakref__",
+        "_complete",
         "_count",
         "_cursors",
         "_expired",
         "_floor",
         "_grave_floor",
         "_graves",
+        "_initialized",
         "_pending",
         "_swept",
         "_txn",
@@ -93,6 +92,9 @@ class Table(Generic[T]):
         self._view: View | None = None
         self._watches: Registry | None = None
         self._pending: frozenset[str] = frozenset()
+        # Of the state that the last initializer completed; the channel that tells of it.
+        self._complete = 0
+        self._initialized: Watch | None = None
         # Compaction: swept up to here; superseded versions up to here, and tombstones up to here, are gone;
         # snapshots older than this were overtaken.
         self._swept = self._floor = self._grave_floor = self._expired = db.revision
@@ -115,6 +117,20 @@ class Table(Generic[T]):
         """Return the record of a key, None when there is none or it was deleted. O(1)."""
         record = self.head.get(key)
         return None if record is None or type(record) is Tombstone else record
+
+    def scan(
+        self,
+        name: str,
+        lo: str = "",
+        hi: str | None = None,
+        limit: int | None = None,
+        *,
+        reverse: bool = False,
+        after: tuple[str, str] | None = None,
+    ) -> list[tuple[str, Record[T]]]:
+        """Return (index key, live record) with lo ≤ index key < hi; see `Snapshot.scan`."""
+        head = self.head
+        return scan(self.by_name[name], head.get, lo, hi, limit, reverse=reverse, after=after)
 
     def by_index(self, name: str, index_key: str) -> list[Record[T]]:
         """Return the live records with that index key, in key order. O(result)."""
@@ -181,7 +197,8 @@ class Table(Generic[T]):
         """
         registry = self._watches
         if registry is None:
-            with self.db.lock:
+            # Never the database's lock: a reader does not wait for a writer.
+            with _MAKING:
                 registry = self._watches = self._watches or Registry()
         if key is not None:
             watch = registry.key(key)
@@ -209,6 +226,26 @@ class Table(Generic[T]):
         """True when no initializer is pending: the table holds all that it should hold at first."""
         return not self._pending
 
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The names of the initializers that are not done."""
+        return tuple(sorted(self._pending))
+
+    def initialized_at(self, revision: int) -> bool:
+        """True when the state of that revision was complete already."""
+        return not self._pending and revision >= self._complete
+
+    def initialized_watch(self) -> Watch:
+        """Return a channel that closes when no initializer is pending; closed already if so."""
+        with _MAKING:
+            watch = self._initialized
+            if watch is None or watch.closed:
+                watch = self._initialized = Watch()
+        # Looked at after it can be found: `done` in between sees it.
+        if not self._pending:
+            watch = Watch(closed=True)
+        return watch
+
     def initializer(self, name: str) -> Callable[[], None]:
         """Say that the table is incomplete until the returned function is called (after the commit that completes it).
 
@@ -223,7 +260,12 @@ class Table(Generic[T]):
         def done() -> None:
             with self.db.lock:
                 before, self._pending = self._pending, self._pending - {name}
-            if before and not self._pending:
+                complete = bool(before) and not self._pending
+                if complete:
+                    self._complete = self.db.revision
+            if complete:
+                if self._initialized is not None:
+                    close_all((self._initialized,))
                 for call in self.subscribers:
                     call()
 
@@ -261,6 +303,27 @@ class Table(Generic[T]):
                     self.expired(revision)
             record = record.prev
         return record
+
+    def superseded(self, since: int) -> int:
+        """Return how many versions after a revision are kept that are not the newest of a live object. O(segments)."""
+        log = self.log
+        kept = sum(len(s.records) - s.dead for s in log.segments if not s.records or s.records[-1].revision > since)
+        return min(max(len(log) - self._count, 0), kept)
+
+    @property
+    def graveyard(self) -> int:
+        """How many tombstones are kept for cursors and readers."""
+        return len(self._graves)
+
+    @property
+    def trackers(self) -> int:
+        """How many cursors are open."""
+        return len(self._cursors)
+
+    def low_watermark(self) -> int:
+        """Return the revision that every open cursor has passed."""
+        cursors = [cursor for reference in list(self._cursors.values()) if (cursor := reference()) is not None]
+        return min((max(cursor.revision, cursor.born) for cursor in cursors), default=self.revision)
 
     def expired(self, revision: int) -> NoReturn:
         raise ExpiredError(f"table {self.name}: revision {revision} is older than the history that is kept")
@@ -313,6 +376,7 @@ class Table(Generic[T]):
 
         Raises:
             UniqueIndexError: A unique key is taken; nothing was changed.
+            TypeError: An index key is not text; nothing was changed.
         """
         fresh = prev is None or type(prev) is Tombstone
         moves = []
@@ -321,6 +385,9 @@ class Table(Generic[T]):
             new = tuple(keys(obj))
             old = () if fresh else tuple(keys(prev.obj))  # type: ignore[union-attr]
             if new != old:
+                for index_key in new:
+                    if type(index_key) is not str:
+                        raise TypeError(f"table {self.name}, index {postings.name}: {index_key!r} is not a str")
                 if postings.unique:
                     postings.check(new, key)
                 moves.append((postings, new, old))
@@ -362,112 +429,6 @@ class Table(Generic[T]):
         self._count = count
         for record in undone:
             record.prev = None
-
-    # --- compaction --------------------------------------------------------------------------------------------------
-
-    def compact(self, limit: int, pinned: int, by_age: int) -> int:
-        """Give up what nobody needs; called with the lock held and no transaction open.
-
-        Args:
-            limit: Records to look at, more or less: bounds the pause.
-            pinned: Revision of the oldest snapshot.
-            by_age: Last revision that is too old by the history's seconds.
-
-        Returns:
-            How many records were looked at; less than `limit` when nothing is left to do.
-        """
-        log = self.log
-        log.roll()
-        revision = self.revision
-        done = 0
-        if self._swept < revision:
-            until = min(pinned, self._outside_history(by_age))
-            if len(log) - self._count > MAX_PINNED_RECORDS:
-                until = max(until, log.newest(MAX_PINNED_RECORDS))
-            until = min(until, revision)
-            if until > self._swept:
-                done = self._sweep(until, limit)
-        if self._graves and done < limit:
-            done += self._bury(limit - done)
-        for postings in self.postings:
-            if done < limit:
-                done += postings.forget(self._swept, limit - done)
-        return done
-
-    def _outside_history(self, by_age: int) -> int:
-        history = self.history
-        if history is None:
-            return self.revision
-        until = by_age
-        if history.records is not None:
-            until = max(until, self.log.newest(history.records))
-        if history.bytes is not None and history.size is not None:
-            until = max(until, self._outside_bytes(history.bytes, history.size))
-        return until
-
-    def _outside_bytes(self, limit: int, size: Callable[[T], int]) -> int:
-        total = 0
-        for segment in reversed(self.log.segments):
-            if segment.records is self.log.tail:
-                total += sum(size(record.obj) for record in segment.records)
-                continue
-            if segment.bytes < 0:
-                segment.bytes = sum(size(record.obj) for record in segment.records)
-            total += segment.bytes
-            if total > limit:
-                return segment.records[-1].revision if segment.records else 0
-        return 0
-
-    def _sweep(self, until: int, limit: int) -> int:
-        log = self.log
-        records = log.between(self._swept, until, limit)
-        touched: dict[int, None] = {}
-        for record in records:
-            replaced = record.prev
-            if replaced is not None:
-                record.prev = None
-                self._floor = max(self._floor, replaced.revision)
-                self._expired = record.revision
-                segment = log.give_up(replaced)
-                if segment.dead * 2 >= len(segment.records):
-                    touched[segment.first] = None
-            if type(record) is Tombstone:
-                self._graves.append(record)
-        self._swept = records[-1].revision if len(records) == limit else until
-        return len(records) + self._rewrite(touched)
-
-    def _bury(self, limit: int) -> int:
-        """Drop tombstones that every open cursor has passed and that are swept."""
-        graves, head, log = self._graves, self.head, self.log
-        until = self._swept
-        if len(graves) <= MAX_PINNED_RECORDS:
-            for reference in list(self._cursors.values()):
-                cursor = reference()
-                if cursor is not None:
-                    until = min(until, max(cursor.revision, cursor.born))
-        view = self._view
-        if view is not None and graves[-1].revision > view.revision:
-            # The view would catch up by these; past a quarter of the table it is built anew anyway.
-            if len(graves) > self._count // 4 + 1000:
-                self._view = None
-            else:
-                until = min(until, view.revision)
-        touched: dict[int, None] = {}
-        done = 0
-        while graves and graves[0].revision <= until and done < limit:
-            grave = graves.popleft()
-            done += 1
-            if head.get(grave.key) is grave:
-                del head[grave.key]
-                self._grave_floor = self._expired = max(grave.revision, self._expired)
-                self._floor = max(self._floor, grave.revision)
-                segment = log.give_up(grave)
-                if segment.dead * 2 >= len(segment.records):
-                    touched[segment.first] = None
-        return done + self._rewrite(touched)
-
-    def _rewrite(self, touched: Iterable[int]) -> int:
-        return sum(self.log.rewrite(first) for first in touched)
 
 
 AnyTable = Table[Any]

@@ -52,12 +52,18 @@ class Watch:
     def wait_thread(self, timeout_s: float | None = None) -> bool:
         """Block this thread until it closes; False when the time is over first. Not for a loop's thread."""
         event = threading.Event()
+        # Appended before it is looked at: a close in between is seen by one of the two.
         self._callbacks.append(event.set)
         return self.closed or event.wait(timeout_s)
 
     def _run_callbacks(self) -> None:
-        while self._callbacks:
-            self._callbacks.pop()()
+        # The closer's thread and that of `on_close` may both be here.
+        while True:
+            try:
+                call = self._callbacks.pop()
+            except IndexError:
+                return
+            call()
 
 
 def close_all(watches: Iterable[Watch]) -> None:
@@ -69,7 +75,8 @@ def close_all(watches: Iterable[Watch]) -> None:
         for loop, future in watch._futures:
             by_loop.setdefault(loop, []).append(future)
     for loop, futures in by_loop.items():
-        if not loop.is_closed():
+        # A loop that was closed meanwhile has nobody left to wake.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_wake, futures)
 
 
@@ -88,10 +95,14 @@ class _Channel(weakref.ref[Watch]):
     key: str
 
 
+_MAKING = threading.RLock()
+
+
 def _forget(channel: weakref.ref[Watch]) -> None:
     assert isinstance(channel, _Channel)
-    if channel.home.get(channel.key) is channel:
-        del channel.home[channel.key]
+    with _MAKING:
+        if channel.home.get(channel.key) is channel:
+            channel.home.pop(channel.key, None)
 
 
 class Registry:
@@ -121,7 +132,8 @@ class Registry:
 
     def take(self, records: list[AnyRecord], postings: Iterable[Postings[Any]]) -> list[Watch]:
         """Remove and return the channels that these new records close. O(records), not O(channels)."""
-        homes = [(len_, home) for len_, home in self._by_prefix.items() if home]
+        # A copy: readers add to it without a lock.
+        homes = [(len_, home) for len_, home in list(self._by_prefix.items()) if home]
         indexes = [(p.keys, self._by_index[p.name]) for p in postings if self._by_index.get(p.name)]
         exact, taken = self._exact, []
         if records and self._whole:
@@ -146,14 +158,16 @@ class Registry:
 
 def _channel(home: dict[str, _Channel], key: str) -> Watch:
     """Return the channel registered there, or a new one."""
-    channel = home.get(key)
-    watch = None if channel is None else channel()
-    if watch is None:
-        watch = Watch()
-        channel = _Channel(watch, _forget)
-        channel.home, channel.key = home, key
-        home[key] = channel
-    return watch
+    # Two who make one at the same time would lose each other's; a writer only takes them out and needs no lock.
+    with _MAKING:
+        channel = home.get(key)
+        watch = None if channel is None else channel()
+        if watch is None:
+            watch = Watch()
+            channel = _Channel(watch, _forget)
+            channel.home, channel.key = home, key
+            home[key] = channel
+        return watch
 
 
 class WatchSet:
@@ -182,9 +196,15 @@ class WatchSet:
         def tell() -> None:
             close_all((news,))
 
-        for watch in list(self._watches):
+        waited = list(self._watches)
+        for watch in waited:
             watch.on_close(tell)
-        await first
+        try:
+            await first
+        finally:
+            for watch in waited:
+                with contextlib.suppress(ValueError):
+                    watch._callbacks.remove(tell)
         if settle_s > 0:
             await aio.sleep(settle_s)
         closed = {watch for watch in self._watches if watch.closed}
