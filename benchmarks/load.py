@@ -108,6 +108,10 @@ def figures(*, quick: bool) -> dict[str, float]:
     return result
 
 
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
 async def _rate_error(qps: int, count: int) -> float:
     """Return by how many percent the reached rate differs from the asked one, against a server that only answers."""
     process = await asyncio.create_subprocess_exec(
@@ -116,7 +120,7 @@ async def _rate_error(qps: int, count: int) -> float:
     assert process.stdout is not None
     try:
         port, authority = (await process.stdout.readline()).decode().split()
-        target = kubeconfig.Target(server=f"https://127.0.0.1:{port}", ca_data=Path(authority).read_bytes())
+        target = kubeconfig.Target(server=f"https://127.0.0.1:{port}", ca=_read(authority))
         record = JobRecord("rate", "create", qps, qps)
         async with Client(target) as client:
             sender = Sender(

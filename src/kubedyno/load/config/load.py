@@ -13,7 +13,14 @@ from kubedyno.kube import yaml
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.load.config.fields import Section
 from kubedyno.load.config.spec import (
-    EndpointSpec, GlobalSpec, IndexerSpec, JobSpec, MeasurementSpec, ObjectSpec, Spec, ThresholdSpec,
+    EndpointSpec,
+    GlobalSpec,
+    IndexerSpec,
+    JobSpec,
+    MeasurementSpec,
+    ObjectSpec,
+    Spec,
+    ThresholdSpec,
 )  # fmt: skip
 
 Json = dict[str, Any]

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from kubedyno.load.plan.gotemplate.errors import FunctionError
-from kubedyno.load.plan.gotemplate.gofmt import show, sprintf, type_name
+from kubedyno.load.plan.gotemplate.gofmt import NO_VALUE, show, sprintf, type_name
 
 # Evaluated by the executor, argument by argument.
 LAZY = frozenset(("and", "or"))
@@ -31,49 +31,53 @@ def _equal(a: Any, b: Any) -> bool:
     if a is None or b is None:
         return a is None and b is None
     first, second = _kind(a), _kind(b)
-    if first == "other" or second == "other":
-        raise FunctionError(
-            "non-comparable type "
-            + (f"{show(a)}: {type_name(a)}" if first == "other" else f"{show(b)}: {type_name(b)}")
-        )
     if first != second:
-        raise FunctionError("incompatible types for comparison")
+        raise FunctionError(f"incompatible types for comparison: {type_name(a)} and {type_name(b)}")
+    if first == "other":
+        raise FunctionError(f"non-comparable type {show(a)}: {type_name(a)}")
     return bool(a == b)
 
 
 def eq(first: Any, *others: Any) -> bool:
+    """Say whether the first value equals any of the others."""
     if not others:
         raise FunctionError("missing argument for comparison")
     return any(_equal(first, other) for other in others)
 
 
 def ne(a: Any, b: Any) -> bool:
+    """Say whether two values differ."""
     return not _equal(a, b)
 
 
 def lt(a: Any, b: Any) -> bool:
+    """Say whether one value is less than another of its kind."""
     first, second = _kind(a), _kind(b)
     for kind in (first, second):
         if kind in {"other", "bool"}:
             raise FunctionError("invalid type for comparison")
     if first != second:
-        raise FunctionError("incompatible types for comparison")
+        raise FunctionError(f"incompatible types for comparison: {type_name(a)} and {type_name(b)}")
     return bool(a < b)
 
 
 def le(a: Any, b: Any) -> bool:
+    """Say whether one value is at most another."""
     return lt(a, b) or _equal(a, b)
 
 
 def gt(a: Any, b: Any) -> bool:
+    """Say whether one value is more than another."""
     return not le(a, b)
 
 
 def ge(a: Any, b: Any) -> bool:
+    """Say whether one value is at least another."""
     return not lt(a, b)
 
 
 def length(value: Any) -> int:
+    """Return how many bytes, items or keys a value has."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, dict | list | tuple):
@@ -84,9 +88,12 @@ def length(value: Any) -> int:
 
 
 def index(value: Any, *keys: Any) -> Any:
+    """Return what lies under keys, one after the other."""
+    if value is None:
+        raise FunctionError("index of untyped nil")
     for key in keys:
         if value is None:
-            raise FunctionError("index of nil pointer" if keys.index(key) else "index of untyped nil")
+            raise FunctionError("index of nil pointer")
         if isinstance(value, dict):
             if key is None:
                 raise FunctionError("value is nil; should be of type string")
@@ -109,6 +116,7 @@ def index(value: Any, *keys: Any) -> Any:
 
 
 def slice_of(value: Any, *bounds: Any) -> Any:
+    """Return a part of a text or list."""
     if value is None:
         raise FunctionError("slice of untyped nil")
     if len(bounds) > 3:
@@ -147,13 +155,21 @@ def print_of(*values: Any) -> str:
 
 
 def printf(pattern: Any, *values: Any) -> str:
+    """Return Sprintf."""
     if not isinstance(pattern, str):
         raise FunctionError(f"wrong type for value; expected string; got {type_name(pattern)}")
     return sprintf(pattern, list(values))
 
 
+def _printed(values: tuple[Any, ...]) -> str:
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return print_of(*(NO_VALUE if value is None else value for value in values))
+
+
 def html(*values: Any) -> str:
-    text = values[0] if len(values) == 1 and isinstance(values[0], str) else print_of(*values)
+    """Return a text escaped for HTML."""
+    text = _printed(values)
     for char, entity in (
         ("&", "&amp;"),
         ("\0", "\ufffd"),
@@ -172,20 +188,15 @@ _JS = {
 
 
 def js(*values: Any) -> str:
-    text = values[0] if len(values) == 1 and isinstance(values[0], str) else print_of(*values)
+    """Return a text escaped for JavaScript."""
+    text = _printed(values)
     return "".join(_JS.get(c, c if c.isprintable() else f"\\u{ord(c):04X}") for c in text)
 
 
 def urlquery(*values: Any) -> str:
-    text = values[0] if len(values) == 1 and isinstance(values[0], str) else print_of(*values)
+    """Return a text escaped for a URL's query."""
+    text = _printed(values)
     return quote_plus(text, safe="-_.~")
-
-
-def call(function: Any, *arguments: Any) -> Any:
-    del arguments
-    if function is None:
-        raise FunctionError("call of nil")
-    raise FunctionError(f"non-function {show(function)} of type {type_name(function)}")
 
 
 BUILTINS: dict[str, Any] = {
@@ -199,7 +210,8 @@ BUILTINS: dict[str, Any] = {
     "html": html,
     "js": js,
     "urlquery": urlquery,
-    "call": call,
+    # The executor brings its own.
+    "call": None,
     "eq": eq,
     "ne": ne,
     "lt": lt,

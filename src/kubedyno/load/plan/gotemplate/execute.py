@@ -10,9 +10,11 @@ from typing import Any
 from kubedyno.load.plan.gotemplate import parse
 from kubedyno.load.plan.gotemplate.builtins import BUILTINS, LAZY, truth
 from kubedyno.load.plan.gotemplate.errors import FunctionError, TemplateError
-from kubedyno.load.plan.gotemplate.gofmt import printed, show
+from kubedyno.load.plan.gotemplate.gofmt import printed, show, type_name
+from kubedyno.load.plan.gotemplate.gotime import GoTime
 from kubedyno.load.plan.gotemplate.lex import Source
 from kubedyno.load.plan.gotemplate.parse import Node, Parser
+from kubedyno.load.plan.gotemplate.signatures import GO_TYPES, NILABLE, SIGNATURES
 from kubedyno.load.plan.gotemplate.sprig import SPRIG
 
 HOLE = -1
@@ -23,11 +25,11 @@ _MISSING = object()
 Function = Callable[..., Any]
 
 
-class _Break(Exception):  # noqa: N818 - control flow
+class _Break(Exception):
     pass
 
 
-class _Continue(Exception):  # noqa: N818 - control flow
+class _Continue(Exception):
     pass
 
 
@@ -71,11 +73,11 @@ class Template:
         functions: Mapping[str, Function] | None = None,
         more: tuple[str, ...] = (),
     ) -> None:
-        self._functions: dict[str, Function] = {**SPRIG, **BUILTINS, **(functions or {})}
-        names = {*self._functions, *LAZY}
-        self._strict = missing_key_error
+        self.functions: dict[str, Function] = {**BUILTINS, **SPRIG, **(functions or {})}
+        names = {*self.functions, *LAZY}
+        self.strict = missing_key_error
         self.texts: list[str] = []
-        self._templates: dict[str, list[Run]] = {}
+        self.templates: dict[str, list[Run]] = {}
         parsed: dict[str, tuple[Source, list[Node]]] = {}
         for extra in more:
             other = Parser(name, extra, names)
@@ -85,10 +87,8 @@ class Template:
         nodes = parser.parse()
         parsed.update({key: (parser.source, body) for key, body in parser.templates.items()})
         for key, (source, body) in parsed.items():
-            self._source = source
-            self._templates[key] = self._list(body)
-        self._source = parser.source
-        self._main = self._list(nodes)
+            self.templates[key] = _Compiler(self, source, key).nodes(body)
+        self._main = _Compiler(self, parser.source, name).nodes(nodes)
         # A template of texts and actions alone always has the same shape.
         self.static = all(isinstance(node, parse.Text | parse.Action) for node in nodes) and all(
             not node.pipe.declared for node in nodes if isinstance(node, parse.Action)
@@ -119,27 +119,40 @@ class Template:
         texts = self.texts
         return "".join([texts[i] if i >= 0 else next(values) for i in shape])
 
-    # --- compilation ---
+
+class _Compiler:
+    """Turns the nodes of one template into closures.
+
+    Args:
+        template: Shared by all that a file defines.
+        source: Where the nodes stand.
+        name: Of the template that is executed, for messages.
+    """
+
+    def __init__(self, template: Template, source: Source, name: str) -> None:
+        self._source = source
+        self._name = name
+        self._texts = template.texts
+        self._functions = template.functions
+        self._templates = template.templates
+        self._strict = template.strict
 
     def _fail(self, node: Node, message: str) -> TemplateError:
         source = self._source
         before = source.text[: node.position]
         line = before.count("\n") + 1
         column = len(before.encode()) - (before.encode().rfind(b"\n") + 1)
-        context = str(node)
-        if len(context) > 20:
-            context = context[:20] + "..."
         return TemplateError(
-            f'template: {source.name}:{line}:{column}: executing "{source.name}" at <{context}>: {message}', line
+            f'template: {source.name}:{line}:{column}: executing "{self._name}" at <{node}>: {message}', line
         )
 
-    def _list(self, nodes: list[Node]) -> list[Run]:
+    def nodes(self, nodes: list[Node]) -> list[Run]:
         return [self._node(node) for node in nodes]
 
     def _node(self, node: Node) -> Run:
         if isinstance(node, parse.Text):
-            number = len(self.texts)
-            self.texts.append(node.text)
+            number = len(self._texts)
+            self._texts.append(node.text)
 
             def text(scope: Scope) -> None:
                 scope.shape.append(number)
@@ -185,7 +198,10 @@ class Template:
         if pipe.assigns:
 
             def assign(scope: Scope, value: Any) -> None:
-                scope.variables[name][-1] = value
+                known = scope.variables.get(name)
+                if not known:
+                    raise self._fail(_last(pipe), f"undefined variable: {name}")
+                known[-1] = value
 
             return assign
 
@@ -195,7 +211,7 @@ class Template:
         return declare
 
     def _body(self, nodes: list[Node]) -> Run:
-        runs = self._list(nodes)
+        runs = self.nodes(nodes)
 
         def body(scope: Scope) -> None:
             known = {name: len(stack) for name, stack in scope.variables.items()}
@@ -305,13 +321,9 @@ class Template:
         def call(scope: Scope) -> None:
             runs = self._templates.get(node.name)
             if runs is None:
-                raise self._fail(
-                    _At(node.position, f'{{{{template "{node.name}"}}}}'), f'template "{node.name}" not defined'
-                )
+                raise self._fail(node, f'template "{node.name}" not defined')
             if scope.depth >= _MAX_DEPTH:
-                raise self._fail(
-                    _At(node.position, f'{{{{template "{node.name}"}}}}'), "exceeded maximum template depth (100000)"
-                )
+                raise self._fail(node, "exceeded maximum template depth (100000)")
             value = evaluate(scope) if evaluate is not None else None
             outer, variables = scope.dot, scope.variables
             scope.dot, scope.variables = value, {"$": [value]}
@@ -353,41 +365,158 @@ class Template:
                     raise self._fail(head, "nil is not a command")
 
                 return nil
+            raise self._fail(head, "can't give argument to non-function nil")
+        if isinstance(head, parse.Fields | parse.Variable | parse.Chain) and head.names:
+            return self._method(head, arguments)
 
         def evaluate(scope: Scope, final: Any) -> Any:
             if arguments or final is not _MISSING:
-                found = value(scope)
-                del found
-                if isinstance(head, parse.Fields | parse.Variable | parse.Chain) and getattr(head, "names", None):
-                    raise self._fail(head, f"{head.names[-1]} is not a method but has arguments")
+                value(scope)
                 raise self._fail(head, f"can't give argument to non-function {head}")
             return value(scope)
+
+        return evaluate
+
+    def _method(
+        self, head: "parse.Fields | parse.Variable | parse.Chain", arguments: list[Node]
+    ) -> Callable[[Scope, Any], Any]:
+        """Compile a command that begins with a field, which may turn out to be a method of its value."""
+        value = self._value(head)
+        name = head.names[-1]
+        given = [self._value(argument) for argument in arguments]
+        owner: Eval | None = None
+        if isinstance(head, parse.Chain):
+            term = self._value(head.term)
+            owner = lambda scope: self._walk(head, term(scope), head.names[:-1])  # noqa: E731 - as short as its kin
+        elif isinstance(head, parse.Variable):
+            variable = head.name
+            owner = lambda scope: self._walk(head, scope.variables[variable][-1], head.names[:-1])  # noqa: E731
+        elif len(head.names) > 1:
+            owner = lambda scope: self._walk(head, scope.dot, head.names[:-1])  # noqa: E731
+
+        def evaluate(scope: Scope, final: Any) -> Any:
+            if not given and final is _MISSING:
+                return value(scope)
+            place = owner(scope) if owner is not None else scope.dot
+            methods = getattr(place, "go_methods", {})
+            if name not in methods:
+                self._step(_last(head), place, name)
+                raise self._fail(_last(head), f"{name} is not a method but has arguments")
+            values = [argument(scope) for argument in given]
+            if final is not _MISSING:
+                values.append(final)
+            try:
+                return methods[name](place, *values)
+            except FunctionError as error:
+                raise self._fail(head, f"error calling {name}: {error}") from error
+            except (TypeError, ValueError) as error:
+                raise self._fail(head, f"wrong number of args for {name}: got {len(values)}") from error
 
         return evaluate
 
     def _function(
         self, command: parse.Command, head: parse.Function, arguments: list[Node]
     ) -> Callable[[Scope, Any], Any]:
-        values = [self._value(argument) for argument in arguments]
         name = head.name
         if name in LAZY:
-            return self._lazy(head, values, wanted=name == "or")
+            return self._lazy(head, [self._value(argument) for argument in arguments], wanted=name == "or")
         function = self._functions[name]
+        if name == "call":
+            function = _calling(str(arguments[0]) if arguments else "")
+        signature = SIGNATURES.get(name, "a*")
+        fixed, variadic = (signature[:-2], signature[-2]) if signature.endswith("*") else (signature, "")
+        count = len(arguments)
+        kinds = fixed + variadic * max(0, count + 1 - len(fixed))
+        last = _last(command)
+        values = [self._argument(node, kind) for node, kind in zip(arguments, kinds, strict=False)]
+        final_kind = kinds[count] if count < len(kinds) else ""
+        check_final = final_kind not in {"", "a"}
+        least = len(fixed)
+        plain_fits = count >= least if variadic else count == least
+        piped_fits = count + 1 >= least if variadic else count + 1 == least
 
         def call(scope: Scope, final: Any) -> Any:
-            given = [value(scope) for value in values]
-            if final is not _MISSING:
+            if final is _MISSING:
+                if not plain_fits:
+                    raise self._fail(head, _arity(name, least, count, 0, variadic=bool(variadic)))
+                given = [value(scope) for value in values]
+            else:
+                if not piped_fits:
+                    raise self._fail(head, _arity(name, least, count, 1, variadic=bool(variadic)))
+                given = [value(scope) for value in values]
+                if check_final and type(final) is not _EXACT.get(final_kind):
+                    final = self._converted(final, final_kind, last, piped=True)
                 given.append(final)
             try:
                 return function(*given)
-            except FunctionError as error:
-                raise self._fail(_At(head.position, str(command)), f"error calling {name}: {error}") from error
-            except TypeError as error:
-                raise self._fail(_At(head.position, name), _arity(name, len(given), error)) from error
-            except (ValueError, ArithmeticError, KeyError, IndexError, AttributeError) as error:
+            except (FunctionError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
                 raise self._fail(_At(head.position, str(command)), f"error calling {name}: {error}") from error
 
         return call
+
+    def _argument(self, node: Node, kind: str) -> Eval:
+        """Compile an argument that must be of a kind of `SIGNATURES`."""
+        if isinstance(node, parse.Constant):
+            return self._constant(node, kind)
+        if isinstance(node, parse.Nil):
+            if kind not in NILABLE:
+
+                def refuse(_scope: Scope) -> Any:
+                    raise self._fail(node, f"cannot assign nil to {GO_TYPES[kind]}")
+
+                return refuse
+            empty: Any = {} if kind == "m" else None
+            return lambda _scope: empty
+        value = self._value(node)
+        if kind == "a":
+            return value
+        exact = _EXACT[kind]
+        last = _last(node)
+        piped = isinstance(node, parse.Pipe)
+
+        def evaluate(scope: Scope) -> Any:
+            found = value(scope)
+            return found if type(found) is exact else self._converted(found, kind, last, piped=piped)
+
+        return evaluate
+
+    def _constant(self, node: parse.Constant, kind: str) -> Eval:
+        value = node.value
+        wanted = {"s": "string", "b": "bool", "i": "integer", "u": "unsigned integer", "f": "float"}.get(kind)
+        fits = (
+            kind == "a"
+            or (kind == "s" and isinstance(value, str))
+            or (kind == "b" and isinstance(value, bool))
+            or (kind in "iu" and _is_whole(value) and (kind == "i" or value >= 0))
+            or (kind == "f" and isinstance(value, int | float) and not isinstance(value, bool))
+        )
+        if not fits:
+            message = (
+                f"expected {wanted}; found {node}"
+                if wanted
+                else f"can't handle {node} for arg of type {GO_TYPES[kind]}"
+            )
+
+            def refuse(_scope: Scope) -> Any:
+                raise self._fail(node, message)
+
+            return refuse
+        if kind == "a":
+            return self._value(node)
+        made = int(value) if kind in "iu" else float(value) if kind == "f" else value
+        return lambda _scope: made
+
+    def _converted(self, value: Any, kind: str, place: Node, *, piped: bool) -> Any:
+        """Return a value as its kind, or refuse it in Go's words."""
+        wanted = GO_TYPES[kind]
+        if value is None and piped:
+            if kind in NILABLE:
+                return {}
+            raise self._fail(place, f"invalid value; expected {wanted}")
+        if isinstance(value, _EXACT[kind]) and type_name(value) == wanted:
+            return value
+        shown = "interface {}" if value is None else type_name(value)
+        raise self._fail(place, f"wrong type for value; expected {wanted}; got {shown}")
 
     def _lazy(self, head: parse.Function, values: list[Eval], *, wanted: bool) -> Callable[[Scope, Any], Any]:
         def call(scope: Scope, final: Any) -> Any:
@@ -399,10 +528,7 @@ class Template:
             if final is not _MISSING:
                 return final
             if found is _MISSING:
-                raise self._fail(
-                    _At(head.position, head.name),
-                    f"wrong number of args for {head.name}: want at least 1 got 0",
-                )
+                raise self._fail(head, f"wrong number of args for {head.name}: want at least 1 got 0")
             return found
 
         return call
@@ -410,6 +536,12 @@ class Template:
     def _value(self, node: Node) -> Eval:
         if isinstance(node, parse.Constant):
             constant = node.value
+            if type(constant) is int and constant >= 1 << 63:
+
+                def refuse(_scope: Scope) -> Any:
+                    raise self._fail(node, f"{node} overflows int")
+
+                return refuse
             return lambda _scope: constant
         if isinstance(node, parse.Dot):
             return lambda scope: scope.dot
@@ -424,7 +556,7 @@ class Template:
                     dot = scope.dot
                     if type(dot) is dict and name in dot:
                         return dot[name]
-                    return self._step(node, dot, name, 0)
+                    return self._step(node, dot, name)
 
                 return field
             return lambda scope: self._walk(node, scope.dot, names)
@@ -435,42 +567,68 @@ class Template:
             return lambda scope: self._walk(node, scope.variables[variable][-1], names)
         if isinstance(node, parse.Chain):
             term = self._value(node.term)
-            return lambda scope: self._walk(node, term(scope), node.names)
+            place = _last(node)
+            return lambda scope: self._walk(place, term(scope), node.names)
         if isinstance(node, parse.Pipe):
             return self._pipe(node)
         assert isinstance(node, parse.Function)
-        return self._call_bare(node)
-
-    def _call_bare(self, node: parse.Function) -> Eval:
         run = self._function(parse.Command(node.position, [node]), node, [])
         return lambda scope: run(scope, _MISSING)
 
     def _walk(self, node: Node, value: Any, names: list[str]) -> Any:
-        for index, name in enumerate(names):
-            value = self._step(node, value, name, index)
+        for name in names:
+            value = self._step(node, value, name)
         return value
 
-    def _step(self, node: Node, value: Any, name: str, index: int) -> Any:
+    def _step(self, node: Node, value: Any, name: str) -> Any:
         if isinstance(value, dict):
             if name in value:
                 return value[name]
             if self._strict:
-                raise self._fail(self._part(node, index), f'map has no entry for key "{name}"')
+                raise self._fail(node, f'map has no entry for key "{name}"')
             return None
         if value is None:
-            raise self._fail(self._part(node, index), f"nil pointer evaluating interface {{}}.{name}")
-        raise self._fail(self._part(node, index), f"can't evaluate field {name} in type interface {{}}")
+            if isinstance(node, parse.Fields) and len(node.names) == 1:
+                # Dot itself is nil: the template was called without data.
+                if self._strict:
+                    raise self._fail(node, f'nil data; no entry for key "{name}"')
+                return None
+            raise self._fail(node, f"nil pointer evaluating interface {{}}.{name}")
+        methods = getattr(value, "go_methods", {})
+        if name in methods:
+            return methods[name](value)
+        raise self._fail(node, f"can't evaluate field {name} in type interface {{}}")
 
-    @staticmethod
-    def _part(node: Node, index: int) -> Node:
-        """Go points at the field that failed, and names the whole chain."""
-        names: list[str] = getattr(node, "names", [])
-        offset = sum(len(name) + 1 for name in names[:index])
-        if isinstance(node, parse.Variable):
-            offset += len(node.name)
+
+_EXACT: dict[str, Any] = {"s": str, "b": bool, "i": int, "u": int, "f": float, "m": dict, "t": GoTime}
+
+
+def _calling(text: str) -> Function:
+    """Return `call`, which names what it was asked to call: no value here is a function."""
+
+    def call(value: Any, *_: Any) -> Any:
+        if value is None:
+            raise FunctionError("call of nil")
+        raise FunctionError(f"non-function {text} of type {type_name(value)}")
+
+    return call
+
+
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+
+
+def _last(node: Node) -> Node:
+    """Return where an evaluation is when it is done: at what was looked at last, which is where Go's errors point."""
+    while True:
+        if isinstance(node, parse.Pipe):
+            node = node.commands[-1]
+        elif isinstance(node, parse.Command):
+            node = node.arguments[-1] if isinstance(node.arguments[0], parse.Function) else node.arguments[0]
         elif isinstance(node, parse.Chain):
-            offset += len(str(node)) - sum(len(name) + 1 for name in names)
-        return _At(node.position + offset, str(node))
+            node = node.term
+        else:
+            return node
 
 
 class _At(Node):
@@ -490,8 +648,7 @@ def _declares(node: Node) -> bool:
     return isinstance(node, parse.Action) and bool(node.pipe.declared) and not node.pipe.assigns
 
 
-def _arity(name: str, given: int, error: TypeError) -> str:
-    text = str(error)
-    if "positional argument" in text or "required" in text:
-        return f"wrong number of args for {name}: got {given}"
-    return f"error calling {name}: {error}"
+def _arity(name: str, least: int, given: int, piped: int, *, variadic: bool) -> str:
+    if variadic:
+        return f"wrong number of args for {name}: want at least {least} got {given}"
+    return f"wrong number of args for {name}: want {least} got {given + piped}"

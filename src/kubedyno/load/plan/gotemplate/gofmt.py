@@ -10,6 +10,14 @@ import orjson
 from kubedyno.kube.yaml import float_text
 
 NO_VALUE = "<no value>"
+
+
+class Int64(int):
+    """Go's int64, which is not its int: functions that take an int refuse it."""
+
+    __slots__ = ()
+
+
 # strconv's %g with the shortest digits takes an exponent from here on.
 _EXPONENT_FROM = 6
 
@@ -70,6 +78,9 @@ def show(value: Any) -> str:
         return "map[" + " ".join(f"{show(k)}:{show(v)}" for k, v in sorted(value.items())) + "]"
     if isinstance(value, list | tuple):
         return "[" + " ".join(show(item) for item in value) + "]"
+    if kind is complex:
+        imaginary = shortest(value.imag)
+        return f"({shortest(value.real)}{'' if imaginary[0] in '+-' else '+'}{imaginary}i)"
     return str(value)
 
 
@@ -78,8 +89,8 @@ def printed(value: Any) -> str:
     return NO_VALUE if value is None else show(value)
 
 
-def go_quote(text: str) -> str:
-    """Return %q of a string."""
+def go_quote(text: str, *, ascii_only: bool = False) -> str:
+    """Return %q of a string, or %+q."""
     out = ['"']
     for char in text:
         if char == '"':
@@ -88,7 +99,7 @@ def go_quote(text: str) -> str:
             out.append("\\\\")
         elif char in _CONTROL:
             out.append(_CONTROL[char])
-        elif char.isprintable():
+        elif char.isprintable() and (not ascii_only or char < "\x80"):
             out.append(char)
         else:
             code = ord(char)
@@ -106,17 +117,21 @@ def type_name(value: Any) -> str:
         return "<nil>"
     if isinstance(value, bool):
         return "bool"
+    if isinstance(value, Int64):
+        return "int64"
     if isinstance(value, int):
         return "int"
     if isinstance(value, float):
         return "float64"
+    if isinstance(value, complex):
+        return "complex128"
     if isinstance(value, str):
         return "string"
     if isinstance(value, dict):
         return "map[string]interface {}"
     if isinstance(value, list | tuple):
         return "[]interface {}"
-    return type(value).__name__
+    return {"GoTime": "time.Time", "Version": "*semver.Version"}.get(type(value).__name__, type(value).__name__)
 
 
 _VERB = re.compile(r"%([-+# 0]*)(\[\d+\])?(\*|\d+)?(?:\.(\*|\d+)?)?(.)?", re.DOTALL)
@@ -157,7 +172,7 @@ def sprintf(pattern: str, arguments: list[Any]) -> str:
         if len(text) < size:
             if "-" in flags:
                 text = text.ljust(size)
-            elif "0" in flags and verb in "deEfFgGxXob" and text[-1:].isalnum():
+            elif "0" in flags and (verb in "deEfFgGxXob" or isinstance(value, int | float)) and text[-1:].isalnum():
                 sign = text[0] if text[:1] in {"+", "-"} else ""
                 text = sign + text[len(sign) :].rjust(size - len(sign), "0")
             else:
@@ -182,12 +197,8 @@ def _verb(verb: str, flags: str, places: int | None, value: Any) -> str:
             return _go_syntax(value)
         if isinstance(value, float) and places is not None:
             return _float("g", places, flags, value)
-        text = show(value)
-        return (
-            f"+{text}"
-            if "+" in flags and isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-            else text
-        )
+        # Here a plus asks for the names of fields, which these values don't have.
+        return show(value)
     if verb == "T":
         return type_name(value)
     if verb == "t":
@@ -219,6 +230,8 @@ def _integer(verb: str, flags: str, _places: int | None, value: Any) -> str:
     text = format(abs(value), digits)
     if "#" in flags and verb in "xX":
         text = f"0{verb}{text}"
+    elif "#" in flags and verb == "b":
+        text = f"0b{text}"
     elif ("#" in flags and verb == "o") or verb == "O":
         text = ("0o" if verb == "O" else "0") + text
     sign = "-" if value < 0 else "+" if "+" in flags else " " if " " in flags else ""
@@ -258,7 +271,9 @@ def _quoted(_verb_name: str, flags: str, _places: int | None, value: Any) -> str
         return f"'{chr(value)}'"
     if not isinstance(value, str):
         return _bad("q", value)
-    return f"`{value}`" if "#" in flags and "`" not in value else go_quote(value)
+    if "#" in flags and "`" not in value:
+        return f"`{value}`"
+    return go_quote(value, ascii_only="+" in flags)
 
 
 def _char(_verb_name: str, _flags: str, _places: int | None, value: Any) -> str:

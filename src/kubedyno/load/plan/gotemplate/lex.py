@@ -9,15 +9,19 @@ LEFT, RIGHT, COMMENT_START, COMMENT_END = "{{", "}}", "/*", "*/"
 _SPACE = " \t\r\n"
 _WORD = re.compile(r"[^\W\d]\w*")
 _NUMBER = re.compile(
-    r"[+-]?(0[xX][0-9a-fA-F_]+(\.[0-9a-fA-F_]*)?([pP][+-]?\d+)?|0[bB][01_]+|0[oO][0-7_]+|(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d+)?)i?"
+    r"[+-]?(0[xX][0-9a-fA-F_]*(\.[0-9a-fA-F_]*)?([pP][+-]?\d+)?|0[bB][01_]*|0[oO][0-7_]*|(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)([eE][+-]?\d+)?)i?"
 )
 _STRING = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"')
-_CHAR = re.compile(r"'(?:[^'\\\n]|\\[^\n])+'")
+_CHAR = re.compile(r"'(?:[^'\\\n]|\\[^\n])*'")
 _RAW = re.compile(r"`[^`]*`")
 
 
 class Token(NamedTuple):
-    """One token. `kind`: text, left, right, space, word, field, variable, number, string, char, punctuation, end."""
+    """One token.
+
+    Its kind is text, left, right, space, word, field, variable, number, string, char, punctuation, other, end or error
+    (whose position is its line).
+    """
 
     kind: str
     text: str
@@ -43,11 +47,18 @@ class Source:
 def tokens(source: Source) -> list[Token]:
     """Return the tokens of a template, trim markers applied, comments left out.
 
-    Raises:
-        TemplateError: An action is malformed.
+    A malformed action ends them with an "error" token: what a parser has to say about those before it comes first.
     """
-    text = source.text
     found: list[Token] = []
+    try:
+        _all(source, found)
+    except TemplateError as error:
+        found.append(Token("error", str(error), error.line))
+    return found
+
+
+def _all(source: Source, found: list[Token]) -> None:
+    text = source.text
     position = 0
     trim_next = False
     while True:
@@ -63,12 +74,12 @@ def tokens(source: Source) -> list[Token]:
             if piece:
                 found.append(Token("text", piece, begins))
             found.append(Token("end", "", len(text)))
-            return found
+            return
         inside = start + 2
         trim = text[inside : inside + 1] == "-" and text[inside + 1 : inside + 2] in set(_SPACE)
         if trim:
             piece = piece.rstrip(_SPACE)
-            inside += 1
+            inside += 2
         if piece:
             found.append(Token("text", piece, begins))
         after_space = inside
@@ -177,7 +188,10 @@ def _token(source: Source, position: int) -> Token:
         return Token("field", "." + match[0], position)
     if char.isdigit() or char in "+-.":
         match = _NUMBER.match(text, position)
-        if match is None or not match[0].strip("+-"):
+        if match is None and not text[position + 1 : position + 2].isalnum():
+            # Go's scanner lets a sign, and "0x", pass; its parser does not.
+            return Token("number", char, position)
+        if match is None:
             raise source.fail(position, f"bad number syntax: {_quote(text[position : position + 2].strip())}")
         following = text[match.end() : match.end() + 1]
         if following.isalnum() or following == "_":
@@ -187,6 +201,8 @@ def _token(source: Source, position: int) -> Token:
     if match is not None:
         _check_end(source, match.end())
         return Token("word", match[0], position)
+    if " " < char <= "~":
+        return Token("other", char, position)
     raise source.fail(position, f"unrecognized character in action: {_unicode(char)}")
 
 

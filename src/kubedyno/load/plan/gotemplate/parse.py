@@ -17,23 +17,31 @@ class Node:
 
 @dataclass(slots=True)
 class Text(Node):
+    """Text between actions."""
+
     text: str
 
 
 @dataclass(slots=True)
 class Dot(Node):
+    """The dot alone."""
+
     def __str__(self) -> str:
         return "."
 
 
 @dataclass(slots=True)
 class Nil(Node):
+    """`nil`."""
+
     def __str__(self) -> str:
         return "nil"
 
 
 @dataclass(slots=True)
 class Constant(Node):
+    """A literal, as it was written and what it means."""
+
     value: Any
     text: str
 
@@ -76,6 +84,8 @@ class Chain(Node):
 
 @dataclass(slots=True)
 class Function(Node):
+    """A function's name."""
+
     name: str
 
     def __str__(self) -> str:
@@ -84,6 +94,8 @@ class Function(Node):
 
 @dataclass(slots=True)
 class Command(Node):
+    """One stage of a pipeline: a function and its arguments, or one operand."""
+
     arguments: list[Node]
 
     def __str__(self) -> str:
@@ -92,6 +104,8 @@ class Command(Node):
 
 @dataclass(slots=True)
 class Pipe(Node):
+    """A pipeline, perhaps assigned to variables."""
+
     commands: list[Command]
     declared: list[str] = field(default_factory=list)
     assigns: bool = False
@@ -105,6 +119,8 @@ class Pipe(Node):
 
 @dataclass(slots=True)
 class Action(Node):
+    """A pipeline whose value is printed."""
+
     pipe: Pipe
 
 
@@ -132,6 +148,9 @@ class Call(Node):
     name: str
     pipe: Pipe | None
 
+    def __str__(self) -> str:
+        return f'{{{{template "{self.name}"' + (f" {self.pipe}" if self.pipe is not None else "") + "}}"
+
 
 _KEYWORDS = {"if", "else", "end", "range", "with", "define", "block", "template", "break", "continue", "nil"}
 
@@ -151,17 +170,20 @@ class Parser:
     # --- tokens ---
 
     def _next(self) -> Token:
-        token = self._tokens[self._at]
+        token = self._peek()
         self._at += 1
         return token
 
     def _peek(self) -> Token:
-        return self._tokens[self._at]
+        token = self._tokens[self._at]
+        if token.kind == "error":
+            raise TemplateError(token.text, token.position)
+        return token
 
     def _skip_space(self) -> Token:
         while self._tokens[self._at].kind == "space":
             self._at += 1
-        return self._tokens[self._at]
+        return self._peek()
 
     def _fail(self, token: Token, message: str) -> TemplateError:
         return self.source.fail(token.position, message)
@@ -171,7 +193,7 @@ class Parser:
             return self._fail(token, "unexpected EOF")
         if token.kind == "right":
             shown = '"}}"'
-        elif token.kind == "word" and token.text in _KEYWORDS:
+        elif (token.kind == "word" and token.text in _KEYWORDS) or (token.kind, token.text) == ("punctuation", "."):
             shown = f"<{token.text}>"
         else:
             shown = '"' + token.text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -213,7 +235,7 @@ class Parser:
         self._next()
         outer, self._variables = self._variables, ["$"]
         loops, self._loops = self._loops, 0
-        body, end = self._body("define clause")
+        body, end = self._body()
         if end.keyword != "end":
             raise self._fail(Token("", "", end.position), f"unexpected {{{{{end.keyword}}}}} in define clause")
         self._variables, self._loops = outer, loops
@@ -226,7 +248,7 @@ class Parser:
         self._next()
         return str(_unquote(self.source, token))
 
-    def _body(self, where: str) -> "tuple[list[Node], _End]":
+    def _body(self) -> "tuple[list[Node], _End]":
         nodes: list[Node] = []
         while True:
             token = self._next()
@@ -237,7 +259,7 @@ class Parser:
                 continue
             word = self._skip_space()
             if word.kind == "word" and word.text == "define":
-                raise self._unexpected(word, where if where != "define clause" else "define clause")
+                raise self._unexpected(word, "command")
             node = self._action(token)
             if isinstance(node, _End):
                 return nodes, node
@@ -264,12 +286,13 @@ class Parser:
                 return Jump(token.position, keyword)
             if keyword == "template":
                 self._next()
+                place = self._skip_space().position
                 name = self._name("template clause")
                 pipe = None
                 if self._skip_space().kind != "right":
                     pipe = self._pipe("template clause")
                 self._close("template clause")
-                return Call(token.position, name, pipe)
+                return Call(place, name, pipe)
             if keyword == "block":
                 self._next()
                 return self._block(token)
@@ -291,7 +314,7 @@ class Parser:
         pipe = self._pipe("block clause")
         self._close("block clause")
         outer, self._variables = self._variables, ["$"]
-        body, _ = self._body("block clause")
+        body, _ = self._body()
         self._variables = outer
         self.templates.setdefault(name, body)
         return Call(token.position, name, pipe)
@@ -312,19 +335,20 @@ class Parser:
         self._close(keyword)
         if keyword == "range":
             self._loops += 1
-        body, end = self._body(keyword)
+        body, end = self._body()
         if keyword == "range":
             self._loops -= 1
         other: list[Node] | None = None
         if end.keyword == "else":
-            if end.chained and end.chained in {keyword, "with", "if"} and keyword != "range":
+            if end.chained and end.chained == keyword:
                 assert end.token is not None
                 other = [self._branch(end.token, end.chained)]
                 del self._variables[known:]
                 return Branch(token.position, keyword, pipe, body, other)
             if end.chained:
-                raise self._fail(Token("", "", end.position), f"unexpected <{end.chained}> in else")
-            other, last = self._body(keyword)
+                assert end.token is not None
+                raise self._unexpected(end.token, "input")
+            other, last = self._body()
             if last.keyword != "end":
                 raise self._fail(Token("", "", last.position), "expected end; found {{else}}")
         del self._variables[known:]
@@ -338,7 +362,7 @@ class Parser:
         self._declaration(pipe, where)
         while True:
             token = self._skip_space()
-            if token.kind == "right" or token.text == ")" and token.kind == "punctuation":
+            if token.kind == "right" or (token.text == ")" and token.kind == "punctuation"):
                 if not pipe.commands:
                     raise self._fail(token, f"missing value for {where}")
                 self._check(pipe)
@@ -370,14 +394,13 @@ class Parser:
             self._next()
             names.append(second.text)
             following = self._skip_space()
+            if following.text == "," and following.kind == "punctuation":
+                raise self._fail(following, "too many declarations in range")
         if following.kind == "punctuation" and following.text in {":=", "="}:
             self._next()
             pipe.declared = names
             pipe.assigns = following.text == "="
-            if pipe.assigns:
-                for name in names:
-                    self._use(token, name)
-            else:
+            if not pipe.assigns:
                 self._variables += names
             return
         if len(names) == 2:
@@ -408,7 +431,7 @@ class Parser:
             if token.kind == "space":
                 self._next()
                 continue
-            if token.kind in {"right", "end"} or token.text == ")" and token.kind == "punctuation":
+            if token.kind in {"right", "end"} or (token.text == ")" and token.kind == "punctuation"):
                 break
             if token.kind == "punctuation" and token.text == "|":
                 self._next()
@@ -423,16 +446,19 @@ class Parser:
         if node is None:
             return None
         names: list[str] = []
+        place = self._peek().position
         while self._peek().kind == "field":
             names.append(self._next().text[1:])
         if not names:
             return node
         if isinstance(node, Fields | Variable):
             node.names += names
+            # Go places a chain at its second link.
+            node.position = place
             return node
         if isinstance(node, Constant | Nil | Dot):
             raise self._fail(Token("", "", node.position), f'unexpected . after term "{node}"')
-        return Chain(node.position, node, names)
+        return Chain(place, node, names)
 
     def _term(self) -> Node | None:
         token = self._peek()
@@ -462,6 +488,8 @@ class Parser:
         if token.kind == "char":
             self._next()
             value = str(_unquote(self.source, token))
+            if not value:
+                raise self._fail(token, "invalid syntax")
             if len(value) != 1:
                 raise self._fail(token, f"malformed character constant: {token.text}")
             return Constant(token.position, ord(value), token.text)
@@ -489,10 +517,10 @@ class _End(Node):
     token: Token | None = None
 
 
-def _number_of(source: Source, token: Token) -> int | float:
+def _number_of(source: Source, token: Token) -> int | float | complex:
     text = token.text.replace("_", "")
     if text.endswith("i"):
-        raise source.fail(token.position, f"complex numbers are not supported: {token.text}")
+        return complex(0, _number_of(source, Token("number", text[:-1], token.position)).real)
     sign = -1 if text[0] == "-" else 1
     digits = text.lstrip("+-")
     lower = digits.lower()
@@ -500,15 +528,21 @@ def _number_of(source: Source, token: Token) -> int | float:
         if lower.startswith("0x") and ("p" in lower or "." in lower):
             return float.fromhex(text)
         if lower.startswith(("0x", "0b", "0o")):
-            return sign * int(digits, 0)
-        if digits.isdigit():
-            if len(digits) > 1 and digits[0] == "0":
-                return sign * int(digits, 8)
-            return sign * int(digits)
-        value = float(text)
+            value = sign * int(digits, 0)
+        elif digits.isdigit():
+            octal = len(digits) > 1 and digits[0] == "0"
+            if octal and not set(digits) <= set("01234567"):
+                # Go takes it for a float, and then misses its point.
+                raise source.fail(token.position, f'integer overflow: "{token.text}"')
+            value = sign * int(digits, 8 if octal else 10)
+        else:
+            return float(text)
+    except TemplateError:
+        raise
     except ValueError:
-        raise source.fail(token.position, f'bad number syntax: "{token.text}"') from None
-    # A float constant that is whole serves as an integer too, as Go's untyped constants do.
+        raise source.fail(token.position, f'illegal number syntax: "{token.text}"') from None
+    if not -(1 << 63) <= value < 1 << 64:
+        raise source.fail(token.position, f'integer overflow: "{token.text}"')
     return value
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import copy
 import hashlib
 import math
 import os
@@ -9,15 +10,18 @@ import posixpath
 import re
 import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import timedelta
+from functools import cache
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
-import orjson
-
-from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import Random
+from kubedyno.base.times import duration_ns_of, go_duration
+from kubedyno.load.plan.gotemplate import ciphers, gojson, gotime
 from kubedyno.load.plan.gotemplate.errors import FunctionError
-from kubedyno.load.plan.gotemplate.gofmt import go_quote, show, to_json, type_name
+from kubedyno.load.plan.gotemplate.gofmt import Int64, go_quote, show, to_json, type_name
+from kubedyno.load.plan.gotemplate.gotime import GoTime
+from kubedyno.load.plan.gotemplate.semver import Version, matches
 
 RANDOM = Random()
 
@@ -67,6 +71,10 @@ def _text(value: Any) -> str:
 def _list(value: Any, name: str) -> list[Any]:
     if isinstance(value, list | tuple):
         return list(value)
+    if name == "concat":
+        raise FunctionError(f"Cannot concat type {_go_kind(value)} as list")
+    if name == "slice":
+        raise FunctionError(f"list should be type of slice or array but {_go_kind(value)}")
     raise FunctionError(f"Cannot {name} on type {_go_kind(value)}")
 
 
@@ -97,11 +105,15 @@ def _trunc(size: Any, text: Any) -> str:
 
 def _substr(start: Any, end: Any, text: Any) -> str:
     raw, a, b = _text(text).encode(), to_int(start), to_int(end)
-    if a < 0:
-        return raw[: max(b, 0)].decode("utf-8", "replace")
-    if b < 0 or b > len(raw):
-        return raw[a:].decode("utf-8", "replace")
-    return raw[a:b].decode("utf-8", "replace")
+    first = max(a, 0)
+    last = b if a < 0 or 0 <= b <= len(raw) else len(raw)
+    if last > len(raw) or last < 0:
+        raise FunctionError(
+            f"runtime error: slice bounds out of range [:{last}]" + f" with length {len(raw)}" * (last > 0)
+        )
+    if first > last:
+        raise FunctionError(f"runtime error: slice bounds out of range [{first}:{last}]")
+    return raw[first:last].decode("utf-8", "replace")
 
 
 def _indent(size: Any, text: Any) -> str:
@@ -110,7 +122,14 @@ def _indent(size: Any, text: Any) -> str:
 
 
 def _title(text: Any) -> str:
-    return re.sub(r"(^|[\s\-_.])(\w)", lambda m: m[1] + m[2].upper(), _text(text)) if text else ""
+    """Put the first letter of each word in title case; a word begins after anything but a letter, digit or underscore."""
+    out: list[str] = []
+    before = " "
+    for char in _text(text):
+        begins = not (before.isalnum() or before == "_") if before < "\x80" or before.isalnum() else before.isspace()
+        out.append(char.title() if begins else char)
+        before = char
+    return "".join(out)
 
 
 def _snake(text: Any) -> str:
@@ -118,8 +137,9 @@ def _snake(text: Any) -> str:
 
 
 def _words(text: Any, joiner: str) -> str:
-    spaced = re.sub(r"([A-Z]+)([A-Z][a-z])|([a-z0-9])([A-Z])|([A-Za-z])(\d)", _split_words, _text(text))
-    spaced = re.sub(r"(\d)([A-Za-z])", r"\1_\2", spaced)
+    spaced = re.sub(
+        r"([A-Z]+)([A-Z][a-z])|([a-z0-9])([A-Z])|([A-Za-z])(\d+[a-z])|([A-Z]{2,})(\d+)", _split_words, _text(text)
+    )
     return re.sub(r"[\s_\-]+", joiner, spaced).lower()
 
 
@@ -128,7 +148,9 @@ def _split_words(match: re.Match[str]) -> str:
         return f"{match[1]}_{match[2]}"
     if match[3]:
         return f"{match[3]}_{match[4]}"
-    return f"{match[5]}_{match[6]}"
+    if match[5]:
+        return f"{match[5]}_{match[6]}"
+    return f"{match[7]}_{match[8]}"
 
 
 def _camel(text: Any) -> str:
@@ -201,24 +223,24 @@ def _truncated_division(a: int, b: int) -> int:
     if b == 0:
         raise FunctionError("runtime error: integer divide by zero")
     quotient = abs(a) // abs(b)
-    return quotient if (a < 0) == (b < 0) else -quotient
+    return Int64(quotient if (a < 0) == (b < 0) else -quotient)
 
 
 def _mod(a: Any, b: Any) -> int:
     x, y = to_int(a), to_int(b)
-    return x - y * _truncated_division(x, y)
+    return Int64(x - y * _truncated_division(x, y))
 
 
 def _int64(value: int) -> int:
     """Wrap around as Go's int64 does."""
-    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+    return Int64(value if -(1 << 63) <= value < 1 << 63 else (value + (1 << 63)) % (1 << 64) - (1 << 63))
 
 
 def _product(*values: Any) -> int:
     result = 1
     for value in values:
         result = _int64(result * to_int(value))
-    return result
+    return _int64(result)
 
 
 def _round(value: Any, places: Any, threshold: Any = 0.5) -> float:
@@ -290,7 +312,12 @@ def _dig(*arguments: Any) -> Any:
         raise FunctionError("dig needs at least three arguments")
     *keys, default, place = arguments
     for key in keys:
-        if not isinstance(place, dict) or key not in place:
+        if not isinstance(place, dict):
+            kind = "nil" if place is None else type_name(place)
+            raise FunctionError(f"interface conversion: interface {{}} is {kind}, not map[string]interface {{}}")
+        if not isinstance(key, str):
+            raise FunctionError(f"interface conversion: interface {{}} is {type_name(key)}, not string")
+        if key not in place:
             return default
         place = place[key]
     return place
@@ -311,20 +338,60 @@ def _slice(values: Any, *bounds: Any) -> list[Any]:
     start = to_int(bounds[0]) if bounds else 0
     end = to_int(bounds[1]) if len(bounds) > 1 else len(items)
     if start < 0 or end > len(items) or start > end:
-        raise FunctionError("runtime error: slice bounds out of range")
+        raise FunctionError("reflect.Value.Slice: slice index out of bounds")
     return items[start:end]
 
 
 def _chunk(size: Any, values: Any) -> list[list[Any]]:
     items, n = _list(values, "chunk"), to_int(size)
+    if n <= 0:
+        raise FunctionError("runtime error: makeslice: len out of range")
     return [items[i : i + n] for i in range(0, len(items), n)]
 
 
+_UNSUPPORTED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\(\?(?:<?[=!]|>|#|\(|R|&))|(\(\?P[=>])", re.DOTALL)
+
+
 def _regex(pattern: Any) -> re.Pattern[str]:
+    """Return a compiled expression; what RE2 does not have is refused as Go does."""
+    text = _text(pattern)
+    for found in _UNSUPPORTED.finditer(text):
+        if found[1] or found[2]:
+            raise FunctionError(
+                f"error parsing regexp: invalid or unsupported Perl syntax: `{(found[1] or found[2])[:3]}`"
+            )
+        if re.match(r"\\[1-9]", found[0]):
+            raise FunctionError(f"error parsing regexp: invalid escape sequence: `{found[0]}`")
+    # Python's $ also matches before a last newline, Go's does not.
+    ours = re.sub(r"\\z", r"\\Z", re.sub(r"\(\?<(?![=!])", "(?P<", text))
     try:
-        return re.compile(_text(pattern))
+        return _compiled(ours)
     except re.error as error:
-        raise FunctionError(f"error parsing regexp: {error}") from error
+        raise FunctionError(f"error parsing regexp: {_complaint(text, error)}") from error
+
+
+@cache
+def _compiled(text: str) -> re.Pattern[str]:
+    return re.compile(text)
+
+
+def _complaint(text: str, error: re.error) -> str:
+    said = error.msg
+    if "unterminated subpattern" in said:
+        return f"missing closing ): `{text}`"
+    if "unbalanced parenthesis" in said:
+        return f"unexpected ): `{text}`"
+    if "unterminated character set" in said:
+        return f"missing closing ]: `{text[error.pos or 0 :]}`"
+    if "nothing to repeat" in said or "multiple repeat" in said:
+        return f"missing argument to repetition operator: `{text[error.pos or 0 : (error.pos or 0) + 1]}`"
+    if "bad character range" in said:
+        return f"invalid character class range: `{said.rpartition(' ')[2]}`"
+    if "bad escape (end of pattern)" in said:
+        return "trailing backslash at end of expression: ``"
+    if "bad escape" in said:
+        return f"invalid escape sequence: `{said.rpartition(' ')[2]}`"
+    return f"{said}: `{text}`"
 
 
 def _replacement(text: str) -> Callable[[re.Match[str]], str]:
@@ -361,97 +428,136 @@ def _ternary(yes: Any, no: Any, test: Any) -> Any:
 
 def _from_json(text: Any) -> Any:
     try:
-        return _go_numbers(orjson.loads(_text(text)))
-    except orjson.JSONDecodeError:
+        return gojson.decode(_text(text))
+    except FunctionError:
         return None
 
 
-def _go_numbers(value: Any) -> Any:
-    """encoding/json makes every number a float64."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, dict):
-        return {key: _go_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_go_numbers(item) for item in value]
-    return value
-
-
 def _must_from_json(text: Any) -> Any:
-    try:
-        return _go_numbers(orjson.loads(_text(text)))
-    except orjson.JSONDecodeError as error:
-        raise FunctionError(str(error)) from error
+    return gojson.decode(_text(text))
+
+
+def _illegal_byte(text: str, alphabet: str, quantum: int) -> int:
+    """Return where Go's decoder stops: at what is no digit, or at the beginning of a last group that is too short."""
+    body = text.replace("\n", "").replace("\r", "")
+    for place, char in enumerate(body.rstrip("=")):
+        if char not in alphabet:
+            return place
+    return len(body) // quantum * quantum
 
 
 def _b64dec(text: Any) -> str:
     try:
         return base64.b64decode(_text(text), validate=True).decode("utf-8", "replace")
-    except (binascii.Error, ValueError) as error:
-        position = next((i for i, c in enumerate(_text(text)) if not (c.isalnum() or c in "+/=")), len(text))
-        del error
-        return f"illegal base64 data at input byte {position}"
+    except (binascii.Error, ValueError):
+        return f"illegal base64 data at input byte {_illegal_byte(text, _UPPER + _LOWER + _DIGITS + '+/', 4)}"
 
 
 def _b32dec(text: Any) -> str:
     try:
         return base64.b32decode(_text(text)).decode("utf-8", "replace")
-    except binascii.Error as error:
-        return str(error)
+    except binascii.Error:
+        return f"illegal base32 data at input byte {_illegal_byte(text, _UPPER + '234567', 8)}"
 
 
 def _fail(message: Any) -> None:
     raise FunctionError(strval(message))
 
 
-_LAYOUT = (
-    ("2006", "%Y"), ("January", "%B"), ("Jan", "%b"), ("01", "%m"), ("Monday", "%A"), ("Mon", "%a"), ("02", "%d"),
-    ("15", "%H"), ("03", "%I"), ("04", "%M"), ("05", "%S"), ("PM", "%p"), ("MST", "%Z"), ("-0700", "%z"), ("06", "%y"),
-)  # fmt: skip
+def _date_in_zone(layout: Any, moment: Any, name: Any) -> str:
+    return GoTime(gotime.of(moment).moment.astimezone(gotime.zone(str(name)))).format(str(layout))
 
 
-def _date(layout: Any, moment: Any) -> str:
-    if isinstance(moment, datetime):
-        when = moment
-    elif isinstance(moment, int | float) and not isinstance(moment, bool):
-        when = datetime.fromtimestamp(moment, UTC)
+def _to_date(layout: Any, text: Any) -> GoTime:
+    try:
+        return gotime.parse(layout, text)
+    except FunctionError:
+        return gotime.ZERO
+
+
+def _must_date_modify(change: Any, moment: GoTime) -> GoTime:
+    try:
+        return GoTime(moment.moment + timedelta(microseconds=duration_ns_of(change) / 1000))
+    except ValueError as error:
+        raise FunctionError(str(error)) from error
+
+
+def _date_modify(change: Any, moment: GoTime) -> GoTime:
+    try:
+        return _must_date_modify(change, moment)
+    except FunctionError:
+        return moment
+
+
+def _duration(seconds: Any) -> str:
+    count = 0
+    if isinstance(seconds, Int64):
+        count = seconds
+    elif isinstance(seconds, str) and re.fullmatch(r"[+-]?\d+", seconds):
+        count = int(seconds)
+    return go_duration(count * 10**9)
+
+
+def _duration_round(value: Any) -> str:
+    nanoseconds = 0
+    if isinstance(value, GoTime):
+        nanoseconds = int((gotime.now().moment - value.moment).total_seconds() * 1e9)
+    elif isinstance(value, Int64):
+        nanoseconds = value
+    elif isinstance(value, str):
+        try:
+            nanoseconds = duration_ns_of(value)
+        except ValueError:
+            nanoseconds = 0
+    return gotime.rounded(nanoseconds)
+
+
+def _ago(value: Any) -> str:
+    seconds = (gotime.now().moment - gotime.of(value).moment).total_seconds()
+    return go_duration(round(seconds) * 10**9)
+
+
+def _url_parse(text: Any) -> dict[str, Any]:
+    try:
+        parts = urlsplit(_text(text))
+    except ValueError as error:
+        what = "missing ']' in host" if "[" in text else str(error)
+        raise FunctionError(f'unable to parse url: parse "{text}": {what}') from error
+    host = parts.netloc.rpartition("@")[2]
+    is_opaque = bool(parts.scheme) and not parts.netloc and not parts.path.startswith("/")
+    return {
+        "scheme": parts.scheme,
+        "host": host,
+        "hostname": re.sub(r":\d*$", "", host).strip("[]"),
+        "path": "" if is_opaque else unquote(parts.path),
+        "query": parts.query,
+        "opaque": parts.path if is_opaque else "",
+        "fragment": unquote(parts.fragment),
+        "userinfo": parts.netloc.rpartition("@")[0],
+    }
+
+
+def _url_join(parts: dict[str, Any]) -> str:
+    def part(name: str) -> str:
+        value = parts.get(name, "")
+        if not isinstance(value, str):
+            raise FunctionError(f"unable to parse {name} key, must be of type string, but {type_name(value)} found")
+        return value
+
+    scheme, host, user = part("scheme"), part("host"), part("userinfo")
+    text = f"{scheme}:" if scheme else ""
+    if part("opaque"):
+        text += part("opaque")
     else:
-        when = datetime.fromtimestamp(SYSTEM_CLOCK.now(), UTC)
-    pattern = str(layout).replace("Z07:00", "Z")
-    for go, python in _LAYOUT:
-        pattern = pattern.replace(go, python)
-    return when.strftime(pattern)
-
-
-def _semver_key(text: str) -> tuple[Any, ...]:
-    match = re.match(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([\w.-]+))?", text)
-    if match is None:
-        raise FunctionError("Invalid Semantic Version")
-    pre = match[4]
-    numbers = tuple(int(match[i] or 0) for i in (1, 2, 3))
-    return (*numbers, pre is None, pre or "")
-
-
-def _semver_compare(constraint: Any, version: Any) -> bool:
-    actual = _semver_key(_text(version))
-    for part in re.split(r"[,\s]+(?=[<>=!~^\d])", _text(constraint).strip()):
-        match = re.match(r"(>=|<=|!=|>|<|=|~|\^)?\s*(.+)", part)
-        assert match is not None
-        operator, wanted = match[1] or "=", _semver_key(match[2])
-        if operator in {"~", "^"}:
-            upper = (wanted[0], wanted[1] + 1, 0) if operator == "~" or wanted[0] == 0 else (wanted[0] + 1, 0, 0)
-            if not wanted <= actual or actual[:3] >= upper:
-                return False
-        elif not {
-            ">=": actual >= wanted, "<=": actual <= wanted, "!=": actual != wanted, ">": actual > wanted,
-            "<": actual < wanted, "=": actual == wanted,
-        }[operator]:  # fmt: skip
-            return False
-    return True
+        if host or user:
+            text += f"//{user}@{host}" if user else f"//{host}"
+        path = part("path")
+        text += ("/" if path and not path.startswith("/") and host else "") + quote(path, safe="/:@&=+$,;!*'()~")
+    return text + (f"?{part('query')}" if part("query") else "") + (f"#{part('fragment')}" if part("fragment") else "")
 
 
 def _max(*values: Any) -> int:
-    return max(to_int(value) for value in values)
+    return Int64(max(to_int(value) for value in values))
 
 
 def _plural(one: Any, many: Any, count: Any) -> Any:
@@ -499,7 +605,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "substr": _substr,
     "trunc": _trunc,
     "abbrev": _abbrev,
-    "initials": lambda t: "".join(word[0] for word in _text(t).split()),
+    "initials": lambda t: "".join(chr(word.encode()[0]) for word in t.split()),
     "contains": lambda a, b: _text(a) in _text(b),
     "hasPrefix": lambda a, b: _text(b).startswith(_text(a)),
     "hasSuffix": lambda a, b: _text(b).endswith(_text(a)),
@@ -514,7 +620,8 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "kebabcase": lambda t: _words(t, "-"),
     "camelcase": _camel,
     "swapcase": _swapcase,
-    "nospace": lambda t: re.sub(r"\s+", "", _text(t)),
+    # The original goes byte by byte, and takes each for a character.
+    "nospace": lambda t: "".join(chr(b) for b in t.encode() if not chr(b).isspace()),
     "wrap": _wrap,
     "wrapWith": lambda n, j, t: _wrap(n, t, j),
     "join": _join,
@@ -529,17 +636,17 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "randNumeric": _random(_DIGITS),
     "randAscii": _random(_ASCII),
     "randInt": lambda a, b: RANDOM.randrange(to_int(a), to_int(b)),
-    "uuidv4": lambda: RANDOM.uid(),
+    "uuidv4": RANDOM.uid,
     # numbers
     "add": lambda *v: _int64(sum(to_int(x) for x in v)),
     "add1": lambda v: _int64(to_int(v) + 1),
     "sub": lambda a, b: _int64(to_int(a) - to_int(b)),
-    "mul": lambda a, *v: _product(a, *v),
+    "mul": _product,
     "div": lambda a, b: _truncated_division(to_int(a), to_int(b)),
     "mod": _mod,
     "max": _max,
     "biggest": _max,
-    "min": lambda *v: min(to_int(x) for x in v),
+    "min": lambda *v: Int64(min(to_int(x) for x in v)),
     "maxf": lambda *v: max(to_float(x) for x in v),
     "minf": lambda *v: min(to_float(x) for x in v),
     "addf": lambda *v: _decimal(0.0, *v, operation="+"),
@@ -551,7 +658,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "floor": lambda v: float(math.floor(to_float(v))),
     "round": _round,
     "int": to_int,
-    "int64": to_int,
+    "int64": lambda v: Int64(to_int(v)),
     "float64": to_float,
     "atoi": lambda t: to_int(t) if re.fullmatch(r"[+-]?\d+", _text(t)) else 0,
     "toDecimal": lambda v: int(strval(v), 8) if re.fullmatch(r"[0-7]+", strval(v)) else 0,
@@ -590,7 +697,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "omit": lambda m, *k: {key: value for key, value in _mapping(m).items() if key not in k},
     "merge": _merge,
     "mergeOverwrite": lambda t, *s: _merge(t, *s, overwrite=True),
-    "deepCopy": lambda v: orjson.loads(orjson.dumps(v)),
+    "deepCopy": copy.deepcopy,
     "dig": _dig,
     # defaults and logic
     "default": _default,
@@ -636,11 +743,29 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "regexSplit": lambda p, t, n: _regex(p).split(_text(t), 0 if to_int(n) < 0 else max(0, to_int(n) - 1)),
     "regexQuoteMeta": lambda t: re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", _text(t)),
     # dates, versions, paths, environment
-    "now": lambda: datetime.fromtimestamp(SYSTEM_CLOCK.now(), UTC),
-    "date": _date,
-    "htmlDate": lambda v: _date("2006-01-02", v),
-    "unixEpoch": lambda v: str(int(v.timestamp())),
-    "semverCompare": _semver_compare,
+    "now": gotime.now,
+    "date": lambda layout, moment: _date_in_zone(layout, moment, "Local"),
+    "dateInZone": _date_in_zone,
+    "date_in_zone": _date_in_zone,
+    "htmlDate": lambda moment: _date_in_zone("2006-01-02", moment, "Local"),
+    "htmlDateInZone": lambda moment, name: _date_in_zone("2006-01-02", moment, name),
+    "toDate": _to_date,
+    "mustToDate": gotime.parse,
+    "dateModify": _date_modify,
+    "date_modify": _date_modify,
+    "mustDateModify": _must_date_modify,
+    "must_date_modify": _must_date_modify,
+    "duration": _duration,
+    "durationRound": _duration_round,
+    "ago": _ago,
+    "unixEpoch": lambda t: str(int(t.moment.timestamp())),
+    "semver": Version,
+    "semverCompare": matches,
+    "urlParse": _url_parse,
+    "urlJoin": _url_join,
+    "derivePassword": ciphers.derive_password,
+    "encryptAES": ciphers.encrypt_aes,
+    "decryptAES": ciphers.decrypt_aes,
     "base": lambda t: posixpath.basename(_text(t).rstrip("/")) or ("/" if t else "."),
     "dir": lambda t: posixpath.dirname(_text(t)) or ".",
     "ext": lambda t: posixpath.splitext(_text(t))[1],

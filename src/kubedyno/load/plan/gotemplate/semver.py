@@ -1,0 +1,153 @@
+"""Semantic versions and constraints on them, by the rules of Masterminds/semver."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from kubedyno.load.plan.gotemplate.errors import FunctionError
+
+_VERSION = re.compile(
+    r"v?(0|[1-9]\d*)(\.(?:0|[1-9]\d*))?(\.(?:0|[1-9]\d*))?(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+    r"(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?\Z"
+)
+_PART = re.compile(
+    r"\s*(=|!=|>=|=>|<=|=<|>|<|~>|~|\^)?\s*v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?"
+    r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?\s*"
+)
+
+
+class Version:
+    """A version; build metadata does not order it."""
+
+    __slots__ = ("metadata", "numbers", "original", "prerelease")
+
+    def __init__(self, text: str) -> None:
+        match = _VERSION.match(text)
+        if match is None:
+            raise FunctionError("Invalid Semantic Version")
+        self.original = text
+        self.numbers = tuple(int((match[i] or "0").lstrip(".")) for i in (1, 2, 3))
+        self.prerelease = match[4] or ""
+        self.metadata = match[5] or ""
+
+    def __str__(self) -> str:
+        text = ".".join(map(str, self.numbers))
+        return (
+            text + (f"-{self.prerelease}" if self.prerelease else "") + (f"+{self.metadata}" if self.metadata else "")
+        )
+
+    @property
+    def key(self) -> Any:
+        """Orders versions: a prerelease stands before its release, numbers before words."""
+        parts = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in self.prerelease.split(".") if p]
+        return self.numbers, not self.prerelease, parts
+
+    def compare(self, other: "Version") -> int:
+        """Return -1, 0 or 1."""
+        return int(self.key > other.key) - int(self.key < other.key)
+
+    @property
+    def go_methods(self) -> dict[str, Callable[..., Any]]:
+        """What a template may call on it."""
+        return _METHODS
+
+
+def _same(a: Version, b: Version) -> bool:
+    return a.compare(b) == 0
+
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "Compare": lambda v, other: v.compare(other),
+    "Equal": lambda v, other: v.compare(other) == 0,
+    "LessThan": lambda v, other: v.compare(other) < 0,
+    "GreaterThan": lambda v, other: v.compare(other) > 0,
+    "Major": lambda v: v.numbers[0],
+    "Minor": lambda v: v.numbers[1],
+    "Patch": lambda v: v.numbers[2],
+    "Prerelease": lambda v: v.prerelease,
+    "Metadata": lambda v: v.metadata,
+    "Original": lambda v: v.original,
+    "String": str,
+}
+
+
+def matches(constraint: str, version: str) -> bool:
+    """Say whether a version fits a constraint such as ">=1.2, <2 || ^3.1".
+
+    Raises:
+        FunctionError: One of them is malformed.
+    """
+    checks = [_conjunction(part, constraint) for part in constraint.split("||")]
+    actual = Version(version)
+    return any(all(check(actual) for check in group) for group in checks)
+
+
+def _conjunction(text: str, whole: str) -> list[Callable[[Version], bool]]:
+    text = re.sub(r"(\S+)\s+-\s+(\S+)", r">=\1 <=\2", text)
+    found: list[Callable[[Version], bool]] = []
+    at = 0
+    text = text.strip()
+    while at < len(text):
+        match = _PART.match(text, at)
+        if match is None or match.end() == at:
+            raise FunctionError(f"improper constraint: {whole}")
+        found.append(_check(match))
+        at = match.end()
+        if text[at : at + 1] == ",":
+            at += 1
+        elif at < len(text) and not text[at - 1].isspace():
+            raise FunctionError(f"improper constraint: {whole}")
+    if not found:
+        raise FunctionError(f"improper constraint: {whole}")
+    return found
+
+
+def _check(match: re.Match[str]) -> Callable[[Version], bool]:
+    operator = (match[1] or "").replace("=>", ">=").replace("=<", "<=").replace("~>", "~")
+    numbers: list[int | None] = []
+    for part in (match[2], match[3], match[4]):
+        # After a part that is left open, the others are open too.
+        is_open = part is None or part in "xX*" or (bool(numbers) and numbers[-1] is None)
+        numbers.append(None if is_open else int(part))
+    pre = match[5] or ""
+    known = sum(n is not None for n in numbers)
+    low = Version(".".join(str(n or 0) for n in numbers) + (f"-{pre}" if pre else ""))
+    if operator in {"", "="} and known < 3:
+        operator = "~" if known else "*"
+    upper = _upper(operator, numbers, known)
+
+    def fits(version: Version) -> bool:
+        if version.prerelease and not pre:
+            # A prerelease is only taken by a constraint that names one.
+            return operator == "!="
+        order = version.compare(low)
+        if operator == "*":
+            return True
+        if operator in {"~", "^"}:
+            return order >= 0 and (upper is None or version.numbers < upper)
+        if operator == ">" and known < 3:
+            return version.numbers[:known] > low.numbers[:known]
+        if operator == "<=" and known < 3:
+            return version.numbers[:known] <= low.numbers[:known]
+        if operator == "!=" and known < 3:
+            return version.numbers[:known] != low.numbers[:known]
+        return {
+            "": order == 0, "=": order == 0, "!=": order != 0, ">": order > 0, "<": order < 0, ">=": order >= 0,
+            "<=": order <= 0,
+        }[operator]  # fmt: skip
+
+    return fits
+
+
+def _upper(operator: str, numbers: list[int | None], known: int) -> tuple[int, int, int] | None:
+    """Return the first version that ~ or ^ no longer takes."""
+    if known == 0:
+        return None
+    major, minor, patch = (n or 0 for n in numbers)
+    if operator == "~":
+        return (major + 1, 0, 0) if known == 1 else (major, minor + 1, 0)
+    if major or known == 1:
+        return (major + 1, 0, 0)
+    if minor or known == 2:
+        return (0, minor + 1, 0)
+    return (0, 0, patch + 1)

@@ -1,0 +1,27 @@
+"""Every recorded rendering, and every recorded complaint, of Go's text/template with Sprig."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kubedyno.load.plan.gotemplate.errors import TemplateError
+from kubedyno.load.plan.gotemplate.execute import Template
+
+CASES = [json.loads(line) for line in Path(__file__).with_name("templates.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_a_template_renders_as_in_go(case):
+    given = case["input"]
+    try:
+        made = Template(given["template"], missing_key_error=given["missingkey"] == "error").render(given["vars"])
+    except TemplateError as error:
+        assert str(error) == case.get("error"), case.get("output")
+    else:
+        assert made == case.get("output"), case.get("error")
