@@ -6,6 +6,7 @@ having been unschedulable are tried at once when no other pod is ready; those th
 """
 
 import heapq
+import math
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
@@ -55,7 +56,7 @@ class Waiting:
         self.ticket = 0
 
 
-Heap = list[tuple[float, int, Waiting]]
+Heap = list[tuple[float, int, int, Waiting]]
 
 
 def backoff_s(failures: int) -> float:
@@ -74,7 +75,7 @@ class Queue:
         self._pops_early = pops_early
         self._tickets = count(1)
         self.pods: dict[str, Waiting] = {}
-        # (-priority, ticket, pod) and (due, ticket, pod); an entry is valid while the pod has that ticket.
+        # (time due, -priority, ticket, pod), time 0 for those that are ready; valid while the pod has that ticket.
         self._ready: Heap = []
         self._backoff: Heap = []
         self._errors: Heap = []
@@ -122,7 +123,7 @@ class Queue:
         waiting.attempts += 1
         waiting.errors = 0
         waiting.plugins = plugins
-        waiting.backoff_until_s = now_s + backoff_s(waiting.attempts)
+        waiting.backoff_until_s = self._end_of(now_s + backoff_s(waiting.attempts))
         waiting.since_s = now_s
         waiting.place = Place.POOL
         # Last in, last out: the pool is in the order of time, for `flush`.
@@ -131,8 +132,12 @@ class Queue:
     def put_back_after_error(self, waiting: Waiting, now_s: float) -> None:
         """Try a pod again that was taken and could not be bound, after its back-off."""
         waiting.errors += 1
-        waiting.backoff_until_s = now_s + backoff_s(waiting.errors)
+        waiting.backoff_until_s = self._end_of(now_s + backoff_s(waiting.errors))
         self._push(self._errors, waiting, waiting.backoff_until_s, Place.ERROR_BACKOFF)
+
+    def _end_of(self, due_s: float) -> float:
+        """Return when a back-off ends: by whole seconds, so that among those of one second priority decides."""
+        return math.floor(due_s) if self._pops_early else due_s
 
     def move(self, now_s: float, chosen: Callable[[Waiting], bool]) -> bool:
         """Move the pods of the pool that `chosen` says on; True when there was one. O(pool)."""
@@ -164,27 +169,26 @@ class Queue:
             self._make_ready(waiting)
 
     def _make_ready(self, waiting: Waiting) -> None:
-        spec: PodSpecFacts = waiting.obj.facts.spec
-        waiting.place, waiting.ticket = Place.READY, next(self._tickets)
-        heapq.heappush(self._ready, (-spec.priority, waiting.ticket, waiting))
+        self._push(self._ready, waiting, 0.0, Place.READY)
 
     def _push(self, heap: Heap, waiting: Waiting, due_s: float, place: Place) -> None:
+        spec: PodSpecFacts = waiting.obj.facts.spec
         waiting.place, waiting.ticket = place, next(self._tickets)
-        heapq.heappush(heap, (due_s, waiting.ticket, waiting))
+        heapq.heappush(heap, (due_s, -spec.priority, waiting.ticket, waiting))
 
     def _end_backoff(self, heap: Heap, now_s: float) -> None:
         while heap and heap[0][0] <= now_s:
-            _, ticket, waiting = heapq.heappop(heap)
+            _, _, ticket, waiting = heapq.heappop(heap)
             if waiting.ticket == ticket:
                 self._make_ready(waiting)
 
 
 def _top(heap: Heap) -> bool:
     """Drop invalid entries from the top; True when a valid one is there."""
-    while heap and heap[0][2].ticket != heap[0][1]:
+    while heap and heap[0][3].ticket != heap[0][2]:
         heapq.heappop(heap)
     return bool(heap)
 
 
 def _pop(heap: Heap) -> Waiting | None:
-    return heapq.heappop(heap)[2] if _top(heap) else None
+    return heapq.heappop(heap)[3] if _top(heap) else None

@@ -78,24 +78,32 @@ def eleven_nodes(sim):
     [
         (
             {"nodeSelector": {"size": "small"}},
-            "0/11 nodes are available: 1 Too many pods, 10 node(s) didn't match Pod's node affinity/selector. no new "
-            "claims to deallocate, preemption: 0/11 nodes are available: 1 No preemption victims found for incoming "
-            "pod, 10 Preemption is not helpful for scheduling.",
+            (
+                "0/11 nodes are available: 1 Too many pods, 10 node(s) didn't match Pod's node affinity/selector. no new "
+                "claims to deallocate, preemption: 0/11 nodes are available: 1 No preemption victims found for incoming "
+                "pod, 10 Preemption is not helpful for scheduling."
+            ),
         ),
         (
             {"cpu": "1000"},
-            "0/11 nodes are available: 1 Too many pods, 11 Insufficient cpu. no new claims to deallocate, preemption: "
-            "0/11 nodes are available: 11 Preemption is not helpful for scheduling.",
+            (
+                "0/11 nodes are available: 1 Too many pods, 11 Insufficient cpu. no new claims to deallocate, preemption: "
+                "0/11 nodes are available: 11 Preemption is not helpful for scheduling."
+            ),
         ),
         (
             {"cpu": "1000", "memory": "10Ti"},
-            "0/11 nodes are available: 1 Too many pods, 11 Insufficient cpu, 11 Insufficient memory. no new claims to "
-            "deallocate, preemption: 0/11 nodes are available: 11 Preemption is not helpful for scheduling.",
+            (
+                "0/11 nodes are available: 1 Too many pods, 11 Insufficient cpu, 11 Insufficient memory. no new claims to "
+                "deallocate, preemption: 0/11 nodes are available: 11 Preemption is not helpful for scheduling."
+            ),
         ),
         (
             {"nodeSelector": {"size": "none"}},
-            "0/11 nodes are available: 11 node(s) didn't match Pod's node affinity/selector. no new claims to "
-            "deallocate, preemption: 0/11 nodes are available: 11 Preemption is not helpful for scheduling.",
+            (
+                "0/11 nodes are available: 11 node(s) didn't match Pod's node affinity/selector. no new claims to "
+                "deallocate, preemption: 0/11 nodes are available: 11 Preemption is not helpful for scheduling."
+            ),
         ),
     ],
 )

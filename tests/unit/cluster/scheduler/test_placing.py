@@ -1,6 +1,7 @@
 """Which node a pod gets, and which it must not get."""
 
 import pytest
+
 from unit.cluster.scheduler.sim import Sim
 
 TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}

@@ -141,8 +141,11 @@ def test_a_removed_node_takes_no_more_pods(sim):
 def test_higher_priority_goes_first(sim):
     sim.pod("low", priority=0)
     sim.pod("high", priority=10)
+    sim.pod("middle", priority=5)
     sim.node(pods=1)
+    assert sim.scheduler._queue.pods["ns/middle"].attempts == 2
     assert (sim.node_of("high"), sim.node_of("low")) == ("n1", "")
+    assert sim.bound() == 1
 
 
 def test_a_pod_that_went_while_it_waited_is_forgotten(sim):

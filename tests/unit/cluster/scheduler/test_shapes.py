@@ -2,7 +2,6 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.cluster.scheduler.sim import Sim
 
 from kubedyno.cluster.scheduler.constraints import UNCONSTRAINED
 from kubedyno.cluster.scheduler.cycle import Failure
@@ -10,6 +9,7 @@ from kubedyno.cluster.scheduler.filters import Filters
 from kubedyno.cluster.scheduler.nodeinfo import NodeInfo
 from kubedyno.cluster.scheduler.scores import resource_rank
 from kubedyno.kube.resources import PODS
+from unit.cluster.scheduler.sim import Sim
 
 CPU = ["", "0", "50m", "700m", "1", "3"]
 MEMORY = ["", "100Mi", "1Gi", "3Gi"]
