@@ -1,5 +1,6 @@
 """Bodies of requests: JSON, YAML or protobuf, to one JSON value."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,8 @@ import orjson
 
 from kubedyno.kube import protobuf, yaml
 from kubedyno.kube.protobuf import ProtobufError
-from kubedyno.kube.status import BadRequest, UnsupportedMediaType
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.status import BadRequest, Invalid, UnsupportedMediaType
 from kubedyno.kube.yaml import YAMLError
 
 _ACCEPTED = (
@@ -41,6 +43,10 @@ def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str)
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
+            if kind == "DeleteOptions":
+                raise BadRequest(
+                    f"couldn't get version/kind; json parse error: {json_error(error, body)}"
+                ) from None
             raise _unrecognized(kind, json_error(error, body), body) from None
     if media in {"application/yaml", "application/x-yaml"}:
         try:
@@ -53,6 +59,69 @@ def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str)
         except ProtobufError as error:
             raise BadRequest(f"the object provided is unrecognized (must be of type {kind}): {error}") from None
     raise UnsupportedMediaType(_ACCEPTED)
+
+
+def duplicates(body: bytes, value: Any) -> list[str]:
+    """Return the paths of members that a JSON text has twice; the last one counts.
+
+    Args:
+        body: The text.
+        value: What it was parsed to.
+    """
+    # What is as long when written out again has lost nothing: nearly every client sends compact JSON.
+    if len(body) - len(orjson.dumps(value)) in {0, 1}:
+        return []
+    found: dict[str, None] = {}
+    _find_duplicates(json.loads(body, object_pairs_hook=_Pairs), "", found)
+    return list(found)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The members of a JSON object, each as often as it is there."""
+
+
+def _find_duplicates(value: Any, path: str, found: dict[str, None]) -> None:
+    if isinstance(value, _Pairs):
+        seen = set()
+        for key, member in value:
+            where = f"{path}.{key}" if path else key
+            if key in seen:
+                found[where] = None
+            seen.add(key)
+            _find_duplicates(member, where, found)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _find_duplicates(item, f"{path}[{i}]", found)
+
+
+def check_duplicates(
+    body: bytes, value: Any, validation: str, warnings: list[str], resource: Resource | None = None
+) -> None:
+    """Warn of members that are there twice, or refuse them.
+
+    Args:
+        body: The JSON text.
+        value: What it was parsed to.
+        validation: "Strict", "Warn" or "Ignore".
+        warnings: Receives warnings.
+        resource: What it is to be, for the error; None for a patch.
+
+    Raises:
+        StatusError: There are such, under Strict.
+    """
+    if validation == "Ignore":
+        return
+    texts = [f'duplicate field "{path}"' for path in duplicates(body, value)]
+    if not texts:
+        return
+    if validation != "Strict":
+        warnings += texts
+        return
+    why = f"strict decoding error: {', '.join(texts)}"
+    if resource is None:
+        raise Invalid(f' "" is invalid: patch: {why}', {})
+    what = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+    raise BadRequest(f"{what}: {why}")
 
 
 def json_error(error: orjson.JSONDecodeError, body: bytes) -> str:

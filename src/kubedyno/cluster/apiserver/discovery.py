@@ -171,7 +171,9 @@ def _resource_list(group_version: str, resources: list[tuple[Resource, tuple[Sub
                 group, _, version = sub.api_version.rpartition("/")
                 part |= {"group": group, "version": version}
             entries.append({**part, "kind": sub.kind, "verbs": list(sub.verbs)})
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}
+    # The core group's list is older than the rule that every document has its version.
+    head = {"kind": "APIResourceList", "apiVersion": "v1"} if "/" in group_version else {"kind": "APIResourceList"}
+    return {**head, "groupVersion": group_version, "resources": entries}
 
 
 def _aggregated(resource: Resource, subresources: tuple[Subresource, ...]) -> dict[str, Any]:

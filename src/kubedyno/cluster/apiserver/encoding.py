@@ -170,7 +170,7 @@ _PARTIAL = {"kind": METADATA, "apiVersion": "meta.k8s.io/v1"}
 
 
 def _list_meta(revision: int, token: str = "", remaining: int | None = None) -> bytes:
-    meta: Object = {"resourceVersion": str(revision)}
+    meta: Object = {"resourceVersion": str(revision)} if revision else {}
     if token:
         meta["continue"] = token
     if remaining is not None:

@@ -67,6 +67,8 @@ def form_of(headers: Mapping[str, str], pretty: str | None = None, *, collection
     else:
         human = pretty.lower() not in {"false", "0"}
     form = _negotiate(accept, human)
+    if form is None and ";as=" in accept.replace(" ", ""):
+        raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")
     if form is None:
         listed = _COLLECTION_MEDIA if collection else _MEDIA
         raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {listed}", {})

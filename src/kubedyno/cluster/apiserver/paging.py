@@ -1,7 +1,7 @@
 """Continue tokens: where a paged list goes on, and as of which revision.
 
-The token has the real server's form, base64 of `{"v":"meta.k8s.io/v1","rv":N,"start":KEY}`, KEY ending in a NUL; revision -1 means
-"go on with what is there now".
+The token has the real server's form, base64 of `{"v":"meta.k8s.io/v1","rv":N,"start":"/KEY"}`, KEY counted from the
+namespace and ending in a NUL; revision -1 means "go on with what is there now".
 """
 
 import base64
@@ -28,7 +28,7 @@ class Position:
 
     Attributes:
         revision: As of which revision; `NOW` for the head.
-        start: First key that may come.
+        start: First key that may come, without the namespace that the list is of.
     """
 
     revision: int
@@ -37,7 +37,7 @@ class Position:
 
 def token_of(position: Position) -> str:
     """Return the opaque text of a position."""
-    text = orjson.dumps({"v": _VERSION, "rv": position.revision, "start": position.start})
+    text = orjson.dumps({"v": _VERSION, "rv": position.revision, "start": f"/{position.start}"})
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
@@ -53,7 +53,7 @@ def position_of(token: str) -> Position:
         raise BadRequest(f"invalid continue token: continue key is not valid: illegal base64 data: {token}") from None
     try:
         fields = orjson.loads(raw)
-        version, revision, start = fields["v"], fields["rv"], fields["start"]
+        version, revision, start = fields["v"], fields["rv"], fields.get("start", "")
     except (orjson.JSONDecodeError, TypeError, KeyError):
         first = raw.decode(errors="replace")[:1]
         raise BadRequest(
@@ -65,8 +65,13 @@ def position_of(token: str) -> Position:
             )
         ) from None
     if version != _VERSION or not isinstance(revision, int) or not isinstance(start, str) or not start:
-        raise BadRequest(f"invalid continue token: continue key is not valid: encoded start key {start!r}")
-    return Position(revision, start)
+        raise BadRequest(
+            f"invalid continue token: continue key is not valid: encoded start key empty (version {version})"
+        )
+    key = start.removeprefix("/")
+    if any(part in {"", ".", ".."} for part in key.split("/")):
+        raise BadRequest(f"invalid continue token: continue key is not valid: {start}")
+    return Position(revision, key)
 
 
 def after(key: str) -> str:

@@ -13,6 +13,7 @@ from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS, Resource
 from kubedyno.kube.selectors import LabelSelector
@@ -46,10 +47,8 @@ class Parts:
     def put_scale(self, call: Call) -> None:
         """Answer PUT scale."""
         request, name = call.request, call.route.name
-        scale = decode(request.headers, request.body, "autoscaling/v1", "Scale")
-        if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
-            raise BadRequest("the object provided is unrecognized (must be of type Scale)")
-        given = (scale.get("metadata") or {}).get("name", "")
+        scale = decode_object(_SCALE, decode(request.headers, request.body, "autoscaling/v1", "Scale"))
+        given = scale["metadata"].get("name", "")
         if given != name:
             raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
         self._rescale(call, lambda _: scale)
@@ -65,16 +64,11 @@ class Parts:
         options = write_options(request.query, "UpdateOptions")
         form = form_of(request.headers, options.pretty)
         record = self._reads.record(call)
-        wanted = change(self._scale(call, record))
-        version = (wanted.get("metadata") or {}).get("resourceVersion", "")
+        wanted = decode_object(_SCALE, change(self._scale(call, record)))
+        version = wanted["metadata"].get("resourceVersion", "")
         if version not in {"", str(record.revision)}:
             raise conflict(resource, route.name)
-        replicas = (wanted.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise BadRequest(
-                'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal '
-                "into Go struct field ScaleSpec.spec.replicas of type int32"
-            )
+        replicas = wanted.get("spec", {}).get("replicas", 0)
         if replicas < 0:
             cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
             raise invalid(_SCALE, route.name, [cause])

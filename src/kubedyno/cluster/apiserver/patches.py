@@ -6,22 +6,30 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.apiserver.bodies import json_error, media_of
-from kubedyno.kube import yaml
+from kubedyno.cluster.apiserver.bodies import check_duplicates, json_error, media_of
 from kubedyno.kube.patch import PatchError, json_patch, merge_patch, strategic_of_kind
 from kubedyno.kube.status import BadRequest, Invalid, RequestEntityTooLarge, StatusError, UnsupportedMediaType
-from kubedyno.kube.yaml import YAMLError
 
 JSON_PATCH = "application/json-patch+json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 _MAX_OPERATIONS = 10_000
+_OPERATION = frozenset({"op", "path", "from", "value"})
+_DECODING = "error decoding patch: "
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def change_of(headers: Mapping[str, str], body: bytes, api_version: str, kind: str) -> Change:
+def change_of(
+    headers: Mapping[str, str],
+    body: bytes,
+    api_version: str,
+    kind: str,
+    *,
+    validation: str = "Ignore",
+    warnings: list[str] | None = None,
+) -> Change:
     """Return what a patch does to an object.
 
     Args:
@@ -29,18 +37,21 @@ def change_of(headers: Mapping[str, str], body: bytes, api_version: str, kind: s
         body: Of the request.
         api_version: Of the object; its merge keys are those of a strategic merge patch.
         kind: Likewise.
+        validation: What becomes of members that are there twice, or unknown to a JSON patch: see `check_duplicates`.
+        warnings: Receives warnings.
 
     Raises:
         UnsupportedMediaType: Another medium.
         BadRequest: The body is no patch.
     """
+    warnings = [] if warnings is None else warnings
     media = media_of(headers)
     if media == STRATEGIC:
-        return partial(_strategic, _mapping(body), api_version, kind)
+        return partial(_strategic, _checked(_mapping(body, ""), body, validation, warnings), api_version, kind)
     if media == MERGE:
-        return partial(_merge, _mapping(body))
+        return partial(_merge, _checked(_mapping(body, _DECODING), body, validation, warnings))
     if media == JSON_PATCH:
-        operations = _parsed(body)
+        operations = _parsed(body, _DECODING)
         if not isinstance(operations, list):
             kind_of = (
                 "object" if isinstance(operations, dict) else "string" if isinstance(operations, str) else "number"
@@ -50,8 +61,10 @@ def change_of(headers: Mapping[str, str], body: bytes, api_version: str, kind: s
             )
         if len(operations) > _MAX_OPERATIONS:
             raise RequestEntityTooLarge(
-                f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(operations)}"
+                f"Request entity too large: The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(operations)}"
             )
+        if validation == "Warn":
+            warnings += _unknown_members(operations)
         return partial(_operations, operations)
     if media == APPLY:
         # What kubectl reads as "this server has no server-side apply".
@@ -62,23 +75,36 @@ def change_of(headers: Mapping[str, str], body: bytes, api_version: str, kind: s
     raise UnsupportedMediaType("415: Unsupported Media Type", {})
 
 
-def _parsed(body: bytes) -> Any:
+def _checked(patch: dict[str, Any], body: bytes, validation: str, warnings: list[str]) -> dict[str, Any]:
+    check_duplicates(body, patch, validation, warnings)
+    return patch
+
+
+def _unknown_members(operations: list[Any]) -> list[str]:
+    return [
+        f'json patch unknown field "[{i}].{name}"'
+        for i, operation in enumerate(operations)
+        if isinstance(operation, dict)
+        for name in operation
+        if name not in _OPERATION
+    ]
+
+
+def _parsed(body: bytes, doing: str) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        try:
-            # The real server turns YAML into JSON first.
-            return yaml.load(body.decode())
-        except (YAMLError, UnicodeDecodeError):
-            raise BadRequest(f"error decoding patch: {json_error(error, body)}") from None
+        raise BadRequest(doing + json_error(error, body)) from None
 
 
-def _mapping(body: bytes) -> dict[str, Any]:
-    value = _parsed(body)
+def _mapping(body: bytes, doing: str) -> dict[str, Any]:
+    value = _parsed(body, doing)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         shown = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
         raise BadRequest(
-            f"error decoding patch: json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}"
+            f"{doing}json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}"
         )
     return value
 
@@ -96,7 +122,9 @@ def _merge(patch: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
 
 def _strategic(patch: dict[str, Any], api_version: str, kind: str, document: dict[str, Any]) -> dict[str, Any]:
     try:
-        return strategic_of_kind(document, patch, api_version, kind)
+        wanted = strategic_of_kind(document, patch, api_version, kind)
     except PatchError as error:
         # As the real server: it does not know whose fault this was.
         raise StatusError(str(error), code=500, reason="") from None
+    # It is applied to a typed object: a type in the patch means nothing.
+    return {**wanted, "kind": document["kind"], "apiVersion": document["apiVersion"]}

@@ -125,7 +125,7 @@ def list_options(query: str) -> ListOptions:
         limit=max(limit, 0),
         continue_token=given.get("continue", ""),
         timeout_s=timeout_s,
-        include_object=_include_object(given.get("includeObject", "")),
+        include_object=include_object_of(given.get("includeObject", "")),
         pretty=given.get("pretty"),
     )
     cause = _list_cause(options)
@@ -147,7 +147,12 @@ def _revision(text: str, *, watch: bool) -> int:
     raise BadRequest(f"invalid resource version: {_revision_error(text)}")
 
 
-def _include_object(text: str) -> str:
+def include_object_of(text: str) -> str:
+    """Return what a Table's rows are to carry.
+
+    Raises:
+        BadRequest: Nothing that is known.
+    """
     if text in {"", "Metadata", "Object", "None"}:
         return text or "Metadata"
     cause = invalid_value("includeObject", text, "must be 'Metadata', 'Object', 'None', or empty")
@@ -260,15 +265,15 @@ def delete_options(query: str, body: object) -> dict[str, object]:
         StatusError: As the real server answers.
     """
     options: dict[str, object] = {}
-    if isinstance(body, dict) and body:
+    # A body makes the query count for nothing.
+    given = parameters(query) if body is None else {}
+    if isinstance(body, dict):
         options = {key: value for key, value in body.items() if key not in {"kind", "apiVersion"}}
-    given = parameters(query)
-    # The query adds to the body: kubectl sends a body, curl a query.
     if given.get("dryRun"):
         options["dryRun"] = [given["dryRun"]]
     if "gracePeriodSeconds" in given:
         options["gracePeriodSeconds"] = _int(given["gracePeriodSeconds"])
-    if given.get("propagationPolicy"):
+    if "propagationPolicy" in given:
         options["propagationPolicy"] = given["propagationPolicy"]
     if "orphanDependents" in given:
         options["orphanDependents"] = _bool(given["orphanDependents"])

@@ -52,6 +52,7 @@ class Reviews:
         metadata, spec = review["metadata"], review.get("spec", {})
         status: dict[str, Any]
         if resource.kind == "SelfSubjectRulesReview":
+            spec = {}
             every = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
             urls = {"verbs": ["*"], "nonResourceURLs": ["*"]}
             status = {"resourceRules": [every], "nonResourceRules": [urls], "incomplete": False}

@@ -317,9 +317,9 @@ class ApiServer:
     def _refuse(self, request: Request, responder: Responder, error: StatusError, call: Call | None) -> None:
         try:
             form = form_of(request.headers, parameters(request.query).get("pretty"))
-        except NotAcceptable:
-            # Nobody can say how such a client wants to be told.
-            form = Form(pretty=True)
+        except NotAcceptable as unreadable:
+            # Nobody can say how such a client wants to be told; the real server guesses so.
+            form = Form(pretty=unreadable.details is not None)
         body = value_bytes(error.document(), form)
         headers = error.headers + NO_SNIFF if isinstance(error, Forbidden) and not call else error.headers
         if call is not None:

@@ -1,12 +1,11 @@
 """POST, PUT, PATCH and DELETE on objects, collections, and the parts of objects that have their own shape rules."""
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
-from kubedyno.cluster.apiserver.bodies import decode
+from kubedyno.cluster.apiserver.bodies import check_duplicates, decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
@@ -59,7 +58,7 @@ class Writes:
             raise not_allowed()
         options = write_options(request.query, "CreateOptions")
         form = form_of(request.headers, options.pretty)
-        obj = decode(request.headers, request.body, resource.api_version, resource.kind)
+        obj = self._decoded(call, options.field_validation)
         record = self._registry.create(
             resource,
             route.namespace,
@@ -70,13 +69,21 @@ class Writes:
         )
         call.answer(201, form.media, self._encoder_of(kind).object(record, form))
 
+    def _decoded(self, call: Call, validation: str) -> Any:
+        """Return the object that a request brings."""
+        request, resource = call.request, call.route.kind.resource
+        obj = decode(request.headers, request.body, resource.api_version, resource.kind)
+        if media_of(request.headers) in {"", "application/json"}:
+            check_duplicates(request.body, obj, validation, call.warnings, resource)
+        return obj
+
     def update(self, call: Call) -> None:
         """Answer PUT on an object, its status, or a namespace's finalizers."""
         request, route = call.request, call.route
         resource = route.kind.resource
         options = write_options(request.query, "UpdateOptions")
         form = form_of(request.headers, options.pretty)
-        obj = decode(request.headers, request.body, resource.api_version, resource.kind)
+        obj = self._decoded(call, options.field_validation)
         existed = self._registry.store.get(resource, key_of(route.namespace, route.name)) is not None
         record = self._registry.update(
             resource,
@@ -100,7 +107,14 @@ class Writes:
             resource,
             route.namespace,
             route.name,
-            change_of(request.headers, request.body, resource.api_version, resource.kind),
+            change_of(
+                request.headers,
+                request.body,
+                resource.api_version,
+                resource.kind,
+                validation=options.field_validation,
+                warnings=call.warnings,
+            ),
             subresource=route.subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
@@ -134,33 +148,29 @@ class Writes:
         wanted = list_options(request.query)
         selection = Selection(self._registry, route.kind, route.namespace, wanted.labels, wanted.fields)
         options = self.options(call)
-        records = list(selection.records(self._registry.store))
-        finish = partial(self._delete_some, call, records, options)
-        if len(records) <= DELETIONS_A_STEP:
-            finish(0)
-            self._reads.send(call, self._encoder_of(route.kind), self._page(records), form)
+        page = self._reads.page(selection, wanted)
+        if len(page.records) <= DELETIONS_A_STEP:
+            self._delete_some(call, page, options, 0)
+            self._reads.send(call, self._encoder_of(route.kind), page, form)
         else:
-            self._spawn(self._delete_all(call, records, options))
+            self._spawn(self._delete_all(call, page, options))
 
-    def _page(self, records: list[ObjectRecord]) -> Page:
-        return Page(records, self._registry.store.revision)
-
-    def _delete_some(self, call: Call, records: list[ObjectRecord], options: dict[str, Any], start: int) -> None:
+    def _delete_some(self, call: Call, page: Page, options: dict[str, Any], start: int) -> None:
         resource = call.route.kind.resource
-        for record in records[start : start + DELETIONS_A_STEP]:
+        for record in page.records[start : start + DELETIONS_A_STEP]:
             try:
                 self._registry.delete(resource, record.obj.namespace, record.obj.name, options)
             except NotFound:
                 # Somebody was faster: it is as gone as it was to be.
                 continue
 
-    async def _delete_all(self, call: Call, records: list[ObjectRecord], options: dict[str, Any]) -> None:
+    async def _delete_all(self, call: Call, page: Page, options: dict[str, Any]) -> None:
         try:
-            for start in range(0, len(records), DELETIONS_A_STEP):
-                self._delete_some(call, records, options, start)
+            for start in range(0, len(page.records), DELETIONS_A_STEP):
+                self._delete_some(call, page, options, start)
                 await aio.sleep(0)
             form = form_of(call.request.headers, collection=True)
-            self._reads.send(call, self._encoder_of(call.route.kind), self._page(records), form)
+            self._reads.send(call, self._encoder_of(call.route.kind), page, form)
         except StatusError as error:
             self._refuse(call, error)
         except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on

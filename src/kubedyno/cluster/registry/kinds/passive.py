@@ -70,7 +70,7 @@ class ConfigMaps(Kind):
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         count = len(obj.get("data", ())) + len(obj.get("binaryData", ()))
-        return [obj["metadata"]["name"], str(count), age(obj, now_s)]
+        return [obj["metadata"]["name"], count, age(obj, now_s)]
 
 
 _SECRET_KEYS = {
@@ -136,7 +136,7 @@ class Secrets(Kind):
         obj.setdefault("type", "Opaque")
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
-        return [obj["metadata"]["name"], obj.get("type", ""), str(len(obj.get("data", ()))), age(obj, now_s)]
+        return [obj["metadata"]["name"], obj.get("type", ""), len(obj.get("data", ())), age(obj, now_s)]
 
 
 class ServiceAccounts(Kind):
