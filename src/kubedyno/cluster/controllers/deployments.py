@@ -1,0 +1,125 @@
+"""Deployments: a ReplicaSet a template, and pods moved from the old ones to the new one at the pace that is allowed.
+
+Each reconciliation takes one step, as its numbers allow (`rollout`); the ReplicaSets' changes bring the next.
+"""
+
+from kubedyno.cluster.controllers.deployrows import Child, DeploymentRow
+from kubedyno.cluster.controllers.deploysync import DeploymentSync
+from kubedyno.cluster.controllers.feeds import Feeds
+from kubedyno.cluster.controllers.workqueue import WorkQueue
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import DEPLOYMENTS, REPLICASETS
+
+# What a reconciliation counts as in a turn: a ReplicaSet, an event and a status or two.
+_ITEMS = 4
+
+
+class Deployments:
+    """The Deployment controller.
+
+    Args:
+        trusted: Where it writes.
+        pump: Gives turns.
+        feeds: Gives changes.
+        settings: Of the cluster.
+    """
+
+    def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, settings: ClusterSettings) -> None:
+        self.queue: WorkQueue[DeploymentRow] = WorkQueue(pump, "deployment", self._reconcile)
+        self._trusted = trusted
+        self._sync = DeploymentSync(trusted, pump.clock, settings)
+        self._table = trusted.store.table(DEPLOYMENTS)
+        self._sets = trusted.store.table(REPLICASETS)
+        self._rows: dict[str, DeploymentRow] = {}
+        # Namespace → keys of ReplicaSets that nobody owns.
+        self._orphans: dict[str, dict[str, None]] = {}
+        feeds.follow(DEPLOYMENTS, self._changed, self._gone)
+        feeds.follow(REPLICASETS, self._set_changed, self._set_gone)
+
+    # --- news ----------------------------------------------------------------------------------------------------
+
+    def _changed(self, record: ObjectRecord) -> None:
+        obj = record.obj
+        row = self._rows.get(obj.uid)
+        if row is None:
+            row = self._rows[obj.uid] = DeploymentRow(obj)
+            for child in self._sets.by_index("owner", obj.uid):
+                row.children[child.key] = Child(child.obj)
+            for key in list(self._orphans.get(obj.namespace, ())):
+                orphan = self._sets.get(key)
+                if orphan is not None:
+                    self._adopt(row, orphan)
+        elif obj.status == row.status_bytes and row.generation == obj.generation:
+            return
+        self.queue.add(row)
+
+    def _gone(self, record: ObjectRecord) -> None:
+        row = self._rows.pop(record.obj.uid, None)
+        if row is not None:
+            self.queue.forget(row)
+
+    def _set_changed(self, record: ObjectRecord) -> None:
+        obj = record.obj
+        if not obj.owners:
+            self._orphans.setdefault(obj.namespace, {})[obj.key] = None
+            for row in self._rows.values():
+                if row.namespace == obj.namespace:
+                    if row.children.pop(obj.key, None) is not None:
+                        self.queue.add(row)
+                    self._adopt(row, record)
+            return
+        if obj.namespace in self._orphans:
+            self._forget_orphan(obj.namespace, obj.key)
+        owner = self._rows.get(obj.owners[0])
+        if owner is not None:
+            child = owner.children.get(obj.key)
+            if child is None or child.uid != obj.uid:
+                owner.children[obj.key] = Child(obj)
+            else:
+                child.read(obj)
+            self.queue.add(owner)
+
+    def _set_gone(self, record: ObjectRecord) -> None:
+        obj = record.obj
+        if not obj.owners:
+            self._forget_orphan(obj.namespace, obj.key)
+            return
+        row = self._rows.get(obj.owners[0])
+        if row is not None and row.children.pop(obj.key, None) is not None:
+            self.queue.add(row)
+
+    def _forget_orphan(self, namespace: str, key: str) -> None:
+        orphans = self._orphans.get(namespace)
+        if orphans is not None:
+            orphans.pop(key, None)
+            if not orphans:
+                del self._orphans[namespace]
+
+    def _adopt(self, row: DeploymentRow, record: ObjectRecord) -> None:
+        """Make a ReplicaSet that nobody owns one of a Deployment's, if it is selected."""
+        current = self._table.get(row.key)
+        if current is None or current.obj.uid != row.uid or current.obj.deletion_s:
+            return
+        if self._sets.get(record.key) is not record or record.obj.owners or record.obj.deletion_s:
+            return
+        if row.selector.matches(record.obj.labels):
+            self._trusted.replace(REPLICASETS, record, owners=[row.reference()])
+
+    # --- reconciling ---------------------------------------------------------------------------------------------
+
+    def _reconcile(self, row: DeploymentRow, budget: int) -> int:
+        _ = budget
+        record = self._table.get(row.key)
+        if record is None or record.obj.uid != row.uid:
+            return 1
+        if row.generation != record.obj.generation:
+            row.read(record.obj)
+        row.read_status(record.obj.status)
+        again_s = self._sync.run(row, record)
+        if again_s is not None:
+            self.queue.add_after(row, again_s)
+        self.queue.forget(row)
+        return _ITEMS

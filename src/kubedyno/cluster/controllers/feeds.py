@@ -1,0 +1,96 @@
+"""One cursor a table for all controllers: each change is read once and handed to those who follow the kind.
+
+Controllers register before `start`; what is in the tables then comes as changes, tables in the order of their
+registration, so that owners are known before what they own.
+"""
+
+from collections.abc import Callable
+
+from kubedyno.base.log import logger
+from kubedyno.cluster.pump import Pump, Worker
+from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable, Store
+from kubedyno.kube.resources import Resource
+from kubedyno.statedb.changes import Changes
+from kubedyno.statedb.errors import ExpiredError
+from kubedyno.statedb.records import Tombstone
+
+_logger = logger(__name__)
+Handler = Callable[[ObjectRecord], None]
+
+# Changes handed out in one turn: some hundred microseconds.
+_BATCH = 256
+
+
+class _Feed:
+    """One table's cursor and its followers. Made when the first follower comes, reads from `start` on."""
+
+    def __init__(self, pump: Pump, resource: Resource, table: ObjectTable) -> None:
+        self.changed: list[Handler] = []
+        self.gone: list[Handler] = []
+        self._table = table
+        self._changes: Changes[StoredObject] | None = None
+        self.worker: Worker = pump.worker(f"feed of {resource.plural}", self._step)
+
+    def start(self) -> None:
+        self._changes = self._table.changes()
+        self._table.subscribe(self.worker.wake)
+        self.worker.wake()
+
+    def _step(self, limit: int) -> bool:
+        _ = limit
+        changes = self._changes
+        if changes is None:
+            return False
+        try:
+            records = changes.next(_BATCH)
+        except ExpiredError:
+            # Too far behind to be told of deletions: start over. Rows of what went meanwhile stay until they are
+            # looked at, which finds nothing.
+            _logger.warning("%s: too far behind, starting over", self.worker.name)
+            self._changes = self._table.changes()
+            return True
+        changed, gone = self.changed, self.gone
+        for record in records:
+            for handler in gone if type(record) is Tombstone else changed:
+                try:
+                    handler(record)
+                except Exception:
+                    _logger.exception("%s: %s failed", self.worker.name, record.key)
+        return changes.behind
+
+
+class Feeds:
+    """Hands out changes.
+
+    Args:
+        store: Whose tables are followed.
+        pump: Gives turns.
+    """
+
+    def __init__(self, store: Store, pump: Pump) -> None:
+        self._store = store
+        self._pump = pump
+        self._feeds: dict[str, _Feed] = {}
+
+    def follow(self, resource: Resource, changed: Handler | None = None, gone: Handler | None = None) -> None:
+        """Have handlers called in the pump.
+
+        Args:
+            resource: What is followed.
+            changed: Called with an object's newest record when it was created or changed.
+            gone: Called with the tombstone when it was deleted.
+        """
+        feed = self._feeds.get(resource.group_resource)
+        if feed is None:
+            table = self._store.table(resource)
+            feed = self._feeds[resource.group_resource] = _Feed(self._pump, resource, table)
+        if changed is not None:
+            feed.changed.append(changed)
+        if gone is not None:
+            feed.gone.append(gone)
+
+    def start(self) -> None:
+        """Hand out what is there, then what changes."""
+        for feed in self._feeds.values():
+            feed.start()

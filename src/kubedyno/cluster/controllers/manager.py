@@ -1,0 +1,66 @@
+"""The controller manager: makes all controllers, in the order in which they must learn of things, and starts them."""
+
+from kubedyno.cluster.controllers.daemonsets import DaemonSets
+from kubedyno.cluster.controllers.deployments import Deployments
+from kubedyno.cluster.controllers.feeds import Feeds
+from kubedyno.cluster.controllers.garbage import GarbageCollector
+from kubedyno.cluster.controllers.namespacedefaults import NamespaceDefaults
+from kubedyno.cluster.controllers.namespaces import Namespaces
+from kubedyno.cluster.controllers.nodeipam import NodeIpam
+from kubedyno.cluster.controllers.nodelifecycle import NodeLifecycle
+from kubedyno.cluster.controllers.podrows import PodRows
+from kubedyno.cluster.controllers.replicasets import ReplicaSets
+from kubedyno.cluster.controllers.statefulsets import StatefulSets
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.settings import ClusterSettings
+
+# How often events that are due are looked for, and how many go in one turn.
+_EXPIRY_PERIOD_S = 10.0
+_EXPIRY_TURN = 64
+
+
+class ControllerManager:
+    """All controllers of a cluster.
+
+    Args:
+        trusted: Where they write.
+        pump: Gives turns and time.
+        settings: Of the cluster.
+        ca_pem: The certificate authority that each namespace's `kube-root-ca.crt` holds.
+
+    Raises:
+        ValueError: The pod subnet cannot be cut into blocks for nodes.
+    """
+
+    def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, *, ca_pem: bytes) -> None:
+        self._events = trusted.events
+        self._pump = pump
+        self._expirer = pump.worker("event-expiry", self._expire)
+        self._feeds = feeds = Feeds(trusted.store, pump)
+        self._defaults = NamespaceDefaults(trusted, pump, feeds, ca_pem=ca_pem)
+        if settings.allocate_node_cidrs:
+            NodeIpam(trusted, pump, feeds, settings)
+        self._lifecycle = NodeLifecycle(trusted, pump, feeds)
+        pods = PodRows(trusted, feeds)
+        Deployments(trusted, pump, feeds, settings)
+        ReplicaSets(trusted, pump, feeds, pods, settings)
+        DaemonSets(trusted, pump, feeds, pods)
+        StatefulSets(trusted, pump, feeds, pods)
+        pods.follow()
+        Namespaces(trusted, pump, feeds)
+        GarbageCollector(trusted, pump, feeds)
+
+    def start(self) -> None:
+        """Begin to act on what is there and on what changes."""
+        self._defaults.start()
+        self._feeds.start()
+        self._lifecycle.start()
+        self._pump.call_later(_EXPIRY_PERIOD_S, self._look_for_expired)
+
+    def _look_for_expired(self) -> None:
+        self._expirer.wake()
+        self._pump.call_later(_EXPIRY_PERIOD_S, self._look_for_expired)
+
+    def _expire(self, limit: int) -> bool:
+        return self._events.expire(max(limit, _EXPIRY_TURN))
