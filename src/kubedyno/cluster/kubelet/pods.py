@@ -6,39 +6,28 @@ one step: its Running status is a format filled in, written once. A real kubelet
 before; both have the same second there, and nothing that is measured (transition times, events) lies between.
 """
 
-from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
-from kubedyno.cluster.kubelet.images import Image, pull_error
-from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S, MAX_BACKOFF_S, Latency
+from kubedyno.cluster.kubelet.containers import Containers
+from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.plan import Plans, suffix_of
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.kubelet.runs import (
     OBSERVED_GENERATION,
-    ContainerRun,
     PodRun,
     Stage,
     State,
     container_id,
     status_of,
     template_of,
-    terminated,
 )
-from kubedyno.cluster.kubelet.texts import (
-    NETWORK_NOT_READY,
-    Texts,
-    crash_back_off,
-    crash_waiting,
-    pulled,
-    rejected,
-)
+from kubedyno.cluster.kubelet.texts import NETWORK_NOT_READY, pulled, rejected
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts, is_ready
+from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -52,7 +41,6 @@ _STAMP_LENGTH = len("2026-11-24T15:04:05Z")
 _GRACE = b'"deletionGracePeriodSeconds":'
 _DONE = frozenset({"Succeeded", "Failed"})
 _SANDBOX_DIGITS = 64
-Step = Callable[[PodRun], None]
 
 
 class Pods:
@@ -67,15 +55,15 @@ class Pods:
 
     def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, random: Random) -> None:
         self._trusted = trusted
-        self._pump = pump
-        self._clock = trusted.registry.clock
         self._random = random
+        self._desk = Desk(trusted, pump, settings, random)
+        self._clock = self._desk.clock
         self._minor = settings.minor
-        self._table = trusted.store.table(PODS)
-        self._latency = Latency(random, settings.speed)
-        self._texts = Texts(settings.minor)
+        self._table = self._desk.pods
+        self._latency = self._desk.latency
+        self._texts = self._desk.texts
+        self._containers = Containers(self._desk, self._container_over)
         self._plans = Plans()
-        self._dirty: deque[PodRun] = deque()
         self.runs: dict[str, PodRun] = {}
 
     # --- news ------------------------------------------------------------------------------------------------
@@ -97,16 +85,16 @@ class Pods:
         elif obj.deletion_s:
             if run.stage is not Stage.TERMINATING or _grace_of(record) < run.grace_s:
                 self._terminate(run, record)
-        elif run.containers is not None or run.plan.facts is not obj.facts.spec:
+        elif run.containers is not None or self._plans.of(obj) is not run.plan:
             self._updated(run, record)
-        self.flush()
+        self._desk.flush()
 
     def removed(self, key: str, uid: str) -> None:
         """Take note of a pod that is gone: what still runs of it is killed."""
         run = self.runs.get(key)
         if run is not None and run.uid == uid:
             self._gone(run)
-            self.flush()
+            self._desk.flush()
 
     def resync(self, node: NodeRow) -> None:
         """Look at all pods of a node again: its kubelet was down."""
@@ -116,13 +104,13 @@ class Pods:
         for record in self._table.by_index("node", node.name):
             self.changed(record, node)
         for run in [run for run in self.runs.values() if run.node is node and run.containers is not None]:
-            self._dirty.append(run)
-        self.flush()
+            self._desk.publish(run)
+        self._desk.flush()
 
     def network_ready(self, node: NodeRow) -> None:
         """Try the pods again that waited for the network or an address."""
         self._wake_waiting(node, len(node.waiting))
-        self.flush()
+        self._desk.flush()
 
     def _added(self, record: ObjectRecord, node: NodeRow) -> None:
         obj = record.obj
@@ -150,8 +138,8 @@ class Pods:
             return
         run.expand()
         if not self._latency.instant:
-            self._publish(run)
-            self._after(run, self._latency.sandbox(), self._sandbox)
+            self._desk.publish(run)
+            self._desk.after(run, self._latency.sandbox(), self._sandbox)
         else:
             self._sandbox(run)
 
@@ -183,7 +171,7 @@ class Pods:
             "startTime": rfc3339(self._clock.now()),
             "qosClass": self._plans.of(record.obj).qos,
         }
-        self._event_of(record, node, "Warning", reason, message)
+        self._desk.event_of(record, node, "Warning", reason, message)
         old: PodFacts = record.obj.facts
         facts = PodFacts(old.node_name, "Failed", False, "", old.spec, old.pinned_node)
         self._trusted.replace_status(PODS, record, orjson.dumps(status), facts)
@@ -202,10 +190,10 @@ class Pods:
                 if changed and container.state is State.RUNNING:
                     name = wanted.name
                     text = f"Container {name} definition changed, will be restarted"
-                    self._event(run, "Normal", "Killing", text, wanted.field_path)
-                    self._ended(container, 0)
-                    self._restart(run, container)
-        self._request_publish(run)
+                    self._desk.event(run, "Normal", "Killing", text, wanted.field_path)
+                    self._containers.end(container, 0)
+                    self._containers.restart(run, container)
+        self._desk.request_publish(run)
 
     # --- start -----------------------------------------------------------------------------------------------
 
@@ -244,14 +232,14 @@ class Pods:
             holes[b"id%d" % i] = container_id(uid, container.name, 0).encode()
             image, path = container.image, container.field_path
             if container.pull_policy == "Always" or not images.has(image):
-                self._event_of(record, node, "Normal", "Pulling", f'Pulling image "{container.reference}"', path)
+                self._desk.event_of(record, node, "Normal", "Pulling", f'Pulling image "{container.reference}"', path)
                 text = pulled(container.reference, 0.0, 0.0, image.size_bytes)
                 images.add(image)
             else:
                 text = texts.present(container.reference)
-            self._event_of(record, node, "Normal", "Pulled", text, path)
-            self._event_of(record, node, "Normal", "Created", texts.created(container.name), path)
-            self._event_of(record, node, "Normal", "Started", texts.started(container.name), path)
+            self._desk.event_of(record, node, "Normal", "Pulled", text, path)
+            self._desk.event_of(record, node, "Normal", "Created", texts.created(container.name), path)
+            self._desk.event_of(record, node, "Normal", "Started", texts.started(container.name), path)
         old: PodFacts = obj.facts
         facts = PodFacts(old.node_name, "Running", True, address, old.spec, old.pinned_node)
         run.written = self._trusted.replace_status(PODS, record, plan.starts % holes, facts).revision
@@ -264,23 +252,23 @@ class Pods:
             pool = node.pool
             if pool is None:
                 text = f"network is not ready: {NETWORK_NOT_READY}"
-                self._event(run, "Warning", "NetworkNotReady", text)
+                self._desk.event(run, "Warning", "NetworkNotReady", text)
                 self._wait(run)
                 return
             run.address = pool.allocate()
             if not run.address:
                 text = pool.exhausted(self._random.hex(_SANDBOX_DIGITS))
-                self._event(run, "Warning", "FailedCreatePodSandBox", text)
+                self._desk.event(run, "Warning", "FailedCreatePodSandBox", text)
                 self._wait(run)
                 return
         run.go(Stage.INITIALIZING if run.init else Stage.STARTING)
-        self._next(run)
+        self._containers.begin_next(run)
 
     def _wait(self, run: PodRun) -> None:
         run.go(Stage.WAITING_ADDRESS)
         run.node.waiting[run.key] = run
-        self._request_publish(run)
-        self._after(run, self._latency.retry(), self._retry)
+        self._desk.request_publish(run)
+        self._desk.after(run, self._latency.retry(), self._retry)
 
     def _retry(self, run: PodRun) -> None:
         run.node.waiting.pop(run.key, None)
@@ -293,211 +281,14 @@ class Pods:
             run.epoch += 1
             self._retry(run)
 
-    def _next(self, run: PodRun) -> None:
-        """Begin the next container, in the order of a kubelet's sync: init containers, then the others."""
-        for container in run.init:
-            done = container.started if container.plan.sidecar else _succeeded(container)
-            if done:
-                continue
-            if not container.begun:
-                container.begun = True
-                self._pull(run, container)
-            return
-        if run.stage is Stage.INITIALIZING:
-            run.go(Stage.STARTING)
-        assert run.containers is not None
-        for container in run.containers:
-            if not container.begun:
-                container.begun = True
-                self._pull(run, container)
-                return
-            if not container.shown:
-                # Its image is being pulled, or it is being created; a failing pull doesn't hold up the others.
-                if container.reason in {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"}:
-                    continue
-                return
-        if run.stage is Stage.STARTING and all(c.shown for c in run.containers):
-            run.go(Stage.RUNNING)
-
-    def _pull(self, run: PodRun, container: ContainerRun) -> None:
-        plan, node = container.plan, run.node
-        image, reference = plan.image, plan.reference
-        present = node.images.has(image)
-        if plan.pull_policy != "Always" and present:
-            self._event(run, "Normal", "Pulled", self._texts.present(reference), plan.field_path)
-            self._create(run, container)
-            return
-        if plan.pull_policy == "Never":
-            text = f'Container image "{reference}" is not present with pull policy of Never'
-            self._event(run, "Warning", "ErrImageNeverPull", text, plan.field_path)
-            self._event(run, "Warning", "Failed", "Error: ErrImageNeverPull", plan.field_path)
-            container.reason, container.message = "ErrImageNeverPull", text
-            self._request_publish(run)
-            self._after(run, self._latency.retry(), lambda run: self._pull(run, container))
-            self._next(run)
-            return
-        self._event(run, "Normal", "Pulling", f'Pulling image "{reference}"', plan.field_path)
-        if run.plan.fail_pull or not image.exists:
-            delay_s = self._latency.failed_pull()
-            self._after(run, delay_s, lambda run: self._pull_failed(run, container, image))
-            return
-        now_s = self._pump.clock.monotonic()
-        own_s = self._latency.pull(image.size_bytes, present=present)
-        begin_s = max(now_s, node.images.busy_until_s) if node.config.serialize_pulls else now_s
-        node.images.busy_until_s = begin_s + own_s
-        waited_s = begin_s + own_s - now_s
-
-        def arrived(run: PodRun) -> None:
-            node.images.add(image)
-            text = pulled(reference, own_s, waited_s, image.size_bytes)
-            self._event(run, "Normal", "Pulled", text, plan.field_path)
-            self._create(run, container)
-
-        self._after(run, waited_s, arrived)
-
-    def _pull_failed(self, run: PodRun, container: ContainerRun, image: Image) -> None:
-        plan = container.plan
-        error = pull_error(image, forced=run.plan.fail_pull)
-        text = f'Failed to pull image "{plan.reference}": {error}'
-        self._event(run, "Warning", "Failed", text, plan.field_path)
-        self._event(run, "Warning", "Failed", "Error: ErrImagePull", plan.field_path)
-        container.state, container.reason, container.message = State.WAITING, "ErrImagePull", error
-        container.pull_backoff_s = min(container.pull_backoff_s * 2 or BACKOFF_S, MAX_BACKOFF_S)
-        self._request_publish(run)
-
-        def hold(run: PodRun) -> None:
-            back_off = f'Back-off pulling image "{plan.reference}"'
-            self._event(run, "Normal", "BackOff", back_off, plan.field_path)
-            self._event(run, "Warning", "Failed", "Error: ImagePullBackOff", plan.field_path)
-            container.reason = "ImagePullBackOff"
-            container.message = f"{back_off}: ErrImagePull: {error}"
-            self._request_publish(run)
-
-        pause_s = self._latency.paced(container.pull_backoff_s)
-        # The next sync, a moment later, finds the image in its back-off.
-        self._after(run, min(self._latency.paced(1.0), pause_s / 2), hold)
-        self._after(run, pause_s, lambda run: self._pull(run, container))
-        self._next(run)
-
-    def _create(self, run: PodRun, container: ContainerRun) -> None:
-        def created(run: PodRun) -> None:
-            plan = container.plan
-            self._event(run, "Normal", "Created", self._texts.created(plan.name), plan.field_path)
-            self._after(run, self._latency.start(), lambda run: self._start(run, container))
-
-        self._after(run, self._latency.create(), created)
-
-    def _start(self, run: PodRun, container: ContainerRun) -> None:
-        plan, latency = container.plan, self._latency
-        self._event(run, "Normal", "Started", self._texts.started(plan.name), plan.field_path)
-        container.state, container.reason, container.message = State.RUNNING, "", ""
-        container.shown = True
-        container.started_s = self._clock.now()
-        attempt = container.restarts
-        container.started = plan.startup is None
-        regular_init = container in run.init and not plan.sidecar
-        if plan.startup is not None:
-            probe = plan.startup
-            delay_s = latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
-            self._after(run, delay_s, lambda run: self._started(run, container, attempt))
-        elif not regular_init:
-            self._await_ready(run, container, attempt)
-        if plan.run_s != float("inf"):
-            completes = regular_init or (run.plan.completes and not plan.sidecar)
-            ends_s = latency.program(plan.run_s, completes=completes)
-            self._after(run, ends_s, lambda run: self._exited(run, container, attempt))
-        self._request_publish(run)
-        if not regular_init:
-            self._next(run)
-
-    def _started(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
-        if container.state is State.RUNNING and container.restarts == attempt:
-            container.started = True
-            self._await_ready(run, container, attempt)
-            self._request_publish(run)
-            self._next(run)
-
-    def _await_ready(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
-        probe = container.plan.readiness
-        if run.plan.not_ready:
-            text = "Readiness probe failed: HTTP probe failed with statuscode: 503"
-            if probe is not None:
-                self._event(run, "Warning", "Unhealthy", text, container.plan.field_path)
-            return
-        if probe is None:
-            container.ready = True
-            return
-        delay_s = self._latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
-
-        def ready(run: PodRun) -> None:
-            if container.state is State.RUNNING and container.restarts == attempt:
-                container.ready = True
-                self._request_publish(run)
-
-        self._after(run, delay_s, ready)
-
     # --- ends ------------------------------------------------------------------------------------------------
 
-    def _exited(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
-        """A program ended by itself."""
-        if container.state is not State.RUNNING or container.restarts != attempt:
-            return
-        code = container.plan.exit_code
-        self._ended(container, code)
-        policy = run.plan.facts.restart_policy
-        regular_init = container in run.init and not container.plan.sidecar
-        if regular_init:
-            if code == 0:
-                self._next(run)
-                self._request_publish(run)
-                return
-            again = policy != "Never"
-        else:
-            again = container.plan.sidecar or policy == "Always" or (policy == "OnFailure" and code != 0)
-        if again:
-            self._restart(run, container)
-        elif regular_init:
+    def _container_over(self, run: PodRun, fatal: bool) -> None:
+        """A container won't run again: the pod may be over."""
+        if fatal:
             run.forced_phase = "Failed"
             self._complete(run)
-        else:
-            self._maybe_complete(run)
-        self._request_publish(run)
-
-    def _ended(self, container: ContainerRun, code: int) -> None:
-        container.state = State.TERMINATED
-        container.exit_code = code
-        container.reason = "Error" if code else "Completed"
-        container.finished_s = self._clock.now()
-        container.ready = container.started = False
-
-    def _restart(self, run: PodRun, container: ContainerRun) -> None:
-        """Start a container again: at once the first time, then after a pause that doubles."""
-        if container.finished_s - container.started_s > BACKOFF_RESET_S:
-            container.backoff_s = 0.0
-        pause_s = container.backoff_s
-        if not pause_s:
-            container.backoff_s = BACKOFF_S
-            # Seen by the next relist; never in the same call, which could go on for ever.
-            self._after(run, max(self._latency.relist(), 1e-3), lambda run: self._again(run, container))
             return
-        container.backoff_s = min(pause_s * 2, MAX_BACKOFF_S)
-        namespace, _, name = run.key.partition("/")
-        plan = container.plan
-        text = crash_back_off(plan.name, name, namespace, run.uid)
-        self._event(run, "Warning", "BackOff", text, plan.field_path)
-        container.last = terminated(run, container)
-        container.state, container.reason = State.WAITING, "CrashLoopBackOff"
-        container.message = crash_waiting(plan.name, name, namespace, run.uid, pause_s)
-        self._after(run, self._latency.paced(pause_s), lambda run: self._again(run, container))
-
-    def _again(self, run: PodRun, container: ContainerRun) -> None:
-        if container.state is State.TERMINATED:
-            container.last = terminated(run, container)
-            container.state, container.reason = State.WAITING, "ContainerCreating"
-        container.restarts += 1
-        self._pull(run, container)
-
-    def _maybe_complete(self, run: PodRun) -> None:
         assert run.containers is not None
         policy = run.plan.facts.restart_policy
         for container in run.containers:
@@ -514,7 +305,8 @@ class Pods:
         run.go(Stage.COMPLETED)
         run.epoch += 1
         for container in run.running():
-            self._event_killing(run, container)
+            plan = container.plan
+            self._desk.event(run, "Normal", "Killing", f"Stopping container {plan.name}", plan.field_path)
         run.end_all(self._clock.now())
         self._release(run)
 
@@ -534,10 +326,6 @@ class Pods:
             # Else the waiting pods find it when they try again, at their own pace.
             if self._latency.instant:
                 self._wake_waiting(node, 1)
-
-    def _event_killing(self, run: PodRun, container: ContainerRun) -> None:
-        plan = container.plan
-        self._event(run, "Normal", "Killing", f"Stopping container {plan.name}", plan.field_path)
 
     # --- deletion --------------------------------------------------------------------------------------------
 
@@ -566,9 +354,9 @@ class Pods:
             run.go(Stage.TERMINATING)
             for plan in plans:
                 text = f"Stopping container {plan.name}"
-                self._event_of(record, run.node, "Normal", "Killing", text, plan.field_path)
+                self._desk.event_of(record, run.node, "Normal", "Killing", text, plan.field_path)
         stops_s = max((self._latency.stop(grace_s, ignores_term=plan.ignores_term) for plan in plans), default=0.0)
-        self._after(run, stops_s, self._stopped)
+        self._desk.after(run, stops_s, self._stopped)
 
     def _stopped(self, run: PodRun) -> None:
         record = self._table.get(run.key)
@@ -640,78 +428,7 @@ class Pods:
         run.suffix = suffix_of(record.obj)
         run.expand()
         self.runs[record.key] = run
-        self._publish(run)
-
-    # --- timers, events, statuses ----------------------------------------------------------------------------
-
-    def _after(self, run: PodRun, delay_s: float, step: Step) -> None:
-        """Go on with a pod after a while, unless it has taken another course by then."""
-        epoch = run.epoch
-        if delay_s <= 0:
-            step(run)
-            return
-
-        def due() -> None:
-            if run.epoch != epoch:
-                return
-            if run.node.failed:
-                run.node.paused.append(due)
-                return
-            step(run)
-            self.flush()
-
-        self._pump.call_later(delay_s, due)
-
-    def _event(self, run: PodRun, type_: str, reason: str, message: str, path: str = "") -> None:
-        record = self._table.get(run.key)
-        if record is not None:
-            self._event_of(record, run.node, type_, reason, message, path)
-
-    def _event_of(
-        self, record: ObjectRecord, node: NodeRow, type_: str, reason: str, message: str, path: str = ""
-    ) -> None:
-        self._trusted.event(
-            PODS, record, type=type_, reason=reason, message=message, component="kubelet", host=node.name,
-            field_path=path,
-        )  # fmt: skip
-
-    def _request_publish(self, run: PodRun) -> None:
-        """Have a pod's status written: at the end of this call at speed 0, else with the next relist."""
-        if self._latency.instant:
-            self._dirty.append(run)
-        elif run.publish_timer is None:
-
-            def due() -> None:
-                run.publish_timer = None
-                if run.node.failed:
-                    # The restart writes all statuses.
-                    return
-                self._publish(run)
-
-            run.publish_timer = self._pump.call_later(self._latency.relist(), due)
-
-    def flush(self) -> None:
-        """Write the statuses that are due."""
-        while self._dirty:
-            self._publish(self._dirty.popleft())
-
-    def _publish(self, run: PodRun) -> None:
-        record = self._table.get(run.key)
-        if run.stage >= Stage.TERMINATING or record is None or record.obj.uid != run.uid or run.containers is None:
-            return
-        obj = record.obj
-        now_s = self._clock.now()
-        status = status_of(run, now_s, self._minor, obj.generation, orjson.loads(obj.status or b"{}"))
-        old: PodFacts = obj.facts
-        facts = PodFacts(
-            old.node_name, status["phase"], is_ready(status), status.get("podIP", ""), old.spec, old.pinned_node
-        )
-        written = self._trusted.replace_status(PODS, record, orjson.dumps(status), facts)
-        run.written = written.revision
-
-
-def _succeeded(container: ContainerRun) -> bool:
-    return container.state is State.TERMINATED and container.exit_code == 0
+        self._desk.publish(run)
 
 
 def _grace_of(record: ObjectRecord) -> int:

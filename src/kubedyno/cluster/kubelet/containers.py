@@ -1,0 +1,239 @@
+"""The life of containers in a pod: image, creation, start, readiness, end, restart.
+
+A kubelet's sync begins one container after the other, each with its image; init containers have to be done before the
+others begin.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.images import Image, pull_error
+from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S, MAX_BACKOFF_S
+from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State, terminated
+from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, pulled
+
+# A container that ended is started anew after this at the soonest, at speed 0 too: an endless loop has to end a call.
+_MIN_RESTART_S = 1e-3
+_PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"})
+
+
+class Containers:
+    """The containers of all pods.
+
+    Args:
+        desk: Timers, events, statuses.
+        over: Called when a container of a pod has ended for good; with True when that ends the pod at once.
+    """
+
+    def __init__(self, desk: Desk, over: Callable[[PodRun, bool], None]) -> None:
+        self._desk = desk
+        self._latency = desk.latency
+        self._texts = desk.texts
+        self._clock = desk.clock
+        self._over = over
+
+    def begin_next(self, run: PodRun) -> None:
+        """Begin the next container, in the order of a kubelet's sync: init containers, then the others."""
+        for container in run.init:
+            done = container.started if container.plan.sidecar else _succeeded(container)
+            if done:
+                continue
+            if not container.begun:
+                container.begun = True
+                self._pull(run, container)
+            return
+        if run.stage is Stage.INITIALIZING:
+            run.go(Stage.STARTING)
+        assert run.containers is not None
+        for container in run.containers:
+            if not container.begun:
+                container.begun = True
+                self._pull(run, container)
+                return
+            if not container.shown:
+                # Its image is being pulled, or it is being created; a failing pull doesn't hold up the others.
+                if container.reason in _PULL_FAILURES:
+                    continue
+                return
+        if run.stage is Stage.STARTING and all(c.shown for c in run.containers):
+            run.go(Stage.RUNNING)
+
+    def _pull(self, run: PodRun, container: ContainerRun) -> None:
+        plan, node = container.plan, run.node
+        image, reference = plan.image, plan.reference
+        present = node.images.has(image)
+        if plan.pull_policy != "Always" and present:
+            self._desk.event(run, "Normal", "Pulled", self._texts.present(reference), plan.field_path)
+            self._create(run, container)
+            return
+        if plan.pull_policy == "Never":
+            text = f'Container image "{reference}" is not present with pull policy of Never'
+            self._desk.event(run, "Warning", "ErrImageNeverPull", text, plan.field_path)
+            self._desk.event(run, "Warning", "Failed", "Error: ErrImageNeverPull", plan.field_path)
+            container.reason, container.message = "ErrImageNeverPull", text
+            self._desk.request_publish(run)
+            self._desk.after(run, self._latency.retry(), lambda run: self._pull(run, container))
+            self.begin_next(run)
+            return
+        self._desk.event(run, "Normal", "Pulling", f'Pulling image "{reference}"', plan.field_path)
+        if run.plan.fail_pull or not image.exists:
+            delay_s = self._latency.failed_pull()
+            self._desk.after(run, delay_s, lambda run: self._pull_failed(run, container, image))
+            return
+        now_s = self._desk.pump.clock.monotonic()
+        own_s = self._latency.pull(image.size_bytes, present=present)
+        begin_s = max(now_s, node.images.busy_until_s) if node.config.serialize_pulls else now_s
+        node.images.busy_until_s = begin_s + own_s
+        waited_s = begin_s + own_s - now_s
+
+        def arrived(run: PodRun) -> None:
+            node.images.add(image)
+            text = pulled(reference, own_s, waited_s, image.size_bytes)
+            self._desk.event(run, "Normal", "Pulled", text, plan.field_path)
+            self._create(run, container)
+
+        self._desk.after(run, waited_s, arrived)
+
+    def _pull_failed(self, run: PodRun, container: ContainerRun, image: Image) -> None:
+        plan = container.plan
+        error = pull_error(image, forced=run.plan.fail_pull)
+        text = f'Failed to pull image "{plan.reference}": {error}'
+        self._desk.event(run, "Warning", "Failed", text, plan.field_path)
+        self._desk.event(run, "Warning", "Failed", "Error: ErrImagePull", plan.field_path)
+        container.state, container.reason, container.message = State.WAITING, "ErrImagePull", error
+        container.pull_backoff_s = min(container.pull_backoff_s * 2 or BACKOFF_S, MAX_BACKOFF_S)
+        self._desk.request_publish(run)
+
+        def hold(run: PodRun) -> None:
+            back_off = f'Back-off pulling image "{plan.reference}"'
+            self._desk.event(run, "Normal", "BackOff", back_off, plan.field_path)
+            self._desk.event(run, "Warning", "Failed", "Error: ImagePullBackOff", plan.field_path)
+            container.reason = "ImagePullBackOff"
+            container.message = f"{back_off}: ErrImagePull: {error}"
+            self._desk.request_publish(run)
+
+        pause_s = self._latency.paced(container.pull_backoff_s)
+        # The next sync, a moment later, finds the image in its back-off.
+        self._desk.after(run, min(self._latency.paced(1.0), pause_s / 2), hold)
+        self._desk.after(run, pause_s, lambda run: self._pull(run, container))
+        self.begin_next(run)
+
+    def _create(self, run: PodRun, container: ContainerRun) -> None:
+        def created(run: PodRun) -> None:
+            plan = container.plan
+            self._desk.event(run, "Normal", "Created", self._texts.created(plan.name), plan.field_path)
+            self._desk.after(run, self._latency.start(), lambda run: self._start(run, container))
+
+        self._desk.after(run, self._latency.create(), created)
+
+    def _start(self, run: PodRun, container: ContainerRun) -> None:
+        plan, latency = container.plan, self._latency
+        self._desk.event(run, "Normal", "Started", self._texts.started(plan.name), plan.field_path)
+        container.state, container.reason, container.message = State.RUNNING, "", ""
+        container.shown = True
+        container.started_s = self._clock.now()
+        attempt = container.restarts
+        container.started = plan.startup is None
+        regular_init = container in run.init and not plan.sidecar
+        if plan.startup is not None:
+            probe = plan.startup
+            delay_s = latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
+            self._desk.after(run, delay_s, lambda run: self._started(run, container, attempt))
+        elif not regular_init:
+            self._await_ready(run, container, attempt)
+        if plan.run_s != inf:
+            completes = regular_init or (run.plan.completes and not plan.sidecar)
+            ends_s = latency.program(plan.run_s, completes=completes)
+            self._desk.after(run, ends_s, lambda run: self._exited(run, container, attempt))
+        self._desk.request_publish(run)
+        if not regular_init:
+            self.begin_next(run)
+
+    def _started(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
+        if container.state is State.RUNNING and container.restarts == attempt:
+            container.started = True
+            self._await_ready(run, container, attempt)
+            self._desk.request_publish(run)
+            self.begin_next(run)
+
+    def _await_ready(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
+        probe = container.plan.readiness
+        if run.plan.not_ready:
+            text = "Readiness probe failed: HTTP probe failed with statuscode: 503"
+            if probe is not None:
+                self._desk.event(run, "Warning", "Unhealthy", text, container.plan.field_path)
+            return
+        if probe is None:
+            container.ready = True
+            return
+        delay_s = self._latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
+
+        def ready(run: PodRun) -> None:
+            if container.state is State.RUNNING and container.restarts == attempt:
+                container.ready = True
+                self._desk.request_publish(run)
+
+        self._desk.after(run, delay_s, ready)
+
+    def _exited(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
+        """A program ended by itself."""
+        if container.state is not State.RUNNING or container.restarts != attempt:
+            return
+        code = container.plan.exit_code
+        self.end(container, code)
+        policy = run.plan.facts.restart_policy
+        regular_init = container in run.init and not container.plan.sidecar
+        if regular_init:
+            if code == 0:
+                # The next one begins when the kubelet sees that this one is done.
+                self._desk.after(run, self._latency.relist(), self.begin_next)
+                self._desk.request_publish(run)
+                return
+            again = policy != "Never"
+        else:
+            again = container.plan.sidecar or policy == "Always" or (policy == "OnFailure" and code != 0)
+        if again:
+            self.restart(run, container)
+        else:
+            self._over(run, regular_init)
+        self._desk.request_publish(run)
+
+    def end(self, container: ContainerRun, code: int) -> None:
+        """Note that a container ended."""
+        container.state = State.TERMINATED
+        container.exit_code = code
+        container.reason = "Error" if code else "Completed"
+        container.finished_s = self._clock.now()
+        container.ready = container.started = False
+
+    def restart(self, run: PodRun, container: ContainerRun) -> None:
+        """Start a container again: at once the first time, then after a pause that doubles."""
+        if container.finished_s - container.started_s > BACKOFF_RESET_S:
+            container.backoff_s = 0.0
+        pause_s = container.backoff_s
+        if not pause_s:
+            container.backoff_s = BACKOFF_S
+            # Seen by the next relist; never in the same call, which could go on for ever.
+            self._desk.after(run, max(self._latency.relist(), _MIN_RESTART_S), lambda run: self._again(run, container))
+            return
+        container.backoff_s = min(pause_s * 2, MAX_BACKOFF_S)
+        namespace, _, name = run.key.partition("/")
+        plan = container.plan
+        text = crash_back_off(plan.name, name, namespace, run.uid)
+        self._desk.event(run, "Warning", "BackOff", text, plan.field_path)
+        container.last = terminated(run, container)
+        container.state, container.reason = State.WAITING, "CrashLoopBackOff"
+        container.message = crash_waiting(plan.name, name, namespace, run.uid, pause_s)
+        self._desk.after(run, self._latency.paced(pause_s), lambda run: self._again(run, container))
+
+    def _again(self, run: PodRun, container: ContainerRun) -> None:
+        if container.state is State.TERMINATED:
+            container.last = terminated(run, container)
+            container.state, container.reason = State.WAITING, "ContainerCreating"
+        container.restarts += 1
+        self._pull(run, container)
+
+
+def _succeeded(container: ContainerRun) -> bool:
+    return container.state is State.TERMINATED and container.exit_code == 0

@@ -1,0 +1,113 @@
+"""What a pod's way waits for and writes: timers, events, statuses.
+
+The one idea: statuses are asked for and written later, once for many changes. At speed 0 later is the end of the
+call; else it is the next time that the kubelet looks at its runtime.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import orjson
+
+from kubedyno.base.random import Random
+from kubedyno.cluster.kubelet.latency import Latency
+from kubedyno.cluster.kubelet.rows import NodeRow
+from kubedyno.cluster.kubelet.runs import PodRun, Stage, status_of
+from kubedyno.cluster.kubelet.texts import Texts
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kinds.podfacts import PodFacts, is_ready
+from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import PODS
+
+Step = Callable[[PodRun], None]
+
+
+class Desk:
+    """Timers, events and statuses of pods.
+
+    Args:
+        trusted: Door to the registry.
+        pump: Timers.
+        settings: The cluster's.
+        random: Latencies.
+    """
+
+    def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, random: Random) -> None:
+        self.trusted = trusted
+        self.pump = pump
+        self.clock = trusted.registry.clock
+        self.minor = settings.minor
+        self.pods = trusted.store.table(PODS)
+        self.latency = Latency(random, settings.speed)
+        self.texts = Texts(settings.minor)
+        self._dirty: deque[PodRun] = deque()
+
+    def after(self, run: PodRun, delay_s: float, step: Step) -> None:
+        """Go on with a pod after a while, unless it has taken another course by then."""
+        epoch = run.epoch
+        if delay_s <= 0:
+            step(run)
+            return
+
+        def due() -> None:
+            if run.epoch != epoch:
+                return
+            if run.node.failed:
+                run.node.paused.append(due)
+                return
+            step(run)
+            self.flush()
+
+        self.pump.call_later(delay_s, due)
+
+    def event(self, run: PodRun, type_: str, reason: str, message: str, path: str = "") -> None:
+        """Say something about a pod, if its object is still there."""
+        record = self.pods.get(run.key)
+        if record is not None:
+            self.event_of(record, run.node, type_, reason, message, path)
+
+    def event_of(
+        self, record: ObjectRecord, node: NodeRow, type_: str, reason: str, message: str, path: str = ""
+    ) -> None:
+        """Say something about a pod whose record is at hand."""
+        self.trusted.event(
+            PODS, record, type=type_, reason=reason, message=message, component="kubelet", host=node.name,
+            field_path=path,
+        )  # fmt: skip
+
+    def request_publish(self, run: PodRun) -> None:
+        """Have a pod's status written: at the end of this call at speed 0, else with the next relist."""
+        if self.latency.instant:
+            self._dirty.append(run)
+        elif run.publish_timer is None:
+
+            def due() -> None:
+                run.publish_timer = None
+                if run.node.failed:
+                    # The restart writes all statuses.
+                    return
+                self.publish(run)
+
+            run.publish_timer = self.pump.call_later(self.latency.relist(), due)
+
+    def flush(self) -> None:
+        """Write the statuses that are due."""
+        while self._dirty:
+            self.publish(self._dirty.popleft())
+
+    def publish(self, run: PodRun) -> None:
+        """Write a pod's status as it is now."""
+        record = self.pods.get(run.key)
+        if run.stage >= Stage.TERMINATING or record is None or record.obj.uid != run.uid or run.containers is None:
+            return
+        obj = record.obj
+        now_s = self.clock.now()
+        status = status_of(run, now_s, self.minor, obj.generation, orjson.loads(obj.status or b"{}"))
+        old: PodFacts = obj.facts
+        facts = PodFacts(
+            old.node_name, status["phase"], is_ready(status), status.get("podIP", ""), old.spec, old.pinned_node
+        )
+        written = self.trusted.replace_status(PODS, record, orjson.dumps(status), facts)
+        run.written = written.revision
