@@ -22,7 +22,7 @@ _LOADER: Any = getattr(pyyaml, "CSafeLoader", pyyaml.SafeLoader)
 MAX_NODES = 1_000_000
 MAX_DEPTH = 1_000
 
-_BOOLS = {
+BOOLEANS = {
     word: value
     for value, words in ((True, ("y", "yes", "on", "true")), (False, ("n", "no", "off", "false")))
     for base in words
@@ -75,8 +75,8 @@ def scalar(text: str) -> Any:
     """Return what a plain scalar means."""
     if not text or text[0] not in _STARTS:
         return None if text in _NULLS else text
-    if text in _BOOLS:
-        return _BOOLS[text]
+    if text in BOOLEANS:
+        return BOOLEANS[text]
     if text in _NULLS:
         return None
     if text in _SPECIAL:
@@ -116,11 +116,12 @@ def _signed(text: str, value: int) -> int:
 class _Builder:
     """Turns parser events into values."""
 
-    def __init__(self, text: str, *, strict: bool) -> None:
+    def __init__(self, text: str, *, strict: bool, words: bool = True) -> None:
         self._events: Iterator[Any] = pyyaml.parse(text, Loader=_LOADER)
         # The parser counts from behind a byte order mark.
         self._text = text.removeprefix("\ufeff")
         self._strict = strict
+        self._words = words
         self._anchors: dict[str, Any] = {}
         self._open: set[str] = set()
         self._nodes = 0
@@ -176,7 +177,9 @@ class _Builder:
         if event.style == '"' and "/" in text and _ESCAPED_SLASH.search(self._raw(event)):
             raise YAMLError("yaml: found unknown escape character", event.start_mark.line + 1)
         if tag is None or tag == "!":
-            return scalar(text) if event.implicit[0] and tag is None else text
+            if tag is not None or not event.implicit[0]:
+                return text
+            return scalar(text) if self._words or text not in BOOLEANS or text.lower() in {"true", "false"} else text
         return _tagged(text, tag)
 
     def _raw(self, event: Any) -> str:
@@ -325,20 +328,22 @@ def _syntax_error(error: Any) -> YAMLError:
     return YAMLError(f"yaml: {where}{problem}", mark.line + 1 if mark is not None else 0)
 
 
-def load(text: str, path: str = "", *, strict: bool = False) -> Any:
+def load(text: str, path: str = "", *, strict: bool = False, words: bool = True) -> Any:
     """Return the first document of a text, None for an empty one.
 
     Args:
         text: YAML or JSON.
         path: Named in errors; without it a `YAMLError` is raised instead of a `KubedynoError`.
         strict: Refuse duplicate keys.
+        words: `yes`, `on`, `y` and their like are booleans, as in manifests; False reads them as text, as Go programs
+            read their own configuration (`BOOLEANS` says what they mean where a boolean is wanted).
 
     Raises:
         KubedynoError: It is no YAML; the line says where (with `path`).
         YAMLError: The same (without).
     """
     try:
-        return next(_Builder(text, strict=strict).documents(), None)
+        return next(_Builder(text, strict=strict, words=words).documents(), None)
     except YAMLError as error:
         if path:
             raise KubedynoError(f"{path}: {str(error).removeprefix('yaml: ')}") from error

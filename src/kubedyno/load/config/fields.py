@@ -6,7 +6,7 @@ from typing import Any
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import duration_ns_of
-from kubedyno.kube.yaml import line_of
+from kubedyno.kube.yaml import BOOLEANS, line_of
 
 
 class Section:
@@ -104,6 +104,9 @@ class Section:
         value = self.values.get(key)
         if value is None:
             return default
+        if isinstance(value, str):
+            # Where a boolean is wanted, the words of YAML 1.1 are understood.
+            value = BOOLEANS.get(value, value)
         if not isinstance(value, bool):
             raise self.fail((key,), f"must be true or false, not {_kind(value)}")
         return value

@@ -4,6 +4,7 @@ Supported so far: create and delete jobs with what the study and kube-burner's e
 kube-burner that come later are refused by name when they are in use, never ignored.
 """
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def load_config(
     text = _read(path, "config file")
     values: Json = dict(env or {})
     if user_data is not None:
-        data = yaml.load(_read(user_data, "user data file"), user_data)
+        data = yaml.load(_read(user_data, "user data file"), user_data, words=False)
         if not isinstance(data, dict) or not data:
             raise KubedynoError(f"--user-data {user_data}: holds no mapping of values")
         values |= data
@@ -149,7 +150,7 @@ def load_config(
     except ValueError as error:
         raise KubedynoError(f"error rendering configuration template: rendering error: {error}") from error
     try:
-        document = yaml.load(text, strict=True)
+        document = yaml.load(text, strict=True, words=False)
     except yaml.YAMLError as error:
         raise KubedynoError(f"failed to parse config file: {path}: {error}") from error
     if document is None:
@@ -285,8 +286,21 @@ def _measurements(
     return tuple(found)
 
 
+def _refuse_later_type(document: Any, index: int) -> None:
+    """Refuse a kind of job that comes later by that, not by one of its keys."""
+    job = document["jobs"][index]
+    kind = job.get("jobType") if isinstance(job, dict) else None
+    if kind in _LATER_JOB_TYPES:
+        line = yaml.line_of(document, "jobs", index, "jobType")
+        raise KubedynoError(
+            f"failed to parse config file: configuration file: line {line}: jobs[{index}].jobType {kind} is not supported "
+            "yet; create and delete are"
+        )
+
+
 def _job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s: float, warnings: list[str]) -> JobSpec:
     path = ("jobs", index)
+    _refuse_later_type(document, index)
     section = Section(document, path, "config.rawJob", _JOB, _JOB_LATER)
     name = section.text("name")
     if not name:
@@ -296,9 +310,9 @@ def _job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s:
         raise section.fail(("name",), f"{name!r} is no valid name: {problems[0]}")
     job_type = section.text("jobType", "create")
     if job_type not in {"create", "delete"}:
-        if job_type in _LATER_JOB_TYPES:
-            raise section.fail(("jobType",), f"{job_type} is not supported yet; create and delete are")
-        raise KubedynoError(f"Unknown jobType: {job_type}")
+        near = difflib.get_close_matches(job_type, ("create", "delete", *_LATER_JOB_TYPES), 1, 0.6)
+        hint = f"did you mean {near[0]}?" if near else "create and delete are known"
+        raise section.fail(("jobType",), f"Unknown jobType: {job_type}; {hint}")
     creates = job_type == "create"
     namespace = section.text("namespace")
     if len(namespace) > MAX_NAMESPACE:
@@ -329,7 +343,7 @@ def _job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s:
         raise section.fail(("metricsClosing",), f"{closing!r} must be afterJob, afterJobPause or afterMeasurements")
     own = _measurements(document, path, section, warnings)
     waits_at_the_end = general.wait_when_finished
-    objects = tuple(_object(document, (*path, "objects", i), job_type) for i in range(section.count("objects")))
+    objects = tuple(_object(document, (*path, "objects", i), job_type, compat) for i in range(section.count("objects")))
     return JobSpec(
         name=name,
         job_type=job_type,
@@ -345,7 +359,7 @@ def _job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s:
         max_wait_timeout_s=wait_s or timeout_s,
         qps=qps,
         burst=burst,
-        verify_objects=section.boolean("verifyObjects", True) and creates,
+        verify_objects=section.boolean("verifyObjects", True),
         error_on_verify=section.boolean("errorOnVerify", True),
         skip_indexing=section.boolean("skipIndexing", False),
         pre_load_images=section.boolean("preLoadImages", True) and creates,
@@ -362,7 +376,7 @@ def _job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s:
     )
 
 
-def _object(document: Any, path: tuple[str | int, ...], job_type: str) -> ObjectSpec:
+def _object(document: Any, path: tuple[str | int, ...], job_type: str, compat: int) -> ObjectSpec:
     section = Section(document, path, "config.rawObject", _OBJECT, _OBJECT_LATER)
     template, kind = section.text("objectTemplate"), section.text("kind")
     selector = section.strings("labelSelector")
@@ -375,7 +389,7 @@ def _object(document: Any, path: tuple[str | int, ...], job_type: str) -> Object
             raise KubedynoError(f"Empty labelSelectors not allowed with: {kind}")
     return ObjectSpec(
         template=template,
-        replicas=section.integer("replicas", 1),
+        replicas=section.integer("replicas", 1 if compat == 2 else 0),
         input_vars=section.mapping("inputVars"),
         kind=kind,
         api_version=section.text("apiVersion", "v1"),

@@ -86,15 +86,6 @@ class JobSpec:
 
     def summary_document(self, compat: int) -> dict[str, Any]:
         """Return `jobConfig` of a jobSummary: kube-burner's keys, zero values left out, durations in ns."""
-        booleans = {
-            "cleanup": self.cleanup,
-            "errorOnVerify": self.error_on_verify,
-            "gc": self.gc,
-            "namespacedIterations": self.namespaced_iterations,
-            "verifyObjects": self.verify_objects,
-            "waitForDeletion": self.wait_for_deletion,
-            "waitWhenFinished": self.wait_when_finished,
-        }
         others: dict[str, Any] = {
             "name": self.name,
             "jobType": self.job_type,
@@ -111,8 +102,16 @@ class JobSpec:
             "iterationsPerNamespace": self.iterations_per_namespace,
             "metricsClosing": self.metrics_closing,
             "skipIndexing": self.skip_indexing,
+            "defaultMissingKeysWithZero": self.default_missing_keys_with_zero,
+            "cleanup": self.cleanup,
+            "errorOnVerify": self.error_on_verify,
+            "namespacedIterations": self.namespaced_iterations,
+            "verifyObjects": self.verify_objects,
+            "waitForDeletion": self.wait_for_deletion,
+            "waitWhenFinished": self.wait_when_finished,
+            "executionMode": "sequential" if self.job_type == "delete" else "",
         }
-        document = {key: value for key, value in others.items() if value} | booleans
+        document = {key: value for key, value in others.items() if value} | {"gc": self.gc}
         if compat == 1:
             document |= {"churnCycles": 100, "churnDelay": _ns(300), "churnDuration": _ns(3600), "churnPercent": 10}
         else:

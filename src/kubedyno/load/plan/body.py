@@ -36,7 +36,8 @@ def _parsed(text: str, path: str) -> Iterator[Any]:
     try:
         yield from yaml.load_all(text)
     except yaml.YAMLError as error:
-        line = text.splitlines()[error.line - 1].strip() if 0 < error.line <= text.count("\n") + 1 else ""
+        lines = text.split("\n")
+        line = lines[error.line - 1].strip() if 0 < error.line <= len(lines) else ""
         shown = f"; line {error.line} of the rendered text is: {line[:80]}" if line else ""
         raise KubedynoError(f"Error decoding YAML ({path}): {error}{shown}") from error
 

@@ -8,7 +8,8 @@ import pytest
 from kubedyno.load.plan.gotemplate.errors import TemplateError
 from kubedyno.load.plan.gotemplate.execute import Template
 
-CASES = [json.loads(line) for line in Path(__file__).with_name("templates.jsonl").read_text().splitlines()]
+GOLDEN = Path(__file__).parents[2] / "golden" / "load" / "templates.jsonl"
+CASES = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
 
 
 @pytest.fixture(autouse=True)
