@@ -43,7 +43,7 @@ class Sim:
         self.store = Store(self.clock)
         self.registry = Registry(self.store, self.clock, Random(1), self.settings)
         self.trusted = Trusted(self.registry, verify=verify)
-        self.pump = Pump(self.clock, slice_items=1 << 30)
+        self.pump = Pump(self.clock, slice_items=1 << 16)
         self.scheduler = Scheduler(self.trusted, self.pump, self.settings)
         self.do(self.scheduler.start)
         self.namespace("ns")
@@ -61,7 +61,7 @@ class Sim:
         return result
 
     def settle(self) -> None:
-        for _ in range(10_000):
+        for _ in range(500):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
             if self.pump.idle and not self.pump._armed:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from kubedyno.cluster.scheduler.scores import resource_rank
+from kubedyno.kube.resources import NODES, PODS
 from unit.cluster.scheduler.sim import Sim
 
 TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
@@ -105,8 +107,6 @@ def zones(sim: Sim, *names: str) -> None:
 
 
 def zone_of(sim: Sim, pod: str) -> str:
-    from kubedyno.kube.resources import NODES
-
     return sim.store.get(NODES, sim.node_of(pod)).obj.labels[ZONE]
 
 
@@ -222,3 +222,22 @@ def test_a_pinned_pod_goes_to_its_node_alone(sim):
     assert (sim.node_of("p"), sim.node_of("q")) == ("n2", "")
     sim.node("n3")
     assert sim.node_of("q") == "n3"
+
+
+def test_of_equally_full_nodes_the_balanced_one_is_taken(sim):
+    sim.node("n0", cpu="4", memory="4Gi")
+    sim.node("n1", cpu="4", memory="4Gi")
+    sim.pod("lopsided", cpu="2", memory="1", nodeName="n0")
+    sim.pod("even", cpu="1", memory="1Gi", nodeName="n1")
+    sim.pod("p", cpu="1", memory="1Gi")
+    assert sim.node_of("p") == "n1"
+
+
+def test_points_are_those_of_the_default_profile(sim):
+    sim.node("n1", cpu="4", memory="8Gi")
+    sim.pod("first", cpu="1", memory="1Gi")
+    sim.pod("next", cpu="1", memory="1Gi")
+    node = sim.scheduler._cluster.nodes["n1"]
+    rank = resource_rank(sim.store.get(PODS, "ns/next").obj.facts.spec)
+    # A third such pod: CPU 3/4 and memory 3/8 taken. Least allocated (25 + 62) // 2, balanced 100 - (75 - 37.5) / 2.
+    assert -rank(node)[0] == 43 + 81

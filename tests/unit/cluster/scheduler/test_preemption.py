@@ -65,3 +65,16 @@ def test_what_preemption_cannot_help_is_left_in_peace(sim):
     sim.pod("huge", cpu="4", priority=10)
     assert not gone(sim, "low")
     assert sim.condition("huge")["message"].endswith("1 Preemption is not helpful for scheduling.")
+
+
+def test_room_that_comes_free_piece_by_piece_is_kept(sim):
+    sim.node(cpu="2")
+    sim.pod("low0", cpu="1", priority=1)
+    sim.pod("low1", cpu="1", priority=1)
+    sim.pod("high", cpu="2", priority=10)
+    sim.do(sim.trusted.finish_delete, PODS, "ns/low0")
+    sim.pod("thief", cpu="1", priority=1)
+    assert (sim.node_of("high"), sim.node_of("thief")) == ("", "")
+    assert sim.get("high")["status"]["nominatedNodeName"] == "n1"
+    sim.do(sim.trusted.finish_delete, PODS, "ns/low1")
+    assert (sim.node_of("high"), sim.node_of("thief")) == ("n1", "")
