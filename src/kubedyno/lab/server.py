@@ -38,12 +38,11 @@ def main(arguments: list[str]) -> int:
     try:
         aio.run(assembly.serve(settings, state_dir=directory, ready=ready))
     except KubedynoError as error:
+        # Whoever started it reads the line, and removes the folder with the log in it.
         say({"error": str(error)})
         return error.exit_code
-    finally:
-        # After an idle time-out nobody else is there to tidy up.
-        if directory.exists():
-            shutil.rmtree(directory, ignore_errors=True)
+    # After an idle time-out nobody else is there to tidy up.
+    shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 

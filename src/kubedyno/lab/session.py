@@ -138,8 +138,8 @@ async def _run(
         if stuck and request.on_stuck is not None:
             causes = [reason for reason in reasons if isinstance(reason, Finding)]
             task = asyncio.ensure_future(request.on_stuck(causes))
-            helpers.add(task)  # type: ignore[arg-type]
-            task.add_done_callback(helpers.discard)  # type: ignore[arg-type]
+            helpers.add(task)
+            task.add_done_callback(helpers.discard)
 
     one.on_reasons = on_reasons
     if not request.quiet:

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube import yaml
@@ -62,7 +64,8 @@ def _values(settings: ClusterSettings) -> dict[str, str]:
 
 def _documents(name: str, settings: ClusterSettings, **more: str) -> Iterator[Object]:
     text = _Template(_text(name)).substitute({**_values(settings), **more})
-    yield from yaml.load_all(text, name)
+    # Plain dicts: the registry takes what JSON decoders make, not mappings that know their lines.
+    yield from orjson.loads(orjson.dumps(yaml.load_all(text, name)))
 
 
 def static_pods(settings: ClusterSettings, node: str, address: str) -> list[Object]:

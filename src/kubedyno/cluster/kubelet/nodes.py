@@ -63,6 +63,9 @@ class Nodes:
         self._node_changes = self._nodes.changes()
         self._pod_changes = self._pod_table.changes()
         self._rows: dict[str, NodeRow] = {}
+        # maxPods → the file of the nodes that have it so: all else is the same for all.
+        self._texts: dict[int | None, str] = {}
+        self._dns = str(IPv4Network(settings.service_subnet)[_DNS_OFFSET])
         self._new: deque[NodeRow] = deque()
         self._due: deque[NodeRow] = deque()
         self._mirrors: deque[tuple[NodeRow, str]] = deque()
@@ -76,8 +79,9 @@ class Nodes:
 
     def _add(self, node: NodeSettings) -> NodeRow:
         index = len(self._rows)
-        services = IPv4Network(self._settings.service_subnet)
-        text = configuration.render(self._settings, node, str(services[_DNS_OFFSET]))
+        text = self._texts.get(node.max_pods)
+        if text is None:
+            text = self._texts[node.max_pods] = configuration.render(self._settings, node, self._dns)
         ids = (self._random.hex(32), self._random.uid(), self._random.uid())
         address = str(IPv4Address(int(_NODE_NETWORK.network_address) + _FIRST_ADDRESS + index))
         row = NodeRow(node, index, address, text, KubeletConfig(), ids)
@@ -102,6 +106,14 @@ class Nodes:
     def names(self) -> list[str]:
         """Return the nodes' names, in the order of the settings."""
         return list(self._rows)
+
+    def address(self, node: str) -> str:
+        """Return a node's InternalIP.
+
+        Raises:
+            KeyError: There is no such node.
+        """
+        return self._rows[node].address
 
     def config_text(self, node: str) -> str:
         """Return a node's /var/lib/kubelet/config.yaml.
