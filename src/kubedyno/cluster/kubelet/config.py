@@ -7,6 +7,7 @@ from starting; a field that it doesn't know is only logged, because the loader o
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from kubedyno.base.times import duration_ns_of
@@ -192,8 +193,9 @@ def render(settings: ClusterSettings, node: NodeSettings, dns_address: str) -> s
     return yaml.dump(config)
 
 
+@lru_cache(maxsize=64)
 def parse(text: str, cpu_milli: int) -> KubeletConfig:
-    """Read a configuration.
+    """Read a configuration; the same text gives the same answer, which is kept.
 
     Args:
         text: The file's.

@@ -70,14 +70,16 @@ class Nodes:
         self._due: deque[NodeRow] = deque()
         self._mirrors: deque[tuple[NodeRow, str]] = deque()
         self._not_ready = 0
+        self._started = False
         self._worker = pump.worker("kubelet", self._step)
         self.pods = Pods(trusted, pump, settings, random)
         # Called once, when all nodes are Ready.
         self.on_all_ready: Callable[[], None] | None = None
         for node in settings.nodes:
-            self._add(node)
+            self.add(node)
 
-    def _add(self, node: NodeSettings) -> NodeRow:
+    def add(self, node: NodeSettings) -> None:
+        """Add a node; it registers with the worker's next turn."""
         index = len(self._rows)
         text = self._texts.get(node.max_pods)
         if text is None:
@@ -90,10 +92,12 @@ class Nodes:
         self._rows[node.name] = row
         self._new.append(row)
         self._not_ready += 1
-        return row
+        if self._started:
+            self._worker.wake()
 
     def start(self) -> None:
         """Begin: register the nodes, follow the tables, keep the leases."""
+        self._started = True
         self._nodes.subscribe(self._worker.wake)
         self._pod_table.subscribe(self._worker.wake)
         turns = max(1, min(_TURNS, len(self._rows)))

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from kubedyno.cluster.settings import NodeSettings
 from kubedyno.kube.resources import LEASES, NODES
 
 from .conftest import Sim, condition
@@ -61,8 +62,10 @@ def test_without_a_cni_a_node_stays_not_ready_and_says_why(make: Any) -> None:
     ready = condition(sim.node()["status"], "Ready")
     assert (ready["status"], ready["message"]) == (
         "False",
-        "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin "
-        "returns error: cni plugin not initialized",
+        (
+            "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network "
+            "plugin returns error: cni plugin not initialized"
+        ),
     )
 
 
@@ -96,8 +99,7 @@ def test_a_restart_applies_the_file_and_pods_stay(sim: Sim) -> None:
     [
         (
             'maxPods: "150"',
-            "error failed to decode: json: cannot unmarshal string into Go struct field KubeletConfiguration.maxPods "
-            "of type int32",
+            "json: cannot unmarshal string into Go struct field KubeletConfiguration.maxPods of type int32",
         ),
         ("maxPods: -1", "invalid configuration: maxPods (--max-pods) -1 must not be a negative number"),
         ("maxPods: [", "error converting YAML to JSON"),
@@ -147,3 +149,13 @@ def test_a_restarted_kubelet_ends_the_unknown_state(sim: Sim) -> None:
     ready = condition(sim.node()["status"], "Ready")
     assert (ready["status"], ready["reason"]) == ("True", "KubeletReady")
     assert ready["lastTransitionTime"] == ready["lastHeartbeatTime"]
+
+
+def test_a_node_can_come_later(sim: Sim) -> None:
+    sim.nodes.add(NodeSettings("late", max_pods=7))
+    sim.run()
+    assert sim.node("late")["status"]["capacity"]["pods"] == "7"
+    sim.set_cidr("10.244.1.0/24", "late")
+    sim.create(node="late")
+    sim.run()
+    assert sim.pod()["podIP"] == "10.244.1.2"

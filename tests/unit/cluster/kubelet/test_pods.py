@@ -441,5 +441,90 @@ def test_stages_only_go_on(make: Any) -> None:
     assert {stages[-1] for stages in seen.values()} <= {Stage.TERMINATING, Stage.RUNNING, Stage.COMPLETED}
     assert all(Stage.STARTING in stages for stages in seen.values())
     assert sim.nodes.pods.runs == {}
-    row = sim.nodes.pods
-    assert row.runs == {}
+
+
+@pytest.mark.parametrize("version", ["1.33", "1.36"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0},
+        {
+            "containers": [
+                {"name": "a", "image": "redis:7", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}},
+                {
+                    "name": "b",
+                    "image": "nginx:1",
+                    "command": ["sleep", "infinity"],
+                    "volumeMounts": [{"name": "v", "mountPath": "/100%(ip)b"}],
+                },
+            ],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "securityContext": {"runAsUser": 7, "fsGroup": 8},
+        },
+        {"hostNetwork": True},
+    ],
+)
+def test_the_short_way_ends_where_the_long_one_does(make: Any, version: str, spec: dict[str, Any]) -> None:
+    statuses = []
+    # Running for ever is what it does anyway, but said so it goes the long way.
+    for annotations in (None, {"kubedyno.io/run-seconds": "infinity"}):
+        sim = make(version=version)
+        sim.create(annotations=annotations, **spec)
+        sim.run(2)
+        run = sim.nodes.pods.runs[f"{NS}/p"]
+        assert (run.containers is None) == (annotations is None)
+        running = sim.pod()
+        sim.delete()
+        sim.run(2)
+        assert sim.gone()
+        last = sim.history()[-1]
+        text = repr((running, last)).replace(run.uid, "UID")
+        for container in (*running["containerStatuses"], *last["containerStatuses"]):
+            text = text.replace(container["containerID"], container["name"])
+        statuses.append(text.replace(run.suffix.decode() or "-", "-"))
+    assert statuses[0] == statuses[1]
+
+
+def test_a_readiness_gate_holds_a_pod_back_until_somebody_opens_it(sim: Sim) -> None:
+    sim.create(readinessGates=[{"conditionType": "a/b"}])
+    sim.run()
+    ready = condition(sim.pod(), "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "ReadinessGatesNotReady")
+    assert ready["message"] == 'corresponding condition of pod readiness gate "a/b" does not exist.'
+    assert condition(sim.pod(), "ContainersReady")["status"] == "True"
+    record = sim.store.get(PODS, f"{NS}/p")
+    assert record is not None
+    status = sim.pod()
+    opened = {"type": "a/b", "status": "True", "lastProbeTime": None, "lastTransitionTime": None}
+    sim.trusted.replace_status(PODS, record, {**status, "conditions": [*status["conditions"], opened]})
+    sim.run()
+    assert condition(sim.pod(), "Ready")["status"] == "True"
+    assert condition(sim.pod(), "a/b")["status"] == "True"
+
+
+def test_all_of_a_template_share_one_plan_and_no_json_is_read(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = sim.trusted.pod_template({"spec": {"containers": [{"name": "c", "image": "nginx:1"}]}})
+
+    def bound(name: str) -> None:
+        sim.trusted.verify = False
+        sim.trusted.bind(sim.trusted.create_pod(NS, template, name=name), "n0")
+
+    bound("first")
+    sim.run()
+    monkeypatch.setattr("kubedyno.cluster.kubelet.plan.orjson.loads", None)
+    bound("second")
+    sim.run()
+    first, second = (sim.nodes.pods.runs[f"{NS}/{name}"] for name in ("first", "second"))
+    assert first.plan is second.plan
+    record = sim.store.get(PODS, f"{NS}/second")
+    assert record is not None
+    assert record.obj.facts.ready
+
+
+def test_without_memory_for_it_a_pod_is_rejected(sim: Sim) -> None:
+    sim.create(container={"resources": {"requests": {"memory": "10Gi"}}})
+    sim.create("q", container={"resources": {"requests": {"memory": "10Gi"}}})
+    sim.run()
+    assert sim.pod()["phase"] == "Running"
+    assert sim.pod("q")["reason"] == "OutOfmemory"

@@ -1,0 +1,67 @@
+from math import inf
+from typing import Any
+
+import pytest
+
+from kubedyno.cluster.kubelet.images import NodeImages, image_of
+from kubedyno.cluster.kubelet.plan import _behaviour
+
+
+@pytest.mark.parametrize(
+    ("image", "argv", "seconds", "code"),
+    [
+        ("nginx:1", [], inf, 0),
+        ("busybox:1", [], 0, 0),
+        ("busybox:1", ["sleep", "30"], 30, 0),
+        ("busybox:1", ["/bin/sleep", "1m"], 60, 0),
+        ("busybox:1", ["sleep", "infinity"], inf, 0),
+        ("busybox:1", ["false"], 0, 1),
+        ("busybox:1", ["sh", "-c", "sleep 5; exit 3"], 5, 3),
+        ("busybox:1", ["sh", "-c", "echo hello && sleep 2 && false"], 2, 1),
+        ("busybox:1", ["sh", "-c", "false || sleep 4"], 4, 0),
+        ("busybox:1", ["sh", "-c", "true || sleep 4"], 0, 0),
+        ("busybox:1", ["sh", "-c", "false\nexit"], 0, 1),
+        ("busybox:1", ["sh", "-c", "while true; do sleep 1; done"], inf, 0),
+        ("busybox:1", ["sh", "-c", "sleep 5 | cat"], inf, 0),
+        ("a/server:1", ["server", "--port", "80"], inf, 0),
+    ],
+)
+def test_plain_commands_are_taken_at_their_word(image: str, argv: list[str], seconds: float, code: int) -> None:
+    container: dict[str, Any] = {"name": "c", "image": image}
+    if argv:
+        container["command"] = argv
+    assert _behaviour(container, image_of(image)) == (seconds, code)
+
+
+@pytest.mark.parametrize(
+    ("reference", "name", "host"),
+    [
+        ("nginx", "docker.io/library/nginx:latest", "docker.io"),
+        ("a/b:1", "docker.io/a/b:1", "docker.io"),
+        ("quay.io/a/b", "quay.io/a/b:latest", "quay.io"),
+        ("localhost:5000/b:2", "localhost:5000/b:2", "localhost:5000"),
+        ("quay.io/b@sha256:ab", "quay.io/b@sha256:ab", "quay.io"),
+    ],
+)
+def test_references_have_a_normal_form(reference: str, name: str, host: str) -> None:
+    image = image_of(reference)
+    assert (image.name, image.host) == (name, host)
+    assert image.image_id.startswith(image.repository + "@sha256:")
+
+
+def test_only_hosts_that_never_resolve_have_no_images() -> None:
+    assert not image_of("registry.invalid/a:1").exists
+    assert not image_of("registry.invalid:5000/a:1").exists
+    assert image_of("registry.example.com/a:1").exists
+
+
+def test_a_node_lists_its_images_the_largest_first() -> None:
+    images = NodeImages()
+    for reference in ("busybox:1", "postgres:17", "nginx:1"):
+        images.add(image_of(reference))
+    assert [entry["names"][1].rpartition("/")[2] for entry in images.listed()] == [
+        "postgres:17",
+        "nginx:1",
+        "busybox:1",
+    ]
+    assert len(images.listed(2)) == 2
