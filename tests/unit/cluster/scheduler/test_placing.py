@@ -7,6 +7,7 @@ from kubedyno.kube.resources import NODES, PODS
 from unit.cluster.scheduler.sim import Sim
 
 TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
+HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -159,7 +160,7 @@ def pod_affinity(kind: str, key: str = ZONE, **term):
 
 def test_anti_affinity_gives_each_its_own_node(sim):
     zones(sim, "a", "a", "b")
-    sim.pods(4, labels=WEB, affinity=pod_affinity("podAntiAffinity", "kubernetes.io/hostname"))
+    sim.pods(4, labels=WEB, affinity=pod_affinity("podAntiAffinity", HOSTNAME))
     assert len({sim.node_of(f"p{i}") for i in range(3)} - {""}) == 3
     assert "3 node(s) didn't match pod anti-affinity rules" in sim.condition("p3")["message"]
     sim.delete("p0")
@@ -241,3 +242,13 @@ def test_points_are_those_of_the_default_profile(sim):
     rank = resource_rank(sim.store.get(PODS, "ns/next").obj.facts.spec)
     # A third such pod: CPU 3/4 and memory 3/8 taken. Least allocated (25 + 62) // 2, balanced 100 - (75 - 37.5) / 2.
     assert -rank(node)[0] == 43 + 81
+
+
+def test_pods_of_one_pinned_template_go_each_to_its_own_node(sim):
+    sim.node("n1")
+    sim.node("n2")
+    spec = {"containers": [{"name": "c", "image": "i"}], "affinity": pod_affinity("podAntiAffinity", HOSTNAME)}
+    template = sim.trusted.pod_template({"metadata": {"labels": WEB}, "spec": spec}, pinned=True)
+    for node in ("n1", "n2"):
+        sim.do(sim.trusted.create_pod, "ns", template, name=f"on-{node}", node=node)
+    assert (sim.node_of("on-n1"), sim.node_of("on-n2")) == ("n1", "n2")
