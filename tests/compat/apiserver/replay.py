@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.authentication import Authenticator, User
@@ -23,6 +24,7 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http import tls
 from kubedyno.http.client import Endpoint, Pool
+from kubedyno.http.exchange import StreamExchange
 from kubedyno.http.server import serve
 from kubedyno.kube import protobuf, yaml
 from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS, by_kind
@@ -45,8 +47,6 @@ _BLANKS = (
     (re.compile(r'"(nodePort|healthCheckNodePort)": ?\d+'), r'"\1":30000'),
     (re.compile(r'"10\.\d+\.\d+\.\d+"'), '"10.0.0.1"'),
     (re.compile(r'"cells": ?(\[[^\]]*?)"\d+[smh]\w*"'), r'"cells":\1"AGE"'),
-    # The real server shows what a patch made in another order of members, or as Go prints it.
-    (re.compile(r'Invalid value: \\"(\{.*\}|map\[.*\])\\": '), "Invalid value: OBJECT: "),
     (re.compile(r"microshift/deps/github.com/openshift/kubernetes/"), ""),
 )
 
@@ -57,10 +57,22 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def blanked(value: Any) -> Any:
     """Return a JSON value without what differs by nature."""
-    text = json.dumps(value, sort_keys=True)
+    text = json.dumps(_without_shown(value), sort_keys=True)
     for pattern, text_for in _BLANKS:
         text = pattern.sub(text_for, text)
     return json.loads(text)
+
+
+# The real server shows what a patch made in another order of members, or as Go prints it.
+_SHOWN = re.compile(r'Invalid value: "(\{.*\}|map\[.*\])": ')
+
+
+def _without_shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_shown(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_without_shown(item) for item in value]
+    return _SHOWN.sub("Invalid value: OBJECT: ", value) if isinstance(value, str) else value
 
 
 @dataclass
@@ -84,13 +96,51 @@ class Result:
         for name, value in recorded.items():
             ours = self.headers.get(name, "")
             if name == "etag":
-                ours, value = str(bool(ours)), str(bool(value))
+                # Of another document: that there is one is what counts.
+                ours = value if ours else ""
             if ours != value:
                 found.append(f"{name}: {ours!r}, recorded {value!r}")
         ours, theirs = blanked(self.body), blanked(wanted["body"])
+        _cut_to_served(ours.get("json"), theirs.get("json"))
         if ours != theirs:
             found += [f"{path}: {a!r}, recorded {b!r}" for path, a, b in _unlike(ours, theirs, "")]
         return found
+
+
+def _cut_to_served(ours: Any, theirs: Any) -> None:
+    """Leave of recorded discovery documents what is served here: a part of it."""
+    kind = ours.get("kind") if isinstance(ours, dict) and isinstance(theirs, dict) else ""
+    if kind == "APIResourceList":
+        names = {entry["name"] for entry in ours["resources"]}
+        theirs["resources"] = [entry for entry in theirs["resources"] if entry["name"] in names]
+        for entry in ours["resources"] + theirs["resources"]:
+            # A hash of how etcd stores it; clients only compare it with itself.
+            entry.pop("storageVersionHash", None)
+    elif kind == "APIGroupDiscoveryList":
+        served = {
+            (group["metadata"].get("name", ""), version["version"]): {
+                entry["resource"]: {sub["subresource"] for sub in entry.get("subresources", ())}
+                for entry in version["resources"]
+            }
+            for group in ours["items"]
+            for version in group["versions"]
+        }
+        for group in theirs["items"]:
+            group["versions"] = [
+                _cut_version(version, served[key])
+                for version in group["versions"]
+                if (key := (group["metadata"].get("name", ""), version["version"])) in served
+            ]
+        theirs["items"] = [group for group in theirs["items"] if group["versions"]]
+
+
+def _cut_version(version: dict[str, Any], served: dict[str, set[str]]) -> dict[str, Any]:
+    entries = [entry for entry in version["resources"] if entry["resource"] in served]
+    for entry in entries:
+        subs = [sub for sub in entry.pop("subresources", ()) if sub["subresource"] in served[entry["resource"]]]
+        if subs:
+            entry["subresources"] = subs
+    return {**version, "resources": entries}
 
 
 _ABSENT = "(absent)"
@@ -103,7 +153,9 @@ def _unlike(ours: Any, theirs: Any, path: str) -> list[tuple[str, Any, Any]]:
             found += _unlike(ours.get(key, _ABSENT), theirs.get(key, _ABSENT), f"{path}.{key}")
         return found
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        return [entry for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) for entry in _unlike(a, b, f"{path}[{i}]")]
+        return [
+            entry for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) for entry in _unlike(a, b, f"{path}[{i}]")
+        ]
     return [] if ours == theirs else [(path, ours, theirs)]
 
 
@@ -140,11 +192,19 @@ class Replay:
         self._learn(answer.body, row["body"])
         return answer
 
+    async def begin(self, row: dict[str, Any]) -> "Watching":
+        """Open a recorded watch, to be read later."""
+        headers = {"accept": "application/json", **{k.lower(): v for k, v in row["request"].get("headers", {}).items()}}
+        headers["authorization"] = f"Bearer {TOKEN}"
+        stream = await self.pool.open_stream(
+            "GET", self._path(row["request"]["path"], timeout_s=600), tuple(headers.items())
+        )
+        return Watching(row, stream)
+
     async def namespace(self, name: str, ca: str | None = None) -> None:
         """Give a namespace what controllers would."""
         if self.registry.store.get(NAMESPACES, name) is None:
             self.registry.create(NAMESPACES, "", {"metadata": {"name": name}})
-        self.registry.create(SERVICEACCOUNTS, name, {"metadata": {"name": "default"}})
         if ca is not None:
             about = (
                 "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such "
@@ -153,6 +213,7 @@ class Replay:
             )
             metadata = {"name": "kube-root-ca.crt", "annotations": {"kubernetes.io/description": about}}
             self.registry.create(CONFIGMAPS, name, {"metadata": metadata, "data": {"ca.crt": ca}})
+        self.registry.create(SERVICEACCOUNTS, name, {"metadata": {"name": "default"}})
 
     def seed(self, obj: dict[str, Any]) -> None:
         """Store an object as it was recorded."""
@@ -170,8 +231,8 @@ class Replay:
                 subresource="status",
             )
 
-    def _path(self, path: str) -> str:
-        path = re.sub(r"timeoutSeconds=\d+", "timeoutSeconds=1", path)
+    def _path(self, path: str, timeout_s: int = 1) -> str:
+        path = re.sub(r"timeoutSeconds=\d+", f"timeoutSeconds={timeout_s}", path)
         path = re.sub(r"resourceVersion=(\d+)", lambda m: f"resourceVersion={self._revision(int(m[1]))}", path)
         for theirs, ours in self.tokens.items():
             path = path.replace(theirs, ours)
@@ -207,6 +268,44 @@ class Replay:
                     self.tokens[b] = a
                 else:
                     self._learn(a, b)
+
+
+@dataclass
+class Watching:
+    """A watch under way."""
+
+    row: dict[str, Any]
+    stream: StreamExchange
+
+    async def end(self) -> Result:
+        """Read as many events as were recorded, without those of what is made otherwise here."""
+        media = dict(self.row["headers"])["content-type"]
+        wanted = [event for event in self.row["body"]["events"] if _name_of(event) != "ssa"]
+        raw, events = b"", []
+        try:
+            async with aio.timeout(5):
+                async for piece in self.stream:
+                    raw += piece
+                    events = [event for event in _events(raw, media) if _name_of(event) != "ssa"]
+                    if len(events) >= len(wanted):
+                        break
+        except TimeoutError:
+            # Too few: the comparison says so.
+            pass
+        result = Result(self.stream.status, dict(self.stream.headers), {"events": events}, self.row)
+        self.stream.close()
+        return Result(result.status, result.headers, result.body, {**self.row, "body": {"events": wanted}})
+
+
+def _name_of(event: dict[str, Any]) -> str:
+    shown = event["object"]
+    return str((shown["rows"][0]["object"] if "rows" in shown else shown)["metadata"].get("name", ""))
+
+
+def _events(raw: bytes, media: str) -> list[dict[str, Any]]:
+    if "stream=watch" in media:
+        return _frames(raw)
+    return [json.loads(line) for line in raw.splitlines()]
 
 
 def _parsed(body: bytes, media: str) -> dict[str, Any]:

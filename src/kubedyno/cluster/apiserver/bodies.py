@@ -44,13 +44,12 @@ def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str)
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
             if kind == "DeleteOptions":
-                raise BadRequest(
-                    f"couldn't get version/kind; json parse error: {json_error(error, body)}"
-                ) from None
+                raise BadRequest(f"couldn't get version/kind; json parse error: {json_error(error, body)}") from None
             raise _unrecognized(kind, json_error(error, body), body) from None
     if media in {"application/yaml", "application/x-yaml"}:
         try:
-            return yaml.load(body.decode())
+            # Plain containers: those of the YAML reader know their lines.
+            return orjson.loads(orjson.dumps(yaml.load(body.decode())))
         except (YAMLError, UnicodeDecodeError) as error:
             raise _unrecognized(kind, f"yaml parse error: {error}", body, "") from None
     if media == "application/vnd.kubernetes.protobuf":

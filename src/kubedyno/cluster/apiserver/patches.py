@@ -103,9 +103,7 @@ def _mapping(body: bytes, doing: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         shown = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
-        raise BadRequest(
-            f"{doing}json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}"
-        )
+        raise BadRequest(f"{doing}json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}")
     return value
 
 

@@ -319,7 +319,7 @@ class ApiServer:
             form = form_of(request.headers, parameters(request.query).get("pretty"))
         except NotAcceptable as unreadable:
             # Nobody can say how such a client wants to be told; the real server guesses so.
-            form = Form(pretty=unreadable.details is not None)
+            form = Form(pretty=call is None or unreadable.details is not None)
         body = value_bytes(error.document(), form)
         headers = error.headers + NO_SNIFF if isinstance(error, Forbidden) and not call else error.headers
         if call is not None:

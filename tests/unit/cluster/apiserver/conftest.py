@@ -1,5 +1,4 @@
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from kubedyno.kube.resources import NAMESPACES, SERVICEACCOUNTS
 
 START_S = 1_795_000_000.0
 NS = "ns"
-TOKEN = "t0ken"  # noqa: S105 - of a server that lives as long as its test
+TOKEN = "t0ken"
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
 
 
@@ -49,6 +48,7 @@ class Answer:
         self.aborted = False
         self.buffered = 0
         self.done = asyncio.Event()
+        self.read = asyncio.Event()
 
     def send(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
         self.start(status, content_type, headers)
@@ -76,8 +76,8 @@ class Answer:
 
     async def drain(self, limit: int) -> None:
         await asyncio.sleep(0)
-        while self.buffered > limit:
-            await asyncio.sleep(0)
+        if self.buffered > limit:
+            await self.read.wait()
 
     @property
     def body(self) -> bytes:
@@ -154,6 +154,3 @@ async def running() -> AsyncIterator[Api]:
 def api() -> Api:
     """An API server for requests that are answered at once."""
     return Api()
-
-
-_ = ssl

@@ -44,7 +44,12 @@ def _involved_keys(obj: StoredObject) -> tuple[str, ...]:
 
 def to_events_v1(event: Object) -> Object:
     """Return a core/v1 event in events.k8s.io/v1's spelling."""
-    return {_RENAMED.get(name, name): value for name, value in event.items()}
+    renamed = {_RENAMED.get(name, name): value for name, value in event.items()}
+    for name in ("reportingController", "reportingInstance"):
+        # Written out in core/v1 only.
+        if not renamed.get(name, True):
+            del renamed[name]
+    return renamed
 
 
 def to_core(event: Object) -> Object:

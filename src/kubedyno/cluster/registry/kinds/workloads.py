@@ -274,6 +274,7 @@ class StatefulSets(Workload):
     """apps/v1 StatefulSet."""
 
     def default_spec(self, spec: Object) -> None:
+        spec.setdefault("serviceName", "")
         spec.setdefault("podManagementPolicy", "OrderedReady")
         strategy = spec.setdefault("updateStrategy", {})
         if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
