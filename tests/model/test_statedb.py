@@ -142,11 +142,11 @@ class StateDBMachine(RuleBasedStateMachine):
             self.snapshots.append((snapshot, {table_: Model(model) for table_, model in self.models.items()}))
         txn.abort()
 
-    @rule(operation=operations)
-    def single_table(self, operation):
+    @rule(operations_=operations)
+    def single_table(self, operations_):
         """Transactions that leave the other table alone."""
         with self.db.write(self.plain) as txn:
-            for one in operation:
+            for one in operations_:
                 self.apply(txn, self.plain, self.models[self.plain], one)
 
     @rule(objs=st.lists(objects, max_size=4), gaps=st.lists(st.integers(1, 3), min_size=5, max_size=5))
@@ -286,6 +286,20 @@ class StateDBMachine(RuleBasedStateMachine):
             kept.append((cursor, cursor.revision))
         self.full = kept
 
+    @rule(gone=st.lists(keys, min_size=1, max_size=3), obj=objects, limit=st.sampled_from([1, 2]))
+    def lag_while_all_is_compacted(self, gone, obj, limit):
+        """Cursors that are behind hold back what they need and nothing else does."""
+        self.open_cursor("plain")
+        self.single_table([("put", (key, frozenset(), "")) for key in gone])
+        self.follow(None)
+        self.single_table([("delete", key) for key in gone])
+        self.follow(limit)
+        self.single_table([("put", obj), ("put", obj)])
+        self.snapshots.clear()
+        while self.db.compact(1000):
+            pass
+        self.follow(limit)
+
     @rule()
     def close_cursors(self):
         for cursor, _, _ in self.coalesced:
@@ -369,5 +383,5 @@ class StateDBMachine(RuleBasedStateMachine):
             assert table_.index_count("group", group) == len(there)
 
 
-StateDBMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+StateDBMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
 TestStateDB = StateDBMachine.TestCase

@@ -114,7 +114,9 @@ def _bury(table: AnyTable, limit: int) -> int:
         done += 1
         if head.get(grave.key) is grave:
             del head[grave.key]
-            table._grave_floor = table._expired = max(grave.revision, table._expired)
+            # Not above the cursors, unlike what snapshots may still ask for.
+            table._grave_floor = max(table._grave_floor, grave.revision)
+            table._expired = max(table._expired, grave.revision)
             table._floor = max(table._floor, grave.revision)
             segment = log.give_up(grave)
             if segment.dead * 2 >= len(segment.records):
