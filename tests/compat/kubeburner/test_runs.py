@@ -86,7 +86,7 @@ def planned(plan):
                     continue
                 for replica in range(1, item.replicas + 1):
                     made = item.render(iteration, replica)
-                    scoped = made.kind in {"ClusterRole"}
+                    scoped = made.kind == "ClusterRole"
                     namespace = "" if scoped else made.namespace or job.namespace_of(iteration)
                     found[made.kind, namespace, made.name] = json.loads(made.body)
     return found

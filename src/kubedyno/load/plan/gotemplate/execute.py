@@ -596,7 +596,10 @@ class _Compiler:
             raise self._fail(node, f"nil pointer evaluating interface {{}}.{name}")
         methods = getattr(value, "go_methods", {})
         if name in methods:
-            return methods[name](value)
+            try:
+                return methods[name](value)
+            except TypeError as error:
+                raise self._fail(node, f"wrong number of args for {name}: want 1 got 0") from error
         raise self._fail(node, f"can't evaluate field {name} in type interface {{}}")
 
 

@@ -1,5 +1,6 @@
 """Tokens to a tree, with Go's checks: known functions, defined variables, closed blocks."""
 
+import re
 from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
@@ -592,7 +593,7 @@ def _unquote(source: Source, token: Token) -> str:
                 flush()
                 out.append(chr(value))
             at += 2 + size
-        elif kind.isdigit() and len(inner[at + 1 : at + 4]) == 3:
+        elif re.match(r"[0-3][0-7]{2}", inner[at + 1 : at + 4]):
             flush()
             out.append(chr(int(inner[at + 1 : at + 4], 8)))
             at += 4

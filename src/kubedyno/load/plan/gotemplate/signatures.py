@@ -39,7 +39,7 @@ SIGNATURES: dict[str, str] = _table(
         ("iis", "substr abbrevboth"),
         ("iss", "wrapWith"),
         ("sis", "splitn"),
-        ("i", "until randAlphaNum randAlpha randNumeric randAscii GetSubnet24"),
+        ("i", "until randBytes randAlphaNum randAlpha randNumeric randAscii GetSubnet24"),
         ("ii", "randInt Binomial"),
         ("iii", "untilStep IndexToCombination"),
         ("sii", "GetIPAddress"),

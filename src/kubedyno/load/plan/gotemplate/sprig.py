@@ -181,6 +181,24 @@ def _abbrev(width: Any, text: Any) -> str:
     return source[: n - 3] + "..."
 
 
+def _abbrev_both(left: Any, right: Any, text: Any) -> str:
+    offset, width, source = to_int(left), to_int(right), _text(text)
+    if width < 4 or (offset > 0 and width < 7) or len(source) <= width:
+        return source
+    offset = min(offset, len(source) - (width - 3))
+    if offset <= 4:
+        return source[: width - 3] + "..."
+    if offset + width - 3 < len(source):
+        return "..." + _abbrev(width - 3, source[offset:])
+    return "..." + source[len(source) - (width - 3) :]
+
+
+def _shuffle(text: Any) -> str:
+    letters = list(_text(text))
+    RANDOM.shuffle(letters)
+    return "".join(letters)
+
+
 def _random(characters: str) -> Callable[[Any], str]:
     return lambda size: "".join(RANDOM.choices(characters, k=max(0, to_int(size))))
 
@@ -605,6 +623,9 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "substr": _substr,
     "trunc": _trunc,
     "abbrev": _abbrev,
+    "abbrevboth": _abbrev_both,
+    "shuffle": _shuffle,
+    "randBytes": lambda size: base64.b64encode(RANDOM.randbytes(max(0, to_int(size)))).decode(),
     "initials": lambda t: "".join(chr(word.encode()[0]) for word in t.split()),
     "contains": lambda a, b: _text(a) in _text(b),
     "hasPrefix": lambda a, b: _text(b).startswith(_text(a)),
