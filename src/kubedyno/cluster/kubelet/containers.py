@@ -64,6 +64,7 @@ class Containers:
         image, reference = plan.image, plan.reference
         present = node.images.has(image)
         if plan.pull_policy != "Always" and present:
+            node.images.add(image)
             self._desk.event(run, "Normal", "Pulled", self._texts.present(reference), plan.field_path)
             self._create(run, container)
             return

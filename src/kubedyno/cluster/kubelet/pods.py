@@ -73,13 +73,15 @@ class Pods:
         obj = record.obj
         run = self.runs.get(record.key)
         if run is not None:
-            if run.written == record.revision:
+            if run.written == record.revision and run.generation == obj.generation:
                 return
             if run.uid != obj.uid:
                 self._gone(run)
                 run = None
         if node.failed:
             return
+        if run is not None:
+            run.generation = obj.generation
         if run is None:
             self._added(record, node)
         elif obj.deletion_s:
@@ -128,6 +130,7 @@ class Pods:
             return
         plan = self._plans.of(obj)
         run = PodRun(record.key, obj.uid, node, plan, self._clock.now(), suffix_of(obj))
+        run.generation = obj.generation
         self.runs[record.key] = run
         node.pods += 1
         node.cpu_milli += facts.spec.cpu_milli
@@ -237,6 +240,8 @@ class Pods:
                 images.add(image)
             else:
                 text = texts.present(container.reference)
+                if image.preloaded:
+                    images.add(image)
             self._desk.event_of(record, node, "Normal", "Pulled", text, path)
             self._desk.event_of(record, node, "Normal", "Created", texts.created(container.name), path)
             self._desk.event_of(record, node, "Normal", "Started", texts.started(container.name), path)
@@ -424,7 +429,7 @@ class Pods:
 
     def _adopt(self, run: PodRun, record: ObjectRecord) -> None:
         """A mirror pod was made again for containers that run."""
-        run.uid = record.obj.uid
+        run.uid, run.generation = record.obj.uid, record.obj.generation
         run.suffix = suffix_of(record.obj)
         run.expand()
         self.runs[record.key] = run

@@ -108,7 +108,7 @@ class PodRun:
     """A pod; `containers` is None while all of it follows from the plan (see the module)."""
 
     __slots__ = (
-        "address", "conditions", "containers", "epoch", "forced_phase", "grace_s", "id_base", "init", "key", "node", "plan",
+        "address", "conditions", "containers", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "plan",
         "publish_timer", "stage", "start_s", "static", "suffix", "uid", "written",
     )  # fmt: skip
 
@@ -132,6 +132,8 @@ class PodRun:
         self.forced_phase = ""
         # Revision of the status that was written last: that change is no news.
         self.written = 0
+        # metadata.generation of the version that was acted on: a written status may lie over news (a deletion too).
+        self.generation = 0
         # Timers of earlier epochs are void.
         self.epoch = 0
         self.publish_timer: Timer | None = None

@@ -76,8 +76,11 @@ def test_a_lease_is_renewed_every_ten_seconds_and_the_status_every_five_minutes(
     sim.run(11)
     assert sim.get(LEASES, "n2", "kube-node-lease")["spec"]["renewTime"] > first
     assert condition(sim.node("n2")["status"], "Ready")["lastHeartbeatTime"] == beat
+    since = condition(sim.node("n2")["status"], "Ready")["lastTransitionTime"]
     sim.run(305)
-    assert condition(sim.node("n2")["status"], "Ready")["lastHeartbeatTime"] > beat
+    ready = condition(sim.node("n2")["status"], "Ready")
+    assert ready["lastHeartbeatTime"] > beat
+    assert ready["lastTransitionTime"] == since
 
 
 def test_a_restart_applies_the_file_and_pods_stay(sim: Sim) -> None:
@@ -159,3 +162,34 @@ def test_a_node_can_come_later(sim: Sim) -> None:
     sim.create(node="late")
     sim.run()
     assert sim.pod()["podIP"] == "10.244.1.2"
+
+
+def test_what_a_kubelet_was_at_waits_while_it_is_down(make: Any) -> None:
+    sim = make(speed=1)
+    sim.create()
+    sim.run(1)
+    good = sim.nodes.config_text("n0")
+    sim.nodes.write_config("n0", "maxPods: [")
+    sim.nodes.restart("n0")
+    before, events = sim.pod(), sim.events()
+    sim.run(60)
+    assert (sim.pod(), sim.events()) == (before, events)
+    sim.nodes.write_config("n0", good)
+    sim.nodes.restart("n0")
+    sim.run(10)
+    assert sim.pod()["phase"] == "Running"
+
+
+def test_a_pod_deleted_while_its_kubelet_is_down_goes_when_it_is_back(sim: Sim) -> None:
+    sim.create()
+    sim.run()
+    good = sim.nodes.config_text("n0")
+    sim.nodes.write_config("n0", "")
+    assert sim.nodes.restart("n0")["state"] == "failed"
+    sim.delete()
+    sim.run(60)
+    assert not sim.gone()
+    sim.nodes.write_config("n0", good)
+    sim.nodes.restart("n0")
+    sim.run()
+    assert sim.gone()

@@ -528,3 +528,17 @@ def test_without_memory_for_it_a_pod_is_rejected(sim: Sim) -> None:
     sim.run()
     assert sim.pod()["phase"] == "Running"
     assert sim.pod("q")["reason"] == "OutOfmemory"
+
+
+def test_a_second_deletion_may_shorten_the_grace(make: Any) -> None:
+    sim = make(speed=1)
+    sim.create(container={"command": ["sleep", "infinity"]}, terminationGracePeriodSeconds=60)
+    sim.run(20)
+    sim.delete()
+    sim.run(5)
+    sim.delete(grace_s=2)
+    sim.run(1)
+    assert not sim.gone()
+    sim.run(2)
+    assert sim.gone()
+    assert reasons(sim).count("Killing") == 1
