@@ -1,0 +1,261 @@
+"""The API server: creates, patches, lists, watch fan-out, and answers while controllers are busy.
+
+The server runs in a process of its own, over TLS, without controllers; its CPU time is read from /proc.
+"""
+
+import asyncio
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+
+from benchmarks.apihost import NAMESPACE, TOKEN
+from benchmarks.measure import cpu_s, peak_mb, rss_mb
+from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.http import tls
+from kubedyno.http.client import Endpoint, Pool, PoolLimits
+from kubedyno.http.exchange import Result, StreamExchange
+
+_DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+_PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_CONFIGMAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+_HEADERS = (
+    ("authorization", f"Bearer {TOKEN}"),
+    ("content-type", "application/json"),
+    ("accept", "application/json"),
+    ("user-agent", "bench"),
+)
+_PATCH_HEADERS = (
+    ("authorization", f"Bearer {TOKEN}"),
+    ("content-type", "application/strategic-merge-patch+json"),
+    ("accept", "application/json"),
+    ("user-agent", "bench"),
+)
+_WATCHERS = 1000
+_CONNECTIONS = 100
+
+
+def _trust(path: str) -> ssl.SSLContext:
+    return tls.client_context(Path(path).read_bytes())
+
+
+class _Host:
+    """The server's process, and a client of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, pool: Pool) -> None:
+        self.pid = process.pid
+        self.pool = pool
+
+    async def all(self, requests: list[tuple[str, str, bytes]], headers: tuple[tuple[str, str], ...]) -> None:
+        """Send requests, 100 under way at a time."""
+        done = asyncio.get_running_loop().create_future()
+        left = len(requests)
+        waiting = iter(requests)
+        failed: list[Result] = []
+
+        def send() -> None:
+            request = next(waiting, None)
+            if request is not None:
+                self.pool.submit(request[0], request[1], headers, request[2], answered)
+
+        def answered(result: Result) -> None:
+            nonlocal left
+            left -= 1
+            if result.status >= 300 or result.error is not None:
+                failed.append(result)
+            if left:
+                send()
+            elif not done.done():
+                done.set_result(None)
+
+        for _ in range(100):
+            send()
+        await done
+        if failed:
+            raise SystemExit(f"{len(failed)} failed: {failed[0].status} {failed[0].body[:200]!r} {failed[0].error}")
+
+
+@asynccontextmanager
+async def _hosting(*arguments: str) -> AsyncIterator[_Host]:
+    with tempfile.TemporaryDirectory() as folder:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "benchmarks.apihost",
+            folder,
+            *arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stdin is not None
+        port, path = (await process.stdout.readline()).decode().split()
+        context = _trust(path)
+        limits = PoolLimits(max_streams=250, max_connections=8)
+        pool = Pool(Endpoint("127.0.0.1", int(port), f"127.0.0.1:{port}", context), limits)
+        try:
+            yield _Host(process, pool)
+        finally:
+            await pool.close()
+            process.stdin.close()
+            await process.wait()
+
+
+def deployment(number: int) -> bytes:
+    """Return a Deployment as the study's load has it, about 1.2 KB as stored."""
+    name = f"deployment-{number}"
+    labels = {"app": name, "group": "load", "kube-burner-job": "bench", "kube-burner-index": "0"}
+    container = {
+        "name": "nginx",
+        "image": "nginx:alpine",
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": f"ENVVAR{i}_{number}", "value": "abcdefghij" * 4} for i in range(4)],
+        "ports": [{"containerPort": 80, "protocol": "TCP"}],
+        "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}, "limits": {"cpu": "100m", "memory": "100Mi"}},
+        "readinessProbe": {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 10},
+    }
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app": name}},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [container], "nodeSelector": {"role": "worker"}, "restartPolicy": "Always"},
+        },
+    }
+    return orjson.dumps(
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    )
+
+
+def pod(number: int) -> bytes:
+    """Return a small pod."""
+    container = {"name": "c", "image": "nginx:alpine", "resources": {"requests": {"cpu": "10m"}}}
+    metadata = {"name": f"pod-{number}", "labels": {"app": f"app-{number % 100}"}}
+    return orjson.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
+
+
+async def _writes(count: int) -> dict[str, float]:
+    async with _hosting() as host:
+        bodies = [("POST", _DEPLOYMENTS, deployment(i)) for i in range(count)]
+        await host.all(bodies[:500], _HEADERS)
+        before_s, wall_s = cpu_s(host.pid), SYSTEM_CLOCK.monotonic()
+        await host.all(bodies[500:], _HEADERS)
+        used_s, wall_s = cpu_s(host.pid) - before_s, SYSTEM_CLOCK.monotonic() - wall_s
+        patch = b'{"spec":{"template":{"spec":{"containers":[{"name":"nginx","image":"nginx:%d"}]}}}}'
+        patches = [("PATCH", f"{_DEPLOYMENTS}/deployment-{i}", patch % i) for i in range(count)]
+        before_patch_s = cpu_s(host.pid)
+        await host.all(patches, _PATCH_HEADERS)
+        patched_s = cpu_s(host.pid) - before_patch_s
+        return {
+            "cpu_us_per_create": used_s / (count - 500) * 1e6,
+            "creates_per_s_tls": (count - 500) / wall_s,
+            "cpu_us_per_patch": patched_s / count * 1e6,
+        }
+
+
+async def _lists(count: int, rounds: int) -> dict[str, float]:
+    async with _hosting() as host:
+        await host.all([("POST", _PODS, pod(i)) for i in range(count)], _HEADERS)
+        rss_before_mb, before_s = rss_mb(host.pid), cpu_s(host.pid)
+        for _ in range(rounds):
+            stream = await host.pool.open_stream("GET", _PODS, _HEADERS)
+            size = 0
+            async for piece in stream:
+                size += len(piece)
+            stream.close()
+        used_s = cpu_s(host.pid) - before_s
+        return {
+            "list_10k_ms": used_s / rounds / count * 10_000 * 1e3,
+            "list_growth_mb": max(peak_mb(host.pid) - rss_before_mb, 0.0),
+            "list_mb": size / 1e6,
+        }
+
+
+async def _watches(events: int) -> dict[str, float]:
+    async with _hosting() as host:
+        await host.all([("POST", _CONFIGMAPS, _configmap(0))], _HEADERS)
+        streams = [
+            await host.pool.open_stream("GET", f"{_CONFIGMAPS}?watch=true&resourceVersion=3", _HEADERS)
+            for _ in range(_WATCHERS)
+        ]
+        seen = [asyncio.Event() for _ in streams]
+        counts = [0] * len(streams)
+        wanted = 0
+
+        async def follow(number: int, stream: StreamExchange) -> None:
+            async for piece in stream:
+                counts[number] += piece.count(b"\n")
+                if counts[number] >= wanted:
+                    seen[number].set()
+
+        readers = [asyncio.create_task(follow(i, stream)) for i, stream in enumerate(streams)]
+
+        async def deliver(start: int, size: int) -> float:
+            """Create that many objects together; return the CPU seconds until all watchers have them."""
+            nonlocal wanted
+            wanted += size
+            for event in seen:
+                event.clear()
+            before_s = cpu_s(host.pid)
+            await host.all([("POST", _CONFIGMAPS, _configmap(start + i)) for i in range(size)], _HEADERS)
+            async with aio.timeout(60):
+                await asyncio.gather(*(event.wait() for event in seen))
+            return cpu_s(host.pid) - before_s
+
+        await deliver(1, 50)
+        used_s = sum([await deliver(1000 + 100 * i, 100) for i in range(events // 100)]) / (events // 100 * 100)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        return {"watch_us_per_delivery": used_s / _WATCHERS * 1e6}
+
+
+async def _wakeups(events: int) -> dict[str, float]:
+    """Send single events to watchers that have a connection each: every one costs a TLS record and a system call."""
+    async with _hosting() as host:
+        await host.all([("POST", _CONFIGMAPS, _configmap(0))], _HEADERS)
+        pools = [Pool(host.pool.endpoint) for _ in range(_CONNECTIONS)]
+        path = f"{_CONFIGMAPS}?watch=true&resourceVersion=3"
+        streams = [await pool.open_stream("GET", path, _HEADERS) for pool in pools]
+        before_s = cpu_s(host.pid)
+        for i in range(events):
+            await host.all([("POST", _CONFIGMAPS, _configmap(1 + i))], _HEADERS)
+            async with aio.timeout(10):
+                for stream in streams:
+                    assert await anext(stream)
+        used_s = cpu_s(host.pid) - before_s
+        for pool in pools:
+            await pool.close()
+        return {"watch_us_per_wakeup": used_s / events / _CONNECTIONS * 1e6}
+
+
+def _configmap(number: int) -> bytes:
+    return b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"cm-%d"},"data":{"a":"b"}}' % number
+
+
+async def _under_load(count: int) -> dict[str, float]:
+    async with _hosting("--busy") as host:
+        await host.all([("POST", _CONFIGMAPS, _configmap(1))], _HEADERS)
+        took_ms = []
+        for _ in range(count):
+            begun_s = SYSTEM_CLOCK.monotonic()
+            result = await host.pool.request("GET", f"{_CONFIGMAPS}/cm-1", _HEADERS)
+            assert result.status == 200
+            took_ms.append((SYSTEM_CLOCK.monotonic() - begun_s) * 1e3)
+        took_ms.sort()
+        return {"p99_ms_under_load": took_ms[len(took_ms) * 99 // 100]}
+
+
+def figures(*, quick: bool) -> dict[str, float]:
+    """Return the API budget's figures."""
+    result = aio.run(_writes(4000 if quick else 20_000))
+    result |= aio.run(_lists(10_000, 3 if quick else 10))
+    result |= aio.run(_watches(500 if quick else 2000))
+    result |= aio.run(_wakeups(100 if quick else 500))
+    return result | aio.run(_under_load(500 if quick else 2000))

@@ -1,0 +1,71 @@
+"""A process with an API server and nothing behind it: what a request costs, and not what it sets off.
+
+`python -m benchmarks.apihost FOLDER [--busy]` prints its port and the path of its authority's certificate.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.random import Random
+from kubedyno.cluster.apiserver.authentication import Authenticator, User
+from kubedyno.cluster.apiserver.server import ApiServer
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import Store
+from kubedyno.http import tls
+from kubedyno.http.server import serve
+from kubedyno.kube.resources import NAMESPACES, SERVICEACCOUNTS
+
+TOKEN = "bench"
+NAMESPACE = "bench"
+
+
+async def host(folder: Path, *, busy: bool) -> None:
+    """Serve until standard input ends."""
+    settings = ClusterSettings()
+    store = Store(SYSTEM_CLOCK)
+    registry = Registry(store, SYSTEM_CLOCK, Random(1), settings)
+    pump = Pump(SYSTEM_CLOCK)
+    api = ApiServer(
+        registry,
+        pump,
+        settings,
+        Authenticator({TOKEN: User("bench", ("system:masters",))}),
+        address="127.0.0.1",
+        control=lambda _request, _responder, _user: False,
+    )
+    registry.create(NAMESPACES, "", {"metadata": {"name": NAMESPACE}})
+    registry.create(SERVICEACCOUNTS, NAMESPACE, {"metadata": {"name": "default"}})
+    authority = tls.Authority()
+    context = tls.server_context(authority.server(("127.0.0.1",)), authority.certificate)
+    server = await serve(api.app, "127.0.0.1", 0, context)
+    pump.pending_requests = lambda: server.pending
+    if busy:
+        pump.worker("busy", _spin).wake()
+    path = folder / "ca.pem"
+    path.write_bytes(authority.certificate)
+    print(server.port, path, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    api.close()
+    pump.stop()
+    await server.close()
+
+
+def _spin(limit: int) -> bool:
+    """Work as a controller that has always more to do: 16 items of some 30 µs."""
+    for _ in range(limit):
+        sum(range(2000))
+    return True
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--busy", action="store_true")
+    arguments = parser.parse_args()
+    aio.run(host(arguments.folder, busy=arguments.busy))
