@@ -54,7 +54,7 @@ def test_scenario_3_leaves_56_pods_without_a_sandbox_at_a_24(study):
     finding = study.findings()["pod-cidr"]
     assert len(finding.pods) == 56
     assert "no IP addresses available in range set: 10.244.0.1-10.244.0.254" in finding.evidence[0]
-    assert "--node-cidr-mask 23" in finding.remedy[0] or "--node-cidr-mask 22" in finding.remedy[0]
+    assert "kubedyno cluster up --name study-22 --node-cidr-mask 22 --max-pods 400" in finding.remedy[0]
     events = study.list("/api/v1/events?fieldSelector=reason=FailedCreatePodSandBox")
     assert len({event["involvedObject"]["uid"] for event in events}) == 56
 

@@ -14,6 +14,9 @@ from kubedyno.advisor.walls import NodeFill, condition, mask_for, next_wall, nod
 EXAMPLES = 3
 # How many pods a new maxPods should leave room for beyond those that wait now.
 _HEADROOM = 1.25
+# A PodCIDR cannot be changed later, and an address that is free at once again may still be routed to its last pod:
+# twice as many as pods, the rule that 110 pods on a /24 follow too.
+_ADDRESSES_PER_POD = 2
 _UNAVAILABLE = re.compile(r"^(\d+)/(\d+) nodes are available: (.*?)\.(?: (.*))?$", re.DOTALL)
 _REASON = re.compile(r", (?=\d+ )")
 _NO_ADDRESS = re.compile(r"no IP addresses available in range set: ([\d.]+-[\d.]+)|No more IPs available|range is full")
@@ -73,12 +76,15 @@ class _Context:
     fills: dict[str, NodeFill]
 
 
-def explain(facts: ClusterFacts, namespace: str | None = None) -> list[Finding]:
+def explain(
+    facts: ClusterFacts, namespace: str | None = None, concerned: Callable[[Json], bool] | None = None
+) -> list[Finding]:
     """Group the pods that do not run by cause.
 
     Args:
         facts: The cluster at one moment.
         namespace: Only this namespace's pods; None for all.
+        concerned: Pod or ReplicaSet → whether it is asked about; None for all. The others still fill their nodes.
 
     Returns:
         Findings, those that nothing but a change resolves first, then by the number of pods.
@@ -91,6 +97,8 @@ def explain(facts: ClusterFacts, namespace: str | None = None) -> list[Finding]:
     for pod in facts.pods:
         if namespace is not None and pod["metadata"].get("namespace") != namespace:
             continue
+        if concerned is not None and not concerned(pod):
+            continue
         if _runs(pod):
             continue
         case = _case(pod, events.get(pod["metadata"].get("uid", ""), {}))
@@ -100,7 +108,7 @@ def explain(facts: ClusterFacts, namespace: str | None = None) -> list[Finding]:
                 groups.setdefault((cause, group), []).append(case)
                 break
     findings = [_BUILDERS[cause](cases, group, context) for (cause, group), cases in groups.items()]
-    findings += _never_made(facts, namespace, events)
+    findings += _never_made(facts, namespace, concerned, events)
     findings += _nodes_not_ready(context, findings)
     findings.sort(key=lambda finding: (not finding.permanent, -len(finding.pods), finding.cause))
     return findings
@@ -219,7 +227,7 @@ def _no_address(cases: Sequence[_Case], node: str, context: _Context) -> Finding
             f"{node}: PodCIDR {fill.cidr} has {fill.addresses} addresses for pods, {fill.addressed} in use,"
             f" {fill.wanting} asked for"
         )
-        mask = min(mask_for(max(fill.wanting, fill.max_pods)), fill.mask - 1)
+        mask = min(mask_for(_ADDRESSES_PER_POD * max(fill.wanting, fill.max_pods)), fill.mask - 1)
         cluster = context.facts.embedded
         where = f"kubedyno cluster up --name {cluster}-{mask} --node-cidr-mask {mask} --max-pods {fill.max_pods}"
         remedy = (
@@ -450,12 +458,19 @@ _CAUSES: tuple[tuple[str, _Matcher, _Builder], ...] = (
 _BUILDERS: dict[str, _Builder] = {cause: build for cause, _, build in _CAUSES}
 
 
-def _never_made(facts: ClusterFacts, namespace: str | None, events: dict[str, dict[str, Json]]) -> list[Finding]:
+def _never_made(
+    facts: ClusterFacts,
+    namespace: str | None,
+    concerned: Callable[[Json], bool] | None,
+    events: dict[str, dict[str, Json]],
+) -> list[Finding]:
     """ReplicaSets whose pods were refused by the API: there is no pod to look at."""
     groups: dict[str, list[tuple[str, int]]] = {}
     for replicaset in facts.replicasets:
         meta = replicaset["metadata"]
         if namespace is not None and meta.get("namespace") != namespace:
+            continue
+        if concerned is not None and not concerned(replicaset):
             continue
         lacking = replicaset.get("spec", {}).get("replicas", 0) - replicaset.get("status", {}).get("replicas", 0)
         event = events.get(meta.get("uid", ""), {}).get("FailedCreate")

@@ -127,8 +127,13 @@ async def _run(
 ) -> RunDocument:
     embedded = target.embedded or None
 
+    def of_this_run(obj: dict[str, Any]) -> bool:
+        labels = obj["metadata"].get("labels") or {}
+        return options.runid in {labels.get("kube-burner.io/runid"), labels.get("kube-burner-runid")}
+
     async def findings() -> list[Finding]:
-        return why.explain(await facts.read(client, embedded=embedded))
+        # Others' pods may be on their way for ever: they say nothing about this run.
+        return why.explain(await facts.read(client, embedded=embedded), concerned=of_this_run)
 
     one = Run(plan, options, client, SYSTEM_CLOCK, Random(), indexers, findings)
     progress = Progress(one, SYSTEM_CLOCK)

@@ -90,11 +90,11 @@ def study(directory: Path, *, speed: float = 1.0, keep: bool = False) -> int:
     return 1 if story.failures else 0
 
 
-def _up(name: str, speed: float, **more: int) -> Running:
-    settings, _ = cluster_settings(name=name, addons="study", version="1.33", speed=speed, **more)  # type: ignore[arg-type]
-    running = embedded.up(settings)
-    aio.run(_addons_ready(running))
-    return running
+def _up(name: str, speed: float, *, max_pods: int | None = None, node_cidr_mask: int | None = None) -> Running:
+    settings, _ = cluster_settings(
+        name=name, addons="study", version="1.33", speed=speed, max_pods=max_pods, node_cidr_mask=node_cidr_mask
+    )
+    return embedded.up(settings)
 
 
 async def _addons_ready(running: Running) -> None:
@@ -130,8 +130,11 @@ def _delete(story: Story, running: Running) -> None:
 
 
 def _tell(story: Story, speed: float) -> str:
-    print("starting a cluster like the study's: one node, Kubernetes 1.33, its add-ons")  # noqa: T201
+    print("starting two clusters like the study's: one node, Kubernetes 1.33, its add-ons; the second with /22")  # noqa: T201
     running = _up(NAME, speed)
+    # The last scenario's cluster too: its add-ons pull their images while the others are told.
+    larger = _up(f"{NAME}-22", speed, max_pods=400, node_cidr_mask=22)
+    aio.run(_addons_ready(running))
     node = f"{NAME}-control-plane"
 
     one = _run(story, running, "s1-config.yaml")
@@ -152,7 +155,7 @@ def _tell(story: Story, speed: float) -> str:
 
     _scenario_2(story, running, node)
     _delete(story, running)
-    last = _scenario_3(story, running, node, speed)
+    last = _scenario_3(story, running, larger, node)
     return last.uuid
 
 
@@ -182,7 +185,7 @@ def _scenario_2(story: Story, running: Running, node: str) -> None:
     story.expect("exit code of scenario 2", found=document.exit_code, wanted=0)
 
 
-def _scenario_3(story: Story, running: Running, node: str, speed: float) -> RunDocument:
+def _scenario_3(story: Story, running: Running, larger: Running, node: str) -> RunDocument:
     aio.run(_set_max_pods(running, node, 400))
     document = _run(story, running, "s3-config.yaml")
     walls = [finding for finding in document.findings if finding.cause == "pod-cidr" and finding.at_end]
@@ -200,7 +203,7 @@ def _scenario_3(story: Story, running: Running, node: str, speed: float) -> RunD
     story.expect("exit code at the /24 wall", found=document.exit_code, wanted=1)
     embedded.down(running.name)
 
-    larger = _up(f"{NAME}-22", speed, max_pods=400, node_cidr_mask=22)
+    aio.run(_addons_ready(larger))
     last = _run(story, larger, "s3-config.yaml")
     story.tell(
         "Scenario 3 again: a cluster with /22",

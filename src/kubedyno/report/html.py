@@ -73,7 +73,7 @@ def _job(job: JobDocument) -> str:
     failed = ", ".join(f"{count} {reason}" for reason, count in job.failed.items()) or "none"
     rows = [
         ("requests asked / accepted / given up", f"{job.asked} / {job.accepted} / {failed}"),
-        ("rate asked (qps, burst) / reached", f"{job.qps:g}/s, {job.burst} / {job.reached_qps:.1f}/s"),
+        ("rate asked (qps, burst) / reached", f"{job.qps:g}/s, {job.burst} / {_reached(job)}"),
         ("pods seen / Ready at the end", f"{job.pods_seen} / {job.pods_ready}"),
         ("took", f"{job.elapsed_s:.1f} s"),
     ]
@@ -100,6 +100,13 @@ def _job(job: JobDocument) -> str:
             series = {name: [entry["pods"].get(name, 0) for entry in job.timeline] for name in phases}
             parts.append(svg.stacked("pods by phase over time", "pods", series))
     return "\n".join(parts)
+
+
+def _reached(job: JobDocument) -> str:
+    if not job.reached_qps:
+        return "not known from one request"
+    within = " (all within the burst: qps limited none)" if job.sent <= job.burst else ""
+    return f"{job.reached_qps:.1f}/s{within}"
 
 
 def _latencies(job: JobDocument) -> str:

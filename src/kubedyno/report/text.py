@@ -21,6 +21,7 @@ def summary(run: RunDocument) -> list[str]:
         ("JOB", "TYPE", "ASKED", "ACCEPTED", "GIVEN UP", "QPS", "REACHED", "PODS READY", "TOOK"),
         [_job_row(job) for job in run.jobs],
     )
+    lines += [line for job in run.jobs for line in rate_notes(job)]
     latencies = [
         _latency_row(f"{job.name}: created → {name}", job.start_ms[name])
         for job in run.jobs
@@ -34,6 +35,15 @@ def summary(run: RunDocument) -> list[str]:
         if finding.at_end:
             lines += ["", *finding_lines(finding)]
     return lines
+
+
+def rate_notes(job: JobDocument) -> list[str]:
+    """Return what the two rates of a job mean where they are easily misread."""
+    if job.sent > 1 and job.sent <= job.burst:
+        return [
+            f"{job.name}: all {job.sent} requests fitted into the burst of {job.burst}, so qps {job.qps:g} limited none"
+        ]
+    return []
 
 
 def finding_lines(finding: FindingDocument) -> list[str]:
@@ -54,7 +64,7 @@ def _job_row(job: JobDocument) -> tuple[str, ...]:
         str(job.accepted),
         str(sum(job.failed.values())),
         f"{job.qps:g}",
-        f"{job.reached_qps:.1f}",
+        f"{job.reached_qps:.1f}" if job.reached_qps else "-",
         f"{job.pods_ready}/{job.pods_seen}",
         f"{job.elapsed_s:.1f}s",
     )
