@@ -18,6 +18,7 @@ VERBS = {
     "init": "run the jobs of a kube-burner configuration",
     "explain": "say why pods do not run, what to change, and what stops them next",
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
+    "net": "network datapaths: compare them on this kernel, without a cluster",
     "destroy": "delete what the jobs of a configuration created",
     "version": "print the version",
 }

@@ -7,6 +7,8 @@ from statistics import median
 from kubedyno.documents.net import Ratio
 
 CONFIDENCE = 0.95
+# Rounds that all agree by chance are no result: below five of them that happens in more than one case of ten.
+ENOUGH = 0.9
 
 
 def median_interval(ordered: list[float]) -> tuple[float, float, float]:
@@ -44,7 +46,6 @@ def ratio_of(to: str, ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     if not ratios:
         return None
     low, high, confidence = median_interval(ratios)
-    # One round agrees with itself: that resolves nothing.
     return Ratio(
         to=to,
         median=median(ratios),
@@ -52,5 +53,5 @@ def ratio_of(to: str, ours: Mapping[int, float], theirs: Mapping[int, float]) ->
         high=high,
         confidence=max(0.0, confidence),
         rounds=len(ratios),
-        resolved=len(ratios) > 1 and (low > 1 or high < 1),
+        resolved=confidence >= ENOUGH and (low > 1 or high < 1),
     )

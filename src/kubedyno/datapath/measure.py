@@ -38,6 +38,8 @@ _POLL_S = 0.002
 # Room for the headers on every path (VXLAN 50, IPv6 and UDP 48, and some): like is compared with like.
 _HEADER_BYTES = 50 + 48 + 4
 _TCP_LISTEN = "0A"
+# A tool that we started ends with us, whatever ends us.
+_LEASH = (sys.executable, "-S", "-m", "kubedyno.kernel.leash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,12 @@ def command_of(test: Test, address: str, seconds: float, tools: Tools, mtu: int)
 
 
 def _iperf3(ends: Ends, test: Test, seconds: int, tools: Tools, variant: Variant) -> tuple[dict[str, float], float]:
-    serving = [tools.iperf3, "-s", "-1", "-B", ends.listen, "-p", str(IPERF3_PORT)]
+    serving = [*_LEASH, tools.iperf3, "-s", "-1", "-B", ends.listen, "-p", str(IPERF3_PORT)]
     with tempfile.TemporaryFile() as output:
         server = _started(ends.server, serving, tools, subprocess.DEVNULL)
         try:
             _until_listening(ends.server, server)
-            driving = [tools.iperf3, *command_of(test, ends.address, seconds, tools, variant.mtu)[1:]]
+            driving = [*_LEASH, tools.iperf3, *command_of(test, ends.address, seconds, tools, variant.mtu)[1:]]
             client = _started(ends.client, driving, tools, output)
             cpu_s = _waited(client, seconds + _GRACE_S)
             cpu_s += _waited(server, _GRACE_S)
@@ -180,7 +182,7 @@ def _own(ends: Ends, test: Test, seconds: float, tools: Tools, variant: Variant)
         forward=test.forward,
         reverse=test.reverse,
         rate_bps=test.rate_bps,
-        congestion_control=tools.congestion_control,
+        congestion_control=test.congestion_control or tools.congestion_control,
     )
     server = _started(ends.server, _own_command("serve", order), tools, subprocess.PIPE)
     assert server.stdout is not None, "asked for above"
@@ -286,6 +288,9 @@ def _waited(child: subprocess.Popen[bytes], limit_s: float) -> float:
     descriptor = os.pidfd_open(child.pid)
     try:
         ended, _, _ = select.select([descriptor], [], [], limit_s)
+    except BaseException:
+        _killed(child)  # Ctrl-C: nothing is left running
+        raise
     finally:
         os.close(descriptor)
     if not ended:

@@ -25,7 +25,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test. `forward` and `reverse` count streams from client to server and back."""
+    """One test.
+
+    `forward` and `reverse` count streams from client to server and back; a `congestion_control` of its own goes before
+    the run's.
+    """
 
     name: str
     kind: Kind
@@ -34,6 +38,7 @@ class Test:
     forward: int = 1
     reverse: int = 0
     rate_bps: float = 0.0
+    congestion_control: str = ""
 
     @property
     def is_latency(self) -> bool:
@@ -50,6 +55,7 @@ TESTS = {
         Test("tcp-30", _S, "thirty TCP streams (iperf3 -P 30)", 10, forward=30),
         Test("tcp-bidir", _S, "a TCP stream each way at once (iperf3 -t 5 --bidir)", 5, forward=1, reverse=1),
         Test("tcp-reverse", _S, "one TCP stream from the server (iperf3 -R)", 10, forward=0, reverse=1),
+        Test("tcp-bbr", _S, "one TCP stream under bbr", 5, congestion_control="bbr"),
         Test("udp", _D, "UDP at 20 Gbit/s (iperf3 -u -b 20G)", 10, rate_bps=STUDY_UDP_BPS),
         Test("udp-reverse", _D, "UDP from the server (iperf3 -u -R)", 10, forward=0, reverse=1, rate_bps=1_048_576),
         Test("tcp-rr", Kind.TCP_RR, "one byte and one back over one connection", 2),
@@ -89,8 +95,8 @@ def iperf3_arguments(test: Test, address: str, port: int, seconds: int, *, conge
     streams = max(test.forward, test.reverse)
     if test.kind is Kind.DATAGRAMS:
         words += ["-u", "-b", f"{test.rate_bps:.0f}"]
-    elif congestion_control:
-        words += ["-C", congestion_control]
+    elif test.congestion_control or congestion_control:
+        words += ["-C", test.congestion_control or congestion_control]
     if test.forward and test.reverse:
         words.append("--bidir")
     elif test.reverse:

@@ -18,7 +18,7 @@ from kubedyno.datapath.programs import Maps, Slot
 from kubedyno.kernel import rtnetlink
 from kubedyno.kernel.bpf import Attachment, AttachType, Program
 from kubedyno.kernel.netns import Namespace
-from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX, Link, LinkSettings
+from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX, Link, LinkSettings, Rtnetlink
 
 DEFAULT_GSO_BYTES = 65_536
 VXLAN_OVERHEAD_BYTES = 50
@@ -167,14 +167,16 @@ class Topology:
     Args:
         variant: What to build.
         forwarding: Whether the nodes' stacks forward; None as the datapath needs it.
+        families: 4, 6 or both; a kernel without IPv6 has no addresses to give.
 
     Raises:
         OSError: The kernel refuses a part; NetlinkError and BpfError carry its words.
         KubedynoError: A pod is not reached although all was set up.
     """
 
-    def __init__(self, variant: Variant, *, forwarding: bool | None = None) -> None:
+    def __init__(self, variant: Variant, *, forwarding: bool | None = None, families: tuple[int, ...] = (4, 6)) -> None:
         self.variant = variant
+        self.families = families
         self._stack = ExitStack()
         self._program: Program | None = None
         self._settings = _settings(variant)
@@ -216,11 +218,27 @@ class Topology:
         space.set_sysctl("ipv4/ip_local_port_range", f"{FIRST_CLIENT_PORT} 65535")
         # Connect-and-close tests run out of ports within seconds otherwise.
         space.set_sysctl("ipv4/tcp_tw_reuse", 1)
-        space.set_sysctl("ipv6/conf/default/dad_transmits", 0)
+        if 6 in self.families:
+            space.set_sysctl("ipv6/conf/default/dad_transmits", 0)
         for which in ("all", "default"):
             space.set_sysctl(f"ipv4/conf/{which}/rp_filter", 0)
         space.rtnetlink.set_link(LOOPBACK_INDEX, _without_mtu(self._settings), up=True)
         return space
+
+    def _wants(self, address: str) -> bool:
+        return (6 if ":" in address else 4) in self.families
+
+    def _address(self, netlink: Rtnetlink, index: int, cidr: str) -> None:
+        if self._wants(cidr):
+            netlink.add_address(index, cidr)
+
+    def _route(self, netlink: Rtnetlink, cidr: str, device: int, via: str | None = None) -> None:
+        if self._wants(cidr):
+            netlink.add_route(cidr, device, via)
+
+    def _neighbour(self, netlink: Rtnetlink, index: int, address: str, mac: bytes) -> None:
+        if self._wants(address):
+            netlink.set_neighbour(index, address, mac)
 
     def _build(self) -> None:
         first, second = self._namespace(), self._namespace()
@@ -243,7 +261,7 @@ class Topology:
         if self.variant.path is Path.ROUTE_NFT:
             for node in (a, b):
                 targets = {services.SAME_NODE: a.pods[1], services.OTHER_NODE: b.pods[0]}
-                for family in (4, 6):
+                for family in self.families:
                     services.install(
                         node.space.nftables, family, {number: pod.address(family) for number, pod in targets.items()}
                     )
@@ -252,7 +270,8 @@ class Topology:
         space, netlink = node.space, node.space.rtnetlink
         netlink.set_link(node.wire.index, up=True)
         space.set_sysctl("ipv4/ip_forward", int(self._forwarding))
-        space.set_sysctl("ipv6/conf/all/forwarding", int(self._forwarding))
+        if 6 in self.families:
+            space.set_sysctl("ipv6/conf/all/forwarding", int(self._forwarding))
         if self.variant.path is Path.BRIDGE:
             netlink.create(rtnetlink.link_body("br0", "bridge"))
             node.bridge = netlink.link("br0").index
@@ -260,12 +279,12 @@ class Topology:
             # Only now: a bridge without a port refuses more than 64 KiB.
             netlink.set_link(node.bridge, _without_mtu(self._settings), up=True)
             return
-        netlink.add_address(node.wire.index, f"{node.address4}/24")
-        netlink.add_address(node.wire.index, f"{node.address6}/64")
-        netlink.add_address(LOOPBACK_INDEX, f"{node.gateway4}/32")
-        netlink.add_address(LOOPBACK_INDEX, f"{node.gateway6}/128")
-        netlink.set_neighbour(node.wire.index, other.address4, other.wire.mac)
-        netlink.set_neighbour(node.wire.index, other.address6, other.wire.mac)
+        self._address(netlink, node.wire.index, f"{node.address4}/24")
+        self._address(netlink, node.wire.index, f"{node.address6}/64")
+        self._address(netlink, LOOPBACK_INDEX, f"{node.gateway4}/32")
+        self._address(netlink, LOOPBACK_INDEX, f"{node.gateway6}/128")
+        self._neighbour(netlink, node.wire.index, other.address4, other.wire.mac)
+        self._neighbour(netlink, node.wire.index, other.address6, other.wire.mac)
 
     def _build_pod(self, node: Node, number: int) -> None:
         space, netlink = self._namespace(), node.space.rtnetlink
@@ -292,25 +311,25 @@ class Topology:
         node.pods.append(pod)
         if node.bridge is not None:
             # One segment over both nodes.
-            space.rtnetlink.add_address(inner.index, f"{pod.address4}/16")
-            space.rtnetlink.add_address(inner.index, f"{pod.address6}/32")
+            self._address(space.rtnetlink, inner.index, f"{pod.address4}/16")
+            self._address(space.rtnetlink, inner.index, f"{pod.address6}/32")
             netlink.set_link(pod.host.index, LinkSettings(master=node.bridge))
             return
-        space.rtnetlink.add_address(inner.index, f"{pod.address4}/32")
-        space.rtnetlink.add_address(inner.index, f"{pod.address6}/128")
+        self._address(space.rtnetlink, inner.index, f"{pod.address4}/32")
+        self._address(space.rtnetlink, inner.index, f"{pod.address6}/128")
         for gateway, length, everything in ((node.gateway4, 32, "0.0.0.0/0"), (node.gateway6, 128, "::/0")):
-            space.rtnetlink.add_route(f"{gateway}/{length}", inner.index)
-            space.rtnetlink.set_neighbour(inner.index, gateway, pod.host.mac)
-            space.rtnetlink.add_route(everything, inner.index, gateway)
+            self._route(space.rtnetlink, f"{gateway}/{length}", inner.index)
+            self._neighbour(space.rtnetlink, inner.index, gateway, pod.host.mac)
+            self._route(space.rtnetlink, everything, inner.index, gateway)
         for address, length in ((pod.address4, 32), (pod.address6, 128)):
-            netlink.add_route(f"{address}/{length}", pod.host.index)
-            netlink.set_neighbour(pod.host.index, address, inner.mac)
+            self._route(netlink, f"{address}/{length}", pod.host.index)
+            self._neighbour(netlink, pod.host.index, address, inner.mac)
 
     def _connect(self, node: Node, other: Node) -> None:
         path, netlink = self.variant.path, node.space.rtnetlink
         if path in {Path.ROUTE, Path.ROUTE_NFT, Path.EBPF, Path.NETKIT}:
-            netlink.add_route(other.cidr4, node.wire.index, other.address4)
-            netlink.add_route(other.cidr6, node.wire.index, other.address6)
+            self._route(netlink, other.cidr4, node.wire.index, other.address4)
+            self._route(netlink, other.cidr6, node.wire.index, other.address6)
         elif path is Path.VXLAN:
             mtu = LinkSettings(mtu=self.variant.mtu - VXLAN_OVERHEAD_BYTES)
             netlink.create(
@@ -319,10 +338,10 @@ class Topology:
             tunnel = netlink.link("vx0").index
             # At its creation a tunnel refuses more than 64 KiB.
             netlink.set_link(tunnel, _without_mtu(self._settings), up=True)
-            netlink.add_address(tunnel, f"10.255.0.{node.number}/24")
-            netlink.add_address(tunnel, f"fd00:255::{node.number}/64")
-            netlink.add_route(other.cidr4, tunnel, f"10.255.0.{other.number}")
-            netlink.add_route(other.cidr6, tunnel, f"fd00:255::{other.number}")
+            self._address(netlink, tunnel, f"10.255.0.{node.number}/24")
+            self._address(netlink, tunnel, f"fd00:255::{node.number}/64")
+            self._route(netlink, other.cidr4, tunnel, f"10.255.0.{other.number}")
+            self._route(netlink, other.cidr6, tunnel, f"fd00:255::{other.number}")
 
     def _introduce(self) -> None:
         """Set the neighbours that only exist once both nodes do; resolving them would take up to a second."""
@@ -331,13 +350,13 @@ class Topology:
             for pod in pods:
                 for other in pods:
                     if other is not pod:
-                        pod.space.rtnetlink.set_neighbour(pod.inner.index, other.address4, other.inner.mac)
-                        pod.space.rtnetlink.set_neighbour(pod.inner.index, other.address6, other.inner.mac)
+                        self._neighbour(pod.space.rtnetlink, pod.inner.index, other.address4, other.inner.mac)
+                        self._neighbour(pod.space.rtnetlink, pod.inner.index, other.address6, other.inner.mac)
         elif self.variant.path is Path.VXLAN:
             a, b = ((node, node.space.rtnetlink.link("vx0")) for node in self.nodes)
             for (node, tunnel), (remote, far) in ((a, b), (b, a)):
-                node.space.rtnetlink.set_neighbour(tunnel.index, f"10.255.0.{remote.number}", far.mac)
-                node.space.rtnetlink.set_neighbour(tunnel.index, f"fd00:255::{remote.number}", far.mac)
+                self._neighbour(node.space.rtnetlink, tunnel.index, f"10.255.0.{remote.number}", far.mac)
+                self._neighbour(node.space.rtnetlink, tunnel.index, f"fd00:255::{remote.number}", far.mac)
 
     def _attach(self, node: Node, other: Node) -> None:
         node.maps = Maps.made()
@@ -381,7 +400,7 @@ class Topology:
     def _wait_until_reachable(self) -> None:
         end_s = SYSTEM_CLOCK.monotonic() + READY_TIMEOUT_S
         for place in Place:
-            for family in (4, 6):
+            for family in self.families:
                 ends = self.ends(place, family)
                 while not reaches(ends.client, ends.address):
                     if SYSTEM_CLOCK.monotonic() > end_s:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kubedyno.base.clock import elapsed_ns
+from kubedyno.kernel.libc import die_with_parent
 from kubedyno.stats.quantiles import percentile
 
 WARM_UP_TRIPS = 200
@@ -287,6 +288,7 @@ def _forked(work: Any, one: socket.socket, order: Order, *, sends: bool) -> tupl
     if process == 0:
         code = 1
         try:
+            die_with_parent()
             os.write(writing, json.dumps(work(one, order, sends=sends)).encode())
             code = 0
         finally:
@@ -400,6 +402,7 @@ def main(arguments: list[str]) -> int:
     end, text = arguments
     order = Order(**json.loads(text))
     gc.disable()
+    die_with_parent()
     try:
         (serve if end == "serve" else drive)(order)
     except (OSError, ValueError) as error:

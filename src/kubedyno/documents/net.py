@@ -18,7 +18,7 @@ class Ratio(msgspec.Struct, frozen=True):
         high: Upper end.
         confidence: Of the interval, 0 to 1; few rounds cannot give much.
         rounds: How many pairs.
-        resolved: Whether the interval leaves out 1: the rounds agree on which is better.
+        resolved: Whether there are enough rounds and the interval leaves out 1: they agree on which is better.
     """
 
     to: str

@@ -6,9 +6,11 @@ In: plain integers and buffers. Out: the call's result, or `OSError` with the ke
 import ctypes
 import os
 import platform
+import signal
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
 # The number of bpf(2), which the C library does not wrap. Only x86_64 was run; the others are the kernel's tables.
 _BPF_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 BPF_NUMBER = _BPF_NUMBERS.get(platform.machine())
@@ -41,7 +43,7 @@ def setns(descriptor: int, flags: int) -> None:
 
 
 def bpf(command: int, attributes: "ctypes.Array[ctypes.c_char]") -> int:
-    """Do a bpf(2) call. `attributes` is zero-filled up to its size and may be written to by the kernel.
+    """Make the BPF system call: `attributes` is zero-filled up to its size and may be written to by the kernel.
 
     Raises:
         OSError: As the kernel says, ENOSYS on an architecture whose call number is not known here.
@@ -49,3 +51,8 @@ def bpf(command: int, attributes: "ctypes.Array[ctypes.c_char]") -> int:
     if BPF_NUMBER is None:
         raise OSError(38, f"bpf: no system call number known for {platform.machine()}")
     return _checked(_syscall(BPF_NUMBER, command, attributes, ctypes.sizeof(attributes)), "bpf")
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent (thread) ends; kept over exec, not over fork."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")

@@ -1,0 +1,115 @@
+"""`kubedyno net`: network datapaths on this machine."""
+
+import argparse
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from kubedyno.base.errors import KubedynoError
+
+_BIG_TCP = {"none": 0, "64k": 0, "192k": 196_608, "512k": 524_280}
+_DATAPATHS = ("host", "bridge", "route", "route-nft", "vxlan", "ebpf", "netkit")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of the network."""
+    parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
+    verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    lab = verbs.add_parser(
+        "lab",
+        help="compare every datapath on this kernel, without a cluster",
+        description="Two nodes with pods as network namespaces on this machine; every datapath next to the host itself, "
+        "each proven by the kernel's counters. Best as root; without it a user namespace does what it can.",
+    )
+    lab.add_argument(
+        "--datapath",
+        default=",".join(_DATAPATHS),
+        metavar="LIST",
+        help="which, of: %(default)s (host is always measured too)",
+    )
+    lab.add_argument(
+        "--tests",
+        metavar="LIST",
+        help="tests and sets: tcp, tcp-2, tcp-30, tcp-bidir, tcp-reverse, udp, udp-reverse, tcp-rr, tcp-crr, udp-rr; "
+        "quick, default, study (as long as the study ran them), all",
+    )
+    lab.add_argument("--rounds", type=int, metavar="N", help="rounds (default 5; six give a 95%% interval)")
+    lab.add_argument("--quick", action="store_true", help="latency and one stream, within 50 s")
+    lab.add_argument("--json", action="store_true", help="print the run's document")
+    lab.add_argument(
+        "--place", default="same-node,other-node", metavar="LIST", help="where the server is (%(default)s)"
+    )
+    lab.add_argument("--ip", default="4", metavar="LIST", help="4, 6 or 4,6 (default %(default)s)")
+    lab.add_argument("--mtu", default="1500", metavar="LIST", help="of the wire, e.g. 1500,9000 (default %(default)s)")
+    lab.add_argument(
+        "--big-tcp", metavar="LIST", help="none, 192k, 512k or both (default 192k,512k; with --quick 192k)"
+    )
+    lab.add_argument("--seconds", type=float, metavar="S", help="of every test (default 1, latency 0.5)")
+    lab.add_argument("--generator", choices=("auto", "own"), default="auto", help="iperf3 where installed, or our own")
+    lab.add_argument("--congestion-control", default="cubic", metavar="NAME", help="of every TCP socket (%(default)s)")
+    lab.add_argument("--hook", choices=("auto", "tcx", "clsact"), default="auto", help="how eBPF programs are attached")
+    lab.add_argument("--no-pin", action="store_true", help="leave processors to the kernel")
+    lab.add_argument("--directory", type=Path, default=Path(), help="where documents and report go (default: here)")
+    lab.set_defaults(handle=_lab)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen action."""
+    return int(arguments.handle(arguments))
+
+
+def _words(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    for word in words:
+        if word not in known:
+            close = get_close_matches(word, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            raise KubedynoError(f"{flag}: unknown {word!r}; {hint}")
+    if not words:
+        raise KubedynoError(f"{flag}: name at least one of {', '.join(known)}")
+    return words
+
+
+def _mtu(word: str) -> int:
+    # IPv6 needs 1280; VXLAN takes 50 of it.
+    if not word.strip().isdigit() or not 1400 <= int(word) <= 65535:
+        raise KubedynoError(f"--mtu: {word!r} is no size between 1400 and 65535")
+    return int(word)
+
+
+def _lab(arguments: argparse.Namespace) -> int:
+    from kubedyno.datapath import tests
+    from kubedyno.datapath.topology import Hook, Place
+    from kubedyno.datapath.topology import Path as Datapath
+    from kubedyno.lab import netlab
+
+    words = arguments.tests or ("quick" if arguments.quick else "default")
+    given = arguments.datapath != ",".join(_DATAPATHS)
+    paths = tuple(Datapath(word) for word in _words("--datapath", arguments.datapath, _DATAPATHS))
+    big = _words("--big-tcp", arguments.big_tcp or ("192k" if arguments.quick else "192k,512k"), tuple(_BIG_TCP))
+    if arguments.seconds is not None and not 0.1 <= arguments.seconds <= 3600:
+        raise KubedynoError(f"--seconds: {arguments.seconds:g} is not between 0.1 and 3600")
+    more: dict[str, Any] = {}
+    if given:
+        more["big_tcp_paths"] = paths if arguments.big_tcp else tuple(p for p in paths if p in netlab.BIG_TCP_PATHS)
+    return netlab.run(
+        netlab.Request(
+            paths=paths,
+            tests=tuple(tests.chosen(words)),
+            rounds=arguments.rounds if arguments.rounds is not None else (6 if arguments.quick else 5),
+            places=tuple(Place(word) for word in _words("--place", arguments.place, tuple(Place))),
+            families=tuple(int(word) for word in _words("--ip", arguments.ip, ("4", "6"))),
+            mtus=tuple(dict.fromkeys(_mtu(word) for word in arguments.mtu.split(","))),
+            big_tcp=tuple(size for size in (_BIG_TCP[word] for word in big) if size),
+            seconds=arguments.seconds,
+            study_times="study" in words.split(",") and arguments.seconds is None,
+            quick=arguments.quick,
+            own=arguments.generator == "own",
+            pinned=not arguments.no_pin,
+            congestion_control=arguments.congestion_control,
+            hook=None if arguments.hook == "auto" else Hook(arguments.hook),
+            json=arguments.json,
+            directory=arguments.directory,
+            **more,
+        )
+    )
