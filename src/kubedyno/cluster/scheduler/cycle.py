@@ -19,6 +19,18 @@ _NEVER = b'"preemptionPolicy":"Never"'
 _PREEMPTED = b'"PreemptionByScheduler"'
 # Nodes that preemption looks for before it chooses: a tenth of all, at least so many (its default arguments).
 _MIN_CANDIDATES = 100
+# A scan ends at so many feasible nodes: all of a small cluster, 46 % of 500, 10 % of 5,000, at least 5 % and 100
+# (numFeasibleNodesToFind with percentageOfNodesToScore at its default). The next one starts where it ended.
+_MIN_FEASIBLE = 100
+_MIN_PERCENT = 5
+
+
+def feasible_to_find(nodes: int) -> int:
+    """Return after how many feasible nodes a scan may end in a cluster of so many."""
+    if nodes < _MIN_FEASIBLE:
+        return nodes
+    percent = max(50 - nodes // 125, _MIN_PERCENT)
+    return max(nodes * percent // 100, _MIN_FEASIBLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +70,16 @@ class Cycle:
         self._shapes = Shapes(cluster, self._filters)
         self._claims = messages.dynamic_resources(minor, gates)
         self._namespace_labels = namespace_labels
+        self._start = 0
+        # Nodes that were looked at for the last pod: what its turn cost.
+        self.looked_at = 0
 
     def node_for(self, pod: StoredObject) -> NodeInfo | Failure:
         """Return the node for a pod, or why there is none."""
         facts, cluster = pod.facts, self._cluster
         spec: PodSpecFacts = facts.spec
         constraints = self._parser.of(pod) if spec.has_affinity else UNCONSTRAINED
+        self.looked_at = 1
         if not (
             facts.pinned_node
             or constraints.relative
@@ -93,15 +109,25 @@ class Cycle:
         feasible = []
         rejected: list[tuple[NodeInfo, Rejection]] = []
         pinned = facts.pinned_node
-        nodes = (
-            list(cluster.nodes.values()) if not pinned else [cluster.nodes[pinned]] if pinned in cluster.nodes else []
-        )
+        if pinned:
+            nodes = [cluster.nodes[pinned]] if pinned in cluster.nodes else []
+        else:
+            nodes = list(cluster.nodes.values())
+            start = self._start % len(nodes)
+            nodes = nodes[start:] + nodes[:start]
+        enough = feasible_to_find(len(nodes))
         for node in nodes:
             rejection = check(node)
-            if rejection is None:
-                feasible.append(node)
-            else:
+            if rejection is not None:
                 rejected.append((node, rejection))
+                continue
+            feasible.append(node)
+            if len(feasible) == enough:
+                break
+        looked_at = len(feasible) + len(rejected)
+        self.looked_at = len(nodes) if topology is not None else looked_at
+        if looked_at < len(nodes):
+            self._start += looked_at
         if feasible:
             return best_of(spec, constraints, topology, feasible)
         return self._failure(pod, constraints, rejected)
@@ -141,6 +167,7 @@ class Cycle:
         if shared and shape.failed_at == cluster.generation:
             known: Any = shape.failure
             return known  # type: ignore[no-any-return]
+        self.looked_at = len(cluster.nodes)
         rejected = []
         for node in cluster.nodes.values():
             rejection = self._filters.check(spec, constraints, "", node)
@@ -197,6 +224,7 @@ class Cycle:
             enough = min(max(total // 10, _MIN_CANDIDATES), total)
             found = []
             for node in potential:
+                self.looked_at += len(node.pods)
                 result = victims_on(node, spec.priority, self._checker_without(pod, constraints))
                 if isinstance(result, Candidate):
                     candidates.append(result)

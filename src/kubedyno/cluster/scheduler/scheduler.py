@@ -29,6 +29,8 @@ from kubedyno.statedb.records import Tombstone
 NAME = "default-scheduler"
 # Changes read in one turn: a fraction of a millisecond.
 _CHANGES = 256
+# Nodes to look at that count as one item of a turn.
+_NODES_AN_ITEM = 30
 # How often pods are looked for that have been unschedulable for too long (flushUnschedulablePodsLeftover).
 _FLUSH_S = 30.0
 _DONE = frozenset({"Succeeded", "Failed"})
@@ -96,11 +98,12 @@ class Scheduler:
         if self._node_changes.behind or self._pod_changes.behind:
             return True
         queue = self._queue
-        for _ in range(limit):
+        while limit > 0:
             waiting = queue.take(now_s)
             if waiting is None:
                 break
             self._schedule(waiting, now_s)
+            limit -= 1 + self._cycle.looked_at // _NODES_AN_ITEM
         if queue.has_ready(now_s):
             return True
         self._set_timer(now_s)

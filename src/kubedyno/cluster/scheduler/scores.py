@@ -75,7 +75,9 @@ def best_of(
     """
     resources = resource_rank(spec)
     totals = [0] * len(nodes)
-    _add(totals, _reversed([soft_taints(spec.tolerations, node) for node in nodes]), TAINTS_WEIGHT)
+    unwelcome = [soft_taints(spec.tolerations, node) if node.facts.taints else 0 for node in nodes]
+    if any(unwelcome):
+        _add(totals, _reversed(unwelcome), TAINTS_WEIGHT)
     if constraints.node_preferred:
         wanted = [
             sum(weight for weight, term in constraints.node_preferred if term.matches(node.name, node.labels))
@@ -85,8 +87,10 @@ def best_of(
         if top:
             _add(totals, [points * MAX_SCORE // top for points in wanted], NODE_AFFINITY_WEIGHT)
     if topology is not None:
-        _add(totals, topology.spread_scores(nodes), SPREAD_WEIGHT)
-        _add(totals, topology.affinity_scores(nodes), POD_AFFINITY_WEIGHT)
+        if constraints.spread_preferred:
+            _add(totals, topology.spread_scores(nodes), SPREAD_WEIGHT)
+        if topology.has_wishes:
+            _add(totals, topology.affinity_scores(nodes), POD_AFFINITY_WEIGHT)
     ranked = []
     for node, total in zip(nodes, totals, strict=True):
         points, share, index = resources(node)
@@ -95,9 +99,9 @@ def best_of(
 
 
 def _reversed(counts: list[int]) -> list[int]:
-    """Turn "the fewer the better" into points."""
+    """Turn "the fewer the better" into points; at least one count is not 0."""
     top = max(counts)
-    return [MAX_SCORE - count * MAX_SCORE // top for count in counts] if top else [MAX_SCORE] * len(counts)
+    return [MAX_SCORE - count * MAX_SCORE // top for count in counts]
 
 
 def _add(totals: list[int], points: Sequence[int], weight: int) -> None:

@@ -181,17 +181,20 @@ class Topology:
         for term in self._constraints.anti_affinity:
             if (term.topology_key, labels.get(term.topology_key)) in self._apart:
                 return NOT_APART
-        if any(pair in self._unwelcome for pair in labels.items()):
+        if self._unwelcome and not self._unwelcome.isdisjoint(labels.items()):
             return NOT_WELCOME
         return None
+
+    @property
+    def has_wishes(self) -> bool:
+        """True when preferred terms, ours or others', make a difference anywhere."""
+        return bool(self._points)
 
     # --- scores --------------------------------------------------------------------------------------------------
 
     def spread_scores(self, nodes: Sequence[NodeInfo]) -> list[int]:
         """Return 0 … 100 a node for the constraints that are only wished for; the emptier the better."""
         group = self._constraints.spread_preferred
-        if not group:
-            return [0] * len(nodes)
         keys = [spread.topology_key for spread in group]
         raw: list[float | None] = [None if any(k not in n.labels for k in keys) else 0.0 for n in nodes]
         for spread in group:
@@ -217,8 +220,6 @@ class Topology:
     def affinity_scores(self, nodes: Sequence[NodeInfo]) -> list[int]:
         """Return 0 … 100 a node for wishes about other pods, ours and theirs."""
         points = self._points
-        if not points:
-            return [0] * len(nodes)
         raw = [sum(points.get(pair, 0) for pair in node.labels.items()) for node in nodes]
         low, high = min(raw), max(raw)
         return [MAX_SCORE * (value - low) // (high - low) if high > low else 0 for value in raw]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kubedyno.cluster.scheduler.cycle import feasible_to_find
 from kubedyno.cluster.scheduler.scores import resource_rank
 from kubedyno.kube.resources import NODES, PODS
 from unit.cluster.scheduler.sim import Sim
@@ -252,3 +253,17 @@ def test_pods_of_one_pinned_template_go_each_to_its_own_node(sim):
     for node in ("n1", "n2"):
         sim.do(sim.trusted.create_pod, "ns", template, name=f"on-{node}", node=node)
     assert (sim.node_of("on-n1"), sim.node_of("on-n2")) == ("n1", "n2")
+
+
+def test_a_scan_of_many_nodes_ends_when_it_has_seen_enough():
+    assert [feasible_to_find(n) for n in (5, 99, 100, 500, 1000, 5000, 10_000)] == [5, 99, 100, 230, 420, 500, 500]
+
+
+def test_scans_start_where_the_last_one_ended(sim):
+    for i in range(150):
+        sim.node(f"n{i}")
+    term = {"matchExpressions": [{"key": "none", "operator": "Exists"}]}
+    wish = {"nodeAffinity": {PREFERRED: [{"weight": 1, "preference": term}]}}
+    sim.pods(4, affinity=wish)
+    # Of 150 nodes 100 are looked at: n0 to n99, n100 to n49, n50 to n149, n0 to n99.
+    assert [sim.node_of(f"p{i}") for i in range(4)] == ["n0", "n1", "n50", "n2"]
