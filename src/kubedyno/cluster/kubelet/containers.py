@@ -15,7 +15,7 @@ from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, pulled
 
 # A container that ended is started anew after this at the soonest, at speed 0 too: an endless loop has to end a call.
 _MIN_RESTART_S = 1e-3
-_PULL_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"})
+_START_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "CreateContainerConfigError"})
 
 
 class Containers:
@@ -53,7 +53,7 @@ class Containers:
                 return
             if not container.shown:
                 # Its image is being pulled, or it is being created; a failing pull doesn't hold up the others.
-                if container.reason in _PULL_FAILURES:
+                if container.reason in _START_FAILURES:
                     continue
                 return
         if run.stage is Stage.STARTING and all(c.shown for c in run.containers):
@@ -121,8 +121,18 @@ class Containers:
         self.begin_next(run)
 
     def _create(self, run: PodRun, container: ContainerRun) -> None:
+        plan = container.plan
+        lacking = self._desk.missing(run, plan.needs)
+        if lacking is not None:
+            text = f'{lacking[0]} "{lacking[1]}" not found'
+            self._desk.event(run, "Warning", "Failed", f"Error: {text}", plan.field_path)
+            container.state, container.reason, container.message = State.WAITING, "CreateContainerConfigError", text
+            self._desk.request_publish(run)
+            self._desk.after(run, self._latency.retry(), lambda run: self._pull(run, container))
+            self.begin_next(run)
+            return
+
         def created(run: PodRun) -> None:
-            plan = container.plan
             self._desk.event(run, "Normal", "Created", self._texts.created(plan.name), plan.field_path)
             self._desk.after(run, self._latency.start(), lambda run: self._start(run, container))
 

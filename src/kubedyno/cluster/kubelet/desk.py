@@ -5,12 +5,13 @@ call; else it is the next time that the kubelet looks at its runtime.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import orjson
 
 from kubedyno.base.random import Random
 from kubedyno.cluster.kubelet.latency import Latency
+from kubedyno.cluster.kubelet.plan import Need
 from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.runs import PodRun, Stage, status_of
 from kubedyno.cluster.kubelet.texts import Texts
@@ -19,7 +20,7 @@ from kubedyno.cluster.registry.kinds.podfacts import PodFacts, is_ready
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS
 
 Step = Callable[[PodRun], None]
 
@@ -42,6 +43,7 @@ class Desk:
         self.pods = trusted.store.table(PODS)
         self.latency = Latency(random, settings.speed)
         self.texts = Texts(settings.minor)
+        self._sources = {"configmap": trusted.store.table(CONFIGMAPS), "secret": trusted.store.table(SECRETS)}
         self._dirty: deque[PodRun] = deque()
 
     def after(self, run: PodRun, delay_s: float, step: Step) -> None:
@@ -61,6 +63,14 @@ class Desk:
             self.flush()
 
         self.pump.call_later(delay_s, due)
+
+    def missing(self, run: PodRun, needs: Iterable[Need]) -> Need | None:
+        """Return the first ConfigMap or Secret that isn't there."""
+        namespace = run.key.partition("/")[0]
+        for need in needs:
+            if self._sources[need[0]].get(f"{namespace}/{need[1]}") is None:
+                return need
+        return None
 
     def event(self, run: PodRun, type_: str, reason: str, message: str, path: str = "") -> None:
         """Say something about a pod, if its object is still there."""

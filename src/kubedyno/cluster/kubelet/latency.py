@@ -14,6 +14,7 @@ on any one machine:
   period, until successThreshold.
 * Stopping: programs that handle SIGTERM end after 0.05 … 0.3 s; those that don't take their whole grace period.
 * A pod whose sandbox could not be made is tried again after 10 … 15 s (workerBackOffPeriod 10 s, jitter 0.5).
+* A volume whose ConfigMap or Secret isn't there is tried again after 0.5 s, doubled up to 122 s.
 * Back-offs of images and crashing containers: 10 s, doubled up to 300 s.
 
 What a program itself takes (`sleep 30`, kubedyno.io/run-seconds) is divided by the speed too. At speed 0 such programs
@@ -32,6 +33,7 @@ _PULL_BYTES_PER_S = 30e6
 _CREATE_S, _START_S, _CONTAINER_SIGMA = 0.08, 0.12, 0.3
 _RELIST_S = 1.0
 _RETRY_S, _RETRY_JITTER = 10.0, 0.5
+_MOUNT_RETRY_S, _MAX_MOUNT_RETRY_S = 0.5, 122.0
 BACKOFF_S = 10.0
 MAX_BACKOFF_S = 300.0
 # A container that ran this long starts its back-off anew: twice the longest one.
@@ -100,9 +102,21 @@ class Latency:
             return 0.0
         return self.scaled(initial_delay_s + self.random.uniform(0.0, period_s) + period_s * (successes - 1))
 
-    def stop(self, grace_s: float, *, ignores_term: bool) -> float:
-        """Return how long a container takes to stop, at most its grace period."""
-        return self.scaled(grace_s if ignores_term else min(grace_s, self.random.uniform(0.05, 0.3)))
+    def stop(self, grace_s: float, *, hook_s: float, ignores_term: bool) -> float:
+        """Return how long a container takes to stop, at most its grace period.
+
+        Args:
+            grace_s: The grace period; the hook's time is part of it.
+            hook_s: How long its preStop hook takes, before SIGTERM.
+            ignores_term: Only SIGKILL ends it.
+        """
+        if ignores_term:
+            return self.scaled(grace_s)
+        return self.scaled(min(grace_s, hook_s + self.random.uniform(0.05, 0.3)))
+
+    def mount_retry(self, failures: int) -> float:
+        """Return the pause before a volume is mounted again: 0.5 s, doubled up to 122 s (exponentialBackOff)."""
+        return self.paced(min(_MOUNT_RETRY_S * 2.0 ** min(failures, 10), _MAX_MOUNT_RETRY_S))
 
     def retry(self) -> float:
         """Return the pause before a pod's sandbox is tried again."""

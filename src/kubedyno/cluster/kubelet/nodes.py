@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet import config as configuration
@@ -25,6 +26,7 @@ from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings, NodeSettings
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import LEASES, NAMESPACES, NODES, PODS
+from kubedyno.kube.status import StatusError
 from kubedyno.statedb.records import Tombstone
 
 _LEASE_NAMESPACE = "kube-node-lease"
@@ -222,7 +224,8 @@ class Nodes:
         key = f"{namespace}/{metadata['name']}"
         row.static[key] = StaticPod({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
         self._mirrors.append((row, key))
-        self._worker.wake()
+        if self._started:
+            self._worker.wake()
 
     # --- the worker ------------------------------------------------------------------------------------------
 
@@ -367,7 +370,12 @@ class Nodes:
         pod: dict[str, Any] = orjson.loads(orjson.dumps(static.mirror))
         owner = {"apiVersion": "v1", "kind": "Node", "name": row.name, "uid": node.obj.uid, "controller": True}
         pod["metadata"]["ownerReferences"] = [owner]
-        self._trusted.registry.create(PODS, namespace, pod)
+        try:
+            self._trusted.registry.create(PODS, namespace, pod)
+        except StatusError as error:
+            # As the kubelet does: the static pod runs on, and its mirror is tried again.
+            logger(__name__).warning("mirror pod %s: %s", key, error)
+            self._pump.call_later(_MISSING_RETRY_S, lambda: self._mirror_later(row, key))
 
     def _mirror_later(self, row: NodeRow, key: str) -> None:
         self._mirrors.append((row, key))

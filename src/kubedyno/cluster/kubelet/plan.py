@@ -40,6 +40,10 @@ _ENDING_IMAGES = frozenset({"busybox", "alpine", "ubuntu", "debian", "fedora", "
 _IGNORE_TERM = frozenset({"sleep", *_SHELLS})
 
 
+# ("configmap" or "secret", name)
+Need = tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """A readiness or startup probe's pace."""
@@ -65,6 +69,8 @@ class ContainerPlan:
         startup: Its startup probe.
         ignores_term: It is only ended by SIGKILL.
         sidecar: A restartable init container.
+        pre_stop_s: How long its preStop hook sleeps.
+        needs: ConfigMaps and Secrets of its environment, as ("configmap" or "secret", name).
         tail: The end of its status, as JSON members: resources, mounts, user.
     """
 
@@ -79,6 +85,8 @@ class ContainerPlan:
     startup: Probe | None
     ignores_term: bool
     sidecar: bool
+    pre_stop_s: float
+    needs: tuple[Need, ...]
     tail: dict[str, Any]
 
 
@@ -95,7 +103,7 @@ class PodPlan:
         simple: It has nothing that takes a way of its own: see `pods.Pods`.
         fail_pull: No image of it can be pulled.
         not_ready: Its readiness probes never succeed.
-        images: Names of the images that a simple pod needs.
+        volumes: ConfigMaps and Secrets that it mounts, by volume.
         starts: Status of such a pod that has just started, with holes; made on first use.
         stops: Status of one that was stopped, with holes.
     """
@@ -108,7 +116,7 @@ class PodPlan:
     simple: bool = False
     fail_pull: bool = False
     not_ready: bool = False
-    images: tuple[Image, ...] = ()
+    volumes: tuple[tuple[str, Need], ...] = ()
     starts: bytes = b""
     stops: bytes = b""
     variants: dict[tuple[str, ...], "PodPlan"] = field(default_factory=dict)
@@ -164,8 +172,9 @@ class Plans:
             if run_s is not None:
                 containers = tuple(replace(c, run_s=run_s, exit_code=exit_code) for c in containers)
             found = plan.variants[wanted] = PodPlan(
-                plan.facts, plan.init, containers, plan.gates, plan.qos, False, _true(fail), _true(unready)
-            )
+                plan.facts, plan.init, containers, plan.gates, plan.qos, False, _true(fail), _true(unready),
+                plan.volumes,
+            )  # fmt: skip
         return found
 
 
@@ -201,15 +210,45 @@ def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
     init = tuple(_container(c, context, "initContainers") for c in spec.get("initContainers", ()))
     containers = tuple(_container(c, context, "containers") for c in spec.get("containers", ()))
     gates = tuple(gate["conditionType"] for gate in spec.get("readinessGates", ()))
-    images = tuple(dict.fromkeys(c.image for c in containers))
-    simple = (
-        not init
-        and not gates
-        and not spec.get("resourceClaims")
-        and all(image.exists for image in images)
-        and all(c.pull_policy != "Never" and c.run_s == inf for c in containers)
+    simple = not (init or gates or spec.get("resourceClaims")) and all(
+        c.image.exists and c.pull_policy != "Never" and c.run_s == inf and not c.needs for c in containers
     )
-    return PodPlan(facts, init, containers, gates, qos_class(spec), simple, images=images)
+    return PodPlan(facts, init, containers, gates, qos_class(spec), simple, volumes=_mounted(spec))
+
+
+def _mounted(spec: dict[str, Any]) -> tuple[tuple[str, Need], ...]:
+    """Return what has to be there before a pod's volumes can be mounted."""
+    found: list[tuple[str, Need]] = []
+    for volume in spec.get("volumes", ()):
+        config, secret = volume.get("configMap") or {}, volume.get("secret") or {}
+        if config.get("name") and not config.get("optional"):
+            found.append((volume["name"], ("configmap", config["name"])))
+        if secret.get("secretName") and not secret.get("optional"):
+            found.append((volume["name"], ("secret", secret["secretName"])))
+    return tuple(found)
+
+
+def _needs(container: dict[str, Any]) -> tuple[Need, ...]:
+    sources = [entry.get("valueFrom") or {} for entry in container.get("env", ())]
+    found = [("configmap", source["configMapKeyRef"]) for source in sources if "configMapKeyRef" in source]
+    found += [("secret", source["secretKeyRef"]) for source in sources if "secretKeyRef" in source]
+    for source in container.get("envFrom", ()):
+        found += [("configmap", source["configMapRef"])] if "configMapRef" in source else []
+        found += [("secret", source["secretRef"])] if "secretRef" in source else []
+    return tuple(
+        dict.fromkeys((kind, ref["name"]) for kind, ref in found if ref.get("name") and not ref.get("optional"))
+    )
+
+
+def _pre_stop(container: dict[str, Any]) -> float:
+    hook = (container.get("lifecycle") or {}).get("preStop") or {}
+    if "sleep" in hook:
+        return float(hook["sleep"].get("seconds", 0))
+    argv = (hook.get("exec") or {}).get("command", [])
+    if len(argv) > 2 and argv[0].rpartition("/")[2] in _SHELLS:
+        return _script(argv[2])[0]
+    known = _command(argv) if argv else None
+    return known[0] if known else 0.0
 
 
 def _container(container: dict[str, Any], context: dict[str, Any], group: str) -> ContainerPlan:
@@ -234,6 +273,8 @@ def _container(container: dict[str, Any], context: dict[str, Any], group: str) -
         _probe(container.get("startupProbe")),
         program in _IGNORE_TERM or (not program and last in _ENDING_IMAGES),
         sidecar,
+        _pre_stop(container),
+        _needs(container),
         _tail(container, context),
     )
 

@@ -14,7 +14,7 @@ from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.containers import Containers
 from kubedyno.cluster.kubelet.desk import Desk
-from kubedyno.cluster.kubelet.plan import Plans, suffix_of
+from kubedyno.cluster.kubelet.plan import Need, Plans, suffix_of
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.kubelet.runs import (
     OBSERVED_GENERATION,
@@ -142,9 +142,7 @@ class Pods:
         run.expand()
         if not self._latency.instant:
             self._desk.publish(run)
-            self._desk.after(run, self._latency.sandbox(), self._sandbox)
-        else:
-            self._sandbox(run)
+        self._mount(run)
 
     def _admit(self, record: ObjectRecord, node: NodeRow, spec: PodSpecFacts) -> bool:
         """Refuse a pod that doesn't fit (lifecycle/predicate.go, PodFitsResources)."""
@@ -208,6 +206,8 @@ class Pods:
         host_network = spec.host_network
         if node.pool is None and not host_network:
             return False
+        if plan.volumes and self._missing_volume(run) is not None:
+            return False
         start = rfc3339(run.start_s).encode()
         if status.startswith(_BOUND):
             bound = status[len(_BOUND) : len(_BOUND) + _STAMP_LENGTH]
@@ -249,6 +249,21 @@ class Pods:
         facts = PodFacts(old.node_name, "Running", True, address, old.spec, old.pinned_node)
         run.written = self._trusted.replace_status(PODS, record, plan.starts % holes, facts).revision
         return True
+
+    def _missing_volume(self, run: PodRun) -> tuple[str, Need] | None:
+        return next((v for v in run.plan.volumes if self._desk.missing(run, (v[1],)) is not None), None)
+
+    def _mount(self, run: PodRun, failures: int = 0) -> None:
+        """Mount the volumes: what they are made of has to be there."""
+        lacking = self._missing_volume(run)
+        if lacking is None:
+            self._desk.after(run, self._latency.sandbox(), self._sandbox)
+            return
+        volume, (kind, name) = lacking
+        text = f'MountVolume.SetUp failed for volume "{volume}" : {kind} "{name}" not found'
+        self._desk.event(run, "Warning", "FailedMount", text)
+        self._desk.request_publish(run)
+        self._desk.after(run, self._latency.mount_retry(failures), lambda run: self._mount(run, failures + 1))
 
     def _sandbox(self, run: PodRun) -> None:
         """Make the sandbox: it needs an address."""
@@ -360,7 +375,10 @@ class Pods:
             for plan in plans:
                 text = f"Stopping container {plan.name}"
                 self._desk.event_of(record, run.node, "Normal", "Killing", text, plan.field_path)
-        stops_s = max((self._latency.stop(grace_s, ignores_term=plan.ignores_term) for plan in plans), default=0.0)
+        stops_s = max(
+            (self._latency.stop(grace_s, hook_s=plan.pre_stop_s, ignores_term=plan.ignores_term) for plan in plans),
+            default=0.0,
+        )
         self._desk.after(run, stops_s, self._stopped)
 
     def _stopped(self, run: PodRun) -> None:

@@ -39,6 +39,7 @@ def test_whatever_comes_addresses_and_counts_stay_right(make: Any, seed: int, sp
         {"container": requests, "hostNetwork": True},
         {"container": requests, "initContainers": [{"name": "i", "image": "busybox:1", "command": ["sleep", "1"]}]},
     ]
+    good = sim.nodes.config_text("n0")
     names: list[str] = []
     for step in range(150):
         if random.random() < 0.6:
@@ -47,8 +48,14 @@ def test_whatever_comes_addresses_and_counts_stay_right(make: Any, seed: int, sp
         elif names:
             name = names.pop(random.randrange(len(names)))
             sim.delete(name, random.choice([None, None, 0, 1]))
+        if random.random() < 0.1:
+            # Now and then the kubelet fails over its file, and comes back with the next one.
+            sim.nodes.write_config("n0", random.choice([good, "maxPods: ["]))
+            sim.nodes.restart("n0")
         sim.run(random.choice([0.0, 0.3, 2.0, 12.0]))
         check(sim)
+    sim.nodes.write_config("n0", good)
+    assert sim.nodes.restart("n0")["state"] == "running"
     for name in names:
         sim.delete(name)
     sim.run(60)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from kubedyno.cluster.kubelet.runs import Stage, status_of
-from kubedyno.kube.resources import EVENTS, PODS
+from kubedyno.kube.resources import CONFIGMAPS, EVENTS, PODS, SECRETS, Resource
 
 from .conftest import NS, Sim, condition
 
@@ -542,3 +542,59 @@ def test_a_second_deletion_may_shorten_the_grace(make: Any) -> None:
     sim.run(2)
     assert sim.gone()
     assert reasons(sim).count("Killing") == 1
+
+
+@pytest.mark.parametrize(
+    ("volume", "resource", "words"),
+    [
+        ({"configMap": {"name": "late"}}, CONFIGMAPS, 'configmap "late" not found'),
+        ({"secret": {"secretName": "late"}}, SECRETS, 'secret "late" not found'),
+    ],
+)
+def test_a_volume_waits_for_what_it_is_made_of(
+    sim: Sim, volume: dict[str, Any], resource: Resource, words: str
+) -> None:
+    sim.create(volumes=[{"name": "v", **volume}])
+    sim.run(1)
+    assert sim.events()[0] == ("FailedMount", f'MountVolume.SetUp failed for volume "v" : {words}')
+    assert sim.pod()["containerStatuses"][0]["state"]["waiting"]["reason"] == "ContainerCreating"
+    sim.registry.create(resource, NS, {"metadata": {"name": "late"}})
+    sim.run(3)
+    assert sim.pod()["phase"] == "Running"
+
+
+def test_an_optional_volume_waits_for_nothing(sim: Sim) -> None:
+    sim.create(volumes=[{"name": "v", "configMap": {"name": "late", "optional": True}}])
+    sim.run()
+    assert sim.pod()["phase"] == "Running"
+
+
+def test_a_container_waits_for_its_environment(sim: Sim) -> None:
+    reference = {"configMapKeyRef": {"name": "late", "key": "k"}}
+    sim.create(container={"env": [{"name": "A", "valueFrom": reference}]})
+    sim.run(1)
+    assert sim.pod()["containerStatuses"][0]["state"]["waiting"] == {
+        "reason": "CreateContainerConfigError",
+        "message": 'configmap "late" not found',
+    }
+    assert ("Failed", 'Error: configmap "late" not found') in sim.events()
+    sim.registry.create(CONFIGMAPS, NS, {"metadata": {"name": "late"}, "data": {"k": "v"}})
+    sim.run(16)
+    assert sim.pod()["phase"] == "Running"
+
+
+def test_a_hook_delays_the_stop_within_the_grace(make: Any) -> None:
+    sim = make(speed=1)
+    hooks = {"p": {"sleep": {"seconds": 4}}, "long": {"exec": {"command": ["sleep", "60"]}}}
+    for name, hook in hooks.items():
+        sim.create(name, container={"lifecycle": {"preStop": hook}}, terminationGracePeriodSeconds=10)
+    sim.run(30)
+    sim.delete()
+    sim.delete("long")
+    sim.run(3.5)
+    assert not sim.gone()
+    sim.run(1.5)
+    assert sim.gone()
+    assert not sim.gone("long")
+    sim.run(6)
+    assert sim.gone("long")
