@@ -1,0 +1,268 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from unit.cluster.apiserver.harness import NS, Api, running
+from kubedyno.base import aio
+from kubedyno.cluster.apiserver import watch
+from kubedyno.kube.resources import CONFIGMAPS
+from kubedyno.statedb.records import History
+
+PATH = f"/api/v1/namespaces/{NS}/configmaps"
+TABLE = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+
+
+def create(api: Api, name: str, **parts: Any) -> int:
+    metadata = {"name": name, **parts.pop("metadata", {})}
+    return api.registry.create(CONFIGMAPS, NS, {"metadata": metadata, **parts}).revision
+
+
+def label(api: Api, name: str, labels: dict[str, str]) -> None:
+    def labelled(obj: dict[str, Any]) -> dict[str, Any]:
+        return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
+
+    api.registry.modify(CONFIGMAPS, NS, name, labelled)
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def names(answer: Any) -> list[tuple[str, str]]:
+    return [(kind, obj["metadata"].get("name", "")) for kind, obj in answer.events]
+
+
+def test_changes_come_as_they_are_made():
+    async def scene() -> None:
+        async with running() as api:
+            answer = api.call("GET", f"{PATH}?watch=true&resourceVersion={api.store.revision}")
+            create(api, "a")
+            label(api, "a", {"x": "y"})
+            api.registry.delete(CONFIGMAPS, NS, "a")
+            await turns()
+            assert names(answer) == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+            assert [int(obj["metadata"]["resourceVersion"]) for _, obj in answer.events] == [3, 4, 5]
+
+    aio.run(scene())
+
+
+def test_a_watch_without_a_revision_begins_with_what_is_there():
+    async def scene() -> None:
+        async with running() as api:
+            create(api, "a")
+            answer = api.call("GET", f"{PATH}?watch=true")
+            create(api, "b")
+            await turns()
+            assert names(answer) == [("ADDED", "a"), ("ADDED", "b")]
+
+    aio.run(scene())
+
+
+def test_initial_events_end_with_a_bookmark():
+    async def scene() -> None:
+        async with running() as api:
+            create(api, "a")
+            query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+            kinds = api.call("GET", f"{PATH}?{query}").events
+            assert [kind for kind, _ in kinds] == ["ADDED", "BOOKMARK"]
+            assert kinds[1][1]["metadata"] == {
+                "resourceVersion": "3",
+                "annotations": {"k8s.io/initial-events-end": "true"},
+            }
+
+    aio.run(scene())
+
+
+def test_what_enters_or_leaves_a_selection_is_added_or_deleted():
+    async def scene() -> None:
+        async with running() as api:
+            answer = api.call("GET", f"{PATH}?watch=true&labelSelector=on&resourceVersion={api.store.revision}")
+            create(api, "a")
+            label(api, "a", {"on": "1"})
+            label(api, "a", {"on": "2"})
+            label(api, "a", {})
+            label(api, "a", {"off": "1"})
+            await turns()
+            assert names(answer) == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+            kind, gone = answer.events[2]
+            # As it last was in the selection, at the revision at which it left.
+            assert (kind, gone["metadata"]["labels"]) == ("DELETED", {"on": "2"})
+            assert gone["metadata"]["resourceVersion"] == "6"
+
+    aio.run(scene())
+
+
+def test_other_namespaces_are_not_told():
+    async def scene() -> None:
+        async with running() as api:
+            answer = api.call("GET", "/api/v1/namespaces/other/configmaps?watch=true&resourceVersion=2")
+            everywhere = api.call("GET", "/api/v1/configmaps?watch=true&resourceVersion=2")
+            create(api, "a")
+            await turns()
+            assert (names(answer), names(everywhere)) == ([], [("ADDED", "a")])
+
+    aio.run(scene())
+
+
+def test_an_old_revision_is_caught_up_with():
+    async def scene() -> None:
+        async with running() as api:
+            start = create(api, "a")
+            label(api, "a", {"x": "y"})
+            create(api, "b")
+            answer = api.call("GET", f"{PATH}?watch=true&resourceVersion={start}")
+            create(api, "c")
+            await turns()
+            assert names(answer) == [("MODIFIED", "a"), ("ADDED", "b"), ("ADDED", "c")]
+
+    aio.run(scene())
+
+
+def test_thousands_of_writes_in_one_tick_lose_nothing_of_what_changed():
+    """Compaction runs in commits; it must not take what a watch has not sent yet."""
+
+    async def scene() -> None:
+        async with running() as api:
+            for i in range(300):
+                create(api, f"cm-{i}", metadata={"labels": {"on": "1"}})
+            answer = api.call("GET", f"{PATH}?watch=true&labelSelector=on&resourceVersion={api.store.revision}")
+            plain = api.call("GET", f"{PATH}?watch=true&resourceVersion={api.store.revision}")
+            for turn in range(10):
+                for i in range(300):
+                    label(api, f"cm-{i}", {"on": str(turn)} if turn < 9 else {})
+            assert not answer.pieces
+            await turns(200)
+            kinds = [kind for kind, _ in answer.events]
+            assert (kinds.count("MODIFIED"), kinds.count("DELETED"), len(kinds)) == (9 * 300, 300, 3000)
+            assert [kind for kind, _ in plain.events] == ["MODIFIED"] * 3000
+
+    aio.run(scene())
+
+
+def test_who_falls_behind_the_history_has_to_list_again():
+    """Records lose their predecessors in one tick: what they meant to a selection can no longer be said."""
+
+    async def scene() -> None:
+        async with running() as api:
+            table = api.store.table(CONFIGMAPS)
+            table.history = History(seconds=None, records=50)
+            create(api, "a")
+            start = api.store.revision
+            behind = api.call("GET", f"{PATH}?watch=true&labelSelector=on&resourceVersion={start}")
+            for i in range(3000):
+                label(api, "a", {"on": str(i)})
+            while api.store.db.compact():
+                pass
+            assert table.floor > start
+            await turns(100)
+            assert behind.closed
+            late = api.call("GET", f"{PATH}?watch=true&resourceVersion={start}")
+            await turns()
+            kind, status = late.events[0]
+            assert (kind, status["reason"], status["code"], late.closed) == ("ERROR", "Expired", 410, True)
+            assert status["message"] == f"too old resource version: {start} ({table.floor})"
+
+    aio.run(scene())
+
+
+def test_a_revision_to_come_is_waited_for():
+    async def scene() -> None:
+        async with running() as api:
+            answer = api.call("GET", f"{PATH}?watch=true&resourceVersion={api.store.revision + 1}")
+            create(api, "a")
+            create(api, "b")
+            await turns()
+            assert names(answer) == [("ADDED", "b")]
+
+    aio.run(scene())
+
+
+def test_table_events_have_columns_once():
+    async def scene() -> None:
+        async with running() as api:
+            create(api, "a")
+            answer = api.call("GET", f"{PATH}?watch=true", headers=TABLE)
+            create(api, "b")
+            await turns()
+            columns = [obj["columnDefinitions"] for _, obj in answer.events]
+            assert [c["name"] for c in columns[0]] == ["Name", "Data", "Age"]
+            assert columns[1] is None
+            assert [obj["rows"][0]["cells"][0] for _, obj in answer.events] == ["a", "b"]
+
+    aio.run(scene())
+
+
+def test_watchers_of_one_view_share_what_is_encoded(monkeypatch):
+    async def scene() -> None:
+        async with running() as api:
+            answers = [api.call("GET", f"{PATH}?watch=true&resourceVersion=2") for _ in range(5)]
+            other = api.call("GET", "/api/v1/configmaps?watch=true&resourceVersion=2")
+            encoder = api.server.encoder_of(api.registry.kind(CONFIGMAPS))
+            made = []
+            event = encoder.event
+            monkeypatch.setattr(encoder, "event", lambda *args: made.append(args) or event(*args), raising=False)
+            create(api, "a")
+            await turns()
+            assert len(made) == 1
+            assert all(names(answer) == [("ADDED", "a")] for answer in (*answers, other))
+            assert len({id(answer.pieces[0]) for answer in answers}) == 1
+
+    aio.run(scene())
+
+
+def test_a_reader_who_does_not_read_is_cut():
+    async def scene() -> None:
+        async with running() as api:
+            answer = api.call("GET", f"{PATH}?watch=true&resourceVersion=2")
+            answer.buffered = watch.MAX_UNREAD_BYTES + 1
+            create(api, "a")
+            await turns()
+            assert answer.aborted
+            assert api.server.watchers == 0
+
+    aio.run(scene())
+
+
+def test_a_watch_ends_at_its_time_out_and_is_forgotten_when_the_client_goes():
+    async def scene() -> None:
+        async with running() as api:
+            timed = api.call("GET", f"{PATH}?watch=true&resourceVersion=2&timeoutSeconds=1")
+            gone = api.call("GET", f"{PATH}?watch=true&resourceVersion=2")
+            assert api.server.watchers == 2
+            assert gone.on_close is not None
+            gone.on_close()
+            assert api.server.watchers == 1
+            await aio.wait_for(timed.done.wait(), 5)
+            assert api.server.watchers == 0
+            assert timed.body == b""
+
+    aio.run(scene())
+
+
+def test_a_large_collection_is_replayed_as_it_is_read():
+    async def scene() -> None:
+        async with running() as api:
+            for i in range(1200):
+                create(api, f"cm-{i:04}")
+            answer = api.call("GET", f"{PATH}?watch=true")
+            assert not answer.pieces
+            answer.buffered = watch.CATCH_UP_BYTES + 1
+            await turns()
+            first = len(answer.events)
+            create(api, "late")
+            assert first == watch.MAX_RECORDS_A_TICK
+            answer.buffered = 0
+            answer.read.set()
+            await turns(50)
+            assert names(answer) == [*(("ADDED", f"cm-{i:04}") for i in range(1200)), ("ADDED", "late")]
+
+    aio.run(scene())
+
+
+@pytest.mark.parametrize("query", ["watch=true&resourceVersion=x", "watch=true&sendInitialEvents=true"])
+def test_what_makes_no_sense_is_refused_before_the_stream_begins(api, query):
+    answer = api.call("GET", f"{PATH}?{query}")
+    assert answer.status in {422, 500}
+    assert answer.json["kind"] == "Status"
