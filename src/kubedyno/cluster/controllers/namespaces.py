@@ -122,7 +122,11 @@ class Namespaces:
             self._waiting[name] = sum(len(records) for records in remaining.values())
             return
         body = orjson.loads(b"{" + record.obj.body + b"}")
-        kept = [f for f in body["spec"].get("finalizers", ()) if f != FINALIZER]
+        before_it = body["spec"].get("finalizers", ())
+        if before_it and FINALIZER not in before_it:
+            # Done here; others have to let go yet.
+            return
+        kept = [f for f in before_it if f != FINALIZER]
         body["spec"] = {**body["spec"], "finalizers": kept} if kept else {}
         self._trusted.replace(NAMESPACES, record, body=body, finalizers=list(record.obj.finalizers))
 
