@@ -170,7 +170,10 @@ def template(labels: dict[str, str] | None = None, image: str = "nginx:1", **spe
 
 def workload(name: str = "w", **spec: Any) -> dict[str, Any]:
     """Return a Deployment, ReplicaSet, DaemonSet or StatefulSet."""
-    return {"metadata": {"name": name}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template(), **spec}}
+    return {
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template(), **spec},
+    }
 
 
 @pytest.fixture

@@ -196,7 +196,9 @@ def test_a_name_that_is_taken_gives_another_hash(cluster):
     cluster.create(DEPLOYMENTS, workload("x"))
     cluster.drain()
     taken = cluster.names(REPLICASETS)[0].replace("x-", "w-")
-    cluster.create(REPLICASETS, workload(taken, replicas=0, selector={"matchLabels": {"o": "p"}}, template=template({"o": "p"})))
+    cluster.create(
+        REPLICASETS, workload(taken, replicas=0, selector={"matchLabels": {"o": "p"}}, template=template({"o": "p"}))
+    )
     cluster.create(DEPLOYMENTS, workload())
     cluster.drain()
     status = cluster.get(DEPLOYMENTS, "w")["status"]

@@ -42,7 +42,9 @@ def test_a_namespace_with_hundreds_of_objects_empties_and_goes(cluster):
 def test_while_something_remains_the_conditions_say_what():
     cluster = Cluster(kubelet=False)
     cluster.create(CONFIGMAPS, {"metadata": {"name": "kept", "finalizers": ["x.io/a"]}})
-    cluster.create(PODS, {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}})
+    cluster.create(
+        PODS, {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}}
+    )
     cluster.delete(NAMESPACES, NS)
     cluster.drain()
     conditions = cluster.get(NAMESPACES, NS)["status"]["conditions"]
@@ -62,7 +64,9 @@ def test_while_something_remains_the_conditions_say_what():
 def test_it_goes_when_the_last_of_what_remained_is_gone():
     cluster = Cluster(kubelet=False)
     cluster.create(CONFIGMAPS, {"metadata": {"name": "kept", "finalizers": ["x.io/a"]}})
-    cluster.create(PODS, {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}})
+    cluster.create(
+        PODS, {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}}
+    )
     cluster.delete(NAMESPACES, NS)
     cluster.drain()
     record = cluster.store.get(CONFIGMAPS, f"{NS}/kept")

@@ -98,7 +98,12 @@ def test_conditions_and_cordons_become_taints(cluster):
     cluster.apply(NODES, "n1", unschedulable=True)
     cluster.drain()
     assert taints(cluster) == {("disk-pressure", "NoSchedule"), ("unschedulable", "NoSchedule")}
-    cluster.apply(NODES, "n1", unschedulable=False, taints=[*cluster.get(NODES, "n1")["spec"]["taints"], {"key": "own", "effect": "NoSchedule"}])
+    cluster.apply(
+        NODES,
+        "n1",
+        unschedulable=False,
+        taints=[*cluster.get(NODES, "n1")["spec"]["taints"], {"key": "own", "effect": "NoSchedule"}],
+    )
     cluster.drain()
     assert taints(cluster) == {("disk-pressure", "NoSchedule"), ("own", "NoSchedule")}
 
