@@ -1,4 +1,5 @@
-"""Desired state in a StateDB table in, operations on a target out; status written back by compare-and-swap.
+"""Desired table → actual target: incremental rounds, retries, refresh, prune, status per object.
 
-Knows nothing of Kubernetes or HTTP.
+A `Reconciler` follows a StateDB table and calls the `Operations` of a target; what became of each object is written
+back to the table. Knows nothing of Kubernetes or HTTP.
 """
