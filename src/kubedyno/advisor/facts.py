@@ -3,6 +3,7 @@
 The only module of the package that reads a cluster; everything else is pure.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,8 @@ class ClusterFacts:
     Attributes:
         nodes: All nodes; empty when listing them is forbidden (`missing` then says so).
         pods: All pods of the cluster, or of the namespaces that may be read.
-        events: Events that regard pods, ReplicaSets and other makers of pods, oldest first.
-        replicasets: For pods that were never made.
+        events: Warnings that regard pods, ReplicaSets and other makers of pods, oldest first.
+        replicasets: Those that lack pods, for pods that were never made.
         embedded: Name of the embedded cluster, None for a real one: commands differ.
         missing: What could not be read and why, a line each.
     """
@@ -33,13 +34,22 @@ class ClusterFacts:
     missing: tuple[str, ...] = field(default=())
 
 
+def _warns(event: Json) -> bool:
+    # A loaded cluster has a normal event for everything that went well: those would fill the memory.
+    return event.get("type") != "Normal"
+
+
+def _lacks_pods(replicaset: Json) -> bool:
+    return bool(replicaset.get("spec", {}).get("replicas", 0) > replicaset.get("status", {}).get("replicas", 0))
+
+
 async def read(client: Client, *, embedded: str | None = None) -> ClusterFacts:
     """List what the rules need. What is forbidden is left out and named in `missing`."""
     missing: list[str] = []
 
-    async def items(path: str, what: str) -> tuple[Json, ...]:
+    async def items(path: str, what: str, keep: Callable[[Json], bool] | None = None) -> tuple[Json, ...]:
         try:
-            return tuple(await client.list_all(path))
+            return tuple(await client.list_all(path, keep))
         except StatusError as error:
             if error.code not in {401, 403, 404}:
                 raise
@@ -49,8 +59,8 @@ async def read(client: Client, *, embedded: str | None = None) -> ClusterFacts:
     return ClusterFacts(
         nodes=await items("/api/v1/nodes", "nodes"),
         pods=await items("/api/v1/pods", "pods"),
-        events=await items("/api/v1/events", "events"),
-        replicasets=await items("/apis/apps/v1/replicasets", "replicasets"),
+        events=await items("/api/v1/events", "events", _warns),
+        replicasets=await items("/apis/apps/v1/replicasets", "replicasets", _lacks_pods),
         embedded=embedded,
         missing=tuple(missing),
     )

@@ -214,8 +214,8 @@ class Client:
             if not token:
                 return
 
-    async def list_all(self, path: str) -> list[dict[str, Any]]:
-        """Return all items of a list, read by pages; raises as `list_pages`."""
+    async def list_all(self, path: str, keep: Callable[[dict[str, Any]], bool] | None = None) -> list[dict[str, Any]]:
+        """Return all items of a list, or those to keep, read by pages; raises as `list_pages`."""
         found: dict[str, dict[str, Any]] = {}
         listed = ""
         async for items, version in self.list_pages(path):
@@ -225,6 +225,8 @@ class Client:
                 listed = version
             for raw in items:
                 item = orjson.loads(memoryview(raw))
+                if keep is not None and not keep(item):
+                    continue
                 meta = item.get("metadata") or {}
                 found[meta.get("uid") or f"{meta.get('namespace', '')}/{meta.get('name', '')}"] = item
         return list(found.values())

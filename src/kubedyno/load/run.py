@@ -152,9 +152,33 @@ class Run:
             await self._end_job(self.current)
         result.ended_at = self._clock.now()
         self._index_summaries()
-        if not result.errors:
+        if result.exit_code != EXIT_TIMEOUT and not result.interrupted:
+            # In the original this is the last line of a run that failed, too.
             log.info("Finished execution with UUID: %s", self.options.uuid)
+            await self._collect_all()
+        if result.errors:
+            log.error("%s", result.errors[0] if len(result.errors) == 1 else f"[{', '.join(result.errors)}]")
+        else:
+            log.info("👋 Exiting kube-burner %s", self.options.uuid)
         return result
+
+    async def _collect_all(self) -> None:
+        """Do what `global.gc` asks for, within what is left of the run's time."""
+        if not self.plan.spec.global_.gc:
+            return
+        log.info("Waiting for garbage collection to finish")
+        left_s = self.options.timeout_s - (self._clock.monotonic() - self._started_s)
+        try:
+            async with aio.timeout(max(left_s, 1.0)):
+                for job in self.plan.jobs:
+                    await self.collect(job)
+        except TimeoutError:
+            self._fail("garbage collection did not finish in time", self.result.exit_code or EXIT_TIMEOUT)
+        except asyncio.CancelledError:
+            self.result.interrupted = True
+            self._fail("interrupted", EXIT_FAILED)
+        except (KubedynoError, StatusError) as error:
+            self._fail(getattr(error, "message", str(error)), EXIT_FAILED)
 
     def _fail(self, line: str, code: int) -> None:
         if line not in self.result.errors:
@@ -180,7 +204,8 @@ class Run:
                 )
         for job in creating:
             if job.spec.cleanup:
-                log.info("Cleaning up previous runs for job: %s", job.spec.name)
+                if self.options.compat == 2:
+                    log.info("Cleaning up previous runs for job: %s", job.spec.name)
                 await self.collect(job)
         for job in self.plan.jobs:
             await self._job(job)
@@ -191,14 +216,22 @@ class Run:
                     await jobs.wait_ready(job, with_context)
                 except jobs.WaitTimeoutError as error:
                     self._fail(str(error), EXIT_FAILED)
-        if self.plan.spec.global_.gc:
-            log.info("Waiting for garbage collection to finish")
-            for job in self.plan.jobs:
-                await self.collect(job)
 
     async def _job(self, plan: JobPlan) -> None:
         spec = plan.spec
-        log.info("Initializing measurements for job: %s", spec.name)
+        if self.options.compat == 2:
+            log.info("Initializing measurements for job: %s", spec.name)
+        else:
+            log.info("QPS: %g", spec.qps)
+            log.info("Burst: %d", spec.burst)
+            for item in plan.objects:
+                log.info(
+                    "Job %s: %d iterations with %d %s replicas",
+                    spec.name,
+                    spec.job_iterations,
+                    item.replicas,
+                    item.kind,
+                )
         record = JobRecord(spec.name, spec.job_type, spec.qps, spec.burst)
         current = self.current = JobResult(plan, record)
         self.result.jobs.append(current)

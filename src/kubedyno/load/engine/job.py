@@ -141,7 +141,7 @@ async def _send_all(
     debug = log.isEnabledFor(10)
     needed = _needs_namespaces(job, mappings)
     for iteration in range(iterations):
-        if iterations > 1 and (iteration * 10) % iterations < 10:
+        if _tells(iteration, iterations) and (iterations > 1 or context.compat == 1):
             log.info("%d/%d iterations completed", iteration, iterations)
         namespace = job.namespace_of(iteration) if needed else None
         if namespace is not None and not namespaces.is_ready(namespace):
@@ -174,6 +174,12 @@ async def _send_all(
         if spec.job_iteration_delay_s:
             log.info("Sleeping for %s", go_duration(int(spec.job_iteration_delay_s * 1e9)))
             await aio.sleep(spec.job_iteration_delay_s)
+
+
+def _tells(iteration: int, iterations: int) -> bool:
+    """Say whether an iteration is one of those that progress is logged at: the first, and every tenth of them."""
+    step = iterations // 10
+    return iteration % step == 0 and iteration // step < 10 if step else iteration == 0
 
 
 async def wait_ready(job: JobPlan, context: JobContext) -> None:

@@ -21,8 +21,8 @@ log = logger(__name__)
 
 # Requests that may wait for an answer: two connections' worth of streams, and as many queued behind them.
 WINDOW = 400
-# A tick later than this is a stall, whose tokens are lost; an earlier one is the timer's grain and loses nothing.
-STALL_S = 0.02
+# A tick later than this is a stall, whose tokens are lost; an earlier one is a busy machine, and loses nothing.
+STALL_S = 0.1
 # Sleeping for less than this costs more than it gains: uvloop's timers have a grain of 1 ms.
 GRAIN_S = 0.0005
 RETRY_BASE_S = 1.0
