@@ -27,6 +27,9 @@ _REFILL_S = 300.0
 _COMBINED = "(combined from similar events): "
 # A series that goes on is written again after this time (tools/events/event_broadcaster.go: refreshTime).
 _SERIES_REFRESH_S = 1800.0
+# Of these many events it is known that they were written before: more than pods wait for a node, or each of their
+# retries would be a new event.
+_SERIES_SIZE = 65_536
 # kube-apiserver's --event-ttl.
 EVENT_TTL_S = 3600.0
 _NO_LABELS: dict[str, str] = {}
@@ -37,6 +40,10 @@ V = TypeVar("V")
 class _Bounded(OrderedDict[Any, V]):
     """A cache that forgets what was used longest ago."""
 
+    def __init__(self, size: int = _CACHE_SIZE) -> None:
+        super().__init__()
+        self._size = size
+
     def touch(self, key: Any) -> V | None:
         value = self.get(key)
         if value is not None:
@@ -45,7 +52,7 @@ class _Bounded(OrderedDict[Any, V]):
 
     def keep(self, key: Any, value: V) -> None:
         self[key] = value
-        if len(self) > _CACHE_SIZE:
+        if len(self) > self._size:
             self.popitem(last=False)
 
 
@@ -89,7 +96,7 @@ class EventRecorder:
         self._similar: _Bounded[_Similar] = _Bounded()
         # (component, host, object uid) → [tokens, when they were counted].
         self._tokens: _Bounded[list[float]] = _Bounded()
-        self._series: _Bounded[_Seen] = _Bounded()
+        self._series: _Bounded[_Seen] = _Bounded(_SERIES_SIZE)
         self._last_ns = 0
         self._due: deque[tuple[float, str, str]] = deque()
 
@@ -181,7 +188,9 @@ class EventRecorder:
             )
         )  # fmt: skip
         stored = self._new(resource, about, uid, type, reason, body, now_s)
-        self._series.keep(key, _Seen(stored, "", now_s))
+        if type != "Normal":
+            # What went well is said once of a version, so nothing need be kept of it.
+            self._series.keep(key, _Seen(stored, "", now_s))
         return self._put(stored, now_s)
 
     def expire(self, limit: int) -> bool:

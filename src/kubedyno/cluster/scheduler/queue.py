@@ -41,9 +41,10 @@ class Waiting:
         plugins: Which plugins rejected it last.
         since_s: When it entered the pool.
         ticket: Of its one valid entry in a heap.
+        told: What its condition was last set to, and the status that made.
     """
 
-    __slots__ = ("attempts", "backoff_until_s", "errors", "obj", "place", "plugins", "since_s", "ticket")
+    __slots__ = ("attempts", "backoff_until_s", "errors", "obj", "place", "plugins", "since_s", "ticket", "told")
 
     def __init__(self, obj: StoredObject) -> None:
         self.obj = obj
@@ -54,6 +55,7 @@ class Waiting:
         self.backoff_until_s = 0.0
         self.since_s = 0.0
         self.ticket = 0
+        self.told: tuple[str, bytes] = ("", b"")
 
 
 Heap = list[tuple[float, int, int, Waiting]]

@@ -243,6 +243,14 @@ class Scheduler:
     def _fail(self, waiting: Waiting, record: ObjectRecord, failure: Failure, now_s: float) -> None:
         self._queue.put_back(waiting, failure.plugins, now_s)
         self._write_event(record, "Warning", "FailedScheduling", failure.message, "Scheduling")
+        message, status = waiting.told
+        if (
+            failure.preempt is None
+            and status is record.obj.status
+            and message == failure.message
+            and not self._cluster.nominations
+        ):
+            return
         nominated = ""
         if failure.preempt is not None:
             nominated = failure.preempt.node.name
@@ -251,7 +259,8 @@ class Scheduler:
             nominated = self._cluster.nominations[record.key].name
         elif record.key in self._cluster.nominations:
             self._cluster.nominate(record.obj, None)
-        self._write_condition(record, failure.message, nominated)
+        written = self._write_condition(record, failure.message, nominated)
+        waiting.told = (failure.message, written.obj.status)
         if failure.preempt is not None:
             self._evict(record, failure.preempt)
 
@@ -289,9 +298,9 @@ class Scheduler:
             "message": fields["message"],
         }
 
-    def _write_condition(self, record: ObjectRecord, message: str, nominated: str) -> None:
+    def _write_condition(self, record: ObjectRecord, message: str, nominated: str) -> ObjectRecord:
         fields = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-        self._write_status(record, fields, nominated)
+        return self._write_status(record, fields, nominated)
 
     def _mark_disrupted(self, record: ObjectRecord) -> ObjectRecord:
         fields = {
