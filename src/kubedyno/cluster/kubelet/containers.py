@@ -83,9 +83,13 @@ class Containers:
             self._desk.after(run, delay_s, lambda run: self._pull_failed(run, container, image))
             return
         now_s = self._desk.pump.clock.monotonic()
-        own_s = self._latency.pull(image.size_bytes, present=present)
-        begin_s = max(now_s, node.images.busy_until_s) if node.config.serialize_pulls else now_s
-        node.images.busy_until_s = begin_s + own_s
+        begin_s, own_s = node.images.pull(
+            image,
+            now_s,
+            whole_s=self._latency.pull(image.size_bytes, present=False),
+            known_s=self._latency.pull(image.size_bytes, present=True),
+            serial=node.config.serialize_pulls,
+        )
         waited_s = begin_s + own_s - now_s
 
         def arrived(run: PodRun) -> None:

@@ -100,13 +100,15 @@ def _size(last: str, tag: str, digest: bytes) -> int:
 class NodeImages:
     """The images on one node, and its puller."""
 
-    __slots__ = ("_present", "busy_until_s", "news")
+    __slots__ = ("_busy_until_s", "_coming", "_present", "news")
 
     def __init__(self) -> None:
         # Name → image, in the order of arrival.
         self._present: dict[str, Image] = {}
         # Monotonic seconds when a serialised puller is done with what waits for it.
-        self.busy_until_s = 0.0
+        self._busy_until_s = 0.0
+        # Images that are being pulled → monotonic seconds of their arrival.
+        self._coming: dict[str, float] = {}
         # An image came since the node's status was last written.
         self.news = False
 
@@ -117,6 +119,30 @@ class NodeImages:
         if image.name not in self._present:
             self._present[image.name] = image
             self.news = True
+            self._coming.pop(image.name, None)
+
+    def pull(self, image: Image, now_s: float, *, whole_s: float, known_s: float, serial: bool) -> tuple[float, float]:
+        """Enter a pull.
+
+        Args:
+            image: What is pulled.
+            now_s: Monotonic seconds.
+            whole_s: How long it takes from the registry.
+            known_s: How long it takes when the runtime finds that it has it all.
+            serial: One at a time; else a second pull of an image joins the first.
+
+        Returns:
+            Monotonic seconds at which it begins, and how long it then takes.
+        """
+        arrives_s = self._coming.get(image.name, now_s)
+        known = self.has(image) or image.name in self._coming
+        begin_s = max(now_s, self._busy_until_s) if serial else now_s
+        own_s = max(known_s, arrives_s - begin_s) if known else whole_s
+        if serial:
+            self._busy_until_s = begin_s + own_s
+        if not known:
+            self._coming[image.name] = begin_s + own_s
+        return begin_s, own_s
 
     def listed(self, limit: int = 50) -> list[dict[str, object]]:
         """Return status.images: the largest first, at most nodeStatusMaxImages."""

@@ -6,7 +6,8 @@ on any one machine:
 
 * Sandbox (pause container, CNI ptp or cilium): lognormal, median 0.25 s, sigma 0.35.
 * Image pull: 0.6 s for resolving and the manifest, then 30 MB/s of compressed layers; a pull of an image that is
-  there (policy Always) only resolves: 0.4 … 0.8 s. One at a time on a node (serializeImagePulls, the default).
+  there (policy Always, or another pod's pull brought it meanwhile) only resolves: 0.4 … 0.8 s. One at a time on a node
+  (serializeImagePulls, the default).
 * A pull that fails: 0.5 … 1.5 s (DNS or registry says no).
 * Container creation 0.08 s and start 0.12 s, lognormal, sigma 0.3.
 * A change in the runtime is seen by the next relist of the PLEG, every second: 0 … 1 s, then the status is written.
@@ -16,6 +17,8 @@ on any one machine:
 * A pod whose sandbox could not be made is tried again after 10 … 15 s (workerBackOffPeriod 10 s, jitter 0.5).
 * A volume whose ConfigMap or Secret isn't there is tried again after 0.5 s, doubled up to 122 s.
 * Back-offs of images and crashing containers: 10 s, doubled up to 300 s.
+
+Nodes don't get slower under load: a hundred sandboxes at once take as long as one.
 
 What a program itself takes (`sleep 30`, kubedyno.io/run-seconds) is divided by the speed too. At speed 0 such programs
 of pods that are to complete (restartPolicy Never, OnFailure) end at once; those of restartPolicy Always run in real

@@ -65,3 +65,17 @@ def test_a_node_lists_its_images_the_largest_first() -> None:
         "busybox:1",
     ]
     assert len(images.listed(2)) == 2
+
+
+def test_an_image_comes_over_the_wire_once_however_many_wait_for_it() -> None:
+    serial, parallel = NodeImages(), NodeImages()
+    nginx, redis = image_of("nginx:1"), image_of("redis:7")
+    times = {"whole_s": 10.0, "known_s": 1.0}
+    assert serial.pull(nginx, 0, serial=True, **times) == (0, 10)
+    assert serial.pull(nginx, 2, serial=True, **times) == (10, 1)
+    assert serial.pull(redis, 3, serial=True, **times) == (11, 10)
+    assert parallel.pull(nginx, 0, serial=False, **times) == (0, 10)
+    assert parallel.pull(nginx, 2, serial=False, **times) == (2, 8)
+    assert parallel.pull(redis, 3, serial=False, **times) == (3, 10)
+    parallel.add(nginx)
+    assert parallel.pull(nginx, 11, serial=False, **times) == (11, 1)
