@@ -167,6 +167,27 @@ def test_who_falls_behind_the_history_has_to_list_again():
     aio.run(scene())
 
 
+def test_what_left_a_selection_before_the_history_begins_is_not_passed_over():
+    """The change is still in the log, but what it changed is not: silence would leave the watcher with an old object."""
+
+    async def scene() -> None:
+        async with running() as api:
+            table = api.store.table(CONFIGMAPS)
+            table.history = History(seconds=None, records=5)
+            create(api, "a", metadata={"labels": {"on": "1"}})
+            start = create(api, "b")
+            label(api, "a", {})
+            for i in range(20):
+                create(api, f"cm-{i}")
+            while api.store.db.compact():
+                pass
+            answer = api.call("GET", f"{PATH}?watch=true&labelSelector=on&resourceVersion={start}")
+            await turns()
+            assert [kind for kind, _ in answer.events] == ["ERROR"]
+
+    aio.run(scene())
+
+
 def test_a_revision_to_come_is_waited_for():
     async def scene() -> None:
         async with running() as api:

@@ -1,0 +1,507 @@
+import asyncio
+import logging
+from typing import Any
+
+import orjson
+import pytest
+
+from kubedyno.base import aio
+from kubedyno.cluster.apiserver import reads
+from kubedyno.kube import protobuf
+from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES
+from unit.cluster.apiserver.harness import NS, Api, running
+
+CMS = f"/api/v1/namespaces/{NS}/configmaps"
+PODS_PATH = f"/api/v1/namespaces/{NS}/pods"
+DEPLOYMENTS_PATH = f"/apis/apps/v1/namespaces/{NS}/deployments"
+MERGE = {"content-type": "application/merge-patch+json"}
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "nginx:1"}]}}
+    return {
+        "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template, **spec},
+    }
+
+
+def pod(name: str = "p", **parts: Any) -> dict[str, Any]:
+    spec = {"containers": [{"name": "c", "image": "nginx:1"}], **parts.pop("spec", {})}
+    return {"metadata": {"name": name, **parts}, "spec": spec}
+
+
+# --- who asks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/version", "/healthz", "/livez", "/readyz"])
+def test_anybody_may_read_version_and_health(api, path):
+    api.server.ready = True
+    assert api.call("GET", path, token=None).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis", "/openapi/v2", "/metrics", "/", "/kubedyno/nodes", CMS, "/nosuch"])
+def test_nobody_in_particular_may_read_nothing_else(api, path):
+    answer = api.call("GET", path, token=None)
+    assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
+    assert not api.controlled
+
+
+def test_wrong_credentials_are_not_no_credentials(api):
+    assert api.call("GET", "/version", token="wrong").status == 401
+
+
+def test_control_is_asked_for_its_paths_only_and_told_who_asks(api):
+    api.call("GET", "/kubedyno/nodes")
+    api.call("GET", "/kubedyn")
+    assert api.controlled == ["admin /kubedyno/nodes"]
+
+
+def test_readiness_follows_the_flag(api):
+    assert api.call("GET", "/readyz").status == 500
+    assert api.call("GET", "/livez").status == 200
+    api.server.ready = True
+    assert (api.call("GET", "/readyz").status, api.call("GET", "/readyz").body) == (200, b"ok")
+
+
+# --- paths that name nothing -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/nosuch", "404 page not found\n"),
+        ("/apis/nosuch.io/v1", "404 page not found\n"),
+        ("/apis/nosuch.io/v1/namespaces/x/things/y", "404 page not found\n"),
+        ("/api/v2/pods", "404 page not found\n"),
+        ("/openapi/v3/apis/nosuch.io/v1", "404 page not found\n"),
+    ],
+)
+def test_unknown_paths_are_answered_in_text(api, path, text):
+    answer = api.call("GET", path)
+    assert (answer.status, answer.media, answer.body.decode()) == (404, "text/plain; charset=utf-8", text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/nosuch",
+        "/apis/apps/v1/namespaces/ns/nosuch/x",
+        f"{PODS_PATH}/p/nosuch",
+        f"{CMS}/a/status",
+        "/api/v1/namespaces/ns/nodes",
+    ],
+)
+def test_unknown_resources_of_known_groups_are_answered_as_a_status(api, path):
+    answer = api.call("GET", path)
+    assert (answer.status, answer.json["message"]) == (404, "the server could not find the requested resource")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", CMS), ("PATCH", CMS), ("POST", f"{CMS}/a"), ("POST", "/api/v1/configmaps"),
+        ("DELETE", "/api/v1/configmaps"), ("DELETE", "/api/v1/namespaces"), ("OPTIONS", CMS), ("HEAD", CMS),
+        ("GET", f"{PODS_PATH}/p/binding"), ("DELETE", f"{PODS_PATH}/p/status"), ("POST", "/version"),
+        ("GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"),
+    ],
+)  # fmt: skip
+def test_methods_that_a_path_does_not_have_are_405(api, method, path):
+    answer = api.call(method, path, {})
+    assert (answer.status, answer.json["reason"]) == (405, "MethodNotAllowed")
+
+
+# --- faults ------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_of_ours_is_a_500_with_its_traceback_in_the_log_and_the_server_goes_on(api, monkeypatch, caplog):
+    def broken(*_arguments: Any, **_named: Any) -> Any:
+        raise ZeroDivisionError("by nothing")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
+        patched.setattr(api.registry, "create", broken)
+        answer = api.call("POST", CMS, {"metadata": {"name": "a"}})
+    assert (answer.status, answer.json["reason"]) == (500, "InternalError")
+    assert answer.json["message"] == "Internal error occurred: by nothing"
+    assert "ZeroDivisionError" in caplog.text
+    assert api.call("POST", CMS, {"metadata": {"name": "a"}}).status == 201
+
+
+def test_a_fault_while_a_collection_is_deleted_is_answered(monkeypatch, caplog):
+    async def scene() -> None:
+        async with running() as api:
+            for i in range(100):
+                api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-{i}"}})
+            calls = iter(range(50))
+
+            def failing(*arguments: Any) -> Any:
+                next(calls)
+                return delete(*arguments)
+
+            delete = api.registry.delete
+            monkeypatch.setattr(api.registry, "delete", failing)
+            answer = api.call("DELETE", CMS)
+            await aio.wait_for(answer.done.wait(), 5)
+            assert (answer.status, answer.json["reason"]) == (500, "InternalError")
+
+    aio.run(scene())
+    assert "StopIteration" in caplog.text
+
+
+# --- bodies ------------------------------------------------------------------------------------------------------
+
+
+def test_an_object_may_come_as_json_yaml_or_protobuf(api):
+    document = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "pb", "labels": {"a": "b"}}}
+    media = {"content-type": "application/vnd.kubernetes.protobuf"}
+    assert (
+        api.call("POST", "/api/v1/namespaces", protobuf.encode(document), media).json["metadata"]["labels"]["a"] == "b"
+    )
+    yaml = b"kind: Namespace\napiVersion: v1\nmetadata: {name: from-yaml, labels: {a: 'yes'}}\n"
+    answer = api.call("POST", "/api/v1/namespaces", yaml, {"content-type": "application/yaml; charset=utf-8"})
+    assert answer.json["metadata"]["labels"]["a"] == "yes"
+    assert api.call("POST", "/api/v1/namespaces", {**document, "metadata": {"name": "j"}}).status == 201
+
+
+@pytest.mark.parametrize("media", ["application/vnd.kubernetes.protobuf", "application/yaml", "application/json"])
+def test_bodies_that_are_none_are_400(api, media):
+    answer = api.call("POST", CMS, b"\xff{[", {"content-type": media})
+    assert (answer.status, answer.json["reason"]) == (400, "BadRequest")
+
+
+def test_members_that_are_there_twice_are_warned_of_or_refused(api):
+    body = b'{"metadata":{"name":"a"},"data":{"x":"1","x":"2"}}'
+    warned = api.call("POST", f"{CMS}?dryRun=All", body)
+    assert warned.header("warning") == ['299 - "duplicate field \\"data.x\\""']
+    assert api.call("POST", f"{CMS}?dryRun=All&fieldValidation=Ignore", body).header("warning") == []
+    strict = api.call("POST", f"{CMS}?dryRun=All&fieldValidation=Strict", body)
+    assert (strict.status, 'duplicate field "data.x"' in strict.json["message"]) == (400, True)
+    # White space is no reason to suspect anything.
+    assert api.call("POST", f"{CMS}?dryRun=All", b'{ "metadata": {"name": "a"} }\n').header("warning") == []
+
+
+def test_delete_options_may_come_as_protobuf(api):
+    api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": "a"}})
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
+    media = {"content-type": "application/vnd.kubernetes.protobuf"}
+    answer = api.call("DELETE", f"{CMS}/a", protobuf.encode(options), media)
+    assert answer.json["metadata"]["finalizers"] == ["foregroundDeletion"]
+
+
+def test_server_side_apply_is_refused_in_the_words_that_kubectl_understands(api):
+    media = {"content-type": "application/apply-patch+yaml"}
+    answer = api.call("PATCH", f"{CMS}/a?fieldManager=x", b"kind: ConfigMap", media)
+    assert (answer.status, answer.json["reason"]) == (415, "UnsupportedMediaType")
+
+
+# --- lists -------------------------------------------------------------------------------------------------------
+
+
+def fill(api: Api, count: int) -> None:
+    for i in range(count):
+        api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-{i:04}", "labels": {"odd": str(i % 2)}}})
+
+
+def pages(api: Api, query: str, between: Any = None) -> tuple[list[str], set[str]]:
+    names, revisions, token = [], set(), ""
+    while True:
+        page = api.call("GET", f"{CMS}?{query}" + (f"&continue={token}" if token else "")).json
+        names += [item["metadata"]["name"] for item in page["items"]]
+        revisions.add(page["metadata"]["resourceVersion"])
+        token = page["metadata"].get("continue", "")
+        if not token:
+            return names, revisions
+        if between is not None:
+            between()
+
+
+def test_pages_are_of_one_revision_whatever_happens_between_them(api):
+    fill(api, 10)
+    count = iter(range(100))
+
+    def meddle() -> None:
+        api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-0000-{next(count)}"}})
+        api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-0009-{next(count)}"}})
+
+    names, revisions = pages(api, "limit=3", meddle)
+    assert names == [f"cm-{i:04}" for i in range(10)]
+    assert revisions == {"12"}
+
+
+def test_pages_of_a_selection_are_full_and_say_no_remainder(api):
+    fill(api, 10)
+    first = api.call("GET", f"{CMS}?limit=3&labelSelector=odd%3D1").json
+    assert [item["metadata"]["name"] for item in first["items"]] == ["cm-0001", "cm-0003", "cm-0005"]
+    assert "remainingItemCount" not in first["metadata"]
+    assert pages(api, "limit=2&labelSelector=odd%3D1")[0] == [f"cm-{i:04}" for i in range(1, 10, 2)]
+    assert api.call("GET", f"{CMS}?limit=3").json["metadata"]["remainingItemCount"] == 7
+
+
+def test_pages_of_all_namespaces_go_on_across_them(api):
+    fill(api, 3)
+    api.registry.create(NAMESPACES, "", {"metadata": {"name": "other"}})
+    for name in "ab":
+        api.registry.create(CONFIGMAPS, "other", {"metadata": {"name": name}})
+    names, token = [], ""
+    while True:
+        page = api.call("GET", f"/api/v1/configmaps?limit=2&continue={token}").json
+        names += [item["metadata"]["name"] for item in page["items"]]
+        token = page["metadata"].get("continue", "")
+        if not token:
+            break
+    assert names == ["cm-0000", "cm-0001", "cm-0002", "a", "b"]
+
+
+def test_an_exact_revision_shows_what_was_there_then(api):
+    fill(api, 2)
+    api.registry.delete(CONFIGMAPS, NS, "cm-0000")
+    old = api.call("GET", f"{CMS}?resourceVersion=4&resourceVersionMatch=Exact").json
+    assert [item["metadata"]["name"] for item in old["items"]] == ["cm-0000", "cm-0001"]
+    assert old["metadata"]["resourceVersion"] == "4"
+    assert len(api.call("GET", f"{CMS}?resourceVersion=4").json["items"]) == 1
+    assert len(api.call("GET", f"{CMS}?resourceVersion=4&resourceVersionMatch=NotOlderThan").json["items"]) == 1
+
+
+def test_a_revision_to_come_is_a_timeout(api):
+    answer = api.call("GET", f"{CMS}?resourceVersion=99")
+    assert (answer.status, answer.json["reason"], answer.header("retry-after")) == (504, "Timeout", ["1"])
+
+
+def test_a_continue_token_of_a_compacted_revision_brings_one_that_goes_on(api):
+    fill(api, 4)
+    token = api.call("GET", f"{CMS}?limit=2").json["metadata"]["continue"]
+    table = api.store.table(CONFIGMAPS)
+    api.registry.delete(CONFIGMAPS, NS, "cm-0002")
+    fill_more = [api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"x-{i}"}}) for i in range(3)]
+    api.clock.now_s += 1000
+    api.store.db.compact()
+    api.clock.now_s += 1000
+    while api.store.db.compact():
+        pass
+    assert table.floor > fill_more[0].revision - 2
+    gone = api.call("GET", f"{CMS}?limit=2&continue={token}")
+    assert (gone.status, gone.json["reason"]) == (410, "Expired")
+    rest = api.call("GET", f"{CMS}?continue={gone.json['metadata']['continue']}").json
+    assert [item["metadata"]["name"] for item in rest["items"]] == ["cm-0003", "x-0", "x-1", "x-2"]
+
+
+def test_a_long_list_is_written_in_pieces_as_it_is_read():
+    async def scene() -> None:
+        async with running() as api:
+            filler = {"x": "y" * 1000}
+            for i in range(2000):
+                api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-{i:04}"}, "data": filler})
+            answer = api.call("GET", CMS)
+            answer.buffered = reads.PIECE_BYTES + 1
+            for _ in range(10):
+                await asyncio.sleep(0)
+            # The client reads nothing: one piece waits for it, and no more is made.
+            assert len(answer.pieces) == 1
+            assert reads.PIECE_BYTES <= len(answer.body) < reads.PIECE_BYTES + 100_000
+            api.registry.delete(CONFIGMAPS, NS, "cm-1999")
+            answer.buffered = 0
+            answer.read.set()
+            await aio.wait_for(answer.done.wait(), 5)
+            assert max(map(len, answer.pieces)) < reads.PIECE_BYTES + 100_000
+            listed = orjson.loads(answer.body)
+            assert [item["metadata"]["name"] for item in listed["items"]] == [f"cm-{i:04}" for i in range(2000)]
+            assert listed["kind"] == "ConfigMapList"
+
+    aio.run(scene())
+
+
+def test_a_list_whose_client_goes_is_given_up():
+    async def scene() -> None:
+        async with running() as api:
+            for i in range(2000):
+                api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-{i:04}"}, "data": {"x": "y" * 1000}})
+            answer = api.call("GET", CMS)
+            answer.closed = True
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert len(answer.pieces) == 1
+
+    aio.run(scene())
+
+
+# --- writes ------------------------------------------------------------------------------------------------------
+
+
+def test_an_unacceptable_answer_prevents_the_write(api):
+    assert api.call("POST", CMS, {"metadata": {"name": "a"}}, {"accept": "text/html"}).status == 406
+    assert api.call("GET", f"{CMS}/a").status == 404
+
+
+def test_put_creates_what_says_so(api):
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{NS}/leases/l"
+    lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}}
+    assert [api.call("PUT", path, lease).status for _ in range(2)] == [201, 200]
+
+
+def test_a_collection_is_deleted_in_steps_and_answered_as_it_was():
+    async def scene() -> None:
+        async with running() as api:
+            fill(api, 200)
+            answer = api.call("DELETE", f"{CMS}?labelSelector=odd%3D1")
+            await aio.wait_for(answer.done.wait(), 5)
+            assert len(answer.json["items"]) == 100
+            left = api.call("GET", f"{CMS}?labelSelector=odd%3D0&limit=500")
+            await aio.wait_for(left.done.wait(), 5)
+            assert len(left.json["items"]) == 100
+            assert api.call("GET", f"{CMS}?labelSelector=odd%3D1").json["items"] == []
+
+    aio.run(scene())
+
+
+def test_status_is_a_part_of_its_own(api):
+    api.call("POST", DEPLOYMENTS_PATH, deployment())
+    patched = api.call(
+        "PATCH", f"{DEPLOYMENTS_PATH}/d/status", {"status": {"replicas": 3}, "spec": {"replicas": 9}}, MERGE
+    )
+    assert (patched.json["status"]["replicas"], patched.json["spec"]["replicas"]) == (3, 1)
+    assert api.call("GET", f"{DEPLOYMENTS_PATH}/d/status").json == patched.json
+
+
+def test_finalize_lets_a_namespace_go(api):
+    api.call("DELETE", f"/api/v1/namespaces/{NS}")
+    namespace = api.call("GET", f"/api/v1/namespaces/{NS}").json
+    assert namespace["status"]["phase"] == "Terminating"
+    answer = api.call("PUT", f"/api/v1/namespaces/{NS}/finalize", {**namespace, "spec": {"finalizers": []}})
+    assert answer.status == 200
+    assert api.call("GET", f"/api/v1/namespaces/{NS}").status == 404
+
+
+# --- parts -------------------------------------------------------------------------------------------------------
+
+
+def test_scale_is_read_and_written(api):
+    api.call("POST", DEPLOYMENTS_PATH, deployment(replicas=2))
+    scale = api.call("GET", f"{DEPLOYMENTS_PATH}/d/scale").json
+    assert (scale["spec"], scale["status"]) == ({"replicas": 2}, {"replicas": 0, "selector": "a=b"})
+    scale["spec"]["replicas"] = 5
+    assert api.call("PUT", f"{DEPLOYMENTS_PATH}/d/scale", scale).json["spec"] == {"replicas": 5}
+    assert api.call("PUT", f"{DEPLOYMENTS_PATH}/d/scale", scale).status == 409
+    assert api.call("PATCH", f"{DEPLOYMENTS_PATH}/d/scale", {"spec": {"replicas": 0}}, MERGE).json["spec"] == {}
+    assert api.call("GET", f"{DEPLOYMENTS_PATH}/d").json["spec"]["replicas"] == 0
+    assert api.call("GET", f"{DEPLOYMENTS_PATH}/d").json["metadata"]["generation"] == 3
+
+
+def test_an_eviction_deletes(api):
+    api.call("POST", PODS_PATH, pod())
+    eviction = {"metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 0}}
+    assert api.call("POST", f"{PODS_PATH}/p/eviction?dryRun=All", eviction).status == 201
+    assert api.call("GET", f"{PODS_PATH}/p").status == 200
+    answer = api.call("POST", f"{PODS_PATH}/p/eviction", eviction)
+    assert (answer.status, answer.json["status"]) == (201, "Success")
+    assert api.call("GET", f"{PODS_PATH}/p").status == 404
+
+
+def test_a_binding_assigns(api):
+    api.call("POST", PODS_PATH, pod())
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    assert api.call("POST", f"{PODS_PATH}/p/binding", binding).status == 201
+    assert api.call("GET", f"{PODS_PATH}/p").json["spec"]["nodeName"] == "n"
+
+
+def running_pod(api: Api, **parts: Any) -> None:
+    api.call("POST", PODS_PATH, pod(**parts))
+    state = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+    statuses = [{"name": "c", "state": state, "ready": True, "restartCount": 0, "image": "nginx:1", "imageID": ""}]
+    status = {"phase": "Running", "containerStatuses": statuses}
+    assert api.call("PATCH", f"{PODS_PATH}/p/status", {"status": status}, MERGE).status == 200
+
+
+def test_a_running_container_has_a_log(api):
+    running_pod(api)
+    answer = api.call("GET", f"{PODS_PATH}/p/log")
+    assert (answer.media, answer.body) == ("text/plain", b"container c started from image nginx:1\n")
+    stamped = api.call("GET", f"{PODS_PATH}/p/log?timestamps=true&container=c").body
+    assert stamped == b"2026-01-01T00:00:00Z container c started from image nginx:1\n"
+
+
+def test_a_pod_may_say_what_its_log_is(api):
+    running_pod(api, annotations={"kubedyno.io/log": "one\ntwo\nthree"})
+    assert api.call("GET", f"{PODS_PATH}/p/log?tailLines=2").body == b"two\nthree\n"
+    assert api.call("GET", f"{PODS_PATH}/p/log?limitBytes=5").body == b"one\nt"
+    assert api.call("GET", f"{PODS_PATH}/p/log?tailLines=x").status == 400
+
+
+def test_logs_that_are_not_there_say_why(api):
+    two = [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]
+    api.call("POST", PODS_PATH, pod(spec={"containers": two, "nodeName": "n"}))
+    unnamed = api.call("GET", f"{PODS_PATH}/p/log")
+    assert unnamed.json["message"] == "a container name must be specified for pod p, choose one of: [a b]"
+    waiting = api.call("GET", f"{PODS_PATH}/p/log?container=a")
+    assert waiting.json["message"] == 'container "a" in pod "p" is waiting to start: ContainerCreating'
+    assert api.call("GET", f"{PODS_PATH}/p/log?container=z").json["message"] == "container z is not valid for pod p"
+    assert api.call("GET", f"{PODS_PATH}/q/log").status == 404
+
+
+# --- documents -----------------------------------------------------------------------------------------------------
+
+
+def test_documents_are_not_sent_to_who_has_them(api):
+    for path, accept in (
+        ("/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+        ("/openapi/v2", "application/json"),
+        ("/openapi/v3/apis/apps/v1", "application/json"),
+    ):
+        first = api.call("GET", path, headers={"accept": accept})
+        (etag,) = first.header("etag")
+        second = api.call("GET", path, headers={"accept": accept, "if-none-match": etag})
+        assert (first.status, second.status, second.body) == (200, 304, b"")
+
+
+def test_the_openapi_index_leads_to_documents_that_may_be_kept_for_ever(api):
+    url = api.call("GET", "/openapi/v3").json["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    answer = api.call("GET", url)
+    assert answer.header("cache-control") == ["public, immutable"]
+    assert "io.k8s.api.apps.v1.Deployment" in answer.json["components"]["schemas"]
+    path = url.partition("?")[0]
+    moved = api.call("GET", f"{path}?hash=OLD")
+    assert (moved.status, moved.header("location")) == (301, [url])
+
+
+def test_every_verb_that_discovery_names_is_served(api):
+    """What is listed acts: nothing answers 404 or 405."""
+    for group_version in ("/api/v1", "/apis/apps/v1", "/apis/events.k8s.io/v1", "/apis/authorization.k8s.io/v1"):
+        for entry in api.call("GET", group_version).json["resources"]:
+            plural, _, part = entry["name"].partition("/")
+            scope = f"/namespaces/{NS}" if entry["namespaced"] else ""
+            one = f"{group_version}{scope}/{plural}/x" + (f"/{part}" if part else "")
+            every = f"{group_version}{scope}/{plural}"
+            for verb in entry["verbs"]:
+                if verb in {"list", "watch", "deletecollection"} or (verb == "create" and not part):
+                    method = {"list": "GET", "watch": "GET", "create": "POST", "deletecollection": "DELETE"}[verb]
+                    if verb != "watch":
+                        assert api.call(method, every, {}).status not in {404, 405}, (verb, every)
+                else:
+                    method = {"get": "GET", "update": "PUT", "patch": "PATCH", "delete": "DELETE", "create": "POST"}[
+                        verb
+                    ]
+                    answer = api.call(method, one, {"metadata": {"name": "x"}}, MERGE if verb == "patch" else None)
+                    assert answer.status != 405, (verb, one)
+                    # The object is not there, the resource is.
+                    assert "could not find the requested resource" not in str(answer.json), (verb, one)
+
+
+def test_metrics_count_what_was_answered(api):
+    api.call("POST", CMS, {"metadata": {"name": "a"}})
+    api.call("POST", CMS, {"metadata": {"name": "a"}})
+    api.call("GET", f"{CMS}/b")
+    text = api.call("GET", "/metrics").body.decode()
+    line = 'apiserver_request_total{code="%d",group="",resource="configmaps",subresource="",verb="%s",version="v1"} 1'
+    for code, verb in ((201, "POST"), (409, "POST"), (404, "GET")):
+        assert line % (code, verb) in text
+
+
+def test_reviews_say_what_is_so(api):
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    assert api.call("POST", path, {"spec": {"resourceAttributes": {"verb": "create"}}}).json["status"] == {
+        "allowed": True
+    }
+    who = api.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}).json
+    assert who["status"]["userInfo"]["username"] == "admin"
+    token = api.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "no"}}).json
+    assert token["status"] == {"user": {}, "error": "invalid bearer token"}
+    known = api.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "t0ken"}}).json
+    assert known["status"]["authenticated"] is True
