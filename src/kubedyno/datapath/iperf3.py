@@ -4,7 +4,7 @@ iperf3 3.12 and 3.17 differ in what they say of the receiver of datagrams; where
 it is what was sent less what was lost.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ class Throughput:
         retransmits: Segments sent again, where the sender counts them.
         lost_percent: Of datagrams.
         jitter_us: Of datagrams.
+        cpu_s: CPU that both ends used, by their own account.
         reverse_bps: The part of `bps` from server to client in a test of both directions.
     """
 
@@ -35,6 +36,7 @@ class Throughput:
     lost_percent: float | None = None
     jitter_us: float | None = None
     reverse_bps: float | None = None
+    cpu_s: float = 0.0
 
 
 def parse(output: bytes) -> Throughput:
@@ -52,9 +54,11 @@ def parse(output: bytes) -> Throughput:
         raise KubedynoError(f"iperf3: {document['error']}")
     end = document.get("end", {})
     try:
-        if document["start"]["test_start"]["protocol"].upper() == "UDP":
-            return _datagrams(end)
-        return _streams(end)
+        datagrams = document["start"]["test_start"]["protocol"].upper() == "UDP"
+        measured = _datagrams(end) if datagrams else _streams(end)
+        used = end["cpu_utilization_percent"]
+        percent = float(used["host_total"]) + float(used["remote_total"])
+        return replace(measured, cpu_s=percent / 100 * measured.seconds)
     except (KeyError, TypeError) as error:
         raise KubedynoError(f"iperf3: its output has no {error}; versions 3.7 to 3.19 are known to have it") from error
 

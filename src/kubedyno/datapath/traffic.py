@@ -1,20 +1,21 @@
 """Our own traffic: request/response latency, streams and paced datagrams, one process on each end.
 
-`python -m kubedyno.datapath.traffic serve|drive` with one JSON object as its argument; the server says "ready", the
-client ends with one JSON line, and so does a server that received something. Both ends are blocking sockets without
-threads, and the collector is off: a round trip costs 3 to 6 µs more than with both ends written in C.
+In: an `Order`, the same for both ends. Out: one JSON object from each, with the CPU that it used in it. `run_end` is what
+a forked child runs: blocking sockets, no threads, no collector; a round trip costs 3 to 6 µs more than with both ends
+written in C.
 """
 
 import array
 import gc
 import json
 import os
+import resource
 import select
 import socket
 import struct
-import sys
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from kubedyno.base.clock import elapsed_ns
 from kubedyno.kernel.libc import die_with_parent
@@ -60,10 +61,6 @@ class Order:
     rate_bps: float = 0.0
     congestion_control: str = ""
 
-    def encoded(self) -> str:
-        """Return the command-line argument."""
-        return json.dumps(asdict(self))
-
 
 def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -90,11 +87,6 @@ def _udp(order: Order) -> socket.socket:
     return made
 
 
-def _say(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
-
-
 def latency_of(nanoseconds: "array.array[int]", seconds: float, lost: int) -> dict[str, float]:
     """Return a latency sample's figures in µs, and transactions a second."""
     ordered = sorted(nanoseconds)
@@ -117,31 +109,37 @@ def latency_of(nanoseconds: "array.array[int]", seconds: float, lost: int) -> di
     }
 
 
+def _cpu_s() -> float:
+    """Return the CPU seconds of this process and its ended children; the interpreter's start counts for neither."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 # --- server ------------------------------------------------------------------------------------------------------
 
 
-def serve(order: Order) -> None:
-    """Serve one test and return once its client has gone."""
+def serve(order: Order, ready: Callable[[], None]) -> dict[str, Any]:
+    """Serve one test, calling `ready` once it may begin; return what there is to say once its client has gone."""
     if order.mode in {"udp-rr", "datagrams"}:
         with _udp(order) as ours:
             ours.bind((order.address, order.port))
-            _say("ready")
+            ready()
             if order.mode == "udp-rr":
                 _echo_datagrams(ours)
-            else:
-                _serve_datagrams(ours, order)
-        return
+                return {}
+            return _serve_datagrams(ours, order)
     with _tcp(order) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((order.address, order.port))
         listening.listen(_BACKLOG)
-        _say("ready")
+        ready()
         if order.mode == "tcp-rr":
             _echo(listening, order.bytes)
         elif order.mode == "tcp-crr":
             _echo_once_each(listening, order.bytes)
         else:
-            _serve_streams(listening, order)
+            return _serve_streams(listening, order)
+    return {}
 
 
 def _echo(listening: socket.socket, size: int) -> None:
@@ -175,31 +173,30 @@ def _echo_datagrams(ours: socket.socket) -> None:
         ours.sendto(view[:size], sender)
 
 
-def _serve_streams(listening: socket.socket, order: Order) -> None:
+def _serve_streams(listening: socket.socket, order: Order) -> dict[str, Any]:
     workers = []
     for _ in range(order.forward + order.reverse):
         one, _ = listening.accept()
         workers.append(_forked(_stream_end, one, order, sends=one.recv(1) == _REVERSE))
         one.close()
-    _say({"streams": _collected(workers)})
+    return {"streams": _collected(workers)}
 
 
-def _serve_datagrams(ours: socket.socket, order: Order) -> None:
+def _serve_datagrams(ours: socket.socket, order: Order) -> dict[str, Any]:
     ours.settimeout(_TIMEOUT_S)
     hello, sender = ours.recvfrom(1)
     ours.connect(sender)
     ours.send(hello)
     if hello == _REVERSE:
-        _say({"sent": _send_datagrams(ours, order)})
-    else:
-        _say({"received": _receive_datagrams(ours)})
+        return {"sent": _send_datagrams(ours, order)}
+    return {"received": _receive_datagrams(ours)}
 
 
 # --- client ------------------------------------------------------------------------------------------------------
 
 
-def drive(order: Order) -> None:
-    """Drive one test and print its figures."""
+def drive(order: Order) -> dict[str, Any]:
+    """Drive one test and return its figures."""
     if order.mode == "stream":
         workers = []
         for number in range(order.forward + order.reverse):
@@ -208,8 +205,8 @@ def drive(order: Order) -> None:
             one.send(_FORWARD if sends else _REVERSE)
             workers.append(_forked(_stream_end, one, order, sends=sends))
             one.close()
-        _say({"streams": _collected(workers)})
-    elif order.mode == "datagrams":
+        return {"streams": _collected(workers)}
+    if order.mode == "datagrams":
         with _udp(order) as ours:
             ours.connect((order.address, order.port))
             ours.settimeout(_TIMEOUT_S)
@@ -217,13 +214,9 @@ def drive(order: Order) -> None:
             ours.send(hello)
             ours.recv(1)
             if order.reverse:
-                _say({"received": _receive_datagrams(ours)})
-            else:
-                _say({"sent": _send_datagrams(ours, order)})
-    elif order.mode == "tcp-crr":
-        _say({"latency": _connect_request_close(order)})
-    else:
-        _say({"latency": _request_response(order)})
+                return {"received": _receive_datagrams(ours)}
+            return {"sent": _send_datagrams(ours, order)}
+    return {"latency": _connect_request_close(order) if order.mode == "tcp-crr" else _request_response(order)}
 
 
 def _request_response(order: Order) -> dict[str, float]:
@@ -304,7 +297,7 @@ def _collected(workers: list[tuple[int, int]]) -> list[dict[str, Any]]:
             data = pipe.read()
         os.waitpid(process, 0)
         if not data:
-            raise SystemExit("a stream ended with an error; see the lines above")
+            raise ValueError("a stream ended without a figure")
         found.append(json.loads(data))
     return found
 
@@ -397,19 +390,27 @@ def _receive_datagrams(ours: socket.socket) -> dict[str, float]:
     }
 
 
-def main(arguments: list[str]) -> int:
-    """Run one end."""
-    end, text = arguments
-    order = Order(**json.loads(text))
-    gc.disable()
-    die_with_parent()
+def run_end(end: str, order: Order, answers: int) -> NoReturn:
+    """Be one end in a process of its own, and exit.
+
+    Args:
+        end: "serve" or "drive".
+        order: What to do.
+        answers: A pipe: a server writes a line "ready"; both write a last line with their figures or an "error".
+    """
+    code = 1
     try:
-        (serve if end == "serve" else drive)(order)
+        die_with_parent()
+        gc.disable()
+        before_s = _cpu_s()
+        found = serve(order, lambda: _line(answers, "ready")) if end == "serve" else drive(order)
+        _line(answers, found | {"cpu_s": _cpu_s() - before_s})
+        code = 0
     except (OSError, ValueError) as error:
-        _say({"error": f"{end} {order.mode}: {error}"})
-        return 1
-    return 0
+        _line(answers, {"error": f"{end} {order.mode}: {error}"})
+    finally:
+        os._exit(code)  # nothing of the parent's may be run or flushed here
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _line(answers: int, value: object) -> None:
+    os.write(answers, json.dumps(value).encode() + b"\n")
