@@ -12,7 +12,7 @@ from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.authentication import Authenticator, User
-from kubedyno.cluster.apiserver.server import ApiServer
+from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
@@ -43,7 +43,7 @@ async def host(folder: Path, *, busy: bool) -> None:
     registry.create(SERVICEACCOUNTS, NAMESPACE, {"metadata": {"name": "default"}})
     authority = tls.Authority()
     context = tls.server_context(authority.server(("127.0.0.1",)), authority.certificate)
-    server = await serve(api.app, "127.0.0.1", 0, context)
+    server = await serve(api.app, "127.0.0.1", 0, context, LIMITS)
     pump.pending_requests = lambda: server.pending
     if busy:
         pump.worker("busy", _spin).wake()

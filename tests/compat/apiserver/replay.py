@@ -7,7 +7,7 @@ place; in comparisons they are blanked out.
 import json
 import re
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.authentication import Authenticator, User
-from kubedyno.cluster.apiserver.server import ApiServer
+from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
@@ -165,6 +165,8 @@ class Replay:
 
     registry: Registry
     pool: Pool
+    authority: bytes
+    watchers: Callable[[], int]
     ids: dict[str, str] = field(default_factory=dict)
     revisions: dict[int, int] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
@@ -375,11 +377,11 @@ async def replaying() -> AsyncIterator[Replay]:
     api.ready = True
     authority = tls.Authority()
     context = tls.server_context(authority.server(("127.0.0.1",)), authority.certificate)
-    server = await serve(api.app, "127.0.0.1", 0, context)
+    server = await serve(api.app, "127.0.0.1", 0, context, LIMITS)
     authority_of = f"127.0.0.1:{server.port}"
     pool = Pool(Endpoint("127.0.0.1", server.port, authority_of, tls.client_context(authority.certificate)))
     try:
-        yield Replay(registry, pool)
+        yield Replay(registry, pool, authority.certificate, lambda: api.watchers)
     finally:
         api.close()
         await pool.close()

@@ -3,11 +3,12 @@
 Each recording is replayed in its order against one server; what is known to differ stands in `GAPS` with the reason.
 """
 
+import json
 from typing import Any
 
 import pytest
 
-from compat.apiserver.replay import Replay, Result, Watching, recorded, replaying, rows
+from compat.apiserver.replay import TOKEN, Replay, Result, Watching, recorded, replaying, rows
 from kubedyno.base import aio
 
 _NO_APPLY = "server-side apply is refused"
@@ -187,3 +188,26 @@ def test_the_answer_is_the_recorded_one(recording, name):
         difference for other, result in replayed(recording) if other == name for difference in result.differences()
     ]
     assert not differences
+
+
+def test_a_body_beyond_the_limit_is_refused_as_recorded():
+    async def scene() -> tuple[int, Any]:
+        async with replaying() as replay:
+            await replay.namespace("ns")
+            body = json.dumps({"metadata": {"name": "a"}, "data": {"x": "y" * (3 << 20)}}).encode()
+            headers = (("authorization", f"Bearer {TOKEN}"), ("content-type", "application/json"))
+            result = await replay.pool.request("POST", "/api/v1/namespaces/ns/configmaps", headers, body)
+            return result.status, json.loads(result.body)
+
+    assert aio.run(scene()) == (
+        413,
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": "Request entity too large: limit is 3145728",
+            "reason": "RequestEntityTooLarge",
+            "code": 413,
+        },
+    )

@@ -206,6 +206,17 @@ def _matching(view: View, low: str, high: str | None, selection: Selection, limi
 async def _write_list(
     stream: Stream, head: bytes, encoder: Encoder, records: Sequence[ObjectRecord], form: Form, include_object: str
 ) -> None:
+    try:
+        await _write_pieces(stream, head, encoder, records, form, include_object)
+    except BaseException:
+        # The client must not take half a list for a whole one.
+        stream.abort()
+        raise
+
+
+async def _write_pieces(
+    stream: Stream, head: bytes, encoder: Encoder, records: Sequence[ObjectRecord], form: Form, include_object: str
+) -> None:
     pieces, size = [head], len(head)
     for start in range(0, len(records), ITEMS_A_STEP):
         if start:

@@ -29,8 +29,15 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
-from kubedyno.http.messages import Headers, Peer, Request, Responder
-from kubedyno.kube.status import Forbidden, InternalError, NotAcceptable, NotFound, StatusError
+from kubedyno.http.messages import Headers, Limits, Peer, Request, Responder
+from kubedyno.kube.status import (
+    Forbidden,
+    InternalError,
+    NotAcceptable,
+    NotFound,
+    RequestEntityTooLarge,
+    StatusError,
+)
 
 _TEXT = "text/plain; charset=utf-8"
 _NOT_FOUND = b"404 page not found\n"
@@ -39,6 +46,14 @@ _PARTS = frozenset({"status", "scale", "binding", "eviction", "log", "finalize"}
 _MEMO_ROUTES = 8192
 _OBJECT, _COLLECTION = "", "[]"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+
+# What an HTTP server in front of it should grant: bodies as the real server takes them, and a Status beyond.
+LIMITS = Limits(
+    too_large=(
+        JSON,
+        RequestEntityTooLarge(f"Request entity too large: limit is {Limits().max_body}").body() + b"\n",
+    )
+)
 
 Handler = Callable[[Call], None]
 Control = Callable[[Request, Responder, User], bool]

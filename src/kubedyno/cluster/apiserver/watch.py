@@ -194,16 +194,25 @@ class Channel:
             self._arm()
         encoded: dict[Any, dict[Any, bytes]] = {}
         for group in tuple(self._everywhere):
-            self._send(group, records, encoded)
+            self._send_safely(group, records, encoded)
         if self._by_namespace:
             parted: dict[str, list[AnyRecord]] = {}
             for record in records:
                 parted.setdefault(record.obj.namespace, []).append(record)
             for namespace, part in parted.items():
                 for group in tuple(self._by_namespace.get(namespace, ())):
-                    self._send(group, part, encoded)
+                    self._send_safely(group, part, encoded)
         if self._early:
             self._admit_early(records)
+
+    def _send_safely(self, group: Group, records: Sequence[AnyRecord], encoded: dict[Any, dict[Any, bytes]]) -> None:
+        try:
+            self._send(group, records, encoded)
+        except Exception:  # noqa: BLE001 - logged with its traceback
+            # The others must have their events; these have missed some, and have to list again.
+            logger(__name__).exception("events of %s could not be sent", self.table.name)
+            for watcher in list(group.watchers):
+                self._end(self, watcher)
 
     def _send(self, group: Group, records: Sequence[AnyRecord], encoded: dict[Any, dict[Any, bytes]]) -> None:
         if not group.watchers:
@@ -350,7 +359,12 @@ class WatchHub:
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger(__name__).error("a watch failed", exc_info=error)
 
     def _write_initial(self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord]) -> None:
         encoder, group = channel.encoder, watcher.group
@@ -373,19 +387,27 @@ class WatchHub:
         self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord], *, announce: bool
     ) -> None:
         """Write the initial events of a large collection in pieces, as fast as they are read."""
-        for start in range(0, len(records), MAX_RECORDS_A_TICK):
-            if watcher.timer is None:
-                return
-            self._write_initial(channel, watcher, records[start : start + MAX_RECORDS_A_TICK])
-            await watcher.stream.drain(CATCH_UP_BYTES)
+        try:
+            for start in range(0, len(records), MAX_RECORDS_A_TICK):
+                if watcher.timer is None:
+                    return
+                self._write_initial(channel, watcher, records[start : start + MAX_RECORDS_A_TICK])
+                await watcher.stream.drain(CATCH_UP_BYTES)
+        except Exception:
+            self._cut(channel, watcher)
+            raise
         if watcher.timer is not None:
             self._initial_done(channel, watcher, announce=announce)
             await self._follow(channel, watcher)
 
     async def _follow(self, channel: Channel, watcher: Watcher) -> None:
         """Catch up in pieces, as fast as they are read, then join."""
-        while watcher.timer is not None and not self._catch_up(channel, watcher):
-            await watcher.stream.drain(CATCH_UP_BYTES)
+        try:
+            while watcher.timer is not None and not self._catch_up(channel, watcher):
+                await watcher.stream.drain(CATCH_UP_BYTES)
+        except Exception:
+            self._cut(channel, watcher)
+            raise
 
     def _catch_up(self, channel: Channel, watcher: Watcher) -> bool:
         """Take one step towards the head; True when the watcher has joined the channel (or is gone)."""

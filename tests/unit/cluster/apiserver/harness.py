@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.authentication import Authenticator, User
 from kubedyno.cluster.apiserver.server import ApiServer

@@ -7,6 +7,7 @@ import pytest
 
 from kubedyno.base import aio
 from kubedyno.cluster.apiserver import reads
+from kubedyno.cluster.apiserver.server import LIMITS
 from kubedyno.kube import protobuf
 from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES
 from unit.cluster.apiserver.harness import NS, Api, running
@@ -505,3 +506,27 @@ def test_reviews_say_what_is_so(api):
     assert token["status"] == {"user": {}, "error": "invalid bearer token"}
     known = api.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "t0ken"}}).json
     assert known["status"]["authenticated"] is True
+
+
+def test_half_a_list_is_never_taken_for_a_whole_one(monkeypatch, caplog):
+    async def scene() -> None:
+        async with running() as api:
+            fill(api, 200)
+            kind = api.registry.kind(CONFIGMAPS)
+            cells = kind.cells
+            left = iter(range(100))
+            monkeypatch.setattr(kind, "cells", lambda *args: (next(left), cells(*args))[1], raising=False)
+            answer = api.call("GET", CMS, headers={"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"})
+            await aio.wait_for(answer.done.wait(), 5)
+            assert answer.aborted
+
+    aio.run(scene())
+    assert "StopIteration" in caplog.text
+
+
+def test_the_limits_come_with_a_status():
+    media, body = LIMITS.too_large
+    assert (media, orjson.loads(body)["message"]) == (
+        "application/json",
+        "Request entity too large: limit is 3145728",
+    )

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from unit.cluster.apiserver.harness import NS, Api, running
 from kubedyno.base import aio
 from kubedyno.cluster.apiserver import watch
 from kubedyno.kube.resources import CONFIGMAPS
 from kubedyno.statedb.records import History
+from unit.cluster.apiserver.harness import NS, Api, running
 
 PATH = f"/api/v1/namespaces/{NS}/configmaps"
 TABLE = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
@@ -287,3 +287,21 @@ def test_what_makes_no_sense_is_refused_before_the_stream_begins(api, query):
     answer = api.call("GET", f"{PATH}?{query}")
     assert answer.status in {422, 500}
     assert answer.json["kind"] == "Status"
+
+
+def test_a_fault_in_one_view_leaves_the_others_their_events(monkeypatch, caplog):
+    async def scene() -> None:
+        async with running() as api:
+            well = [api.call("GET", f"{PATH}?watch=true&resourceVersion=2")]
+            ill = api.call("GET", f"{PATH}?watch=true&resourceVersion=2", headers=TABLE)
+            well.append(api.call("GET", f"{PATH}?watch=true&resourceVersion=2&labelSelector=!none"))
+            kind = api.registry.kind(CONFIGMAPS)
+            monkeypatch.setattr(kind, "cells", lambda *_: 1 / 0, raising=False)
+            create(api, "a")
+            await turns()
+            assert [names(answer) for answer in well] == [[("ADDED", "a")]] * 2
+            assert ill.closed
+            assert api.server.watchers == 2
+
+    aio.run(scene())
+    assert "ZeroDivisionError" in caplog.text
