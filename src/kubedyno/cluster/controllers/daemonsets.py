@@ -57,14 +57,10 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-class _Part(msgspec.Struct):
-    """A node's part in a DaemonSet's status."""
-
-    wanted: bool
-    pods: int
-    ready: bool
-    available: bool
-    updated: bool
+# A node's part in a DaemonSet's status; each is 0 or 1, and the status is their sums over the nodes.
+_DESIRED, _CURRENT, _MISPLACED, _READY, _AVAILABLE, _UPDATED, _OUTDATED = range(7)
+_NONE = (0, 0, 0, 0, 0, 0, 0)
+_Part = tuple[int, int, int, int, int, int, int]
 
 
 class Row:
@@ -78,8 +74,11 @@ class Row:
         self.pods: dict[str, dict[str, None]] = {}
         self.nodes: dict[str, str] = {}
         self.parts: dict[str, _Part] = {}
+        self.sums = list(_NONE)
         self.dirty: dict[str, None] = {}
         self.hash = ""
+        # Revisions that are not needed have been deleted.
+        self.is_clean = False
         self.template: PodTemplate | None = None
         self.read(obj)
 
@@ -274,8 +273,7 @@ class DaemonSets:
                 self._delete(record, pod)
 
     def _surge(self, row: Row) -> int:
-        desired = sum(part.wanted for part in row.parts.values())
-        return amount_of(row.spec.updateStrategy.rollingUpdate.maxSurge, desired, up=True)
+        return amount_of(row.spec.updateStrategy.rollingUpdate.maxSurge, row.sums[_DESIRED], up=True)
 
     def _create(self, row: Row, record: ObjectRecord, node: str) -> None:
         assert row.template is not None
@@ -303,30 +301,31 @@ class DaemonSets:
         """Replace pods of older templates, as many at once as may be missing."""
         if row.spec.updateStrategy.type != "RollingUpdate":
             return
-        if all(part.updated or not part.pods for part in row.parts.values()):
-            live = {f"{row.name}-{row.hash}"}
-            self._revisions.clean(row.uid, live, row.spec.revisionHistoryLimit)
+        if not row.sums[_OUTDATED]:
+            if not row.is_clean:
+                self._revisions.clean(row.uid, {f"{row.name}-{row.hash}"}, row.spec.revisionHistoryLimit)
+                row.is_clean = True
             return
-        wanted = [node for node, part in row.parts.items() if part.wanted]
+        row.is_clean = False
         surge = self._surge(row)
         if surge:
-            self._roll_with_surge(row, record, wanted, surge)
+            self._roll_with_surge(row, record, [node for node, part in row.parts.items() if part[_DESIRED]], surge)
             return
-        allowed = amount_of(row.spec.updateStrategy.rollingUpdate.maxUnavailable, len(wanted), up=True)
-        missing = sum(not row.parts[node].available for node in wanted)
-        for ready in (False, True):
+        wanted = row.sums[_DESIRED]
+        allowed = amount_of(row.spec.updateStrategy.rollingUpdate.maxUnavailable, wanted, up=True)
+        missing = wanted - row.sums[_AVAILABLE]
+        for available in (0, 1):
             # Old pods that are not available anyway go first, and cost nothing more.
             for node in sorted(row.parts):
                 part = row.parts[node]
-                if part.updated or not part.pods or part.available != ready:
+                if not part[_OUTDATED] or part[_AVAILABLE] != available:
                     continue
-                if ready and missing >= allowed:
+                if available and missing >= allowed:
                     return
-                old = [pod for pod in self._pods_on(row, node) if not self._is_updated(row, pod)]
-                for pod in old:
-                    if not pod.obj.deletion_s:
+                for pod in self._pods_on(row, node):
+                    if not pod.obj.deletion_s and not self._is_updated(row, pod):
                         self._delete(record, pod)
-                missing += ready
+                missing += available
 
     def _roll_with_surge(self, row: Row, record: ObjectRecord, wanted: list[str], surge: int) -> None:
         """Start new pods beside the old ones, and stop an old one when its successor is available."""
@@ -366,29 +365,27 @@ class DaemonSets:
         """Note what a node contributes to the status."""
         pods = [pod for pod in self._pods_on(row, node) if not pod.obj.deletion_s or pod.obj.facts.node_name]
         starts, _ = self._wanted(row, node)
-        if not pods and not starts:
-            row.parts.pop(node, None)
-            return
         first = next((pod for pod in pods if not pod.obj.deletion_s), None)
-        row.parts[node] = _Part(
-            starts,
-            len(pods),
-            first is not None and first.obj.facts.ready,
-            first is not None and self._available(row, first),
-            bool(pods) and all(self._is_updated(row, pod) for pod in pods),
+        outdated = any(not self._is_updated(row, pod) for pod in pods)
+        part: _Part = (
+            int(starts),
+            int(starts and bool(pods)),
+            int(not starts and bool(pods)),
+            int(starts and first is not None and first.obj.facts.ready),
+            int(starts and first is not None and self._available(row, first)),
+            int(starts and bool(pods) and not outdated),
+            int(outdated),
         )
+        before = row.parts.get(node, _NONE)
+        if part != before:
+            row.sums = [total + new - old for total, new, old in zip(row.sums, part, before, strict=True)]
+            if part == _NONE:
+                del row.parts[node]
+            else:
+                row.parts[node] = part
 
     def _write_status(self, row: Row, record: ObjectRecord) -> None:
-        desired = current = misplaced = ready = available = updated = 0
-        for part in row.parts.values():
-            if part.wanted:
-                desired += 1
-                current += part.pods > 0
-                ready += part.ready
-                available += part.available
-                updated += part.updated
-            elif part.pods:
-                misplaced += 1
+        desired, current, misplaced, ready, available, updated, _ = row.sums
         text = (
             f'{{"currentNumberScheduled":{current},"numberMisscheduled":{misplaced},'
             f'"desiredNumberScheduled":{desired},"numberReady":{ready},"observedGeneration":{row.generation}'
