@@ -7,7 +7,7 @@ from kubedyno.cluster.controllers.deployrows import Child, DeploymentRow
 from kubedyno.cluster.controllers.deploysync import DeploymentSync
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.workqueue import WorkQueue
-from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.pump import Pump, Timer
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -15,6 +15,8 @@ from kubedyno.kube.resources import DEPLOYMENTS, REPLICASETS
 
 # What a reconciliation counts as in a turn: a ReplicaSet, an event and a status or two.
 _ITEMS = 4
+# Between two looks for rollouts that are late.
+_DEADLINE_GRAIN_S = 1.0
 
 
 class Deployments:
@@ -34,6 +36,10 @@ class Deployments:
         self._table = trusted.store.table(DEPLOYMENTS)
         self._sets = trusted.store.table(REPLICASETS)
         self._rows: dict[str, DeploymentRow] = {}
+        self._pump = pump
+        # Rollouts under way → monotonic seconds when they are late.
+        self._deadlines: dict[DeploymentRow, float] = {}
+        self._timer: Timer | None = None
         # Namespace → keys of ReplicaSets that nobody owns.
         self._orphans: dict[str, dict[str, None]] = {}
         feeds.follow(DEPLOYMENTS, self._changed, self._gone)
@@ -59,6 +65,7 @@ class Deployments:
     def _gone(self, record: ObjectRecord) -> None:
         row = self._rows.pop(record.obj.uid, None)
         if row is not None:
+            self._deadlines.pop(row, None)
             self.queue.forget(row)
 
     def _set_changed(self, record: ObjectRecord) -> None:
@@ -118,8 +125,31 @@ class Deployments:
         if row.generation != record.obj.generation:
             row.read(record.obj)
         row.read_status(record.obj.status)
-        again_s = self._sync.run(row, record)
-        if again_s is not None:
-            self.queue.add_after(row, again_s)
+        late_in_s = self._sync.run(row, record)
+        if late_in_s is None:
+            self._deadlines.pop(row, None)
+        else:
+            self._watch_deadline(row, self._pump.clock.monotonic() + late_in_s)
         self.queue.forget(row)
         return _ITEMS
+
+    # --- deadlines -----------------------------------------------------------------------------------------------
+
+    def _watch_deadline(self, row: DeploymentRow, due_s: float) -> None:
+        """Look at a rollout when it would be late. One timer for all: most rollouts end long before."""
+        self._deadlines[row] = due_s
+        timer = self._timer
+        if timer is None or due_s < timer.due_s:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._pump.call_at(due_s, self._look_for_late)
+
+    def _look_for_late(self) -> None:
+        self._timer = None
+        now_s = self._pump.clock.monotonic()
+        for row in [row for row, due_s in self._deadlines.items() if due_s <= now_s]:
+            del self._deadlines[row]
+            self.queue.add(row)
+        if self._deadlines:
+            next_s = max(min(self._deadlines.values()), now_s + _DEADLINE_GRAIN_S)
+            self._timer = self._pump.call_at(next_s, self._look_for_late)
