@@ -182,7 +182,9 @@ def ready_s(nodes: int) -> float:
         which = [] if nodes == 1 else ["--config", str(kind_config(Path(home), nodes))]
         start_s = SYSTEM_CLOCK.monotonic()
         up = [*command, "up", "--name", NAME, *which, "--speed", "0"]
-        subprocess.run(up, check=True, capture_output=True, env=environment)
+        started = subprocess.run(up, check=False, capture_output=True, text=True, env=environment)
+        if started.returncode:
+            raise SystemExit(started.stderr)
         try:
 
             async def ask() -> int:
