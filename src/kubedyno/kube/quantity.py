@@ -27,6 +27,8 @@ _MAX_INT64 = 2**63 - 1
 _INT64_DIGITS = 18
 # What no honest text needs and Go would take: expanding it costs memory without end, so it is refused here.
 _MAX_EXPONENT = _MAX_DIGITS = 2000
+# Texts that are remembered.
+_SHORT = 32
 _EXACT = Context(prec=_MAX_EXPONENT + _MAX_DIGITS)
 
 
@@ -60,7 +62,7 @@ class Quantity:
         Raises:
             ValueError: It is none; the text is Go's.
         """
-        return _parse(text)
+        return _remembered(text) if len(text) <= _SHORT else _parse(text)
 
     @property
     def amount(self) -> Decimal:
@@ -248,6 +250,10 @@ def _parse(text: str) -> Quantity:
         if number < 10**9:
             kind = "DecimalSI"
     return Quantity(sign * number, _NANO, kind, wide=True)
+
+
+# The same few texts, over and over.
+_remembered = lru_cache(maxsize=4096)(_parse)
 
 
 @lru_cache(maxsize=4096)

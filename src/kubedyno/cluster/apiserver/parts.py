@@ -1,6 +1,8 @@
 """Subresources with a shape of their own: scale, binding, eviction, log."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver.bodies import decode
@@ -15,6 +17,7 @@ from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.http.messages import Stream
 from kubedyno.kube.resources import PODS, Resource
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
@@ -30,9 +33,11 @@ class Parts:
     Args:
         registry: Does it.
         reads: Finds objects.
+        spawn: Runs what outlives the call.
     """
 
-    def __init__(self, registry: Registry, reads: Reads) -> None:
+    def __init__(self, registry: Registry, reads: Reads, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._spawn = spawn
         self._registry = registry
         self._store = registry.store
         self._reads = reads
@@ -124,15 +129,51 @@ class Parts:
     def log(self, call: Call) -> None:
         """Answer GET log with what a container has written."""
         given = parameters(call.request.query)
-        pod = self._store.encode_dict(PODS, self._reads.record(call))
-        lines = _log_lines(pod, given.get("container", ""))
+        record = self._reads.record(call)
+        container, lines = _log_lines(self._store.encode_dict(PODS, record), given.get("container", ""))
         text = "".join(_selected(lines, given)).encode()
         limit = _count(given, "limitBytes")
-        call.answer(200, "text/plain", text if limit is None else text[:limit])
+        text = text if limit is None else text[:limit]
+        if given.get("follow", "").lower() in {"true", "1"}:
+            stream = call.start(200, "text/plain")
+            stream.write(text)
+            self._spawn(self._follow(stream, record, container))
+        else:
+            call.answer(200, "text/plain", text)
+
+    async def _follow(self, stream: Stream, record: ObjectRecord, container: str) -> None:
+        """Keep a log open until its container has stopped: nothing more is written, but who follows waits for that."""
+        table, uid = self._store.table(PODS), record.obj.uid
+        task = asyncio.current_task()
+        assert task is not None
+        stream.on_close = lambda: _cancel(task)
+        current: ObjectRecord | None = record
+        while not stream.closed and current is not None and current.obj.uid == uid:
+            if not _is_running(self._store.encode_dict(PODS, current), container):
+                break
+            changed = table.watch(key=record.key, since=current.revision)
+            await changed.wait()
+            current = self._store.get(PODS, record.key)
+        stream.close()
 
 
-def _log_lines(pod: Object, wanted: str) -> list[tuple[str, str]]:
-    """Return a container's lines, each with its time.
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+def _is_running(pod: Object, container: str) -> bool:
+    return "running" in _state_of(pod, container)
+
+
+def _state_of(pod: Object, container: str) -> Object:
+    """Return a container's state, empty when its kubelet has not told any."""
+    status = pod.get("status", {})
+    statuses = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
+    return next((dict(s.get("state", {})) for s in statuses if s["name"] == container), {})
+
+
+def _log_lines(pod: Object, wanted: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return a container's name and its lines, each with its time.
 
     Raises:
         BadRequest: No such container, or it has not started.
@@ -148,19 +189,18 @@ def _log_lines(pod: Object, wanted: str) -> list[tuple[str, str]]:
     container = next((c for c in containers if c["name"] == wanted), None)
     if container is None:
         raise BadRequest(f"container {wanted} is not valid for pod {name}")
-    statuses = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
-    state: Object = next((s.get("state", {}) for s in statuses if s["name"] == wanted), {})
+    state = _state_of(pod, wanted)
     begun = state.get("running") or state.get("terminated")
     if begun is None:
         reason = state.get("waiting", {}).get("reason", "ContainerCreating")
         if not spec.get("nodeName"):
             # Nobody runs it yet: the real server answers this with no text at all.
-            return []
+            return wanted, []
         raise BadRequest(f'container "{wanted}" in pod "{name}" is waiting to start: {reason}')
     started = begun.get("startedAt") or status.get("startTime", "")
     own = (pod["metadata"].get("annotations") or {}).get(LOG_ANNOTATION)
     text = own if own is not None else f"container {wanted} started from image {container.get('image', '')}"
-    return [(started, line) for line in text.splitlines()]
+    return wanted, [(started, line) for line in text.splitlines()]
 
 
 def _selected(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:

@@ -97,7 +97,7 @@ class ApiServer:
         self._tasks: set[asyncio.Task[None]] = set()
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail)
-        parts = Parts(registry, reads)
+        parts = Parts(registry, reads, self._spawn)
         reviews = review_kinds()
         self._review = Reviews(self._clock.now, self._user_of_token)
         self._review_ids = frozenset(id(kind) for kind in reviews.values())

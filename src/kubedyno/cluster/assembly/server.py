@@ -16,7 +16,7 @@ from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.authentication import Authenticator
-from kubedyno.cluster.apiserver.server import ApiServer
+from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
 from kubedyno.cluster.assembly.cluster import Cluster
 from kubedyno.cluster.assembly.control import Control
@@ -56,7 +56,7 @@ async def serve(settings: ClusterSettings, *, state_dir: Path, ready: Callable[[
     def app(request: Request, responder: Responder) -> None:
         parts[0].app(request, responder)
 
-    server = await listen(app, HOST, settings.port, server_context(access.server, access.ca))
+    server = await listen(app, HOST, settings.port, server_context(access.server, access.ca), LIMITS)
     # Nothing awaits from here until the API server is there, so no request can come before it.
     cluster = Cluster(settings, SYSTEM_CLOCK, ca_pem=access.ca, pending_requests=lambda: server.pending)
     control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK)

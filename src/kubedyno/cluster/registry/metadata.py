@@ -1,5 +1,6 @@
 """What is true of every object's metadata: validation, and what an update may change."""
 
+from functools import lru_cache
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Kind, Object
@@ -16,9 +17,15 @@ def label_causes(labels: dict[str, str], path: str) -> list[Cause]:
     """Return what is wrong with labels."""
     causes = []
     for key, value in labels.items():
-        causes += [invalid_value(path, key, p) for p in problems_of_qualified_name(key)]
+        causes += [invalid_value(path, key, p) for p in _key_problems(key)]
         causes += [invalid_value(path, value, p) for p in problems_of_label_value(value)]
     return causes
+
+
+@lru_cache(maxsize=4096)
+def _key_problems(key: str) -> tuple[str, ...]:
+    """Return what is wrong with a label's key: keys are few, their values are many."""
+    return tuple(problems_of_qualified_name(key))
 
 
 def annotation_causes(annotations: dict[str, str], path: str) -> list[Cause]:

@@ -426,6 +426,26 @@ def test_a_pod_may_say_what_its_log_is(api):
     assert api.call("GET", f"{PODS_PATH}/p/log?tailLines=x").status == 400
 
 
+def test_a_followed_log_ends_with_its_container():
+    async def scene() -> None:
+        async with running() as api:
+            running_pod(api)
+            first, second, left = (api.call("GET", f"{PODS_PATH}/p/log?follow=true") for _ in range(3))
+            await asyncio.sleep(0)
+            api.call("PATCH", f"{PODS_PATH}/p", {"metadata": {"labels": {"x": "y"}}}, MERGE)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not first.done.is_set()
+            assert left.on_close is not None
+            left.on_close()
+            api.call("DELETE", f"{PODS_PATH}/p?gracePeriodSeconds=0")
+            for answer in (first, second):
+                await aio.wait_for(answer.done.wait(), 5)
+                assert answer.body == b"container c started from image nginx:1\n"
+
+    aio.run(scene())
+
+
 def test_logs_that_are_not_there_say_why(api):
     two = [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]
     api.call("POST", PODS_PATH, pod(spec={"containers": two, "nodeName": "n"}))
