@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,23 @@ class Cluster:
         assert answer.status == status, answer.body
         return orjson.loads(answer.body)
 
-    def until(self, true: Callable[[], Any]) -> Any:
-        """Poll until something is true; fails after a while with what it was last."""
+    def until(self, true: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
+        """Poll until something is true and return it; fails after a while."""
 
         async def poll() -> Any:
-            async with aio.timeout(WAIT_S):
+            async with aio.timeout(wait_s):
                 while not (found := await asyncio.to_thread(true)):
                     await aio.sleep(0.05)
                 return found
 
         return asyncio.run(poll())
 
-    def findings(self, namespace: str | None = None) -> dict[str, why.Finding]:
+    def findings(self, namespace: str | None = None) -> Sequence[why.Finding]:
         seen = self.ask(lambda client: facts.read(client, embedded=self.running.name))
-        return {finding.cause: finding for finding in why.explain(seen, namespace)}
+        return why.explain(seen, namespace)
+
+    def finding(self, cause: str) -> why.Finding | None:
+        return next((finding for finding in self.findings() if finding.cause == cause), None)
 
     def run(self, config: str | Path, **changes: Any) -> Any:
         """Run a configuration as `kubedyno init` does."""

@@ -34,7 +34,7 @@ def test_scenario_1_runs_and_its_delete_job_leaves_nothing(study):
 def test_scenario_2_leaves_six_pods_pending_at_110_and_none_at_150(study):
     document = study.run("s2-config.yaml")
     assert document.exit_code == 1
-    finding = study.findings()["max-pods"]
+    finding = study.finding("max-pods")
     assert len(finding.pods) == 6
     assert finding.evidence[0] == (
         "0/1 nodes are available: 1 Too many pods. "
@@ -51,7 +51,7 @@ def test_scenario_3_leaves_56_pods_without_a_sandbox_at_a_24(study):
     study.set_max_pods(400)
     document = study.run("s3-config.yaml")
     assert document.exit_code == 1
-    finding = study.findings()["pod-cidr"]
+    finding = study.finding("pod-cidr")
     assert len(finding.pods) == 56
     assert "no IP addresses available in range set: 10.244.0.1-10.244.0.254" in finding.evidence[0]
     assert "kubedyno cluster up --name study-22 --node-cidr-mask 22 --max-pods 400" in finding.remedy[0]
@@ -74,4 +74,4 @@ def test_without_add_ons_nothing_waits_in_scenario_2_and_fifty_in_scenario_3(up)
     cluster.run("s1-config-delete.yaml", fail_when_stuck_s=None)
     cluster.set_max_pods(400)
     cluster.run("s3-config.yaml")
-    assert len(cluster.findings()["pod-cidr"].pods) == 50
+    assert len(cluster.finding("pod-cidr").pods) == 50

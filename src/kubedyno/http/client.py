@@ -5,6 +5,7 @@ streams beyond a GOAWAY) is sent again; what it may have acted on is not, unless
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ log = logger(__name__)
 
 Connection = ClientConnection | Http1ClientConnection
 
+# How long a server may take to end a connection that we close.
+_GOODBYE_S = 0.25
 _SWEEP_S = 0.25
 # Sending again what was not acted on: so often, after 10, 20, 40 … ms.
 _MAX_TRIES = 6
@@ -191,7 +194,12 @@ class Pool:
             exchange.finish(error)
         for connection in list(self._connections):
             connection.close()
-        # Transports close in the loop's next turns; TLS takes one more to say goodbye.
+        # TLS says goodbye and hears it; a server that says nothing is not waited for.
+        with contextlib.suppress(TimeoutError):
+            async with aio.timeout(_GOODBYE_S):
+                while self._connections:
+                    await aio.sleep(0.001)
+        # Transports that were aborted close in the loop's next turns.
         await aio.sleep(0)
         await aio.sleep(0)
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ DEFAULT_NAME = "kubedyno"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 _POLL_S = 0.01
+# Clusters that this very process started: they outlive it, and are collected when it takes them down.
+_children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ def _spawn(settings: ClusterSettings, directory: Path, clock: Clock) -> Running:
         os.close(read_end)
     report: dict[str, Any] = msgspec.json.decode(message) if message else {}
     if "port" in report:
+        _children[process.pid] = process
         return Running(settings.name, directory, process.pid, int(report["port"]), started=True)
     process.kill()
     process.wait()
@@ -220,5 +223,6 @@ def down(name: str, clock: Clock = SYSTEM_CLOCK) -> bool:
 
 def _reap(pid: int) -> None:
     """Collect the process if it is our child; a cluster started by another command is not."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+    child = _children.pop(pid, None)
+    if child is not None:
+        child.wait()

@@ -30,6 +30,7 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS
 
@@ -87,7 +88,7 @@ class Pods:
         elif obj.deletion_s:
             if run.stage is not Stage.TERMINATING or _grace_of(record) < run.grace_s:
                 self._terminate(run, record)
-        elif run.containers is not None or self._plans.of(obj) is not run.plan:
+        elif run.containers is not None or self._plans.of(obj) is not run.plan or _is_contradicted(run, obj):
             self._updated(run, record)
         self._desk.flush()
 
@@ -452,6 +453,11 @@ class Pods:
         run.expand()
         self.runs[record.key] = run
         self._desk.publish(run)
+
+
+def _is_contradicted(run: PodRun, obj: StoredObject) -> bool:
+    """Say whether somebody else (the node lifecycle controller) called a pod not ready that is."""
+    return run.stage is Stage.RUNNING and not obj.facts.ready
 
 
 def _grace_of(record: ObjectRecord) -> int:
