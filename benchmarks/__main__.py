@@ -42,6 +42,19 @@ BUDGETS = {
     "kb_per_pod": (6, 6),
     "gc_pause_ms": (20, 20),
     "help_ms": (150, 150),
+    "insert_1_per_s": (100_000, 150_000),
+    "insert_100_per_s": (400_000, 700_000),
+    "insert_100_two_secondaries_per_s": (200_000, 200_000),
+    "get_per_s": (1_000_000, 2_000_000),
+    "list_100k_ms": (10, 5),
+    "prefix_1000_us": (100, 50),
+    "event_to_1000_watchers_us": (2, 1),
+    "idle_watchers_percent": (5, 1),
+    "reconciled_per_s": (100_000, 150_000),
+    "index_bytes_per_object": (160, 135),
+    "secondary_bytes_per_object": (30, 26),
+    "compaction_pause_ms": (5, 2),
+    "snapshot_read_p99_ms": (1, 1),
 }
 
 

@@ -103,7 +103,7 @@ def _bury(table: AnyTable, limit: int) -> int:
     view = table._view
     if view is not None and graves[-1].revision > view.revision:
         # The view would catch up by these; past a quarter of the table it is built anew anyway.
-        if len(graves) > table._count // 4 + 1000:
+        if len(graves) > min(table._count // 4 + 1000, table.db.max_pinned):
             table._view = None
         else:
             until = min(until, view.revision)

@@ -1,7 +1,6 @@
 """The values that tables are made of: records, tombstones, and the descriptions of indexes and history."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -35,8 +34,7 @@ class Tombstone(Record[T], Generic[T], gc=False):
 DEAD: Record[Any] = Tombstone("", None, -1, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Index(Generic[T]):
+class Index(msgspec.Struct, Generic[T], frozen=True):
     """A secondary index.
 
     Attributes:
@@ -50,8 +48,7 @@ class Index(Generic[T]):
     unique: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class History(Generic[T]):
+class History(msgspec.Struct, Generic[T], frozen=True):
     """How much of the past a table keeps for cursors that want every version: whichever limit is met first.
 
     A table without history keeps superseded versions only while a snapshot needs them, and tombstones only until

@@ -46,6 +46,10 @@ class Snapshot:
 
     def get(self, table: Table[T], key: str) -> Record[T] | None:
         """Return a key's record. O(versions of the key since)."""
+        record = table.head.get(key)
+        # The newest version, if it is old enough, is right whatever was compacted.
+        if type(record) is Record and record.revision <= self.revision:
+            return record
         return table.at(self.revision, key)
 
     def all(self, table: Table[T]) -> list[Record[T]]:

@@ -291,8 +291,9 @@ class WriteTxn:
         taken = Snapshot(db) if snapshot else None
         watches: list[Watch] = []
         for table, tail, length in written:
-            if table._watches is not None:
-                watches += table._watches.take(tail[length:], table.postings)
+            registry = table._watches
+            if registry is not None and (len(tail) - length > 1 or registry.broad or tail[-1].key in registry.exact):
+                watches += registry.take(tail[length:], table.postings)
         if db._writes >= COMPACT_EVERY_WRITES:
             db.compact(COMPACT_RECORDS)
         if db.metrics is not None:

@@ -108,10 +108,12 @@ def _forget(channel: weakref.ref[Watch]) -> None:
 class Registry:
     """The channels of one table."""
 
-    __slots__ = ("_by_index", "_by_prefix", "_exact", "_whole")
+    __slots__ = ("_by_index", "_by_prefix", "_whole", "broad", "exact")
 
     def __init__(self) -> None:
-        self._exact: dict[str, _Channel] = {}
+        # False: there are channels of single keys only, and a commit of another key has nothing to do.
+        self.broad = False
+        self.exact: dict[str, _Channel] = {}
         # The whole table, under the key "".
         self._whole: dict[str, _Channel] = {}
         # Length of the prefix → prefix → channel; index → index key → channel.
@@ -119,25 +121,47 @@ class Registry:
         self._by_index: dict[str, dict[str, _Channel]] = {}
 
     def whole(self) -> Watch:
-        return _channel(self._whole, "")
+        return self._channel(self._whole, "", broad=True)
 
     def key(self, key: str) -> Watch:
-        return _channel(self._exact, key)
+        return self._channel(self.exact, key)
 
     def prefix(self, prefix: str) -> Watch:
-        return _channel(self._by_prefix.setdefault(len(prefix), {}), prefix) if prefix else self.whole()
+        if not prefix:
+            return self.whole()
+        return self._channel(self._by_prefix.setdefault(len(prefix), {}), prefix, broad=True)
 
     def index(self, name: str, index_key: str) -> Watch:
-        return _channel(self._by_index.setdefault(name, {}), index_key)
+        return self._channel(self._by_index.setdefault(name, {}), index_key, broad=True)
+
+    def _channel(self, home: dict[str, _Channel], key: str, *, broad: bool = False) -> Watch:
+        """Return the channel registered there, or a new one."""
+        # Two who make one at the same time would lose each other's; a writer only takes them out and needs no lock.
+        with _MAKING:
+            channel = home.get(key)
+            watch = None if channel is None else channel()
+            if watch is None:
+                watch = Watch()
+                channel = _Channel(watch, _forget)
+                channel.home, channel.key = home, key
+                home[key] = channel
+            self.broad |= broad
+            return watch
+
+    def _narrow(self) -> None:
+        with _MAKING:
+            self.broad = bool(self._whole) or any(self._by_prefix.values()) or any(self._by_index.values())
 
     def take(self, records: list[AnyRecord], postings: Iterable[Postings[Any]]) -> list[Watch]:
         """Remove and return the channels that these new records close. O(records), not O(channels)."""
         # A copy: readers add to it without a lock.
         homes = [(len_, home) for len_, home in list(self._by_prefix.items()) if home]
         indexes = [(p.keys, self._by_index[p.name]) for p in postings if self._by_index.get(p.name)]
-        exact, taken = self._exact, []
+        exact, taken = self.exact, []
         if records and self._whole:
             taken.append(self._whole.pop("", None))
+        if self.broad and not (homes or indexes):
+            self._narrow()
         if not (exact or homes or indexes):
             return [watch for channel in taken if channel is not None and (watch := channel()) is not None]
         for record in records:
@@ -154,20 +178,6 @@ class Registry:
                     index_keys.update(keys_of(before.obj))
                 taken.extend(home.pop(index_key, None) for index_key in sorted(index_keys) if index_key in home)
         return [watch for channel in taken if channel is not None and (watch := channel()) is not None]
-
-
-def _channel(home: dict[str, _Channel], key: str) -> Watch:
-    """Return the channel registered there, or a new one."""
-    # Two who make one at the same time would lose each other's; a writer only takes them out and needs no lock.
-    with _MAKING:
-        channel = home.get(key)
-        watch = None if channel is None else channel()
-        if watch is None:
-            watch = Watch()
-            channel = _Channel(watch, _forget)
-            channel.home, channel.key = home, key
-            home[key] = channel
-        return watch
 
 
 class WatchSet:

@@ -1,6 +1,7 @@
 """Following tables: initializers, derived tables, observers, watch sets."""
 
 import asyncio
+from collections import deque
 from operator import itemgetter
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from kubedyno.statedb.db import DB
 from kubedyno.statedb.errors import ExpiredError
+from kubedyno.statedb.feed import Feed
 from kubedyno.statedb.observe import Derived, Verb, observe
 from kubedyno.statedb.records import History, Tombstone
 from kubedyno.statedb.watch import WatchSet
@@ -188,7 +190,51 @@ def test_a_watch_that_nobody_holds_is_forgotten():
     table.watch(prefix="a/b", since=0)
     for i in range(100):
         table.watch(key=f"k{i}", since=0)
-    assert table._watches._exact == {}
+    assert table._watches.exact == {}
     assert table._watches._by_prefix[3] == {}
     db.put(table, ("ab", 1))
     assert kept.closed
+
+
+def test_followers_of_a_feed_share_what_they_get():
+    async def main():
+        db, table, _ = two_tables()
+        db.put(table, ("before", 0))
+        feed = Feed(table)
+        table.subscribe(feed.publish)
+        first, second = feed.follow(), feed.follow()
+        assert len(feed) == 2
+        db.put(table, ("a", 1))
+        late = feed.follow()
+        with db.write(table) as txn:
+            txn.insert(table, ("b", 1))
+            txn.delete(table, "a")
+        got = first.take()
+        assert [[r.key for r in segment] for segment in got] == [["a"], ["b", "a"]]
+        assert all(mine is other for mine, other in zip(got, second.take(), strict=True))
+        assert [[r.key for r in segment] for segment in late.take()] == [["b", "a"]]
+        assert late.since == 2
+        first.close()
+        stream = second.follow()
+        asyncio.get_running_loop().call_soon(db.put, table, ("c", 1))
+        assert [r.key for r in await anext(stream)] == ["c"]
+        assert first.take() == []
+        await stream.aclose()
+        feed.close()
+        assert table.trackers == 0
+
+    run(main())
+
+
+def test_a_follower_that_sleeps_too_long_is_left_out():
+    db, table, _ = two_tables()
+    feed = Feed(table, full=True)
+    table.subscribe(feed.publish)
+    sleeper, reader = feed.follow(), feed.follow()
+    for i in range(1200):
+        db.put(table, ("k", i))
+        reader.take()
+    with pytest.raises(ExpiredError):
+        sleeper.take()
+    assert sleeper.segments == deque()
+    assert len(feed) == 1
