@@ -1,5 +1,7 @@
 """Namespaces: what they have from the first moment, and how they end."""
 
+import itertools
+
 from kubedyno.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, NAMESPACES, PODS, SECRETS, SERVICEACCOUNTS
 
 from .conftest import NS, Cluster, workload
@@ -108,3 +110,18 @@ def test_a_namespace_of_the_same_name_may_come_again(cluster):
     cluster.create(DEPLOYMENTS, workload(replicas=3))
     cluster.drain()
     assert len(cluster.pods()) == 3
+
+
+def test_a_turn_deletes_a_bounded_number_of_objects(cluster):
+    for i in range(300):
+        cluster.create(CONFIGMAPS, {"metadata": {"name": f"c{i}"}})
+    cluster.drain()
+    cluster.delete(NAMESPACES, NS)
+    table = cluster.store.table(CONFIGMAPS)
+    left = [table.count]
+    for worker in [cluster.pump.worker("look", lambda limit: left.append(table.count) or table.count > 3)]:
+        worker.wake()
+        cluster.drain()
+    # A turn of the queue is four times the items of one namespace's budget at most.
+    assert max(earlier - later for earlier, later in itertools.pairwise(left)) <= 4 * 64
+    assert table.count == 2

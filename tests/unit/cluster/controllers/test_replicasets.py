@@ -1,5 +1,7 @@
 """ReplicaSets: how many pods, which, and what is said of them."""
 
+import itertools
+
 from kubedyno.kube.resources import NAMESPACES, PODS, REPLICASETS, SERVICEACCOUNTS
 
 from .conftest import NS, START_S, Cluster, template, workload
@@ -169,3 +171,32 @@ def test_counts_stay_those_of_the_pods_through_random_changes():
     assert len(alive) == cluster.get(REPLICASETS, "w")["spec"]["replicas"] == status["replicas"]
     assert status.get("readyReplicas", 0) == sum(p.facts.ready for p in alive)
     assert status["terminatingReplicas"] == sum(bool(p.obj.deletion_s) for p in cluster.pods())
+
+
+def test_pods_that_stop_are_replaced_at_once_and_counted():
+    cluster = Cluster(kubelet=False)
+    cluster.create(REPLICASETS, workload(replicas=3))
+    cluster.drain()
+    for record in cluster.pods():
+        cluster.run(record)
+    cluster.drain()
+    for record in cluster.pods()[:2]:
+        cluster.trusted.delete(PODS, record.key)
+    cluster.drain()
+    status = cluster.get(REPLICASETS, "w")["status"]
+    assert (status["replicas"], status["readyReplicas"], status["terminatingReplicas"]) == (3, 1, 2)
+    for record in cluster.pods():
+        if record.obj.deletion_s:
+            cluster.trusted.finish_delete(PODS, record.key)
+    cluster.drain()
+    assert cluster.get(REPLICASETS, "w")["status"]["terminatingReplicas"] == 0
+
+
+def test_a_large_replica_set_takes_many_turns():
+    cluster = Cluster(verify=False, kubelet=False)
+    cluster.create(REPLICASETS, workload(replicas=500))
+    counts = [0]
+    cluster.store.table(REPLICASETS).subscribe(lambda: counts.append(cluster.store.table(PODS).count))
+    cluster.drain()
+    assert len(cluster.pods()) == 500
+    assert max(later - earlier for earlier, later in itertools.pairwise(counts)) <= 16
