@@ -1,6 +1,6 @@
 """Queueing hints: which unschedulable pods a change may help, plugin by plugin."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from kubedyno.cluster.registry.kinds.nodes import NodeFacts
@@ -21,6 +21,7 @@ from kubedyno.cluster.scheduler.filters import (
 )
 from kubedyno.cluster.scheduler.nodeinfo import NodeInfo
 from kubedyno.cluster.scheduler.queue import Waiting
+from kubedyno.cluster.scheduler.shapes import shape_key
 from kubedyno.cluster.storage.objects import StoredObject
 
 
@@ -73,8 +74,8 @@ class Hints:
         self._parser = parser
         self._namespace_labels = namespace_labels
         self._freed_ports = {port for pod in news.freed for port in pod.facts.spec.host_ports}
-        # Pods of one spec that failed alike need one answer, unless it depends on the pod itself.
-        self._known: dict[tuple[int, frozenset[str], str], bool] = {}
+        # Pods of one shape that failed alike need one answer, unless it depends on other pods.
+        self._known: dict[Hashable, bool] = {}
 
     def may_help(self, waiting: Waiting) -> bool:
         """Say whether a pod should be tried again."""
@@ -82,12 +83,16 @@ class Hints:
         if not plugins:
             return bool(self._news.nodes)
         spec: PodSpecFacts = pod.facts.spec
+        if self._by_freed(spec, plugins):
+            return True
         if SPREAD in plugins or POD_AFFINITY in plugins:
             return self._by_pods(waiting) or self._by_nodes(pod, spec, plugins)
-        key = (id(spec), plugins, pod.facts.pinned_node)
+        if not self._news.nodes:
+            return False
+        key = (shape_key(spec, self._parser.of(pod)), plugins, pod.facts.pinned_node)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._by_freed(spec, plugins) or self._by_nodes(pod, spec, plugins)
+            found = self._known[key] = self._by_nodes(pod, spec, plugins)
         return found
 
     def _by_freed(self, spec: PodSpecFacts, plugins: frozenset[str]) -> bool:
@@ -102,8 +107,6 @@ class Hints:
         pod, plugins = waiting.obj, waiting.plugins
         constraints = self._parser.of(pod)
         changed = self._news.freed + self._news.placed
-        if self._by_freed(pod.facts.spec, plugins):
-            return True
         if SPREAD in plugins:
             here = [other for other in changed if other.namespace == pod.namespace]
             if any(spread.selector.matches(other.labels) for other in here for spread in constraints.spread):

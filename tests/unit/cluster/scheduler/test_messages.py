@@ -195,3 +195,19 @@ def pod_key(name):
     from kubedyno.kube.resources import PODS
 
     return PODS, f"ns/{name}"
+
+
+def test_many_pods_that_wait_do_not_write_an_event_for_each_try(simulate):
+    sim = simulate(verify=False)
+    sim.node(pods=1)
+    sim.pod("first")
+    template = sim.trusted.pod_template({"spec": {"containers": [{"name": "c", "image": "i"}]}})
+
+    def many() -> None:
+        for i in range(4200):
+            sim.trusted.create_pod("ns", template, name=f"p{i}")
+
+    sim.do(many)
+    for name in ("first", "p0", "p1"):
+        sim.delete(name)
+    assert [event.get("series", {}).get("count") for event in sim.events("p4000")] == [None, 2]

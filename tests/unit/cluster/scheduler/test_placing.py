@@ -267,3 +267,39 @@ def test_scans_start_where_the_last_one_ended(sim):
     sim.pods(4, affinity=wish)
     # Of 150 nodes 100 are looked at: n0 to n99, n100 to n49, n50 to n149, n0 to n99.
     assert [sim.node_of(f"p{i}") for i in range(4)] == ["n0", "n1", "n50", "n2"]
+
+
+def test_a_pinned_pod_is_not_tried_again_for_another_node(sim):
+    from unit.cluster.scheduler.test_messages import pinned
+
+    sim.node("n1")
+    sim.pod("q", affinity=pinned("n3"))
+    sim.node("n2")
+    assert sim.scheduler._queue.pods["ns/q"].attempts == 1
+
+
+def test_a_pod_that_evens_the_skew_lets_the_next_one_in(sim):
+    sim.node("n0", labels={ZONE: "a"})
+    sim.node("n1", labels={ZONE: "b"}, pods=0)
+    sim.pods(2, labels=WEB, topologySpreadConstraints=spread())
+    assert sim.node_of("p1") == ""
+    sim.pod("other", nodeName="n1")
+    assert sim.node_of("p1") == ""
+    sim.pod("web", labels=WEB, nodeName="n1")
+    assert sim.node_of("p1") == "n0"
+
+
+def test_a_node_that_gets_the_missing_label_is_looked_at(sim):
+    sim.node("n0")
+    sim.pod("p", labels=WEB, topologySpreadConstraints=spread())
+    assert "(missing required label)" in sim.condition("p")["message"]
+    record = sim.store.get(NODES, "n0")
+    sim.do(sim.trusted.replace, NODES, record, labels={**record.obj.labels, ZONE: "a"})
+    assert sim.node_of("p") == "n0"
+
+
+def test_a_pod_that_others_placed_is_followed(sim):
+    zones(sim, "a", "b")
+    sim.pod("p", affinity=pod_affinity("podAffinity"))
+    sim.pod("web", labels=WEB, nodeName="n1")
+    assert sim.node_of("p") == "n1"

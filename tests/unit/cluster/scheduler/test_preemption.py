@@ -1,6 +1,6 @@
 """Room for the more important."""
 
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.resources import NODES, PODS
 
 
 def gone(sim, name):
@@ -78,3 +78,19 @@ def test_room_that_comes_free_piece_by_piece_is_kept(sim):
     assert sim.get("high")["status"]["nominatedNodeName"] == "n1"
     sim.do(sim.trusted.finish_delete, PODS, "ns/low1")
     assert (sim.node_of("high"), sim.node_of("thief")) == ("n1", "")
+
+
+def test_a_preemptor_takes_the_node_that_was_cleared_for_it(sim):
+    sim.node("n1", cpu="1")
+    sim.pod("low", cpu="1", priority=1)
+    sim.pod("high", cpu="1", priority=10)
+
+    def both() -> None:
+        sim.trusted.finish_delete(PODS, "ns/low")
+        allocatable = {"cpu": "64", "memory": "64Gi", "pods": "110"}
+        sim.trusted.create(
+            NODES, "", {"metadata": {"name": "n2"}, "spec": {"taints": []}, "status": {"allocatable": allocatable}}
+        )
+
+    sim.do(both)
+    assert sim.node_of("high") == "n1"

@@ -189,3 +189,28 @@ def test_a_pod_that_changes_after_it_was_read_is_no_fault(sim, change):
 
     sim.do(both)
     assert sim.scheduler.pending == 0
+
+
+def test_an_uncordoned_node_takes_what_waits(sim):
+    sim.node(unschedulable=True)
+    sim.pod("p")
+    assert "1 node(s) were unschedulable." in sim.condition("p")["message"]
+    sim.change_node(spec={"unschedulable": False})
+    assert sim.node_of("p") == "n1"
+
+
+def test_a_toleration_added_to_a_waiting_pod_helps_it(sim):
+    sim.node(taints=[{"key": "k", "effect": "NoSchedule"}])
+    sim.pod("p")
+    obj = sim.get("p")
+    obj["spec"]["tolerations"].append({"key": "k", "operator": "Exists"})
+    sim.do(sim.registry.update, PODS, "ns", "p", obj)
+    assert sim.node_of("p") == "n1"
+
+
+def test_what_only_a_pod_named_is_forgotten_with_it(sim):
+    sim.pod("static", nodeName="nowhere")
+    assert "nowhere" in sim.scheduler._cluster.infos
+    sim.delete("static")
+    assert sim.scheduler._cluster.infos == {}
+    assert sim.scheduler._cluster.places == {}
