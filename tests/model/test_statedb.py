@@ -28,6 +28,10 @@ operations = st.lists(
 )
 
 
+def by_revision(entry):
+    return entry[1]
+
+
 class Model:
     """Key → (object, revision), and every version ever committed: (revision, key, object or None)."""
 
@@ -133,6 +137,11 @@ class StateDBMachine(RuleBasedStateMachine):
             self.check_answers(txn, table_, model)
             if look:
                 assert self.db.read().all(table_) == with_view[table_]
+                # Nor does a cursor see what is not committed.
+                changes = table_.changes(0).next()
+                assert [(r.obj, r.revision) for r in changes] == sorted(
+                    before[1][table_].live.values(), key=by_revision
+                )
         self.check_committed(*before)
         if abort:
             txn.abort()
@@ -175,15 +184,17 @@ class StateDBMachine(RuleBasedStateMachine):
 
     # --- watches ---
 
-    @rule(key=keys, prefix=st.sampled_from(PREFIXES), group=st.sampled_from(GROUPS), by=st.integers(0, 3))
-    def watch(self, key, prefix, group, by):
-        """Kept with the answer of its query: it may only stay open while that is the same."""
-        snapshot = self.db.read()
-        query = ({"key": key}, {"prefix": prefix}, {"index": ("group", group)}, {})[by]
-        self.watches.append((snapshot.watch(self.plain, **query), query, self.answer(query)))
+    @rule(back=st.integers(0, 3))
+    def watch(self, back):
+        """Kept with the answer of their query: they may only stay open while that is the same."""
+        old = self.snapshots[-back:][:1] if back else []
+        snapshot, models = old[0] if old else (self.db.read(), self.models)
+        live = models[self.plain].live
+        queries = [{"key": key} for key in KEYS[::4]] + [{"prefix": prefix} for prefix in PREFIXES]
+        queries += [{"index": ("group", group)} for group in GROUPS] + [{}]
+        self.watches += [(snapshot.watch(self.plain, **query), query, self.answer(query, live)) for query in queries]
 
-    def answer(self, query):
-        live = self.models[self.plain].live
+    def answer(self, query, live):
         if "key" in query:
             return live.get(query["key"])
         if "index" in query:
@@ -199,7 +210,7 @@ class StateDBMachine(RuleBasedStateMachine):
                 written = {key for _, key, _ in self.models[self.plain].log}
                 assert "key" not in query or query["key"] in written
             else:
-                assert self.answer(query) == before
+                assert self.answer(query, self.models[self.plain].live) == before
                 kept.append((watch, query, before))
         self.watches = kept
 
@@ -258,6 +269,8 @@ class StateDBMachine(RuleBasedStateMachine):
         for cursor, table_, fold in self.coalesced:
             seen, before = set(), cursor.revision
             for record in cursor.next(limit):
+                # No deletions from before it began.
+                assert type(record) is not Tombstone or record.revision > cursor.born
                 assert record.revision > before
                 before = record.revision
                 assert record.key not in seen
@@ -375,6 +388,10 @@ class StateDBMachine(RuleBasedStateMachine):
             self.check_heads(table_, model)
 
     def check_heads(self, table_, model):
+        for postings in table_.postings:
+            revisions = [leave[0] for leave in postings._leaves]
+            assert revisions == sorted(revisions)
+            assert all(revision <= self.revision for revision in revisions)
         assert table_.count == len(model.live)
         assert [r.key for r in table_.all()] == sorted(model.live)
         for group in GROUPS:

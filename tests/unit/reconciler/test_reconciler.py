@@ -344,6 +344,9 @@ def test_a_reconciler_that_was_left_behind_begins_anew_and_prunes():
             await w.reconciler.wait_until_done(5)
             await aio.sleep(1)
             assert w.target.state == {"b": 2}
+            # Of all the deletions it has seen none.
+            assert {verb for verb, _, _ in w.target.calls} == {"update"}
+            assert w.target.pruned[-1] == ["b"]
 
     simulate(main())
 
