@@ -122,7 +122,8 @@ class Lab:
         families = [family for family in request.families if family == 4 or features["ipv6"].works]
         if len(families) < len(request.families):
             self.missing.append(Missing("IPv6", [features["ipv6"].why]))
-        hook = request.hook or (Hook.TCX if features["tcx"].works else Hook.CLSACT)
+        older = features["clsact"].works and not features["tcx"].works
+        hook = request.hook or (Hook.CLSACT if older else Hook.TCX)
         cells = [
             Cell(Variant(path, mtu, DEFAULT_GSO_BYTES, hook), test, place, family)
             for test in request.tests

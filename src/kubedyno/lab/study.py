@@ -30,17 +30,20 @@ STUCK_S = 4.0
 
 @dataclass(slots=True)
 class Story:
-    """What was told so far."""
+    """What was told so far; `short` becomes the first chapter."""
 
     directory: Path
+    short: list[str] = field(default_factory=list)
     chapters: list[Chapter] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def tell(self, title: str, text: Sequence[str], run: RunDocument | None = None) -> None:
-        """Add a chapter and print its head and text."""
+    def tell(
+        self, title: str, text: Sequence[str], run: RunDocument | None = None, findings: Sequence[Finding] = ()
+    ) -> None:
+        """Add a chapter and print its head and text; findings of the run are printed, the page has them with it."""
         self.chapters.append(Chapter(title, list(text), run))
         print(f"\n== {title}")  # noqa: T201 - the story is the output
-        for line in text:
+        for line in [*text, *(line for finding in findings for line in finding.lines())]:
             print(f"   {line}")  # noqa: T201
         if run is not None:
             for line in session.summary_lines(run):
@@ -80,7 +83,13 @@ def study(directory: Path, *, speed: float = 1.0, keep: bool = False) -> int:
         for name in names if not keep else names[:1]:
             embedded.down(name)
         report = session.write_report(
-            directory, uuid or "study", "kubedyno study: how much one node takes, and what stops it", story.chapters
+            directory,
+            uuid or "study",
+            "kubedyno study: how much one node takes, and what stops it",
+            [
+                Chapter("In short", story.short + [f"not as expected: {line}" for line in story.failures]),
+                *story.chapters,
+            ],
         )
     took_s = SYSTEM_CLOCK.monotonic() - start_s
     print(f"\nreport: {report}")  # noqa: T201
@@ -174,11 +183,15 @@ def _scenario_2(story: Story, running: Running, node: str) -> None:
         "Scenario 2: 100 pods on one node",
         [
             f"The node's kubelet allows 110 pods and 16 run already: {waiting} of 100 stayed Pending.",
-            *(line for finding in walls for line in finding.lines()),
             f"Then, while the run waited: kubedyno cluster kubelet {node} --name {running.name} --set maxPods=150 --restart.",
             "The same run went on and completed.",
         ],
         document,
+        walls,
+    )
+    story.short.append(
+        f"First wall: maxPods. At 110, {waiting} of 100 pods stayed Pending beside 16 of the system; at 150, "
+        f"{document.jobs[0].pods_ready} of 100 were Ready."
     )
     story.expect("pods Pending at maxPods 110", found=waiting, wanted=6)
     story.expect("pods Ready at maxPods 150", found=document.jobs[0].pods_ready, wanted=100)
@@ -199,6 +212,9 @@ def _scenario_3(story: Story, running: Running, larger: Running, node: str) -> R
         ],
         document,
     )
+    story.short.append(
+        f"Second wall: the node's PodCIDR. With maxPods 400 a /24 left {without} of 300 pods without an address."
+    )
     story.expect("pods without a sandbox at /24", found=without, wanted=56)
     story.expect("exit code at the /24 wall", found=document.exit_code, wanted=1)
     embedded.down(running.name)
@@ -209,6 +225,9 @@ def _scenario_3(story: Story, running: Running, larger: Running, node: str) -> R
         "Scenario 3 again: a cluster with /22",
         [f"kubedyno cluster up --name {larger.name} --node-cidr-mask 22 --max-pods 400: 1021 addresses for pods."],
         last,
+    )
+    story.short.append(
+        f"Past both: a cluster with /22 and maxPods 400 had {last.jobs[0].pods_ready} of 300 pods Ready."
     )
     story.expect("pods Ready with /22", found=last.jobs[0].pods_ready, wanted=300)
     story.expect("exit code with /22", found=last.exit_code, wanted=0)
