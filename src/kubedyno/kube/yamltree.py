@@ -163,7 +163,8 @@ class _Reader:
                     root = self._node(next(self._events), (), 0)
                     document = Document(root)
                     found.append(document)
-                    parts.append((document, self._marks, event.start_mark.line if event.explicit else 0))
+                    started: Any = event
+                    parts.append((document, self._marks, started.start_mark.line if started.explicit else 0))
         except pyyaml.MarkedYAMLError as error:
             raise TreeError(f"error decoding: {rules._syntax_error(error)}") from None
         except pyyaml.YAMLError as error:
@@ -250,10 +251,11 @@ class _Reader:
         dash: int | None = None,
     ) -> None:
         first, last = event.start_mark.line, event.end_mark.line
+        start, end = event.start_mark.index, event.end_mark.index
         if type(event) is ev.ScalarEvent:
             if event.style in {"|", ">"}:
                 # The end is the start of whatever comes next.
-                body = self._text[event.start_mark.index : event.end_mark.index].rstrip()
+                body = self._text[start:end].rstrip()
                 last = first + body.count("\n")
         elif token is _Token.START and node.kind is not Kind.ALIAS:
             last = first
