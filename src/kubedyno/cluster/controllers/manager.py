@@ -8,6 +8,7 @@ from kubedyno.cluster.controllers.namespacedefaults import NamespaceDefaults
 from kubedyno.cluster.controllers.namespaces import Namespaces
 from kubedyno.cluster.controllers.nodeipam import NodeIpam
 from kubedyno.cluster.controllers.nodelifecycle import NodeLifecycle
+from kubedyno.cluster.controllers.podgc import PodGarbage
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.replicasets import ReplicaSets
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
@@ -42,6 +43,7 @@ class ControllerManager:
         if settings.allocate_node_cidrs:
             NodeIpam(trusted, pump, feeds, settings)
         self._lifecycle = NodeLifecycle(trusted, pump, feeds)
+        PodGarbage(trusted, pump, feeds)
         pods = PodRows(trusted, feeds)
         Deployments(trusted, pump, feeds, settings)
         ReplicaSets(trusted, pump, feeds, pods, settings)

@@ -184,3 +184,29 @@ def test_events_go_after_an_hour(cluster):
     cluster.advance(3620)
     assert cluster.events("ReplicaSet") == []
     assert len(cluster.store.list(PODS, "ns")) == 1
+
+
+def test_pods_of_a_node_that_stays_away_are_removed(cluster):
+    cluster.add_node("n1")
+    cluster.create(REPLICASETS, workload(replicas=40))
+    cluster.drain()
+    cluster._kubelet.step = lambda limit: False
+    before = {pod.obj.name for pod in cluster.pods()}
+    cluster.delete(NODES, "n1")
+    cluster.advance(39)
+    assert {pod.obj.name for pod in cluster.pods()} == before
+    cluster.advance(2)
+    after = {pod.obj.name for pod in cluster.pods()}
+    assert (len(after), after & before) == (40, set())
+
+
+def test_pods_of_a_node_that_comes_back_stay(cluster):
+    cluster.add_node("n1")
+    cluster.create(REPLICASETS, workload(replicas=2))
+    cluster.drain()
+    before = cluster.names(PODS)
+    cluster.delete(NODES, "n1")
+    cluster.advance(20)
+    cluster.add_node("n1")
+    cluster.advance(60)
+    assert cluster.names(PODS) == before
