@@ -58,6 +58,7 @@ class Table(Generic[T]):
         "history",
         "log",
         "name",
+        "overwritten",
         "postings",
         "primary_key",
         "revision",
@@ -89,6 +90,8 @@ class Table(Generic[T]):
         self.subscribers: list[Callable[[], None]] = []
         self._count = 0
         self._txn: WriteTxn | None = None
+        # Keys that the open transaction has written more than once → their committed record, if any.
+        self.overwritten: dict[str, Record[T] | None] = {}
         self._view: View | None = None
         self._watches: Registry | None = None
         self._pending: frozenset[str] = frozenset()
@@ -296,6 +299,9 @@ class Table(Generic[T]):
 
     def _older(self, record: Record[T] | None, revision: int) -> Record[T] | None:
         committed, steps = self.db.revision, 0
+        if record is not None and record.revision > committed:
+            # A transaction that writes one key over and over: no walk through all that.
+            record = self.overwritten.get(record.key, record)
         while record is not None and record.revision > revision:
             if record.revision <= committed:
                 steps += 1

@@ -132,8 +132,13 @@ class WriteTxn:
         record = Record(key, obj, revision, prev)
         head[key] = record
         table.log.tail.append(record)
-        if prev is None or type(prev) is Tombstone:
+        if prev is None:
             table._count += 1
+            return record
+        if type(prev) is Tombstone:
+            table._count += 1
+        if prev.revision > self._db.revision and key not in table.overwritten:
+            table.overwritten[key] = prev.prev
         return record
 
     def insert_many(self, table: Table[T], objs: Iterable[T]) -> list[Record[T]]:
@@ -182,6 +187,8 @@ class WriteTxn:
         table.head[key] = record
         table.log.tail.append(record)
         table._count -= 1
+        if prev.revision > self._db.revision and key not in table.overwritten:
+            table.overwritten[key] = prev.prev
         return record
 
     def compare_and_swap(self, table: Table[T], revision: int, obj: T) -> Record[T]:
@@ -267,6 +274,8 @@ class WriteTxn:
         for table, length, count in self._starts:
             table.undo(length, count, db.revision)
             table._txn = None
+            if table.overwritten:
+                table.overwritten = {}
         db._txn = None
         if db.metrics is not None:
             self._report(db.metrics)
@@ -288,6 +297,9 @@ class WriteTxn:
         db._txn = None
         db._writes += self.revision - db.revision
         db.revision = self.revision
+        for table, _, _ in written:
+            if table.overwritten:
+                table.overwritten = {}
         taken = Snapshot(db) if snapshot else None
         watches: list[Watch] = []
         for table, tail, length in written:

@@ -50,6 +50,24 @@ def test_one_key_written_a_million_times_ends_quietly(end):
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+def test_a_read_beside_a_transaction_that_hammers_one_key_is_quick():
+    db, table = a_table()
+    db.put(table, ("k", -1))
+    snapshot = db.read()
+    txn = db.write(table)
+    for i in range(200_000):
+        txn.insert(table, ("k", i))
+        txn.insert(table, ("new", i))
+    txn.delete(table, "k")
+    started_s = time.thread_time()
+    for _ in range(10):
+        assert snapshot.get(table, "k").obj == ("k", -1)
+        assert snapshot.get(table, "new") is None
+    assert time.thread_time() - started_s < 0.01
+    txn.abort()
+    assert [r.obj for r in table.all()] == [("k", -1)]
+
+
 @pytest.mark.slow
 def test_commits_of_one_key_keep_no_chain_and_never_pause_long():
     db, table = a_table()
