@@ -57,7 +57,7 @@ class Request:
         families: 4, 6.
         mtus: Of the wire, bytes.
         big_tcp: Largest packets in bytes, beside 65536; empty for no BIG TCP.
-        seconds: Of every test; None for 1 s of throughput and 0.5 s of latency.
+        seconds: Of every test; None for 1 s of throughput and 0.3 s of latency.
         study_times: Each test as long as the study ran it.
         quick: A short run within 50 s.
         own: Our own generator even where iperf3 is installed.
@@ -168,7 +168,7 @@ class Lab:
             return self.request.seconds
         if self.request.quick:
             return 0.1 if test.is_latency else 0.15
-        return 0.5 if test.is_latency else 1.0
+        return 0.3 if test.is_latency else 1.0
 
     # --- measuring -------------------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ async def run(request: Request, choice: Choice, *, yes: bool) -> RunDocument:
     runid = Random().uid()
     async with Client(choice.target) as client:
         target = await targets.describe(client, choice)
-        targets.confirm(target, yes=yes)
+        targets.confirm(target, yes=yes, quiet=request.quiet)
         plan = make_plan(spec, uuid=uuid, runid=runid, compat=request.compat, directory=Path(request.config).parent)
         options = Options(
             uuid=uuid,

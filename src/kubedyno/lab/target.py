@@ -85,12 +85,14 @@ async def describe(client: Client, choice: Choice) -> TargetDocument:
     )
 
 
-def confirm(target: TargetDocument, *, yes: bool) -> None:
-    """Ask before a real cluster is loaded.
+def confirm(target: TargetDocument, *, yes: bool, quiet: bool = False) -> None:
+    """Ask before a real cluster is loaded; `quiet` says nothing of an embedded one.
 
     Raises:
         KubedynoError: Not confirmed, or nobody is there to confirm.
     """
+    if quiet and target.embedded:
+        return
     nodes = "1 node" if target.nodes == 1 else f"{target.nodes} nodes"
     print(  # noqa: T201 - the question itself
         f"target: {target.server} (context {target.context}, Kubernetes {target.version}, {nodes})", file=sys.stderr
