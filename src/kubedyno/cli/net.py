@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lab.add_argument(
         "--big-tcp", metavar="LIST", help="none, 192k, 512k or both (default 192k,512k; with --quick 192k)"
     )
-    lab.add_argument("--seconds", type=float, metavar="S", help="of every test (default 1, latency 0.5)")
+    lab.add_argument("--seconds", type=float, metavar="S", help="of every test (default 1, latency 0.3)")
     lab.add_argument("--generator", choices=("auto", "own"), default="auto", help="iperf3 where installed, or our own")
     lab.add_argument("--congestion-control", default="cubic", metavar="NAME", help="of every TCP socket (%(default)s)")
     lab.add_argument("--hook", choices=("auto", "tcx", "clsact"), default="auto", help="how eBPF programs are attached")

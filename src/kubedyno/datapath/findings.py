@@ -245,7 +245,8 @@ def missing_of(features: Features, asked: Sequence[Path]) -> dict[Path, Missing]
         lacking = [(name, features[name].why) for name in _needs(features)[path] if not features[name].works]
         if not lacking:
             continue
-        why = [f"{name}: {text}" for name, text in lacking]
+        # Without bpf(2) nothing built on it works, for the same reason.
+        why = list({text: f"{name}: {text}" for name, text in reversed(lacking)}.values())[::-1]
         if path is Path.NETKIT and not features["netkit"].works:
             why.append(f'this kernel is {features.kernel}; Cilium says on such a node: "{CILIUM_NETKIT}"')
         if any(name in {"bpf", "tcx", "clsact"} for name, _ in lacking) and not features.root:

@@ -70,7 +70,7 @@ class Variant:
         """E.g. "ebpf", "ebpf mtu9000 big-tcp-192k"."""
         mtu = f" mtu{self.mtu}" if self.mtu != 1500 else ""
         big = f" big-tcp-{self.gso // 1024 if self.gso < 524_280 else 512}k" if self.gso > DEFAULT_GSO_BYTES else ""
-        hook = f" {self.hook}" if self.hook is not Hook.TCX else ""
+        hook = f" {self.hook}" if self.hook is not Hook.TCX and self.path in {Path.EBPF, Path.NETKIT} else ""
         return f"{self.path}{mtu}{big}{hook}"
 
 

@@ -76,7 +76,8 @@ def _tried(name: str, attempt: Callable[[], None]) -> Feature:
         if isinstance(error, bpf.BpfError) and error.log:
             said += f" ({error.log.strip().splitlines()[-1]})"
         option = _OPTIONS.get(name)
-        line = configuration_line(option) if option else ""
+        # What is forbidden may well be there: the configuration says nothing then.
+        line = configuration_line(option) if option and error.errno != errno.EPERM else ""
         return Feature(works=False, why=f"{said}{f'; kernel configuration: {line}' if line else ''}")
     return Feature(works=True)
 
@@ -159,10 +160,11 @@ def probe() -> Features:
             netlink.create(rtnetlink.veth_body("probe0", "probe1", peer.descriptor, DEFAULT_SETTINGS))
         index = netlink.link("probe0").index if found["veth"].works else rtnetlink.LOOPBACK_INDEX
         found["bpf"] = _tried("bpf", lambda: _program(Assembler().mov(R0, 0).exit(), "probe"))
-        found["redirect_peer"] = has_helper(Helper.REDIRECT_PEER) if found["bpf"].works else found["bpf"]
-        found["redirect_neigh"] = has_helper(Helper.REDIRECT_NEIGH) if found["bpf"].works else found["bpf"]
-        found["tcx"] = _tried("tcx", _attach(space, index, AttachType.TCX_INGRESS))
-        found["clsact"] = _tried("clsact", _filter(space, index))
+        bpf_works = found["bpf"].works
+        found["redirect_peer"] = has_helper(Helper.REDIRECT_PEER) if bpf_works else found["bpf"]
+        found["redirect_neigh"] = has_helper(Helper.REDIRECT_NEIGH) if bpf_works else found["bpf"]
+        found["tcx"] = _tried("tcx", _attach(space, index, AttachType.TCX_INGRESS)) if bpf_works else found["bpf"]
+        found["clsact"] = _tried("clsact", _filter(space, index)) if bpf_works else found["bpf"]
         found["fq"] = _tried("fq", lambda: netlink.add_qdisc(index, "fq"))
         found["nftables"] = _tried("nftables", lambda: _nftables(space))
         for name, settings, attribute_name in (
