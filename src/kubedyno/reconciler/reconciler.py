@@ -128,7 +128,7 @@ class Reconciler(Generic[T]):
         try:
             while True:
                 watch = self._table.watch(since=self._cursor.revision)
-                initialized = self._table.initialized_watch()
+                initialized = self._table.initializers.watch()
                 self._poke = Watch()
                 if await self._round():
                     # Operations that never wait must not keep everybody else from the loop.

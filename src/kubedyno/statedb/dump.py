@@ -117,7 +117,7 @@ def overview(db: DB) -> str:
             "" if last is None else f"{last.handle or '-'} ({now_s - last.at_s:.1f} s ago, {last.held_s * 1e3:.2f} ms)"
         )
         indexes = ", ".join(f"{p.name}{' (unique)' if p.unique else ''}" for p in table.postings)
-        pending = ", ".join(table.pending)
+        pending = ", ".join(table.initializers.pending)
         figures = (table.count, table.graveyard, table.trackers)
         lines.append([name, *map(str, figures), indexes, pending, str(table.revision), who])
     return align(lines)

@@ -113,7 +113,7 @@ class Derived(Generic[In, Out]):
         """Follow the input until cancelled."""
         while True:
             watch = self._source.watch(since=self._cursor.revision)
-            complete = self._source.initialized_watch()
+            complete = self._source.initializers.watch()
             if self.step():
                 continue
             if self._complete is None:

@@ -151,7 +151,7 @@ class Snapshot:
 
     def initialized(self, table: AnyTable) -> bool:
         """True when the table was complete in this snapshot's state."""
-        return table.initialized_at(self.revision)
+        return table.initializers.complete_at(self.revision)
 
     def watch(
         self,

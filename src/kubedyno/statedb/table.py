@@ -12,11 +12,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from kubedyno.statedb.errors import ExpiredError
+from kubedyno.statedb.initializers import Initializers
 from kubedyno.statedb.log import Log
 from kubedyno.statedb.postings import Postings, scan
 from kubedyno.statedb.records import History, Index, Record, Tombstone
 from kubedyno.statedb.view import View
-from kubedyno.statedb.watch import Registry, Watch, close_all
+from kubedyno.statedb.watch import Registry, Watch
 
 if TYPE_CHECKING:
     from kubedyno.statedb.changes import Changes
@@ -39,15 +40,12 @@ class Table(Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_complete",
         "_count",
         "_cursors",
         "_expired",
         "_floor",
         "_grave_floor",
         "_graves",
-        "_initialized",
-        "_pending",
         "_swept",
         "_txn",
         "_view",
@@ -56,6 +54,7 @@ class Table(Generic[T]):
         "db",
         "head",
         "history",
+        "initializers",
         "log",
         "name",
         "overwritten",
@@ -94,10 +93,7 @@ class Table(Generic[T]):
         self.overwritten: dict[str, Record[T] | None] = {}
         self._view: View | None = None
         self._watches: Registry | None = None
-        self._pending: frozenset[str] = frozenset()
-        # Of the state that the last initializer completed; the channel that tells of it.
-        self._complete = 0
-        self._initialized: Watch | None = None
+        self.initializers = Initializers()
         # Compaction: swept up to here; superseded versions up to here, and tombstones up to here, are gone;
         # snapshots older than this were overtaken.
         self._swept = self._floor = self._grave_floor = self._expired = db.revision
@@ -227,27 +223,7 @@ class Table(Generic[T]):
     @property
     def initialized(self) -> bool:
         """True when no initializer is pending: the table holds all that it should hold at first."""
-        return not self._pending
-
-    @property
-    def pending(self) -> tuple[str, ...]:
-        """The names of the initializers that are not done."""
-        return tuple(sorted(self._pending))
-
-    def initialized_at(self, revision: int) -> bool:
-        """True when the state of that revision was complete already."""
-        return not self._pending and revision >= self._complete
-
-    def initialized_watch(self) -> Watch:
-        """Return a channel that closes when no initializer is pending; closed already if so."""
-        with _MAKING:
-            watch = self._initialized
-            if watch is None or watch.closed:
-                watch = self._initialized = Watch()
-        # Looked at after it can be found: `done` in between sees it.
-        if not self._pending:
-            watch = Watch(closed=True)
-        return watch
+        return not self.initializers.pending
 
     def initializer(self, name: str) -> Callable[[], None]:
         """Say that the table is incomplete until the returned function is called (after the commit that completes it).
@@ -255,24 +231,7 @@ class Table(Generic[T]):
         Raises:
             ValueError: One of that name is pending.
         """
-        with self.db.lock:
-            if name in self._pending:
-                raise ValueError(f"table {self.name}: initializer {name} is pending")
-            self._pending |= {name}
-
-        def done() -> None:
-            with self.db.lock:
-                before, self._pending = self._pending, self._pending - {name}
-                complete = bool(before) and not self._pending
-                if complete:
-                    self._complete = self.db.revision
-            if complete:
-                if self._initialized is not None:
-                    close_all((self._initialized,))
-                for call in self.subscribers:
-                    call()
-
-        return done
+        return self.initializers.begin(self, name)
 
     # --- reads at a revision -------------------------------------------------------------------------------------
 
@@ -374,67 +333,6 @@ class Table(Generic[T]):
             elif type(record) is not Tombstone:
                 found.append(record)
         return View.of(revision, found)
-
-    # --- writes, by transactions that hold the lock ------------------------------------------------------------------
-
-    def move(self, key: str, obj: T, prev: Record[T] | None, revision: int) -> None:
-        """Bring the secondary indexes to an object's new version.
-
-        Raises:
-            UniqueIndexError: A unique key is taken; nothing was changed.
-            TypeError: An index key is not text; nothing was changed.
-        """
-        fresh = prev is None or type(prev) is Tombstone
-        moves = []
-        for postings in self.postings:
-            keys = postings.keys
-            new = tuple(keys(obj))
-            old = () if fresh else tuple(keys(prev.obj))  # type: ignore[union-attr]
-            if new != old:
-                for index_key in new:
-                    if type(index_key) is not str:
-                        raise TypeError(f"table {self.name}, index {postings.name}: {index_key!r} is not a str")
-                if postings.unique:
-                    postings.check(new, key)
-                moves.append((postings, new, old))
-        for postings, new, old in moves:
-            for index_key in new:
-                postings.add(index_key, key)
-            for index_key in old:
-                if index_key not in new:
-                    postings.leave(index_key, key, revision)
-
-    def undo(self, length: int, count: int, revision: int) -> None:
-        """Take back every write after that length of the log's last segment and that revision."""
-        tail, head = self.log.tail, self.head
-        undone = tail[length:]
-        before: dict[str, Record[T] | None] = {}
-        for record in reversed(undone):
-            prev = before[record.key] = record.prev
-            if prev is None:
-                head.pop(record.key, None)
-            else:
-                head[record.key] = prev
-        for postings in self.postings:
-            keys = postings.keys
-            restored = {
-                key: () if record is None or type(record) is Tombstone else tuple(keys(record.obj))
-                for key, record in before.items()
-            }
-            # First in, then out: a reader without a lock finds each row in one place or the other.
-            for key, index_keys in restored.items():
-                for index_key in index_keys:
-                    postings.add(index_key, key)
-            for record in undone:
-                if type(record) is not Tombstone:
-                    for index_key in keys(record.obj):
-                        if index_key not in restored[record.key]:
-                            postings.remove(index_key, record.key)
-            postings.undo(revision)
-        del tail[length:]
-        self._count = count
-        for record in undone:
-            record.prev = None
 
 
 AnyTable = Table[Any]

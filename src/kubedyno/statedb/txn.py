@@ -16,6 +16,7 @@ from kubedyno.statedb.records import Record, Tombstone
 from kubedyno.statedb.snapshot import Snapshot
 from kubedyno.statedb.table import AnyTable, Table
 from kubedyno.statedb.watch import Watch, close_all
+from kubedyno.statedb.writes import move, undo
 
 if TYPE_CHECKING:
     from kubedyno.statedb.db import DB
@@ -127,7 +128,7 @@ class WriteTxn:
         prev = head.get(key)
         revision = self.revision + 1
         if table.postings:
-            table.move(key, obj, prev, revision)
+            move(table, key, obj, prev, revision)
         self.revision = revision
         record = Record(key, obj, revision, prev)
         head[key] = record
@@ -272,7 +273,7 @@ class WriteTxn:
         if db._txn is not self:
             return
         for table, length, count in self._starts:
-            table.undo(length, count, db.revision)
+            undo(table, length, count, db.revision)
             table._txn = None
             if table.overwritten:
                 table.overwritten = {}

@@ -32,15 +32,15 @@ def test_a_table_is_complete_from_the_commit_on_that_completed_it():
         table.initializer("first")
     before = db.read()
     db.put(table, ("a", 1))
-    assert table.pending == ("first", "second")
-    watch = table.initialized_watch()
+    assert table.initializers.pending == ("first", "second")
+    watch = table.initializers.watch()
     finish()
     assert not watch.closed
     assert not db.read().initialized(table)
     other()
     other()
     assert watch.closed
-    assert table.initialized_watch().closed
+    assert table.initializers.watch().closed
     assert db.read().initialized(table)
     assert not before.initialized(table)
 
@@ -117,7 +117,7 @@ def test_a_derived_table_follows_in_the_background_and_tells_when_it_is_complete
             snapshot = db.read()
         assert not snapshot.initialized(target)
         finish()
-        await target.initialized_watch().wait()
+        await target.initializers.watch().wait()
         db.remove(source, "a")
         while len(db.read().all(target)) > 1:
             await db.read().watch(target).wait()
