@@ -17,7 +17,8 @@ from kubedyno.reconciler.operations import BatchOperations, Entry, Operations
 from kubedyno.reconciler.progress import Progress, Reached
 from kubedyno.reconciler.retries import Retries, Retry
 from kubedyno.reconciler.settings import ReconcilerSettings
-from kubedyno.reconciler.status import DONE, ERROR, PENDING, REFRESHING, Status, refreshing
+from kubedyno.reconciler.status import DONE, ERROR, PENDING, REFRESHING, Status
+from kubedyno.reconciler.upkeep import Upkeep
 from kubedyno.statedb.db import DB
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Record, Tombstone
@@ -29,8 +30,6 @@ T = TypeVar("T")
 
 # Errors named in the health report.
 REPORTED_ERRORS = 10
-# Objects marked for refresh at once.
-REFRESH_BATCH = 100
 
 
 class Reconciler(Generic[T]):
@@ -72,25 +71,18 @@ class Reconciler(Generic[T]):
         self._clock: Clock = db.clock
         self._executor = Executor(operations, batch, db.clock, self.metrics)
         self._retries: Retries[T] = Retries()
+        self._upkeep: Upkeep[T] = Upkeep(db, table, self._executor, get_status, set_status, self.name)
         self._progress = Progress()
         self._cursor = table.changes()
         # Closed by `prune`, to wake the loop.
         self._poke = Watch()
-        self._prune_wanted = False
-        self._pruned = False
-        self._prune_due_s: float | None = None
-        self._prune_failures = 0
-        self._prune_error = ""
         self._next_round_s = 0.0
-        # Objects up to this revision are not due for a refresh before a later revision of theirs is.
-        self._refreshed = 0
-        self._refresh_due_s = 0.0
 
     # --- for others ---------------------------------------------------------------------------------------------
 
     def prune(self) -> None:
         """Ask for a full prune now; it comes once the table is initialized. May be called from any thread."""
-        self._prune_wanted = True
+        self._upkeep.prune_wanted = True
         close_all((self._poke,))
 
     @property
@@ -141,7 +133,7 @@ class Reconciler(Generic[T]):
 
     async def _sleep(self, watch: Watch, initialized: Watch) -> None:
         """Wait for news, or for the next thing that is due."""
-        dues = [self._retries.next_due_s(), self._next_prune_s(), self._next_refresh_s()]
+        dues = [self._retries.next_due_s(), *self._upkeep.dues(self.settings)]
         due_s = min((due for due in dues if due is not None), default=None)
         waits = WatchSet((watch, self._poke))
         if not initialized.closed and self.settings.prune_interval_s is not None:
@@ -164,7 +156,7 @@ class Reconciler(Generic[T]):
             # Deletions were lost: begin anew, and have what is too much pruned.
             self._cursor.close()
             self._cursor = self._table.changes()
-            self._prune_wanted = True
+            self._upkeep.prune_wanted = True
             return True
         entries = self._wanted(changes)
         room = settings.round_size - len(entries)
@@ -179,8 +171,8 @@ class Reconciler(Generic[T]):
             self.metrics.rounds += 1
         if entries or changes or self._progress.reached.revision < self._cursor.revision:
             self._progress.move(self._cursor.revision, self._retries.low_watermark())
-        await self._prune_if_due()
-        self._refresh_if_due()
+        await self._upkeep.prune_if_due(settings)
+        self._upkeep.refresh_if_due(settings)
         self._report()
         return bool(changes or entries)
 
@@ -269,74 +261,14 @@ class Reconciler(Generic[T]):
         failed = Status(ERROR, wall_s, text_of(entry.error), asked.id)
         return txn.insert(self._table, self._set_status(obj, failed))
 
-    # --- prune and refresh --------------------------------------------------------------------------------------
-
-    def _next_prune_s(self) -> float | None:
-        """Return when a prune is due; None while the table is not initialized, or when none ever is."""
-        if not self._table.initialized:
-            return None
-        if self._prune_wanted:
-            return self._clock.monotonic()
-        if self._prune_due_s is None:
-            return None if self.settings.prune_interval_s is None or self._pruned else self._clock.monotonic()
-        return self._prune_due_s
-
-    async def _prune_if_due(self) -> None:
-        due_s = self._next_prune_s()
-        if due_s is None or due_s > self._clock.monotonic():
-            return
-        settings = self.settings
-        self._prune_wanted = False
-        snapshot = self._db.read()
-        records = snapshot.all(self._table)
-        self._prune_error = await self._executor.prune(snapshot, records, settings.operation_timeout_s)
-        self._pruned = True
-        now_s = self._clock.monotonic()
-        if self._prune_error:
-            back_off_s = settings.retry_min_s * 2.0 ** min(self._prune_failures, 64)
-            self._prune_failures += 1
-            self._prune_due_s = now_s + min(back_off_s, settings.retry_max_s)
-        else:
-            self._prune_failures = 0
-            self._prune_due_s = None if settings.prune_interval_s is None else now_s + settings.prune_interval_s
-
-    def _next_refresh_s(self) -> float | None:
-        return None if self.settings.refresh_interval_s is None else self._refresh_due_s
-
-    def _refresh_if_due(self) -> None:
-        """Mark a few done objects that are old enough as to be done again, those done longest ago first."""
-        settings, now_s = self.settings, self._clock.monotonic()
-        interval_s = settings.refresh_interval_s
-        if interval_s is None or now_s < self._refresh_due_s:
-            return
-        wall_s = self._clock.now()
-        batch = max(1, min(REFRESH_BATCH, int(settings.refresh_per_s)))
-        records = self._db.read().by_revision(self._table, self._refreshed + 1, batch)
-        old: list[Record[T]] = []
-        # What is done from now on is not due before that.
-        due_s = now_s if len(records) == batch else now_s + interval_s
-        for record in records:
-            status = self._get_status(record.obj)
-            if status.kind is DONE:
-                age_s = wall_s - status.updated_s
-                if age_s < interval_s:
-                    due_s = now_s + interval_s - age_s
-                    break
-                old.append(record)
-            self._refreshed = record.revision
-        if old:
-            with self._db.write(self._table, handle=self.name) as txn:
-                for record in old:
-                    current = txn.get(self._table, record.key)
-                    if current is not None and current.revision == record.revision:
-                        txn.insert(self._table, self._set_status(record.obj, refreshing(wall_s)))
-        self._refresh_due_s = max(due_s, now_s + len(old) / settings.refresh_per_s)
+    # --- health ---------------------------------------------------------------------------------------------------
 
     def _report(self) -> None:
         self.metrics.current_errors = failing = len(self._retries)
-        problems = [f"prune: {self._prune_error}"] if self._prune_error else []
+        prune_error = self._upkeep.prune_error
+        problems = [f"prune: {prune_error}"] if prune_error else []
         if not failing and not problems:
             self.health.ok(f"{self._table.count} object(s)")
             return
         problems += self._retries.errors(REPORTED_ERRORS)
-        self.health.degraded(f"{failing + bool(self._prune_error)} error(s): {'; '.join(problems)}")
+        self.health.degraded(f"{failing + bool(prune_error)} error(s): {'; '.join(problems)}")
