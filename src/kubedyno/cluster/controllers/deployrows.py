@@ -152,6 +152,8 @@ class DeploymentRow:
         self.generation = obj.generation
         self.spec = spec = _deployment_decoder.decode(b"{" + obj.body + b"}").spec
         self.template_hash = template_hash(spec.template)
+        # Needed again only for a new ReplicaSet, and heavy.
+        spec.template = {}
         self.selector = LabelSelector.of(spec.selector)
         rolling = spec.strategy.rollingUpdate or _Rolling()
         self.surge, self.unavailable = fenceposts(rolling.maxSurge, rolling.maxUnavailable, spec.replicas)
@@ -196,17 +198,18 @@ class DeploymentRow:
             (child for child in self.children.values() if child is not new), key=lambda c: (c.revision, c.name)
         )
 
-    def new_set(self, annotations: dict[str, str], revision: int, replicas: int) -> dict[str, Any]:
+    def new_set(self, obj: StoredObject, annotations: dict[str, str], revision: int, replicas: int) -> dict[str, Any]:
         """Return the ReplicaSet of the current template.
 
         Args:
+            obj: The Deployment.
             annotations: The Deployment's.
             revision: The rollout's number.
             replicas: How many pods it begins with.
         """
         spec = self.spec
-        pod_hash = template_hash(spec.template, self.collisions)
-        template = spec.template
+        template = _deployment_decoder.decode(b"{" + obj.body + b"}").spec.template
+        pod_hash = template_hash(template, self.collisions)
         metadata = template.get("metadata", {})
         labels = dict(sorted({**metadata.get("labels", {}), HASH_LABEL: pod_hash}.items()))
         selector = dict(spec.selector)

@@ -130,10 +130,10 @@ class DeploymentSync:
     def _create(self, row: DeploymentRow, record: ObjectRecord, revision: int, replicas: int) -> Child | None:
         """Make the ReplicaSet of the current template; another hash where its name is taken."""
         annotations = metadata_of(record.obj).get("annotations", {})
-        wanted = row.new_set(annotations, revision, replicas)
+        wanted = row.new_set(record.obj, annotations, revision, replicas)
         while self._sets.get(f"{row.namespace}/{wanted['metadata']['name']}") is not None:
             row.collisions += 1
-            wanted = row.new_set(annotations, revision, replicas)
+            wanted = row.new_set(record.obj, annotations, revision, replicas)
         try:
             created = self._trusted.create(REPLICASETS, row.namespace, wanted)
         except StatusError as error:

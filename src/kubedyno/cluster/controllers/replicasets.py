@@ -55,7 +55,7 @@ class Row:
 
     __slots__ = (
         "_sets", "active", "failure", "generate_name", "generation", "key", "labelled", "min_ready_s", "namespace",
-        "owner", "pods", "raw_template", "ready", "replicas", "selector", "template", "template_labels", "terminating",
+        "owner", "pods", "ready", "replicas", "selector", "template", "template_labels", "terminating",
         "uid",
     )  # fmt: skip
 
@@ -81,8 +81,8 @@ class Row:
         self.replicas = spec.replicas
         self.min_ready_s = spec.minReadySeconds
         self.selector = LabelSelector.of(spec.selector)
-        self.raw_template: dict[str, Any] | None = spec.template
         self.template_labels: dict[str, str] = spec.template.get("metadata", {}).get("labels", {})
+        # Kept only while pods are to be made: it weighs more than all the rest.
         self.template: PodTemplate | None = None
 
     # --- as an owner of pods -----------------------------------------------------------------------------------
@@ -204,6 +204,8 @@ class ReplicaSets:
             done += deleted
             if deleted < -missing:
                 self.queue.add(row)
+        if row.active >= row.replicas:
+            row.template = None
         if error:
             self.queue.retry(row)
             self._fail(row, "FailedCreate", error)
@@ -220,9 +222,9 @@ class ReplicaSets:
         try:
             template = row.template
             if template is None:
-                assert row.raw_template is not None
-                template = row.template = trusted.pod_template(row.raw_template)
-                row.raw_template, row.template_labels = None, template.labels
+                raw = _decoder.decode(b"{" + record.obj.body + b"}").spec.template
+                template = row.template = trusted.pod_template(raw)
+                row.template_labels = template.labels
             while created < count:
                 pod = trusted.create_pod(row.namespace, template, row.owner, generate_name=row.generate_name)
                 created += 1
