@@ -18,6 +18,8 @@ from kubedyno.kernel.netns import Namespace
 from kubedyno.kernel.rtnetlink import DEFAULT_SETTINGS, LinkSettings
 
 BIG_TCP_BYTES = 196_608
+# The verifier's words for a helper that it does not know, or not in this kind of program.
+_NO_HELPER = ("invalid func", "unknown func", "cannot use helper")
 # The configuration option behind what may be missing, to say why where the kernel publishes its configuration.
 _OPTIONS = {
     "netkit": "CONFIG_NETKIT",
@@ -95,11 +97,10 @@ def has_helper(helper: int) -> Feature:
     try:
         _program(Assembler().call(helper).mov(R0, 0).exit(), "helper")
     except bpf.BpfError as error:
-        said = error.log
-        absent = any(words in said for words in ("invalid func", "unknown func", "cannot use helper"))
+        said = error.log.strip().splitlines()
+        absent = [line for line in said if any(words in line for words in _NO_HELPER)]
         if absent or not said:
-            last = said.strip().splitlines()[0] if said.strip() else str(error)
-            return Feature(works=False, why=last)
+            return Feature(works=False, why=absent[0] if absent else str(error))
     return Feature(works=True)
 
 
