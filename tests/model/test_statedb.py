@@ -299,7 +299,7 @@ class StateDBMachine(RuleBasedStateMachine):
             kept.append((cursor, cursor.revision))
         self.full = kept
 
-    @rule(gone=st.lists(keys, min_size=1, max_size=3), obj=objects, limit=st.sampled_from([1, 2]))
+    @rule(gone=st.lists(keys, min_size=2, max_size=4, unique=True), obj=objects, limit=st.sampled_from([1, 1, 2]))
     def lag_while_all_is_compacted(self, gone, obj, limit):
         """Cursors that are behind hold back what they need and nothing else does."""
         self.open_cursor("plain")

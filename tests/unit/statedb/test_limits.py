@@ -134,6 +134,35 @@ def test_a_cursor_that_lags_too_far_expires_and_lets_go():
     assert table.changes().next() == []
 
 
+def test_tombstones_stay_exactly_until_the_slowest_cursor_has_passed():
+    db, table = a_table()
+    with db.write(table) as txn:
+        for key in "abcd":
+            txn.insert(table, (key, 1))
+    slow, fast = table.changes(), table.changes()
+    slow.next()
+    fast.next()
+    with db.write(table) as txn:
+        for key in "abcd":
+            txn.delete(table, key)
+    db.put(table, ("z", 1))
+    db.put(table, ("z", 2))
+    fast.next()
+    for passed in range(4):
+        # Without a reader's order, which would want them too.
+        table._view = None
+        while db.compact():
+            pass
+        assert table.graveyard == 4 - passed
+        assert table.low_watermark() == slow.revision
+        assert [(r.key, type(r) is Tombstone) for r in slow.next(1)] == [("abcd"[passed], True)]
+    slow.close()
+    while db.compact():
+        pass
+    assert table.graveyard == 0
+    assert fast.next() == []
+
+
 def test_an_index_key_whose_rows_have_all_moved_on_costs_nothing():
     looked = 0
 
