@@ -18,6 +18,7 @@ NAMES = {
     "cluster": "the embedded cluster: boot, pods to Ready, memory",
     "statedb": "the store: inserts, reads, scans, memory",
     "cli": "the command line's start",
+    "net": "the network lab: namespaces, our latency probe against C, iperf3 through us (root)",
 }
 # figure → what must be reached and what is aimed at; lower is better unless the name ends in per_s.
 BUDGETS = {
@@ -42,6 +43,10 @@ BUDGETS = {
     "kb_per_pod": (6, 6),
     "gc_pause_ms": (20, 20),
     "help_ms": (150, 150),
+    "namespaces_250_s": (2, 2),
+    "rr_over_c_us": (6, 6),
+    "iperf3_difference_percent": (2, 2),
+    "lab_quick_s": (60, 50),
     "insert_1_per_s": (100_000, 150_000),
     "insert_100_per_s": (400_000, 700_000),
     "insert_100_two_secondaries_per_s": (200_000, 200_000),
