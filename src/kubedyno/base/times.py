@@ -28,9 +28,9 @@ def rfc3339(epoch_s: float) -> str:
 
 def rfc3339_micro(epoch_s: float) -> str:
     """Return a MicroTime, e.g. "2026-11-24T15:04:05.123456Z"."""
-    second = int(epoch_s)
-    micros = int((epoch_s - second) * 1e6)
-    return f"{rfc3339(epoch_s)[:-1]}.{micros:06d}Z"
+    # The nearest: what a float has lost must not lose a microsecond more.
+    second, micros = divmod(round(epoch_s * 1e6), 1_000_000)
+    return f"{rfc3339(second)[:-1]}.{micros:06d}Z"
 
 
 def epoch_of(text: str) -> float:
