@@ -149,7 +149,7 @@ class Run:
         except OSError as error:
             self._fail(f"{self._client.server}: {error}", EXIT_FAILED)
         if self.current is not None:
-            await self._end_job(self.current)
+            await self._end_job(self.current, early=True)
         result.ended_at = self._clock.now()
         self._index_summaries()
         if result.exit_code != EXIT_TIMEOUT and not result.interrupted:
@@ -241,8 +241,9 @@ class Run:
             measured = any(m.name == "podLatency" for m in spec.measurements)
             selector = f"kube-burner.io/runid={self.options.runid},kube-burner.io/job={spec.name}"
             if measured:
-                log.info("Registered measurement: podLatency")
-                log.info("Creating /v1, Resource=pods latency watcher for %s using selector [%s]", spec.name, selector)
+                log.info("%sRegistered measurement: podLatency", "📈 " if self.options.compat == 1 else "")
+                using = f" using selector [{selector}]" if self.options.compat == 2 else ""
+                log.info("Creating /v1, Resource=pods latency watcher for %s%s", spec.name, using)
             current.pods = PodWatch(self._client, selector, self._clock, events=measured)
             await current.pods.start()
         sampler = asyncio.create_task(self._sample(current))
@@ -271,13 +272,14 @@ class Run:
         if spec.gc:
             await self.collect(plan)
 
-    async def _end_job(self, current: JobResult) -> None:
+    async def _end_job(self, current: JobResult, *, early: bool = False) -> None:
         """Close a job's books; also called for the job in which a run ended early."""
         self.current = None
         record = current.record
         record.ended_s = self._clock.monotonic()
         record.ended_at = self._clock.now()
-        log.info("Job %s took %ds", record.name, round(record.ended_s - record.started_s))
+        if not early and not self.plan.spec.global_.wait_when_finished:
+            log.info("Job %s took %ds", record.name, round(record.ended_s - record.started_s))
         if current.pods is not None:
             record.phases.append((record.ended_s - record.started_s, dict(current.pods.tracker.phases)))
             await current.pods.stop()

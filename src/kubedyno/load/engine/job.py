@@ -184,6 +184,7 @@ def _tells(iteration: int, iterations: int) -> bool:
 
 async def wait_ready(job: JobPlan, context: JobContext) -> None:
     """Wait for everything that a create job made: what `global.waitWhenFinished` does at the end of a run."""
+    log.info("Waiting up to %s for actions to be completed", go_duration(int(job.spec.max_wait_timeout_s * 1e9)))
     await _wait_ready(job, context, [_mapping(item, context) for item in job.objects], None)
 
 
