@@ -16,12 +16,12 @@ timeout = asyncio.timeout
 
 # A collection looks at every container it is about, and at what lies in them: of the young ones 5,000 are 4 ms, all of
 # a loaded cluster 100 ms and more. Full ones are therefore left to `collect_idle`, when nobody waits.
-_GC_THRESHOLDS = (5_000, 20, 1_000)
+_GC_THRESHOLDS = (5_000, 5, 4_000)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` on uvloop where it is installed, else on asyncio's own loop; tune the collector for a server."""
-    gc.collect()
+    # What was imported stays: not even a first look at it.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     try:

@@ -31,6 +31,9 @@ log = logger(__name__)
 
 # Between two looks at the idle clock.
 IDLE_CHECK_S = 5.0
+# Garbage is collected when nobody has asked for so long, and at most so often.
+QUIET_S = 2.0
+COLLECT_S = 60.0
 # All nodes have to be Ready within this; 5,000 take a few seconds.
 READY_TIMEOUT_S = 50.0
 
@@ -110,14 +113,18 @@ async def _until_ready(settings: ClusterSettings, up: asyncio.Event, stopped: as
 async def _until_done(settings: ClusterSettings, server: Server, stopped: asyncio.Event) -> None:
     """Return when the cluster is told to stop, or nobody has used it for the idle time."""
     loop = asyncio.get_running_loop()
+    wait_s = min(IDLE_CHECK_S, settings.idle_timeout_s or IDLE_CHECK_S)
+    collected_s = asked_s = loop.time()
     while not stopped.is_set():
-        wait_s = None if not settings.idle_timeout_s else min(IDLE_CHECK_S, settings.idle_timeout_s)
         with suppress(TimeoutError):
             async with aio.timeout(wait_s):
                 await stopped.wait()
+        now_s = loop.time()
+        idle_s = now_s - server.last_request_s
+        if idle_s >= QUIET_S and now_s - collected_s >= COLLECT_S and server.last_request_s > asked_s:
+            collected_s, asked_s = now_s, server.last_request_s
+            aio.collect_idle()
         # An open watch is a user.
-        if wait_s is not None and not server.open_streams:
-            idle_s = loop.time() - server.last_request_s
-            if idle_s >= settings.idle_timeout_s:
-                log.info("cluster %s was idle for %.0f s", settings.name, idle_s)
-                return
+        if settings.idle_timeout_s and not server.open_streams and idle_s >= settings.idle_timeout_s:
+            log.info("cluster %s was idle for %.0f s", settings.name, idle_s)
+            return

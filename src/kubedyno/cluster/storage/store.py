@@ -13,7 +13,7 @@ import orjson
 
 from kubedyno.base.clock import Clock
 from kubedyno.cluster.storage.objects import StoredObject
-from kubedyno.kube.resources import Resource
+from kubedyno.kube.resources import EVENTS, Resource
 from kubedyno.statedb.db import DB
 from kubedyno.statedb.records import History, Index, Record
 from kubedyno.statedb.table import Table
@@ -24,7 +24,23 @@ ResourceKey = tuple[str, str, str]
 Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 _primary_key = attrgetter("key")
+# What one table keeps of the past beside its live objects: enough for watches that resume and lists that are read
+# by pages, bounded however fast objects change. A real API server's watch cache keeps 75 s at most.
+HISTORY_BYTES = 16 << 20
+# Nobody resumes a watch of events from far back, and they are the most frequent of all writes.
+EVENT_HISTORY_RECORDS = 10_000
+_OVERHEAD_BYTES = 400
 OWNER_INDEX: Index[StoredObject] = Index("owner", attrgetter("owners"))
+
+
+def _size_of(obj: StoredObject) -> int:
+    return _OVERHEAD_BYTES + len(obj.meta) + len(obj.body) + len(obj.status) + len(obj.managed)
+
+
+def _history_of(resource: Resource) -> History[StoredObject]:
+    if resource is EVENTS:
+        return History(records=EVENT_HISTORY_RECORDS)
+    return History(bytes=HISTORY_BYTES, size=_size_of)
 
 
 def resource_key(resource: Resource) -> ResourceKey:
@@ -71,7 +87,7 @@ class Store:
             ValueError: It is there already.
         """
         table: ObjectTable = self.db.table(
-            resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history or History()
+            resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history or _history_of(resource)
         )
         self._register(resource, table, None)
         return table
