@@ -24,6 +24,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     # What was imported stays: not even a first look at it.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    gc.enable()
     try:
         import uvloop  # noqa: PLC0415 - optional: the simulated clock runs without it
     except ImportError:

@@ -138,7 +138,7 @@ def _spawn(settings: ClusterSettings, directory: Path, clock: Clock) -> Running:
     try:
         with log.open("wb") as log_file:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "kubedyno.lab.server", str(directory), str(write_end)],
+                [sys.executable, "-m", "kubedyno.lab.boot", str(directory), str(write_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,

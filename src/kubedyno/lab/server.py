@@ -1,13 +1,12 @@
-"""The embedded cluster's own process: `python -m kubedyno.lab.server STATE_DIR READY_FD`.
+"""The embedded cluster's own process, from its settings to its end.
 
-Started by `embedded.up` only. Says one JSON line on READY_FD, `{"port": …}` or `{"error": …}`, and then serves
+Started by `embedded.up` only, through `boot`. Says one JSON line on READY_FD, `{"port": …}` or `{"error": …}`, and then serves
 until it is told to stop or was idle for too long. Its folder goes with it.
 """
 
 import logging
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,3 @@ def main(arguments: list[str]) -> int:
     # After an idle time-out nobody else is there to tidy up.
     shutil.rmtree(directory, ignore_errors=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
