@@ -20,6 +20,7 @@ from kubedyno.documents.local import LocalIndexer
 from kubedyno.kube.status import StatusError
 from kubedyno.load.engine import job as jobs
 from kubedyno.load.engine.cleanup import collect
+from kubedyno.load.engine.mapping import Mapping as ServedKind
 from kubedyno.load.engine.mapping import Mappings, discover
 from kubedyno.load.engine.preload import preload
 from kubedyno.load.engine.record import JobRecord
@@ -156,11 +157,26 @@ class Run:
             # In the original this is the last line of a run that failed, too.
             log.info("Finished execution with UUID: %s", self.options.uuid)
             await self._collect_all()
+        if result.interrupted:
+            await self._clean_up()
         if result.errors:
             log.error("%s", result.errors[0] if len(result.errors) == 1 else f"[{', '.join(result.errors)}]")
         else:
             log.info("👋 Exiting kube-burner %s", self.options.uuid)
         return result
+
+    async def _clean_up(self) -> None:
+        """Delete what this run created, after it was interrupted; what could not be deleted is listed by the caller."""
+        log.info("Cleaning up what this run created (interrupt again to leave at once)")
+        selector = f"kube-burner.io/runid={self.options.runid}"
+        try:
+            async with aio.timeout(LAST_CLEANUP_S):
+                for job in self.result.jobs:
+                    await collect(self._client, selector, self._outside(job.plan), self._clock, LAST_CLEANUP_S)
+        except TimeoutError:
+            self._fail(f"what this run created is not gone after {LAST_CLEANUP_S:.0f}s", EXIT_FAILED)
+        except (KubedynoError, StatusError, OSError) as error:
+            self._fail(f"cleaning up: {getattr(error, 'message', error)}", EXIT_FAILED)
 
     async def _collect_all(self) -> None:
         """Do what `global.gc` asks for, within what is left of the run's time."""
@@ -327,13 +343,15 @@ class Run:
 
     async def collect(self, plan: JobPlan) -> int:
         """Delete what runs of a job created, whatever their uuid, as the original does."""
-        outside = [
+        selector = f"kube-burner.io/job={plan.spec.name}"
+        return await collect(self._client, selector, self._outside(plan), self._clock, self.options.timeout_s)
+
+    def _outside(self, plan: JobPlan) -> list[tuple[ServedKind, str]]:
+        return [
             (mapping, namespace)
             for kind, api_version, namespace in plan.outside
             if (mapping := self._mappings.find(api_version, kind)) is not None
         ]
-        selector = f"kube-burner.io/job={plan.spec.name}"
-        return await collect(self._client, selector, outside, self._clock, self.options.timeout_s)
 
     # --- documents ---------------------------------------------------------------------------------------------
 
