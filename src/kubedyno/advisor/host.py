@@ -1,9 +1,13 @@
-"""What this host has: memory and CPUs, as the kernel counts them."""
+"""What this host has, as the kernel tells it: memory, CPUs, devices, and what the tuning rules ask for."""
 
+import os
 import re
 from pathlib import Path
 
+from kubedyno.advisor.tuning import Host
 from kubedyno.base.errors import KubedynoError
+from kubedyno.kernel import probe
+from kubedyno.kernel.probe import configuration_line
 
 _MEMINFO = Path("/proc/meminfo")
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
@@ -44,3 +48,84 @@ def cpus_of(ranges: str) -> int:
         first, _, last = part.partition("-")
         count += int(last or first) - int(first) + 1
     return count
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def drivers(root: Path = Path("/sys/class/net")) -> tuple[str, ...]:
+    """Return the drivers of the physical network devices."""
+    found = set()
+    for device in sorted(root.glob("*/device/driver")):
+        found.add(device.resolve().name)
+    return tuple(sorted(found))
+
+
+def mtus(root: Path = Path("/sys/class/net")) -> tuple[tuple[str, int], ...]:
+    """Return the MTU of each physical network device, bytes."""
+    found = []
+    for device in sorted(root.glob("*/device")):
+        size = _first_line(device.parent / "mtu")
+        if size and size.isdigit():
+            found.append((device.parent.name, int(size)))
+    return tuple(found)
+
+
+def preemption(version: Path = Path("/proc/version")) -> str | None:
+    """Return the preemption model: what debugfs says is active, else what the build's banner says; None if neither."""
+    active = _first_line(Path("/sys/kernel/debug/sched/preempt"))
+    if active:
+        chosen = re.search(r"\((\w+)\)", active)
+        return chosen[1] if chosen else active
+    banner = _first_line(version) or ""
+    if "PREEMPT_DYNAMIC" in banner:
+        return None  # chosen at boot, and nothing here says how
+    for word, name in (("PREEMPT_RT", "rt"), ("PREEMPT_LAZY", "lazy"), (" PREEMPT ", "full")):
+        if word in banner:
+            return name
+    line = configuration_line("CONFIG_PREEMPT_NONE")
+    return "none" if line.endswith("=y") else "voluntary" if line else None
+
+
+def governor(root: Path = Path("/sys/devices/system/cpu")) -> str:
+    """Return the frequency governors in use, "" where frequencies cannot be set."""
+    seen = {_first_line(path) or "" for path in root.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    return ", ".join(sorted(seen - {""}))
+
+
+def tuned_profile(path: Path = Path("/etc/tuned/active_profile")) -> str:
+    """Return tuned's active profile, "" without tuned."""
+    return _first_line(path) or ""
+
+
+def runs(name: str, root: Path = Path("/proc")) -> bool:
+    """Say whether a process of that name runs here."""
+    return any(_first_line(path) == name for path in root.glob("[0-9]*/comm"))
+
+
+def facts() -> Host:
+    """Return what this host tells the rules; what needs privileges it does not have stays unknown."""
+    netkit = fq = None
+    try:
+        found = probe.probe()
+    except OSError:
+        found = None  # not root: versions have to do, and rules that need more say so
+    if found is not None:
+        netkit, fq = found["netkit"].works, found["fq"].works
+    return Host(
+        kernel=os.uname().release,
+        drivers=drivers() or None,
+        preempt=preemption(),
+        governor=governor(),
+        tuned=tuned_profile(),
+        irqbalance=runs("irqbalance"),
+        netkit=netkit,
+        fq=fq,
+        memory_b=memory_b(),
+        cpus=possible_cpus(),
+        mtus=mtus() or None,
+    )

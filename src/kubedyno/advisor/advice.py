@@ -1,0 +1,125 @@
+"""All tuning rules on one setup: findings in order, and an overlay of Helm values that has no conflicts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kubedyno.advisor import ciliumconflicts, ciliumtuning
+from kubedyno.advisor.ciliumvalues import nested
+from kubedyno.advisor.tuning import RULES, SEVERITIES, Advice, Setup
+from kubedyno.kube import yaml
+
+# Importing a module of rules registers them.
+_MODULES = (ciliumconflicts, ciliumtuning)
+# An overlay that mends one thing may uncover another; more rounds than rules cannot be needed.
+_MAX_ROUNDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """Values to lay over the present ones.
+
+    Attributes:
+        values: Dotted path → value.
+        before: The same paths as they are now; None where nothing is set.
+        left_out: Names of findings whose values are not in it, and why.
+    """
+
+    values: dict[str, Any]
+    before: dict[str, Any]
+    left_out: tuple[tuple[str, str], ...]
+
+    def text(self) -> str:
+        """Return it as a values file, "" when it is empty."""
+        return yaml.dump(nested(self.values)) if self.values else ""
+
+    def undo_text(self) -> str:
+        """Return the values file that takes it back; null takes a value out."""
+        return yaml.dump(nested(self.before)) if self.before else ""
+
+
+def findings(setup: Setup) -> list[Advice]:
+    """Return what every rule says, the worst first."""
+    found = [advice for rule in RULES.values() if (advice := rule(setup)) is not None]
+    return sorted(found, key=lambda advice: (SEVERITIES.index(advice.severity), advice.rule))
+
+
+def overlay(setup: Setup, advice: list[Advice]) -> Overlay:
+    """Return the values of the findings that go together.
+
+    Errors first. What would make a conflict, or overwrite what a worse finding sets, stays out; so does what requires
+    something that is not known to be there.
+    """
+    chosen: dict[str, Any] = {}
+    left_out: list[tuple[str, str]] = []
+    for one in _mended(setup, advice, chosen):
+        if not one.values:
+            continue
+        if not one.ready:
+            left_out.append((one.rule, f"requires {', '.join(one.requires) or 'a decision'}"))
+            continue
+        change = dict(one.values)
+        taken = [path for path in change if path in chosen and chosen[path] != change[path]]
+        if taken:
+            left_out.append((one.rule, f"{taken[0]} is already set to {chosen[taken[0]]}"))
+            continue
+        after = _with(setup, {**chosen, **change})
+        made = _errors(after) - _errors(_with(setup, chosen))
+        if made:
+            left_out.append((one.rule, f"would cause {', '.join(sorted(made))}"))
+            continue
+        chosen |= change
+    changed = {path: value for path, value in chosen.items() if setup.values.get(path) != value}
+    present = {path: _present(setup, path) for path in changed}
+    return Overlay(dict(sorted(changed.items())), dict(sorted(present.items())), tuple(left_out))
+
+
+def _present(setup: Setup, path: str) -> Any:
+    return setup.values.get(path) if setup.values.is_set(path) else None
+
+
+def _mended(setup: Setup, advice: list[Advice], chosen: dict[str, Any]) -> Iterator[Advice]:
+    """Yield the findings, and after the errors those errors that mending the first ones uncovers."""
+    yield from (one for one in advice if one.severity == "error")
+    seen = {one.rule for one in advice}
+    for _ in range(_MAX_ROUNDS):
+        more = [one for one in findings(_with(setup, chosen)) if one.severity == "error" and one.rule not in seen]
+        if not more:
+            break
+        seen |= {one.rule for one in more}
+        yield from more
+    yield from (one for one in advice if one.severity != "error")
+
+
+def _with(setup: Setup, chosen: dict[str, Any]) -> Setup:
+    return Setup(setup.values.with_overlay(chosen), setup.host, setup.pod_cidrs, setup.nodes, setup.pods)
+
+
+def _errors(setup: Setup) -> set[str]:
+    return {one.rule for one in findings(setup) if one.severity == "error"}
+
+
+def helm_command(one: Advice, version: str) -> str:
+    """Return the command that sets a finding's values, "" when it has none."""
+    if not one.values:
+        return ""
+    chart = f" --version {version}" if version else ""
+    sets = "".join(f" --set {path}={_literal(value)}" for path, value in one.values)
+    return f"helm upgrade cilium cilium/cilium{chart} --namespace kube-system --reuse-values{sets}"
+
+
+def undo_command(one: Advice, setup: Setup) -> str:
+    """Return the command that sets them back, "" when it has none."""
+    if not one.values:
+        return ""
+    chart = f" --version {setup.values.version}" if setup.values.version else ""
+    sets = "".join(f" --set {path}={_literal(_present(setup, path))}" for path, _ in one.values)
+    return f"helm upgrade cilium cilium/cilium{chart} --namespace kube-system --reuse-values{sets}"
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

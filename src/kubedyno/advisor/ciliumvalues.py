@@ -1,0 +1,491 @@
+"""Cilium's Helm values from files and command lines, as one tree of what is set.
+
+In: values files, `cilium install`/`cilium upgrade` and `helm install`/`helm upgrade` lines with their `--set`. Out:
+`Values`, which answers for a dotted path what is set or what the chart's default is. Sources: Helm's strvals grammar;
+defaults of the chart of Cilium 1.18.
+"""
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubedyno.base.errors import KubedynoError
+from kubedyno.kube import yaml
+
+# The chart's defaults of what the rules look at.
+DEFAULTS: dict[str, Any] = {
+    "bandwidthManager.bbr": False,
+    "bandwidthManager.enabled": False,
+    "bpf.datapathMode": "veth",
+    "bpf.distributedLRU.enabled": False,
+    "bpf.events.default.burstLimit": 0,
+    "bpf.events.default.rateLimit": 0,
+    "bpf.hostLegacyRouting": False,
+    "bpf.lbMapMax": 65_536,
+    "bpf.mapDynamicSizeRatio": 0.0025,
+    "bpf.masquerade": False,
+    "bpf.monitorInterval": "5s",
+    "bpfClockProbe": False,
+    "ciliumEndpointSlice.enabled": False,
+    "debug.enabled": False,
+    "disableEndpointCRD": False,
+    "egressGateway.enabled": False,
+    "enableIPv4BIGTCP": False,
+    "enableIPv4Masquerade": True,
+    "enableIPv6BIGTCP": False,
+    "encryption.enabled": False,
+    "encryption.type": "ipsec",
+    "hubble.enabled": True,
+    "installNoConntrackIptablesRules": False,
+    "ipam.mode": "cluster-pool",
+    "ipam.operator.clusterPoolIPv4PodCIDRList": ["10.0.0.0/8"],
+    "ipv4.enabled": True,
+    "ipv4NativeRoutingCIDR": "",
+    "ipv6.enabled": False,
+    "k8sClientExponentialBackoff.enabled": True,
+    "kubeProxyReplacement": "false",
+    "loadBalancer.acceleration": "disabled",
+    "routingMode": "tunnel",
+    "scheduling.mode": "anti-affinity",
+    "MTU": 0,
+}
+# First parts of paths that the chart knows.
+KNOWN = frozenset(
+    [
+        "upgradeCompatibility",
+        "debug",
+        "rbac",
+        "imagePullSecrets",
+        "iptablesRandomFully",
+        "kubeConfigPath",
+        "k8sServiceHostRef",
+        "k8sServiceHost",
+        "k8sServicePort",
+        "k8sServiceLookupConfigMapName",
+        "k8sServiceLookupNamespace",
+        "k8s",
+        "k8sClientRateLimit",
+        "k8sClientExponentialBackoff",
+        "cluster",
+        "serviceAccounts",
+        "terminationGracePeriodSeconds",
+        "agent",
+        "name",
+        "image",
+        "scheduling",
+        "affinity",
+        "tolerations",
+        "nodeSelector",
+        "updateStrategy",
+        "podAnnotations",
+        "podLabels",
+        "resources",
+        "podSecurityContext",
+        "podManagementPolicy",
+        "initResources",
+        "securityContext",
+        "cleanState",
+        "cleanBpfState",
+        "waitForKubeProxy",
+        "annotateK8sNode",
+        "aksbyocni",
+        "autoDirectNodeRoutes",
+        "directRoutingSkipUnreachable",
+        "bandwidthManager",
+        "bgpControlPlane",
+        "pmtuDiscovery",
+        "bpf",
+        "bpfClockProbe",
+        "enableXTSocketFallback",
+        "enableLBIPAM",
+        "defaultLBServiceIPAM",
+        "installNoConntrackIptablesRules",
+        "ipMasqAgent",
+        "ipv4NativeRoutingCIDR",
+        "ipv6NativeRoutingCIDR",
+        "monitor",
+        "loadBalancer",
+        "nodePort",
+        "policyEnforcementMode",
+        "policyAuditMode",
+        "policyCIDRMatchMode",
+        "prometheus",
+        "dashboards",
+        "envoyConfig",
+        "ingressController",
+        "gatewayAPI",
+        "enableRuntimeDeviceDetection",
+        "sctp",
+        "secretsNamespaceAnnotations",
+        "tunnelProtocol",
+        "routingMode",
+        "tunnelPort",
+        "tunnelSourcePortRange",
+        "serviceNoBackendResponse",
+        "underlayProtocol",
+        "enableIPv4Masquerade",
+        "enableIPv6Masquerade",
+        "enableMasqueradeToRouteSource",
+        "enableIPv4BIGTCP",
+        "enableIPv6BIGTCP",
+        "nat",
+        "egressGateway",
+        "vtep",
+        "encryption",
+        "endpointHealthChecking",
+        "endpointLockdownOnMapOverflow",
+        "endpointRoutes",
+        "k8sNetworkPolicy",
+        "endpointCRDGC",
+        "eni",
+        "gke",
+        "azure",
+        "alibabacloud",
+        "nodeinit",
+        "preflight",
+        "enableCriticalPriorityClass",
+        "disableEnvoyVersionCheck",
+        "etcd",
+        "externalWorkloads",
+        "hostFirewall",
+        "hostPort",
+        "hubble",
+        "identityAllocationMode",
+        "identityChangeGracePeriod",
+        "identityManagementMode",
+        "ipam",
+        "ipMasqAgent",
+        "ipv4",
+        "ipv6",
+        "keepDeprecatedLabels",
+        "keepDeprecatedProbes",
+        "kubeProxyReplacement",
+        "kubeProxyReplacementHealthzBindAddr",
+        "l2NeighDiscovery",
+        "l2announcements",
+        "l2podAnnouncements",
+        "l7Proxy",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "localRedirectPolicy",
+        "localRedirectPolicies",
+        "logSystemLoad",
+        "logOptions",
+        "maglev",
+        "MTU",
+        "sessionAffinity",
+        "ciliumEndpointSlice",
+        "cni",
+        "crdWaitTimeout",
+        "customCalls",
+        "daemon",
+        "devices",
+        "forceDeviceDetection",
+        "dnsPolicy",
+        "dnsProxy",
+        "dnsPolicy",
+        "disableEndpointCRD",
+        "wellKnownIdentities",
+        "envoy",
+        "operator",
+        "clustermesh",
+        "cgroup",
+        "sysctlfix",
+        "enableK8sEventHandover",
+        "conntrackGCInterval",
+        "conntrackGCMaxInterval",
+        "commonLabels",
+        "certgen",
+        "authentication",
+        "standaloneDnsProxy",
+        "tls",
+        "tunnel",
+        "namespaceOverride",
+        "extraArgs",
+        "extraConfig",
+        "extraContainers",
+        "extraEnv",
+        "extraHostPathMounts",
+        "extraInitContainers",
+        "extraVolumes",
+        "extraVolumeMounts",
+        "healthChecking",
+        "healthPort",
+        "apiRateLimit",
+        "highScaleIPcache",
+        "bpfMapDynamicSizeRatio",
+        "enableCiliumEndpointSlice",
+        "enableCnpStatusUpdates",
+        "enableIPv4EgressGateway",
+        "enableInternalTrafficPolicy",
+        "enableNonDefaultDenyPolicies",
+        "ciliumEndpointSlice",
+        "synchronizeK8sNodes",
+        "nodeSelectorLabels",
+        "resourceQuotas",
+        "hostAliases",
+        "skipCiliumEndpointSlice",
+        "svcSourceRangeCheck",
+        "remoteNodeIdentity",
+        "socketLB",
+        "scheduling",
+        "kubeProxyReplacement",
+        "preferredIPFamily",
+        "global",
+    ]
+)
+_INDEX = re.compile(r"^(.*?)\[(\d+)\]$")
+_MAX_INDEX = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What is set, as a tree, and where it comes from.
+
+    Attributes:
+        tree: Nested mappings as a values file has them.
+        version: Of the chart, "" when not named.
+        notes: What could not be taken as it stands, a line each.
+    """
+
+    tree: dict[str, Any]
+    version: str = ""
+    notes: tuple[str, ...] = ()
+
+    def is_set(self, path: str) -> bool:
+        """Say whether a path has a value of its own."""
+        return _lookup(self.tree, path) is not None
+
+    def get(self, path: str) -> Any:
+        """Return what a path is: as set, else the chart's default, else None."""
+        found = _lookup(self.tree, path)
+        return DEFAULTS.get(path) if found is None else found
+
+    def on(self, path: str) -> bool:
+        """Say whether a switch is on."""
+        return str(self.get(path)).lower() in {"true", "strict"}
+
+    def with_overlay(self, overlay: Mapping[str, Any]) -> "Values":
+        """Return these values with dotted paths set over them."""
+        return Values(merge(self.tree, nested(overlay)), self.version, self.notes)
+
+
+def _lookup(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(tree, Mapping):
+            return None
+        tree = tree.get(part)
+    return tree
+
+
+def nested(paths: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted paths as a tree."""
+    tree: dict[str, Any] = {}
+    for path, value in paths.items():
+        *parents, last = path.split(".")
+        place = tree
+        for part in parents:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return tree
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the second tree laid over the first, as Helm does: mappings are merged, all else replaced."""
+    result = dict(under)
+    for key, value in over.items():
+        mine = result.get(key)
+        result[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def of_text(text: str, path: str) -> Values:
+    """Return the values of a values file.
+
+    Raises:
+        KubedynoError: It is no YAML mapping.
+    """
+    tree = yaml.load(text, path)
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise KubedynoError(f"{path}: a values file is a mapping, not a {type(tree).__name__.lower()}")
+    return Values(tree, notes=tuple(_unknown(tree, path)))
+
+
+def _unknown(tree: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key in tree:
+        if key not in KNOWN:
+            close = difflib.get_close_matches(key, KNOWN, 1)
+            near = f"; did you mean {close[0]}?" if close else ""
+            yield f"{path}: {key}: not a value of the chart of Cilium 1.18{near}"
+
+
+# --- command lines ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Command:
+    tree: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def of_command(text: str, path: str, folder: Path | None = None) -> Values:
+    """Return the values that command lines set, the later over the earlier.
+
+    Args:
+        text: Lines such as `cilium install --version 1.18.1 --set a.b=c`; a backslash continues a line, # comments.
+        path: Named in errors.
+        folder: Where files named by `-f` are looked up; the working directory if None.
+
+    Raises:
+        KubedynoError: No line installs or upgrades, or a `--set` is malformed.
+    """
+    made = _Command()
+    found = False
+    for line in text.replace("\\\n", " ").splitlines():
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise KubedynoError(f"{path}: {str(error).lower()} in: {line.strip()[:60]}") from error
+        if not words or not _installs(words):
+            continue
+        found = True
+        _take(words, made, path, folder or Path())
+    if not found:
+        raise KubedynoError(f"{path}: no `cilium install`, `cilium upgrade`, `helm install` or `helm upgrade` in it")
+    return Values(made.tree, made.version, (*made.notes, *_unknown(made.tree, path)))
+
+
+def _installs(words: list[str]) -> bool:
+    return any(Path(word).name in {"cilium", "helm"} for word in words[:2]) and any(
+        word in {"install", "upgrade", "template"} for word in words
+    )
+
+
+def _take(words: list[str], made: _Command, path: str, folder: Path) -> None:
+    position = 0
+    if "upgrade" not in words:
+        made.tree = {}
+    while position < len(words):
+        word = words[position]
+        position += 1
+        flag, joined, value = word.partition("=")
+        if flag not in {"--set", "--set-string", "--set-json", "--set-file", "-f", "--values", "--version"}:
+            continue
+        if not joined:
+            if position == len(words):
+                raise KubedynoError(f"{path}: {flag}: the value is missing")
+            value = words[position]
+            position += 1
+        if flag == "--version":
+            made.version = value.removeprefix("v")
+        elif flag in {"-f", "--values"}:
+            file = folder / value
+            try:
+                made.tree = merge(made.tree, of_text(file.read_text(), str(file)).tree)
+            except OSError as error:
+                made.notes.append(f"{path}: {flag} {value}: {error.strerror}; its values are not judged")
+        elif flag == "--set-file":
+            made.notes.append(f"{path}: --set-file {value}: not judged")
+        elif flag == "--set-json":
+            name, _, literal = value.partition("=")
+            _place(made.tree, name, yaml.load(literal, f"{path}: --set-json {name}"), path)
+        else:
+            for name, entry in parse_set(value, path, strings=flag == "--set-string"):
+                _place(made.tree, name, entry, path)
+
+
+def parse_set(text: str, path: str, *, strings: bool = False) -> list[tuple[str, Any]]:
+    r"""Return the assignments of a `--set`: commas part them, braces make lists, a backslash takes a sign as it is.
+
+    Raises:
+        KubedynoError: A key has no value, or a list does not end.
+    """
+    found: list[tuple[str, Any]] = []
+    position = 0
+    while position < len(text):
+        key, position, stop = _until(text, position, "=,")
+        if stop != "=":
+            raise KubedynoError(f"{path}: --set {text}: key {key!r} has no value")
+        if text[position : position + 1] == "{":
+            items: list[Any] = []
+            position += 1
+            stop = ","
+            while stop != "}":
+                item, position, stop = _until(text, position, ",}")
+                if not stop:
+                    raise KubedynoError(f"{path}: --set {key}: the list that begins with {{ does not end")
+                if item or stop == "," or items:
+                    items.append(_typed(item, strings=strings))
+            position += text[position : position + 1] == ","
+            found.append((key, items))
+            continue
+        value, position, _ = _until(text, position, ",")
+        found.append((key, _typed(value, strings=strings)))
+    return found
+
+
+def _until(text: str, position: int, stops: str) -> tuple[str, int, str]:
+    out: list[str] = []
+    while position < len(text):
+        char = text[position]
+        position += 1
+        if char == "\\" and position < len(text):
+            # An escaped dot stays part of a name.
+            out.append("\0" if text[position] == "." else text[position])
+            position += 1
+        elif char in stops:
+            return "".join(out), position, char
+        else:
+            out.append(char)
+    return "".join(out), position, ""
+
+
+def _typed(text: str, *, strings: bool) -> Any:
+    text = text.replace("\0", ".")
+    if strings:
+        return text
+    if text in {"true", "false"}:
+        return text == "true"
+    if text == "null":
+        return None
+    if re.fullmatch(r"-?(0|[1-9]\d*)", text):
+        return int(text)
+    return text
+
+
+def _place(tree: dict[str, Any], name: str, value: Any, path: str) -> None:
+    parts = [part.replace("\0", ".") for part in name.split(".")]
+    if not all(parts):
+        raise KubedynoError(f"{path}: --set {name}: an empty name between dots")
+    place: Any = tree
+    for number, part in enumerate(parts):
+        last = number + 1 == len(parts)
+        index = _INDEX.match(part)
+        if index:
+            items = place.get(index[1])
+            if not isinstance(items, list):
+                items = place[index[1]] = []
+            at = int(index[2])
+            if at > _MAX_INDEX:
+                raise KubedynoError(f"{path}: --set {name}: index {at} is more than {_MAX_INDEX}")
+            items += [None] * (at + 1 - len(items))
+            if last:
+                items[at] = value
+            else:
+                if not isinstance(items[at], dict):
+                    items[at] = {}
+                place = items[at]
+        elif last:
+            place[part] = value
+        else:
+            if not isinstance(place.get(part), dict):
+                place[part] = {}
+            place = place[part]
