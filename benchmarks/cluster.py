@@ -32,7 +32,7 @@ WINDOW = 100
 LIMIT_S = 240.0
 # The server writes its longest garbage collection here, in CPU time; loaded by its interpreter at start, through PYTHONPATH.
 _PAUSES = """
-import gc, os, time
+import atexit, gc, os, time
 _longest, _start = 0.0, 0.0
 def _note(phase, info):
     global _longest, _start
@@ -43,6 +43,8 @@ def _note(phase, info):
         with open(os.environ["KUBEDYNO_BENCH_PAUSES"], "w") as file:
             file.write(str(_longest * 1000))
 gc.callbacks.append(_note)
+# Not the last one, of an interpreter that ends.
+atexit.register(gc.callbacks.clear)
 """
 
 
