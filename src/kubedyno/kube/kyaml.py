@@ -208,8 +208,9 @@ def _behind(comments: list[str]) -> str:
 class _BlockWriter:
     """Renders nodes in block style; items stand deeper than their key, so that comments below keep their owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, indent_items: bool = True) -> None:
         self._flow = _Writer(compact=False)
+        self._indent_items = indent_items
 
     def document(self, document: Document) -> list[str]:
         root = document.root
@@ -276,7 +277,8 @@ class _BlockWriter:
             return self._with_text(f"{pad}{name}:", target, indent + 2, behind)
         if not target.children:
             return [f"{pad}{name}: {'[]' if target.kind is Kind.SEQUENCE else '{}'}{behind}"]
-        return [f"{pad}{name}:{behind}", *self._children(target, indent + 2)]
+        deeper = 2 if self._indent_items or target.kind is Kind.MAPPING else 0
+        return [f"{pad}{name}:{behind}", *self._children(target, indent + deeper)]
 
     def _bracketed(self, start: str, node: Node, indent: int, behind: str) -> list[str]:
         first, *rest = self._flow.node(node, 0).split("\n")
@@ -393,6 +395,17 @@ def dump(value: Any, *, compact: bool = False) -> str:
         TypeError: It is no JSON value.
     """
     return f"---\n{_Writer(compact=compact).document(Document(_of_value(value, sort_keys=False)))}\n"
+
+
+def dump_block(value: Any) -> str:
+    """Return a JSON value as block YAML as Kubernetes' examples have it: keys in their order, items below their key.
+
+    Raises:
+        KyamlError: It holds a number that is none.
+        TypeError: It is no JSON value.
+    """
+    lines = _BlockWriter(indent_items=False).document(Document(_of_value(value, sort_keys=False)))
+    return "\n".join(lines) + "\n"
 
 
 def marshal(value: Any, *, compact: bool = False) -> str:

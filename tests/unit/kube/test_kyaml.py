@@ -204,3 +204,9 @@ def test_aliases_cannot_multiply_a_document_without_end() -> None:
     )
     with pytest.raises(TreeError, match="excessive aliasing"):
         kyaml.encode(bomb)
+
+
+@given(values)
+@settings(max_examples=100, deadline=None)
+def test_a_value_comes_back_from_block_yaml(value: Any) -> None:
+    assert yaml.load(kyaml.dump_block(value)) == value
