@@ -9,6 +9,9 @@ from kubedyno.kube.status import StatusError
 from kubedyno.load.engine.mapping import Mapping
 
 PAGE = 500
+_EXPIRED = 410
+# How often a list may be begun anew, as in the original.
+_RESTARTS = 4
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
@@ -18,7 +21,7 @@ class _ListMetadata(msgspec.Struct):
 
 
 class _List(msgspec.Struct):
-    metadata: _ListMetadata
+    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
     items: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
 
@@ -31,11 +34,19 @@ async def count(client: Client, mapping: Mapping, selector: str) -> int:
     Raises:
         StatusError: The API refuses.
     """
-    found = 0
+    found = restarts = 0
     token = ""
     while True:
         query = f"labelSelector={quote(selector)}&limit={PAGE}" + (f"&continue={quote(token)}" if token else "")
         answer = await client.request("GET", f"{mapping.path()}?{query}", headers=(("accept", _METADATA_LIST),))
+        if answer.status == _EXPIRED and token and restarts < _RESTARTS:
+            # The list's moment is forgotten. What is counted no longer changes, so going on from where we were, at a
+            # later moment, counts the same; a server that offers no way to go on is asked from the beginning.
+            token = _decode(answer.body).metadata.continue_
+            if not token:
+                restarts += 1
+                found = 0
+            continue
         if answer.status != 200:
             raise StatusError.from_response(answer.status, answer.body)
         page = _decode(answer.body)
