@@ -5,6 +5,7 @@ transaction. A status is written only if the object is still the one that was wo
 the newer version has its own turn. Refreshes and prunes happen in between.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -127,9 +128,14 @@ class Reconciler(Generic[T]):
                     await aio.sleep(0)
                     continue
                 await self._sleep(watch, initialized)
+        except Exception as error:
+            self.health.stopped(text_of(error))
+            raise
+        except asyncio.CancelledError:
+            self.health.stopped()
+            raise
         finally:
             self._cursor.close()
-            self.health.stopped()
 
     async def _sleep(self, watch: Watch, initialized: Watch) -> None:
         """Wait for news, or for the next thing that is due."""

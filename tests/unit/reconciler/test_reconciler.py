@@ -351,6 +351,22 @@ def test_a_reconciler_that_was_left_behind_begins_anew_and_prunes():
     simulate(main())
 
 
+def test_a_fault_of_ours_ends_it_and_its_health_says_why():
+    async def main():
+        health = Health()
+        db = DB(asyncio.get_running_loop())
+        table = db.table("items", attrgetter("name"))
+        reconciler = Reconciler(db, table, Target(), attrgetter("no_such"), set_status, health=health)
+        db.put(table, Item("a", 1, pending(0.0)))
+        with pytest.raises(AttributeError):
+            await reconciler.run()
+        assert health.summary() == "Modules Health: Stopped(1) Degraded(0) OK(0)"
+        assert "no_such" in next(health.reports())[2]
+        assert table.trackers == 0
+
+    simulate(main())
+
+
 def test_settings_that_make_no_sense_are_refused():
     for wrong in ({"round_size": 0}, {"rounds_per_s": 0}, {"retry_min_s": 5, "retry_max_s": 1}):
         with pytest.raises(ValueError, match=r"above zero|does not hold"):
