@@ -1,0 +1,95 @@
+"""`kubedyno features`: Kubernetes features by version, and which of them a cluster has."""
+
+import argparse
+from typing import Any
+
+from kubedyno.cli.init import add_target_flags
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add its flags."""
+    parser.add_argument("--target", default="1.34", metavar="VERSION", help="Kubernetes version (default %(default)s)")
+    parser.add_argument("--cluster", action="store_true", help="ask a cluster instead of a version")
+    parser.add_argument("--try-fields", action="store_true", help="with --cluster: send dry runs, which keep nothing")
+    parser.add_argument("--wide", action="store_true", help="fields, performance, notes and sources too")
+    parser.add_argument("-o", "--output", choices=("table", "json", "yaml", "kyaml"), default="table")
+    parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
+    add_target_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    from kubedyno.advisor import features
+    from kubedyno.base.errors import KubedynoError
+    from kubedyno.cli.maps import print_document
+    from kubedyno.report.text import table
+
+    if arguments.try_fields and not arguments.cluster:
+        raise KubedynoError("--try-fields: asks a cluster: give --cluster too")
+    rows: list[tuple[str, ...]] = []
+    documents: list[dict[str, Any]] = []
+    lines: list[str] = []
+    missing: tuple[str, ...] = ()
+    if arguments.cluster:
+        cluster = _read(arguments)
+        missing = cluster.missing
+        lines.append(f"Kubernetes {cluster.version}")
+        header: tuple[str, ...] = ("FEATURE", "GATE", "STATE", "FOUND BY", "SURE")
+        for seen in cluster.features:
+            rows.append((seen.feature.name, seen.feature.gate or "-", seen.state, seen.how, seen.sure))
+            documents.append(_document(seen.feature) | {"state": seen.state, "how": seen.how, "sure": seen.sure})
+    else:
+        version = features.target(arguments.target)
+        lines.append(f"Kubernetes {version[0]}.{version[1]}")
+        header = ("FEATURE", "GATE", "STAGE", "DEFAULT", "SINCE")
+        for feature in features.table():
+            # etcd's versions are its own: 3.6 came with 1.34.
+            stage = feature.at((3, 6) if feature.component == "etcd" else version)
+            since = f"{stage.version[0]}.{stage.version[1]}" if stage else "-"
+            shown = (stage.stage, "on" if stage.on else "off") if stage else ("not there", "-")
+            rows.append((feature.name, feature.gate or "-", *shown, since))
+            documents.append(_document(feature) | {"stage": shown[0], "default": shown[1], "since": since})
+    if arguments.output != "table":
+        print_document(arguments.output, {"features": documents, "missing": list(missing)})
+        return 0
+    lines += table(header, rows)
+    if arguments.wide:
+        for feature in features.table():
+            lines += ["", feature.name, f"  field: {feature.field}", f"  performance: {feature.performance}"]
+            lines += [f"  note: {feature.note}"] if feature.note else []
+            lines += [f"  metrics: {', '.join(feature.metrics)}"] if feature.metrics else []
+            lines += [f"  warning: {feature.warning}"] if feature.warning else []
+            lines.append(f"  source: {feature.source}")
+    else:
+        lines += [f"note: {feature.name}: {feature.note}" for feature in features.table() if feature.note]
+    lines += [f"not read: {text}" for text in missing]
+    print("\n".join(lines))
+    return 0
+
+
+def _read(arguments: argparse.Namespace) -> Any:
+    from kubedyno.advisor import features
+    from kubedyno.base import aio
+    from kubedyno.client.api import Client
+    from kubedyno.lab import target
+
+    choice = target.choose(arguments.kubeconfig, arguments.kube_context)
+
+    async def read() -> features.Cluster:
+        async with Client(choice.target) as client:
+            return await features.read(client, try_fields=arguments.try_fields)
+
+    return aio.run(read())
+
+
+def _document(feature: Any) -> dict[str, Any]:
+    return {
+        "name": feature.name,
+        "gate": feature.gate,
+        "component": feature.component,
+        "stages": [[".".join(map(str, one.version)), one.stage, one.on] for one in feature.stages],
+        "field": feature.field,
+        "performance": feature.performance,
+        "note": feature.note,
+        "source": feature.source,
+    }
