@@ -1,0 +1,154 @@
+"""StateDB read at every single line that a writer executes: every interleaving of whole reads with a write's steps.
+
+Threads find such places by luck. Here a trace function runs the readers between any two lines of the writer.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubedyno.base.random import Random
+from kubedyno.statedb import log, txn, view
+from kubedyno.statedb.db import DB
+from kubedyno.statedb.errors import ExpiredError
+from kubedyno.statedb.records import Index, Tombstone
+
+PACKAGE = str(Path(txn.__file__).parent)
+KEYS = [f"{a}{b}" for a in "ab" for b in range(4)]
+
+
+def at_every_line(body, look):
+    """Run `body`, and `look` before each line of it that lies in the database's package."""
+    lines = 0
+
+    def local(_frame, event, _argument):
+        nonlocal lines
+        if event == "line":
+            lines += 1
+            look()
+        return local
+
+    def trace(frame, _event, _argument):
+        return local if frame.f_code.co_filename.startswith(PACKAGE) else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        body()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+class Twin:
+    """A database and, by revision, what is in its two tables."""
+
+    def __init__(self):
+        self.db = DB()
+        indexes = [Index("half", lambda obj: ("high",) if obj[1] > 5 else ("low", "any"))]
+        self.tables = [self.db.table(name, lambda obj: obj[0], indexes) for name in ("one", "two")]
+        self.states = {0: ({}, {})}
+        self.kept = []
+
+    def write(self, random, *, abort):
+        """Write something to both tables; what will be there is known before anybody can see it."""
+        state = tuple(dict(rows) for rows in self.states[self.db.revision])
+        revision, steps = self.db.revision, []
+        for _ in range(random.randint(2, 6)):
+            which, key, value = random.randrange(2), random.choice(KEYS), random.randrange(10)
+            deleted = random.random() < 0.3
+            if deleted and key not in state[which]:
+                continue
+            revision += 1
+            steps.append((which, None if deleted else (key, value), key))
+            if deleted:
+                del state[which][key]
+            else:
+                state[which][key] = ((key, value), revision)
+        if not abort:
+            self.states[revision] = state
+
+        def body():
+            with self.db.write(*self.tables) as transaction:
+                for which, obj, key in steps:
+                    if obj is None:
+                        transaction.delete(self.tables[which], key)
+                    else:
+                        transaction.insert(self.tables[which], obj)
+                if abort:
+                    transaction.abort()
+
+        return body
+
+    def look(self):
+        snapshot = self.db.read()
+        self.check(snapshot)
+        for kept in self.kept:
+            self.check(kept)
+        for which, table in enumerate(self.tables):
+            changes = table.changes().next()
+            assert all(type(record) is not Tombstone for record in changes)
+            expected = self.states[snapshot.revision][which].values()
+            assert [(r.obj, r.revision) for r in changes] == sorted(expected, key=lambda row: row[1])
+
+    def check(self, snapshot):
+        for table, rows in zip(self.tables, self.states[snapshot.revision], strict=True):
+            assert [(r.key, (r.obj, r.revision)) for r in snapshot.all(table)] == sorted(rows.items())
+            for key in KEYS[::3]:
+                record = snapshot.get(table, key)
+                assert (record and (record.obj, record.revision)) == rows.get(key)
+            high = sorted(key for key, (obj, _) in rows.items() if obj[1] > 5)
+            assert [r.key for r in snapshot.by_index(table, "half", "high")] == high
+            assert sorted(r.key for _, r in snapshot.scan(table, "half")) == sorted(rows)
+            by_revision = sorted(revision for _, revision in rows.values())
+            assert [r.revision for r in snapshot.by_revision(table)] == by_revision
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_no_reader_ever_sees_half_of_anything(seed, monkeypatch):
+    monkeypatch.setattr(log, "SEGMENT_RECORDS", 4)
+    monkeypatch.setattr(view, "CHUNK_RECORDS", 3)
+    twin, random = Twin(), Random(seed)
+    lines = 0
+    for _ in range(8):
+        abort = random.random() < 0.3
+        lines += at_every_line(twin.write(random, abort=abort), twin.look)
+        assert twin.db.revision in twin.states
+        if random.random() < 0.5:
+            twin.kept.append(twin.db.read())
+        if random.random() < 0.4:
+            del twin.kept[:1]
+        if random.random() < 0.6:
+            lines += at_every_line(lambda: twin.db.compact(random.choice([1, 3, 100])), twin.look)
+    # It has really looked in between.
+    assert lines > 1000
+
+
+@pytest.mark.slow
+def test_a_cursor_beside_a_writer_folds_to_what_is_there(monkeypatch):
+    monkeypatch.setattr(log, "SEGMENT_RECORDS", 4)
+    twin, random = Twin(), Random(9)
+    cursors = [table.changes() for table in twin.tables]
+    folds = [{}, {}]
+
+    def follow():
+        for which, cursor in enumerate(cursors):
+            try:
+                records = cursor.next(random.choice([1, 2, None]))
+            except ExpiredError as error:
+                raise AssertionError("an open cursor that reads all the time never expires") from error
+            for record in records:
+                assert record.revision <= twin.db.revision
+                if type(record) is Tombstone:
+                    folds[which].pop(record.key, None)
+                else:
+                    folds[which][record.key] = (record.obj, record.revision)
+
+    for _ in range(25):
+        at_every_line(twin.write(random, abort=random.random() < 0.2), follow)
+        at_every_line(lambda: twin.db.compact(100), follow)
+    for _ in range(100):
+        follow()
+    assert tuple(folds) == twin.states[twin.db.revision]
