@@ -75,20 +75,26 @@ def mtus(root: Path = Path("/sys/class/net")) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def preemption(version: Path = Path("/proc/version")) -> str | None:
-    """Return the preemption model: what debugfs says is active, else what the build's banner says; None if neither."""
+# Options of the kernel's configuration, and the model that each makes the default.
+_PREEMPT_OPTIONS = (
+    ("CONFIG_PREEMPT_RT", "rt"),
+    ("CONFIG_PREEMPT_NONE", "none"),
+    ("CONFIG_PREEMPT_VOLUNTARY", "voluntary"),
+    ("CONFIG_PREEMPT_LAZY", "lazy"),
+    ("CONFIG_PREEMPT", "full"),
+)
+
+
+def preemption(command_line: Path = Path("/proc/cmdline")) -> str | None:
+    """Return the preemption model: what debugfs says is active, else the boot parameter, else what was built in."""
     active = _first_line(Path("/sys/kernel/debug/sched/preempt"))
     if active:
         chosen = re.search(r"\((\w+)\)", active)
         return chosen[1] if chosen else active
-    banner = _first_line(version) or ""
-    if "PREEMPT_DYNAMIC" in banner:
-        return None  # chosen at boot, and nothing here says how
-    for word, name in (("PREEMPT_RT", "rt"), ("PREEMPT_LAZY", "lazy"), (" PREEMPT ", "full")):
-        if word in banner:
-            return name
-    line = configuration_line("CONFIG_PREEMPT_NONE")
-    return "none" if line.endswith("=y") else "voluntary" if line else None
+    parameter = re.search(r"(?:^|\s)preempt=(\w+)", _first_line(command_line) or "")
+    if parameter:
+        return parameter[1]
+    return next((name for option, name in _PREEMPT_OPTIONS if configuration_line(option) == f"{option}=y"), None)
 
 
 def governor(root: Path = Path("/sys/devices/system/cpu")) -> str:
