@@ -5,7 +5,6 @@ Needs root; the C probe is compiled on the spot where there is a compiler, and i
 
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
@@ -65,7 +64,7 @@ def figures(*, quick: bool) -> dict[str, float]:
         if theirs:
             found["rr_over_c_us"] = median([mine - other for mine, other in zip(ours, theirs, strict=True)])
         if shutil.which("iperf3"):
-            found["iperf3_difference_percent"] = _iperf3_difference(topology, 3 if quick else 7)
+            found["iperf3_difference_percent"] = _iperf3_difference(topology, 5 if quick else 15)
     found["pods_254_s"] = _pods()
     with tempfile.TemporaryDirectory() as directory:
         start = time.monotonic()
@@ -142,16 +141,16 @@ def _c_probe(topology: Topology, binary: str, tools: measure.Tools) -> float:
 def _iperf3_difference(topology: Topology, rounds: int) -> float:
     """iperf3 through the lab against iperf3 alone, in the same namespaces and on the same processor."""
     tools = measure.found_tools()
-    differences = []
+    best = {"lab": 0.0, "alone": 0.0}
     for number in range(rounds):
-        pair = {}
         for who in ("lab", "alone") if number % 2 else ("alone", "lab"):
             if who == "lab":
-                pair[who] = measure.run(topology, tests.TESTS["tcp"], Place.OTHER, 4, 1, tools, number).figures["bps"]
+                bps = measure.run(topology, tests.TESTS["tcp"], Place.OTHER, 4, 1, tools, number).figures["bps"]
             else:
-                pair[who] = _alone(topology, tools)
-        differences.append(100 * abs(pair["lab"] / pair["alone"] - 1))
-    return statistics.median(differences)
+                bps = _alone(topology, tools)
+            best[who] = max(best[who], bps)
+    # The best of each: on a busy machine single runs differ threefold, and only downwards.
+    return 100 * abs(best["lab"] / best["alone"] - 1)
 
 
 def _alone(topology: Topology, tools: measure.Tools) -> float:

@@ -108,6 +108,7 @@ def _vxlan(place: Place, grown: Mapping[str, int], total: _Total, needed: int, f
 def _ebpf(place: Place, grown: Mapping[str, int], total: _Total, needed: int, few: int) -> Proof:
     conditions = {
         "the eBPF program redirected too few packets into pods": total("bpf.peer") >= needed,
+        "packets entered pods through the host's end and not by redirect_peer": total("pods.tx_packets") <= few,
         "the nodes' IP stack received packets": total("ip.received") <= few,
         "the nodes' IP stack forwarded packets": total("ip.forwarded") <= few,
     }
@@ -117,7 +118,7 @@ def _ebpf(place: Place, grown: Mapping[str, int], total: _Total, needed: int, fe
         "redirected by the eBPF program, past the nodes' IP stack",
         grown,
         conditions,
-        ("a.bpf", "b.bpf", "a.ip", "b.ip"),
+        ("a.bpf", "b.bpf", "a.ip", "b.ip", "a.pods", "b.pods"),
     )
 
 

@@ -440,6 +440,9 @@ class Topology:
                 found[f"{prefix}.vxlan.tx_packets"] = node.space.rtnetlink.link("vx0").tx_packets
             if node.maps is not None:
                 counted = node.maps.counted()
+                # A packet that is handed to the pod by redirect_peer never leaves through the host's end.
+                ports = [node.space.rtnetlink.link(pod.host.name) for pod in node.pods]
+                found[f"{prefix}.pods.tx_packets"] = sum(port.tx_packets for port in ports)
                 found |= {f"{prefix}.bpf.{slot.name.lower()}": counted[slot] for slot in Slot}
             if self.variant.path is Path.ROUTE_NFT:
                 counts = services.counts(node.space.nftables, family)

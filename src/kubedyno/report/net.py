@@ -53,7 +53,11 @@ def _proven(row: Row) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     def number(name: str, digits: int, scale: float = 1.0) -> str:
-        return f"{row.median[name] / scale:.{digits}f}" if name in row.median else ""
+        if name not in row.median:
+            return ""
+        value = row.median[name] / scale
+        # A megabit of datagrams is not nothing.
+        return f"{value:.{digits}f}" if value >= 0.1 or not value else f"{value:.{digits + 3}f}"
 
     if _is_latency(row):
         host = _ratio_cells(_ratio(row, "p50_us", "host"))

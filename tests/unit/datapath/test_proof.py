@@ -11,7 +11,7 @@ QUIET = {
     for name in (
         "ip.received", "ip.forwarded", "ip.too_big", "wire.tx_packets", "wire.tx_bytes", "bpf.peer", "bpf.neigh", "bpf.pass",
         "bpf.big", "bpf.largest", "bridge.port_rx_packets", "bridge.port_tx_packets", "vxlan.tx_packets", "nft.translated",
-        "nft.invalid", "nft.established", "nft.new",
+        "pods.tx_packets", "nft.invalid", "nft.established", "nft.new",
     )
 } | {"client.tx_packets": 0, "client.tx_bytes": 0, "client.retransmits": 0}  # fmt: skip
 GOOD = {
@@ -57,6 +57,12 @@ def test_packets_that_leak_into_the_nodes_stack_spoil_the_proof_of_ebpf():
     found = judged(Path.EBPF, GOOD[Path.EBPF] | {"a.ip.received": 500})
     assert not found.held
     assert "received packets" in found.claim
+
+
+def test_packets_that_were_not_handed_over_by_redirect_peer_spoil_it_too():
+    found = judged(Path.EBPF, GOOD[Path.EBPF] | {"a.pods.tx_packets": 1000})
+    assert not found.held
+    assert "redirect_peer" in found.claim
 
 
 def test_big_tcp_is_proven_by_the_size_of_packets():
