@@ -20,6 +20,12 @@ VERBS = {
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
     "net": "network datapaths: compare them on this kernel, without a cluster",
     "destroy": "delete what the jobs of a configuration created",
+    "advise": "what to tune: findings with evidence, effect, requirements, values and commands",
+    "maps": "Cilium's BPF map sizes from memory, ratio and CPUs, and the way back",
+    "features": "Kubernetes features by version, and which of them a cluster has",
+    "migrate": "Endpoints to EndpointSlices, and who still uses Endpoints",
+    "kyaml": "YAML, JSON or KYAML to KYAML or block YAML, comments kept",
+    "probe": "what this host's kernel and devices can do, found by trying",
     "version": "print the version",
 }
 INTERRUPTED = 130

@@ -1,7 +1,6 @@
 """This host's probe against what the kernel's configuration says, and against what cannot be there."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespa
 
 
 @pytest.fixture(scope="module")
-def found() -> Iterator[dict[tuple[str, str], hostprobe.Fact]]:
-    yield {(fact.group, fact.name): fact for fact in hostprobe.facts()}
+def found() -> dict[tuple[str, str], hostprobe.Fact]:
+    return {(fact.group, fact.name): fact for fact in hostprobe.facts()}
 
 
 @root
