@@ -204,8 +204,9 @@ def test_a_stuck_run_ends_with_its_report_and_what_it_made_is_destroyed(world, h
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_stops_the_run_and_says_what_is_left(world, here, times):
-    (here / "object.yaml").write_text(OBJECT + "  nodeSelector: {no: where}\n")
+def test_ctrl_c_stops_the_run_and_cleans_up_twice_leaves_at_once(world, here, times):
+    held = OBJECT.replace("metadata:\n", "metadata:\n  finalizers: [example.com/hold]\n") if times == 2 else OBJECT
+    (here / "object.yaml").write_text(held + "  nodeSelector: {no: where}\n")
     process = subprocess.Popen(
         [sys.executable, "-m", "kubedyno", "init", "-c", "config.yaml"],
         cwd=here, env=environment(world), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -218,7 +219,7 @@ def test_ctrl_c_stops_the_run_and_says_what_is_left(world, here, times):
             time.sleep(0.05)
         for _ in range(times):
             process.send_signal(signal.SIGINT)
-            time.sleep(0.02)
+            time.sleep(0.3)
         out, _ = process.communicate(timeout=30)
     finally:
         process.kill()
@@ -227,4 +228,9 @@ def test_ctrl_c_stops_the_run_and_says_what_is_left(world, here, times):
     if times == 1:
         assert list(here.glob("kubedyno-report-*.html")), out
         assert list(here.glob("collected-metrics-*/jobSummary.json"))
-    assert "destroy" in out
+        # Once: what it made is deleted. Twice: no time for that, so what is to be done is said.
+        assert "left on the cluster" not in out
+        gone = kubedyno(world, here, "destroy", "-c", "config.yaml")
+        assert gone.stdout.startswith("0 namespaces")
+    else:
+        assert "kubedyno destroy -c" in out
