@@ -15,7 +15,9 @@ MAX_FILE_B = 8_000_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the one thing that is migrated, and its flags."""
-    parser.add_argument("what", choices=("endpoints",), help="what to migrate")
+    parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
+    things = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    parser = things.add_parser("endpoints", help="Endpoints to EndpointSlices")
     parser.add_argument("path", nargs="*", help="files and directories; - is standard input")
     parser.add_argument("--find", action="store_true", help="say who reads or writes Endpoints instead of converting")
     parser.add_argument("--write", action="store_true", help="change the files instead of printing")
@@ -23,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-endpoints", type=int, default=100, metavar="N", help="of a slice (default %(default)s)")
     parser.add_argument("--metrics", metavar="FILE", help="with --find: an API server's /metrics")
     parser.add_argument("--audit-log", metavar="FILE", help="with --find: an audit log, one JSON event a line")
-    parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
     add_target_flags(parser)
 
 
