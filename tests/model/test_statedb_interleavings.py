@@ -81,6 +81,22 @@ class Twin:
 
         return body
 
+    def end_at(self, random, *, abort):
+        """Open a transaction and write; return what ends it."""
+        state = tuple(dict(rows) for rows in self.states[self.db.revision])
+        transaction = self.db.write(*self.tables)
+        for _ in range(4):
+            which, key = random.randrange(2), random.choice(KEYS)
+            if random.random() < 0.4:
+                transaction.delete(self.tables[which], key)
+                state[which].pop(key, None)
+            else:
+                record = transaction.insert(self.tables[which], (key, random.randrange(10)))
+                state[which][key] = (record.obj, record.revision)
+        if not abort:
+            self.states[transaction.revision] = state
+        return transaction.abort if abort else transaction.commit
+
     def look(self):
         snapshot = self.db.read()
         self.check(snapshot)
@@ -115,7 +131,7 @@ def test_no_reader_ever_sees_half_of_anything(seed, monkeypatch):
     for _ in range(8):
         abort = random.random() < 0.3
         lines += at_every_line(twin.write(random, abort=abort), twin.look)
-        assert twin.db.revision in twin.states
+        assert twin.db.revision == max(twin.states)
         if random.random() < 0.5:
             twin.kept.append(twin.db.read())
         if random.random() < 0.4:
@@ -152,3 +168,73 @@ def test_a_cursor_beside_a_writer_folds_to_what_is_there(monkeypatch):
     for _ in range(100):
         follow()
     assert tuple(folds) == twin.states[twin.db.revision]
+
+
+READERS = {
+    "get": lambda twin, snapshot: [snapshot.get(table, key) for table in twin.tables for key in KEYS[:3]],
+    "all": lambda twin, snapshot: snapshot.all(twin.tables[0]),
+    "index": lambda twin, snapshot: snapshot.by_index(twin.tables[0], "half", "low"),
+    "scan": lambda twin, snapshot: snapshot.scan(twin.tables[0], "half", limit=5),
+    "revision": lambda twin, snapshot: snapshot.by_revision(twin.tables[0]),
+    "changes": lambda twin, _: twin.cursor.next(3),
+    "open": lambda twin, _: twin.db.read().all(twin.tables[1]),
+}
+
+
+def prepared(seed, monkeypatch):
+    """Return a twin with a past: versions superseded, rows deleted, an order that is behind."""
+    monkeypatch.setattr(log, "SEGMENT_RECORDS", 4)
+    monkeypatch.setattr(view, "CHUNK_RECORDS", 3)
+    twin, random = Twin(), Random(seed)
+    twin.cursor = twin.tables[0].changes()
+    for _ in range(3):
+        twin.write(random, abort=False)()
+    twin.look()
+    for _ in range(2):
+        twin.write(random, abort=False)()
+    return twin, random
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ending", ["commit", "abort", "compact", "commit and compact"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_whole_write_at_any_line_of_a_reader_changes_nothing_for_it(reader, ending, seed, monkeypatch):
+    read = READERS[reader]
+    line, last = 0, 1
+    while line < last:
+        twin, random = prepared(seed, monkeypatch)
+        end = (lambda: None) if ending == "compact" else twin.end_at(random, abort=ending == "abort")
+        snapshot = twin.db.read()
+        seen, got = 0, []
+
+        def look(twin=twin, end=end, at=line):
+            nonlocal seen
+            if seen == at:
+                end()
+                while "compact" in ending and twin.db.compact(100):
+                    pass
+            seen += 1
+
+        def body(twin=twin, snapshot=snapshot, got=got):
+            got += read(twin, snapshot) or []
+
+        at_every_line(body, look)
+        last = seen
+        twin.check(snapshot)
+        twin.look()
+        if reader == "all":
+            rows = twin.states[snapshot.revision][0]
+            assert [(r.key, (r.obj, r.revision)) for r in got] == sorted(rows.items())
+        elif reader == "index":
+            rows = twin.states[snapshot.revision][0]
+            assert [r.key for r in got] == sorted(key for key, (obj, _) in rows.items() if obj[1] <= 5)
+        elif reader == "get":
+            expected = [rows.get(key) for rows in twin.states[snapshot.revision] for key in KEYS[:3]]
+            assert [record and (record.obj, record.revision) for record in got] == expected
+        elif reader == "open":
+            shown = [(r.key, (r.obj, r.revision)) for r in got]
+            assert shown in [sorted(rows[1].items()) for rows in twin.states.values()][-2:]
+        # A stride: all lines over the seeds.
+        line += 1 + seed
+    assert last > 5

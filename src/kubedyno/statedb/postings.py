@@ -25,7 +25,7 @@ STALE_KEYS = 1024
 class Postings(Generic[T]):
     """See the module. Writers hold the database's lock; `candidates` needs none."""
 
-    __slots__ = ("_fresh", "_leaves", "_left", "_ordered", "keys", "name", "post", "unique")
+    __slots__ = ("_fresh", "_leaves", "_left", "_ordered", "keys", "name", "post", "undos", "unique")
 
     def __init__(self, index: Index[T]) -> None:
         self.name = index.name
@@ -36,6 +36,8 @@ class Postings(Generic[T]):
         self._left: dict[str, dict[str, int]] = {}
         # The same in order: (revision, index key, primary key, revision of its leave before that or 0).
         self._leaves: deque[tuple[int, str, str, int]] = deque()
+        # Counts the beginnings and the ends of aborts: odd while one puts rows back.
+        self.undos = 0
         # Index keys that came since somebody asked for an order; None while nobody has.
         self._fresh: list[str] | None = None
         # Index keys in order (never changed in place), the list of those that came since, and how many of it are in.
@@ -50,11 +52,24 @@ class Postings(Generic[T]):
 
     def candidates(self, index_key: str) -> list[str]:
         """Return, in order, all primary keys that may have had the index key since the last compaction."""
-        # First what is there, then what left: a row that moves between the two looks is then seen in one of them.
+        # First what is there, then what left: a row that leaves between the two looks is then seen in one of them.
+        # Rows come back when a transaction is aborted: hence the third look, and a new try when that began or ended.
+        while True:
+            undos = self.undos
+            found = self._there(index_key)
+            left = self._left.get(index_key)
+            if left:
+                found = sorted({*found, *list(left), *self._there(index_key)})
+            elif undos & 1:
+                found = sorted({*found, *self._there(index_key)})
+            else:
+                found.sort()
+            if self.undos == undos:
+                return found
+
+    def _there(self, index_key: str) -> list[str]:
         entry = self.post.get(index_key)
-        found = [] if entry is None else [entry] if type(entry) is str else list(entry)
-        left = self._left.get(index_key)
-        return sorted({*found, *list(left)} if left else found)
+        return [] if entry is None else [entry] if type(entry) is str else list(entry)
 
     def ordered(self) -> list[str]:
         """Return all index keys that a reader may still see, in order, and perhaps some that nobody has any more.
@@ -76,8 +91,11 @@ class Postings(Generic[T]):
                 self._ordered = (keys, fresh, upto)
                 return keys
         fresh = self._fresh = []
-        keys = sorted({*list(self.post), *list(self._left)})
-        self._ordered = (keys, fresh, 0)
+        present, gone = list(self.post), list(self._left)
+        # An abort puts keys back while this looks: it has told so before it took them out of what left.
+        upto = len(fresh)
+        keys = sorted({*present, *gone, *fresh[:upto]})
+        self._ordered = (keys, fresh, upto)
         return keys
 
     def check(self, index_keys: Iterable[str], key: str) -> None:

@@ -54,6 +54,7 @@ def undo(table: AnyTable, length: int, count: int, revision: int) -> None:
             key: () if record is None or type(record) is Tombstone else tuple(keys(record.obj))
             for key, record in before.items()
         }
+        postings.undos += 1
         # First in, then out: a reader without a lock finds each row in one place or the other.
         for key, index_keys in restored.items():
             for index_key in index_keys:
@@ -64,6 +65,7 @@ def undo(table: AnyTable, length: int, count: int, revision: int) -> None:
                     if index_key not in restored[record.key]:
                         postings.remove(index_key, record.key)
         postings.undo(revision)
+        postings.undos += 1
     del tail[length:]
     table._count = count
     for record in undone:
