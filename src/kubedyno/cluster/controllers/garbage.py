@@ -11,7 +11,6 @@ from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.catalogue import EVENTS_V1
 from kubedyno.cluster.registry.deletion import FOREGROUND, ORPHAN
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.objects import key_of
@@ -40,9 +39,11 @@ class GarbageCollector:
         # (table, key) of owners that are being deleted, and of dependants whose owners are unknown.
         self._marked: WorkQueue[tuple[int, str]] = WorkQueue(pump, "garbage-marked", self._attend)
         self._doubtful: WorkQueue[tuple[int, str]] = WorkQueue(pump, "garbage-doubtful", self._judge)
-        # Events own nothing and are owned by nothing.
+        # Events own nothing and are owned by nothing; other versions of a kind are the same objects.
         kinds = trusted.registry.kinds.values()
-        self._resources: list[Resource] = [k.resource for k in kinds if k.resource not in {EVENTS, EVENTS_V1}]
+        self._resources: list[Resource] = [
+            k.resource for k in kinds if k.stored_as is None and k.resource is not EVENTS
+        ]
         self._tables: list[ObjectTable] = [trusted.store.table(resource) for resource in self._resources]
         # Uids of owners that are known to be there, and where those are that wait for their dependants.
         self._present: set[str] = set()

@@ -12,7 +12,6 @@ from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.catalogue import EVENTS_V1
 from kubedyno.cluster.registry.kinds.namespaces import FINALIZER
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -48,7 +47,7 @@ class Namespaces:
         self._namespaces = trusted.store.table(NAMESPACES)
         kinds = trusted.registry.kinds.values()
         self._contents: list[Resource] = [
-            kind.resource for kind in kinds if kind.resource.namespaced and kind.resource is not EVENTS_V1
+            kind.resource for kind in kinds if kind.resource.namespaced and kind.stored_as is None
         ]
         # Namespaces that wait for something in them to go → how much of it.
         self._waiting: dict[str, int] = {}

@@ -1,42 +1,149 @@
-"""The kinds that are served. A kind is listed when it acts; a new one is a line here."""
+"""The kinds that are served: the versions that a real 1.36 serves unless told otherwise. A new one is a line here.
+
+Alpha and beta versions are off by default there, and here. Custom resources, reviews and bindings are the API server's.
+"""
 
 from kubedyno.cluster.registry.kind import Kind
+from kubedyno.cluster.registry.kinds.admissionregistration import (
+    AdmissionPolicies,
+    AdmissionPolicyBindings,
+    ValidatingAdmissionPolicies,
+    WebhookConfigurations,
+)
+from kubedyno.cluster.registry.kinds.apiregistration import APIServices
+from kubedyno.cluster.registry.kinds.autoscaling import HorizontalPodAutoscalers, HorizontalPodAutoscalersV1
+from kubedyno.cluster.registry.kinds.batch import CronJobs, Jobs
+from kubedyno.cluster.registry.kinds.certificates import CertificateSigningRequests
+from kubedyno.cluster.registry.kinds.dynamicresources import (
+    DeviceClasses,
+    ResourceClaims,
+    ResourceClaimTemplates,
+    ResourceSlices,
+)
+from kubedyno.cluster.registry.kinds.endpoints import Endpoints, EndpointSlices
 from kubedyno.cluster.registry.kinds.events import Events, EventsV1
+from kubedyno.cluster.registry.kinds.flowcontrol import FlowSchemas, PriorityLevelConfigurations
+from kubedyno.cluster.registry.kinds.limits import LimitRanges, ResourceQuotas
 from kubedyno.cluster.registry.kinds.namespaces import Namespaces
+from kubedyno.cluster.registry.kinds.networking import (
+    IngressClasses,
+    Ingresses,
+    IPAddresses,
+    NetworkPolicies,
+    ServiceCIDRs,
+)
 from kubedyno.cluster.registry.kinds.nodes import Nodes
 from kubedyno.cluster.registry.kinds.passive import ConfigMaps, ControllerRevisions, Leases, Secrets, ServiceAccounts
 from kubedyno.cluster.registry.kinds.pods import Pods
+from kubedyno.cluster.registry.kinds.policy import PodDisruptionBudgets, PriorityClasses, RuntimeClasses
+from kubedyno.cluster.registry.kinds.rbac import RoleBindings, Roles
+from kubedyno.cluster.registry.kinds.replication import PodTemplates, ReplicationControllers
 from kubedyno.cluster.registry.kinds.services import Services
+from kubedyno.cluster.registry.kinds.storageclasses import (
+    CSIDrivers,
+    CSINodes,
+    CSIStorageCapacities,
+    StorageClasses,
+    VolumeAttachments,
+    VolumeAttributesClasses,
+)
+from kubedyno.cluster.registry.kinds.volumes import PersistentVolumeClaims, PersistentVolumes
 from kubedyno.cluster.registry.kinds.workloads import DaemonSets, Deployments, ReplicaSets, StatefulSets
-from kubedyno.kube import resources
-from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.resources import EVENTS, Resource, by_plural
+
+_KINDS: dict[str, dict[str, type[Kind]]] = {
+    "v1": {
+        "configmaps": ConfigMaps,
+        "endpoints": Endpoints,
+        "events": Events,
+        "limitranges": LimitRanges,
+        "namespaces": Namespaces,
+        "nodes": Nodes,
+        "persistentvolumeclaims": PersistentVolumeClaims,
+        "persistentvolumes": PersistentVolumes,
+        "pods": Pods,
+        "podtemplates": PodTemplates,
+        "replicationcontrollers": ReplicationControllers,
+        "resourcequotas": ResourceQuotas,
+        "secrets": Secrets,
+        "serviceaccounts": ServiceAccounts,
+        "services": Services,
+    },
+    "admissionregistration.k8s.io/v1": {
+        "mutatingadmissionpolicies": AdmissionPolicies,
+        "mutatingadmissionpolicybindings": AdmissionPolicyBindings,
+        "mutatingwebhookconfigurations": WebhookConfigurations,
+        "validatingadmissionpolicies": ValidatingAdmissionPolicies,
+        "validatingadmissionpolicybindings": AdmissionPolicyBindings,
+        "validatingwebhookconfigurations": WebhookConfigurations,
+    },
+    "apiregistration.k8s.io/v1": {"apiservices": APIServices},
+    "apps/v1": {
+        "controllerrevisions": ControllerRevisions,
+        "daemonsets": DaemonSets,
+        "deployments": Deployments,
+        "replicasets": ReplicaSets,
+        "statefulsets": StatefulSets,
+    },
+    "autoscaling/v2": {"horizontalpodautoscalers": HorizontalPodAutoscalers},
+    "batch/v1": {"cronjobs": CronJobs, "jobs": Jobs},
+    "certificates.k8s.io/v1": {"certificatesigningrequests": CertificateSigningRequests},
+    "coordination.k8s.io/v1": {"leases": Leases},
+    "discovery.k8s.io/v1": {"endpointslices": EndpointSlices},
+    "flowcontrol.apiserver.k8s.io/v1": {
+        "flowschemas": FlowSchemas,
+        "prioritylevelconfigurations": PriorityLevelConfigurations,
+    },
+    "networking.k8s.io/v1": {
+        "ingressclasses": IngressClasses,
+        "ingresses": Ingresses,
+        "ipaddresses": IPAddresses,
+        "networkpolicies": NetworkPolicies,
+        "servicecidrs": ServiceCIDRs,
+    },
+    "node.k8s.io/v1": {"runtimeclasses": RuntimeClasses},
+    "policy/v1": {"poddisruptionbudgets": PodDisruptionBudgets},
+    "rbac.authorization.k8s.io/v1": {
+        "clusterrolebindings": RoleBindings,
+        "clusterroles": Roles,
+        "rolebindings": RoleBindings,
+        "roles": Roles,
+    },
+    "resource.k8s.io/v1": {
+        "deviceclasses": DeviceClasses,
+        "resourceclaims": ResourceClaims,
+        "resourceclaimtemplates": ResourceClaimTemplates,
+        "resourceslices": ResourceSlices,
+    },
+    "scheduling.k8s.io/v1": {"priorityclasses": PriorityClasses},
+    "storage.k8s.io/v1": {
+        "csidrivers": CSIDrivers,
+        "csinodes": CSINodes,
+        "csistoragecapacities": CSIStorageCapacities,
+        "storageclasses": StorageClasses,
+        "volumeattachments": VolumeAttachments,
+        "volumeattributesclasses": VolumeAttributesClasses,
+    },
+}
 
 
-def _resource(group: str, version: str, plural: str) -> Resource:
+def _resource(api_version: str, plural: str) -> Resource:
+    group, _, version = api_version.rpartition("/")
     resource = by_plural(group, version, plural)
     assert resource is not None
     return resource
 
 
-EVENTS_V1 = _resource("events.k8s.io", "v1", "events")
+EVENTS_V1 = _resource("events.k8s.io/v1", "events")
+AUTOSCALERS = _resource("autoscaling/v2", "horizontalpodautoscalers")
+AUTOSCALERS_V1 = _resource("autoscaling/v1", "horizontalpodautoscalers")
 
 
 def kinds() -> list[Kind]:
-    """Return one strategy a served resource, in the order of discovery."""
+    """Return one strategy a served resource; those that are other versions of one come after it."""
+    own = [make(_resource(version, plural)) for version, of in _KINDS.items() for plural, make in of.items()]
     return [
-        ConfigMaps(resources.CONFIGMAPS),
-        Events(resources.EVENTS),
-        Namespaces(resources.NAMESPACES),
-        Nodes(resources.NODES),
-        Pods(resources.PODS),
-        Secrets(resources.SECRETS),
-        ServiceAccounts(resources.SERVICEACCOUNTS),
-        Services(resources.SERVICES),
-        ControllerRevisions(resources.CONTROLLERREVISIONS),
-        DaemonSets(resources.DAEMONSETS),
-        Deployments(resources.DEPLOYMENTS),
-        ReplicaSets(resources.REPLICASETS),
-        StatefulSets(resources.STATEFULSETS),
-        Leases(resources.LEASES),
-        EventsV1(EVENTS_V1),
+        *own,
+        EventsV1(EVENTS_V1, stored_as=EVENTS),
+        HorizontalPodAutoscalersV1(AUTOSCALERS_V1, stored_as=AUTOSCALERS),
     ]

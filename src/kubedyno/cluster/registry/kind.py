@@ -37,6 +37,9 @@ class Kind:
         field_paths: Field selectors beyond metadata.name and metadata.namespace, as paths into the object.
         legacy_fields: The core group's way to refuse an unknown field selector.
         status_takes_labels: A write of the status may change labels and annotations too.
+        deprecation: What each request for the kind is warned of, "" for nothing.
+        stored_as: The resource whose table and rules these objects have; None: their own. Such a kind's `default`
+            brings an object into the stored form first, and all its other functions get it in that form.
     """
 
     has_status = False
@@ -46,12 +49,14 @@ class Kind:
     create_on_update = False
     status_takes_labels = False
     legacy_fields = False
+    deprecation = ""
     indexes: Sequence[Index[StoredObject]] = ()
     field_paths: tuple[str, ...] = ()
     name_problems: Callable[[str], list[str]] = staticmethod(problems_of_dns1123_subdomain)
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, stored_as: Resource | None = None) -> None:
         self.resource = resource
+        self.stored_as = stored_as
         self.has_facts = type(self).facts is not Kind.facts
 
     # --- writes ----------------------------------------------------------------------------------------------
@@ -107,6 +112,10 @@ class Kind:
         return obj.get("spec")
 
     # --- reads -----------------------------------------------------------------------------------------------
+
+    def from_stored(self, obj: Object) -> Object:
+        """Return a stored object in this version's form; may change its argument."""
+        return obj
 
     def facts(self, obj: Object) -> Any:
         """Return the kind's facts of an object, None when it has none."""

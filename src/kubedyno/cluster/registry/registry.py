@@ -16,17 +16,16 @@ from kubedyno.cluster.registry import deletion
 from kubedyno.cluster.registry.admission import admit_pod, check_namespace, check_service_account
 from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound
-from kubedyno.cluster.registry.catalogue import EVENTS_V1, kinds
+from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.events import to_events_v1
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
 from kubedyno.cluster.registry.structure import DecodeError, decode
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
-from kubedyno.kube.resources import EVENTS, NAMESPACES, PODS, SERVICES, Resource
+from kubedyno.kube.resources import NAMESPACES, PODS, SERVICES, Resource
 from kubedyno.kube.selectors import FieldSelector
 from kubedyno.kube.status import (
     BadRequest,
@@ -70,8 +69,8 @@ class Registry:
         self.kinds: dict[ResourceKey, Kind] = {}
         self._by_id: dict[int, Kind] = {}
         for kind in kinds():
-            if kind.resource is EVENTS_V1:
-                store.add_view(EVENTS_V1, EVENTS, to_events_v1)
+            if kind.stored_as is not None:
+                store.add_view(kind.resource, kind.stored_as, kind.from_stored)
             else:
                 store.add(kind.resource, kind.indexes)
             self.kinds[resource_key(kind.resource)] = kind
@@ -116,6 +115,8 @@ class Registry:
             StatusError: What the real server would answer.
         """
         kind = self.kind(resource)
+        if kind.deprecation and warnings is not None:
+            warnings.append(kind.deprecation)
         new = decode(resource, obj, field_validation, warnings)
         metadata = new["metadata"]
         if metadata.get("resourceVersion", "") not in {"", "0"}:
@@ -170,7 +171,7 @@ class Registry:
         causes = metadata_causes(kind, metadata)
         causes += kind.validate(new)
         if causes:
-            raise invalid(EVENTS if resource is EVENTS_V1 else resource, name, causes)
+            raise invalid(kind.stored_as or resource, name, causes)
         if warnings is not None:
             warnings += kind.warnings(new)
         key = key_of(namespace if resource.namespaced else "", name)
@@ -221,6 +222,8 @@ class Registry:
             StatusError: What the real server would answer.
         """
         kind = self.kind(resource)
+        if kind.deprecation and warnings is not None:
+            warnings.append(kind.deprecation)
         new = decode(resource, obj, field_validation, warnings)
         metadata = new["metadata"]
         self._check_scope(resource, namespace, metadata)
@@ -273,6 +276,8 @@ class Registry:
             StatusError: What the real server would answer.
         """
         kind = self.kind(resource)
+        if kind.deprecation and warnings is not None:
+            warnings.append(kind.deprecation)
         old = self.store.get(resource, key_of(namespace, name))
         if old is None:
             raise not_found(resource, name)
@@ -303,7 +308,7 @@ class Registry:
     ) -> ObjectRecord:
         """Store a decoded new version of an object, by the rules of its kind."""
         resource, store = kind.resource, self.store
-        core = EVENTS if resource is EVENTS_V1 else resource
+        core = kind.stored_as or resource
         old = store.encode_dict(core, record)
         name, metadata = record.obj.name, new["metadata"]
         kind.default(new)

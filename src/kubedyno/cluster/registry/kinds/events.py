@@ -175,6 +175,9 @@ class EventsV1(Events):
         obj.update(core)
         super().default(obj)
 
+    def from_stored(self, obj: Object) -> Object:
+        return to_events_v1(obj)
+
     def supports_field(self, name: str) -> bool:
         return super().supports_field(name) or name in Events.field_paths
 

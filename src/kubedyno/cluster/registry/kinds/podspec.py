@@ -165,11 +165,17 @@ def _default_volume(volume: Spec) -> None:
     if not any(source in volume for source in _VOLUME_SOURCES):
         volume["emptyDir"] = {}
     for name, source in volume.items():
-        if name in {"secret", "configMap", "downwardAPI", "projected"}:
-            source.setdefault("defaultMode", _FILE_MODE)
-        default = _BY_SOURCE.get(name)
-        if default is not None:
-            default(source)
+        if name != "name":
+            default_volume_source(name, source)
+
+
+def default_volume_source(name: str, source: Spec) -> None:
+    """Fill in a volume source's defaults, in place."""
+    if name in {"secret", "configMap", "downwardAPI", "projected"}:
+        source.setdefault("defaultMode", _FILE_MODE)
+    default = _BY_SOURCE.get(name)
+    if default is not None:
+        default(source)
 
 
 def _default_projected(source: Spec) -> None:

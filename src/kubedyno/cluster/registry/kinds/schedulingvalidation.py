@@ -109,6 +109,15 @@ def _term(term: Object, path: str) -> list[Cause]:
     return causes
 
 
+def node_selector_causes(selector: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a NodeSelector."""
+    where, terms = f"{path}.nodeSelectorTerms", selector.get("nodeSelectorTerms", ())
+    causes = [] if terms else [required(where, "must have at least one node selector term")]
+    for i, term in enumerate(terms):
+        causes += _term(term, f"{where}[{i}]")
+    return causes
+
+
 def _weight(weight: int, path: str) -> list[Cause]:
     return [] if 1 <= weight <= 100 else [invalid_value(path, weight, "must be in the range 1-100")]
 
@@ -118,12 +127,7 @@ def _affinity(affinity: Object, path: str) -> list[Cause]:
     node = affinity.get("nodeAffinity", {})
     need, prefer = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
     if need in node:
-        where = f"{path}.nodeAffinity.{need}.nodeSelectorTerms"
-        terms = node[need].get("nodeSelectorTerms", ())
-        if not terms:
-            causes.append(required(where, "must have at least one node selector term"))
-        for i, term in enumerate(terms):
-            causes += _term(term, f"{where}[{i}]")
+        causes += node_selector_causes(node[need], f"{path}.nodeAffinity.{need}")
     for i, preferred in enumerate(node.get(prefer, ())):
         where = f"{path}.nodeAffinity.{prefer}[{i}]"
         causes += _weight(preferred.get("weight", 0), f"{where}.weight")

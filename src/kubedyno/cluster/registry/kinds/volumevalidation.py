@@ -35,8 +35,18 @@ def validate_volumes(spec: Object, path: str) -> tuple[list[Cause], set[str]]:
 def _source(volume: Object, path: str) -> list[Cause]:
     found = [name for name in volume if name != "name"]
     causes = [forbidden_field(f"{path}.{name}", "may not specify more than 1 volume type") for name in found[1:]]
-    kind = found[0]
-    source, where = volume[kind], f"{path}.{kind}"
+    return causes + source_causes(found[0], volume[found[0]], f"{path}.{found[0]}")
+
+
+def source_causes(kind: str, source: Object, where: str) -> list[Cause]:
+    """Return what is wrong with a volume's source.
+
+    Args:
+        kind: Its member name, e.g. "hostPath".
+        source: What it says.
+        where: Its path.
+    """
+    causes: list[Cause] = []
     match kind:
         case "hostPath":
             if not source.get("path"):

@@ -1,0 +1,346 @@
+"""admissionregistration.k8s.io: webhooks, and policies in CEL."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from kubedyno.cluster.registry.cells import age
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.rules import named, one_of
+from kubedyno.cluster.registry.metadata import selector_causes
+from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
+
+_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+_SCOPES = ("*", "Cluster", "Namespaced")
+_FAILURE_POLICIES = ("Fail", "Ignore")
+_MATCH_POLICIES = ("Equivalent", "Exact")
+_REVIEWS = ("v1", "v1beta1")
+_ACTIONS = ("Audit", "Deny", "Warn")
+_SEGMENTS = 3
+_MAX_TIMEOUT_S = 30
+_URL_FORM = "desired format: https://host[/path]"
+_UNSET = "<unset>"
+_WEBHOOK_PORT = 443
+
+
+def _default_rule(rule: Object) -> None:
+    rule.setdefault("scope", "*")
+
+
+def default_client(client: Object) -> None:
+    """Fill in how a webhook is called."""
+    if "service" in client:
+        client["service"].setdefault("port", _WEBHOOK_PORT)
+
+
+def client_causes(client: Object, path: str) -> list[Cause]:
+    """Return what is wrong with how a webhook is called."""
+    url, service = client.get("url"), client.get("service") or {}
+    if (url is None) == ("service" not in client):
+        return [required(path, "exactly one of url or service is required")]
+    causes: list[Cause] = []
+    if url is not None:
+        where = f"{path}.url"
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            return [required(where, f"url must be a valid URL: {error}; {_URL_FORM}")]
+        if parts.scheme != "https":
+            text = f"'https' is the only allowed URL scheme; {_URL_FORM}"
+            causes.append(invalid_value(where, parts.scheme, text))
+        if not parts.netloc:
+            causes.append(invalid_value(where, parts.netloc, f"host must be specified; {_URL_FORM}"))
+        if parts.username is not None:
+            text = f"user information is not permitted in the URL; {_URL_FORM}"
+            causes.append(invalid_value(where, parts.username, text))
+        if parts.fragment:
+            causes.append(invalid_value(where, parts.fragment, "fragments are not permitted in the URL; " + _URL_FORM))
+        if parts.query:
+            text = "query parameters are not permitted in the URL; " + _URL_FORM
+            causes.append(invalid_value(where, parts.query, text))
+    else:
+        causes += [
+            required(f"{path}.service.{name}", f"service {name} is required")
+            for name in ("name", "namespace")
+            if not service.get(name)
+        ]
+        if "path" in service and not service["path"].startswith("/"):
+            causes.append(invalid_value(f"{path}.service.path", service["path"], "must start with a '/'"))
+        port = service["port"]
+        if not 1 <= port <= 65535:
+            text = "port is not valid: must be between 1 and 65535, inclusive"
+            causes.append(invalid_value(f"{path}.service.port", port, text))
+    return causes
+
+
+def _strings(rule: Object, name: str, path: str, what: str) -> list[Cause]:
+    values = rule.get(name, [])
+    if not values:
+        return [required(f"{path}.{name}")]
+    causes: list[Cause] = []
+    if "*" in values and len(values) > 1:
+        text = f"if '*' is present, must not specify other {what}"
+        causes.append(invalid_value(f"{path}.{name}", values, text))
+    if name == "apiVersions":
+        for i, version in enumerate(values):
+            if not version:
+                causes.append(required(f"{path}.{name}[{i}]"))
+    return causes
+
+
+def rule_causes(rule: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a rule that says which requests are meant."""
+    causes = _strings(rule, "operations", path, "operations")
+    for i, operation in enumerate(rule.get("operations", ())):
+        causes += one_of(f"{path}.operations[{i}]", operation, _OPERATIONS)
+    causes += _strings(rule, "apiGroups", path, "API groups")
+    causes += _strings(rule, "apiVersions", path, "API versions")
+    resources = rule.get("resources", [])
+    if not resources:
+        causes.append(required(f"{path}.resources"))
+    for i, resource in enumerate(resources):
+        if not resource:
+            causes.append(required(f"{path}.resources[{i}]"))
+    return causes + one_of(f"{path}.scope", rule["scope"], _SCOPES)
+
+
+class WebhookConfigurations(Kind):
+    """ValidatingWebhookConfiguration and MutatingWebhookConfiguration."""
+
+    has_generation = True
+
+    def default(self, obj: Object) -> None:
+        mutating = self.resource.kind.startswith("Mutating")
+        for hook in obj.get("webhooks", ()):
+            hook.setdefault("failurePolicy", "Fail")
+            hook.setdefault("matchPolicy", "Equivalent")
+            hook.setdefault("namespaceSelector", {})
+            hook.setdefault("objectSelector", {})
+            hook.setdefault("timeoutSeconds", 10)
+            hook.setdefault("admissionReviewVersions", None)
+            default_client(hook.setdefault("clientConfig", {}))
+            if mutating:
+                hook.setdefault("reinvocationPolicy", "Never")
+            for rule in hook.get("rules", ()):
+                _default_rule(rule)
+
+    def spec_of(self, obj: Object) -> Any:
+        return obj.get("webhooks")
+
+    def validate(self, obj: Object) -> list[Cause]:
+        causes: list[Cause] = []
+        names: set[str] = set()
+        for i, hook in enumerate(obj.get("webhooks", ())):
+            path, name = f"webhooks[{i}]", hook.get("name", "")
+            causes += _webhook(hook, path)
+            if name in names:
+                causes.append(duplicate(f"{path}.name", name))
+            names.add(name)
+        return causes
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return [obj["metadata"]["name"], len(obj.get("webhooks", ())), age(obj, now_s)]
+
+
+def _full_name(path: str, name: str) -> list[Cause]:
+    if not name:
+        return [required(path)]
+    causes = [invalid_value(path, name, p) for p in problems_of_dns1123_subdomain(name)]
+    if not causes and name.count(".") < _SEGMENTS - 1:
+        causes.append(invalid_value(path, name, "should be a domain with at least three segments separated by dots"))
+    return causes
+
+
+def _webhook(hook: Object, path: str) -> list[Cause]:
+    causes = _full_name(f"{path}.name", hook.get("name", ""))
+    for i, rule in enumerate(hook.get("rules", ())):
+        causes += rule_causes(rule, f"{path}.rules[{i}]")
+    causes += one_of(f"{path}.failurePolicy", hook["failurePolicy"], _FAILURE_POLICIES)
+    causes += one_of(f"{path}.matchPolicy", hook["matchPolicy"], _MATCH_POLICIES)
+    effects = hook.get("sideEffects")
+    if effects is None:
+        causes.append(required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun"))
+    else:
+        causes += one_of(f"{path}.sideEffects", effects, ("None", "NoneOnDryRun"))
+    seconds = hook["timeoutSeconds"]
+    if not 1 <= seconds <= _MAX_TIMEOUT_S:
+        text = f"the timeout value must be between 1 and {_MAX_TIMEOUT_S} seconds"
+        causes.append(invalid_value(f"{path}.timeoutSeconds", seconds, text))
+    for name in ("namespaceSelector", "objectSelector"):
+        causes += selector_causes(hook[name], f"{path}.{name}")
+    causes += client_causes(hook["clientConfig"], f"{path}.clientConfig")
+    causes += _review_versions(hook["admissionReviewVersions"] or [], f"{path}.admissionReviewVersions")
+    if hook.get("reinvocationPolicy") is not None:
+        causes += one_of(f"{path}.reinvocationPolicy", hook["reinvocationPolicy"], ("IfNeeded", "Never"))
+    return causes
+
+
+def _review_versions(versions: list[str], path: str) -> list[Cause]:
+    if not versions:
+        return [required(path, f"must specify one of {', '.join(_REVIEWS)}")]
+    causes: list[Cause] = []
+    for i, version in enumerate(versions):
+        if version in versions[:i]:
+            causes.append(invalid_value(f"{path}[{i}]", version, "duplicate version"))
+            continue
+        causes += [invalid_value(f"{path}[{i}]", version, p) for p in problems_of_dns1035_label(version)]
+    if not set(versions) & set(_REVIEWS):
+        text = f"must include at least one of {', '.join(_REVIEWS)}"
+        causes.append(invalid_value(path, versions, text))
+    return causes
+
+
+# --- policies ----------------------------------------------------------------------------------------------------
+
+
+class AdmissionPolicies(Kind):
+    """ValidatingAdmissionPolicy and MutatingAdmissionPolicy; what their CEL says is neither checked nor run."""
+
+    has_generation = True
+
+    @property
+    def _mutating(self) -> bool:
+        return self.resource.kind.startswith("Mutating")
+
+    def default(self, obj: Object) -> None:
+        spec = obj.setdefault("spec", {})
+        spec.setdefault("failurePolicy", "Fail")
+        if self._mutating:
+            spec.setdefault("reinvocationPolicy", "Never")
+        match = spec.get("matchConstraints")
+        if match is not None:
+            _default_match(match)
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj["spec"]
+        causes = one_of("spec.failurePolicy", spec["failurePolicy"], _FAILURE_POLICIES)
+        kind = spec.get("paramKind")
+        if kind is not None:
+            causes += [required(f"spec.paramKind.{n}") for n in ("apiVersion", "kind") if not kind.get(n)]
+        match = spec.get("matchConstraints")
+        if match is None:
+            causes.append(required("spec.matchConstraints"))
+        else:
+            causes += _match_causes(match, "spec.matchConstraints", needed=True)
+        return causes + (_mutations(spec) if self._mutating else _validations(spec))
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        spec = obj.get("spec", {})
+        kind = spec.get("paramKind")
+        return [
+            obj["metadata"]["name"],
+            len(spec.get("mutations" if self._mutating else "validations", ())),
+            f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else _UNSET,
+            age(obj, now_s),
+        ]
+
+
+class ValidatingAdmissionPolicies(AdmissionPolicies):
+    """The one of both that has a status."""
+
+    has_status = True
+
+
+def _default_match(match: Object) -> None:
+    match.setdefault("namespaceSelector", {})
+    match.setdefault("objectSelector", {})
+    match.setdefault("matchPolicy", "Equivalent")
+    for name in ("resourceRules", "excludeResourceRules"):
+        for rule in match.get(name, ()):
+            _default_rule(rule)
+
+
+def _match_causes(match: Object, path: str, *, needed: bool = False) -> list[Cause]:
+    causes = one_of(f"{path}.matchPolicy", match["matchPolicy"], _MATCH_POLICIES)
+    for name in ("namespaceSelector", "objectSelector"):
+        causes += selector_causes(match[name], f"{path}.{name}")
+    if needed and not match.get("resourceRules"):
+        causes.append(required(f"{path}.resourceRules"))
+    for name in ("resourceRules", "excludeResourceRules"):
+        for i, rule in enumerate(match.get(name, ())):
+            causes += rule_causes(rule, f"{path}.{name}[{i}]")
+    return causes
+
+
+def _validations(spec: Object) -> list[Cause]:
+    validations, annotations = spec.get("validations", ()), spec.get("auditAnnotations", ())
+    causes: list[Cause] = []
+    if not validations and not annotations:
+        text = "validations or auditAnnotations must be non-empty"
+        return [required("spec.validations", f"{text}"), required("spec.auditAnnotations", f"{text}")]
+    for i, validation in enumerate(validations):
+        if not validation.get("expression", "").strip():
+            causes.append(required(f"spec.validations[{i}].expression", "expression is not specified"))
+        reason = validation.get("reason")
+        reasons = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+        if reason is not None and reason not in reasons:
+            causes.append(not_supported(f"spec.validations[{i}].reason", reason, reasons))
+    for i, annotation in enumerate(annotations):
+        causes += [
+            required(f"spec.auditAnnotations[{i}].{n}") for n in ("key", "valueExpression") if not annotation.get(n)
+        ]
+    return causes
+
+
+def _mutations(spec: Object) -> list[Cause]:
+    mutations = spec.get("mutations", ())
+    if not mutations:
+        return [required("spec.mutations", "mutations must contain at least one item")]
+    causes: list[Cause] = []
+    for i, mutation in enumerate(mutations):
+        causes += one_of(
+            f"spec.mutations[{i}].patchType", mutation.get("patchType", ""), ("ApplyConfiguration", "JSONPatch"),
+            needed=True,
+        )  # fmt: skip
+    return causes + one_of("spec.reinvocationPolicy", spec["reinvocationPolicy"], ("IfNeeded", "Never"))
+
+
+class AdmissionPolicyBindings(Kind):
+    """ValidatingAdmissionPolicyBinding and MutatingAdmissionPolicyBinding."""
+
+    has_generation = True
+
+    def default(self, obj: Object) -> None:
+        match = obj.setdefault("spec", {}).get("matchResources")
+        if match is not None:
+            _default_match(match)
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj["spec"]
+        causes = named("spec.policyName", spec.get("policyName", ""))
+        reference = spec.get("paramRef")
+        if reference is not None:
+            if bool(reference.get("name")) == ("selector" in reference):
+                causes.append(forbidden_field("spec.paramRef.name", "name and selector are mutually exclusive"))
+            if not reference.get("parameterNotFoundAction"):
+                causes.append(required("spec.paramRef.parameterNotFoundAction"))
+        if "matchResources" in spec:
+            causes += _match_causes(spec["matchResources"], "spec.matchResources")
+        if self.resource.kind.startswith("Validating"):
+            causes += _actions(spec.get("validationActions", []))
+        return causes
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        spec = obj.get("spec", {})
+        reference, text = spec.get("paramRef"), _UNSET
+        if reference is not None:
+            namespace = reference.get("namespace")
+            text = f"{namespace}/{reference.get('name', '*')}" if namespace else reference.get("name", "*")
+        return [obj["metadata"]["name"], spec.get("policyName", ""), text, age(obj, now_s)]
+
+
+def _actions(actions: list[str]) -> list[Cause]:
+    path = "spec.validationActions"
+    if not actions:
+        return [required(path, "at least one validation action is required")]
+    causes = [not_supported(path, action, _ACTIONS) for action in actions if action not in _ACTIONS]
+    causes += [
+        duplicate(f"{path}[{i}]", action) for i, action in enumerate(actions) if action in actions[:i]
+    ]  # fmt: skip
+    if {"Deny", "Warn"} <= set(actions):
+        text = (
+            "must not contain both Deny and Warn (repeating the same validation failure information in the API "
+            "response and headers serves no purpose)"
+        )
+        causes.append(invalid_value(path, actions, text))
+    return causes

@@ -1,0 +1,137 @@
+"""PodDisruptionBudget, PriorityClass, RuntimeClass: what other parts of the cluster read."""
+
+from typing import Any
+
+from kubedyno.cluster.registry.cells import age
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.rules import int_or_percent, named, not_over_100, one_of, unchanged
+from kubedyno.cluster.registry.metadata import label_causes, selector_causes
+from kubedyno.kube.names import problems_of_dns1123_label
+from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.status import Cause, forbidden_field, invalid_value
+
+SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
+_MAX_USER_PRIORITY = 1_000_000_000
+_SYSTEM_PREFIX = "system-"
+
+
+class PodDisruptionBudgets(Kind):
+    """policy/v1 PodDisruptionBudget."""
+
+    has_status = True
+    has_generation = True
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("spec", {})
+
+    def prepare_create(self, obj: Object) -> None:
+        obj["status"] = {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj["spec"]
+        causes: list[Cause] = []
+        if "minAvailable" in spec and "maxUnavailable" in spec:
+            causes.append(invalid_value("spec", spec, "minAvailable and maxUnavailable cannot be both set"))
+        for name in ("minAvailable", "maxUnavailable"):
+            if name in spec:
+                causes += int_or_percent(f"spec.{name}", spec[name])
+                causes += not_over_100(f"spec.{name}", spec[name])
+        if "selector" in spec:
+            causes += selector_causes(spec["selector"], "spec.selector")
+        policy = spec.get("unhealthyPodEvictionPolicy")
+        if policy is not None:
+            causes += one_of("spec.unhealthyPodEvictionPolicy", policy, ("AlwaysAllow", "IfHealthyBudget"))
+        return causes
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        status = obj.get("status", {})
+        return [
+            invalid_value(f"status.{name}", status[name], "must be greater than or equal to 0")
+            for name in ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
+            if status.get(name, 0) < 0
+        ]
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        spec, status = obj.get("spec", {}), obj.get("status", {})
+        return [
+            obj["metadata"]["name"],
+            str(spec.get("minAvailable", "N/A")),
+            str(spec.get("maxUnavailable", "N/A")),
+            status.get("disruptionsAllowed", 0),
+            age(obj, now_s),
+        ]
+
+
+class PriorityClasses(Kind):
+    """scheduling.k8s.io/v1 PriorityClass; its facts are (value, preemption policy, global default)."""
+
+    has_generation = True
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("value", 0)
+        obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+    def spec_of(self, obj: Object) -> Any:
+        """Nothing of it counts as a spec: the generation stays 1."""
+        _ = obj
+
+    def validate(self, obj: Object) -> list[Cause]:
+        name, value = obj["metadata"].get("name", ""), obj["value"]
+        causes: list[Cause] = []
+        if name.startswith(_SYSTEM_PREFIX):
+            if SYSTEM_CLASSES.get(name) != value:
+                text = "priority class names with 'system-' prefix are reserved for system use only. error: " + (
+                    f"value of {name} PriorityClass must be {SYSTEM_CLASSES[name]}"
+                    if name in SYSTEM_CLASSES
+                    else f"{name} is not a known system priority class"
+                )
+                causes.append(forbidden_field("metadata.name", text))
+        elif value > _MAX_USER_PRIORITY:
+            text = f"maximum allowed value of a user defined priority is {_MAX_USER_PRIORITY}"
+            causes.append(forbidden_field("value", text))
+        return causes + one_of("preemptionPolicy", obj["preemptionPolicy"], ("Never", "PreemptLowerPriority"))
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        causes: list[Cause] = []
+        if obj["value"] != old["value"]:
+            causes.append(forbidden_field("value", "may not be changed in an update."))
+        return causes + unchanged("preemptionPolicy", obj["preemptionPolicy"], old["preemptionPolicy"])
+
+    def facts(self, obj: Object) -> tuple[int, str, bool]:
+        """Return what pods of the class get."""
+        policy = obj.get("preemptionPolicy", "PreemptLowerPriority")
+        return obj.get("value", 0), policy, bool(obj.get("globalDefault"))
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return [
+            obj["metadata"]["name"],
+            obj.get("value", 0),
+            bool(obj.get("globalDefault")),
+            age(obj, now_s),
+            obj.get("preemptionPolicy", "PreemptLowerPriority"),
+        ]
+
+
+class RuntimeClasses(Kind):
+    """node.k8s.io/v1 RuntimeClass."""
+
+    def default(self, obj: Object) -> None:
+        obj.setdefault("handler", "")
+        for toleration in obj.get("scheduling", {}).get("tolerations", ()):
+            if not toleration.get("operator"):
+                toleration["operator"] = "Equal"
+
+    def validate(self, obj: Object) -> list[Cause]:
+        causes = named("handler", obj["handler"], problems_of_dns1123_label)
+        for name, amount in obj.get("overhead", {}).get("podFixed", {}).items():
+            if Quantity.parse(amount) < Quantity.parse("0"):
+                text = "must be greater than or equal to 0"
+                causes.append(invalid_value(f"overhead.podFixed[{name}]", amount, text))
+        return causes + label_causes(obj.get("scheduling", {}).get("nodeSelector", {}), "scheduling.nodeSelector")
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        return self.validate(obj) + unchanged("handler", obj["handler"], old["handler"])
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        return [obj["metadata"]["name"], obj.get("handler", ""), age(obj, now_s)]

@@ -1,0 +1,106 @@
+"""ReplicationController and PodTemplate: the oldest workloads."""
+
+from typing import Any
+
+from kubedyno.cluster.registry.cells import age, containers_of, labels_text
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
+from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate_template
+from kubedyno.cluster.registry.kinds.rules import not_negative
+from kubedyno.kube.status import Cause, invalid_value, not_supported, required
+
+
+def _matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+class ReplicationControllers(Kind):
+    """core/v1 ReplicationController."""
+
+    has_status = True
+    has_generation = True
+    legacy_fields = False
+    field_paths = ("status.replicas",)
+
+    def default(self, obj: Object) -> None:
+        spec, metadata = obj.setdefault("spec", {}), obj["metadata"]
+        spec.setdefault("replicas", 1)
+        template = spec.get("template")
+        if template is None:
+            return
+        template.setdefault("metadata", {})
+        default_pod_spec(template.setdefault("spec", {}), pod=False)
+        labels = template["metadata"].get("labels")
+        if labels:
+            if not spec.get("selector"):
+                spec["selector"] = dict(labels)
+            if not metadata.get("labels"):
+                metadata["labels"] = dict(labels)
+
+    def prepare_create(self, obj: Object) -> None:
+        obj["status"] = {"replicas": 0}
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj["spec"]
+        causes = not_negative("spec.minReadySeconds", spec.get("minReadySeconds", 0))
+        selector, template = spec.get("selector"), spec.get("template")
+        if not selector:
+            causes.append(required("spec.selector"))
+        causes += not_negative("spec.replicas", spec["replicas"])
+        if template is None:
+            return [*causes, required("spec.template")]
+        labels = template["metadata"].get("labels")
+        if not _matches(selector or {}, labels or {}):
+            text = "`selector` does not match template `labels`"
+            causes.append(invalid_value("spec.template.metadata.labels", labels, text))
+        causes += validate_template(template, "spec.template")
+        policy = template["spec"].get("restartPolicy")
+        if policy != "Always":
+            causes.append(not_supported("spec.template.spec.restartPolicy", policy, ("Always",)))
+        return causes
+
+    def warnings(self, obj: Object) -> list[str]:
+        return pod_warnings(obj["spec"].get("template", {}).get("spec", {}), "spec.template.spec")
+
+    def field_of(self, obj: Object, name: str) -> str:
+        if name == "status.replicas":
+            return str(obj.get("status", {}).get("replicas", 0))
+        return super().field_of(obj, name)
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        spec, status = obj.get("spec", {}), obj.get("status", {})
+        return [
+            obj["metadata"]["name"],
+            spec.get("replicas", 0),
+            status.get("replicas", 0),
+            status.get("readyReplicas", 0),
+            age(obj, now_s),
+            *containers_of(spec.get("template", {})),
+            labels_text(spec.get("selector")),
+        ]
+
+
+class PodTemplates(Kind):
+    """core/v1 PodTemplate."""
+
+    has_generation = True
+    returns_deleted = True
+
+    def default(self, obj: Object) -> None:
+        template = obj.setdefault("template", {})
+        template.setdefault("metadata", {})
+        default_pod_spec(template.setdefault("spec", {}), pod=False)
+
+    def validate(self, obj: Object) -> list[Cause]:
+        return validate_template(obj["template"], "template")
+
+    def warnings(self, obj: Object) -> list[str]:
+        return pod_warnings(obj["template"]["spec"], "template.spec")
+
+    def spec_of(self, obj: Object) -> Any:
+        return obj.get("template")
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        _ = now_s
+        template = obj["template"]
+        return [obj["metadata"]["name"], *containers_of(template), labels_text(template["metadata"].get("labels"))]
