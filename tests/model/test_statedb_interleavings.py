@@ -238,3 +238,56 @@ def test_a_whole_write_at_any_line_of_a_reader_changes_nothing_for_it(reader, en
         # A stride: all lines over the seeds.
         line += 1 + seed
     assert last > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", READERS)
+def test_what_was_given_up_in_the_middle_of_a_read_is_told_never_left_out(reader, monkeypatch):
+    """A flood at any line: the answer is right, or the reader has expired."""
+    read, expired, right = READERS[reader], 0, 0
+    line, last = 0, 1
+    while line < last:
+        twin, random = prepared(5, monkeypatch)
+        twin.db.max_pinned = 3
+        twin.cursor = twin.tables[0].changes(twin.db.revision)
+        snapshot = twin.db.read()
+        before = twin.states[snapshot.revision]
+        seen, got = 0, []
+
+        def look(twin=twin, random=random, at=line):
+            nonlocal seen
+            if seen == at:
+                for _ in range(3):
+                    for key in KEYS:
+                        twin.db.put(twin.tables[0], (key, random.randrange(10)))
+                        twin.db.remove(twin.tables[0], key)
+                        twin.db.put(twin.tables[1], (key, 1))
+                    while twin.db.compact(100):
+                        pass
+            seen += 1
+
+        def body(twin=twin, snapshot=snapshot, got=got):
+            got += read(twin, snapshot) or []
+
+        try:
+            at_every_line(body, look)
+        except ExpiredError:
+            expired += 1
+        else:
+            right += 1
+            if reader == "all":
+                assert [(r.key, (r.obj, r.revision)) for r in got] == sorted(before[0].items())
+            elif reader == "index":
+                assert [r.key for r in got] == sorted(key for key, (obj, _) in before[0].items() if obj[1] <= 5)
+            elif reader == "scan":
+                assert {r.key for _, r in got} <= set(before[0])
+                assert len(got) == min(5, len(before[0]))
+            elif reader == "revision":
+                assert [r.revision for r in got] == sorted(revision for _, revision in before[0].values())
+            elif reader == "get":
+                expected = [rows.get(key) for rows in before for key in KEYS[:3]]
+                assert [record and (record.obj, record.revision) for record in got] == expected
+        last = seen
+        line += 1
+    assert expired or reader in {"open", "changes"}
+    assert right

@@ -92,6 +92,8 @@ class Snapshot:
         while True:
             records = table.log.between(position, self.revision, step)
             found += [record for record in records if table.at(self.revision, record.key) is record]
+            if self.revision < table._expired:
+                table.expired(self.revision)
             if limit is not None and len(found) >= limit:
                 return found[:limit]
             if step is None or len(records) < step:
