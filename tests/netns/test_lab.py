@@ -66,7 +66,7 @@ def _family(process: int) -> list[int]:
     return children + [found for child in children for found in _family(child)]
 
 
-def _until(condition, limit_s=10.0):
+def _until(condition, limit_s=30.0):
     end = time.monotonic() + limit_s
     while not (value := condition()):
         assert time.monotonic() < end, "waited in vain"
@@ -123,6 +123,7 @@ def test_kill_9_leaves_no_process_and_no_namespace(generator, tmp_path):
 def _in_a_child(work) -> str:
     reading, writing = os.pipe()
     if (process := os.fork()) == 0:
+        signal.alarm(60)  # a bound on what may go wrong in it
         try:
             os.write(writing, repr(work()).encode())
         except BaseException as error:

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from math import comb
 from statistics import median
 
-from kubedyno.documents.net import Ratio
+from kubedyno.documents.net import ENOUGH, Ratio
 
 CONFIDENCE = 0.95
-# Rounds that all agree by chance are no result: below five of them that happens in more than one case of ten.
-ENOUGH = 0.9
 
 
 def median_interval(ordered: list[float]) -> tuple[float, float, float]:

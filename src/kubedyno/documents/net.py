@@ -6,6 +6,9 @@ import msgspec
 
 FILE_NAME = "kubedynoNetLab"
 ROW_FILE_NAME = "netLab"
+# An interval's least confidence for a ratio to be called resolved: below five rounds, that all agree is chance in more
+# than one case of ten.
+ENOUGH = 0.9
 
 
 class Ratio(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from kubedyno.documents.net import NetFinding, NetLabRun, Ratio, Row
+from kubedyno.documents.net import ENOUGH, NetFinding, NetLabRun, Ratio, Row
 from kubedyno.report.html import _STYLE
 from kubedyno.report.svg import COLOURS
 from kubedyno.report.text import table
@@ -39,7 +39,9 @@ def _ratio_cells(ratio: Ratio | None) -> tuple[str, str]:
     if ratio is None:
         return "", ""
     span = f"{ratio.low:.2f}-{ratio.high:.2f}"
-    return (f"x{ratio.median:.2f}", span) if ratio.resolved else ("not resolved", span)
+    if ratio.resolved:
+        return f"x{ratio.median:.2f}", span
+    return ("few rounds" if ratio.confidence < ENOUGH else "not resolved"), span
 
 
 def _proven(row: Row) -> str:

@@ -42,6 +42,11 @@ def test_what_is_not_resolved_or_not_proven_says_so():
     assert lines[6].endswith("path, not BIG TCP")
 
 
+def test_too_few_rounds_are_said():
+    ratio = Ratio("host", 1.06, 1.05, 1.08, 0.75, 3, resolved=False)
+    assert "few rounds  1.05-1.08" in net.lines(a_run(a_row("ebpf", ratio=ratio)))[2]
+
+
 def test_columns_that_nothing_fills_are_left_out():
     assert net.lines(a_run(a_row("host", "tcp")))[1] == "DATAPATH  Gbit/s  CPU s/GB  PROVEN"
 
