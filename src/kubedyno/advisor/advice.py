@@ -1,6 +1,5 @@
 """All tuning rules on one setup: findings in order, and an overlay of Helm values that has no conflicts."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,6 @@ from kubedyno.kube import yaml
 
 # Importing a module of rules registers them.
 _MODULES = (ciliumconflicts, ciliumtuning)
-# An overlay that mends one thing may uncover another; more rounds than rules cannot be needed.
-_MAX_ROUNDS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +44,12 @@ def findings(setup: Setup) -> list[Advice]:
 def overlay(setup: Setup, advice: list[Advice]) -> Overlay:
     """Return the values of the findings that go together.
 
-    Errors first. What would make a conflict, or overwrite what a worse finding sets, stays out; so does what requires
+    In their order, errors first. What would make a conflict, or overwrite what a worse finding sets, stays out; so does what requires
     something that is not known to be there.
     """
     chosen: dict[str, Any] = {}
     left_out: list[tuple[str, str]] = []
-    for one in _mended(setup, advice, chosen):
+    for one in advice:
         if not one.values:
             continue
         if not one.ready:
@@ -76,19 +73,6 @@ def overlay(setup: Setup, advice: list[Advice]) -> Overlay:
 
 def _present(setup: Setup, path: str) -> Any:
     return setup.values.get(path) if setup.values.is_set(path) else None
-
-
-def _mended(setup: Setup, advice: list[Advice], chosen: dict[str, Any]) -> Iterator[Advice]:
-    """Yield the findings, and after the errors those errors that mending the first ones uncovers."""
-    yield from (one for one in advice if one.severity == "error")
-    seen = {one.rule for one in advice}
-    for _ in range(_MAX_ROUNDS):
-        more = [one for one in findings(_with(setup, chosen)) if one.severity == "error" and one.rule not in seen]
-        if not more:
-            break
-        seen |= {one.rule for one in more}
-        yield from more
-    yield from (one for one in advice if one.severity != "error")
 
 
 def _with(setup: Setup, chosen: dict[str, Any]) -> Setup:

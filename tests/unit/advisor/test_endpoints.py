@@ -77,6 +77,11 @@ def test_not_ready_addresses_and_their_parts_are_kept() -> None:
     ]
 
 
+def test_an_address_that_is_ready_somewhere_is_ready() -> None:
+    made = endpoints.slices_of(an({"notReadyAddresses": addresses("10.0.0.1")}, {"addresses": addresses("10.0.0.1")}))
+    assert [endpoint["conditions"] for endpoint in made[0]["endpoints"]] == [{"ready": True}]
+
+
 def test_labels_are_copied_and_the_controllers_own_are_not() -> None:
     made = endpoints.slices_of(
         an(

@@ -217,6 +217,21 @@ def test_an_overlay_is_valid_yaml_and_leaves_no_errors(values: dict[str, Any], h
     assert set(overlay.before) == set(overlay.values)
 
 
+def test_of_two_improvements_that_exclude_each_other_one_is_left_out() -> None:
+    before = setup({"enableIPv4BIGTCP": False}, netkit=True)
+    overlay = advice.overlay(before, advice.findings(before))
+    assert overlay.values == {"enableIPv4BIGTCP": True}
+    assert overlay.left_out == (("netkit", "would cause big-tcp-netkit"),)
+
+
+def test_what_is_not_known_to_be_there_is_left_out_with_what_it_requires() -> None:
+    before = setup({"enableIPv4BIGTCP": False}, drivers=None)
+    overlay = advice.overlay(before, advice.findings(before))
+    assert overlay.values == {}
+    assert overlay.left_out[0][0] == "ipv4-big-tcp"
+    assert "mlx5" in overlay.left_out[0][1]
+
+
 # --- values -------------------------------------------------------------------------------------------------------
 
 

@@ -180,6 +180,23 @@ def test_comments_of_block_yaml_stay_with_what_they_speak_of() -> None:
     """)
 
 
+def test_a_comment_between_empty_lines_speaks_of_what_follows() -> None:
+    assert kyaml.block("a: 1\n\n# c\n\nb: 2\n") == "a: 1\n# c\nb: 2\n"
+    assert kyaml.block("a: 1\n# c\n\nb: 2\n") == "a: 1\n# c\n\nb: 2\n"
+
+
+def test_a_comment_behind_a_dash_speaks_of_what_is_in_the_item() -> None:
+    assert kyaml.encode("- - x\n-\n    # c\n  - y\n") == shown("""
+        ---
+        [[
+          "x",
+        ], [
+          # c
+          "y",
+        ]]
+    """)
+
+
 def test_a_comment_behind_a_bracket_is_kept() -> None:
     assert kyaml.encode("a: [ # why\n  1]\n") == "---\n{\n  a: [\n    # why\n    1,\n  ],\n}\n"
 
