@@ -230,12 +230,7 @@ def _devices() -> Iterator[Fact]:
             group = f"device {name}"
             mtu = _read(path / "mtu")
             yield Fact(group, "MTU", f"{mtu} bytes" if mtu else "unknown", str(path / "mtu"), READ)
-            with suppress(OSError):
-                link = space.rtnetlink.link(name)
-                for field in ("gso_max_size", "gro_max_size", "gso_ipv4_max_size", "gro_ipv4_max_size", "tso_max_size"):
-                    limit = getattr(link, field, None)
-                    if limit:
-                        yield Fact(group, field, f"{limit} bytes", "rtnetlink", READ)
+            yield from _limits(space, group, name)
             if physical:
                 kind = driver.resolve().name
                 yield Fact(group, "driver", kind, str(driver), READ)
@@ -252,6 +247,25 @@ def _devices() -> Iterator[Fact]:
                 yield Fact(group, "native XDP", shown, f"{how}; attaching would disturb the device", GUESSED)
     finally:
         space.close()
+
+
+def _limits(space: Namespace, group: str, name: str) -> Iterator[Fact]:
+    """Yield the sizes of packets that a device takes, which bound BIG TCP."""
+    try:
+        link = space.rtnetlink.link(name)
+    except OSError as error:
+        yield Fact(group, "packet sizes", "unknown", "rtnetlink", READ, error.strerror or str(error))
+        return
+    sizes = {
+        "gso_max_size": link.gso_max_size,
+        "gro_max_size": link.gro_max_size,
+        "gso_ipv4_max_size": link.gso_ipv4_max_size,
+        "gro_ipv4_max_size": link.gro_ipv4_max_size,
+        "tso_max_size": link.tso_max_size,
+    }
+    for field, limit in sizes.items():
+        # This kernel does not know the attribute.
+        yield Fact(group, field, f"{limit} bytes" if limit else "unknown", "rtnetlink", READ)
 
 
 def _machine() -> Iterator[Fact]:
