@@ -57,7 +57,8 @@ int main(int argc, char **argv) {
 def figures(*, quick: bool) -> dict[str, float]:
     """Return the lab's figures."""
     rounds = 5 if quick else 11
-    found = {"namespaces_250_s": _namespaces(250)}
+    # The best of three: the kernel takes namespaces down in its own time, which holds up the making of new ones.
+    found = {"namespaces_250_s": min(_namespaces(250) for _ in range(3))}
     with Topology(Variant(Datapath.HOST)) as topology:
         ours, theirs = _round_trips(topology, rounds)
         found["rr_p50_us"] = median(ours)
