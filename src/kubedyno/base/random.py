@@ -2,6 +2,7 @@
 
 import os
 import random
+from hashlib import blake2b
 
 # The alphabet of Kubernetes' rand.String: no vowels and no look-alikes, so that no word appears.
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -20,9 +21,7 @@ class Random(random.Random):
 
     def uid(self) -> str:
         """Return a random (version 4) UUID as text."""
-        bits = self.getrandbits(128)
-        text = f"{bits:032x}"
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[bits & 3]}{text[17:20]}-{text[20:]}"
+        return _uid_text(f"{self.getrandbits(128):032x}")
 
     def suffix(self, length: int = SUFFIX_LENGTH) -> str:
         """Return the random end of a generated name, as `generateName` appends it."""
@@ -31,6 +30,16 @@ class Random(random.Random):
     def hex(self, digits: int) -> str:
         """Return that many lower-case hexadecimal digits."""
         return f"{self.getrandbits(4 * digits):0{digits}x}"
+
+
+def derived_uid(salt: bytes, number: int) -> str:
+    """Return the UUID of a number: always the same, unlike any other number's or salt's (of at most 64 bytes)."""
+    return _uid_text(blake2b(b"%d" % number, digest_size=16, key=salt).hexdigest())
+
+
+def _uid_text(digits: str) -> str:
+    variant = "89ab"[int(digits[-1], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def secret_token(n_bytes: int = 24) -> str:

@@ -119,5 +119,5 @@ class Desk:
         facts = PodFacts(
             old.node_name, status["phase"], is_ready(status), status.get("podIP", ""), old.spec, old.pinned_node
         )
-        written = self.trusted.replace_status(PODS, record, orjson.dumps(status), facts)
+        written = self.trusted.replace_status(PODS, record, status, facts)
         run.written = written.revision

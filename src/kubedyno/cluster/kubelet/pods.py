@@ -176,7 +176,7 @@ class Pods:
         self._desk.event_of(record, node, "Warning", reason, message)
         old: PodFacts = record.obj.facts
         facts = PodFacts(old.node_name, "Failed", False, "", old.spec, old.pinned_node)
-        self._trusted.replace_status(PODS, record, orjson.dumps(status), facts)
+        self._trusted.replace_status(PODS, record, status, facts)
         return False
 
     def _updated(self, run: PodRun, record: ObjectRecord) -> None:

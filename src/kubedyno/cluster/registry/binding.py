@@ -5,7 +5,7 @@ import orjson
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.codec import with_parts
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
-from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.objects import StoredObject, packed
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.status import Conflict
 
@@ -58,4 +58,4 @@ def _with_condition(status: bytes, now: str) -> bytes:
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
     conditions = parsed.get("conditions", [])
     parsed["conditions"] = [c for c in conditions if c.get("type") != "PodScheduled"] + [scheduled]
-    return orjson.dumps(parsed)
+    return packed(parsed)

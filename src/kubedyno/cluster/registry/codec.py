@@ -6,7 +6,7 @@ import orjson
 
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.storage.objects import StoredObject, key_of
+from kubedyno.cluster.storage.objects import StoredObject, key_of, packed
 
 # The order of Go's ObjectMeta, without what is joined on output.
 META_ORDER = (
@@ -34,6 +34,12 @@ def owner_uids(references: list[Any]) -> tuple[str, ...]:
     return tuple(r.get("uid", "") for r in sorted(references, key=lambda r: not r.get("controller")))
 
 
+def _status_bytes(kind: Kind, obj: Object) -> bytes:
+    if kind.status_optional and obj.get("status") is None:
+        return b""
+    return packed(obj.get("status") or {})
+
+
 def stored_of(kind: Kind, obj: Object, facts: Any = None) -> StoredObject:
     """Return the stored form of a complete object.
 
@@ -57,9 +63,9 @@ def stored_of(kind: Kind, obj: Object, facts: Any = None) -> StoredObject:
         epoch_of(deletion) if deletion else 0.0,
         tuple(metadata.get("finalizers", ())),
         meta_bytes(metadata),
-        orjson.dumps(managed) if managed else b"",
+        packed(managed) if managed else b"",
         orjson.dumps({key: value for key, value in obj.items() if key not in _NOT_BODY})[1:-1],
-        orjson.dumps(obj.get("status") or {}) if kind.has_status else b"",
+        _status_bytes(kind, obj) if kind.has_status else b"",
         kind.facts(obj) if facts is None else facts,
     )
 

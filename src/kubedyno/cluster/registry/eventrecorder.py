@@ -6,14 +6,11 @@ component are limited to a burst and a trickle.
 """
 
 from collections import OrderedDict, deque
-from typing import Any, TypeVar
-
-import orjson
+from typing import Any, TypeVar, cast
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
-from kubedyno.base.times import rfc3339, rfc3339_micro
-from kubedyno.cluster.registry.kinds.events import EventFacts
+from kubedyno.cluster.registry.recordedevent import Origin, RecordedEvent
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import EVENTS, Resource
@@ -32,7 +29,10 @@ _SERIES_REFRESH_S = 1800.0
 _SERIES_SIZE = 65_536
 # kube-apiserver's --event-ttl.
 EVENT_TTL_S = 3600.0
-_NO_LABELS: dict[str, str] = {}
+_SALT_DIGITS = 32
+_ORIGINS = 16_384
+# Times are floats: a difference of two is off by less.
+_ROUNDING_S = 1e-3
 
 V = TypeVar("V")
 
@@ -59,24 +59,22 @@ class _Bounded(OrderedDict[Any, V]):
 class _Seen:
     """An event that was written: what its next version is made of."""
 
-    __slots__ = ("count", "first", "key", "stored", "written_s")
+    __slots__ = ("count", "event", "written_s")
 
-    def __init__(self, stored: StoredObject, first: str, now_s: float) -> None:
-        self.key = stored.key
-        self.stored = stored
-        self.first = first
+    def __init__(self, event: RecordedEvent, now_s: float) -> None:
+        self.event = event
         self.count = 1
         self.written_s = now_s
 
 
 class _Similar:
-    """Messages of events that differ in nothing else."""
+    """Messages of events that differ in nothing else; one alone is kept bare, as most are."""
 
     __slots__ = ("last_s", "messages")
 
-    def __init__(self) -> None:
-        self.messages: dict[str, None] = {}
-        self.last_s = 0.0
+    def __init__(self, message: str, now_s: float) -> None:
+        self.messages: str | dict[str, None] = message
+        self.last_s = now_s
 
 
 class EventRecorder:
@@ -91,14 +89,15 @@ class EventRecorder:
     def __init__(self, store: Store, clock: Clock, random: Random) -> None:
         self._store = store
         self._clock = clock
-        self._random = random
+        self._salt = random.hex(_SALT_DIGITS).encode()
+        self._origins: dict[tuple[int, str, str, str, str, str], Origin] = {}
         self._seen: _Bounded[_Seen] = _Bounded()
         self._similar: _Bounded[_Similar] = _Bounded()
-        # (component, host, object uid) → [tokens, when they were counted].
-        self._tokens: _Bounded[list[float]] = _Bounded()
+        # (component, host, object uid) → when its bucket of tokens will be full again.
+        self._full_s: _Bounded[float] = _Bounded()
         self._series: _Bounded[_Seen] = _Bounded(_SERIES_SIZE)
         self._last_ns = 0
-        self._due: deque[tuple[float, str, str]] = deque()
+        self._due: deque[RecordedEvent] = deque()
 
     def record(
         self,
@@ -132,152 +131,113 @@ class EventRecorder:
             The event's record; None when it was only counted or held back.
         """
         now_s = self._clock.now()
-        obj = about.obj
-        uid = uid or obj.uid
+        uid = uid or about.obj.uid
+        origin = self._origins.get((id(resource), type, reason, component, action, field_path))
+        if origin is None:
+            origin = self._new_origin(resource, type, reason, component, action, field_path)
         if action:
-            return self._record_series(resource, about, type, reason, message, component, host, action, uid, now_s)
-        similar = (uid, field_path, component, host, type, reason)
+            return self._record_series(origin, about, uid, host, message, now_s)
+        similar = (uid, host, origin)
         message = self._combined(similar, message, now_s)
-        seen_key = (*similar, "" if message.startswith(_COMBINED) else message)
-        if not self._take_token((component, host, uid), now_s):
+        seen_key = (uid, host, origin, "" if message.startswith(_COMBINED) else message)
+        if not self._take_token((uid, host, component), now_s):
             return None
         seen = self._seen.touch(seen_key)
-        stamp = rfc3339(now_s)
-        if seen is not None and self._store.get(EVENTS, seen.key) is not None:
+        if seen is not None and self._store.get(EVENTS, seen.event.key) is not None:
             seen.count += 1
-            head, _, _ = seen.stored.body.partition(b',"message":')
-            body = head + _tail(message, component, host, seen.first, stamp, seen.count, type)
-            return self._store.put(EVENTS, _with_body(seen.stored, body))
-        head = _involved(resource, about, uid, field_path) + b',"reason":"%b"' % reason.encode()
-        body = head + _tail(message, component, host, stamp, stamp, 1, type)
-        stored = self._new(resource, about, uid, type, reason, body, now_s)
-        self._seen.keep(seen_key, _Seen(stored, stamp, now_s))
-        return self._put(stored, now_s)
+            return self._write(seen.event.again(message, seen.count, now_s))
+        event = self._new(origin, about, uid, host, message, now_s)
+        self._seen.keep(seen_key, _Seen(event, now_s))
+        return self._put(event)
+
+    def _new_origin(
+        self, resource: Resource, type: str, reason: str, component: str, action: str, field_path: str
+    ) -> Origin:
+        if len(self._origins) >= _ORIGINS:
+            # Counts begin anew then; the resources in the keys live as long as the process.
+            self._origins.clear()
+        origin = Origin(resource, type, reason, component, action, field_path, self._salt)
+        self._origins[id(resource), type, reason, component, action, field_path] = origin
+        return origin
 
     def _record_series(
-        self,
-        resource: Resource,
-        about: ObjectRecord,
-        type: str,
-        reason: str,
-        message: str,
-        component: str,
-        host: str,
-        action: str,
-        uid: str,
-        now_s: float,
+        self, origin: Origin, about: ObjectRecord, uid: str, host: str, message: str, now_s: float
     ) -> ObjectRecord | None:
+        # What went well is said once of a version, so nothing need be kept of it.
+        if origin.type == "Normal":
+            return self._put(self._new(origin, about, uid, host, message, now_s))
         # A new version of the object starts a new event, as its resourceVersion is part of what the event regards.
-        key = (uid, about.revision, type, action, reason, component, host)
+        key = (uid, about.revision, host, origin)
         seen = self._series.touch(key)
-        if seen is not None and self._store.get(EVENTS, seen.key) is not None:
+        if seen is not None and self._store.get(EVENTS, seen.event.key) is not None:
             seen.count += 1
             # The second one starts the series; later ones are only counted until the next refresh.
             if seen.count > 2 and now_s - seen.written_s < _SERIES_REFRESH_S:
                 return None
             seen.written_s = now_s
-            series = b',"series":{"count":%d,"lastObservedTime":"%b"}' % (seen.count, rfc3339_micro(now_s).encode())
-            return self._store.put(EVENTS, _with_body(seen.stored, seen.stored.body + series))
-        instance = f"{component}-{host}" if host else component
-        body = (
-            b'%b,"reason":"%b","message":%b,"source":{},"firstTimestamp":null,"lastTimestamp":null,"type":"%b",'
-            b'"eventTime":"%b","action":"%b","reportingComponent":"%b","reportingInstance":"%b"'
-            % (
-                _involved(resource, about, uid, ""), reason.encode(), orjson.dumps(message), type.encode(),
-                rfc3339_micro(now_s).encode(), action.encode(), component.encode(), instance.encode(),
-            )
-        )  # fmt: skip
-        stored = self._new(resource, about, uid, type, reason, body, now_s)
-        if type != "Normal":
-            # What went well is said once of a version, so nothing need be kept of it.
-            self._series.keep(key, _Seen(stored, "", now_s))
-        return self._put(stored, now_s)
+            return self._write(seen.event.again(seen.event.message, seen.count, now_s))
+        event = self._new(origin, about, uid, host, message, now_s)
+        self._series.keep(key, _Seen(event, now_s))
+        return self._put(event)
 
     def expire(self, limit: int) -> bool:
         """Delete events that were first written over an hour ago, at most `limit`; True when more are due."""
-        now_s = self._clock.now()
+        until_ns = int((self._clock.now() - EVENT_TTL_S) * 1e9)
         due = self._due
-        while due and due[0][0] <= now_s and limit > 0:
-            _, key, uid = due.popleft()
-            record = self._store.get(EVENTS, key)
-            if record is not None and record.obj.uid == uid:
-                self._store.remove(EVENTS, key)
+        while due and due[0].first_ns <= until_ns and limit > 0:
+            event = due.popleft()
+            record = self._store.get(EVENTS, event.key)
+            if record is not None and record.obj.uid == event.uid:
+                self._store.remove(EVENTS, event.key)
             limit -= 1
-        return bool(due) and due[0][0] <= now_s
+        return bool(due) and due[0].first_ns <= until_ns
 
     @property
     def next_expiry_s(self) -> float | None:
         """Epoch seconds when the next event is due to be deleted, None when there is none."""
-        return self._due[0][0] if self._due else None
+        return self._due[0].first_ns / 1e9 + EVENT_TTL_S if self._due else None
 
-    def _put(self, stored: StoredObject, now_s: float) -> ObjectRecord:
-        self._due.append((now_s + EVENT_TTL_S, stored.key, stored.uid))
-        return self._store.put(EVENTS, stored)
+    def _put(self, event: RecordedEvent) -> ObjectRecord:
+        self._due.append(event)
+        return self._write(event)
+
+    def _write(self, event: RecordedEvent) -> ObjectRecord:
+        # To all who read it, it is one.
+        return self._store.put(EVENTS, cast("StoredObject", event))
 
     def _new(
-        self, resource: Resource, about: ObjectRecord, uid: str, type: str, reason: str, body: bytes, now_s: float
-    ) -> StoredObject:
+        self, origin: Origin, about: ObjectRecord, uid: str, host: str, message: str, now_s: float
+    ) -> RecordedEvent:
         obj = about.obj
         # Names are the object's and the time in nanoseconds, which must differ from one event to the next.
         self._last_ns = nanoseconds = max(int(now_s * 1e9), self._last_ns + 1)
-        name, namespace = f"{obj.name}.{nanoseconds:x}", obj.namespace or "default"
-        event_uid = self._random.uid()
-        meta = (
-            f'"name":"{name}","namespace":"{namespace}","uid":"{event_uid}","creationTimestamp":"{rfc3339(now_s)}"'
-        ).encode()
-        facts = EventFacts(uid, resource.kind, obj.name, obj.namespace, reason, type)
-        return StoredObject(
-            f"{namespace}/{name}", namespace, name, event_uid, 0, _NO_LABELS, (), 0.0, (), meta, b"", body, b"", facts
-        )
+        key = f"{obj.namespace or 'default'}/{obj.name}.{nanoseconds:x}"
+        return RecordedEvent(key, origin, uid, about.revision, host, message)
 
-    def _combined(self, key: tuple[str, ...], message: str, now_s: float) -> str:
+    def _combined(self, key: tuple[str, str, Origin], message: str, now_s: float) -> str:
         """Return the message to write: its own, or that of an aggregate once ten differ within ten minutes."""
         similar = self._similar.touch(key)
         if similar is None:
-            similar = _Similar()
-            self._similar.keep(key, similar)
-        elif now_s - similar.last_s > _SIMILAR_WINDOW_S:
-            similar.messages.clear()
-        similar.last_s = now_s
-        similar.messages[message] = None
-        if len(similar.messages) < _SIMILAR_EVENTS:
+            self._similar.keep(key, _Similar(message, now_s))
             return message
-        del similar.messages[next(iter(similar.messages))]
+        messages, last_s = similar.messages, similar.last_s
+        similar.last_s = now_s
+        if now_s - last_s > _SIMILAR_WINDOW_S:
+            similar.messages = message
+            return message
+        if isinstance(messages, str):
+            if messages == message:
+                return message
+            messages = similar.messages = {messages: None}
+        messages[message] = None
+        if len(messages) < _SIMILAR_EVENTS:
+            return message
+        del messages[next(iter(messages))]
         return _COMBINED + message
 
     def _take_token(self, key: tuple[str, str, str], now_s: float) -> bool:
-        bucket = self._tokens.touch(key)
-        if bucket is None:
-            self._tokens.keep(key, [_BURST - 1.0, now_s])
-            return True
-        tokens = min(bucket[0] + (now_s - bucket[1]) / _REFILL_S, float(_BURST))
-        bucket[1] = now_s
-        bucket[0] = tokens - 1.0 if tokens >= 1.0 else tokens
-        return tokens >= 1.0
-
-
-def _involved(resource: Resource, about: ObjectRecord, uid: str, field_path: str) -> bytes:
-    obj = about.obj
-    namespace = f'"namespace":"{obj.namespace}",' if obj.namespace else ""
-    path = f',"fieldPath":"{field_path}"' if field_path else ""
-    return (
-        f'"involvedObject":{{"kind":"{resource.kind}",{namespace}"name":"{obj.name}","uid":"{uid}",'
-        f'"apiVersion":"{resource.api_version}","resourceVersion":"{about.revision}"{path}}}'
-    ).encode()
-
-
-def _tail(message: str, component: str, host: str, first: str, last: str, count: int, type: str) -> bytes:
-    source = f'"component":"{component}"' + (f',"host":"{host}"' if host else "")
-    return b',"message":%b%b' % (
-        orjson.dumps(message),
-        (
-            f',"source":{{{source}}},"firstTimestamp":"{first}","lastTimestamp":"{last}","count":{count},'
-            f'"type":"{type}","eventTime":null,"reportingComponent":"{component}","reportingInstance":"{host}"'
-        ).encode(),
-    )
-
-
-def _with_body(obj: StoredObject, body: bytes) -> StoredObject:
-    return StoredObject(
-        obj.key, obj.namespace, obj.name, obj.uid, 0, _NO_LABELS, (), 0.0, (), obj.meta, b"", body, b"", obj.facts
-    )
+        full_s = max(self._full_s.touch(key) or 0.0, now_s)
+        if full_s - now_s > (_BURST - 1) * _REFILL_S + _ROUNDING_S:
+            return False
+        self._full_s.keep(key, full_s + _REFILL_S)
+        return True

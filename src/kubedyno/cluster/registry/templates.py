@@ -13,11 +13,14 @@ from kubedyno.cluster.registry.admission import admit_pod
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts, spec_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
+from kubedyno.cluster.storage.objects import packed
 
 # Stands in for a node's name where a template is pinned to one; no valid name has capitals.
 _NODE = "KUBEDYNO-NODE"
 _SUFFIX = "KUBEDYNO-SUFFIX"
 _HOST_NAME_FIELD = "metadata.name"
+# About 3 KB each.
+_CACHE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class OwnerRef:
     @staticmethod
     def of(api_version: str, kind: str, name: str, uid: str) -> "OwnerRef":
         """Return the reference that a controller sets: controller and blockOwnerDeletion are true."""
-        return OwnerRef(api_version, kind, name, uid, orjson.dumps([owner_reference(api_version, kind, name, uid)]))
+        return OwnerRef(api_version, kind, name, uid, packed([owner_reference(api_version, kind, name, uid)]))
 
 
 def owner_reference(api_version: str, kind: str, name: str, uid: str) -> dict[str, Any]:
@@ -83,36 +86,69 @@ def members(labels: dict[str, str], annotations: dict[str, str]) -> bytes:
     return meta
 
 
-def make_template(template: dict[str, Any], random: Random, *, pinned: bool) -> PodTemplate:
-    """Return a template in its ready form.
+@dataclass(frozen=True, slots=True)
+class PodShape:
+    """What templates of one spec share, whatever their labels: thousands of Deployments may differ in nothing else."""
+
+    body: tuple[bytes, ...]
+    status: bytes
+    facts: PodSpecFacts
+
+
+class Templates:
+    """Makes templates ready, each spec once.
 
     Args:
-        template: A PodTemplateSpec as a workload has it; not changed.
         random: For the admission.
-        pinned: Add the required affinity for one node that a DaemonSet's pods have.
-
-    Raises:
-        Forbidden: Its priority class does not exist.
     """
-    copied: dict[str, Any] = orjson.loads(orjson.dumps(template))
-    metadata, spec = copied.get("metadata") or {}, copied.get("spec") or {}
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._shapes: dict[tuple[bytes, bool], PodShape] = {}
+
+    def of(self, template: dict[str, Any], *, pinned: bool) -> PodTemplate:
+        """Return a template in its ready form.
+
+        Args:
+            template: A PodTemplateSpec as a workload has it; not changed.
+            pinned: Add the required affinity for one node that a DaemonSet's pods have.
+
+        Raises:
+            Forbidden: Its priority class does not exist.
+        """
+        metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
+        labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
+        # What of the metadata the spec may depend on: the admission's exceptions and affinity by the labels' values.
+        depends = annotations or ("affinity" in spec and labels)
+        text = packed([metadata, spec] if depends else spec)
+        shape = self._shapes.get((text, pinned))
+        if shape is None:
+            if len(self._shapes) >= _CACHE:
+                self._shapes.clear()
+            shape = self._shapes[text, pinned] = _shape(
+                metadata, orjson.loads(orjson.dumps(spec)), self._random, pinned
+            )
+        return PodTemplate(
+            labels,
+            annotations,
+            tuple(metadata.get("finalizers", ())),
+            members(labels, annotations),
+            shape.body,
+            shape.status,
+            shape.facts,
+            pinned,
+        )
+
+
+def _shape(metadata: dict[str, Any], spec: dict[str, Any], random: Random, pinned: bool) -> PodShape:
     default_pod_spec(spec, pod=True)
     if pinned:
         _pin(spec)
     admit_pod({"metadata": metadata, "spec": spec}, random, volume_suffix=_SUFFIX)
-    labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
-    match_label_keys(spec, labels)
+    match_label_keys(spec, metadata.get("labels", {}))
     body = b'"spec":' + orjson.dumps(spec)
-    status = orjson.dumps({"phase": "Pending", "qosClass": qos_class(spec)})
-    return PodTemplate(
-        labels,
-        annotations,
-        tuple(metadata.get("finalizers", ())),
-        members(labels, annotations),
-        tuple(body.split(_SUFFIX.encode())),
-        status,
-        spec_facts(spec),
-        pinned,
+    return PodShape(
+        tuple(body.split(_SUFFIX.encode())), packed({"phase": "Pending", "qosClass": qos_class(spec)}), spec_facts(spec)
     )
 
 

@@ -19,13 +19,12 @@ from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.metadata import metadata_causes
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode
-from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, body_of, make_template, members
-from kubedyno.cluster.storage.objects import StoredObject, key_of
+from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, Templates, body_of, members
+from kubedyno.cluster.storage.objects import StoredObject, key_of, packed
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, Resource
 from kubedyno.kube.status import already_exists, conflict, invalid, not_found
 
-_TEMPLATE_CACHE = 4096
 _GENERATE_ATTEMPTS = 8
 _MAX_GENERATED_PREFIX = 58
 
@@ -48,7 +47,7 @@ class Trusted:
         self.event = self.events.record
         self._clock = registry.clock
         self._random = registry.random
-        self._templates: dict[tuple[bytes, bool], PodTemplate] = {}
+        self._templates = Templates(registry.random)
         self._namespaces = self.store.table(NAMESPACES)
         self._accounts = self.store.table(SERVICEACCOUNTS)
         self._pods = self.store.table(PODS)
@@ -100,7 +99,7 @@ class Trusted:
         return name
 
     def pod_template(self, template: Object, *, pinned: bool = False) -> PodTemplate:
-        """Return a workload's template ready for `create_pod`; cached by its content.
+        """Return a workload's template ready for `create_pod`; what depends on its spec alone is cached.
 
         Args:
             template: A PodTemplateSpec; not changed.
@@ -109,13 +108,7 @@ class Trusted:
         Raises:
             Forbidden: Its priority class does not exist.
         """
-        key = (orjson.dumps(template), pinned)
-        found = self._templates.get(key)
-        if found is None:
-            if len(self._templates) >= _TEMPLATE_CACHE:
-                self._templates.clear()
-            found = self._templates[key] = make_template(template, self._random, pinned=pinned)
-        return found
+        return self._templates.of(template, pinned=pinned)
 
     def create_pod(
         self,
@@ -223,7 +216,7 @@ class Trusted:
         """
         self._check_newest(resource, record)
         obj = record.obj
-        encoded = status if isinstance(status, bytes) else orjson.dumps(status)
+        encoded = status if isinstance(status, bytes) else packed(status)
         if encoded == obj.status:
             return record
         kind = self.registry.kind(resource)
@@ -265,7 +258,7 @@ class Trusted:
         self._check_newest(resource, record)
         kind, obj = self.registry.kind(resource), record.obj
         new_body = orjson.dumps(body)[1:-1] if isinstance(body, dict) else body
-        new_status = orjson.dumps(status) if isinstance(status, dict) else status
+        new_status = packed(status) if isinstance(status, dict) else status
         metadata = None
         changed_body = new_body is not None and new_body != obj.body
         bumped = changed_body and kind.has_generation

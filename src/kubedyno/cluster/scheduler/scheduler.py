@@ -325,4 +325,4 @@ class Scheduler:
         changed |= {name: value for name, value in status.items() if name not in {"conditions", "nominatedNodeName"}}
         if kept:
             changed["nominatedNodeName"] = kept
-        return self._trusted.replace_status(PODS, record, orjson.dumps(changed), obj.facts)
+        return self._trusted.replace_status(PODS, record, changed, obj.facts)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import orjson
 
 
 class StoredObject(msgspec.Struct, frozen=True, gc=False):
@@ -44,3 +45,8 @@ class StoredObject(msgspec.Struct, frozen=True, gc=False):
 def key_of(namespace: str, name: str) -> str:
     """Return the key under which an object is stored."""
     return f"{namespace}/{name}" if namespace else name
+
+
+def packed(value: Any) -> bytes:
+    """Return a value's JSON in no more memory than it takes: orjson's own result keeps the KB it was written in."""
+    return memoryview(orjson.dumps(value)).tobytes()
