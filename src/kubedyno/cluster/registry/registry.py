@@ -13,7 +13,17 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
-from kubedyno.cluster.registry.admission import admit_pod, check_namespace, check_service_account
+from kubedyno.cluster.registry.admission import (
+    CLAIMS,
+    INGRESSES,
+    PodClasses,
+    admit_claim,
+    admit_ingress,
+    admit_pod,
+    check_expansion,
+    check_namespace,
+    check_service_account,
+)
 from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.catalogue import kinds
@@ -21,6 +31,7 @@ from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
+from kubedyno.cluster.registry.namespacerules import NamespaceRules
 from kubedyno.cluster.registry.structure import DecodeError, decode
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
@@ -59,6 +70,8 @@ class Registry:
 
     Attributes:
         kinds: (group, version, plural) → kind.
+        classes: What pods get by the name of a class.
+        rules: What namespaces ask of what is created in them.
     """
 
     def __init__(self, store: Store, clock: Clock, random: Random, settings: ClusterSettings) -> None:
@@ -75,6 +88,8 @@ class Registry:
                 store.add(kind.resource, kind.indexes)
             self.kinds[resource_key(kind.resource)] = kind
             self._by_id[id(kind.resource)] = kind
+        self.classes = PodClasses(store)
+        self.rules = NamespaceRules(store)
         self.allocator = Allocator(store, random, settings.service_subnet)
 
     def kind(self, resource: Resource) -> Kind:
@@ -148,11 +163,18 @@ class Registry:
         name = metadata.get("name", "")
         if resource.namespaced:
             check_namespace(store, resource, namespace, name)
+        ruled = resource.namespaced and self.rules.apply_to(namespace)
         if resource is PODS:
-            admit_pod(new, self.random)
+            if ruled:
+                self.rules.mutate(resource, namespace, new)
+            admit_pod(new, self.random, self.classes)
             account = new["spec"].get("serviceAccountName")
             if account:
                 check_service_account(store, namespace, account, name)
+        elif resource is CLAIMS:
+            admit_claim(store, new)
+        elif resource is INGRESSES:
+            admit_ingress(store, new)
         for member in (
             "selfLink",
             "deletionTimestamp",
@@ -177,6 +199,8 @@ class Registry:
         key = key_of(namespace if resource.namespaced else "", name)
         if store.get(resource, key) is not None:
             raise already_exists(resource, name)
+        if ruled:
+            self.rules.check(kind.stored_as or resource, namespace, new, warnings)
         if resource is SERVICES:
             self.allocator.allocate(new, metadata["uid"], dry_run=dry_run)
         if resource is PODS:
@@ -336,6 +360,8 @@ class Registry:
         causes += kind.validate_status(new, old) if subresource else kind.validate_update(new, old)
         if causes:
             raise invalid(core, name, causes)
+        if not subresource:
+            self._admit_update(resource, new, old, warnings)
         if warnings is not None and not subresource:
             warnings += kind.warnings(new)
         if resource is SERVICES and not subresource:
@@ -353,6 +379,17 @@ class Registry:
         if _same(stored, record.obj):
             return record
         return store.put(resource, stored)
+
+    def _admit_update(self, resource: Resource, new: Object, old: Object, warnings: list[str] | None) -> None:
+        """Do what admission does about a valid new version."""
+        metadata = new["metadata"]
+        if resource is CLAIMS:
+            check_expansion(self.store, new, old)
+        elif resource is NAMESPACES and warnings is not None:
+            labels = metadata.get("labels", {})
+            warnings += self.rules.relabel_warnings(metadata["name"], labels, old["metadata"].get("labels", {}))
+        elif resource.namespaced and resource is not PODS and self.rules.apply_to(metadata["namespace"]):
+            self.rules.check_security(resource, metadata["namespace"], new, warnings)
 
     def _check_version(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:
         """Compare the resourceVersion that a client sent with the current one."""

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from kubedyno.base.random import Random
-from kubedyno.cluster.registry.admission import admit_pod
+from kubedyno.cluster.registry.admission import PodClasses, admit_pod
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts, spec_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
@@ -100,11 +100,17 @@ class Templates:
 
     Args:
         random: For the admission.
+        classes: What pods get by the name of a class.
     """
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, classes: PodClasses) -> None:
         self._random = random
+        self._classes = classes
         self._shapes: dict[tuple[bytes, bool], PodShape] = {}
+
+    def clear(self) -> None:
+        """Forget what was made: a class has changed."""
+        self._shapes.clear()
 
     def of(self, template: dict[str, Any], *, pinned: bool) -> PodTemplate:
         """Return a template in its ready form.
@@ -126,7 +132,7 @@ class Templates:
             if len(self._shapes) >= _CACHE:
                 self._shapes.clear()
             shape = self._shapes[text, pinned] = _shape(
-                metadata, orjson.loads(orjson.dumps(spec)), self._random, pinned
+                metadata, orjson.loads(orjson.dumps(spec)), self._random, self._classes, pinned
             )
         return PodTemplate(
             labels,
@@ -140,11 +146,13 @@ class Templates:
         )
 
 
-def _shape(metadata: dict[str, Any], spec: dict[str, Any], random: Random, pinned: bool) -> PodShape:
+def _shape(
+    metadata: dict[str, Any], spec: dict[str, Any], random: Random, classes: PodClasses, pinned: bool
+) -> PodShape:
     default_pod_spec(spec, pod=True)
     if pinned:
         _pin(spec)
-    admit_pod({"metadata": metadata, "spec": spec}, random, volume_suffix=_SUFFIX)
+    admit_pod({"metadata": metadata, "spec": spec}, random, classes, volume_suffix=_SUFFIX)
     match_label_keys(spec, metadata.get("labels", {}))
     body = b'"spec":' + orjson.dumps(spec)
     return PodShape(

@@ -10,12 +10,13 @@ import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
-from kubedyno.cluster.registry.admission import check_namespace, no_service_account
+from kubedyno.cluster.registry.admission import PRIORITY_CLASSES, check_namespace, no_service_account
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.eventrecorder import EventRecorder
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.metadata import metadata_causes
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode
@@ -47,7 +48,9 @@ class Trusted:
         self.event = self.events.record
         self._clock = registry.clock
         self._random = registry.random
-        self._templates = Templates(registry.random)
+        self._templates = Templates(registry.random, registry.classes)
+        self.store.table(PRIORITY_CLASSES).subscribe(self._templates.clear)
+        self._rules = registry.rules
         self._namespaces = self.store.table(NAMESPACES)
         self._accounts = self.store.table(SERVICEACCOUNTS)
         self._pods = self.store.table(PODS)
@@ -88,7 +91,21 @@ class Trusted:
             stored = stored_of(kind, obj)
         if self.store.get(resource, stored.key) is not None:
             raise already_exists(resource, stored.name)
+        if resource.namespaced and self._rules.apply_to(namespace):
+            self._rules.check(resource, namespace, self.store.dict_of(resource, stored), None)
         return self._put(kind, stored)
+
+    def _ruled(self, namespace: str, stored: StoredObject) -> StoredObject:
+        """Return a new pod as its namespace's rules make it.
+
+        Raises:
+            Forbidden: They do not allow it.
+        """
+        pod = self.store.dict_of(PODS, stored)
+        self._rules.mutate(PODS, namespace, pod)
+        pod["status"]["qosClass"] = qos_class(pod["spec"])
+        self._rules.check(PODS, namespace, pod, None)
+        return stored_of(self.registry.kind(PODS), pod)
 
     def _free_name(self, resource: Resource, namespace: str, prefix: str) -> str:
         name = prefix + self._random.suffix()
@@ -178,6 +195,8 @@ class Trusted:
             (owner.uid,) if owner is not None else (), 0.0, template.finalizers, meta, b"",
             body_of(template, random.suffix(), node, hostname), status, PodFacts("", "Pending", False, "", spec, node),
         )  # fmt: skip
+        if self._rules.apply_to(namespace):
+            stored = self._ruled(namespace, stored)
         return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.db.put(table, stored)
 
     def _gated_status(self, status: bytes) -> bytes:

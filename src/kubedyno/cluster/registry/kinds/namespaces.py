@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from kubedyno.cluster.registry import podsecurity
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_qualified_name
@@ -43,7 +44,7 @@ class Namespaces(Kind):
             del obj["spec"]["finalizers"]
 
     def validate(self, obj: Object) -> list[Cause]:
-        causes = []
+        causes = podsecurity.label_causes(obj["metadata"].get("labels", {}))
         for i, finalizer in enumerate(obj["spec"].get("finalizers", ())):
             if "/" not in finalizer and finalizer not in {FINALIZER, "orphan", "foregroundDeletion"}:
                 causes.append(

@@ -21,7 +21,7 @@ _WILDCARD_TEXT = (
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _NOT_IN_PATH = ("//", "/./", "/../", "%2f", "%2F")
 _NOT_AT_END = ("/..", "/.")
-_CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 DEFAULT_CLASS_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
 _MAX_CONTROLLER = 250
 _ADDRESS_WIDTH = 16
@@ -150,9 +150,9 @@ class Ingresses(Kind):
 
     def validate(self, obj: Object) -> list[Cause]:
         causes = self._spec_causes(obj["spec"])
-        if "ingressClassName" in obj["spec"] and _CLASS_ANNOTATION in obj["metadata"].get("annotations", {}):
-            path = f"annotations.{_CLASS_ANNOTATION}"
-            value = obj["metadata"]["annotations"][_CLASS_ANNOTATION]
+        if "ingressClassName" in obj["spec"] and CLASS_ANNOTATION in obj["metadata"].get("annotations", {}):
+            path = f"annotations.{CLASS_ANNOTATION}"
+            value = obj["metadata"]["annotations"][CLASS_ANNOTATION]
             causes.append(invalid_value(path, value, "can not be set when the class field is also set"))
         return causes
 
@@ -180,8 +180,8 @@ class Ingresses(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
-        if _CLASS_ANNOTATION in obj["metadata"].get("annotations", {}):
-            return [f"annotation \"{_CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"]
+        if CLASS_ANNOTATION in obj["metadata"].get("annotations", {}):
+            return [f"annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"]
         return []
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
@@ -190,7 +190,7 @@ class Ingresses(Kind):
         more = f" + {len(hosts) - 3} more..." if len(hosts) > 3 else ""
         ingress = status.get("loadBalancer", {}).get("ingress", ())
         address = ",".join(sorted({i.get("ip") or i.get("hostname", "") for i in ingress}))
-        annotated = obj["metadata"].get("annotations", {}).get(_CLASS_ANNOTATION)
+        annotated = obj["metadata"].get("annotations", {}).get(CLASS_ANNOTATION)
         return [
             obj["metadata"]["name"],
             spec.get("ingressClassName") or annotated or NONE,

@@ -26,7 +26,7 @@ _NOT_SOURCES = frozenset({
     "capacity", "accessModes", "claimRef", "persistentVolumeReclaimPolicy", "storageClassName", "mountOptions",
     "volumeMode", "nodeAffinity", "volumeAttributesClassName",
 })  # fmt: skip
-_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _CLAIM_TEXT = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 )
@@ -35,7 +35,7 @@ _UNSET = "<unset>"
 
 def class_of(obj: Object) -> str:
     """Return the storage class of a claim or volume, "" for none."""
-    annotated = obj["metadata"].get("annotations", {}).get(_CLASS_ANNOTATION)
+    annotated = obj["metadata"].get("annotations", {}).get(CLASS_ANNOTATION)
     return str(annotated if annotated is not None else obj.get("spec", {}).get("storageClassName", ""))
 
 
@@ -144,7 +144,7 @@ class PersistentVolumeClaims(Kind):
         # What binding sets, and what a bound claim may ask for later.
         if not before.get("volumeName"):
             compared["volumeName"] = before.get("volumeName", "")
-        if "storageClassName" not in before and _CLASS_ANNOTATION not in old["metadata"].get("annotations", {}):
+        if "storageClassName" not in before and CLASS_ANNOTATION not in old["metadata"].get("annotations", {}):
             compared.pop("storageClassName", None)
         if bound:
             compared["resources"] = before.get("resources", {})
