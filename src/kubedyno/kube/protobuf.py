@@ -29,7 +29,11 @@ class ProtobufError(ValueError):
 
 @cache
 def _messages() -> dict[str, dict[str, list[str]]]:
-    return dict(orjson.loads(_FILE.read_bytes()))
+    messages: dict[str, dict[str, list[str]]] = orjson.loads(_FILE.read_bytes())
+    for fields in messages.values():
+        for field in fields.values():
+            field[0] = _JSON_NAMES.get(field[0], field[0])
+    return messages
 
 
 @cache
@@ -203,9 +207,12 @@ def _decode(message: str, data: memoryview, depth: int) -> Any:
 
 _OBJECT_META = f"{_META}ObjectMeta"
 # Messages whose JSON stands among the fields of the message that holds them.
-_INLINE = frozenset(
-    ("volumeSource", "persistentVolumeSource", "handler", "ephemeralContainerCommon", "localObjectReference")
-)
+_INLINE = frozenset({
+    "volumeSource", "persistentVolumeSource", "handler", "ephemeralContainerCommon", "localObjectReference",
+    "ingressRuleValue", "ruleWithOperations", "rule", "deviceConfiguration",
+})  # fmt: skip
+# Wire names that are not the JSON's.
+_JSON_NAMES = {"Webhooks": "webhooks", "Expression": "expression", "Name": "name", "uID": "uid", "aPIGroup": "apiGroup"}
 # Types whose JSON is the list inside them.
 _FLATTEN = {
     "k8s.io.api.authentication.v1.ExtraValue": "items",
