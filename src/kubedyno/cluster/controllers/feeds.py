@@ -72,6 +72,7 @@ class Feeds:
         self._store = store
         self._pump = pump
         self._feeds: dict[str, _Feed] = {}
+        self._started = False
 
     def follow(self, resource: Resource, changed: Handler | None = None, gone: Handler | None = None) -> None:
         """Have handlers called in the pump.
@@ -85,12 +86,15 @@ class Feeds:
         if feed is None:
             table = self._store.table(resource)
             feed = self._feeds[resource.group_resource] = _Feed(self._pump, resource, table)
+            if self._started:
+                feed.start()
         if changed is not None:
             feed.changed.append(changed)
         if gone is not None:
             feed.gone.append(gone)
 
     def start(self) -> None:
-        """Hand out what is there, then what changes."""
+        """Hand out what is there, then what changes; what is followed later is handed out at once."""
+        self._started = True
         for feed in self._feeds.values():
             feed.start()

@@ -15,7 +15,7 @@ from kubedyno.cluster.registry.deletion import FOREGROUND, ORPHAN
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable
-from kubedyno.kube.resources import DAEMONSETS, DEPLOYMENTS, EVENTS, NODES, REPLICASETS, STATEFULSETS, Resource, by_kind
+from kubedyno.kube.resources import DAEMONSETS, DEPLOYMENTS, EVENTS, NODES, REPLICASETS, STATEFULSETS, Resource
 
 # Kinds whose objects are known to be there as soon as they are, because they will own many.
 _OWNING = (DEPLOYMENTS, REPLICASETS, DAEMONSETS, STATEFULSETS, NODES)
@@ -51,6 +51,14 @@ class GarbageCollector:
         for i, resource in enumerate(self._resources):
             changed, gone = self._handlers(i)
             feeds.follow(resource, changed, gone)
+        trusted.store.on_added(lambda resource: self._also(feeds, resource))
+
+    def _also(self, feeds: Feeds, resource: Resource) -> None:
+        """Look after one resource more."""
+        self._resources.append(resource)
+        self._tables.append(self._trusted.store.table(resource))
+        changed, gone = self._handlers(len(self._resources) - 1)
+        feeds.follow(resource, changed, gone)
 
     def _handlers(self, i: int) -> tuple[Any, Any]:
         owning = self._resources[i] in _OWNING
@@ -126,8 +134,8 @@ class GarbageCollector:
         """Say whether the owner that a reference names exists; kinds that are not served count as existing."""
         if reference["uid"] in self._present:
             return True
-        resource = by_kind(reference["apiVersion"], reference["kind"])
-        if resource is None or resource not in self._resources:
+        resource = self._trusted.registry.resource_of(reference["apiVersion"], reference["kind"])
+        if resource is None:
             return True
         record = self._trusted.store.get(
             resource, key_of(namespace if resource.namespaced else "", reference["name"])

@@ -54,6 +54,13 @@ class Namespaces:
         feeds.follow(NAMESPACES, self._changed, self._gone)
         for resource in self._contents:
             feeds.follow(resource, gone=self._content_gone)
+        trusted.store.on_added(lambda resource: self._also(feeds, resource))
+
+    def _also(self, feeds: Feeds, resource: Resource) -> None:
+        """Empty namespaces of one resource more."""
+        if resource.namespaced:
+            self._contents.append(resource)
+            feeds.follow(resource, gone=self._content_gone)
 
     def _changed(self, record: ObjectRecord) -> None:
         if record.obj.deletion_s and record.obj.name not in self._waiting:

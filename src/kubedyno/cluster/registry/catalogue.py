@@ -3,6 +3,7 @@
 Alpha and beta versions are off by default there, and here. Custom resources, reviews and bindings are the API server's.
 """
 
+from kubedyno.cluster.registry.customresourcedefinitions import CUSTOMRESOURCEDEFINITIONS, CustomResourceDefinitions
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.kinds.admissionregistration import (
     AdmissionPolicies,
@@ -146,4 +147,5 @@ def kinds() -> list[Kind]:
         *own,
         EventsV1(EVENTS_V1, stored_as=EVENTS),
         HorizontalPodAutoscalersV1(AUTOSCALERS_V1, stored_as=AUTOSCALERS),
+        CustomResourceDefinitions(CUSTOMRESOURCEDEFINITIONS),
     ]

@@ -114,6 +114,8 @@ def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, defa
     obj = record.obj
     metadata = meta_dict(obj)
     finalizers = _finalizers(metadata, options)
+    if not obj.deletion_s:
+        finalizers += [f for f in kind.deletion_finalizers if f not in finalizers]
     changed = finalizers != metadata.get("finalizers", [])
     if kind.graceful:
         return _graceful(metadata, finalizers, options, now_s, default_grace_s, changed=changed)

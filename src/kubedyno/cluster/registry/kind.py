@@ -7,10 +7,12 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry.structure import decode
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.resources import Resource
+from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import BadRequest, Cause
 from kubedyno.statedb.records import Index
 
@@ -37,6 +39,10 @@ class Kind:
         field_paths: Field selectors beyond metadata.name and metadata.namespace, as paths into the object.
         legacy_fields: The core group's way to refuse an unknown field selector.
         status_takes_labels: A write of the status may change labels and annotations too.
+        status_optional: An object without status is stored without one.
+        unconditional_update: PUT without a resourceVersion replaces whatever is there.
+        strategic: Strategic merge patches are understood.
+        deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
         deprecation: What each request for the kind is warned of, "" for nothing.
         stored_as: The resource whose table and rules these objects have; None: their own. Such a kind's `default`
             brings an object into the stored form first, and all its other functions get it in that form.
@@ -48,6 +54,10 @@ class Kind:
     returns_deleted = False
     create_on_update = False
     status_takes_labels = False
+    status_optional = False
+    unconditional_update = True
+    strategic = True
+    deletion_finalizers: tuple[str, ...] = ()
     legacy_fields = False
     deprecation = ""
     indexes: Sequence[Index[StoredObject]] = ()
@@ -60,6 +70,10 @@ class Kind:
         self.has_facts = type(self).facts is not Kind.facts
 
     # --- writes ----------------------------------------------------------------------------------------------
+
+    def decode(self, obj: Any, field_validation: str = "Warn", warnings: list[str] | None = None) -> Object:
+        """Return a fresh dict of what the real server would have after decoding; see `structure.decode`."""
+        return decode(self.resource, obj, field_validation, warnings)
 
     def default(self, obj: Object) -> None:
         """Fill in what the client left out."""
@@ -110,6 +124,18 @@ class Kind:
     def spec_of(self, obj: Object) -> Any:
         """Return the part whose changes bump the generation."""
         return obj.get("spec")
+
+    # --- scale -----------------------------------------------------------------------------------------------
+
+    def scale(self, obj: Object) -> tuple[int, int, str]:
+        """Return an object's wanted and present replicas, and the text of its selector."""
+        spec = obj["spec"]
+        selector = str(LabelSelector.of(spec.get("selector")))
+        return spec.get("replicas", 0), obj.get("status", {}).get("replicas", 0), selector
+
+    def rescaled(self, obj: Object, replicas: int) -> Object:
+        """Return an object with another number of wanted replicas."""
+        return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
 
     # --- reads -----------------------------------------------------------------------------------------------
 

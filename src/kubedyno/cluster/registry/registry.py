@@ -32,11 +32,11 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
-from kubedyno.cluster.registry.structure import DecodeError, decode
+from kubedyno.cluster.registry.structure import DecodeError
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
-from kubedyno.kube.resources import NAMESPACES, PODS, SERVICES, Resource
+from kubedyno.kube.resources import NAMESPACES, PODS, SERVICES, Resource, by_kind
 from kubedyno.kube.selectors import FieldSelector
 from kubedyno.kube.status import (
     BadRequest,
@@ -46,6 +46,7 @@ from kubedyno.kube.status import (
     conflict,
     forbidden,
     invalid,
+    invalid_value,
     not_found,
 )
 from kubedyno.statedb.records import Record
@@ -101,6 +102,32 @@ class Registry:
         kind = self._by_id.get(id(resource))
         return kind if kind is not None else self.kinds[resource_key(resource)]
 
+    def serve(self, kind: Kind) -> None:
+        """Serve one kind more; the store has its resource already."""
+        self.kinds[resource_key(kind.resource)] = kind
+        self.know(kind)
+
+    def know(self, kind: Kind) -> None:
+        """Take writes of a kind that clients cannot name: the form in which objects of others are stored."""
+        self._by_id[id(kind.resource)] = kind
+
+    def forget(self, kind: Kind) -> None:
+        """Serve a kind no more."""
+        if self.kinds.get(resource_key(kind.resource)) is kind:
+            del self.kinds[resource_key(kind.resource)]
+        self._by_id.pop(id(kind.resource), None)
+
+    def resource_of(self, api_version: str, kind: str) -> Resource | None:
+        """Return what is served for e.g. ("apps/v1", "Deployment"), custom resources too; None when nothing is."""
+        known = by_kind(api_version, kind)
+        if known is not None:
+            return known if resource_key(known) in self.kinds else None
+        group, _, version = api_version.rpartition("/")
+        return next(
+            (r for (g, v, _), k in self.kinds.items() if g == group and v == version and (r := k.resource).kind == kind),
+            None,
+        )
+
     # --- create ----------------------------------------------------------------------------------------------
 
     def create(
@@ -132,7 +159,7 @@ class Registry:
         kind = self.kind(resource)
         if kind.deprecation and warnings is not None:
             warnings.append(kind.deprecation)
-        new = decode(resource, obj, field_validation, warnings)
+        new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
         if metadata.get("resourceVersion", "") not in {"", "0"}:
             raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
@@ -248,7 +275,7 @@ class Registry:
         kind = self.kind(resource)
         if kind.deprecation and warnings is not None:
             warnings.append(kind.deprecation)
-        new = decode(resource, obj, field_validation, warnings)
+        new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
         self._check_scope(resource, namespace, metadata)
         given = metadata.setdefault("name", "")
@@ -265,6 +292,9 @@ class Registry:
                 metadata["namespace"] = namespace
             metadata.pop("resourceVersion", None)
             return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+        if not kind.unconditional_update and metadata.get("resourceVersion", "") in {"", "0"}:
+            cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+            raise invalid(resource, name, [cause])
         self._check_version(resource, old, metadata)
         self._check_uid(resource, old, metadata)
         return self._update(kind, old, new, subresource, dry_run=dry_run, warnings=warnings)
@@ -307,7 +337,7 @@ class Registry:
             raise not_found(resource, name)
         wanted = change(self.store.encode_dict(resource, old))
         try:
-            new = decode(resource, wanted, field_validation, warnings)
+            new = kind.decode(wanted, field_validation, warnings)
         except DecodeError as error:
             raise _invalid_patch(wanted, error.why) from None
         metadata = new["metadata"]

@@ -296,6 +296,25 @@ def decode(
     return decoded
 
 
+def decode_metadata(what: str, metadata: Any, unknown: list[str]) -> dict[str, Any]:
+    """Return decoded metadata of an object whose type is not of the vocabulary.
+
+    Args:
+        what: How the message of a refusal begins.
+        metadata: The client's JSON.
+        unknown: Receives the paths of unknown fields.
+
+    Raises:
+        DecodeError: A wrong type.
+    """
+    try:
+        if type(metadata) is not dict:
+            raise _mismatch(metadata, "ObjectMeta", "metadata", "v1.ObjectMeta")
+        return _struct("meta.v1.ObjectMeta").decode(metadata, "metadata.", unknown)
+    except _MismatchError as mismatch:
+        raise DecodeError(what, str(mismatch)) from None
+
+
 def _check_kind(resource: Resource, obj: dict[str, Any]) -> None:
     kind, api_version = obj.get("kind"), obj.get("apiVersion")
     if kind and not isinstance(kind, str):

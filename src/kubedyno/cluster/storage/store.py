@@ -70,6 +70,8 @@ class Store:
         self._by_key: dict[ResourceKey, _View] = {}
         # By identity of the (frozen, module-level) Resource: hashing its fields costs more than a put.
         self._views: dict[int, _View] = {}
+        # Called with each resource that gets a table later on.
+        self._followers: list[Callable[[Resource], None]] = []
 
     @property
     def revision(self) -> int:
@@ -90,15 +92,28 @@ class Store:
             resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history or _history_of(resource)
         )
         self._register(resource, table, None)
+        for follow in self._followers:
+            follow(resource)
         return table
 
-    def add_view(self, resource: Resource, of: Resource, convert: Convert) -> None:
+    def on_added(self, call: Callable[[Resource], None]) -> None:
+        """Have a function called with each resource that gets a table from now on."""
+        self._followers.append(call)
+
+    def drop_view(self, resource: Resource) -> None:
+        """Serve a resource no more; its table stays, as tables do."""
+        self.resources = [other for other in self.resources if other is not resource]
+        self._views.pop(id(resource), None)
+        self._by_key.pop(resource_key(resource), None)
+
+    def add_view(self, resource: Resource, of: Resource, convert: Convert | None) -> None:
         """Serve the objects of another resource's table under this one.
 
         Args:
             resource: The second name, e.g. events of events.k8s.io/v1.
             of: The resource that was added.
-            convert: Stored object as a dict → the same in this version; may change its argument.
+            convert: Stored object as a dict → the same in this version; may change its argument. None: they differ
+                by their apiVersion only.
         """
         self._register(resource, self.table(of), convert)
 

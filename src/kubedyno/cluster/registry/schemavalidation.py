@@ -1,0 +1,349 @@
+"""Validation of custom resources against their schema, with the real server's causes and texts.
+
+One walk gives the causes of the schema itself (types, bounds, required members), a second one those of embedded
+resources and of lists that are sets or maps. On updates, what did not change is not judged again.
+"""
+
+import base64
+import binascii
+import ipaddress
+import re
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, Schema
+from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required, too_long
+
+_NOTHING: Any = object()
+_ROOT = "<nil>"
+_NOT_CHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
+# After one of these the rules of a schema are not evaluated: they might rely on what is wrong.
+_BLOCKING = frozenset({"FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"})
+_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])\Z")
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\Z")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\Z")
+_MAC = re.compile(r"(?i)[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
+_DURATION = re.compile(r"(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|h|d|w)[a-z]*\s*)+\Z")
+_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S+\Z")
+_INTEGERS = {"int32": 1 << 31, "int64": 1 << 63}
+
+
+def validate(schema: Schema, value: Any, old: Any = None) -> list[Cause]:
+    """Return what is wrong with an object.
+
+    Args:
+        schema: Of its version.
+        value: The object, pruned and with defaults.
+        old: Its version before an update; None on creation.
+    """
+    causes: list[Cause] = []
+    _Walk(causes, "").value(schema, value, "", _NOTHING if old is None else old)
+    return causes
+
+
+def validate_part(schema: Schema, value: Any, path: str, old: Any = None) -> list[Cause]:
+    """Return what is wrong with a part of an object; texts name members within the part, causes by the whole path."""
+    causes: list[Cause] = []
+    _Walk(causes, path).value(schema, value, "", _NOTHING if old is None else old)
+    return causes
+
+
+def validate_lists(schema: Schema, value: Any, path: str = "") -> list[Cause]:
+    """Return which items of sets and maps are there twice, and which embedded resources lack their type."""
+    causes: list[Cause] = []
+    _embedded(schema, value, path, causes)
+    _lists(schema, value, path, causes)
+    return causes
+
+
+def unchecked_rules(causes: list[Cause]) -> list[Cause]:
+    """Return what says that rules were not evaluated, where other causes prevent it."""
+    if any(cause.reason in _BLOCKING for cause in causes):
+        return [invalid_value(_ROOT, None, _NOT_CHECKED)]
+    return []
+
+
+class _Walk:
+    """One validation under way.
+
+    Args:
+        causes: Receives what is found.
+        prefix: Of the fields of causes: the place of a part; "" for a whole object.
+    """
+
+    def __init__(self, causes: list[Cause], prefix: str) -> None:
+        self._causes = causes
+        self._prefix = prefix
+
+    def _field(self, path: str) -> str:
+        if not path:
+            return self._prefix or _ROOT
+        return f"{self._prefix}.{path}" if self._prefix else path
+
+    def _wrong(self, path: str, value: Any, text: str) -> None:
+        self._causes.append(invalid_value(self._field(path), value, f"{path} in body {text}"))
+
+    def _wrong_type(self, path: str, shown: str, wanted: str) -> None:
+        text = f'Invalid value: "{shown}": {path} in body must be of type {wanted}: "{shown}"'
+        self._causes.append(Cause("FieldValueTypeInvalid", self._field(path), text))
+
+    def _too_many(self, path: str, count: int, limit: int) -> None:
+        text = f"Too many: {count}: must have at most {limit} items"
+        self._causes.append(Cause("FieldValueTooMany", self._field(path), text))
+
+    def value(self, schema: Schema, value: Any, path: str, old: Any) -> None:
+        """Judge a value by a node."""
+        if old is not _NOTHING and old == value and type(old) is type(value):
+            return
+        raw = schema.raw
+        if value is None and schema.nullable:
+            return
+        wanted = raw.get("type")
+        if schema.int_or_string and not wanted:
+            wanted = "integer,string"
+        found = _type_of(value)
+        if wanted and not _fits(value, found, wanted):
+            self._wrong_type(path, found, wanted)
+        self._composite(raw, value, path)
+        if isinstance(value, str):
+            self._text(raw, value, path)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            self._number(raw, value, path, wanted or "")
+        elif isinstance(value, list):
+            self._list(schema, value, path, old)
+        enum = raw.get("enum")
+        if enum and not any(_same(value, allowed) for allowed in enum):
+            shown = [item if isinstance(item, str) else orjson.dumps(item).decode() for item in enum]
+            self._causes.append(not_supported(self._field(path), value, shown))
+        if isinstance(value, dict):
+            self._members(schema, value, path, old)
+
+    def _text(self, raw: dict[str, Any], value: str, path: str) -> None:
+        longest, shortest, pattern = raw.get("maxLength"), raw.get("minLength"), raw.get("pattern")
+        if longest is not None and len(value) > longest:
+            self._causes.append(too_long(self._field(path), int(longest)))
+        elif shortest is not None and len(value) < shortest:
+            self._wrong(path, value, f"should be at least {int(shortest)} chars long")
+        elif pattern and not _matches(pattern, value):
+            self._wrong(path, value, f"should match '{pattern}'")
+        kind = raw.get("format")
+        if kind and not _has_format(kind, value):
+            text = f'Invalid value: {_quoted(value)}: {path} in body must be of type {kind}: "{value}"'
+            self._causes.append(Cause("FieldValueTypeInvalid", self._field(path), text))
+
+    def _number(self, raw: dict[str, Any], value: float, path: str, wanted: str) -> None:
+        kind = raw.get("format", "")
+        if "integer" in wanted and not _is_whole(value):
+            text = f"Checked value must be of type integer (default format) in {path}"
+            self._causes.append(invalid_value(_ROOT, "", text))
+            return
+        if kind in _INTEGERS and not -_INTEGERS[kind] <= value < _INTEGERS[kind]:
+            text = f"Checked value must be of type integer with format {kind} in {path}"
+            self._causes.append(invalid_value(_ROOT, "", text))
+        multiple = raw.get("multipleOf")
+        if multiple and not _is_whole(value / multiple):
+            self._wrong(path, value, f"should be a multiple of {_go_number(multiple)}")
+        most, least = raw.get("maximum"), raw.get("minimum")
+        if most is not None:
+            if raw.get("exclusiveMaximum"):
+                if value >= most:
+                    self._wrong(path, value, f"should be less than {_go_number(most)}")
+            elif value > most:
+                self._wrong(path, value, f"should be less than or equal to {_go_number(most)}")
+        if least is not None:
+            if raw.get("exclusiveMinimum"):
+                if value <= least:
+                    self._wrong(path, value, f"should be greater than {_go_number(least)}")
+            elif value < least:
+                self._wrong(path, value, f"should be greater than or equal to {_go_number(least)}")
+
+    def _list(self, schema: Schema, value: list[Any], path: str, old: Any) -> None:
+        raw = schema.raw
+        if schema.items is not None:
+            before = old if isinstance(old, list) and len(old) == len(value) else None
+            for i, item in enumerate(value):
+                self.value(schema.items, item, f"{path}[{i}]", _NOTHING if before is None else before[i])
+        fewest, most = raw.get("minItems"), raw.get("maxItems")
+        if fewest is not None and len(value) < fewest:
+            self._wrong(path, len(value), f"should have at least {int(fewest)} items")
+        if most is not None and len(value) > most:
+            self._too_many(path, len(value), int(most))
+        if raw.get("uniqueItems") and any(item in value[:i] for i, item in enumerate(value)):
+            self._wrong(path, value, "shouldn't contain duplicates")
+
+    def _members(self, schema: Schema, value: dict[str, Any], path: str, old: Any) -> None:
+        raw = schema.raw
+        fewest, most = raw.get("minProperties"), raw.get("maxProperties")
+        if fewest is not None and len(value) < fewest:
+            self._wrong(path, len(value), f"should have at least {int(fewest)} properties")
+            return
+        if most is not None and len(value) > most:
+            self._too_many(path, len(value), int(most))
+            return
+        before = old if isinstance(old, dict) else {}
+        dot = f"{path}." if path else ""
+        for name in sorted(value):
+            node = schema.properties.get(name)
+            if node is None and isinstance(schema.additional, Schema):
+                node = schema.additional
+            if node is not None and not (schema.resource and name == "metadata"):
+                self.value(node, value[name], dot + name, before.get(name, _NOTHING))
+        for name in raw.get("required") or ():
+            if name not in value:
+                self._causes.append(required(self._field(dot + name)))
+
+    def _composite(self, raw: dict[str, Any], value: Any, path: str) -> None:
+        """Judge by allOf, anyOf, oneOf and not."""
+        for node in raw.get("allOf") or ():
+            found = _causes_of(node, value, path)
+            if found:
+                self._causes.extend(found)
+                self._plain(f'"{path}" must validate all the schemas (allOf)')
+                break
+        some = raw.get("anyOf")
+        if some and all(_causes_of(node, value, path) for node in some):
+            self._plain(f'"{path}" must validate at least one schema (anyOf)')
+            self._causes.extend(_causes_of(some[0], value, path))
+        one = raw.get("oneOf")
+        if one:
+            fitting = sum(not _causes_of(node, value, path) for node in one)
+            if fitting != 1:
+                how = f"Found {fitting} valid alternatives" if fitting else "Found none valid"
+                self._plain(f'"{path}" must validate one and only one schema (oneOf). {how}')
+                if not fitting:
+                    self._causes.extend(_causes_of(one[0], value, path))
+        none = raw.get("not")
+        if isinstance(none, dict) and not _causes_of(none, value, path):
+            self._plain(f'"{path}" must not validate the schema (not)')
+
+    def _plain(self, text: str) -> None:
+        self._causes.append(invalid_value(self._prefix or _ROOT, "", text))
+
+
+def _causes_of(raw: dict[str, Any], value: Any, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    _Walk(causes, "").value(Schema(raw), value, path, _NOTHING)
+    return causes
+
+
+def _quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return {str: "string", int: "integer", float: "number", list: "array", dict: "object"}.get(type(value), "null")
+
+
+def _fits(value: Any, found: str, wanted: str) -> bool:
+    kinds = wanted.split(",")
+    if found in kinds or (found == "integer" and "number" in kinds):
+        return True
+    return found == "number" and "integer" in kinds and _is_whole(value)
+
+
+def _is_whole(value: float) -> bool:
+    return isinstance(value, int) or value.is_integer()
+
+
+def _same(value: Any, other: Any) -> bool:
+    return bool(value == other) and isinstance(value, bool) is isinstance(other, bool)
+
+
+def _go_number(value: float) -> str:
+    """Return a number as Go's %v prints a float64."""
+    if float(value).is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    return repr(float(value))
+
+
+@lru_cache(maxsize=1024)
+def _pattern(text: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(text.replace("\\z", "\\Z"))
+    except re.error:
+        return None
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """Say whether a value matches; a pattern that only Go's engine reads matches everything."""
+    compiled = _pattern(pattern)
+    if compiled is None:
+        return True
+    found = compiled.search(value)
+    if found is not None and pattern.endswith("$") and value.endswith("\n"):
+        # Go's $ is the end of the text, not the place before a last newline.
+        return compiled.fullmatch(value) is not None
+    return found is not None
+
+
+def _has_format(kind: str, value: str) -> bool:
+    """Say whether a text has a format; formats that are not known are no restriction."""
+    pattern = _FORMATS.get(kind)
+    if pattern is not None:
+        return pattern.match(value) is not None
+    try:
+        if kind in {"ipv4", "ipv6"}:
+            return ipaddress.ip_address(value).version == int(kind[3:])
+        if kind == "cidr":
+            ipaddress.ip_interface(value)
+            return "/" in value
+        if kind == "byte":
+            base64.b64decode(value, validate=True)
+    except (ValueError, binascii.Error):
+        return False
+    return True
+
+
+_FORMATS = {
+    "date": _DATE, "date-time": _DATE_TIME, "datetime": _DATE_TIME, "uuid": _UUID, "uuid3": _UUID, "uuid4": _UUID,
+    "uuid5": _UUID, "email": _EMAIL, "mac": _MAC, "duration": _DURATION, "uri": _URI,
+}  # fmt: skip
+
+
+def _embedded(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
+    if isinstance(value, dict):
+        if schema.embedded:
+            for name in ("apiVersion", "kind"):
+                if not value.get(name):
+                    causes.append(required(f"{path}.{name}", "must not be empty"))
+        for name, member in value.items():
+            node = schema.properties.get(name) or schema.additional
+            if isinstance(node, Schema):
+                _embedded(node, member, f"{path}.{name}" if path else name, causes)
+    elif isinstance(value, list) and schema.items is not None:
+        for i, item in enumerate(value):
+            _embedded(schema.items, item, f"{path}[{i}]", causes)
+
+
+def _lists(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
+    if isinstance(value, dict):
+        for name, member in value.items():
+            node = schema.properties.get(name) or schema.additional
+            if isinstance(node, Schema):
+                _lists(node, member, f"{path}.{name}" if path else name, causes)
+        return
+    if not isinstance(value, list):
+        return
+    kind = schema.raw.get(LIST_TYPE)
+    if kind in {"set", "map"}:
+        keys = schema.raw.get(LIST_KEYS) or ()
+        seen: set[bytes] = set()
+        for i, item in enumerate(value):
+            if kind == "map" and not isinstance(item, dict):
+                continue
+            shown = {key: item[key] for key in keys if key in item} if kind == "map" else item
+            mark = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)
+            if mark in seen:
+                causes.append(duplicate(f"{path}[{i}]", shown))
+            seen.add(mark)
+    if schema.items is not None:
+        for i, item in enumerate(value):
+            _lists(schema.items, item, f"{path}[{i}]", causes)
