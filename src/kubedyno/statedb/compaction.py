@@ -61,12 +61,7 @@ def _outside_history(table: AnyTable, by_age: int) -> int:
 def _outside_bytes(table: AnyTable, limit: int, size: Callable[[Any], int]) -> int:
     total = 0
     for segment in reversed(table.log.segments):
-        if segment.records is table.log.tail:
-            total += sum(size(record.obj) for record in segment.records)
-            continue
-        if segment.bytes < 0:
-            segment.bytes = sum(size(record.obj) for record in segment.records)
-        total += segment.bytes
+        total += segment.size(size)
         if total > limit:
             return segment.records[-1].revision if segment.records else 0
     return 0

@@ -6,6 +6,7 @@ segments in a copy of the directory.
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -23,15 +24,23 @@ _revision = attrgetter("revision")
 class Segment:
     """Records in revision order. `dead` counts those that compaction gave up and that still lie here."""
 
-    __slots__ = ("bytes", "dead", "first", "records")
+    __slots__ = ("bytes", "dead", "first", "records", "sized")
 
     def __init__(self, first: int, records: list[AnyRecord]) -> None:
         # Not above the revision of any record in it and above those of the segment before it.
         self.first = first
         self.records = records
         self.dead = 0
-        # Sum of sizes, counted when asked for after the segment is full; -1: not yet.
-        self.bytes = -1
+        # Sum of the sizes of so many records from the first on; see `size`.
+        self.bytes = self.sized = 0
+
+    def size(self, size: Callable[[Any], int]) -> int:
+        """Return the sum of the sizes of all records. O(committed since the last call)."""
+        records = self.records
+        if self.sized < len(records):
+            self.bytes += sum([size(record.obj) for record in records[self.sized :]])
+            self.sized = len(records)
+        return self.bytes
 
 
 class Log:
