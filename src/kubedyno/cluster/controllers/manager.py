@@ -11,7 +11,9 @@ from kubedyno.cluster.controllers.nodelifecycle import NodeLifecycle
 from kubedyno.cluster.controllers.podgc import PodGarbage
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.replicasets import ReplicaSets
+from kubedyno.cluster.controllers.resourcequotas import ResourceQuotas
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
+from kubedyno.cluster.controllers.volumeprotection import VolumeProtection
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
@@ -50,6 +52,8 @@ class ControllerManager:
         DaemonSets(trusted, pump, feeds, pods)
         StatefulSets(trusted, pump, feeds, pods)
         pods.follow()
+        VolumeProtection(trusted, pump, feeds)
+        ResourceQuotas(trusted, pump, feeds)
         Namespaces(trusted, pump, feeds)
         GarbageCollector(trusted, pump, feeds)
 

@@ -33,6 +33,7 @@ _RUNTIME_CLASSES = _resource("node.k8s.io", "runtimeclasses")
 _STORAGE_CLASSES = _resource("storage.k8s.io", "storageclasses")
 _INGRESS_CLASSES = _resource("networking.k8s.io", "ingressclasses")
 CLAIMS = _resource("", "persistentvolumeclaims")
+VOLUMES = _resource("", "persistentvolumes")
 INGRESSES = _resource("networking.k8s.io", "ingresses")
 
 
