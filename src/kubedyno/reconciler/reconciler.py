@@ -17,7 +17,7 @@ from kubedyno.reconciler.metrics import ReconcilerMetrics
 from kubedyno.reconciler.operations import BatchOperations, Entry, Operations
 from kubedyno.reconciler.progress import Progress, Reached
 from kubedyno.reconciler.retries import Retries, Retry
-from kubedyno.reconciler.settings import ReconcilerSettings
+from kubedyno.reconciler.settings import REPORTED_ERRORS, ReconcilerSettings
 from kubedyno.reconciler.status import DONE, ERROR, PENDING, REFRESHING, Status
 from kubedyno.reconciler.upkeep import Upkeep
 from kubedyno.statedb.db import DB
@@ -28,9 +28,6 @@ from kubedyno.statedb.txn import WriteTxn
 from kubedyno.statedb.watch import Watch, WatchSet, close_all
 
 T = TypeVar("T")
-
-# Errors named in the health report.
-REPORTED_ERRORS = 10
 
 
 class Reconciler(Generic[T]):
@@ -71,7 +68,7 @@ class Reconciler(Generic[T]):
         self._set_status = set_status
         self._clock: Clock = db.clock
         self._executor = Executor(operations, batch, db.clock, self.metrics)
-        self._retries: Retries[T] = Retries()
+        self._retries: Retries[Record[T]] = Retries()
         self._upkeep: Upkeep[T] = Upkeep(db, table, self._executor, get_status, set_status, self.name)
         self._progress = Progress()
         self._cursor = table.changes()
@@ -206,20 +203,21 @@ class Reconciler(Generic[T]):
                 retries.clear(record.key)
         return entries
 
-    def _due(self, room: int) -> list[Retry[T]]:
+    def _due(self, room: int) -> list[Retry[Record[T]]]:
         return self._retries.take_due(self._clock.monotonic(), room) if room > 0 and len(self._retries) else []
 
-    def _again(self, retry: Retry[T]) -> Entry[T] | None:
+    def _again(self, retry: Retry[Record[T]]) -> Entry[T] | None:
         """Return the work of a retry, None when something newer has taken its place."""
-        current = self._table.get(retry.record.key)
+        key = retry.item.key
+        current = self._table.get(key)
         if retry.deleted:
             if current is not None:
-                self._retries.clear(retry.record.key)
+                self._retries.clear(key)
                 return None
-            return Entry(retry.record, deleted=True)
+            return Entry(retry.item, deleted=True)
         if current is None or self._get_status(current.obj).kind is not ERROR:
             # Its change brings it, or has.
-            self._retries.clear(retry.record.key)
+            self._retries.clear(key)
             return None
         # Another reconciler may have written its own status.
         return Entry(current, deleted=False)
@@ -243,7 +241,7 @@ class Reconciler(Generic[T]):
                 continue
             self.metrics.errors += 1
             retries.add(
-                record, entry.record.revision, text_of(entry.error), now_s, settings.retry_min_s,
+                record.key, record, entry.record.revision, text_of(entry.error), now_s, settings.retry_min_s,
                 settings.retry_max_s, deleted=entry.deleted,
             )  # fmt: skip
 

@@ -30,7 +30,7 @@ class Retries(Generic[T]):
     """See the module."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, Retry[T]] = {}
+        self._by_key: dict[Hashable, Retry[T]] = {}
         self._due: list[tuple[float, int, Retry[T]]] = []
         self._owed: list[tuple[int, int, Retry[T]]] = []
         self._number = 0
@@ -38,7 +38,10 @@ class Retries(Generic[T]):
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def get(self, key: str) -> Retry[T] | None:
+    def __iter__(self) -> Iterator[Retry[T]]:
+        return iter(self._by_key.values())
+
+    def get(self, key: Hashable) -> Retry[T] | None:
         return self._by_key.get(key)
 
     def add(
@@ -55,11 +58,11 @@ class Retries(Generic[T]):
             max_s: The longest.
             deleted: The operation was a deletion.
         """
-        retry = self._by_key.get(record.key)
+        retry = self._by_key.get(key)
         if retry is None or retry.deleted is not deleted:
-            retry = self._by_key[record.key] = Retry(record, revision, deleted=deleted)
+            retry = self._by_key[key] = Retry(key, item, revision, deleted=deleted)
             self._push(self._owed, retry.revision, retry)
-        retry.record, retry.error = record, error
+        retry.item, retry.error, retry.failed_s = item, error, now_s
         # The exponent is bounded: 2 to the 1,000 is no float that one may multiply with.
         retry.due_s = now_s + min(min_s * 2.0 ** min(retry.attempts, 64), max_s)
         retry.attempts += 1
@@ -95,7 +98,7 @@ class Retries(Generic[T]):
 
     def errors(self, limit: int) -> list[str]:
         """Return the first errors, each with its key."""
-        return [f"{key}: {retry.error}" for key, retry in list(self._by_key.items())[:limit]]
+        return [f"{key}: {retry.error}" for key, retry in islice(self._by_key.items(), limit)]
 
     def _push(self, heap: list[Any], order: float, retry: Retry[T]) -> None:
         self._number += 1
@@ -103,7 +106,7 @@ class Retries(Generic[T]):
 
     def _alive(self, heap: list[Any], entry: tuple[float, int, Retry[T]]) -> bool:
         retry = entry[2]
-        return self._by_key.get(retry.record.key) is retry and (heap is self._owed or entry[0] == retry.due_s)
+        return self._by_key.get(retry.key) is retry and (heap is self._owed or entry[0] == retry.due_s)
 
     def _drop(self, heap: list[Any]) -> None:
         while heap and not self._alive(heap, heap[0]):

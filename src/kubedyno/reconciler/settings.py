@@ -11,6 +11,8 @@ REFRESH_INTERVAL_S = 30 * 60.0
 REFRESH_PER_S = 100.0
 PRUNE_INTERVAL_S = 60 * 60.0
 OPERATION_TIMEOUT_S = 60.0
+# Errors named in a health report.
+REPORTED_ERRORS = 10
 
 
 @dataclass(frozen=True, slots=True)

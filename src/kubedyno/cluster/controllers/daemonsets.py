@@ -4,6 +4,7 @@ A row knows each node's part in it, so that a change of one node or pod costs th
 are to be looked at wait in the row; the row waits in the queue.
 """
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,13 +17,13 @@ from kubedyno.cluster.controllers.podstates import available_in_s
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.revisions import Revisions, annotations_of
 from kubedyno.cluster.controllers.rollout import amount_of
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.workloads import TEMPLATE_GENERATION
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import DAEMONSETS, NODES, PODS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
@@ -130,7 +131,7 @@ class DaemonSets:
     """
 
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, rows: PodRows) -> None:
-        self._queue: WorkQueue[Row] = WorkQueue(pump, "daemonset", self._reconcile)
+        self._queue: WorkQueue[Row] = WorkQueue(pump, "daemonset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
         self._pod_rows = rows

@@ -3,14 +3,16 @@
 Each reconciliation takes one step, as its numbers allow (`rollout`); the ReplicaSets' changes bring the next.
 """
 
+from operator import attrgetter
+
 from kubedyno.cluster.controllers.deployrows import Child, DeploymentRow
 from kubedyno.cluster.controllers.deploysync import DeploymentSync
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump, Timer
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import DEPLOYMENTS, REPLICASETS
 
 # What a reconciliation counts as in a turn: a ReplicaSet, an event and a status or two.
@@ -30,7 +32,7 @@ class Deployments:
     """
 
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, settings: ClusterSettings) -> None:
-        self.queue: WorkQueue[DeploymentRow] = WorkQueue(pump, "deployment", self._reconcile)
+        self.queue: WorkQueue[DeploymentRow] = WorkQueue(pump, "deployment", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._sync = DeploymentSync(trusted, pump.clock, settings)
         self._table = trusted.store.table(DEPLOYMENTS)

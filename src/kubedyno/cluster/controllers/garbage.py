@@ -9,12 +9,12 @@ from typing import Any
 
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.deletion import FOREGROUND, ORPHAN
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import DAEMONSETS, DEPLOYMENTS, EVENTS, NODES, REPLICASETS, STATEFULSETS, Resource
 
 # Kinds whose objects are known to be there as soon as they are, because they will own many.
@@ -37,8 +37,12 @@ class GarbageCollector:
         # Uids of owners that are gone.
         self._absent: WorkQueue[str] = WorkQueue(pump, "garbage-absent", self._collect)
         # (table, key) of owners that are being deleted, and of dependants whose owners are unknown.
-        self._marked: WorkQueue[tuple[int, str]] = WorkQueue(pump, "garbage-marked", self._attend)
-        self._doubtful: WorkQueue[tuple[int, str]] = WorkQueue(pump, "garbage-doubtful", self._judge)
+        self._marked: WorkQueue[tuple[int, str]] = WorkQueue(
+            pump, "garbage-marked", self._attend, name_of=self._name_of
+        )
+        self._doubtful: WorkQueue[tuple[int, str]] = WorkQueue(
+            pump, "garbage-doubtful", self._judge, name_of=self._name_of
+        )
         # Events own nothing and are owned by nothing; other versions of a kind are the same objects.
         kinds = trusted.registry.kinds.values()
         self._resources: list[Resource] = [
@@ -144,6 +148,9 @@ class GarbageCollector:
             return False
         self._present.add(reference["uid"])
         return True
+
+    def _name_of(self, where: tuple[int, str]) -> str:
+        return f"{self._resources[where[0]].group_resource} {where[1]}"
 
     def _judge(self, where: tuple[int, str], budget: int) -> int:
         """Look for the owners of an object; delete it when there is none."""

@@ -11,11 +11,11 @@ from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.refusals import is_terminating
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS, Resource
 from kubedyno.kube.status import StatusError
 from kubedyno.statedb.records import Tombstone

@@ -10,11 +10,11 @@ import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.namespaces import FINALIZER
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import NAMESPACES, Resource
 
 # Objects deleted in one turn; each costs some ten microseconds.

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import NODES
 
 _COMPONENT = "cidrAllocator"
@@ -141,7 +141,7 @@ class NodeIpam:
                 NODES, record, type="Normal", reason="CIDRNotAvailable",
                 message=f"Node {key} status is now: CIDRNotAvailable", component=_COMPONENT,
             )  # fmt: skip
-            self._queue.retry(key)
+            self._queue.retry(key, "CIDRNotAvailable: no PodCIDR is left in the pod subnet")
             return 1
         self._starved.pop(key, None)
         self._held[key] = cidr

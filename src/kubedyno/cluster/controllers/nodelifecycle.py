@@ -10,10 +10,10 @@ import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import LEASES, NODES, PODS
 
 _COMPONENT = "node-controller"

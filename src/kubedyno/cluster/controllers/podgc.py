@@ -1,10 +1,10 @@
 """Pods whose node is gone: nobody will ever stop them, so they are removed once the node has been gone for a while."""
 
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import NODES, PODS
 
 # kube-controller-manager's quarantine (pkg/controller/podgc): a node may only be registering anew.

@@ -4,6 +4,7 @@ The hot path of the cluster. A row holds what is known of a ReplicaSet: its temp
 each of its pods, kept up to date from the pods' changes, so that nothing is parsed or scanned for a pod.
 """
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -15,14 +16,14 @@ from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.podstates import ACTIVE, LABELLED, READY, TERMINATING, available_in_s, state_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.victims import victims
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.resources import PODS, REPLICASETS
+from kubedyno.cluster.workqueue import WorkQueue
+from kubedyno.kube.resources import EVENTS, PODS, REPLICASETS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
 
@@ -140,7 +141,7 @@ class ReplicaSets:
     """
 
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, rows: PodRows, settings: ClusterSettings) -> None:
-        self.queue: WorkQueue[Row] = WorkQueue(pump, "replicaset", self._reconcile)
+        self.queue: WorkQueue[Row] = WorkQueue(pump, "replicaset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
         self._pod_rows = rows
@@ -207,7 +208,7 @@ class ReplicaSets:
         if row.active >= row.replicas:
             row.template = None
         if error:
-            self.queue.retry(row)
+            self.queue.retry(row, error)
             self._fail(row, "FailedCreate", error)
         else:
             self.queue.forget(row)

@@ -1,12 +1,12 @@
 """ResourceQuotas: their status says what their namespace uses. What may come is decided at admission, from the same sums."""
 
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.namespacerules import RESOURCE_QUOTAS
 from kubedyno.cluster.registry.quota import resources_of
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 
 
 class ResourceQuotas:

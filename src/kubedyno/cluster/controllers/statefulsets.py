@@ -4,6 +4,7 @@ Each reconciliation looks at all pods of the set, in order, and does what may be
 managed in parallel, one thing where they are ordered.
 """
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -15,12 +16,12 @@ from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.podstates import available_in_s
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.revisions import Revisions, template_of
-from kubedyno.cluster.controllers.workqueue import WorkQueue
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.templates import OwnerRef, owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import CONTROLLERREVISIONS, PODS, STATEFULSETS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
@@ -122,7 +123,7 @@ class StatefulSets:
     """
 
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, rows: PodRows) -> None:
-        self.queue: WorkQueue[Row] = WorkQueue(pump, "statefulset", self._reconcile)
+        self.queue: WorkQueue[Row] = WorkQueue(pump, "statefulset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
         self._pod_rows = rows

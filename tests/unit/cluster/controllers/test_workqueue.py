@@ -2,7 +2,7 @@
 
 import itertools
 
-from kubedyno.cluster.controllers.workqueue import WorkQueue
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.status import Conflict
 
 from .conftest import HandClock, HandPump
