@@ -1,12 +1,12 @@
-"""Objects whose operation has failed: when each is due again, and which revision of the table is still owed.
+"""Objects whose operation has failed: when each is due again, and which revision is still owed.
 
 Two heaps, one by due time and one by the revision that asked for the work; both forget lazily what was cleared.
 """
 
 import heapq
+from collections.abc import Hashable, Iterator
+from itertools import islice
 from typing import Any, Generic, TypeVar
-
-from kubedyno.statedb.records import Record
 
 T = TypeVar("T")
 
@@ -14,14 +14,17 @@ T = TypeVar("T")
 class Retry(Generic[T]):
     """One failed object."""
 
-    __slots__ = ("attempts", "deleted", "due_s", "error", "record", "revision")
+    __slots__ = ("attempts", "deleted", "due_s", "error", "failed_s", "item", "key", "revision")
 
-    def __init__(self, record: Record[T], revision: int, *, deleted: bool) -> None:
-        self.record = record
-        # Of the change that asked for it: the record's own grows with each status that is written back.
+    def __init__(self, key: Hashable, item: T, revision: int, *, deleted: bool) -> None:
+        self.key = key
+        self.item = item
+        # Of what asked for it: a record's own grows with each status that is written back.
         self.revision = revision
         self.deleted = deleted
         self.attempts = 0
+        # Monotonic seconds.
+        self.failed_s = 0.0
         self.due_s = 0.0
         self.error = ""
 
@@ -45,13 +48,23 @@ class Retries(Generic[T]):
         return self._by_key.get(key)
 
     def add(
-        self, record: Record[T], revision: int, error: str, now_s: float, min_s: float, max_s: float, *, deleted: bool
+        self,
+        key: Hashable,
+        item: T,
+        revision: int,
+        error: str,
+        now_s: float,
+        min_s: float,
+        max_s: float,
+        *,
+        deleted: bool = False,
     ) -> Retry[T]:
         """Put a failed object in, or its next attempt: after `min_s`, twice that, and so on up to `max_s`.
 
         Args:
-            record: The object with its failed status, or its tombstone.
-            revision: Of the change that asked for the work, for an object that is not in yet.
+            key: Of the object.
+            item: What to come back with: the record with its failed status, or its tombstone.
+            revision: Of what asked for the work, for an object that is not in yet.
             error: Why it failed.
             now_s: Monotonic seconds.
             min_s: The first back-off.
@@ -69,7 +82,7 @@ class Retries(Generic[T]):
         self._push(self._due, retry.due_s, retry)
         return retry
 
-    def clear(self, key: str) -> None:
+    def clear(self, key: Hashable) -> None:
         """Forget an object: it was done, or has a newer version."""
         self._by_key.pop(key, None)
         # What is only in the heaps must not outgrow what is alive.
