@@ -11,13 +11,14 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
-
 from kubedyno.reconciler.execute import text_of
 from kubedyno.reconciler.health import Health
 from kubedyno.reconciler.keyed import KeyedReconciler
+
 # Items a worker may do in one turn: small enough that a turn stays under a millisecond.
 TURN_ITEMS = 16
 # A slice while nobody waits for an answer, and while a request is pending.
@@ -65,11 +66,11 @@ class Pump:
         clock: `monotonic` must be the loop's own time.
         pending_requests: How many requests wait for an answer now; slices are short while any does.
         slice_items: Instead of a time limit, at most this many items a slice (simulated time needs it).
-    """
 
     Attributes:
         health: How the cluster's parts are; a worker whose turn failed is degraded until one goes well.
         reconcilers: All reconcilers that run here, in the order in which they were made.
+    """
 
     def __init__(
         self, clock: Clock, pending_requests: Callable[[], int] = lambda: 0, slice_items: int | None = None
@@ -84,10 +85,10 @@ class Pump:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due_s = 0.0
         self._stopped = False
-
         self.health = Health()
         self.reconcilers: list[KeyedReconciler[Any]] = []
         self._failing: dict[Worker, Health] = {}
+
     def worker(self, name: str, step: Step) -> Worker:
         """Register a worker; it sleeps until `wake`."""
         return Worker(self, name, step)
@@ -115,9 +116,9 @@ class Pump:
     def stop(self) -> None:
         """Drop all workers and timers; nothing runs after this."""
         self._stopped = True
-        self._ready.clear()
         for reconciler in self.reconcilers:
             reconciler.stop()
+        self._ready.clear()
         self._timers.clear()
         if self._alarm is not None:
             self._alarm.cancel()
@@ -169,16 +170,16 @@ class Pump:
                 worker.queued = False
                 try:
                     more = worker.step(TURN_ITEMS)
-                except Exception:  # noqa: BLE001 - logged with its traceback
+                except Exception as error:  # noqa: BLE001 - logged with its traceback
                     # One worker's fault must not stop the others; the worker keeps its place.
                     logger(__name__).exception("worker %s failed", worker.name)
                     more = False
-                if more:
                     health = self._failing[worker] = self.health.part("workers").part(worker.name)
                     health.degraded(text_of(error))
                 else:
                     if self._failing and worker in self._failing:
                         self._failing.pop(worker).ok()
+                if more:
                     worker.wake()
             now_s = monotonic()
             if items_left is not None:
