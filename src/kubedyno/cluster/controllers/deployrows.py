@@ -119,6 +119,19 @@ class Child:
             self.status = _status_decoder.decode(obj.status or b"{}")
         self._obj = obj
 
+    @staticmethod
+    def made(obj: StoredObject, made: dict[str, Any], template_hash: str) -> "Child":
+        """Return a ReplicaSet that was just made of `DeploymentRow.new_set`'s answer, without parsing it."""
+        child = Child.__new__(Child)
+        child.key, child.name, child.uid = obj.key, obj.name, obj.uid
+        child.replicas, child.min_ready_s = made["spec"]["replicas"], made["spec"].get("minReadySeconds", 0)
+        child.pod_hash = made["metadata"]["labels"][HASH_LABEL]
+        child.template_hash = template_hash
+        child.annotations = made["metadata"]["annotations"]
+        child.status = SetStatus()
+        child._obj = obj
+        return child
+
     @property
     def revision(self) -> int:
         text = self.annotations.get(REVISION, "0")
@@ -135,7 +148,7 @@ class DeploymentRow:
 
     __slots__ = (
         "children", "collisions", "conditions", "counts", "generation", "key", "name", "namespace", "selector", "spec",
-        "status_bytes", "surge", "template_hash", "uid", "unavailable",
+        "status_bytes", "surge", "template", "template_hash", "uid", "unavailable",
     )  # fmt: skip
 
     def __init__(self, obj: StoredObject) -> None:
@@ -152,7 +165,8 @@ class DeploymentRow:
         self.generation = obj.generation
         self.spec = spec = _deployment_decoder.decode(b"{" + obj.body + b"}").spec
         self.template_hash = template_hash(spec.template)
-        # Needed again only for a new ReplicaSet, and heavy.
+        # Needed only for a new ReplicaSet, and heavy: kept until the next step has been taken.
+        self.template: dict[str, Any] | None = spec.template
         spec.template = {}
         self.selector = LabelSelector.of(spec.selector)
         rolling = spec.strategy.rollingUpdate or _Rolling()
@@ -208,8 +222,8 @@ class DeploymentRow:
             replicas: How many pods it begins with.
         """
         spec = self.spec
-        template = _deployment_decoder.decode(b"{" + obj.body + b"}").spec.template
-        pod_hash = template_hash(template, self.collisions)
+        template = self.template or _deployment_decoder.decode(b"{" + obj.body + b"}").spec.template
+        pod_hash = template_hash(template, self.collisions) if self.collisions else self.template_hash
         metadata = template.get("metadata", {})
         labels = dict(sorted({**metadata.get("labels", {}), HASH_LABEL: pod_hash}.items()))
         selector = dict(spec.selector)

@@ -144,7 +144,7 @@ class DeploymentSync:
                 self._put(row, _PROGRESSING, "False", "ReplicaSetCreateError", message)
             self._event(record, "ReplicaSetCreateError", message, type="Warning")
             return None
-        child = row.children[created.key] = Child(created.obj)
+        child = row.children[created.key] = Child.made(created.obj, wanted, row.template_hash)
         if replicas > 0:
             self._event(record, "ScalingReplicaSet", f"Scaled up replica set {child.name} from 0 to {replicas}")
         if row.deadline_s is not None:
@@ -196,6 +196,9 @@ class DeploymentSync:
     # --- status --------------------------------------------------------------------------------------------------
 
     def _put(self, row: DeploymentRow, type: str, status: str, reason: str, message: str) -> None:
+        old = conditions.find(row.conditions, type)
+        if old is not None and old["status"] == status and old.get("reason") == reason:
+            return
         new = conditions.made(type, status, reason, message, rfc3339(self._clock.now()))
         row.conditions = conditions.put(row.conditions, new)
 
@@ -240,9 +243,10 @@ class DeploymentSync:
             if known.get(REVISION) != revision:
                 annotations = dict(sorted({**known, REVISION: revision}.items()))
         if annotations is not None:
-            self._trusted.replace(DEPLOYMENTS, record, annotations=annotations, status=orjson.loads(status))
+            self._trusted.replace(DEPLOYMENTS, record, annotations=annotations, status=status)
         elif status != record.obj.status:
             self._trusted.replace_status(DEPLOYMENTS, record, status)
+        row.template = None
         row.status_bytes = status
         row.counts = counts
         if complete and not record.obj.deletion_s:

@@ -56,8 +56,7 @@ class Row:
 
     __slots__ = (
         "_sets", "active", "failure", "generate_name", "generation", "key", "labelled", "min_ready_s", "namespace",
-        "owner", "pods", "ready", "replicas", "selector", "template", "template_labels", "terminating",
-        "uid",
+        "owner", "pods", "raw", "ready", "replicas", "selector", "template", "template_labels", "terminating", "uid",
     )  # fmt: skip
 
     def __init__(self, sets: "ReplicaSets", obj: StoredObject) -> None:
@@ -83,7 +82,8 @@ class Row:
         self.min_ready_s = spec.minReadySeconds
         self.selector = LabelSelector.of(spec.selector)
         self.template_labels: dict[str, str] = spec.template.get("metadata", {}).get("labels", {})
-        # Kept only while pods are to be made: it weighs more than all the rest.
+        # Kept only while pods are to be made: they weigh more than all the rest.
+        self.raw: dict[str, Any] | None = spec.template if self.replicas > self.active else None
         self.template: PodTemplate | None = None
 
     # --- as an owner of pods -----------------------------------------------------------------------------------
@@ -148,6 +148,7 @@ class ReplicaSets:
         self._counts_terminating = settings.minor >= TERMINATING_MINOR
         self.table = trusted.store.table(REPLICASETS)
         self._pods = trusted.store.table(PODS)
+        self._together = trusted.store.together(PODS, EVENTS)
         self._rows: dict[str, Row] = {}
         feeds.follow(REPLICASETS, self._changed, self._gone)
 
@@ -206,7 +207,7 @@ class ReplicaSets:
             if deleted < -missing:
                 self.queue.add(row)
         if row.active >= row.replicas:
-            row.template = None
+            row.raw = row.template = None
         if error:
             self.queue.retry(row, error)
             self._fail(row, "FailedCreate", error)
@@ -223,17 +224,18 @@ class ReplicaSets:
         try:
             template = row.template
             if template is None:
-                raw = _decoder.decode(b"{" + record.obj.body + b"}").spec.template
+                raw = row.raw or _decoder.decode(b"{" + record.obj.body + b"}").spec.template
                 template = row.template = trusted.pod_template(raw)
                 row.template_labels = template.labels
-            while created < count:
-                pod = trusted.create_pod(row.namespace, template, row.owner, generate_name=row.generate_name)
-                created += 1
-                row.note(pod)
-                event(
-                    REPLICASETS, record, type="Normal", reason="SuccessfulCreate",
-                    message=f"Created pod: {pod.obj.name}", component=_COMPONENT,
-                )  # fmt: skip
+            with self._together:
+                while created < count:
+                    pod = trusted.create_pod(row.namespace, template, row.owner, generate_name=row.generate_name)
+                    created += 1
+                    row.note(pod)
+                    event(
+                        REPLICASETS, record, type="Normal", reason="SuccessfulCreate",
+                        message=f"Created pod: {pod.obj.name}", component=_COMPONENT,
+                    )  # fmt: skip
         except StatusError as error:
             if is_terminating(error):
                 # The ReplicaSet goes with its namespace: as if all were made, so that it is not tried again.

@@ -14,7 +14,7 @@ from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.containers import Containers
 from kubedyno.cluster.kubelet.desk import Desk
-from kubedyno.cluster.kubelet.plan import Need, Plans, suffix_of
+from kubedyno.cluster.kubelet.plan import ContainerPlan, Need, Plans, suffix_of
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.kubelet.runs import (
     OBSERVED_GENERATION,
@@ -32,7 +32,7 @@ from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.resources import EVENTS, PODS
 
 _BOUND = (
     b'{"phase":"Pending","conditions":[{"type":"PodScheduled","status":"True","lastProbeTime":null,'
@@ -56,6 +56,7 @@ class Pods:
 
     def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, random: Random) -> None:
         self._trusted = trusted
+        self._together = trusted.store.together(PODS, EVENTS)
         self._random = random
         self._desk = Desk(trusted, pump, settings, random)
         self._clock = self._desk.clock
@@ -231,25 +232,29 @@ class Pods:
             b"suffix": run.suffix, b"generation": b"%d" % obj.generation,
         }  # fmt: skip
         run.go(Stage.RUNNING)
-        images, texts = node.images, self._texts
-        for i, container in enumerate(plan.containers):
-            holes[b"id%d" % i] = container_id(uid, container.name, 0).encode()
-            image, path = container.image, container.field_path
-            if container.pull_policy == "Always" or not images.has(image):
-                self._desk.event_of(record, node, "Normal", "Pulling", f'Pulling image "{container.reference}"', path)
-                text = pulled(container.reference, 0.0, 0.0, image.size_bytes)
-                images.add(image)
-            else:
-                text = texts.present(container.reference)
-                if image.preloaded:
-                    images.add(image)
-            self._desk.event_of(record, node, "Normal", "Pulled", text, path)
-            self._desk.event_of(record, node, "Normal", "Created", texts.created(container.name), path)
-            self._desk.event_of(record, node, "Normal", "Started", texts.started(container.name), path)
         old: PodFacts = obj.facts
         facts = PodFacts(old.node_name, "Running", True, address, old.spec, old.pinned_node)
-        run.written = self._trusted.replace_status(PODS, record, plan.starts % holes, facts).revision
+        with self._together:
+            for i, container in enumerate(plan.containers):
+                holes[b"id%d" % i] = container_id(uid, container.name, 0).encode()
+                self._say_started(record, node, container)
+            run.written = self._trusted.replace_status(PODS, record, plan.starts % holes, facts).revision
         return True
+
+    def _say_started(self, record: ObjectRecord, node: NodeRow, container: ContainerPlan) -> None:
+        say, texts, images = self._desk.event_of, self._texts, node.images
+        image, path = container.image, container.field_path
+        if container.pull_policy == "Always" or not images.has(image):
+            say(record, node, "Normal", "Pulling", f'Pulling image "{container.reference}"', path)
+            text = pulled(container.reference, 0.0, 0.0, image.size_bytes)
+            images.add(image)
+        else:
+            text = texts.present(container.reference)
+            if image.preloaded:
+                images.add(image)
+        say(record, node, "Normal", "Pulled", text, path)
+        say(record, node, "Normal", "Created", texts.created(container.name), path)
+        say(record, node, "Normal", "Started", texts.started(container.name), path)
 
     def _missing_volume(self, run: PodRun) -> tuple[str, Need] | None:
         return next((v for v in run.plan.volumes if self._desk.missing(run, (v[1],)) is not None), None)

@@ -197,7 +197,7 @@ class Trusted:
         )  # fmt: skip
         if self._rules.apply_to(namespace):
             stored = self._ruled(namespace, stored)
-        return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.db.put(table, stored)
+        return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.put_in(table, stored)
 
     def _gated_status(self, status: bytes) -> bytes:
         parsed = orjson.loads(status)

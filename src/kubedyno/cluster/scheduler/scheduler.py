@@ -22,7 +22,7 @@ from kubedyno.cluster.scheduler.queue import Queue, Waiting
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.resources import NAMESPACES, NODES, PODS
+from kubedyno.kube.resources import EVENTS, NAMESPACES, NODES, PODS
 from kubedyno.kube.status import StatusError
 from kubedyno.statedb.records import Tombstone
 
@@ -56,6 +56,7 @@ class Scheduler:
         self._pump = pump
         self._worker = pump.worker("scheduler", self._step)
         self._pods = self._store.table(PODS)
+        self._together = self._store.together(PODS, EVENTS)
         self._nodes = self._store.table(NODES)
         self._pod_changes = self._pods.changes()
         self._node_changes = self._nodes.changes()
@@ -226,7 +227,10 @@ class Scheduler:
     def _bind(self, waiting: Waiting, record: ObjectRecord, node: NodeInfo, now_s: float) -> None:
         obj = record.obj
         try:
-            bound = self._trusted.bind(record, node.name)
+            with self._together:
+                bound = self._trusted.bind(record, node.name)
+                text = f"Successfully assigned {obj.key} to {node.name}"
+                self._write_event(record, "Normal", "Scheduled", text, "Binding")
         except StatusError as error:
             # It is being deleted, or somebody else was faster: its next version says so.
             self._queue.put_back_after_error(waiting, now_s)
@@ -238,7 +242,6 @@ class Scheduler:
             cluster.nominate(obj, None)
         cluster.add_pod(bound.obj, node.name)
         self._placed(bound.obj)
-        self._write_event(record, "Normal", "Scheduled", f"Successfully assigned {obj.key} to {node.name}", "Binding")
 
     def _fail(self, waiting: Waiting, record: ObjectRecord, failure: Failure, now_s: float) -> None:
         self._queue.put_back(waiting, failure.plugins, now_s)

@@ -17,6 +17,7 @@ from kubedyno.kube.resources import EVENTS, Resource
 from kubedyno.statedb.db import DB
 from kubedyno.statedb.records import History, Index, Record
 from kubedyno.statedb.table import Table
+from kubedyno.statedb.txn import WriteTxn
 
 ObjectRecord = Record[StoredObject]
 ObjectTable = Table[StoredObject]
@@ -70,6 +71,8 @@ class Store:
         self._by_key: dict[ResourceKey, _View] = {}
         # By identity of the (frozen, module-level) Resource: hashing its fields costs more than a put.
         self._views: dict[int, _View] = {}
+        # What `together` has begun.
+        self._together: Together | None = None
         # Called with each resource that gets a table later on.
         self._followers: list[Callable[[Resource], None]] = []
 
@@ -148,12 +151,34 @@ class Store:
         return self.table(resource).by_index(index, key)
 
     def put(self, resource: Resource, obj: StoredObject) -> ObjectRecord:
-        """Insert or replace an object in a transaction of its own."""
-        return self.db.put(self._view(resource).table, obj)
+        """Insert or replace an object, in a transaction of its own unless within `together`."""
+        return self.put_in(self._view(resource).table, obj)
+
+    def put_in(self, table: ObjectTable, obj: StoredObject) -> ObjectRecord:
+        """Insert or replace an object by its table."""
+        together = self._together
+        if together is None:
+            return self.db.put(table, obj)
+        return together.of(table).insert(table, obj)
 
     def remove(self, resource: Resource, key: str) -> ObjectRecord | None:
-        """Delete an object in a transaction of its own; returns its tombstone, None when it was not there."""
-        return self.db.remove(self._view(resource).table, key)
+        """Delete an object, in a transaction of its own unless within `together`.
+
+        Returns:
+            Its tombstone, None when it was not there.
+        """
+        table, together = self._view(resource).table, self._together
+        if together is None:
+            return self.db.remove(table, key)
+        return together.of(table).delete(table, key)
+
+    def together(self, *resources: Resource) -> "Together":
+        """Return a context, to be used as often as one likes, in which writes of those resources are told at its end.
+
+        Each write stands for itself, also when the block ends with an exception: this is no transaction, only fewer
+        commits. A write of another resource tells what was written before it.
+        """
+        return Together(self, tuple(self.table(resource) for resource in resources))
 
     # --- output ----------------------------------------------------------------------------------------------
 
@@ -187,6 +212,38 @@ class Store:
 
     def _dict(self, view: _View, obj: StoredObject, revision: int) -> dict[str, Any]:
         return dict(orjson.loads(view.head + members_of(obj, revision)))
+
+
+class Together:
+    """See `Store.together`."""
+
+    __slots__ = ("_store", "_tables", "_txn")
+
+    def __init__(self, store: Store, tables: tuple[ObjectTable, ...]) -> None:
+        self._store = store
+        self._tables = tables
+        self._txn: WriteTxn | None = None
+
+    def __enter__(self) -> None:
+        store = self._store
+        self._txn = WriteTxn(store.db, self._tables)
+        store._together = self
+
+    def of(self, table: ObjectTable) -> WriteTxn:
+        """Return the transaction in which a table is written now."""
+        txn = self._txn
+        assert txn is not None
+        if table not in self._tables:
+            txn.commit()
+            self._tables = (*self._tables, table)
+            txn = self._txn = WriteTxn(self._store.db, self._tables)
+        return txn
+
+    def __exit__(self, *_: object) -> None:
+        self._store._together = None
+        txn, self._txn = self._txn, None
+        assert txn is not None
+        txn.__exit__(None, None, None)
 
 
 def members_of(obj: StoredObject, revision: int) -> bytes:

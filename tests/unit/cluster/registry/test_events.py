@@ -1,12 +1,12 @@
 from typing import Any
 
 import pytest
+from tests.unit.cluster.registry.conftest import NS, START_S, Cluster, pod_spec
 
 from kubedyno.cluster.registry.catalogue import EVENTS_V1
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import EVENTS, NODES, PODS
-from tests.unit.cluster.registry.conftest import NS, START_S, Cluster, pod_spec
 
 STAMP = "2026-11-18T11:06:40Z"
 
