@@ -160,7 +160,7 @@ def resources() -> list[dict[str, Any]]:
 
 
 def types() -> tuple[dict[str, Any], dict[str, str]]:
-    """Read the type definitions: type → {"f": fields, "r": required}, and api version/kind → type."""
+    """Read the type definitions: type → {"f": fields, "r": required, "a": atomic}, and api version/kind → type."""
     path = Path(kubernetes_validate.__file__).parent / DEFINITIONS
     definitions = json.loads(path.read_text())["$defs"]
     result: dict[str, Any] = {}
@@ -175,6 +175,8 @@ def types() -> tuple[dict[str, Any], dict[str, str]]:
         result[short] = {"f": fields}
         if definition.get("required"):
             result[short]["r"] = definition["required"]
+        if definition.get("x-kubernetes-map-type") == "atomic":
+            result[short]["a"] = True
     return result, kinds
 
 
@@ -187,7 +189,7 @@ def shorten(name: str) -> str:
 
 
 def shape(schema: dict[str, Any]) -> list[Any]:
-    """Return [form, type, …]: form "" plain, "l" list, "m" map; then merge key, "r" for a replacing strategy, map keys."""
+    """Return [form, type, …]: form "" plain, "l" list, "m" map; then merge key, strategy, list type, map keys, map type."""
     kind = schema.get("type")
     kind = next((k for k in kind if k != "null"), "object") if isinstance(kind, list) else kind
     if kind == "array":
@@ -211,8 +213,12 @@ def shape(schema: dict[str, Any]) -> list[Any]:
         entry = ["m", element[1] if element[0] == "" else element]
     else:
         entry = ["", kind or "any"]
-    strategy = schema.get("x-kubernetes-patch-strategy")
-    return [*entry, {"st": strategy}] if strategy else entry
+    extra = {
+        key: schema[source]
+        for key, source in (("st", "x-kubernetes-patch-strategy"), ("mt", "x-kubernetes-map-type"))
+        if source in schema
+    }
+    return [*entry, extra] if extra else entry
 
 
 def main() -> int:

@@ -6,9 +6,11 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.apiserver.bodies import check_duplicates, json_error, media_of
+from kubedyno.cluster.apiserver.bodies import check_duplicates, duplicates, json_error, media_of
+from kubedyno.kube import yaml
 from kubedyno.kube.patch import PatchError, json_patch, merge_patch, strategic_of_kind
 from kubedyno.kube.status import BadRequest, Invalid, RequestEntityTooLarge, StatusError, UnsupportedMediaType
+from kubedyno.kube.yaml import YAMLError
 
 JSON_PATCH = "application/json-patch+json"
 MERGE = "application/merge-patch+json"
@@ -27,6 +29,7 @@ def change_of(
     api_version: str,
     kind: str,
     *,
+    strategic: bool = True,
     validation: str = "Ignore",
     warnings: list[str] | None = None,
 ) -> Change:
@@ -37,6 +40,7 @@ def change_of(
         body: Of the request.
         api_version: Of the object; its merge keys are those of a strategic merge patch.
         kind: Likewise.
+        strategic: The kind has merge keys: it takes strategic merge patches.
         validation: What becomes of members that are there twice, or unknown to a JSON patch: see `check_duplicates`.
         warnings: Receives warnings.
 
@@ -46,7 +50,7 @@ def change_of(
     """
     warnings = [] if warnings is None else warnings
     media = media_of(headers)
-    if media == STRATEGIC:
+    if media == STRATEGIC and strategic:
         return partial(_strategic, _checked(_mapping(body, ""), body, validation, warnings), api_version, kind)
     if media == MERGE:
         return partial(_merge, _checked(_mapping(body, _DECODING), body, validation, warnings))
@@ -66,13 +70,52 @@ def change_of(
         if validation == "Warn":
             warnings += _unknown_members(operations)
         return partial(_operations, operations)
-    if media == APPLY:
-        # What kubectl reads as "this server has no server-side apply".
+    if media == STRATEGIC:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
-            f"{JSON_PATCH}, {MERGE}, {STRATEGIC}"
+            f"{JSON_PATCH}, {MERGE}, {APPLY}"
         )
     raise UnsupportedMediaType("415: Unsupported Media Type", {})
+
+
+def applied_object(body: bytes, validation: str, warnings: list[str]) -> dict[str, Any]:
+    """Return the object that a server-side apply brings.
+
+    Args:
+        body: YAML or JSON.
+        validation: What becomes of members that are there twice: "Strict" refuses, "Warn" warns.
+        warnings: Receives warnings.
+
+    Raises:
+        BadRequest: It is no mapping, or has members twice.
+    """
+    value = None
+    if body.startswith(b"{"):
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            # Perhaps it is YAML in braces.
+            value = None
+    if value is None:
+        try:
+            # Plain containers: those of the YAML reader know their lines.
+            value = orjson.loads(orjson.dumps(yaml.load(body.decode())))
+        except (YAMLError, UnicodeDecodeError) as error:
+            raise BadRequest(f"error decoding YAML: {error}") from None
+    if not isinstance(value, dict):
+        shown = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
+        raise BadRequest(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
+            f"{shown} into Go value of type map[string]interface {{}}"
+        )
+    if validation != "Ignore" and not (body.startswith(b"{") and not duplicates(body, value)):
+        try:
+            yaml.load(body.decode(), strict=True)
+        except YAMLError as error:
+            if validation == "Strict":
+                raise BadRequest(f"error strict decoding YAML: {error}") from None
+            warnings.append(str(error))
+    return value
 
 
 def _checked(patch: dict[str, Any], body: bytes, validation: str, warnings: list[str]) -> dict[str, Any]:

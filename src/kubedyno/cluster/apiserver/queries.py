@@ -15,6 +15,7 @@ from kubedyno.kube.status import (
     invalid,
     invalid_value,
     not_supported,
+    required,
 )
 
 _META = "meta.k8s.io"
@@ -243,6 +244,33 @@ def write_options(query: str, kind: str) -> WriteOptions:
         force=_bool(given.get("force")),
         pretty=given.get("pretty"),
     )
+
+
+@lru_cache(maxsize=2048)
+def manager_name(field_manager: str, user_agent: str) -> str:
+    """Return who owns what a request writes: the one that it names, else what its user agent begins with."""
+    if field_manager:
+        return field_manager
+    name = "".join(character for character in user_agent.partition("/")[0] if character.isprintable())
+    return name.encode()[:_MAX_MANAGER_LENGTH].decode(errors="ignore")
+
+
+def patch_options(query: str, *, apply: bool) -> WriteOptions:
+    """Parse the options of a patch.
+
+    Args:
+        query: Raw query string.
+        apply: It is a server-side apply.
+
+    Raises:
+        Invalid: As the real server answers.
+    """
+    options = write_options(query, "PatchOptions")
+    if apply and not options.field_manager:
+        raise invalid_options("PatchOptions", required("fieldManager", "is required for apply patch"))
+    if not apply and "force" in parameters(query):
+        raise invalid_options("PatchOptions", forbidden_field("force", "may not be specified for non-apply patch"))
+    return options
 
 
 def _dry_run(values: list[str], kind: str) -> bool:

@@ -9,10 +9,17 @@ from kubedyno.cluster.apiserver.bodies import check_duplicates, decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
-from kubedyno.cluster.apiserver.patches import change_of
-from kubedyno.cluster.apiserver.queries import delete_options, list_options, write_options
+from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
+from kubedyno.cluster.apiserver.queries import (
+    delete_options,
+    list_options,
+    manager_name,
+    patch_options,
+    write_options,
+)
 from kubedyno.cluster.apiserver.reads import Page, Reads
 from kubedyno.cluster.apiserver.selection import Selection
+from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.objects import key_of
@@ -63,6 +70,7 @@ class Writes:
             resource,
             route.namespace,
             obj,
+            manager=manager_name(options.field_manager, request.headers.get("user-agent", "")),
             dry_run=options.dry_run,
             field_validation=options.field_validation,
             warnings=call.warnings,
@@ -73,6 +81,9 @@ class Writes:
         """Return the object that a request brings."""
         request, resource = call.request, call.route.kind.resource
         obj = decode(request.headers, request.body, resource.api_version, resource.kind)
+        kind = call.route.kind
+        if isinstance(kind, CustomResource) and isinstance(obj, dict) and not obj.get("kind"):
+            raise kind.no_kind(request.body.decode(errors="replace"))
         if media_of(request.headers) in {"", "application/json"}:
             check_duplicates(request.body, obj, validation, call.warnings, resource)
         return obj
@@ -90,6 +101,7 @@ class Writes:
             route.namespace,
             route.name,
             obj,
+            manager=manager_name(options.field_manager, request.headers.get("user-agent", "")),
             subresource=route.subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
@@ -101,8 +113,23 @@ class Writes:
         """Answer PATCH on an object or its status."""
         request, route = call.request, call.route
         resource = route.kind.resource
-        options = write_options(request.query, "PatchOptions")
+        applies = media_of(request.headers) == APPLY
+        options = patch_options(request.query, apply=applies)
         form = form_of(request.headers, options.pretty)
+        if applies:
+            record, created = self._registry.apply(
+                resource,
+                route.namespace,
+                route.name,
+                applied_object(request.body, options.field_validation, call.warnings),
+                manager=options.field_manager,
+                force=options.force,
+                subresource=route.subresource,
+                dry_run=options.dry_run,
+                warnings=call.warnings,
+            )
+            call.answer(201 if created else 200, form.media, self._encoder_of(route.kind).object(record, form))
+            return
         record = self._registry.modify(
             resource,
             route.namespace,
@@ -112,9 +139,11 @@ class Writes:
                 request.body,
                 resource.api_version,
                 resource.kind,
+                strategic=route.kind.strategic,
                 validation=options.field_validation,
                 warnings=call.warnings,
             ),
+            manager=manager_name(options.field_manager, request.headers.get("user-agent", "")),
             subresource=route.subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,

@@ -40,18 +40,18 @@ def _status_bytes(kind: Kind, obj: Object) -> bytes:
     return packed(obj.get("status") or {})
 
 
-def stored_of(kind: Kind, obj: Object, facts: Any = None) -> StoredObject:
+def stored_of(kind: Kind, obj: Object, facts: Any = None, managed: bytes = b"") -> StoredObject:
     """Return the stored form of a complete object.
 
     Args:
         kind: Its kind.
         obj: With final metadata; not kept.
         facts: The kind's facts where the caller has them already.
+        managed: JSON array of managedFields.
     """
     metadata = obj["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata["name"]
     deletion = metadata.get("deletionTimestamp")
-    managed = metadata.get("managedFields")
     return StoredObject(
         key_of(namespace, name),
         namespace,
@@ -63,7 +63,7 @@ def stored_of(kind: Kind, obj: Object, facts: Any = None) -> StoredObject:
         epoch_of(deletion) if deletion else 0.0,
         tuple(metadata.get("finalizers", ())),
         meta_bytes(metadata),
-        packed(managed) if managed else b"",
+        managed,
         orjson.dumps({key: value for key, value in obj.items() if key not in _NOT_BODY})[1:-1],
         _status_bytes(kind, obj) if kind.has_status else b"",
         kind.facts(obj) if facts is None else facts,

@@ -1,12 +1,13 @@
 """What the registry asks of a kind: a strategy with a default for everything, made concrete under `kinds/`."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.structure import decode
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -14,6 +15,7 @@ from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import BadRequest, Cause
+from kubedyno.kube.typed import Shape
 from kubedyno.statedb.records import Index
 
 Object = dict[str, Any]
@@ -68,6 +70,22 @@ class Kind:
         self.resource = resource
         self.stored_as = stored_as
         self.has_facts = type(self).facts is not Kind.facts
+
+    # --- ownership of fields -----------------------------------------------------------------------------------
+
+    @cached_property
+    def fields(self) -> FieldManager:
+        """Who keeps the managedFields of these objects."""
+        return FieldManager(
+            self.resource,
+            has_status=self.has_status,
+            status_takes_labels=self.status_takes_labels,
+            shape=self.shape(),
+        )
+
+    def shape(self) -> Shape | None:
+        """Return the shape of a kind that is not built in, None for the others."""
+        return None
 
     # --- writes ----------------------------------------------------------------------------------------------
 

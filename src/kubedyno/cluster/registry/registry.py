@@ -6,7 +6,6 @@ Each method is one atomic step: nothing awaits between reading an object and sto
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import orjson
 
 from kubedyno.base.clock import Clock
@@ -30,6 +29,7 @@ from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
+from kubedyno.cluster.registry.managedfields import same_but_for_times
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
 from kubedyno.cluster.registry.structure import DecodeError
@@ -124,7 +124,11 @@ class Registry:
             return known if resource_key(known) in self.kinds else None
         group, _, version = api_version.rpartition("/")
         return next(
-            (r for (g, v, _), k in self.kinds.items() if g == group and v == version and (r := k.resource).kind == kind),
+            (
+                r
+                for (g, v, _), k in self.kinds.items()
+                if g == group and v == version and (r := k.resource).kind == kind
+            ),
             None,
         )
 
@@ -136,6 +140,7 @@ class Registry:
         namespace: str,
         obj: Any,
         *,
+        manager: str | None = None,
         dry_run: bool = False,
         field_validation: str = "Warn",
         warnings: list[str] | None = None,
@@ -146,6 +151,7 @@ class Registry:
             resource: What it is.
             namespace: Of the request; "" for cluster-scoped kinds.
             obj: The client's JSON; not changed.
+            manager: Who owns its fields; None: nobody, and its managedFields are not kept.
             dry_run: Do everything but store; the record has revision 0 then.
             field_validation: "Strict", "Warn" or "Ignore" for unknown fields.
             warnings: Receives warnings for the client.
@@ -167,12 +173,18 @@ class Registry:
         if namespace and resource.namespaced:
             metadata["namespace"] = namespace
         kind.default(new)
+        managed = b"" if manager is None else self._owned(kind, new, manager)
         if not metadata.get("name") and metadata.get("generateName"):
-            return self._create_generated(kind, namespace, new, dry_run=dry_run, warnings=warnings)
-        return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+            return self._create_generated(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
+        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
+
+    def _owned(self, kind: Kind, new: Object, manager: str) -> bytes:
+        """Return the managedFields of an object to be created, in the form in which it is stored."""
+        kind = kind if kind.stored_as is None else self.kind(kind.stored_as)
+        return kind.fields.created(new, manager, rfc3339(self.clock.now()))
 
     def _create_generated(
-        self, kind: Kind, namespace: str, new: Object, *, dry_run: bool, warnings: list[str] | None
+        self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None
     ) -> ObjectRecord:
         prefix = new["metadata"]["generateName"][:_MAX_GENERATED_PREFIX]
         for attempt in range(_GENERATE_ATTEMPTS):
@@ -181,10 +193,10 @@ class Registry:
             if not taken or attempt == _GENERATE_ATTEMPTS - 1:
                 new["metadata"]["name"] = name
                 break
-        return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
 
     def _create(
-        self, kind: Kind, namespace: str, new: Object, *, dry_run: bool, warnings: list[str] | None
+        self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None
     ) -> ObjectRecord:
         resource, metadata, store = kind.resource, new["metadata"], self.store
         name = metadata.get("name", "")
@@ -232,7 +244,7 @@ class Registry:
             self.allocator.allocate(new, metadata["uid"], dry_run=dry_run)
         if resource is PODS:
             _stamp_conditions(new, now)
-        stored = stored_of(kind, new)
+        stored = stored_of(kind, new, managed=managed)
         return _unstored(stored, 0) if dry_run else store.put(resource, stored)
 
     def _check_scope(self, resource: Resource, namespace: str, metadata: Object) -> None:
@@ -249,6 +261,7 @@ class Registry:
         name: str,
         obj: Any,
         *,
+        manager: str | None = None,
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
@@ -261,6 +274,7 @@ class Registry:
             namespace: Of the request.
             name: Of the request.
             obj: The client's JSON; its resourceVersion, if any, must be the current one.
+            manager: Who owns the fields that change; None: managedFields stay as they are.
             subresource: "", "status", or "finalize" (namespaces).
             dry_run: As in `create`; the record keeps the current revision then.
             field_validation: As in `create`.
@@ -278,6 +292,7 @@ class Registry:
         new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
         self._check_scope(resource, namespace, metadata)
+        _keep_emptied(obj, metadata)
         given = metadata.setdefault("name", "")
         if not given:
             raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
@@ -291,13 +306,14 @@ class Registry:
             if resource.namespaced:
                 metadata["namespace"] = namespace
             metadata.pop("resourceVersion", None)
-            return self._create(kind, namespace, new, dry_run=dry_run, warnings=warnings)
+            managed = b"" if manager is None else self._owned(kind, new, manager)
+            return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
         if not kind.unconditional_update and metadata.get("resourceVersion", "") in {"", "0"}:
             cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(resource, name, [cause])
         self._check_version(resource, old, metadata)
         self._check_uid(resource, old, metadata)
-        return self._update(kind, old, new, subresource, dry_run=dry_run, warnings=warnings)
+        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings)
 
     def modify(
         self,
@@ -306,6 +322,7 @@ class Registry:
         name: str,
         change: Callable[[Object], Object],
         *,
+        manager: str | None = None,
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
@@ -318,6 +335,7 @@ class Registry:
             namespace: Of the request.
             name: Of the request.
             change: Current object (a fresh dict) → the object wanted. What it raises goes through.
+            manager: As in `update`.
             subresource: As in `update`.
             dry_run: As in `update`.
             field_validation: As in `create`.
@@ -341,6 +359,7 @@ class Registry:
         except DecodeError as error:
             raise _invalid_patch(wanted, error.why) from None
         metadata = new["metadata"]
+        _keep_emptied(wanted, metadata)
         given = metadata.get("name", "")
         if not given:
             raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
@@ -348,7 +367,71 @@ class Registry:
             raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
         self._check_scope(resource, namespace, metadata)
         self._check_version(resource, old, metadata)
-        return self._update(kind, old, new, subresource, dry_run=dry_run, warnings=warnings)
+        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings)
+
+    def apply(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: Object,
+        *,
+        manager: str,
+        force: bool = False,
+        subresource: str = "",
+        dry_run: bool = False,
+        warnings: list[str] | None = None,
+    ) -> tuple[ObjectRecord, bool]:
+        """Make an object what a manager wants of it (server-side apply).
+
+        Args:
+            resource: What it is.
+            namespace: Of the request.
+            name: Of the request.
+            patch: The fields that the manager wants to own, with their values.
+            manager: Its name.
+            force: Take fields from others rather than raise a conflict.
+            subresource: As in `update`.
+            dry_run: As in `update`.
+            warnings: As in `create`.
+
+        Returns:
+            The stored record, and whether it was created.
+
+        Raises:
+            StatusError: What the real server would answer.
+        """
+        kind = self.kind(resource)
+        old = self.store.get(resource, key_of(namespace, name))
+        live, stored = None, b""
+        if old is not None:
+            live, stored = self.store.encode_dict(resource, old), old.obj.managed
+        elif subresource:
+            raise not_found(resource, name)
+        now = rfc3339(self.clock.now())
+        wanted, managed = kind.fields.applied(live, patch, stored, manager, subresource, now, force=force)
+        try:
+            new = kind.decode(wanted, "Ignore", warnings)
+        except DecodeError as error:
+            raise _invalid_patch(wanted, error.why) from None
+        metadata = new["metadata"]
+        given = metadata.get("name", "")
+        if not given:
+            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        if given != name:
+            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        self._check_scope(resource, namespace, metadata)
+        if old is not None:
+            self._check_version(resource, old, metadata)
+            return self._update(kind, old, new, subresource, applied=managed, dry_run=dry_run, warnings=warnings), False
+        if metadata.get("uid"):
+            uid = metadata["uid"]
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(resource, name, why)
+        kind.default(new)
+        if resource.namespaced:
+            metadata["namespace"] = namespace
+        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings), True
 
     def _update(
         self,
@@ -357,15 +440,21 @@ class Registry:
         new: Object,
         subresource: str,
         *,
+        manager: str | None = None,
+        applied: bytes | None = None,
         dry_run: bool,
         warnings: list[str] | None,
     ) -> ObjectRecord:
-        """Store a decoded new version of an object, by the rules of its kind."""
+        """Store a decoded new version of an object, by the rules of its kind; `applied` is what an apply owns."""
         resource, store = kind.resource, self.store
         core = kind.stored_as or resource
         old = store.encode_dict(core, record)
         name, metadata = record.obj.name, new["metadata"]
         kind.default(new)
+        managed = record.obj.managed if applied is None else applied
+        if manager is not None:
+            now = rfc3339(self.clock.now())
+            managed = self.kind(core).fields.updated(old, new, managed, manager, subresource, now)
         # What a client may leave out, or never changes.
         before = old["metadata"]
         for member in ("uid", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
@@ -399,14 +488,14 @@ class Registry:
         if kind.has_generation and not subresource and kind.spec_of(new) != kind.spec_of(old):
             metadata["generation"] = before.get("generation", 0) + 1
         metadata.pop("resourceVersion", None)
-        stored = _kept_managed(stored_of(kind, new), record.obj)
+        stored = stored_of(kind, new, managed=managed)
         if dry_run:
             return _unstored(stored, record.revision)
         if stored.deletion_s and self._is_finished(kind, stored, new):
             # The last finalizer went: the answer is the new version at the old revision.
             self.remove(kind, stored.key)
             return _unstored(stored, record.revision)
-        if _same(stored, record.obj):
+        if _same(stored, record.obj) and same_but_for_times(managed, record.obj.managed):
             return record
         return store.put(resource, stored)
 
@@ -518,7 +607,7 @@ class Registry:
         namespace["metadata"]["deletionTimestamp"] = rfc3339(self.clock.now())
         namespace["metadata"].pop("resourceVersion", None)
         namespace["status"] = {**namespace.get("status", {}), "phase": "Terminating"}
-        stored = _kept_managed(stored_of(kind, namespace), record.obj)
+        stored = stored_of(kind, namespace, managed=record.obj.managed)
         return (_unstored(stored, record.revision) if dry_run else self.store.put(NAMESPACES, stored)), False
 
     def remove(self, kind: Kind, key: str) -> ObjectRecord | None:
@@ -607,6 +696,13 @@ def _stamp_conditions(pod: Object, now: str) -> None:
         condition["lastTransitionTime"] = now
 
 
+def _keep_emptied(obj: Any, metadata: Object) -> None:
+    """Keep an empty list of managedFields, which means something, though decoding drops empty lists."""
+    given = obj.get("metadata")
+    if isinstance(given, dict) and given.get("managedFields") == []:
+        metadata["managedFields"] = []
+
+
 def _invalid_patch(wanted: Object, why: str) -> Invalid:
     """Return the error of a patch whose result does not fit the type: a 422 about nothing in particular."""
     text = f"Invalid value: {orjson.dumps(orjson.dumps(wanted).decode()).decode()}: {why}"
@@ -629,8 +725,3 @@ def _same(new: StoredObject, old: StoredObject) -> bool:
 def _canonical(obj: StoredObject) -> tuple[Any, ...]:
     body: Object = orjson.loads(b"{" + obj.body + b"}")
     return meta_dict(obj), body, orjson.loads(obj.status or b"null")
-
-
-def _kept_managed(new: StoredObject, old: StoredObject) -> StoredObject:
-    """Return the new version with the old one's managedFields."""
-    return msgspec.structs.replace(new, managed=old.managed) if old.managed else new

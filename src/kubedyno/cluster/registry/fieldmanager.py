@@ -1,0 +1,471 @@
+"""Who owns which field of an object: kept up on each write, and decided on by server-side apply.
+
+One `FieldManager` a served resource. It is given objects as they are after defaulting and before anything that the
+server itself sets, and works on the bytes that `StoredObject.managed` holds. Ownership that a write doesn't change
+costs one comparison of dicts; what a create owns depends on the object's structure alone and is remembered by it.
+
+Only what clients write is tracked. The cluster's own parts write through `Trusted`, which leaves managedFields as they
+are: a pod would need 1 to 2 KB for the entries of its controller and its kubelet, more than half of what it takes
+otherwise, and no client decides anything by them. Who applies to an object that only the cluster wrote meets
+`before-first-apply` as its owner, as with any object that has no managedFields.
+"""
+
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.registry.managedfields import (
+    APPLY,
+    UPDATE,
+    Entry,
+    Managed,
+    ManagerId,
+    applier,
+    capped,
+    decode,
+    encode,
+    entry_bytes,
+    parse,
+    updater,
+    without_fields,
+)
+from kubedyno.kube import fieldset
+from kubedyno.kube.fieldset import Fields, FieldSetError
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.status import BadRequest, Conflict, StatusError
+from kubedyno.kube.typed import (
+    ABSENT,
+    Comparison,
+    Shape,
+    compare,
+    field_set,
+    merge,
+    named_members,
+    problems,
+    remove,
+    shape_of_kind,
+    skeleton,
+    structure,
+)
+
+Object = dict[str, Any]
+BEFORE_FIRST_APPLY = "before-first-apply"
+# The manager whose applies take over what `kubectl apply` without --server-side left in an annotation.
+_KUBECTL = "kubectl"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_MAX_ANNOTATIONS = 256 * 1024
+_UNKNOWN = "unknown"
+_SYSTEM = (
+    "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
+    "resourceVersion",
+)  # fmt: skip
+_SYSTEM_SET = frozenset(_SYSTEM)
+# What nobody owns.
+_STRIPPED: Fields = {
+    "f:apiVersion": {},
+    "f:kind": {},
+    "f:metadata": {fieldset.SELF: {}, **{f"f:{name}": {} for name in _SYSTEM}},
+}
+_MAX_MEMORY = 4096
+
+
+class FieldManager:
+    """Keeps one resource's managedFields.
+
+    Args:
+        resource: Whose.
+        has_status: Its status is written through the subresource only.
+        status_takes_labels: A write of the status may change labels too.
+        shape: Of a custom resource; built-in kinds have theirs.
+    """
+
+    def __init__(
+        self, resource: Resource, *, has_status: bool, status_takes_labels: bool, shape: Shape | None = None
+    ) -> None:
+        self._resource = resource
+        self._version = resource.api_version
+        self._shape = shape_of_kind(resource.api_version, resource.kind) if shape is None else shape
+        self._empty = _bare(skeleton(resource.api_version, resource.kind) if shape is None else {})
+        self._zeros = _zero_paths(self._empty)
+        status_only: Fields = {"f:spec": {}, "f:metadata": {"f:ownerReferences": {}}}
+        if not status_takes_labels:
+            status_only["f:metadata"]["f:labels"] = {}
+        self._reset: dict[str, Fields] = {"": {"f:status": {}} if has_status else {}, "status": status_only}
+        # Structure of a new object → its set as JSON.
+        self._created: dict[tuple[Any, ...], bytes] = {}
+        # The last entry written for such a set: objects of one template and second share it.
+        self._last: dict[tuple[bytes, str], tuple[str, bytes]] = {}
+
+    # --- updates -----------------------------------------------------------------------------------------------
+
+    def created(self, new: Object, manager: str, now: str) -> bytes:
+        """Return the managedFields of an object to be created.
+
+        Args:
+            new: Decoded and defaulted.
+            manager: Who creates it.
+            now: RFC 3339.
+        """
+        parts: list[Any] = []
+        structure(self._shape, new, parts)
+        if self._zeros:
+            parts += [_value_at(new, path) in _ZERO_VALUES for path in self._zeros]
+        key = tuple(parts)
+        fields = self._created.get(key)
+        if fields is None:
+            if len(self._created) >= _MAX_MEMORY:
+                self._created.clear()
+            fields = self._created[key] = self._fields_of_new(new)
+        if not fields:
+            return b""
+        last = self._last.get((fields, manager))
+        if last is not None and last[0] == now:
+            return last[1]
+        if len(self._last) >= _MAX_MEMORY:
+            self._last.clear()
+        identity = updater(manager or _UNKNOWN, self._version, "")
+        managed = b"[" + entry_bytes(identity, self._version, now, fields) + b"]"
+        self._last[fields, manager] = now, managed
+        return managed
+
+    def _fields_of_new(self, new: Object) -> bytes:
+        owned = self._set_of(new)
+        return fieldset.dumps(owned) if owned else b""
+
+    def _set_of(self, obj: Object) -> Fields:
+        """Return all that is set in an object: what sets it apart from an empty one."""
+        found = self._compared(self._empty, obj, "")
+        return fieldset.union(found.added, found.modified)
+
+    def _reset_of(self, subresource: str) -> Fields:
+        """Return the fields that a write may not change."""
+        return self._reset.get(subresource, self._reset[""])
+
+    def _compared(self, old: Object, new: Object, subresource: str) -> Comparison:
+        """Return what a write changes of what it may change."""
+        found = compare(self._shape, _bare(old), _bare(new))
+        reset = self._reset_of(subresource)
+        if found.same or not reset:
+            return found
+        return Comparison(*(fieldset.without(part, reset) for part in found))
+
+    def updated(self, old: Object, new: Object, managed: bytes, manager: str, subresource: str, now: str) -> bytes:
+        """Return the managedFields after an update or a patch.
+
+        Args:
+            old: The stored version.
+            new: The version wanted, decoded and defaulted; its managedFields count where they are valid.
+            managed: The stored managedFields.
+            manager: Who does it.
+            subresource: Through which; "" for the object itself.
+            now: RFC 3339.
+        """
+        given = new["metadata"].get("managedFields")
+        entries: Managed | None = None
+        if given is not None and not subresource:
+            if not given or given == [{}]:
+                return b""
+            if orjson.dumps(given) != managed:
+                entries = _parsed(given)
+        if entries is None and not managed:
+            return b""
+        changes = self._compared(old, new, subresource)
+        if changes.same and entries is None:
+            return managed
+        if entries is None:
+            entries = decode(managed)
+        return encode(self._updated(entries, changes, updater(manager or _UNKNOWN, self._version, subresource), now))
+
+    def _updated(self, managed: Managed, changes: Comparison, identity: ManagerId, now: str) -> Managed:
+        taken = fieldset.union(changes.modified, changes.added)
+        result = without_fields(managed, fieldset.union(taken, changes.removed))
+        if taken:
+            mine = result.get(identity)
+            owned = taken if mine is None else fieldset.union(taken, mine.fields)
+            result[identity] = Entry(self._version, now, owned)
+        return capped(result)
+
+    # --- apply -------------------------------------------------------------------------------------------------
+
+    def applied(
+        self,
+        live: Object | None,
+        patch: Object,
+        managed: bytes,
+        manager: str,
+        subresource: str,
+        now: str,
+        *,
+        force: bool,
+    ) -> tuple[Object, bytes]:
+        """Return the object that an apply makes, and its managedFields.
+
+        Args:
+            live: The stored version, None when there is none.
+            patch: What the client applies.
+            managed: The stored managedFields.
+            manager: Who applies.
+            subresource: Through which; "" for the object itself.
+            now: RFC 3339.
+            force: Take fields that others own.
+
+        Raises:
+            BadRequest: It is no such object.
+            StatusError: It does not fit the type.
+            Conflict: Others own fields that would change.
+        """
+        self._check(patch)
+        if live is None:
+            owned = self._owned_by(patch, subresource)
+            entry = {applier(manager, subresource): Entry(self._version, now, owned)} if owned else {}
+            return patch, encode(entry)
+        entries = decode(managed)
+        if not entries:
+            owned = fieldset.without(self._set_of(live), self._reset_of(subresource))
+            if owned:
+                entries[updater(BEFORE_FIRST_APPLY, self._version, subresource)] = Entry(self._version, now, owned)
+        try:
+            wanted, result = self._applied(live, patch, entries, manager, subresource, now, force=force)
+        except _ConflictsError as conflicts:
+            if manager != _KUBECTL:
+                raise conflicts.status() from None
+            allowed = self._last_applied(live)
+            left = conflicts.without(allowed)
+            if left.found:
+                raise left.status() from None
+            wanted, result = self._applied(live, patch, entries, manager, subresource, now, force=True)
+        if manager == _KUBECTL:
+            wanted = _with_last_applied(wanted, patch)
+        return wanted, encode(result)
+
+    def _check(self, patch: Object) -> None:
+        resource = self._resource
+        api_version, kind = patch.get("apiVersion") or "", patch.get("kind") or ""
+        if (api_version, kind) != (resource.api_version, resource.kind):
+            raise BadRequest(f"invalid object type: {_gvk(str(api_version), str(kind))}")
+        metadata = patch.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
+            raise BadRequest("metadata.managedFields must be nil")
+        found = problems(self._shape, patch)
+        if found:
+            named = metadata if isinstance(metadata, dict) else {}
+            name, namespace = named.get("name", ""), named.get("namespace", "")
+            text = found[0] if len(found) == 1 else "errors:\n" + "".join(f"  {each}\n" for each in found)
+            raise StatusError(
+                f"failed to create typed patch object ({namespace}/{name}; {_gvk(api_version, kind)}): {text}",
+                code=500,
+                reason="",
+            )
+
+    def _owned_by(self, patch: Object, subresource: str) -> Fields:
+        owned = fieldset.difference(field_set(self._shape, patch), _STRIPPED)
+        return fieldset.without(owned, self._reset_of(subresource))
+
+    def _applied(
+        self, live: Object, patch: Object, managed: Managed, manager: str, subresource: str, now: str, *, force: bool
+    ) -> tuple[Object, Managed]:
+        identity = applier(manager, subresource)
+        before = managed.get(identity)
+        owned = self._owned_by(patch, subresource)
+        entries = dict(managed)
+        entries[identity] = Entry(self._version, before.time if before else "", owned)
+        plain = {**live, "metadata": {k: v for k, v in live["metadata"].items() if k != "managedFields"}}
+        wanted = merge(self._shape, plain, patch)
+        if before is not None and before.fields:
+            wanted = self._pruned(wanted, entries, before.fields)
+        changes = self._compared(plain, wanted, subresource)
+        taken = fieldset.union(changes.modified, changes.added)
+        conflicts = {
+            other: shared
+            for other, entry in entries.items()
+            if other != identity and (shared := fieldset.intersection(entry.fields, taken))
+        }
+        if conflicts and not force:
+            raise _ConflictsError(conflicts)
+        entries = without_fields(entries, fieldset.union(taken, changes.removed), keep=(identity,))
+        if not owned:
+            del entries[identity]
+        elif not changes.same:
+            entries[identity] = Entry(self._version, now, owned)
+        return wanted if not changes.same else plain, entries
+
+    def _pruned(self, merged: Object, managed: Managed, last: Fields) -> Object:
+        """Return a merged object without what its applier applied last time, but neither it nor others own now."""
+        shape = self._shape
+        pruned = remove(shape, merged, named_members(shape, last))
+        owned: Fields = {}
+        for entry in managed.values():
+            owned = fieldset.union(owned, entry.fields)
+        everything = named_members(shape, field_set(shape, merged))
+        kept = fieldset.union(named_members(shape, field_set(shape, pruned)), named_members(shape, owned))
+        pruned = remove(shape, merged, fieldset.difference(everything, kept))
+        # What went along with something that the applier owned, but was not its own, stays.
+        gone = fieldset.difference(everything, named_members(shape, field_set(shape, pruned)))
+        left = remove(shape, merged, fieldset.intersection(gone, named_members(shape, last)))
+        return dict(left or {})
+
+    def _last_applied(self, live: Object) -> Fields:
+        """Return the fields that a client-side apply owns: those that are still as it left them."""
+        text = live["metadata"].get("annotations", {}).get(_LAST_APPLIED)
+        try:
+            applied = orjson.loads(text) if text else None
+        except orjson.JSONDecodeError:
+            return {}
+        if not isinstance(applied, dict) or applied.get("apiVersion") != self._version:
+            return {}
+        if problems(self._shape, applied):
+            return {}
+        changes = compare(self._shape, applied, live)
+        owned = field_set(self._shape, applied)
+        for part in changes:
+            owned = fieldset.difference(owned, part)
+        return owned
+
+    # --- scale -------------------------------------------------------------------------------------------------
+
+    def scaled(
+        self,
+        managed: bytes,
+        manager: str,
+        operation: str,
+        path: tuple[str, ...],
+        now: str,
+        *,
+        changed: bool,
+        force: bool,
+    ) -> bytes:
+        """Return the managedFields after a write of the scale subresource.
+
+        Args:
+            managed: The stored managedFields.
+            manager: Who does it.
+            operation: "Apply" or "Update".
+            path: Of the replicas in the object itself.
+            now: RFC 3339.
+            changed: It sets another number.
+            force: Take the field from others; an update always does.
+
+        Raises:
+            Conflict: Others own the field.
+        """
+        _ = now
+        entries = decode(managed)
+        fields = fieldset.of_path(path)
+        if operation == UPDATE and (not changed or not entries):
+            return managed
+        identity = (
+            applier(manager, "scale") if operation == APPLY else updater(manager or _UNKNOWN, self._version, "scale")
+        )
+        owners = {
+            other: fields for other, entry in entries.items() if other != identity and fieldset.has(entry.fields, path)
+        }
+        if changed and owners and operation == APPLY and not force:
+            raise _ConflictsError(owners).status()
+        if changed:
+            entries = without_fields(entries, fields, keep=(identity,))
+        if identity not in entries:
+            # The real server forgets the time here.
+            entries[identity] = Entry(self._version, "", fields)
+        return encode(entries)
+
+
+# --- conflicts -----------------------------------------------------------------------------------------------------
+
+
+class _ConflictsError(Exception):
+    """Fields that an apply would change and others own."""
+
+    def __init__(self, found: dict[ManagerId, Fields]) -> None:
+        super().__init__()
+        self.found = found
+
+    def without(self, allowed: Fields) -> "_ConflictsError":
+        left = {identity: fieldset.difference(fields, allowed) for identity, fields in self.found.items()}
+        return _ConflictsError({identity: fields for identity, fields in left.items() if fields})
+
+    def status(self) -> Conflict:
+        """Return the 409."""
+        by_manager = {
+            _printed(identity): [fieldset.path_text(path) for path in fieldset.paths(fields)]
+            for identity, fields in sorted(self.found.items())
+        }
+        count = sum(map(len, by_manager.values()))
+        if count == 1:
+            manager, (path,) = next(iter(by_manager.items()))
+            message = f"Apply failed with 1 conflict: conflict with {manager}: {path}"
+        else:
+            lines = []
+            for manager, texts in by_manager.items():
+                lines += [f"conflicts with {manager}:", *(f"- {text}" for text in texts)]
+            message = f"Apply failed with {count} conflicts: " + "\n".join(lines)
+        causes = [
+            {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": text}
+            for manager, texts in by_manager.items()
+            for text in texts
+        ]
+        return Conflict(message, {"causes": causes})
+
+
+def _printed(identity: ManagerId) -> str:
+    text = orjson.dumps(identity.manager).decode()
+    if identity.subresource:
+        text += f' with subresource "{identity.subresource}"'
+    return text if identity.operation == APPLY else f"{text} using {identity.api_version}"
+
+
+# --- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _bare(obj: Object) -> Object:
+    """Return an object without what nobody owns."""
+    bare = {name: value for name, value in obj.items() if name not in {"apiVersion", "kind"}}
+    bare["metadata"] = {name: value for name, value in (obj.get("metadata") or {}).items() if name not in _SYSTEM_SET}
+    return bare
+
+
+_ZERO_VALUES = ("", 0, False)
+
+
+def _zero_paths(value: Object, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the paths of the scalars in an empty object: a new object that has these values owns nothing there."""
+    found: list[tuple[str, ...]] = []
+    for name, member in value.items():
+        if isinstance(member, dict):
+            found += _zero_paths(member, (*before, name))
+        elif member is not None:
+            found.append((*before, name))
+    return found
+
+
+def _value_at(value: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT
+    return value
+
+
+def _parsed(given: Any) -> Managed | None:
+    """Return the entries that a client sent, None when they are not valid."""
+    try:
+        return parse(given) or None
+    except (FieldSetError, AttributeError, TypeError):
+        return None
+
+
+def _gvk(api_version: str, kind: str) -> str:
+    group, _, version = api_version.rpartition("/")
+    return f"{group}/{version}, Kind={kind}"
+
+
+def _with_last_applied(wanted: Object, patch: Object) -> Object:
+    """Return an object whose annotation of the client-side apply, if it has one, says what was applied now."""
+    annotations = wanted["metadata"].get("annotations")
+    if not annotations or _LAST_APPLIED not in annotations:
+        return wanted
+    metadata = dict(patch.get("metadata") or {})
+    if isinstance(metadata.get("annotations"), dict):
+        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != _LAST_APPLIED}
+    text = orjson.dumps({**patch, "metadata": metadata}, option=orjson.OPT_SORT_KEYS).decode() + "\n"
+    changed = {**annotations, _LAST_APPLIED: text}
+    if sum(len(k.encode()) + len(v.encode()) for k, v in changed.items()) > _MAX_ANNOTATIONS:
+        del changed[_LAST_APPLIED]
+    return {**wanted, "metadata": {**wanted["metadata"], "annotations": changed}}

@@ -1,0 +1,702 @@
+"""Objects by their types, as server-side apply sees them: which fields there are, which changed, how two merge.
+
+A `Shape` says of a value whether it is one leaf (a scalar, or atomic) or made of parts that have owners of their own:
+the fields of a struct, the keys of a map, the elements of a set or of a list with keys. Shapes of built-in kinds come
+from the vocabulary. Values are never changed: what is returned may share parts with the arguments.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from kubedyno.kube.fieldset import SELF, Fields, is_member, key_step, node, step_text, value_step
+from kubedyno.kube.resources import vocabulary
+
+Json = Any
+_LEAF: Fields = {}
+# Keys of list elements that have a default.
+_KEY_DEFAULTS = {
+    "core.v1.ContainerPort": {"protocol": "TCP"},
+    "core.v1.ServicePort": {"protocol": "TCP"},
+}
+# Optional fields that Go holds by value: they are there in every object of the type, however empty.
+_BY_VALUE = {
+    "apps.v1.DaemonSetSpec": ("updateStrategy",),
+    "apps.v1.DeploymentSpec": ("strategy",),
+    "apps.v1.ReplicaSetSpec": ("template",),
+    "apps.v1.StatefulSetSpec": ("updateStrategy",),
+    "batch.v1.JobTemplateSpec": ("metadata", "spec"),
+    "core.v1.Event": ("source", "reportingComponent", "reportingInstance"),
+    "core.v1.NodeDaemonEndpoints": ("kubeletEndpoint",),
+    "core.v1.NodeStatus": ("daemonEndpoints", "nodeInfo"),
+    "core.v1.PersistentVolumeClaimSpec": ("resources",),
+    "core.v1.PodTemplate": ("template",),
+    "core.v1.PodTemplateSpec": ("metadata", "spec"),
+    "core.v1.ServiceStatus": ("loadBalancer",),
+    "events.v1.Event": ("deprecatedSource", "regarding"),
+    "networking.v1.IngressStatus": ("loadBalancer",),
+    "networking.v1.NetworkPolicySpec": ("podSelector",),
+    "resource.v1.ResourceClaimSpec": ("devices",),
+    "resource.v1.ResourceClaimTemplateSpec": ("metadata",),
+}
+_TOP = ("metadata", "spec", "status")
+_ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+_SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
+_NAMED_SCALARS = {
+    "api.resource.Quantity": "untyped",
+    "util.intstr.IntOrString": "untyped",
+    "meta.v1.Time": "string",
+    "meta.v1.MicroTime": "string",
+}
+_UNTYPED = frozenset({"meta.v1.FieldsV1", "runtime.RawExtension", "pkg.runtime.RawExtension"})
+
+
+class _Absent(Enum):
+    """Says that a value is not there, which null is not."""
+
+    ABSENT = 0
+
+
+ABSENT: Final = _Absent.ABSENT
+
+
+class Form(Enum):
+    """What a value is made of."""
+
+    SCALAR = 0
+    STRUCT = 1
+    MAP = 2
+    LIST = 3
+    SET = 4
+    KEYED = 5
+    ANY = 6
+    DEDUCED = 7
+
+
+class Shape:
+    """One type's shape.
+
+    Attributes:
+        form: See `Form`; LIST is an atomic one, ANY has no schema and one owner, DEDUCED has no schema, but its
+            mappings have many.
+        atomic: A struct or map that has one owner.
+        scalar: Of SCALAR: "string", "numeric", "boolean" or "untyped".
+        element: Of maps and lists: the shape of what is in them. Of structs: of fields that no type names, None when
+            there may be none.
+        keys: Of KEYED: the fields that tell elements apart.
+        defaults: Of KEYED: the value of a key that an element leaves out.
+    """
+
+    __slots__ = ("_descents", "_fields", "_type", "atomic", "defaults", "element", "form", "keys", "scalar")
+
+    def __init__(
+        self,
+        form: Form,
+        *,
+        atomic: bool = False,
+        scalar: str = "",
+        element: "Shape | None" = None,
+        keys: tuple[str, ...] = (),
+        defaults: dict[str, Any] | None = None,
+        fields: "dict[str, Shape] | None" = None,
+        type_name: str = "",
+    ) -> None:
+        self.form = form
+        self.atomic = atomic
+        self.scalar = scalar
+        self.element = element
+        self.keys = keys
+        self.defaults = defaults or {}
+        self._fields = fields
+        self._type = type_name
+        self._descents: dict[tuple[str, ...], tuple[tuple[str, Shape], ...]] = {}
+
+    @property
+    def fields(self) -> "dict[str, Shape]":
+        """Of a struct: its fields. Made when first asked for: types may hold themselves."""
+        if self._fields is None:
+            entry = vocabulary()["types"][self._type]
+            self._fields = {name: _shape_of_field(field) for name, field in entry["f"].items()}
+        return self._fields
+
+    @property
+    def leaf(self) -> bool:
+        """True for what has one owner."""
+        return self.atomic or self.form in _LEAVES
+
+    def inside(self, name: str) -> "Shape":
+        """Return the shape of a struct's field or of a map's value."""
+        if self.form is Form.STRUCT and name in self.fields:
+            return self.fields[name]
+        return self.element or ANY
+
+    def of(self, *values: Any) -> "Shape":
+        """Return the shape that values have where the schema leaves it open."""
+        if self.form is not Form.DEDUCED:
+            return self
+        return _DEDUCED_MAP if any(isinstance(value, dict) for value in values) else ANY
+
+    def descents(self, names: tuple[str, ...]) -> "tuple[tuple[str, Shape], ...]":
+        """Return those of a struct's or map's members that are no leaves."""
+        found = self._descents.get(names)
+        if found is None:
+            if len(self._descents) > _MAX_DESCENTS:
+                self._descents.clear()
+            pairs = ((name, self.inside(name)) for name in names)
+            found = self._descents[names] = tuple((name, shape) for name, shape in pairs if not shape.leaf)
+        return found
+
+
+_MAX_DESCENTS = 256
+_LEAVES = frozenset({Form.SCALAR, Form.LIST, Form.ANY})
+ANY = Shape(Form.ANY)
+DEDUCED = Shape(Form.DEDUCED)
+_DEDUCED_MAP = Shape(Form.MAP, element=DEDUCED)
+
+
+def scalar(kind: str) -> Shape:
+    """Return the shape of a scalar: "string", "numeric", "boolean" or "untyped"."""
+    return Shape(Form.SCALAR, scalar=kind)
+
+
+# --- shapes of built-in types ----------------------------------------------------------------------------------
+
+
+@cache
+def shape_of_type(name: str) -> Shape:
+    """Return the shape of a vocabulary's type."""
+    if name in _NAMED_SCALARS:
+        return scalar(_NAMED_SCALARS[name])
+    entry = vocabulary()["types"].get(name)
+    if entry is None or name in _UNTYPED:
+        return ANY
+    return Shape(Form.STRUCT, atomic=bool(entry.get("a")), type_name=name)
+
+
+@cache
+def shape_of_kind(api_version: str, kind: str) -> Shape:
+    """Return the shape of a built-in kind.
+
+    Raises:
+        KeyError: There is none.
+    """
+    return shape_of_type(vocabulary()["kinds"][f"{api_version}/{kind}"])
+
+
+def _shape_of_base(base: Any) -> Shape:
+    if isinstance(base, list):
+        return _shape_of_field(base)
+    if base.startswith("#"):
+        return shape_of_type(base[1:])
+    if base in _SCALARS:
+        return scalar(_SCALARS[base])
+    return ANY
+
+
+def _shape_of_field(field: list[Any]) -> Shape:
+    container, base = field[0], field[1]
+    extra = field[2] if len(field) > 2 else {}
+    element = _shape_of_base(base)
+    if container == "m":
+        return Shape(Form.MAP, atomic=extra.get("mt") == "atomic", element=element)
+    if container == "l":
+        kind = extra.get("lt")
+        if kind == "set":
+            return Shape(Form.SET, element=element)
+        if kind == "map":
+            defaults = _KEY_DEFAULTS.get(base[1:] if isinstance(base, str) else "", {})
+            return Shape(Form.KEYED, element=element, keys=tuple(extra["lk"]), defaults=defaults)
+        return Shape(Form.LIST, element=element)
+    if extra.get("mt") == "granular" and element.form is Form.STRUCT:
+        return Shape(Form.STRUCT, type_name=element._type)
+    return element
+
+
+# --- shapes of custom resources ----------------------------------------------------------------------------------
+
+
+def shape_of_schema(schema: dict[str, Any], *, resource: bool = False) -> Shape:
+    """Return the shape of a structural schema, as a CustomResourceDefinition has it.
+
+    Args:
+        schema: An openAPIV3Schema.
+        resource: It is the schema of a whole object.
+    """
+    if resource or schema.get("x-kubernetes-embedded-resource"):
+        plain = {name: value for name, value in schema.items() if name != "x-kubernetes-embedded-resource"}
+        found = shape_of_schema({**plain, "type": "object"})
+        text = scalar("string")
+        fields = {
+            **(found.fields if found.form is Form.STRUCT else {}),
+            "apiVersion": text,
+            "kind": text,
+            "metadata": shape_of_type("meta.v1.ObjectMeta"),
+        }
+        return Shape(Form.STRUCT, atomic=found.atomic, element=found.element, fields=fields)
+    if schema.get("x-kubernetes-int-or-string"):
+        return scalar("untyped")
+    kind = schema.get("type")
+    if kind == "object":
+        return _shape_of_object(schema)
+    if kind == "array":
+        items = schema.get("items") or {}
+        element = shape_of_schema(items)
+        relation = schema.get("x-kubernetes-list-type")
+        if relation == "set":
+            return Shape(Form.SET, element=element)
+        if relation == "map":
+            keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
+            given = {name: (items.get("properties") or {}).get(name, {}).get("default") for name in keys}
+            defaults = {name: value for name, value in given.items() if value is not None}
+            return Shape(Form.KEYED, element=element, keys=keys, defaults=defaults)
+        return Shape(Form.LIST, element=element)
+    if kind in _SCALARS:
+        return scalar(_SCALARS[kind])
+    return DEDUCED if schema.get("x-kubernetes-preserve-unknown-fields") else ANY
+
+
+def _shape_of_object(schema: dict[str, Any]) -> Shape:
+    atomic = schema.get("x-kubernetes-map-type") == "atomic"
+    open_ended = DEDUCED if schema.get("x-kubernetes-preserve-unknown-fields") else None
+    properties, more = schema.get("properties"), schema.get("additionalProperties")
+    if properties is None and more:
+        return Shape(Form.MAP, atomic=atomic, element=shape_of_schema(more) if isinstance(more, dict) else DEDUCED)
+    if properties is None:
+        return Shape(Form.MAP, atomic=atomic, element=open_ended or ANY)
+    fields = {name: shape_of_schema(below) for name, below in properties.items()}
+    return Shape(Form.STRUCT, atomic=atomic, element=open_ended, fields=fields)
+
+
+# --- what is there when nothing is set -----------------------------------------------------------------------------
+
+
+def skeleton(api_version: str, kind: str) -> Any:
+    """Return the object of a kind in which nothing is set, as Go holds it."""
+    return _skeleton(vocabulary()["kinds"][f"{api_version}/{kind}"], top=True)
+
+
+def _skeleton(type_name: str, *, top: bool = False) -> dict[str, Any]:
+    entry = vocabulary()["types"].get(type_name, {"f": {}})
+    names = dict.fromkeys((*entry.get("r", ()), *_BY_VALUE.get(type_name, ())))
+    if top:
+        names |= dict.fromkeys(name for name in _TOP if name in entry["f"])
+    result: dict[str, Any] = {}
+    for name in names:
+        field = entry["f"][name]
+        if field[0] or not isinstance(field[1], str):
+            result[name] = None
+        elif field[1].startswith("#"):
+            inner = field[1][1:]
+            result[name] = None if inner in _NAMED_SCALARS or inner in _UNTYPED else _skeleton(inner)
+        else:
+            result[name] = _ZEROS.get(field[1])
+    return result
+
+
+# --- steps -----------------------------------------------------------------------------------------------------
+
+
+class _StepError(ValueError):
+    """A list element that has no step."""
+
+
+def _step_of(shape: Shape, item: Any) -> str:
+    """Return the step to an element of a set or of a list with keys.
+
+    Raises:
+        _StepError: Its keys are missing, or it is no scalar.
+    """
+    if shape.form is Form.SET:
+        if isinstance(item, dict | list) or item is None:
+            what = "a map" if isinstance(item, dict) else "a list" if isinstance(item, list) else "null"
+            raise _StepError(f"associative list without keys has an element that's {what} type")
+        return value_step(item)
+    if not isinstance(item, dict):
+        raise _StepError("associative list with keys may not have non-map elements")
+    keys = {}
+    for name in shape.keys:
+        value = item.get(name, shape.defaults.get(name))
+        if value is None:
+            raise _StepError(
+                f'associative list with keys has an element that omits key field "{name}" '
+                "(and doesn't have default value)"
+            )
+        keys[name] = value
+    return key_step(keys)
+
+
+def _indexed(shape: Shape, items: list[Any]) -> dict[str, list[Any]]:
+    """Return the elements of a list by their steps; an element that has none is nobody's."""
+    found: dict[str, list[Any]] = {}
+    for item in items:
+        try:
+            found.setdefault(_step_of(shape, item), []).append(item)
+        except _StepError:
+            continue
+    return found
+
+
+# --- validation ------------------------------------------------------------------------------------------------
+
+
+def problems(shape: Shape, value: Any, path: str = "", *, duplicates: bool = False) -> list[str]:
+    """Return why a value does not fit its shape.
+
+    Args:
+        shape: What it must be.
+        value: What it is.
+        path: Where it is, for the texts.
+        duplicates: Elements with the same step are fine.
+    """
+    if value is None or shape.form in {Form.ANY, Form.DEDUCED}:
+        return []
+    if shape.form is Form.SCALAR:
+        text = _scalar_problem(shape.scalar, value)
+        return [f"{path}: {text}"] if text else []
+    if shape.form in {Form.STRUCT, Form.MAP}:
+        return _mapping_problems(shape, value, path, duplicates=duplicates)
+    if not isinstance(value, list):
+        return [f"{path}: expected list, got {_go_value(value)}"]
+    found: list[str] = []
+    seen: set[str] = set()
+    element = shape.element or ANY
+    for i, item in enumerate(value):
+        step = f"i:{i}"
+        if shape.form is not Form.LIST:
+            try:
+                step = _step_of(shape, item)
+            except _StepError as error:
+                found.append(f"{path}: element {i}: {error}")
+                continue
+            if step in seen and not duplicates:
+                found.append(f"{path}: duplicate entries for key {step_text(step)}")
+            seen.add(step)
+        found += problems(element, item, path + step_text(step), duplicates=duplicates)
+    return found
+
+
+def _mapping_problems(shape: Shape, value: Any, path: str, *, duplicates: bool) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{path}: expected map, got {_go_value(value)}"]
+    found: list[str] = []
+    for name, member in value.items():
+        if shape.form is Form.STRUCT and name not in shape.fields and shape.element is None:
+            found.append(f"{path}.{name}: field not declared in schema")
+        else:
+            found += problems(shape.inside(name), member, f"{path}.{name}", duplicates=duplicates)
+    return found
+
+
+def _scalar_problem(kind: str, value: Any) -> str:
+    if kind == "string":
+        return "" if isinstance(value, str) else f"expected string, got {_go_value(value)}"
+    if kind == "boolean":
+        return "" if isinstance(value, bool) else f"expected boolean, got {_go_value(value)}"
+    if kind == "numeric":
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return ""
+        names = {str: "string", bool: "bool", dict: "map[string]interface {}", list: "[]interface {}"}
+        return f"expected numeric (int or float), got {names[type(value)]}"
+    return f"expected any scalar, got {_go_value(value)}" if isinstance(value, dict | list) else ""
+
+
+def _go_value(value: Any) -> str:
+    return f"&value.valueUnstructured{{Value:{_go_literal(value)}}}"
+
+
+def _go_literal(value: Any) -> str:
+    """Return Go's %#v of a decoded JSON value."""
+    if isinstance(value, dict):
+        inside = ", ".join(f"{_go_literal(name)}:{_go_literal(value[name])}" for name in sorted(value))
+        return f"map[string]interface {{}}{{{inside}}}"
+    if isinstance(value, list):
+        return f"[]interface {{}}{{{', '.join(map(_go_literal, value))}}}"
+    if value is None:
+        return "interface {}(nil)"
+    return orjson.dumps(value).decode()
+
+
+# --- which fields there are --------------------------------------------------------------------------------------
+
+
+def field_set(shape: Shape, value: Any) -> Fields:
+    """Return the fields that an applied object sets: its leaves, and the elements of its maps and lists."""
+    result: Fields = {}
+    shape = shape.of(value)
+    if isinstance(value, dict) and shape.form in {Form.STRUCT, Form.MAP}:
+        struct = shape.form is Form.STRUCT
+        fields = shape.fields if struct else {}
+        for name, member in value.items():
+            inner = shape.inside(name)
+            below, self_leaf = _below(inner, member)
+            member_ = self_leaf or member is None or member == {} or not (struct and name in fields)
+            found = node(member=member_, below=below)
+            if found is not None:
+                result[f"f:{name}"] = found
+    elif isinstance(value, list) and shape.form in {Form.SET, Form.KEYED}:
+        for step, items in _indexed(shape, value).items():
+            below, _ = _below(shape.element or ANY, items[-1])
+            found = node(member=True, below=below)
+            assert found is not None
+            result[step] = found
+    return result
+
+
+def _below(shape: Shape, value: Any) -> tuple[Fields, bool]:
+    """Return the fields below a value, and whether the value is a leaf itself."""
+    shape = shape.of(value)
+    return (_LEAF, True) if shape.leaf else (field_set(shape, value), False)
+
+
+def named_members(shape: Shape, fields: Fields) -> Fields:
+    """Return a set with the struct fields in it that only lead to its members, e.g. `.spec` for `.spec.replicas`."""
+    result: Fields = {}
+    for step, below in fields.items():
+        if step == SELF:
+            continue
+        named = step[0] == "f" and shape.form is Form.STRUCT and step[2:] in shape.fields
+        if step[0] == "f":
+            inner = shape.inside(step[2:]) if shape.form in {Form.STRUCT, Form.MAP} else shape
+        else:
+            inner = shape.element or ANY
+        found = node(member=is_member(below) or named, below=named_members(inner, below))
+        assert found is not None
+        result[step] = found
+    return result
+
+
+# --- what changed --------------------------------------------------------------------------------------------------
+
+
+class Comparison(NamedTuple):
+    """The fields in which two versions of an object differ."""
+
+    added: Fields
+    modified: Fields
+    removed: Fields
+
+    @property
+    def same(self) -> bool:
+        return not (self.added or self.modified or self.removed)
+
+
+_SAME = Comparison({}, {}, {})
+
+
+@dataclass(slots=True)
+class _Difference:
+    """The parts of a comparison below one step; None where there is nothing."""
+
+    added: Fields | None = None
+    modified: Fields | None = None
+    removed: Fields | None = None
+
+
+_NO_DIFFERENCE = _Difference()
+
+
+def compare(shape: Shape, old: Any, new: Any) -> Comparison:
+    """Return in which fields two versions differ.
+
+    Args:
+        shape: Of both.
+        old: One version.
+        new: The other version.
+    """
+    if old == new:
+        return _SAME
+    found = _differences(shape, old, new)
+    return Comparison(found.added or {}, found.modified or {}, found.removed or {})
+
+
+def _leaf_difference(old: Any, new: Any) -> _Difference:
+    if old is ABSENT:
+        return _Difference(added=_LEAF)
+    if new is ABSENT:
+        return _Difference(removed=_LEAF)
+    if old != new or (type(old) is bool) != (type(new) is bool):
+        return _Difference(modified=_LEAF)
+    return _NO_DIFFERENCE
+
+
+def _difference(shape: Shape, old: Any, new: Any) -> _Difference:
+    """Return the difference at one step, the step itself included."""
+    shape = shape.of(old, new)
+    if shape.leaf:
+        return _leaf_difference(old, new)
+    if type(old) is type(new) and old == new:
+        return _NO_DIFFERENCE
+    if (old is ABSENT or not old) and (new is ABSENT or not new):
+        return _leaf_difference(old, new)
+    found = _differences(shape, old, new)
+    if old is ABSENT:
+        found.added = node(member=True, below=found.added or {})
+    elif new is ABSENT:
+        found.removed = node(member=True, below=found.removed or {})
+    return found
+
+
+def _differences(shape: Shape, old: Any, new: Any) -> _Difference:
+    """Return the differences below a value."""
+    parts: list[tuple[str, _Difference]] = []
+    if shape.form in {Form.STRUCT, Form.MAP}:
+        before = old if isinstance(old, dict) else {}
+        after = new if isinstance(new, dict) else {}
+        for name, value in after.items():
+            parts.append((f"f:{name}", _difference(shape.inside(name), before.get(name, ABSENT), value)))
+        for name, value in before.items():
+            if name not in after:
+                parts.append((f"f:{name}", _difference(shape.inside(name), value, ABSENT)))
+    else:
+        element = shape.element or ANY
+        left = _indexed(shape, old if isinstance(old, list) else [])
+        right = _indexed(shape, new if isinstance(new, list) else [])
+        steps = [*left, *(step for step in right if step not in left)]
+        parts = [(step, _element_difference(element, left.get(step, []), right.get(step, []))) for step in steps]
+    added: Fields = {}
+    modified: Fields = {}
+    removed: Fields = {}
+    for step, part in parts:
+        if part.added is not None:
+            added[step] = part.added
+        if part.modified is not None:
+            modified[step] = part.modified
+        if part.removed is not None:
+            removed[step] = part.removed
+    return _Difference(added or None, modified or None, removed or None)
+
+
+def _element_difference(element: Shape, left: list[Any], right: list[Any]) -> _Difference:
+    """Return the difference of the elements with one step: usually one on each side."""
+    if len(left) <= 1 and len(right) <= 1:
+        return _difference(element, left[0] if left else ABSENT, right[0] if right else ABSENT)
+    if len(left) > 1 and len(right) > 1:
+        return _NO_DIFFERENCE if left == right else _Difference(modified=_LEAF)
+    if len(left) > 1:
+        # They are counted as one thing that goes; what remains is new.
+        found = _difference(element, ABSENT, right[0]) if right else _Difference()
+        return _Difference(found.added, found.modified, node(member=True, below=found.removed or {}))
+    found = _difference(element, left[0], ABSENT) if left else _Difference()
+    return _Difference(node(member=True, below=found.added or {}), found.modified, found.removed)
+
+
+# --- merging -------------------------------------------------------------------------------------------------------
+
+
+def merge(shape: Shape, live: Any, patch: Any) -> Any:
+    """Return an object with an applied one merged into it; what the applied one leaves out stays."""
+    shape = shape.of(live, patch)
+    if patch is ABSENT:
+        return live
+    if live is ABSENT or shape.leaf:
+        return patch
+    if not live and not patch:
+        return patch
+    if shape.form in {Form.STRUCT, Form.MAP}:
+        merged = dict(live) if isinstance(live, dict) else {}
+        for name, value in patch.items() if isinstance(patch, dict) else ():
+            merged[name] = merge(shape.inside(name), merged.get(name, ABSENT), value)
+        return merged
+    return _merge_list(shape, live if isinstance(live, list) else [], patch if isinstance(patch, list) else [])
+
+
+def _merge_list(shape: Shape, live: list[Any], patch: list[Any]) -> list[Any]:
+    """Merge lists by their steps: in the patch's order, with what only the live one has kept in its place."""
+    wanted = {_step_of(shape, item): item for item in patch}
+    there = [(_step_or_none(shape, item), item) for item in live]
+    live_by_step: dict[str | None, Any] = {}
+    for step, item in there:
+        # Of elements that are there twice none is merged into.
+        live_by_step[step] = ABSENT if step in live_by_step else item
+    shared = [step for step in wanted if step in live_by_step]
+    element = shape.element or ANY
+    merged: list[Any] = []
+    done: set[str | None] = set()
+    position, next_shared = 0, 0
+    for step, item in wanted.items():
+        while position < len(there):
+            head, kept = there[position]
+            if head is None or head not in wanted:
+                merged.append(kept)
+            elif head not in done and next_shared < len(shared) and head == shared[next_shared]:
+                break
+            position += 1
+        merged.append(merge(element, live_by_step.get(step, ABSENT), item))
+        done.add(step)
+        if position < len(there) and there[position][0] == step:
+            position += 1
+        if next_shared < len(shared) and shared[next_shared] == step:
+            next_shared += 1
+    merged += [kept for head, kept in there[position:] if head is None or head not in wanted]
+    return merged
+
+
+def _step_or_none(shape: Shape, item: Any) -> str | None:
+    try:
+        return _step_of(shape, item)
+    except _StepError:
+        return None
+
+
+def remove(shape: Shape, value: Any, fields: Fields) -> Any:
+    """Return a value without the fields of a set; null where nothing remains of it."""
+    shape = shape.of(value)
+    if shape.form is Form.SCALAR or shape.form is Form.ANY:
+        return value
+    if shape.leaf or not value:
+        return None
+    if shape.form in {Form.STRUCT, Form.MAP}:
+        if not isinstance(value, dict):
+            return None
+        kept: dict[str, Any] = {}
+        for name, member in value.items():
+            below = fields.get(f"f:{name}")
+            if below is None:
+                kept[name] = member
+            elif not is_member(below):
+                kept[name] = remove(shape.inside(name), member, below)
+        return kept or None
+    items = []
+    for item in value if isinstance(value, list) else ():
+        step = _step_or_none(shape, item)
+        below = fields.get(step) if step is not None else None
+        if below is None:
+            items.append(item)
+        elif not is_member(below):
+            items.append(remove(shape.element or ANY, item, below))
+    return items or None
+
+
+# --- structure -----------------------------------------------------------------------------------------------------
+
+
+def structure(shape: Shape, value: Any, into: list[Any]) -> None:
+    """Append to a list what tells the field sets of two objects apart: names, keys and elements, but no other values.
+
+    Args:
+        shape: Of the value.
+        value: A struct, map or list that is no leaf.
+        into: Receives hashable parts.
+    """
+    if shape.form is Form.DEDUCED and type(value) is not dict:
+        into.append(value is None)
+    elif type(value) is dict:
+        names = tuple(value)
+        into.append(names)
+        for name, inner in (shape if shape.form is not Form.DEDUCED else _DEDUCED_MAP).descents(names):
+            structure(inner, value[name], into)
+    elif type(value) is list:
+        into.append(len(value))
+        element = shape.element or ANY
+        if shape.form is Form.KEYED:
+            for item in value:
+                if type(item) is dict:
+                    into.extend([item.get(name) for name in shape.keys])
+                    structure(element, item, into)
+        else:
+            into.extend(value)
+    else:
+        into.append(value)
