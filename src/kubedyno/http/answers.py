@@ -11,6 +11,7 @@ _MEMO_HEADS = 8192
 
 _REASONS = {
     100: "Continue",
+    101: "Switching Protocols",
     200: "OK",
     201: "Created",
     202: "Accepted",
@@ -86,6 +87,12 @@ def head_of(status: int, content_type: bytes | str, length: int, headers: Header
             _heads.clear()
         _heads[key] = found
     return found
+
+
+def switching_head(headers: Headers) -> bytes:
+    """Return the whole 101 that switches to another protocol. Never remembered: handshakes differ."""
+    lines = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers)
+    return f"HTTP/1.1 101 {_REASONS[101]}\r\n{lines}\r\n".encode()
 
 
 def _text(value: bytes | str) -> str:

@@ -2,7 +2,7 @@
 
 One request at a time: what a client sends ahead waits in a bounded buffer until the answer before it is complete.
 Whatever two parsers could read in two ways (a length and a chunked body, two lengths, folded lines) is refused,
-and the connection with it.
+and the connection with it. An upgrade makes the rest of a connection a tunnel of bytes, which is its last answer.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, cast
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
-from kubedyno.http.answers import bodiless, head_of
+from kubedyno.http.answers import bodiless, head_of, switching_head
 from kubedyno.http.frames import PREFACE
 from kubedyno.http.h2 import FLUSH_BYTES, TRANSPORT_BYTES
 from kubedyno.http.h2_server import ServerConnection
-from kubedyno.http.messages import Headers, Peer, Request, Stream
+from kubedyno.http.messages import Headers, Peer, Request, Stream, Tunnel
 
 if TYPE_CHECKING:
     from kubedyno.http.server import Server
@@ -44,7 +44,12 @@ class _State(Enum):
     CHUNK = auto()
     TRAILERS = auto()
     ANSWERING = auto()
+    TUNNEL = auto()
     CLOSING = auto()
+
+
+# Nothing of a request is read in these.
+_WITHOUT_REQUEST = frozenset({_State.ANSWERING, _State.TUNNEL, _State.CLOSING})
 
 
 class _Refused(Exception):
@@ -69,6 +74,7 @@ class _Exchange:
         "_http10",
         "_keep",
         "_method",
+        "_on_data",
         "held",
         "held_bytes",
         "on_close",
@@ -87,6 +93,17 @@ class _Exchange:
         self.held: list[bytes] = []
         self.held_bytes = 0
         self.on_close: Callable[[], None] | None = None
+        self._on_data: Callable[[bytes], None] | None = None
+
+    @property
+    def on_data(self) -> Callable[[bytes], None] | None:
+        return self._on_data
+
+    @on_data.setter
+    def on_data(self, call: Callable[[bytes], None] | None) -> None:
+        self._on_data = call
+        if call is not None:
+            self._connection.deliver_soon()
 
     @property
     def closed(self) -> bool:
@@ -138,6 +155,15 @@ class _Exchange:
             if empty:
                 self._closed = True
                 self._connection.answered(self._keep)
+        return self
+
+    def upgrade(self, headers: Headers) -> Tunnel | None:
+        if self._http10 or not self._begin():
+            return None
+        # Its end is the connection's end.
+        self._keep = False
+        self._connection.emit(switching_head(headers))
+        self._connection.tunnel()
         return self
 
     def write(self, data: bytes) -> None:
@@ -262,7 +288,10 @@ class Http1Connection(asyncio.Protocol):
         self._buffer += data
         self._armed = True
         try:
-            self._parse()
+            if self._state is _State.TUNNEL:
+                self._deliver()
+            else:
+                self._parse()
         finally:
             self.flush()
 
@@ -338,6 +367,36 @@ class Http1Connection(asyncio.Protocol):
             # Not from inside the application's call.
             self._loop.call_soon(self._parse)
 
+    # -- a tunnel ------------------------------------------------------------------------------------------------
+
+    def tunnel(self) -> None:
+        """The protocol has been switched: what arrives is the exchange's from now on."""
+        self._state = _State.TUNNEL
+
+    def deliver_soon(self) -> None:
+        """Somebody takes what has arrived, though not from inside the application's call."""
+        if self._buffer:
+            self._loop.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        """Give what has arrived to the tunnel's user, or keep a little until there is one."""
+        exchange, buffer = self._exchange, self._buffer
+        if self._state is not _State.TUNNEL or exchange is None:
+            return
+        call = exchange.on_data
+        if call is None:
+            if len(buffer) > _MAX_AHEAD:
+                self.abort()
+            return
+        if buffer:
+            data = bytes(buffer)
+            buffer.clear()
+            try:
+                call(data)
+            except Exception:
+                log.exception("a tunnel failed")
+                self.abort()
+
     def _close(self) -> None:
         self.flush()
         self._state = _State.CLOSING
@@ -361,7 +420,7 @@ class Http1Connection(asyncio.Protocol):
             return
         self._parsing = True
         try:
-            while self._state is not _State.ANSWERING and self._state is not _State.CLOSING:
+            while self._state not in _WITHOUT_REQUEST:
                 if not self._step():
                     break
         except _Refused as refused:
@@ -556,5 +615,5 @@ class Http1Connection(asyncio.Protocol):
         elif state is _State.CLOSING:
             if waited_s > _LINGER_S:
                 self._close()
-        elif state is not _State.ANSWERING and waited_s > limits.request_timeout_s:
+        elif state not in _WITHOUT_REQUEST and waited_s > limits.request_timeout_s:
             self._refuse(_Refused(408, "the body did not arrive in time"))

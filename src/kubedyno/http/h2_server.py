@@ -22,7 +22,7 @@ from kubedyno.http.frames import (
 )
 from kubedyno.http.h2 import ConnectionFault, H2Connection, H2Stream
 from kubedyno.http.hpack_codec import Decoder, Fields, HeaderError
-from kubedyno.http.messages import Headers, Peer, Request, Stream
+from kubedyno.http.messages import Headers, Peer, Request, Stream, Tunnel
 
 if TYPE_CHECKING:
     from kubedyno.http.server import Server
@@ -150,6 +150,9 @@ class ServerStream(H2Stream):
             self._closed = end
             self.connection.send_headers(self, block_of(status, content_type, -1, headers), end=end)
         return self
+
+    def upgrade(self, headers: Headers) -> Tunnel | None:  # noqa: ARG002 - HTTP/1.1's alone
+        return None
 
     def _begin(self) -> bool:
         """Return False when the peer is gone; a second answer is our own mistake."""

@@ -91,8 +91,18 @@ class Stream(Protocol):
         ...
 
 
+class Tunnel(Stream, Protocol):
+    """A connection that speaks another protocol from here on, both ways.
+
+    Attributes:
+        on_data: Called with what arrives. What came before it was set waits for it.
+    """
+
+    on_data: Callable[[bytes], None] | None
+
+
 class Responder(Protocol):
-    """The way back of one request. Exactly one of `send` and `start` is called, once."""
+    """The way back of one request. Exactly one of `send`, `start` and `upgrade` is called, once."""
 
     on_close: Callable[[], None] | None
 
@@ -107,6 +117,14 @@ class Responder(Protocol):
 
     def start(self, status: int, content_type: bytes | str, headers: Headers = ()) -> Stream:
         """Begin an answer whose body follows in pieces. The head leaves at once."""
+        ...
+
+    def upgrade(self, headers: Headers) -> Tunnel | None:
+        """Answer 101 with these headers, Upgrade and Connection among them; None: this connection cannot.
+
+        A caller that gets None answers in another way. HTTP/2 cannot (its requests have no Upgrade header), nor can
+        HTTP/1.0.
+        """
         ...
 
 
