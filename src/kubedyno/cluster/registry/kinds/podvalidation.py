@@ -1,9 +1,8 @@
 """What makes a pod, or a pod template, invalid; texts as the real server's."""
 
-import orjson
-
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.containervalidation import container_warnings, profile_causes, validate_containers
+from kubedyno.cluster.registry.kinds.gostruct import difference, go_pod_spec
 from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling
 from kubedyno.cluster.registry.kinds.volumevalidation import validate_volumes
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes
@@ -111,16 +110,24 @@ def _security(spec: Object, path: str) -> list[Cause]:
     return causes
 
 
-def _comparable(spec: Object, *, images: bool) -> Object:
-    """Return a spec without what an update may change."""
-    copied: Object = orjson.loads(orjson.dumps(spec))
-    for name in ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"):
-        copied.pop(name, None)
-    if images:
-        for name in ("containers", "initContainers"):
-            for container in copied.get(name, ()):
-                container.pop("image", None)
-    return copied
+def _pinned(spec: Object, before: Object) -> Object:
+    """Return a new spec with the parts that may change as they were."""
+    pinned = dict(spec)
+    names = ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"]
+    if before.get("schedulingGates"):
+        # A gated pod's node selector and affinity may still be narrowed.
+        names += ["nodeSelector", "affinity"]
+    for name in names:
+        pinned.pop(name, None)
+        if name in before:
+            pinned[name] = before[name]
+    for name in ("containers", "initContainers"):
+        if name in spec:
+            pinned[name] = [
+                {**container, "image": old.get("image", "")}
+                for container, old in zip(spec[name], before[name], strict=True)
+            ]
+    return pinned
 
 
 def validate_pod_update(pod: Object, old: Object) -> list[Cause]:
@@ -159,13 +166,11 @@ def validate_pod_update(pod: Object, old: Object) -> list[Cause]:
             break
     if causes:
         return causes
-    after, earlier = _comparable(new, images=True), _comparable(before, images=True)
-    if before.get("schedulingGates"):
-        # A gated pod's node selector and affinity may still be narrowed.
-        for name in ("nodeSelector", "affinity"):
-            after.pop(name, None)
-            earlier.pop(name, None)
-    return [forbidden_field("spec", _UPDATE_TEXT)] if after != earlier else []
+    pinned = _pinned(new, before)
+    if pinned == before:
+        return []
+    shown, was = go_pod_spec(pinned), go_pod_spec(before)
+    return [forbidden_field("spec", f"{_UPDATE_TEXT}\n{difference(was, shown)}")]
 
 
 def pod_warnings(spec: Object, path: str) -> list[str]:
