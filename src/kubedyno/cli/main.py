@@ -17,6 +17,7 @@ VERBS = {
     "study": "run the study's scenarios on the embedded cluster: load, the walls, why, and how to get past them",
     "init": "run the jobs of a kube-burner configuration",
     "explain": "say why pods do not run, what to change, and what stops them next",
+    "view": "a live page of a cluster: nodes, pods, walls, and the run replayed",
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
     "net": "network datapaths: compare them on this kernel, without a cluster",
     "destroy": "delete what the jobs of a configuration created",

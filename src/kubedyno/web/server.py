@@ -1,0 +1,127 @@
+"""The page's server: three static files, one event stream, and the advisor's answer to "why not?".
+
+Loopback only, under a path that nobody can guess; every request must name this very host, so that no other page in
+the browser reaches it by a name of its own; everything the page may load comes from here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from kubedyno.base.log import logger
+from kubedyno.http.messages import Headers, Request, Responder, Stream
+from kubedyno.http.server import Server, serve
+from kubedyno.web.feed import Feed
+
+log = logger(__name__)
+
+HOST = "127.0.0.1"
+_STATIC = Path(__file__).parent / "static"
+_FILES = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "draw.js": ("draw.js", "text/javascript; charset=utf-8"),
+    "model.js": ("model.js", "text/javascript; charset=utf-8"),
+    "style.css": ("style.css", "text/css; charset=utf-8"),
+}
+_HEADERS: Headers = (
+    (
+        "content-security-policy",
+        (
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+            "form-action 'none'; frame-ancestors 'none'"
+        ),
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cache-control", "no-store"),
+)
+# A browser that does not read is cut off: it reconnects and gets a snapshot.
+MAX_UNREAD_BYTES = 16 << 20
+_PLAIN = "text/plain; charset=utf-8"
+
+Why = Callable[[], Awaitable[bytes]]
+
+
+class Page:
+    """Serves the page of one feed.
+
+    Args:
+        feed: The cluster.
+        secret: First part of every path.
+        why: Returns the advisor's findings as JSON.
+    """
+
+    def __init__(self, feed: Feed, secret: str, why: Why) -> None:
+        self._feed = feed
+        self._secret = secret
+        self._why = why
+        self._server: Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._files = {name: ((_STATIC / file).read_bytes(), media) for name, (file, media) in _FILES.items()}
+
+    async def start(self, port: int) -> str:
+        """Listen and return the page's URL.
+
+        Raises:
+            KubedynoError: The port is in use.
+        """
+        self._server = await serve(self.app, HOST, port, None)
+        return f"http://{HOST}:{self._server.port}/{self._secret}/"
+
+    async def close(self) -> None:
+        """Stop serving."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._server is not None:
+            await self._server.close(0.2)
+
+    def app(self, request: Request, responder: Responder) -> None:
+        """Answer one request."""
+        assert self._server is not None
+        port = self._server.port
+        if request.headers.get("host") not in {f"{HOST}:{port}", f"localhost:{port}"}:
+            responder.send(421, _PLAIN, b"this page is for this machine only\n", _HEADERS)
+            return
+        prefix = f"/{self._secret}/"
+        if not request.path.startswith(prefix):
+            responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
+            return
+        if request.method != "GET":
+            responder.send(405, _PLAIN, b"the page only reads\n", (*_HEADERS, ("allow", "GET")))
+            return
+        name = request.path[len(prefix) :]
+        file = self._files.get(name)
+        if file is not None:
+            responder.send(200, file[1], file[0], _HEADERS)
+        elif name == "stream":
+            self._stream(responder.start(200, "text/event-stream", _HEADERS))
+        elif name == "why":
+            task = asyncio.get_running_loop().create_task(self._explain(responder))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
+
+    def _stream(self, stream: Stream) -> None:
+        def tell(message: bytes) -> None:
+            if stream.buffered > MAX_UNREAD_BYTES:
+                log.info("a browser reads too slowly: cut off")
+                leave()
+                stream.abort()
+                return
+            stream.write(b"data: " + message + b"\n\n")
+
+        leave = self._feed.subscribe(tell)
+        stream.on_close = leave
+
+    async def _explain(self, responder: Responder) -> None:
+        try:
+            body = await self._why()
+        except Exception as error:  # noqa: BLE001 - the page shows it
+            log.warning("why: %s", error)
+            responder.send(502, _PLAIN, str(error).encode(), _HEADERS)
+            return
+        responder.send(200, "application/json", body, _HEADERS)

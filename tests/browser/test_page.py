@@ -1,0 +1,205 @@
+"""The live page in a real browser, on a real cluster: what is drawn is what is there, now and before."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from kubedyno.client import kubeconfig
+from kubedyno.client.api import Client
+from kubedyno.lab import embedded
+from kubedyno.lab.settings import cluster_settings
+
+ROOT = Path(__file__).parents[2]
+PODS = "/api/v1/namespaces/default/pods"
+COUNT = "return kubedyno.live.pods.size"
+
+
+class Page:
+    """A cluster and its page."""
+
+    def __init__(self, browser, running, url) -> None:
+        self.browser = browser
+        self.running = running
+        self.url = url
+
+    def ask(self, method, path, body=None, status=(200, 201)):
+        async def asked():
+            async with Client(kubeconfig.load(self.running.kubeconfig, None)) as client:
+                return await client.request(method, path, body=orjson.dumps(body) if body is not None else b"")
+
+        answer = asyncio.run(asked())
+        assert answer.status in status, answer.body
+        return answer
+
+    def pod(self, name, **spec):
+        labels = {"app": name, "tier": "web"}
+        spec = {"containers": [{"name": "c", "image": "nginx:alpine"}], **spec}
+        self.ask("POST", PODS, {"metadata": {"name": name, "labels": labels}, "spec": spec})
+
+    def open(self, fragment=""):
+        self.browser.open("about:blank")
+        self.browser.open(self.url + fragment)
+        self.browser.until("return window.kubedyno && kubedyno.live.nodes.size > 0")
+        return self.browser
+
+
+@pytest.fixture(scope="module")
+def page(browser, tmp_path_factory) -> Iterator[Page]:
+    home = tmp_path_factory.mktemp("home")
+    before = os.environ.get("KUBEDYNO_HOME")
+    os.environ["KUBEDYNO_HOME"] = str(home)
+    settings, _ = cluster_settings(name="page", nodes=3, max_pods=40, speed=0.0, idle_timeout="5m")
+    running = embedded.up(settings)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kubedyno", "view", "--kubeconfig", str(running.kubeconfig)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    try:
+        url = process.stdout.readline().split()[-1]
+        yield Page(browser, running, url)
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+        embedded.down("page")
+        if before is None:
+            del os.environ["KUBEDYNO_HOME"]
+        else:
+            os.environ["KUBEDYNO_HOME"] = before
+
+
+def pixel(browser, name):
+    """Return the colour of a pod's square as it is on the screen."""
+    return browser.run(
+        """
+        const d = kubedyno.drawing;
+        const pod = [...d.model.pods.values()].find((p) => p.name === arguments[0]);
+        const place = d.places.get(pod.id);
+        if (!place) return null;
+        const [x, y] = d.at(place), s = d.scale * d.ratio;
+        return [...d.context.getImageData((x + 5) * s + d.x, (y + 5) * s + d.y, 1, 1).data].slice(0, 3);
+        """,
+        name,
+    )
+
+
+def test_pods_appear_change_and_vanish_without_a_reload(page):
+    browser = page.open()
+    before = browser.run(COUNT)
+    for number in range(5):
+        page.pod(f"live-{number}")
+    browser.until(f"return kubedyno.live.pods.size === {before + 5}")
+    browser.until("return [...kubedyno.live.pods.values()].every((p) => p.state === 2)")
+    browser.until("return !kubedyno.drawing.animated.size")
+    assert pixel(browser, "live-3") == [0, 158, 115]
+    page.ask("DELETE", f"{PODS}/live-3?gracePeriodSeconds=0")
+    browser.until(f"return kubedyno.live.pods.size === {before + 4}")
+    assert browser.console() == []
+
+
+def test_typing_anywhere_filters_and_the_fragment_remembers(page):
+    page.pod("findme")
+    browser = page.open("#q=findme")
+    browser.until("return kubedyno.drawing.match && !kubedyno.drawing.animated.size && !kubedyno.drawing.full")
+    browser.until("return [...kubedyno.live.pods.values()].find((p) => p.name === 'findme')?.state === 2")
+    browser.until("return !kubedyno.drawing.dirty.size && !kubedyno.drawing.full")
+    assert pixel(browser, "findme") == [0, 158, 115]
+    other = browser.run("return [...kubedyno.live.pods.values()].find((p) => p.name !== 'findme').name")
+    assert pixel(browser, other) == [42, 50, 59]
+    browser.run("document.getElementById('filter').value = 'namespace=kube-system'; filter.oninput()")
+    assert "q=namespace%3Dkube-system" in browser.run("return location.hash")
+
+
+def test_kube_ops_view_s_fragments_act(page):
+    browser = page.open("#scale=1.5;dashboard=true")
+    assert browser.run("return kubedyno.drawing.scale") == 1.5
+    assert browser.run("return getComputedStyle(document.querySelector('header')).display") == "none"
+
+
+def test_the_scrubber_shows_what_was(page):
+    browser = page.open()
+    start = browser.run(COUNT)
+    for number in range(8):
+        page.pod(f"later-{number}")
+    browser.until(f"return kubedyno.live.pods.size === {start + 8}")
+    browser.run("document.getElementById('time').value = 0; document.getElementById('time').oninput()")
+    assert browser.run("return kubedyno.drawing.model.pods.size") == start
+    assert browser.run("return document.getElementById('moment').textContent").endswith("s ago")
+    browser.run("document.getElementById('live').onclick()")
+    assert browser.run("return kubedyno.drawing.model.pods.size") == start + 8
+
+
+def test_one_click_says_why_a_pod_does_not_run(page):
+    page.pod("nowhere", nodeSelector={"no": "where"})
+    browser = page.open()
+    browser.until("return [...kubedyno.live.pods.values()].some((p) => p.name === 'nowhere' && p.why)")
+    browser.run("document.getElementById('why').click()")
+    browser.until("return document.querySelector('#panel h3')")
+    assert "node affinity/selector" in browser.run("return document.getElementById('panel').textContent")
+    browser.run("document.getElementById('list').click()")
+    assert "default/nowhere" in browser.run("return document.getElementById('panel').textContent")
+    page.ask("DELETE", f"{PODS}/nowhere")
+
+
+def test_nothing_of_the_cluster_becomes_markup_and_no_script_but_its_own_runs(page):
+    browser = page.open()
+    hostile = "<img src=x onerror=window.ran=1>"
+    browser.run(
+        """
+        const t = arguments[0];
+        kubedyno.live.apply({t: kubedyno.live.time, p: [[900000, t, t, "page-worker", 6, 1, 0, 0, 0, 0, false, t, {[t]: t}]]});
+        kubedyno.drawing.relayout = true;
+        document.getElementById("list").click();
+        """,
+        hostile,
+    )
+    browser.until("return document.getElementById('panel').textContent.includes('onerror')")
+    browser.until("return kubedyno.drawing.places.has(900000) && !kubedyno.drawing.full")
+    x, y = browser.run(
+        """
+        const d = kubedyno.drawing, [x, y] = d.at(d.places.get(900000)), r = d.canvas.getBoundingClientRect();
+        return [Math.round(r.left + x + 5), Math.round(r.top + y + 5)];
+        """
+    )
+    browser.move(x, y)
+    assert "onerror" in browser.until("return document.getElementById('tip').textContent")
+    assert browser.run("return document.querySelectorAll('#panel img, #tip img').length") == 0
+    inline = "const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s)"
+    assert browser.run(f"{inline}; return window.ran === undefined")
+
+
+def test_the_keyboard_moves_and_zooms(page):
+    browser = page.open()
+    browser.run("dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}))")
+    assert browser.run("return kubedyno.drawing.x") == -60
+    browser.run("dispatchEvent(new KeyboardEvent('keydown', {key: '+'}))")
+    assert browser.run("return kubedyno.drawing.scale") == 1.25
+
+
+def test_a_thousand_pods_are_drawn_and_hit_where_they_are(page):
+    browser = page.open()
+    made = browser.run(
+        """
+        const rows = [];
+        for (let i = 0; i < 1000; i++)
+          rows.push([100000 + i, "many", "pod-" + i, "page-worker", 2, 1, 1, 0, 10, 1024, true, "", {}]);
+        kubedyno.live.apply({t: kubedyno.live.time, p: rows});
+        kubedyno.drawing.relayout = true;
+        return rows.length;
+        """
+    )
+    assert made == 1000
+    browser.until("return kubedyno.drawing.places.size > 1000 && !kubedyno.drawing.full")
+    hit = browser.run(
+        """
+        const d = kubedyno.drawing, pod = d.model.pods.get(100777), [x, y] = d.at(d.places.get(pod.id));
+        return d.hit((x + 5) * d.scale + d.x, (y + 5) * d.scale + d.y).pod?.name;
+        """
+    )
+    assert hit == "pod-777"

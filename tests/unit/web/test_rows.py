@@ -1,0 +1,66 @@
+"""Rows of the page from API objects."""
+
+import orjson
+import pytest
+
+from kubedyno.web.rows import State, node_row, pod_row
+
+READY = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}
+
+
+def pod(status, **metadata):
+    meta = {"name": "p", "namespace": "n", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", **metadata}
+    spec = {"nodeName": "x", "containers": [{"resources": {"requests": {"cpu": "250m", "memory": "1Mi"}}}] * 2}
+    return pod_row(orjson.dumps({"metadata": meta, "spec": spec, "status": status}))
+
+
+def waiting(reason):
+    return {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "m"}}}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ({"phase": "Pending"}, State.STARTING),
+        (waiting("ContainerCreating"), State.STARTING),
+        (waiting("ImagePullBackOff"), State.TROUBLE),
+        ({"phase": "Running"}, State.STARTING),
+        ({"phase": "Running", "conditions": [READY]}, State.READY),
+        ({"phase": "Succeeded"}, State.SUCCEEDED),
+        ({"phase": "Failed"}, State.FAILED),
+    ],
+)
+def test_a_pod_s_state_is_what_a_person_would_call_it(status, state):
+    assert pod(status).state is state
+
+
+def test_a_pod_being_deleted_is_terminating_whatever_it_was():
+    row = pod({"phase": "Running", "conditions": [READY]}, deletionTimestamp="2026-01-01T00:00:09Z")
+    assert row.state is State.TERMINATING
+
+
+def test_requests_times_and_reasons_are_read():
+    row = pod({"phase": "Running", "conditions": [READY]})
+    assert (row.cpu_milli, row.memory_bytes, row.ready_s - row.created_s) == (500, 2 << 20, 5.0)
+    unscheduled = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}
+    assert pod({"conditions": [unscheduled]}).why == "0/1 nodes"
+    assert pod(waiting("ErrImagePull")).why == "ErrImagePull: m"
+
+
+def test_a_node_s_walls_are_read():
+    node = {
+        "metadata": {"name": "n", "labels": {"node-role.kubernetes.io/control-plane": ""}},
+        "spec": {"podCIDR": "10.0.0.0/24"},
+        "status": {
+            "allocatable": {"cpu": "4", "memory": "1Gi", "pods": "110"},
+            "conditions": [{"type": "Ready", "status": "False", "message": "cni plugin not initialized"}],
+        },
+    }
+    row = node_row(orjson.dumps(node))
+    assert (row.cpu_milli, row.memory_bytes, row.max_pods, row.addresses) == (4000, 1 << 30, 110, 253)
+    assert (row.ready, row.control_plane, row.why) == (False, True, "cni plugin not initialized")
+
+
+def test_odd_quantities_and_cidrs_count_as_nothing():
+    row = node_row(b'{"metadata":{"name":"n"},"spec":{"podCIDR":"x"},"status":{"allocatable":{"cpu":"?","pods":"-"}}}')
+    assert (row.cpu_milli, row.max_pods, row.addresses) == (0, 0, 0)
