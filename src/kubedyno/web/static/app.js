@@ -33,6 +33,7 @@ function remember(key, value) {
 for (const [id, values] of [["colour", COLOURS], ["sort", SORTS], ["theme", THEMES]])
   for (const value of values) $(id).add(new Option(value, value));
 drawing.scale = Math.min(32, Math.max(1 / 32, parseFloat(fragment.get("scale")) || 1));
+drawing.base = drawing.scale;
 if (fragment.get("dashboard") === "true") document.body.classList.add("dashboard");
 const reload = parseFloat(fragment.get("reload"));
 if (reload > 0) setTimeout(() => location.reload(), reload * 1000);

@@ -16,6 +16,8 @@ export class Drawing {
     this.context = canvas.getContext("2d", {alpha: false});
     this.model = model;
     this.scale = 1;
+    // Zoom of the page when it was opened: boxes fill its width.
+    this.base = 1;
     this.x = 0;
     this.y = 0;
     this.colour = "state";
@@ -111,7 +113,7 @@ export class Drawing {
     const loose = model.byNode.get("")?.size || 0;
     this.boxes.clear();
     this.places.clear();
-    const width = Math.max(320, this.canvas.clientWidth - 20);
+    const width = Math.max(320, this.canvas.clientWidth / Math.min(1, this.base) - 20);
     let most = loose;
     for (const node of nodes) most = Math.max(most, model.byNode.get(node.name)?.size || 0, Math.min(node.maxPods, 24));
     let x = PAD, y = PAD, line = 0;
