@@ -120,8 +120,17 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         if key == "nodes" and isinstance(value, list):
             lines.append(f"nodes: {len(value)}")
             lines += ["  " + ", ".join(f"{k} {v}" for k, v in node.items()) for node in value]
+        elif key == "health" and isinstance(value, dict):
+            lines += health_lines(value)
         elif isinstance(value, dict):
             lines.append(f"{key}: " + ", ".join(f"{k} {v}" for k, v in value.items()))
         else:
             lines.append(f"{key}: {value}")
     return lines
+
+
+def health_lines(health: dict[str, Any]) -> list[str]:
+    """Return Cilium's line about the modules' health, and one line each for those that are not OK."""
+    counts = " ".join(f"{level}({count})" for level, count in health["modules"].items())
+    troubles = (f"  [{one['level'].upper()}] {one['module']}: {one['message']}" for one in health["troubles"])
+    return [f"Modules Health: {counts}", *(trouble.rstrip(": ") for trouble in troubles)]

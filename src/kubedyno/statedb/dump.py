@@ -29,13 +29,14 @@ def plain(obj: Any) -> Any:
     return msgspec.to_builtins(obj, builtin_types=(bytes,), order="deterministic")
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """Return plain values as JSON has them: bytes as text, keys as texts."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     return value
 
 
@@ -46,7 +47,7 @@ def document(snapshot: Snapshot, table: AnyTable, prefix: str = "", as_plain: Pl
         "revision": snapshot.revision,
         "initialized": snapshot.initialized(table),
         "objects": [
-            {"key": record.key, "revision": record.revision, "object": _jsonable(as_plain(record.obj))}
+            {"key": record.key, "revision": record.revision, "object": jsonable(as_plain(record.obj))}
             for record in snapshot.prefix(table, prefix)
         ],
     }
@@ -88,9 +89,9 @@ def text_table(
     records = snapshot.prefix(table, prefix)
     if row is not None:
         header = list(columns or ())
-        rows = [[_cell(value) for value in row(record.obj)] for record in records]
+        rows = [[cell(value) for value in row(record.obj)] for record in records]
     else:
-        objects = [_jsonable(as_plain(record.obj)) for record in records]
+        objects = [jsonable(as_plain(record.obj)) for record in records]
         if columns is None:
             columns = list(
                 dict.fromkeys(name for obj in objects for name in (obj if isinstance(obj, dict) else ("Object",)))
@@ -99,7 +100,7 @@ def text_table(
         rows = [
             [
                 record.key,
-                *(_cell(obj.get(name) if isinstance(obj, dict) else obj) for name in columns),
+                *(cell(obj.get(name) if isinstance(obj, dict) else obj) for name in columns),
                 str(record.revision),
             ]
             for record, obj in zip(records, objects, strict=True)
@@ -130,7 +131,8 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _cell(value: Any) -> str:
-    text = value if isinstance(value, str) else "" if value is None else orjson.dumps(_jsonable(value)).decode()
+def cell(value: Any) -> str:
+    """Return a value as one short line."""
+    text = value if isinstance(value, str) else "" if value is None else orjson.dumps(jsonable(value)).decode()
     text = text.replace("\n", "\\n")
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"

@@ -1,6 +1,7 @@
 """The control endpoint: what `kubedyno cluster` asks of a running cluster beside its Kubernetes API.
 
-Under /kubedyno/, for the cluster's admins only: status, and each kubelet's configuration file and restart.
+Under /kubedyno/, for the cluster's admins only: status, StateDB's tables, metrics of the cluster's own parts, and each
+kubelet's configuration file and restart.
 """
 
 from collections import Counter
@@ -12,16 +13,21 @@ import orjson
 from kubedyno.base.clock import Clock
 from kubedyno.base.times import human_duration
 from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.cluster.assembly.controlmodules import Modules
+from kubedyno.cluster.assembly.controltables import Tables
 from kubedyno.cluster.kubelet.nodes import Nodes
+from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import Request, Responder
 from kubedyno.kube.resources import NODES, PODS
 from kubedyno.kube.status import BadRequest, Forbidden, MethodNotAllowed, NotFound
+from kubedyno.statedb import metrics
 
 ROOT = "/kubedyno/"
 _ADMINS = "system:masters"
 _YAML = "application/yaml"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Control:
@@ -32,14 +38,17 @@ class Control:
         store: What there is.
         nodes: The kubelets.
         clock: For the uptime.
+        pump: Where the parts run whose health is told.
     """
 
-    def __init__(self, settings: ClusterSettings, store: Store, nodes: Nodes, clock: Clock) -> None:
+    def __init__(self, settings: ClusterSettings, store: Store, nodes: Nodes, clock: Clock, pump: Pump) -> None:
         self._settings = settings
         self._store = store
         self._nodes = nodes
         self._clock = clock
         self._started_s = clock.monotonic()
+        self._modules = Modules(clock, pump)
+        self._tables = Tables(store, self._modules)
 
     def __call__(self, request: Request, responder: Responder, user: User) -> bool:
         """Answer a request under /kubedyno/; False when the path is none of ours.
@@ -56,6 +65,13 @@ class Control:
             self._only(request, "GET")
             responder.send(200, "application/json", orjson.dumps(self.status()))
             return True
+        if parts == ["metrics"]:
+            self._only(request, "GET")
+            responder.send(200, _METRICS, self.metrics().encode())
+            return True
+        if parts[0] == "statedb":
+            self._only(request, "GET")
+            return self._tables.answer(request, responder, parts[1:])
         if len(parts) in {3, 4} and parts[0] == "nodes" and parts[2] == "kubelet":
             self._kubelet(request, responder, parts[1], parts[3] if len(parts) == 4 else "")
             return True
@@ -115,4 +131,9 @@ class Control:
             "revision": self._store.revision,
             "pods": dict(sorted(phases.items())),
             "nodes": nodes,
+            "health": {"modules": self._modules.summary(), "troubles": self._modules.troubles()},
         }
+
+    def metrics(self) -> str:
+        """Return the figures of StateDB and of the reconcilers as Prometheus reads them, under Cilium's names."""
+        return metrics.text(metrics.samples(self._store.db)) + metrics.text(self._modules.samples(), "")
