@@ -62,7 +62,7 @@ async def serve(settings: ClusterSettings, *, state_dir: Path, ready: Callable[[
     server = await listen(app, HOST, settings.port, server_context(access.server, access.ca), LIMITS)
     # Nothing awaits from here until the API server is there, so no request can come before it.
     cluster = Cluster(settings, SYSTEM_CLOCK, ca_pem=access.ca, pending_requests=lambda: server.pending)
-    control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK)
+    control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK, cluster.pump)
     api = ApiServer(
         cluster.registry,
         cluster.pump,
