@@ -47,17 +47,22 @@ class NamespaceRules:
 
     def apply_to(self, namespace: str) -> bool:
         """Say whether a namespace asks anything."""
-        if self._stale:
-            self._stale = False
-            store = self._store
-            records = (*store.list(LIMIT_RANGES), *store.list(RESOURCE_QUOTAS))
-            self._strict = frozenset(record.obj.namespace for record in records)
-        if namespace in self._strict:
-            return True
         record = self._namespaces.get(namespace)
-        labels = record.obj.labels if record is not None else {}
+        return self.apply_to_labelled(namespace, record.obj.labels if record is not None else {})
+
+    def apply_to_labelled(self, namespace: str, labels: dict[str, str]) -> bool:
+        """Say whether a namespace asks anything, given its labels."""
+        if self._stale:
+            self._refresh()
         # Each namespace has one label of its own.
-        return len(labels) > 1 and (podsecurity.ENFORCE in labels or podsecurity.WARN in labels)
+        return namespace in self._strict or (
+            len(labels) > 1 and (podsecurity.ENFORCE in labels or podsecurity.WARN in labels)
+        )
+
+    def _refresh(self) -> None:
+        self._stale = False
+        records = (*self._store.list(LIMIT_RANGES), *self._store.list(RESOURCE_QUOTAS))
+        self._strict = frozenset(record.obj.namespace for record in records)
 
     def _objects(self, resource: Resource, namespace: str) -> list[Object]:
         return [self._store.encode_dict(resource, record) for record in self._store.list(resource, namespace)]
