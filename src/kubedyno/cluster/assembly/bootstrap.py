@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry.bootstrapobjects import bootstrap_objects
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube import yaml
@@ -80,7 +81,7 @@ def static_pods(settings: ClusterSettings, node: str, address: str) -> list[Obje
 
 
 def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: bytes, server: str) -> None:
-    """Create what controllers and nodes rely on: the four namespaces, the API's Service and kubeadm's ConfigMaps.
+    """Create what controllers and nodes rely on: the four namespaces, roles and classes, the API's Service, ConfigMaps.
 
     Args:
         registry: Of an empty cluster.
@@ -90,6 +91,8 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
     """
     for name in _NAMESPACES:
         registry.create(NAMESPACES, "", {"metadata": {"name": name}})
+    for document in bootstrap_objects():
+        _create(registry, document)
     labels = {"component": "apiserver", "provider": "kubernetes"}
     port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": _API_PORT}
     registry.create(
@@ -167,6 +170,10 @@ def create_system(registry: Registry, settings: ClusterSettings) -> None:
     names += [f"{addon}.yaml" for addon in settings.addons]
     for name in names:
         for document in _documents(name, settings):
-            resource = by_kind(document["apiVersion"], document["kind"])
-            assert resource is not None
-            registry.create(resource, document["metadata"].get("namespace", ""), document)
+            _create(registry, document)
+
+
+def _create(registry: Registry, document: Object) -> None:
+    resource = by_kind(document["apiVersion"], document["kind"])
+    assert resource is not None
+    registry.create(resource, document["metadata"].get("namespace", ""), document)
