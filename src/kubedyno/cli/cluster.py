@@ -59,6 +59,9 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node-cidr-mask", type=int, metavar="BITS", help="prefix length of a node's PodCIDR (24)")
     parser.add_argument("--speed", type=float, metavar="X", help="speed of the modelled nodes: 1 real, 0 at once")
     parser.add_argument("--cni", choices=("kindnet", "cilium", "none"), help="pod network (default kindnet)")
+    parser.add_argument(
+        "--authorization", choices=("RBAC", "AlwaysAllow"), help="who may do what (default RBAC; the admin everything)"
+    )
     parser.add_argument("--addons", metavar="NAMES", help="add-ons, comma separated: study")
     parser.add_argument("--kubernetes-version", metavar="X.Y", help="1.33, 1.34, 1.35 or 1.36 (default 1.36)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness in the cluster (default 1)")
@@ -80,6 +83,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         node_cidr_mask=arguments.node_cidr_mask,
         speed=arguments.speed,
         cni=arguments.cni,
+        authorization=arguments.authorization,
         addons=arguments.addons,
         version=arguments.kubernetes_version,
         seed=arguments.seed,

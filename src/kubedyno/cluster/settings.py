@@ -55,6 +55,7 @@ class ClusterSettings:
         idle_timeout_s: Ends itself after so long without a request; 0 never.
         port: API port on 127.0.0.1; 0 picks a free one.
         bind_addresses: component ("controller-manager", "scheduler", "etcd", "kube-proxy") → metrics bind address.
+        authorization: "RBAC", or "AlwaysAllow": whoever is known may do everything.
         feature_gates: Gate → on/off, over the version's defaults.
     """
 
@@ -73,6 +74,7 @@ class ClusterSettings:
     idle_timeout_s: float = 1800.0
     port: int = 0
     bind_addresses: dict[str, str] = field(default_factory=dict)
+    authorization: str = "RBAC"
     feature_gates: dict[str, bool] = field(default_factory=dict)
 
     @property

@@ -28,6 +28,7 @@ def cluster_settings(
     seed: int | None = None,
     port: int | None = None,
     idle_timeout: str | None = None,
+    authorization: str | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
@@ -84,6 +85,8 @@ def cluster_settings(
         if not 0 <= port <= 65535:
             raise KubedynoError(f"--port {port}: must be between 0 and 65535")
         settings = replace(settings, port=port)
+    if authorization is not None:
+        settings = replace(settings, authorization=authorization)
     if idle_timeout is not None:
         try:
             seconds = duration_ns_of(idle_timeout) / 1e9

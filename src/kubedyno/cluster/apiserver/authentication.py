@@ -1,27 +1,43 @@
-"""Who asks: bearer tokens and client certificates to a user with groups.
+"""Who asks: bearer tokens and client certificates to a user with groups. What a user may do is in `authorization`."""
 
-Authorisation is AlwaysAllow for whoever is known; who is not known reads health and version, nothing else.
-"""
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from kubedyno.http.messages import Peer
+from kubedyno.http.messages import Certificate, Peer
 from kubedyno.kube.status import Unauthorized
 
 # What the real server's default roles let anybody read (system:public-info-viewer).
 PUBLIC_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+# Who is in this group may do everything, whatever roles say.
+MASTERS = "system:masters"
+_CERTIFICATES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who makes a request."""
+    """Who makes a request.
+
+    Attributes:
+        name: User name.
+        groups: Of the user.
+        uid: "" when the user has none.
+        extra: More about the user: (key, values) pairs.
+        superuser: In `MASTERS`.
+    """
 
     name: str
     groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    superuser: bool = field(init=False, default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "superuser", MASTERS in self.groups)
 
 
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
 
 
 class Authenticator:
@@ -29,13 +45,17 @@ class Authenticator:
 
     Args:
         tokens: Bearer token → its user.
+
+    Attributes:
+        other_tokens: Asked for the user of a token that is not among them; raises Unauthorized. None: nobody's.
     """
 
-    __slots__ = ("_by_header",)
+    __slots__ = ("_by_header", "other_tokens")
 
     def __init__(self, tokens: Mapping[str, User]) -> None:
         # Keyed by the whole header: one lookup a request.
         self._by_header = {f"Bearer {token}": user for token, user in tokens.items()}
+        self.other_tokens: Callable[[str], User] | None = None
 
     def user_of(self, headers: Mapping[str, str], peer: Peer) -> User:
         """Return who asks; `ANONYMOUS` when no credentials came.
@@ -47,14 +67,22 @@ class Authenticator:
         if header is not None:
             user = self._by_header.get(header)
             if user is None:
-                user = self._by_header.get(_normalised(header))
+                header = _normalised(header)
+                user = self._by_header.get(header)
             if user is None:
-                raise Unauthorized("Unauthorized")
+                if self.other_tokens is None or not header.startswith("Bearer "):
+                    raise Unauthorized("Unauthorized")
+                return self.other_tokens(header[7:])
             return user
         certificate = peer.certificate
         if certificate is not None and certificate.common_name:
-            return User(certificate.common_name, (*certificate.organizations, "system:authenticated"))
+            return _user_of_certificate(certificate)
         return ANONYMOUS
+
+
+@lru_cache(maxsize=_CERTIFICATES)
+def _user_of_certificate(certificate: Certificate) -> User:
+    return User(certificate.common_name, (*certificate.organizations, AUTHENTICATED))
 
 
 def _normalised(header: str) -> str:

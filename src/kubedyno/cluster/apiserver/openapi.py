@@ -7,13 +7,14 @@ and for `explain`. Descriptions are read from the text of the `lightkube-models`
 import hashlib
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from kubedyno.cluster.storage.store import ResourceKey, resource_key
 from kubedyno.kube.resources import Resource, Subresource, vocabulary
 
 # Type prefixes of the vocabulary that do not live under io.k8s.api.
@@ -44,6 +45,11 @@ _QUERY = {
     "fieldValidation": "How to handle objects with unknown or duplicate fields: Ignore, Warn or Strict.",
     "force": "Of an apply request: take over fields that others own.",
 }
+_METADATA = "meta.v1.ObjectMeta"
+_TYPE_TEXTS = {
+    "apiVersion": "The version of the schema that this object follows.",
+    "kind": "What this object is.",
+}
 _CLASS = re.compile(r'^class (\w+)\(.*?\):\n    r?"""(.*?)"""', re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^ *\* \*\*(\S+)\*\* ``.*?`` - (.*?)(?=^ *\* \*\*|\Z)", re.MULTILINE | re.DOTALL)
 _SPACE = re.compile(r"\s+")
@@ -57,19 +63,30 @@ class OpenAPI:
     Args:
         served: Each resource with the subresources of it that act.
         git_version: For the documents' info.
+        schemas: Of custom resources, by resource.
     """
 
-    def __init__(self, served: Iterable[Served], git_version: str) -> None:
+    def __init__(
+        self, served: Iterable[Served], git_version: str, schemas: Mapping[ResourceKey, dict[str, Any]] | None = None
+    ) -> None:
         self._git_version = git_version
+        self._schemas = {} if schemas is None else schemas
         self._by_path: dict[str, list[Served]] = {}
         for resource, subresources in served:
             self._by_path.setdefault(resource.base_path.lstrip("/"), []).append((resource, subresources))
         self._made: dict[str, bytes] = {}
         # The documents follow from these alone, so that the index need not make them.
-        seed = repr((git_version, sorted((r.group_resource, r.version, s) for r, s in self._served()))).encode()
-        self._hashes = {
-            path: hashlib.sha512(seed + path.encode()).hexdigest().upper() for path in (*self._by_path, "v2")
-        }
+        self._hashes = {path: self._hash(entries) for path, entries in self._by_path.items()}
+        self._hashes["v2"] = self._hash(list(self._served()))
+
+    def _hash(self, entries: list[Served]) -> str:
+        seed: list[Any] = [self._git_version]
+        for resource, subresources in sorted(entries, key=lambda entry: resource_key(entry[0])):
+            seed += (resource.group_resource, resource.version, repr(subresources))
+            schema = self._schemas.get(resource_key(resource))
+            if schema is not None:
+                seed.append(schema)
+        return hashlib.sha512(orjson.dumps(seed)).hexdigest().upper()
 
     def _served(self) -> Iterable[Served]:
         return (entry for entries in self._by_path.values() for entry in entries)
@@ -95,10 +112,8 @@ class OpenAPI:
     def v2(self) -> bytes:
         """Return the one v2 document."""
         if "v2" not in self._made:
-            roots = [_type_of(resource) for resource, _ in self._served()]
-            definitions = {_long(name): _v2_of(_schema(name)) for name in _closure(roots)}
-            for resource, _ in self._served():
-                definitions[_long(_type_of(resource))]["x-kubernetes-group-version-kind"] = [_gvk(resource)]
+            schemas = self._components(list(self._served()))
+            definitions = {name: _v2_of(schema) for name, schema in schemas.items()}
             document = {"swagger": "2.0", "info": self._info(), "paths": {}, "definitions": definitions}
             self._made["v2"] = orjson.dumps(document)
         return self._made["v2"]
@@ -107,10 +122,8 @@ class OpenAPI:
         return {"title": "Kubernetes", "version": self._git_version}
 
     def _v3(self, entries: list[Served]) -> dict[str, Any]:
-        roots: list[str] = []
         paths: dict[str, Any] = {}
         for resource, subresources in entries:
-            roots.append(_type_of(resource))
             middle = "/namespaces/{namespace}" if resource.namespaced else ""
             collection = f"{resource.base_path}{middle}/{resource.plural}"
             paths[collection] = _operations(resource, {"list": "get", "create": "post", "deletecollection": "delete"})
@@ -121,10 +134,25 @@ class OpenAPI:
                 part = _subresource_operations(resource, sub)
                 if part:
                     paths[f"{collection}/{{name}}/{sub.name}"] = part
-        schemas = {_long(name): _schema(name) for name in _closure(roots)}
-        for resource, _ in entries:
-            schemas[_long(_type_of(resource))]["x-kubernetes-group-version-kind"] = [_gvk(resource)]
+        schemas = self._components(entries)
         return {"openapi": "3.0.0", "info": self._info(), "paths": paths, "components": {"schemas": schemas}}
+
+    def _components(self, entries: list[Served]) -> dict[str, Any]:
+        """Return the schemas of resources and of what they are made of, by name."""
+        roots: list[str] = []
+        customs: dict[str, Any] = {}
+        for resource, _ in entries:
+            schema = self._schemas.get(resource_key(resource))
+            if schema is None:
+                roots.append(_type_of(resource))
+            else:
+                roots.append(_METADATA)
+                customs[_schema_name(resource)] = _whole(resource, schema)
+        schemas = {_long(name): _schema(name) for name in _closure(roots)}
+        schemas |= customs
+        for resource, _ in entries:
+            schemas[_schema_name(resource)]["x-kubernetes-group-version-kind"] = [_gvk(resource)]
+        return schemas
 
 
 def _gvk(resource: Resource) -> dict[str, str]:
@@ -135,6 +163,30 @@ def _type_of(resource: Resource) -> str:
     return str(vocabulary()["kinds"][f"{resource.api_version}/{resource.kind}"])
 
 
+def _schema_name(resource: Resource) -> str:
+    """Return e.g. io.k8s.api.apps.v1.Deployment, or com.example.v1.Widget for a custom resource."""
+    known = vocabulary()["kinds"].get(f"{resource.api_version}/{resource.kind}")
+    if known is not None:
+        return _long(str(known))
+    return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
+
+
+def _whole(resource: Resource, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a custom resource's schema with what every resource has."""
+    properties = {name: _text_property(name) for name in ("apiVersion", "kind")}
+    properties["metadata"] = {
+        "description": "Standard object's metadata.",
+        **_element(f"#{_METADATA}"),
+    }
+    own = {name: node for name, node in (schema.get("properties") or {}).items() if name not in properties}
+    about = {} if "description" in schema else {"description": f"{resource.kind} of {resource.api_version}."}
+    return {**about, **schema, "type": "object", "properties": {**properties, **own}}
+
+
+def _text_property(name: str) -> dict[str, Any]:
+    return {"description": _TYPE_TEXTS[name], "type": "string"}
+
+
 def _long(name: str) -> str:
     """Return e.g. io.k8s.api.apps.v1.Deployment for apps.v1.Deployment."""
     head, _, rest = name.partition(".")
@@ -142,14 +194,14 @@ def _long(name: str) -> str:
 
 
 def _operations(resource: Resource, methods: dict[str, str]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{_long(_type_of(resource))}"}
+    schema = {"$ref": f"#/components/schemas/{_schema_name(resource)}"}
     return {method: _operation(resource, verb, schema) for verb, method in methods.items() if verb in resource.verbs}
 
 
 def _subresource_operations(resource: Resource, sub: Subresource) -> dict[str, Any]:
     if sub.kind != resource.kind:
         return {}
-    schema = {"$ref": f"#/components/schemas/{_long(_type_of(resource))}"}
+    schema = {"$ref": f"#/components/schemas/{_schema_name(resource)}"}
     methods = {"get": "get", "update": "put", "patch": "patch"}
     return {method: _operation(resource, verb, schema) for verb, method in methods.items() if verb in sub.verbs}
 
@@ -256,9 +308,10 @@ def _v2_of(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = {key: _v2_of(value) for key, value in schema.items() if key not in {"allOf", "oneOf"}}
-    if "allOf" in schema:
-        found["$ref"] = schema["allOf"][0]["$ref"].replace("#/components/schemas/", "#/definitions/")
-    if "oneOf" in schema:
+    composed = schema.get("allOf")
+    if isinstance(composed, list) and "$ref" in composed[0]:
+        found["$ref"] = composed[0]["$ref"].replace("#/components/schemas/", "#/definitions/")
+    if isinstance(schema.get("oneOf"), list):
         found["type"] = "string"
     return found
 

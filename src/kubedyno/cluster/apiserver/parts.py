@@ -5,26 +5,30 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kubedyno.base.times import epoch_of
-from kubedyno.cluster.apiserver.bodies import decode
+from kubedyno.cluster.apiserver.bodies import decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
-from kubedyno.cluster.apiserver.patches import change_of
-from kubedyno.cluster.apiserver.queries import parameters, write_options
+from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
+from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
+from kubedyno.cluster.registry.customresources import CustomResource
+from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Stream
 from kubedyno.kube.resources import PODS, Resource
-from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
+from kubedyno.kube.typed import merge, shape_of_kind
 
 # What a simulated container writes, where its pod says so.
 LOG_ANNOTATION = "kubedyno.io/log"
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale", namespaced=True)
+_SCALE_SHAPE = shape_of_kind("autoscaling/v1", "Scale")
+_SCALE_FIELDS = FieldManager(_SCALE, has_status=True, status_takes_labels=False)
 
 
 class Parts:
@@ -61,9 +65,20 @@ class Parts:
     def patch_scale(self, call: Call) -> None:
         """Answer PATCH scale."""
         request = call.request
-        self._rescale(call, change_of(request.headers, request.body, "autoscaling/v1", "Scale"))
+        applies = media_of(request.headers) == APPLY
+        options = patch_options(request.query, apply=applies)
+        if not applies:
+            self._rescale(call, change_of(request.headers, request.body, "autoscaling/v1", "Scale"))
+            return
+        patch = applied_object(request.body, options.field_validation, call.warnings)
+        _SCALE_FIELDS.check(patch)
 
-    def _rescale(self, call: Call, change: Callable[[Object], Object]) -> None:
+        def merged(scale: Object) -> Object:
+            return dict(merge(_SCALE_SHAPE, scale, patch))
+
+        self._rescale(call, merged, applies=True)
+
+    def _rescale(self, call: Call, change: Callable[[Object], Object], *, applies: bool = False) -> None:
         request, route = call.request, call.route
         resource = route.kind.resource
         options = write_options(request.query, "UpdateOptions")
@@ -74,25 +89,30 @@ class Parts:
         if version not in {"", str(record.revision)}:
             raise conflict(resource, route.name)
         replicas = wanted.get("spec", {}).get("replicas", 0)
-        if replicas < 0:
+        # A custom resource says by its own paths what is wrong.
+        if replicas < 0 and not isinstance(route.kind, CustomResource):
             cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
             raise invalid(_SCALE, route.name, [cause])
-
-        def rescaled(obj: Object) -> Object:
-            return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
-
-        new = self._registry.modify(resource, route.namespace, route.name, rescaled, dry_run=options.dry_run)
+        new = self._registry.rescale(
+            resource,
+            route.namespace,
+            route.name,
+            replicas,
+            manager=manager_name(options.field_manager, request.headers.get("user-agent", "")),
+            applies=applies,
+            force=options.force,
+            dry_run=options.dry_run,
+        )
         call.answer(200, form.media, value_bytes(self._scale(call, new), form))
 
     def _scale(self, call: Call, record: ObjectRecord) -> Object:
         obj = self._store.encode_dict(call.route.kind.resource, record)
         metadata = obj["metadata"]
         names = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-        status: Object = {"replicas": obj.get("status", {}).get("replicas", 0)}
-        selector = str(LabelSelector.of(obj["spec"].get("selector")))
+        replicas, present, selector = call.route.kind.scale(obj)
+        status: Object = {"replicas": present}
         if selector:
             status["selector"] = selector
-        replicas = obj["spec"].get("replicas", 0)
         return {
             "kind": "Scale",
             "apiVersion": "autoscaling/v1",

@@ -1,28 +1,32 @@
-"""Reviews: what may I do, and who am I? Whoever is known may do everything here, and these say so."""
+"""Reviews: may I, may somebody else, what may I do at all, and who am I? Answered, never stored."""
 
 from collections.abc import Callable
 from typing import Any
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.bodies import decode
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
+from kubedyno.cluster.apiserver.tokens import ISSUER, ServiceAccountTokens
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
-from kubedyno.kube.resources import by_plural
-from kubedyno.kube.status import Unauthorized
+from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.status import Cause, Unauthorized, invalid, invalid_value
 
 _AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
 _PLURALS = (
+    (_AUTHORIZATION, "localsubjectaccessreviews"),
     (_AUTHORIZATION, "selfsubjectaccessreviews"),
     (_AUTHORIZATION, "selfsubjectrulesreviews"),
     (_AUTHORIZATION, "subjectaccessreviews"),
     (_AUTHENTICATION, "selfsubjectreviews"),
     (_AUTHENTICATION, "tokenreviews"),
 )
+Object = dict[str, Any]
 
 
 def review_kinds() -> dict[ResourceKey, Kind]:
@@ -37,44 +41,148 @@ class Reviews:
     Args:
         now: Epoch seconds.
         user_of_token: Who a bearer token is; raises Unauthorized.
+        tokens: Knows ServiceAccount tokens for any audience.
+        authorizer: Knows who may what.
     """
 
-    def __init__(self, now: Callable[[], float], user_of_token: Callable[[str], User]) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        user_of_token: Callable[[str], User],
+        tokens: ServiceAccountTokens,
+        authorizer: Authorizer,
+    ) -> None:
         self._now = now
         self._user_of_token = user_of_token
+        self._tokens = tokens
+        self._authorizer = authorizer
 
     def create(self, call: Call) -> None:
-        """Answer POST of a review."""
+        """Answer POST of a review.
+
+        Raises:
+            StatusError: It asks for nothing, or for two things.
+        """
         request, resource = call.request, call.route.kind.resource
         form = form_of(request.headers)
         body = decode(request.headers, request.body, resource.api_version, resource.kind)
         review = decode_object(resource, body, "Warn", call.warnings)
         metadata, spec = review["metadata"], review.get("spec", {})
-        status: dict[str, Any]
+        status: Object
         if resource.kind == "SelfSubjectRulesReview":
+            status = self._rules(call.user, spec.get("namespace", ""))
             spec = {}
-            every = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
-            urls = {"verbs": ["*"], "nonResourceURLs": ["*"]}
-            status = {"resourceRules": [every], "nonResourceRules": [urls], "incomplete": False}
         elif resource.kind == "SelfSubjectReview":
             metadata = {"creationTimestamp": rfc3339(self._now())}
             status = {"userInfo": _user_info(call.user)}
         elif resource.kind == "TokenReview":
-            status = self._token_status(spec.get("token", ""))
+            status = self._token_status(spec.get("token", ""), spec.get("audiences") or [])
         else:
-            known = resource.kind == "SelfSubjectAccessReview" or spec.get("user") != "system:anonymous"
-            status = {"allowed": known}
-        answer: dict[str, Any] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+            status = self._access(call, resource, spec)
+        answer: Object = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if resource.kind != "SelfSubjectReview":
             answer["spec"] = spec
         call.answer(201, form.media, value_bytes({**answer, "status": status}, form))
 
-    def _token_status(self, token: str) -> dict[str, Any]:
+    # --- access --------------------------------------------------------------------------------------------------
+
+    def _access(self, call: Call, resource: Resource, spec: Object) -> Object:
+        causes = _access_causes(resource, spec, call.route.namespace)
+        if causes:
+            raise invalid(resource, "", causes)
+        user = call.user
+        if resource.kind != "SelfSubjectAccessReview":
+            extra = tuple((key, tuple(values)) for key, values in spec.get("extra", {}).items())
+            user = User(spec.get("user", ""), tuple(spec.get("groups", ())), spec.get("uid", ""), extra)
+        reason = self._authorizer.reason(user, attributes_of(spec))
+        status: Object = {"allowed": bool(reason)}
+        if reason.startswith("RBAC"):
+            status["reason"] = reason
+        return status
+
+    def _rules(self, user: User, namespace: str) -> Object:
+        """Return all that a user may do in a namespace, as roles have it."""
+        resources: list[Object] = []
+        paths: list[Object] = []
+        if self._authorizer.always:
+            resources.append({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})
+            paths.append({"verbs": ["*"], "nonResourceURLs": ["*"]})
+        for grant in self._authorizer.grants(user, namespace):
+            raw = grant.rule.raw
+            kept = paths if raw.get("nonResourceURLs") else resources
+            if raw not in kept:
+                kept.append(raw)
+        return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+
+    # --- tokens --------------------------------------------------------------------------------------------------
+
+    def _token_status(self, token: str, audiences: list[str]) -> Object:
         try:
-            return {"authenticated": True, "user": _user_info(self._user_of_token(token))}
+            user = self._user_of_token(token)
+            own: tuple[str, ...] = (ISSUER,)
         except Unauthorized:
-            return {"user": {}, "error": "invalid bearer token"}
+            # It may be somebody else's, and good for them.
+            try:
+                claims = self._tokens.claims_of(token)
+            except Unauthorized:
+                return {"user": {}, "error": "invalid bearer token"}
+            user, own = claims.user, claims.audiences
+        shared = [audience for audience in audiences or [ISSUER] if audience in own]
+        if not shared:
+            wanted = " ".join(f'"{audience}"' for audience in audiences or [ISSUER])
+            given = " ".join(f'"{audience}"' for audience in own)
+            text = f"token audiences [{given}] is invalid for the target audiences [{wanted}]"
+            return {"user": {}, "error": f"[invalid bearer token, {text}]"}
+        return {"authenticated": True, "user": _user_info(user), "audiences": shared}
 
 
-def _user_info(user: User) -> dict[str, Any]:
-    return {"username": user.name, "groups": list(user.groups)}
+def attributes_of(spec: Object) -> Attributes:
+    """Return what an access review asks for."""
+    path = spec.get("nonResourceAttributes")
+    if path is not None:
+        return Attributes(path.get("verb", ""), path=path.get("path", ""))
+    asked = spec["resourceAttributes"]
+    return Attributes(
+        asked.get("verb", ""),
+        asked.get("group", ""),
+        asked.get("resource", ""),
+        asked.get("subresource", ""),
+        asked.get("namespace", ""),
+        asked.get("name", ""),
+    )
+
+
+def _access_causes(resource: Resource, spec: Object, namespace: str) -> list[Cause]:
+    asked, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    causes: list[Cause] = []
+    if (asked is None) is (path is None):
+        causes.append(
+            invalid_value(
+                "spec.resourceAttributes",
+                asked,
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+                if asked is None
+                else "cannot be specified in combination with nonResourceAttributes",
+            )
+        )
+    if resource.kind != "SelfSubjectAccessReview" and not spec.get("user") and not spec.get("groups"):
+        causes.append(invalid_value("spec.user", "", "at least one of user or group must be specified"))
+    if resource.namespaced and asked is not None and asked.get("namespace", "") != namespace:
+        causes.append(
+            invalid_value(
+                "spec.resourceAttributes.namespace",
+                asked.get("namespace", ""),
+                f"must match metadata.namespace: {namespace}",
+            )
+        )
+    return causes
+
+
+def _user_info(user: User) -> Object:
+    info: Object = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra}
+    return info

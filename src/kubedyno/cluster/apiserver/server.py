@@ -10,26 +10,37 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kubedyno.base.log import logger
-from kubedyno.cluster.apiserver.authentication import ANONYMOUS, PUBLIC_PATHS, Authenticator, User
+from kubedyno.cluster.apiserver.aggregation import Aggregation
+from kubedyno.cluster.apiserver.authentication import PUBLIC_PATHS, Authenticator, User
+from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
+from kubedyno.cluster.apiserver.bootstraproles import create_roles
 from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF, Call
 from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
+from kubedyno.cluster.apiserver.impersonation import HEADER as IMPERSONATE
+from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated
 from kubedyno.cluster.apiserver.metrics import RequestCounts
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
-from kubedyno.cluster.apiserver.openapi import OpenAPI
+from kubedyno.cluster.apiserver.openapi import OpenAPI, Served
 from kubedyno.cluster.apiserver.parts import Parts, unknown_part
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.reviews import Reviews, review_kinds
 from kubedyno.cluster.apiserver.routes import Route, Router, UnknownGroupError, UnknownResourceError
+from kubedyno.cluster.apiserver.tokenrequests import TokenRequests
+from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.apiserver.writes import Writes, not_allowed
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.customresources import CustomResource
+from kubedyno.cluster.registry.customresourceserving import CustomResources
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import resource_key
 from kubedyno.http.messages import Headers, Limits, Peer, Request, Responder
+from kubedyno.kube.resources import Subresource
 from kubedyno.kube.status import (
     Forbidden,
     InternalError,
@@ -41,10 +52,11 @@ from kubedyno.kube.status import (
 
 _TEXT = "text/plain; charset=utf-8"
 _NOT_FOUND = b"404 page not found\n"
-_PARTS = frozenset({"status", "scale", "binding", "eviction", "log", "finalize"})
+_PARTS = frozenset({"status", "scale", "binding", "eviction", "log", "finalize", "token"})
 # Paths whose route is remembered; forgotten all at once.
 _MEMO_ROUTES = 8192
 _OBJECT, _COLLECTION = "", "[]"
+_PUBLIC: Headers = (("Cache-Control", "public, max-age=3600"),)
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 
 # What an HTTP server in front of it should grant: bodies as the real server takes them, and a Status beyond.
@@ -98,19 +110,23 @@ class ApiServer:
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail)
         parts = Parts(registry, reads, self._spawn)
-        reviews = review_kinds()
-        self._review = Reviews(self._clock.now, self._user_of_token)
-        self._review_ids = frozenset(id(kind) for kind in reviews.values())
-        kinds = {**registry.kinds, **reviews}
-        self._router: Router[Kind] = Router(kinds)
+        self._reviews = review_kinds()
+        self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
+        self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random)
+        authenticator.other_tokens = self._tokens.user_of
+        self._review = Reviews(self._clock.now, self._user_of_token, self._tokens, self._authorizer)
+        self._review_ids = frozenset(id(kind) for kind in self._reviews.values())
         self._pump = pump
-        served = [
-            (kind.resource, tuple(sub for sub in kind.resource.subresources if sub.name in _PARTS))
-            for kind in kinds.values()
-        ]
-        self._parts_of = {id(resource): {sub.name: sub for sub in subs} for resource, subs in served}
-        self._discovery = Discovery(served, settings.minor, address)
-        self._openapi = OpenAPI(served, settings.git_version)
+        self._address = address
+        self._stale = True
+        self._router: Router[Kind] = Router({})
+        self._parts_of: dict[int, dict[str, Subresource]] = {}
+        self._served: list[Served] = []
+        self._discovery_made: Discovery | None = None
+        self._openapi_made: OpenAPI | None = None
+        self._customs = CustomResources(registry, pump, self._served_otherwise)
+        create_roles(registry)
+        Aggregation(registry, pump).run()
         self._version = version_document(settings)
         self._handlers: dict[tuple[str, str], tuple[str, Handler]] = {
             ("GET", _OBJECT): ("get", reads.get),
@@ -130,7 +146,51 @@ class ApiServer:
             ("POST", "binding"): ("create", parts.bind),
             ("POST", "eviction"): ("create", parts.evict),
             ("GET", "log"): ("get", parts.log),
+            ("POST", "token"): ("create", TokenRequests(registry, reads, self._tokens).create),
         }
+
+    # --- what is served ----------------------------------------------------------------------------------------
+
+    def _served_otherwise(self, dropped: list[CustomResource]) -> None:
+        """Take note that definitions have changed; their watchers have to begin anew."""
+        for kind in dropped:
+            self._hub.drop(kind)
+            self._encoders.pop(id(kind), None)
+        self._routes.clear()
+        self._stale = True
+
+    def _refresh(self) -> None:
+        """Bring what follows from the served kinds up to date; documents are made when somebody asks."""
+        self._stale = False
+        kinds = {**self._registry.kinds, **self._reviews}
+        self._router = Router(kinds)
+        self._served = [
+            (kind.resource, tuple(sub for sub in kind.resource.subresources if sub.name in _PARTS))
+            for kind in kinds.values()
+        ]
+        self._parts_of = {id(resource): {sub.name: sub for sub in subs} for resource, subs in self._served}
+        self._discovery_made = self._openapi_made = None
+
+    @property
+    def _discovery(self) -> Discovery:
+        if self._stale:
+            self._refresh()
+        if self._discovery_made is None:
+            self._discovery_made = Discovery(self._served, self._settings.minor, self._address)
+        return self._discovery_made
+
+    @property
+    def _openapi(self) -> OpenAPI:
+        if self._stale:
+            self._refresh()
+        if self._openapi_made is None:
+            schemas = {
+                resource_key(kind.resource): kind.schema.raw
+                for kind in self._registry.kinds.values()
+                if isinstance(kind, CustomResource)
+            }
+            self._openapi_made = OpenAPI(self._served, self._settings.git_version, schemas)
+        return self._openapi_made
 
     @property
     def watchers(self) -> int:
@@ -157,6 +217,8 @@ class ApiServer:
         call: Call | None = None
         try:
             user = self._authenticator.user_of(request.headers, request.peer)
+            if IMPERSONATE in request.headers:
+                user = impersonated(user, request.headers, self._authorizer)
             route = self._routes.get(request.path)
             if route is None:
                 route = self._find(request, responder, user)
@@ -167,8 +229,8 @@ class ApiServer:
             found = self._handlers.get(key)
             verb = found[0] if found is not None else _VERBS.get(request.method, request.method.lower())
             call = Call(request, responder, user, route, verb, self._counts)
-            if user is ANONYMOUS:
-                raise _forbidden(call)
+            if not user.superuser:
+                self._authorize(call)
             if found is None or verb not in self._verbs_of(route):
                 raise not_allowed()
             if id(route.kind) in self._review_ids:
@@ -181,6 +243,31 @@ class ApiServer:
             logger(__name__).exception("%s %s failed", request.method, request.path)
             self._refuse(request, responder, InternalError(f"Internal error occurred: {error}"), call)
 
+    def _authorize(self, call: Call) -> None:
+        """Let a request pass that its user may make.
+
+        Raises:
+            Forbidden: The user may not.
+        """
+        route = call.route
+        resource = route.kind.resource
+        verb = call.verb
+        if verb == "list" and parameters(call.request.query).get("watch", "").lower() not in {"", "0", "false"}:
+            verb = "watch"
+        asked = Attributes(verb, resource.group, resource.plural, route.subresource, route.namespace, route.name)
+        if not self._authorizer.allows(call.user, asked):
+            raise forbidden(call.user, asked)
+
+    def _authorize_path(self, request: Request, user: User) -> None:
+        """Let a request pass for what is no resource.
+
+        Raises:
+            Forbidden: The user may not.
+        """
+        asked = Attributes(request.method.lower(), path=request.path)
+        if not self._authorizer.allows(user, asked):
+            raise forbidden(user, asked)
+
     def _verbs_of(self, route: Route[Kind]) -> tuple[str, ...]:
         resource = route.kind.resource
         return self._parts_of[id(resource)][route.subresource].verbs if route.subresource else resource.verbs
@@ -188,17 +275,13 @@ class ApiServer:
     def _find(self, request: Request, responder: Responder, user: User) -> Route[Kind] | None:
         """Return the route of a path seen for the first time; None when it was answered here."""
         path = request.path
+        if self._stale:
+            self._refresh()
         if path.startswith(("/api/", "/apis/")):
             try:
                 route = self._router.find(path)
-            except UnknownGroupError:
-                if user is ANONYMOUS:
-                    raise _forbidden_path(path, request.method) from None
-                self._discover(request, responder)
-                return None
-            except UnknownResourceError:
-                if user is ANONYMOUS:
-                    raise _forbidden_path(path, request.method) from None
+            except (UnknownGroupError, UnknownResourceError):
+                self._authorize_path(request, user)
                 self._discover(request, responder)
                 return None
             if route.subresource and route.subresource not in self._parts_of[id(route.kind.resource)]:
@@ -239,8 +322,8 @@ class ApiServer:
     def _other(self, request: Request, responder: Responder, user: User) -> None:
         path = request.path
         root = "/" + path.split("/")[1]
-        if user is ANONYMOUS and root not in PUBLIC_PATHS:
-            raise _forbidden_path(path, request.method)
+        if root not in PUBLIC_PATHS:
+            self._authorize_path(request, user)
         if path.startswith("/kubedyno/") and self._control(request, responder, user):
             return
         if request.method not in {"GET", "HEAD"}:
@@ -255,6 +338,10 @@ class ApiServer:
             self._discover(request, responder)
         elif root == "/openapi":
             self._describe(request, responder)
+        elif path.rstrip("/") == CONFIGURATION_PATH:
+            responder.send(200, JSON, self._tokens.configuration(self._address), _PUBLIC)
+        elif path.rstrip("/") == JWKS_PATH:
+            responder.send(200, "application/jwk-set+json", self._tokens.jwks(), _PUBLIC)
         elif path == "/metrics":
             media = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
             responder.send(200, media, self._metrics(), HEADERS)
@@ -268,6 +355,8 @@ class ApiServer:
         groups = {f"/apis/{name.partition('/')[0]}" for name in self._discovery.group_versions if "/" in name}
         versions = {f"/apis/{name}" if "/" in name else f"/api/{name}" for name in self._discovery.group_versions}
         others = {
+            CONFIGURATION_PATH,
+            JWKS_PATH,
             "/api",
             "/apis",
             "/healthz",
@@ -354,24 +443,3 @@ class ApiServer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger(__name__).error("an answer failed", exc_info=error)
-
-
-def _forbidden(call: Call) -> Forbidden:
-    resource, route = call.route.kind.resource, call.route
-    plural = f"{resource.plural}/{route.subresource}" if route.subresource else resource.plural
-    where = f' in the namespace "{route.namespace}"' if route.namespace else " at the cluster scope"
-    name = f' "{route.name}"' if route.name else ""
-    what = f"{plural}.{resource.group}" if resource.group else plural
-    details = {**({"name": route.name} if route.name else {}), **({"group": resource.group} if resource.group else {})}
-    return Forbidden(
-        f'{what}{name} is forbidden: User "{call.user.name}" cannot {call.verb} resource "{plural}" in API group '
-        f'"{resource.group}"{where}',
-        {**details, "kind": resource.plural},
-        headers=NO_SNIFF,
-    )
-
-
-def _forbidden_path(path: str, method: str) -> Forbidden:
-    return Forbidden(
-        f'forbidden: User "{ANONYMOUS.name}" cannot {_VERBS.get(method, method.lower())} path "{path}"', {}
-    )

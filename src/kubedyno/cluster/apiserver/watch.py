@@ -16,6 +16,7 @@ from kubedyno.cluster.apiserver.encoding import Encoder
 from kubedyno.cluster.apiserver.negotiation import JSON, PROTOBUF, TABLE, Form
 from kubedyno.cluster.apiserver.queries import ListOptions
 from kubedyno.cluster.apiserver.selection import AnyRecord, Selection
+from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import Stream
 from kubedyno.kube.status import Expired
@@ -123,7 +124,7 @@ class Channel:
         # Watchers that named a revision which is still to come.
         self._early: list[Watcher] = []
         self._armed = False
-        self.table.subscribe(self._arm)
+        self.close = self.table.subscribe(self._arm)
 
     @property
     def watchers(self) -> int:
@@ -310,9 +311,11 @@ class WatchHub:
             start: Begins the answer.
         """
         resource = encoder.kind.resource
-        channel = self._channels.get(resource.group_resource)
+        # Versions of one table look different.
+        key = f"{resource.group_resource}/{resource.version}"
+        channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[resource.group_resource] = Channel(self._store, encoder, self._cut)
+            channel = self._channels[key] = Channel(self._store, encoder, self._cut)
         media = JSON if form.media is JSON else f"{PROTOBUF};stream=watch"
         stream = start(200, media)
         from_start = options.initial_events or (options.initial_events is None and options.revision_text in {"", "0"})
@@ -473,11 +476,24 @@ class WatchHub:
             watcher.timer = None
         channel.leave(watcher)
 
+    def drop(self, kind: Kind) -> None:
+        """End the watches of a kind that is served no more, or not as it was."""
+        for key in [key for key, channel in self._channels.items() if channel.encoder.kind is kind]:
+            channel = self._channels.pop(key)
+            channel.flush()
+            self._end_channel(channel)
+            channel.close()
+
+    def _end_channel(self, channel: Channel) -> None:
+        for group in list(channel._groups.values()):
+            for watcher in list(group.watchers):
+                self._cut(channel, watcher)
+        for watcher in list(channel._early):
+            self._cut(channel, watcher)
+
     def close(self) -> None:
         """End all watches: the server stops."""
         for channel in self._channels.values():
-            for group in list(channel._groups.values()):
-                for watcher in list(group.watchers):
-                    self._cut(channel, watcher)
+            self._end_channel(channel)
         for task in list(self._tasks):
             task.cancel()

@@ -79,9 +79,7 @@ class CustomResourceDefinitions(Kind):
                 causes.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
         scope = spec.get("scope", "")
         if scope not in _SCOPES:
-            causes.append(
-                not_supported("spec.scope", scope, _SCOPES) if scope else required("spec.scope")
-            )
+            causes.append(not_supported("spec.scope", scope, _SCOPES) if scope else required("spec.scope"))
         causes += self._version_causes(spec)
         causes += _name_causes(names)
         causes += self._conversion_causes(spec)
@@ -92,7 +90,11 @@ class CustomResourceDefinitions(Kind):
             known = [v.get("name") for v in spec.get("versions", ())]
             for i, version in enumerate(obj["status"]["storedVersions"]):
                 if version not in known:
-                    text = f'missing from spec.versions; {version} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {version} and removes {version} from status.storedVersions'  # noqa: E501
+                    text = (
+                        f"missing from spec.versions; {version} was previously a storage version, and must remain in "
+                        f"spec.versions until a storage migration ensures no data remains persisted in {version} and "
+                        f"removes {version} from status.storedVersions"
+                    )
                     causes.append(invalid_value(f"status.storedVersions[{i}]", version, text))
         return causes
 
@@ -122,11 +124,12 @@ class CustomResourceDefinitions(Kind):
             if version.get("deprecationWarning") and not version.get("deprecated"):
                 text = "can only be set for deprecated versions"
                 causes.append(invalid_value(f"{path}.deprecationWarning", version["deprecationWarning"], text))
-            if schemas[i] is None:
+            schema = schemas[i]
+            if schema is None:
                 causes.append(required(f"{path}.schema.openAPIV3Schema"))
             elif not shared or i == 0:
                 place = "spec.validation.openAPIV3Schema" if shared else f"{path}.schema.openAPIV3Schema"
-                causes += schema_causes(schemas[i], place)
+                causes += schema_causes(schema, place)
             causes += _column_causes(version, path)
             causes += _scale_causes(version, path)
         if sum(bool(v.get("storage")) for v in versions) != 1:
@@ -147,7 +150,7 @@ class CustomResourceDefinitions(Kind):
             return [forbidden_field("spec.conversion.webhookClientConfig", text)]
         if spec.get("preserveUnknownFields"):
             text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
-            return [invalid_value("spec.preserveUnknownFields", True, text)]  # noqa: FBT003 - the value that was given
+            return [invalid_value("spec.preserveUnknownFields", True, text)]
         return []
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
@@ -216,7 +219,9 @@ def _column_causes(version: Object, path: str) -> list[Cause]:
         if column.get("type", "") not in _COLUMN_TYPES:
             text = f"must be one of {','.join(_COLUMN_TYPES)}"
             causes.append(
-                invalid_value(f"{where}.type", column["type"], text) if column.get("type") else required(f"{where}.type", text)
+                invalid_value(f"{where}.type", column["type"], text)
+                if column.get("type")
+                else required(f"{where}.type", text)
             )
         path_of = column.get("jsonPath", "")
         if not path_of:

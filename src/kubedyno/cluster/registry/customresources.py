@@ -17,6 +17,7 @@ from kubedyno.cluster.registry.schema import Schema
 from kubedyno.cluster.registry.structure import DecodeError, decode_metadata
 from kubedyno.kube.resources import Resource, Subresource
 from kubedyno.kube.status import BadRequest, Cause, StatusError, invalid_value
+from kubedyno.kube.typed import Shape, shape_of_schema
 
 # In the order in which the real server lists them.
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
@@ -101,6 +102,9 @@ class CustomResource(Kind):
             kind = f"{resource.api_version} {resource.kind}"
             self.deprecation = version.get("deprecationWarning") or f"{kind} is deprecated"
 
+    def shape(self) -> Shape:
+        return shape_of_schema(self.schema.raw, resource=True)
+
     # --- writes ----------------------------------------------------------------------------------------------
 
     def decode(self, obj: Any, field_validation: str = "Warn", warnings: list[str] | None = None) -> Object:
@@ -132,11 +136,7 @@ class CustomResource(Kind):
         """
         resource = self.resource
         if not obj.get("kind"):
-            shown = orjson.dumps(obj).decode()
-            raise BadRequest(
-                f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing in "
-                f"'{shown}' ({shown})"
-            )
+            raise self.no_kind(orjson.dumps(obj).decode())
         if not obj.get("apiVersion"):
             raise BadRequest("the object provided is unrecognized: apiVersion must be set")
         if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
@@ -146,6 +146,13 @@ class CustomResource(Kind):
                 f"in the data ({group}/{version}, Kind={obj['kind']}) do not match the expected ones "
                 f"({resource.api_version}, Kind={resource.kind})"
             )
+
+    def no_kind(self, shown: str) -> BadRequest:
+        """Return the error of an object that does not say what it is; `shown` is its text."""
+        return BadRequest(
+            f"the object provided is unrecognized (must be of type {self.resource.kind}): Object 'Kind' is missing in "
+            f"'{shown}' ({shown})"
+        )
 
     def default(self, obj: Object) -> None:
         self.schema.fill(obj)
@@ -239,6 +246,10 @@ class CustomResource(Kind):
             present[0] if present else 0,
             selector[0] if selector and isinstance(selector[0], str) else "",
         )
+
+    def scale_path(self) -> tuple[str, ...]:
+        assert self._scale is not None
+        return tuple(paths.members(self._scale["specReplicasPath"]))
 
     def rescaled(self, obj: Object, replicas: int) -> Object:
         assert self._scale is not None

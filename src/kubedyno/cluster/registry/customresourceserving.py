@@ -80,7 +80,7 @@ class CustomResources:
         for record in records:
             try:
                 self._attend(record)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged with its traceback; the others go on
                 logger(__name__).exception("definition %s failed", record.key)
         waiting = [self._empty(name) for name in list(self._terminating)]
         return self._changes.behind or any(waiting)
@@ -113,9 +113,7 @@ class CustomResources:
 
     def _write(self, record: ObjectRecord, status: Object) -> ObjectRecord:
         obj = record.obj
-        return self._store.put(
-            CUSTOMRESOURCEDEFINITIONS, with_parts(obj, status=orjson.dumps(status), facts=obj.facts)
-        )
+        return self._store.put(CUSTOMRESOURCEDEFINITIONS, with_parts(obj, status=orjson.dumps(status), facts=obj.facts))
 
     # --- names -----------------------------------------------------------------------------------------------
 
@@ -264,14 +262,14 @@ class CustomResources:
             if table.count:
                 return len(waiting) > _DELETIONS_A_STEP
         self._terminating.pop(name, _nothing)()
-        record = self._table.get(name)
-        if record is None:
+        current = self._table.get(name)
+        if current is None:
             return False
-        obj = record.obj
+        obj = current.obj
         status = orjson.loads(obj.status)
         conditions = [dict(c) for c in status.get("conditions") or ()]
         self._condition(conditions, "Terminating", _FALSE, "InstanceDeletionCompleted", "removed all instances")
-        record = self._write(record, {**status, "conditions": conditions})
+        record = self._write(current, {**status, "conditions": conditions})
         metadata = meta_dict(record.obj)
         metadata["finalizers"] = [f for f in metadata.get("finalizers", ()) if f != CLEANUP]
         if metadata["finalizers"]:

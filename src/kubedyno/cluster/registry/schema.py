@@ -58,7 +58,7 @@ class Schema:
         self.additional: Schema | bool | None = Schema(more) if isinstance(more, dict) else more
         items = raw.get("items")
         self.items = Schema(items) if isinstance(items, dict) else None
-        self.ruled = bool(raw.get(RULES)) or any(node.ruled for node in self._nodes())
+        self.ruled: bool = bool(raw.get(RULES)) or any(node.ruled for node in self._nodes())
 
     def _nodes(self) -> Iterator["Schema"]:
         yield from self.properties.values()

@@ -311,9 +311,8 @@ _FORMATS = {
 def _embedded(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
     if isinstance(value, dict):
         if schema.embedded:
-            for name in ("apiVersion", "kind"):
-                if not value.get(name):
-                    causes.append(required(f"{path}.{name}", "must not be empty"))
+            absent = [name for name in ("apiVersion", "kind") if not value.get(name)]
+            causes.extend(required(f"{path}.{name}", "must not be empty") for name in absent)
         for name, member in value.items():
             node = schema.properties.get(name) or schema.additional
             if isinstance(node, Schema):

@@ -1,0 +1,78 @@
+"""Impersonation: who may act as somebody else says so in headers, and is taken for that one."""
+
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from kubedyno.cluster.apiserver.authentication import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
+from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
+from kubedyno.cluster.apiserver.call import NO_SNIFF
+from kubedyno.kube.status import Forbidden
+
+HEADER = "impersonate-user"
+_EXTRA = "impersonate-extra-"
+_ACCOUNT = "system:serviceaccount:"
+_AUTHENTICATION = "authentication.k8s.io"
+
+
+def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer) -> User:
+    """Return whom a request is to be taken for.
+
+    Args:
+        user: Who asks.
+        headers: Of the request, with `HEADER` among them.
+        authorizer: Says whether that is allowed, for each of name, groups, uid and extras.
+
+    Raises:
+        Forbidden: It is not.
+    """
+    name = headers[HEADER]
+    groups = tuple(part for part in headers.get("impersonate-group", "").split(", ") if part)
+    uid = headers.get("impersonate-uid", "")
+    extra = tuple(
+        (unquote(key.removeprefix(_EXTRA)), tuple(value.split(", ")))
+        for key, value in headers.items()
+        if key.startswith(_EXTRA)
+    )
+    account = name.removeprefix(_ACCOUNT).split(":") if name.startswith(_ACCOUNT) else []
+    asked = [
+        Attributes("impersonate", resource="serviceaccounts", namespace=account[0], name=account[1])
+        if len(account) == 2
+        else Attributes("impersonate", resource="users", name=name)
+    ]
+    asked += [Attributes("impersonate", resource="groups", name=group) for group in groups]
+    if uid:
+        asked.append(Attributes("impersonate", _AUTHENTICATION, "uids", name=uid))
+    asked += [
+        Attributes("impersonate", _AUTHENTICATION, "userextras", key, name=value)
+        for key, values in extra
+        for value in values
+    ]
+    for attributes in asked:
+        if not authorizer.allows(user, attributes):
+            raise forbidden(user, attributes)
+    if not groups and len(account) == 2:
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
+    if name == ANONYMOUS.name:
+        groups = groups or (UNAUTHENTICATED,)
+    elif not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
+        groups = (*groups, AUTHENTICATED)
+    return User(name, groups, uid, extra)
+
+
+def forbidden(user: User, asked: Attributes) -> Forbidden:
+    """Return the 403 of what a user may not do."""
+    if asked.path:
+        return Forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"', {}, headers=NO_SNIFF)
+    plural = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
+    what = f"{plural}.{asked.group}" if asked.group else plural
+    where = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"
+    name = f' "{asked.name}"' if asked.name else ""
+    details = {"name": asked.name} if asked.name else {}
+    if asked.group:
+        details["group"] = asked.group
+    return Forbidden(
+        f'{what}{name} is forbidden: User "{user.name}" cannot {asked.verb} resource "{plural}" in API group '
+        f'"{asked.group}"{where}',
+        {**details, "kind": asked.resource},
+        headers=NO_SNIFF,
+    )

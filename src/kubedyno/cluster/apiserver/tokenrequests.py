@@ -1,0 +1,112 @@
+"""The subresource `serviceaccounts/token`: a TokenRequest in, a signed token out."""
+
+from typing import Any
+
+from kubedyno.base.times import rfc3339
+from kubedyno.cluster.apiserver.bodies import decode
+from kubedyno.cluster.apiserver.call import Call
+from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.negotiation import form_of
+from kubedyno.cluster.apiserver.queries import write_options
+from kubedyno.cluster.apiserver.reads import Reads
+from kubedyno.cluster.apiserver.tokens import BOUND, ISSUER, ServiceAccountTokens
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.structure import decode as decode_object
+from kubedyno.cluster.storage.objects import key_of
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.status import BadRequest, Cause, conflict, invalid, invalid_value, not_found
+
+_GROUP = "authentication.k8s.io"
+_REQUESTS = Resource(_GROUP, "v1", "tokenrequests", "TokenRequest", namespaced=True)
+_DEFAULT_S = 3600
+_SHORTEST_S = 600
+_LONGEST_S = 1 << 32
+
+
+class TokenRequests:
+    """Answers TokenRequests.
+
+    Args:
+        registry: Where accounts are.
+        reads: Finds the account.
+        tokens: Makes tokens.
+    """
+
+    def __init__(self, registry: Registry, reads: Reads, tokens: ServiceAccountTokens) -> None:
+        self._registry = registry
+        self._reads = reads
+        self._tokens = tokens
+
+    def create(self, call: Call) -> None:
+        """Answer POST token.
+
+        Raises:
+            StatusError: No such account, or a request that will not do.
+        """
+        request = call.request
+        options = write_options(request.query, "CreateOptions")
+        form = form_of(request.headers, options.pretty)
+        body = decode(request.headers, request.body, f"{_GROUP}/v1", "TokenRequest")
+        asked = decode_object(_REQUESTS, body, options.field_validation, call.warnings)
+        account = self._reads.record(call)
+        given = asked["metadata"]
+        for name, own in (("name", account.obj.name), ("namespace", account.obj.namespace)):
+            if given.get(name) and given[name] != own:
+                raise BadRequest(f"the {name} of the TokenRequest does not match the {name} on the URL")
+        spec = asked.get("spec", {})
+        lifetime_s = spec.get("expirationSeconds", _DEFAULT_S)
+        causes: list[Cause] = []
+        if lifetime_s < _SHORTEST_S:
+            text = "may not specify a duration less than 10 minutes"
+            causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
+        if lifetime_s > _LONGEST_S:
+            text = "may not specify a duration larger than 2^32 seconds"
+            causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
+        if causes:
+            raise invalid(_REQUESTS, given.get("name", ""), causes)
+        reference = spec.get("boundObjectRef")
+        bound = None if reference is None else self._bound(reference, account)
+        audiences = spec.get("audiences") or [ISSUER]
+        token = "" if options.dry_run else self._tokens.issue(account, audiences, lifetime_s, bound)
+        now_s = self._registry.clock.now()
+        answer: dict[str, Any] = {
+            "kind": "TokenRequest",
+            "apiVersion": f"{_GROUP}/v1",
+            "metadata": {
+                "name": account.obj.name,
+                "namespace": account.obj.namespace,
+                "uid": account.obj.uid,
+                "creationTimestamp": rfc3339(now_s),
+            },
+            "spec": {"audiences": audiences, "expirationSeconds": lifetime_s, "boundObjectRef": reference},
+            "status": {"token": token, "expirationTimestamp": rfc3339(now_s + lifetime_s)},
+        }
+        call.answer(201, form.media, value_bytes(answer, form))
+
+    def _bound(self, reference: dict[str, Any], account: ObjectRecord) -> tuple[str, ObjectRecord]:
+        """Return what a token is to die with.
+
+        Raises:
+            StatusError: A kind that cannot be, or an object that is not there, or another one.
+        """
+        kind, name, uid = (reference.get(member, "") for member in ("kind", "name", "uid"))
+        if kind not in BOUND:
+            text = f"cannot bind token for serviceaccount to object of type {kind or '<empty>'}"
+            raise BadRequest(text)
+        resource, _, namespaced = BOUND[kind]
+        record = self._registry.store.get(resource, key_of(account.obj.namespace if namespaced else "", name))
+        if record is None:
+            raise not_found(resource, name)
+        if uid and uid != record.obj.uid:
+            why = (
+                f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might have "
+                "been deleted and then recreated"
+            )
+            raise conflict(resource, name, why)
+        if kind == "Pod":
+            spec_account = self._registry.store.encode_dict(resource, record)["spec"].get("serviceAccountName", "")
+            if spec_account != account.obj.name:
+                text = f"cannot bind token for serviceaccount {account.obj.name!r} to pod running with different serviceaccount name."
+                raise BadRequest(text.replace("'", '"'))
+        return kind, record
