@@ -14,6 +14,7 @@ import orjson
 from kubedyno.cluster.kubelet.images import Image, image_of
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
+from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.storage.objects import StoredObject
 
 RUN_SECONDS = "kubedyno.io/run-seconds"
@@ -200,9 +201,12 @@ def _common(obj: StoredObject) -> bytes:
 
 def suffix_of(obj: StoredObject) -> bytes:
     """Return the suffix of a pod's token volume, b"" when it has none."""
-    at = obj.body.find(_TOKEN_VOLUME)
+    if isinstance(obj, LeanPod):
+        return obj.suffix
+    body = obj.body
+    at = body.find(_TOKEN_VOLUME)
     at += len(_TOKEN_VOLUME)
-    return obj.body[at : at + _SUFFIX_LENGTH] if at >= len(_TOKEN_VOLUME) else b""
+    return body[at : at + _SUFFIX_LENGTH] if at >= len(_TOKEN_VOLUME) else b""
 
 
 def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:

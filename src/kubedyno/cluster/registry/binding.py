@@ -1,15 +1,17 @@
 """Assigning a pod to a node: spec.nodeName and the PodScheduled condition in one version."""
 
+from typing import cast
+
 import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.codec import with_parts
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.registry.leanpod import SPEC, Shapes
 from kubedyno.cluster.storage.objects import StoredObject, packed
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.status import Conflict
 
-_SPEC = b'"spec":{'
 _NO_CONDITIONS = b'{"phase":"Pending","qosClass":'
 
 
@@ -19,13 +21,14 @@ def _conflict(pod: str, why: str) -> Conflict:
     )
 
 
-def bound(record: ObjectRecord, node: str, now_s: float) -> StoredObject:
+def bound(record: ObjectRecord, node: str, now_s: float, shapes: Shapes | None = None) -> StoredObject:
     """Return a pod's version that is assigned to a node.
 
     Args:
         record: The pod's newest version.
         node: The node's name.
         now_s: Epoch seconds, for the condition.
+        shapes: Makes it a lean pod where it can be.
 
     Raises:
         Conflict: It is assigned, being deleted, or has scheduling gates.
@@ -38,8 +41,6 @@ def bound(record: ObjectRecord, node: str, now_s: float) -> StoredObject:
         raise _conflict(obj.name, f"pod {obj.name} is being deleted, cannot be assigned to a host")
     if facts.spec.gated:
         raise _conflict(obj.name, f"pod {obj.name} has non-empty .spec.schedulingGates")
-    assert obj.body.startswith(_SPEC)
-    body = b'"spec":{"nodeName":"%b",%b' % (node.encode(), obj.body[len(_SPEC) :])
     stamp = rfc3339(now_s).encode()
     status = obj.status
     if status.startswith(_NO_CONDITIONS):
@@ -49,6 +50,13 @@ def bound(record: ObjectRecord, node: str, now_s: float) -> StoredObject:
         )
     else:
         status = _with_condition(status, stamp.decode())
+    if shapes is not None:
+        lean = shapes.lean(obj, node, status)
+        if lean is not None:
+            return cast("StoredObject", lean)
+    body = obj.body
+    assert body.startswith(SPEC)
+    body = SPEC + b'"nodeName":"%b",%b' % (node.encode(), body[len(SPEC) :])
     new = PodFacts(node, facts.phase, facts.ready, facts.pod_ip, facts.spec, facts.pinned_node)
     return with_parts(obj, body=body, status=status, facts=new)
 

@@ -4,7 +4,7 @@ All else is as for anyone: resourceVersion, uid, generation, namespaces that are
 `verify` each write is decoded and validated too, as tests and simulation run it.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -17,6 +17,7 @@ from kubedyno.cluster.registry.eventrecorder import EventRecorder
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
+from kubedyno.cluster.registry.leanpod import LeanPod, Shapes
 from kubedyno.cluster.registry.metadata import metadata_causes
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode
@@ -51,6 +52,7 @@ class Trusted:
         self._templates = Templates(registry.random, registry.classes)
         self.store.table(PRIORITY_CLASSES).subscribe(self._templates.clear)
         self._rules = registry.rules
+        self._shapes = Shapes()
         self._namespaces = self.store.table(NAMESPACES)
         self._accounts = self.store.table(SERVICEACCOUNTS)
         self._pods = self.store.table(PODS)
@@ -189,14 +191,23 @@ class Trusted:
         status = template.status
         if template.facts.gated:
             status = self._gated_status(status)
-        spec = template.facts
-        stored = StoredObject(
-            f"{namespace}/{name}", namespace, name, uid, 1, all_labels,
-            (owner.uid,) if owner is not None else (), 0.0, template.finalizers, meta, b"",
-            body_of(template, random.suffix(), node, hostname), status, PodFacts("", "Pending", False, "", spec, node),
-        )  # fmt: skip
-        if self._rules.apply_to(namespace):
-            stored = self._ruled(namespace, stored)
+        key, owners = f"{namespace}/{name}", (owner.uid,) if owner is not None else ()
+        facts = PodFacts("", "Pending", False, "", template.facts, node)
+        suffix = random.suffix()
+        ruled = self._rules.apply_to(namespace)
+        if template.pinned or hostname or template.finalizers or ruled:
+            stored = StoredObject(
+                key, namespace, name, uid, 1, all_labels, owners, 0.0, template.finalizers, meta, b"",
+                body_of(template, suffix, node, hostname), status, facts,
+            )  # fmt: skip
+            if ruled:
+                stored = self._ruled(namespace, stored)
+        else:
+            lean = LeanPod(
+                key, namespace, name, uid, 1, all_labels, owners, meta, b"",
+                template.body, suffix.encode() if len(template.body) > 1 else b"", status, facts,
+            )  # fmt: skip
+            stored = cast("StoredObject", lean)
         return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.put_in(table, stored)
 
     def _gated_status(self, status: bytes) -> bytes:
@@ -241,6 +252,8 @@ class Trusted:
         kind = self.registry.kind(resource)
         if facts is None and kind.has_facts:
             facts = kind.facts({**self.store.encode_dict(resource, record), "status": orjson.loads(encoded)})
+        if isinstance(obj, LeanPod):
+            return self._put(kind, cast("StoredObject", obj.with_status(encoded, facts)))
         return self._put(kind, with_parts(obj, status=encoded, facts=facts))
 
     def replace(
@@ -312,7 +325,7 @@ class Trusted:
             StatusError: It is assigned already, being deleted, or the record is not the newest.
         """
         self._check_newest(PODS, record)
-        return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now()))
+        return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now(), self._shapes))
 
     # --- delete ----------------------------------------------------------------------------------------------
 
