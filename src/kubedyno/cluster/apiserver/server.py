@@ -13,7 +13,6 @@ from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.aggregation import Aggregation
 from kubedyno.cluster.apiserver.authentication import PUBLIC_PATHS, Authenticator, User
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
-from kubedyno.cluster.apiserver.bootstraproles import create_roles
 from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF, Call
 from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
@@ -125,7 +124,6 @@ class ApiServer:
         self._discovery_made: Discovery | None = None
         self._openapi_made: OpenAPI | None = None
         self._customs = CustomResources(registry, pump, self._served_otherwise)
-        create_roles(registry)
         Aggregation(registry, pump).run()
         self._version = version_document(settings)
         self._handlers: dict[tuple[str, str], tuple[str, Handler]] = {
