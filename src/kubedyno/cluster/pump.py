@@ -31,12 +31,13 @@ Step = Callable[[int], bool]
 class Worker:
     """One reconciler's place in the pump. `wake` is cheap and idempotent."""
 
-    __slots__ = ("_pump", "name", "queued", "step")
+    __slots__ = ("_pump", "health", "name", "queued", "step")
 
-    def __init__(self, pump: "Pump", name: str, step: Step) -> None:
+    def __init__(self, pump: "Pump", name: str, step: Step, health: Health) -> None:
         self._pump = pump
         self.name = name
         self.step = step
+        self.health = health
         self.queued = False
 
     def wake(self) -> None:
@@ -87,11 +88,20 @@ class Pump:
         self._stopped = False
         self.health = Health()
         self.reconcilers: list[KeyedReconciler[Any]] = []
-        self._failing: dict[Worker, Health] = {}
+        self._failing: set[Worker] = set()
 
-    def worker(self, name: str, step: Step) -> Worker:
-        """Register a worker; it sleeps until `wake`."""
-        return Worker(self, name, step)
+    def worker(self, name: str, step: Step, health: Health | None = None) -> Worker:
+        """Register a worker; it sleeps until `wake`.
+
+        Args:
+            name: Unique; for logs and health.
+            step: Does at most so many items; says whether more is waiting.
+            health: Where its health is told; below "workers" if None.
+        """
+        if health is None:
+            health = self.health.part("workers").part(name)
+            health.ok()
+        return Worker(self, name, step, health)
 
     def enqueue(self, worker: Worker) -> None:
         self._ready.append(worker)
@@ -116,8 +126,7 @@ class Pump:
     def stop(self) -> None:
         """Drop all workers and timers; nothing runs after this."""
         self._stopped = True
-        for reconciler in self.reconcilers:
-            reconciler.stop()
+        self.health.stop_all()
         self._ready.clear()
         self._timers.clear()
         if self._alarm is not None:
@@ -174,11 +183,12 @@ class Pump:
                     # One worker's fault must not stop the others; the worker keeps its place.
                     logger(__name__).exception("worker %s failed", worker.name)
                     more = False
-                    health = self._failing[worker] = self.health.part("workers").part(worker.name)
-                    health.degraded(text_of(error))
+                    self._failing.add(worker)
+                    worker.health.degraded(text_of(error))
                 else:
                     if self._failing and worker in self._failing:
-                        self._failing.pop(worker).ok()
+                        self._failing.discard(worker)
+                        worker.health.ok()
                 if more:
                     worker.wake()
             now_s = monotonic()

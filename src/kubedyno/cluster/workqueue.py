@@ -43,14 +43,15 @@ class WorkQueue(KeyedReconciler[K]):
         retry_min_s: float = RETRY_MIN_S,
         retry_max_s: float = RETRY_MAX_S,
     ) -> None:
-        worker = pump.worker(name, self.step)
+        health = pump.health.part(group)
+        worker = pump.worker(name, self.step, health.part(name))
         super().__init__(
             name,
             reconcile,
             clock=pump.clock,
             wake=worker.wake,
             call_at=pump.call_at,
-            health=pump.health.part(group),
+            health=health,
             retry_min_s=retry_min_s,
             retry_max_s=retry_max_s,
             refusals=StatusError,

@@ -44,6 +44,13 @@ class Health:
         """Say that it does not run."""
         self.level, self.text = Level.STOPPED, text
 
+    def stop_all(self) -> None:
+        """Say of all below it that have said something, and of itself, that they run no more."""
+        if self.level is not None:
+            self.stopped()
+        for part in self.parts.values():
+            part.stop_all()
+
     def remove(self, name: str) -> None:
         """Take a part away."""
         self.parts.pop(name, None)

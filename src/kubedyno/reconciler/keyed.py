@@ -181,9 +181,9 @@ class KeyedReconciler(Generic[K]):
         progress.move(self._taken, self._retries.low_watermark())
         return await progress.wait(until, timeout_s, success=success)
 
-    def stop(self) -> None:
-        """Say that it gets no more turns."""
-        self.health.stopped()
+    def is_failing(self, key: K) -> bool:
+        """True when the last attempt at a key has failed."""
+        return len(self._retries) > 0 and self._retries.get(key) is not None
 
     # --- turns --------------------------------------------------------------------------------------------------
 

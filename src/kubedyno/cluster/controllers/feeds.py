@@ -30,7 +30,7 @@ class _Feed:
         self.gone: list[Handler] = []
         self._table = table
         self._changes: Changes[StoredObject] | None = None
-        self.worker: Worker = pump.worker(f"feed of {resource.plural}", self._step)
+        self.worker: Worker = pump.worker(f"feed-{resource.plural}", self._step)
 
     def start(self) -> None:
         self._changes = self._table.changes()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import orjson
 
+from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.cluster.kubelet.latency import Latency
 from kubedyno.cluster.kubelet.plan import Need
@@ -45,6 +46,8 @@ class Desk:
         self.texts = Texts(settings.minor)
         self._sources = {"configmap": trusted.store.table(CONFIGMAPS), "secret": trusted.store.table(SECRETS)}
         self._dirty: deque[PodRun] = deque()
+        # Told of each pod whose step or status failed; it is to come again.
+        self.on_failure: Callable[[str, Exception], None] = _ignore
 
     def after(self, run: PodRun, delay_s: float, step: Step) -> None:
         """Go on with a pod after a while, unless it has taken another course by then."""
@@ -59,7 +62,10 @@ class Desk:
             if run.node.failed:
                 run.node.paused.append(due)
                 return
-            step(run)
+            try:
+                step(run)
+            except Exception as error:  # noqa: BLE001 - told with its pod; the others go on
+                self.failed(run, error)
             self.flush()
 
         self.pump.call_later(delay_s, due)
@@ -98,14 +104,25 @@ class Desk:
                 if run.node.failed:
                     # The restart writes all statuses.
                     return
-                self.publish(run)
+                self._try_publish(run)
 
             run.publish_timer = self.pump.call_later(self.latency.relist(), due)
 
     def flush(self) -> None:
         """Write the statuses that are due."""
         while self._dirty:
-            self.publish(self._dirty.popleft())
+            self._try_publish(self._dirty.popleft())
+
+    def _try_publish(self, run: PodRun) -> None:
+        try:
+            self.publish(run)
+        except Exception as error:  # noqa: BLE001 - told with its pod; the others go on
+            self.failed(run, error)
+
+    def failed(self, run: PodRun, error: Exception) -> None:
+        """Say that something about a pod has failed: it is tried again."""
+        logger(__name__).error("pod %s: %s failed", run.key, run.stage.name, exc_info=error)
+        self.on_failure(run.key, error)
 
     def publish(self, run: PodRun) -> None:
         """Write a pod's status as it is now."""
@@ -121,3 +138,7 @@ class Desk:
         )
         written = self.trusted.replace_status(PODS, record, status, facts)
         run.written = written.revision
+
+
+def _ignore(key: str, error: Exception) -> None:
+    _ = key, error

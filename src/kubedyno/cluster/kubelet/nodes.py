@@ -1,10 +1,10 @@
 """All kubelets: registration, heartbeats, configuration files, and the news that they act on.
 
-Nodes are rows; one worker of the pump follows the tables, and one timer every tenth of a second at most renews the
-leases of the nodes whose turn it is.
+Nodes are rows. One worker of the pump follows the tables and puts what changed into queues: nodes, their leases, pods,
+and the mirrors of static pods, each reconciled by key, so that one that fails is tried again and holds up no other.
+One timer every tenth of a second at most renews the leases of the nodes whose turn it is.
 """
 
-from collections import deque
 from collections.abc import Callable
 from hashlib import md5
 from ipaddress import IPv4Address, IPv4Network
@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet import config as configuration
@@ -25,8 +24,10 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings, NodeSettings
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import LEASES, NAMESPACES, NODES, PODS
-from kubedyno.kube.status import StatusError
+from kubedyno.reconciler.execute import text_of
+from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
 
 _LEASE_NAMESPACE = "kube-node-lease"
@@ -40,6 +41,11 @@ _LEASE_S = 40.0
 # Turns that nodes share in a renewal's period: leases are spread, and cost one timer a turn.
 _TURNS = 100
 _MISSING_RETRY_S = 1.0
+# The kubelet tries what failed again after 10 s at the latest (backOffPeriod).
+_RETRY_MAX_S = 10.0
+# Changes read in a turn; putting them into queues takes a microsecond each.
+_CHANGES = 256
+_GROUP = "kubelet"
 
 
 class Nodes:
@@ -68,20 +74,26 @@ class Nodes:
         # maxPods → the file of the nodes that have it so: all else is the same for all.
         self._texts: dict[int | None, str] = {}
         self._dns = str(IPv4Network(settings.service_subnet)[_DNS_OFFSET])
-        self._new: deque[NodeRow] = deque()
-        self._due: deque[NodeRow] = deque()
-        self._mirrors: deque[tuple[NodeRow, str]] = deque()
         self._not_ready = 0
         self._started = False
         self._worker = pump.worker("kubelet", self._step)
+        more: dict[str, Any] = {"group": _GROUP, "retry_max_s": _RETRY_MAX_S}
+        self._node_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-nodes", self._reconcile_node, **more)
+        # (node, key of the pod).
+        self._mirror_queue: WorkQueue[tuple[str, str]] = WorkQueue(
+            pump, "kubelet-mirrors", self._make_mirror, name_of=" ".join, retry_min_s=_MISSING_RETRY_S, **more
+        )
+        self._lease_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-leases", self._beat, **more)
+        self._pod_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-pods", self._reconcile_pod, **more)
         self.pods = Pods(trusted, pump, settings, random)
+        self.pods.on_failure(lambda key, error: self._pod_queue.retry(key, text_of(error)))
         # Called once, when all nodes are Ready.
         self.on_all_ready: Callable[[], None] | None = None
         for node in settings.nodes:
             self.add(node)
 
     def add(self, node: NodeSettings) -> None:
-        """Add a node; it registers with the worker's next turn."""
+        """Add a node; it registers soon."""
         index = len(self._rows)
         text = self._texts.get(node.max_pods)
         if text is None:
@@ -92,14 +104,17 @@ class Nodes:
         if node.max_pods is not None:
             self._read_config(row)
         self._rows[node.name] = row
-        self._new.append(row)
         self._not_ready += 1
         if self._started:
-            self._worker.wake()
+            self._node_queue.add(row.name)
 
     def start(self) -> None:
         """Begin: register the nodes, follow the tables, keep the leases."""
         self._started = True
+        for row in self._rows.values():
+            self._node_queue.add(row.name)
+            for key in row.static:
+                self._mirror_queue.add((row.name, key))
         self._nodes.subscribe(self._worker.wake)
         self._pod_table.subscribe(self._worker.wake)
         turns = max(1, min(_TURNS, len(self._rows)))
@@ -150,8 +165,7 @@ class Nodes:
         if not self._read_config(row):
             return self.status(node)
         if not row.registered:
-            self._new.append(row)
-            self._worker.wake()
+            self._node_queue.add(node)
             return self.status(node)
         record = self._nodes.get(node)
         if record is None:
@@ -164,8 +178,7 @@ class Nodes:
             self._read_cidr(row, record)
             self._write_status(row, record)
             self._start_events(row)
-        self._due.append(row)
-        self._worker.wake()
+        self._lease_queue.add(node)
         self.pods.resync(row)
         return self.status(node)
 
@@ -223,57 +236,77 @@ class Nodes:
         spec.setdefault("tolerations", []).append({"operator": "Exists", "effect": "NoExecute"})
         key = f"{namespace}/{metadata['name']}"
         row.static[key] = StaticPod({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-        self._mirrors.append((row, key))
         if self._started:
-            self._worker.wake()
+            self._mirror_queue.add((node, key))
 
     # --- the worker ------------------------------------------------------------------------------------------
 
     def _step(self, limit: int) -> bool:
-        """Do at most about `limit` things."""
-        left = limit
-        while self._new and left > 0:
-            left -= 4
-            row = self._new.popleft()
-            if not row.failed and not row.registered:
-                self._register(row)
-        while self._mirrors and left > 0:
-            left -= 1
-            self._make_mirror(*self._mirrors.popleft())
-        while self._due and left > 0:
-            left -= 1
-            self._beat(self._due.popleft())
-        if left > 0 and self._node_changes.behind:
-            for record in self._node_changes.next(left):
-                left -= 1
-                self._node_changed(record)
-        if left > 0 and self._pod_changes.behind:
-            rows = self._rows
-            for record in self._pod_changes.next(left):
-                obj = record.obj
+        """Put what has changed into the queues."""
+        _ = limit
+        rows = self._rows
+        try:
+            for record in self._node_changes.next(_CHANGES):
+                row = rows.get(record.key)
+                if row is not None and row.pool is None and type(record) is not Tombstone:
+                    self._node_queue.add(record.key)
+            add = self._pod_queue.add
+            for record in self._pod_changes.next(_CHANGES):
                 if type(record) is Tombstone:
-                    self.pods.removed(record.key, obj.uid)
                     self._mirror_gone(record)
-                else:
-                    place = rows.get(obj.facts.node_name)
-                    # A later version may have come since: then that one counts, now.
-                    newest = self._pod_table.get(record.key)
-                    if place is not None and newest is not None:
-                        self.pods.changed(newest, place)
-        return bool(self._new or self._mirrors or self._due or self._node_changes.behind or self._pod_changes.behind)
+                    add(record.key)
+                elif record.obj.facts.node_name in rows:
+                    add(record.key)
+        except ExpiredError:
+            # Too far behind to be told of deletions: look at everything, what is gone included.
+            self._node_changes, self._pod_changes = self._nodes.changes(), self._pod_table.changes()
+            for key in self.pods.runs:
+                self._pod_queue.add(key)
+            return True
+        return self._node_changes.behind or self._pod_changes.behind
 
-    def _node_changed(self, record: ObjectRecord) -> None:
-        row = self._rows.get(record.key)
-        if row is None or type(record) is Tombstone:
-            return
-        if row.pool is None and not row.failed:
-            newest = self._nodes.get(record.key)
-            if newest is not None and self._read_cidr(row, newest):
-                self._write_status(row, newest)
+    def _reconcile_pod(self, key: str, budget: int) -> int:
+        """Bring a node's containers to what its pod's newest version says."""
+        _ = budget
+        pods = self.pods
+        record, run = self._pod_table.get(key), pods.runs.get(key)
+        if run is not None and (record is None or record.obj.uid != run.uid):
+            pods.removed(key, run.uid)
+            run = None
+        if record is None:
+            return 1
+        row = self._rows.get(record.obj.facts.node_name)
+        if row is None:
+            return 1
+        try:
+            if self._pod_queue.is_failing(key):
+                pods.again(record, row)
+            else:
+                pods.changed(record, row)
+        except Exception:
+            if run is None:
+                pods.abandon(key)
+            raise
+        return 1
+
+    def _reconcile_node(self, name: str, budget: int) -> int:
+        """Register a node, and make it ready as soon as it has a PodCIDR."""
+        _ = budget
+        row = self._rows[name]
+        if row.failed:
+            return 1
+        if not row.registered:
+            self._register(row)
+            return 4
+        record = self._nodes.get(name)
+        if record is not None and (self._read_cidr(row, record) or self._node_queue.is_failing(name)):
+            self._write_status(row, record)
+            if row.pool is not None:
                 self.pods.network_ready(row)
-                if self._not_ready == 0 and self.on_all_ready is not None:
-                    call, self.on_all_ready = self.on_all_ready, None
-                    call()
+            if self._not_ready == 0 and self.on_all_ready is not None:
+                call, self.on_all_ready = self.on_all_ready, None
+                call()
+        return 1
 
     def _read_cidr(self, row: NodeRow, record: ObjectRecord) -> bool:
         """Take the PodCIDR as soon as it and a CNI are there; True when that makes the node ready."""
@@ -298,7 +331,7 @@ class Nodes:
             self._read_cidr(row, existing)
             self._write_status(row, existing)
         self._start_events(row)
-        self._due.append(row)
+        self._lease_queue.add(row.name)
 
     def _start_events(self, row: NodeRow) -> None:
         for reason, message in START_EVENTS:
@@ -323,65 +356,59 @@ class Nodes:
         """Return what renews the leases of one share of the nodes, and comes again."""
 
         def beat() -> None:
-            self._due.extend(row for row in list(self._rows.values())[turn::turns] if row.registered)
-            if self._due:
-                self._worker.wake()
+            for row in list(self._rows.values())[turn::turns]:
+                if row.registered:
+                    self._lease_queue.add(row.name)
             self._pump.call_later(_LEASE_S / _RENEWALS, beat)
 
         return beat
 
-    def _beat(self, row: NodeRow) -> None:
+    def _beat(self, name: str, budget: int) -> int:
         """Renew a node's lease; write its status when that is due."""
-        if row.failed:
-            return
-        now_s = self._clock.now()
-        record = self._nodes.get(row.name)
+        _ = budget
+        row = self._rows[name]
+        record = None if row.failed else self._nodes.get(name)
         if record is None:
-            return
+            return 1
+        now_s = self._clock.now()
         lease = self._leases.get(row.lease_key) if row.lease_key else None
         if lease is not None:
             self._trusted.replace(LEASES, lease, body=lease_body(row, now_s))
         elif self._store.get(NAMESPACES, _LEASE_NAMESPACE) is None:
-            self._pump.call_later(_MISSING_RETRY_S, lambda: self._later(row))
+            self._lease_queue.add_after(name, _MISSING_RETRY_S)
         else:
             row.lease_key = f"{_LEASE_NAMESPACE}/{row.name}"
             if self._leases.get(row.lease_key) is None:
                 self._trusted.create(LEASES, _LEASE_NAMESPACE, lease_of(row, record.obj.uid, now_s))
         if row.images.news or now_s - row.last_status_s >= row.config.status_report_s:
             self._write_status(row, record)
-
-    def _later(self, row: NodeRow) -> None:
-        self._due.append(row)
-        self._worker.wake()
+        return 1
 
     # --- static pods -----------------------------------------------------------------------------------------
 
-    def _make_mirror(self, row: NodeRow, key: str) -> None:
-        """Create a mirror pod; later when the node or the namespace isn't there yet."""
-        node = self._nodes.get(row.name)
+    def _make_mirror(self, where: tuple[str, str], budget: int) -> int:
+        """Create a mirror pod; later when the node or the namespace isn't there yet.
+
+        While the API refuses it, the static pod runs on, and its mirror is tried again, as the kubelet does.
+        """
+        _ = budget
+        name, key = where
+        row, node = self._rows[name], self._nodes.get(name)
         static = row.static[key]
         namespace = static.mirror["metadata"]["namespace"]
         place = self._store.get(NAMESPACES, namespace)
         if self._pod_table.get(key) is not None or (place is not None and place.obj.deletion_s):
-            return
+            return 1
         if node is None or place is None or row.failed:
-            self._pump.call_later(_MISSING_RETRY_S / 10, lambda: self._mirror_later(row, key))
-            return
+            self._mirror_queue.add_after(where, _MISSING_RETRY_S / 10)
+            return 1
         pod: dict[str, Any] = orjson.loads(orjson.dumps(static.mirror))
         owner = {"apiVersion": "v1", "kind": "Node", "name": row.name, "uid": node.obj.uid, "controller": True}
         pod["metadata"]["ownerReferences"] = [owner]
-        try:
-            self._trusted.registry.create(PODS, namespace, pod)
-        except StatusError as error:
-            # As the kubelet does: the static pod runs on, and its mirror is tried again.
-            logger(__name__).warning("mirror pod %s: %s", key, error)
-            self._pump.call_later(_MISSING_RETRY_S, lambda: self._mirror_later(row, key))
-
-    def _mirror_later(self, row: NodeRow, key: str) -> None:
-        self._mirrors.append((row, key))
-        self._worker.wake()
+        self._trusted.registry.create(PODS, namespace, pod)
+        return 1
 
     def _mirror_gone(self, record: ObjectRecord) -> None:
         row = self._rows.get(record.obj.facts.node_name)
         if row is not None and record.key in row.static:
-            self._mirrors.append((row, record.key))
+            self._mirror_queue.add((row.name, record.key))

@@ -6,6 +6,7 @@ one step: its Running status is a format filled in, written once. A real kubelet
 before; both have the same second there, and nothing that is measured (transition times, events) lies between.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -92,6 +93,29 @@ class Pods:
         elif run.containers is not None or self._plans.of(obj) is not run.plan or _is_contradicted(run, obj):
             self._updated(run, record)
         self._desk.flush()
+
+    def again(self, record: ObjectRecord, node: NodeRow) -> None:
+        """Take a pod on after an attempt that failed half way: whatever it has come to is done once more."""
+        run = self.runs.get(record.key)
+        if run is None or run.uid != record.obj.uid or node.failed:
+            self.changed(record, node)
+            return
+        run.generation = record.obj.generation
+        if record.obj.deletion_s:
+            self._terminate(run, record)
+        else:
+            self._updated(run, record)
+        self._desk.flush()
+
+    def abandon(self, key: str) -> None:
+        """Forget a pod whose beginning has failed, so that the next attempt begins anew."""
+        run = self.runs.get(key)
+        if run is not None:
+            self._gone(run)
+
+    def on_failure(self, call: Callable[[str, Exception], None]) -> None:
+        """Have a function called with the key of each pod that failed in its own time, and why."""
+        self._desk.on_failure = call
 
     def removed(self, key: str, uid: str) -> None:
         """Take note of a pod that is gone: what still runs of it is killed."""
