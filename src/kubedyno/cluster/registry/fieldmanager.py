@@ -16,7 +16,6 @@ import orjson
 
 from kubedyno.cluster.registry.managedfields import (
     APPLY,
-    UPDATE,
     Entry,
     Managed,
     ManagerId,
@@ -214,7 +213,7 @@ class FieldManager:
             StatusError: It does not fit the type.
             Conflict: Others own fields that would change.
         """
-        self._check(patch)
+        self.check(patch)
         if live is None:
             owned = self._owned_by(patch, subresource)
             entry = {applier(manager, subresource): Entry(self._version, now, owned)} if owned else {}
@@ -238,7 +237,13 @@ class FieldManager:
             wanted = _with_last_applied(wanted, patch)
         return wanted, encode(result)
 
-    def _check(self, patch: Object) -> None:
+    def check(self, patch: Object) -> None:
+        """Refuse what cannot be applied.
+
+        Raises:
+            BadRequest: It is another kind, or brings managedFields.
+            StatusError: It does not fit the type.
+        """
         resource = self._resource
         api_version, kind = patch.get("apiVersion") or "", patch.get("kind") or ""
         if (api_version, kind) != (resource.api_version, resource.kind):
@@ -324,42 +329,31 @@ class FieldManager:
     # --- scale -------------------------------------------------------------------------------------------------
 
     def scaled(
-        self,
-        managed: bytes,
-        manager: str,
-        operation: str,
-        path: tuple[str, ...],
-        now: str,
-        *,
-        changed: bool,
-        force: bool,
+        self, managed: bytes, manager: str, path: tuple[str, ...], *, applies: bool, changed: bool, force: bool
     ) -> bytes:
         """Return the managedFields after a write of the scale subresource.
 
         Args:
             managed: The stored managedFields.
             manager: Who does it.
-            operation: "Apply" or "Update".
             path: Of the replicas in the object itself.
-            now: RFC 3339.
+            applies: It is a server-side apply.
             changed: It sets another number.
             force: Take the field from others; an update always does.
 
         Raises:
             Conflict: Others own the field.
         """
-        _ = now
         entries = decode(managed)
-        fields = fieldset.of_path(path)
-        if operation == UPDATE and (not changed or not entries):
+        steps = tuple(f"f:{name}" for name in path)
+        fields = fieldset.of_path(steps)
+        if not applies and (not changed or not entries):
             return managed
-        identity = (
-            applier(manager, "scale") if operation == APPLY else updater(manager or _UNKNOWN, self._version, "scale")
-        )
+        identity = applier(manager, "scale") if applies else updater(manager or _UNKNOWN, self._version, "scale")
         owners = {
-            other: fields for other, entry in entries.items() if other != identity and fieldset.has(entry.fields, path)
+            other: fields for other, entry in entries.items() if other != identity and fieldset.has(entry.fields, steps)
         }
-        if changed and owners and operation == APPLY and not force:
+        if changed and owners and applies and not force:
             raise _ConflictsError(owners).status()
         if changed:
             entries = without_fields(entries, fields, keep=(identity,))

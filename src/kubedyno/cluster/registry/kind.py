@@ -151,6 +151,10 @@ class Kind:
         selector = str(LabelSelector.of(spec.get("selector")))
         return spec.get("replicas", 0), obj.get("status", {}).get("replicas", 0), selector
 
+    def scale_path(self) -> tuple[str, ...]:
+        """Return the path of the wanted replicas."""
+        return ("spec", "replicas")
+
     def rescaled(self, obj: Object, replicas: int) -> Object:
         """Return an object with another number of wanted replicas."""
         return {**obj, "spec": {**obj["spec"], "replicas": replicas}}

@@ -433,6 +433,45 @@ class Registry:
             metadata["namespace"] = namespace
         return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings), True
 
+    def rescale(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        replicas: int,
+        *,
+        manager: str,
+        applies: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> ObjectRecord:
+        """Set how many replicas an object wants (its scale subresource).
+
+        Args:
+            resource: What it is.
+            namespace: Of the request.
+            name: Of the request.
+            replicas: So many.
+            manager: Who owns the number then.
+            applies: By a server-side apply.
+            force: Of the apply: take the number from others rather than raise a conflict.
+            dry_run: As in `update`.
+
+        Raises:
+            StatusError: What the real server would answer.
+        """
+        kind = self.kind(resource)
+        record = self.store.get(resource, key_of(namespace, name))
+        if record is None:
+            raise not_found(resource, name)
+        current = self.store.encode_dict(resource, record)
+        changed = kind.scale(current)[0] != replicas
+        managed = kind.fields.scaled(
+            record.obj.managed, manager, kind.scale_path(), applies=applies, changed=changed, force=force
+        )
+        new = kind.decode(kind.rescaled(current, replicas), "Ignore")
+        return self._update(kind, record, new, "", applied=managed, dry_run=dry_run, warnings=None)
+
     def _update(
         self,
         kind: Kind,

@@ -49,6 +49,9 @@ class Services(Kind):
             spec.setdefault("internalTrafficPolicy", "Cluster")
         if kind == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
+            for ingress in obj.get("status", {}).get("loadBalancer", {}).get("ingress", ()):
+                if ingress.get("ip"):
+                    ingress.setdefault("ipMode", "VIP")
 
     def warnings(self, obj: Object) -> list[str]:
         found = "externalIPs" in obj["spec"]
