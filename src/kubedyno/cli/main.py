@@ -17,8 +17,12 @@ VERBS = {
     "study": "run the study's scenarios on the embedded cluster: load, the walls, why, and how to get past them",
     "init": "run the jobs of a kube-burner configuration",
     "explain": "say why pods do not run, what to change, and what stops them next",
+    "report": "make a report of finished runs: HTML, Markdown, JUnit, JSON; check limits",
+    "compare": "repeated runs against repeated runs: better, worse, same, or not enough data",
     "view": "a live page of a cluster: nodes, pods, walls, and the run replayed",
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
+    "statedb": "a running cluster's tables: list, show, get, prefix, watch",
+    "experiment": "demonstrations of the study: reconciler",
     "net": "network datapaths: compare them on this kernel, without a cluster",
     "destroy": "delete what the jobs of a configuration created",
     "advise": "what to tune: findings with evidence, effect, requirements, values and commands",
@@ -64,6 +68,10 @@ def _dispatch(words: list[str]) -> int:
         module = importlib.import_module(f"kubedyno.cli.{verb}")
         parser = Parser(prog=f"kubedyno {verb}", description=f"kubedyno {verb}: {VERBS[verb]}")
         module.add_arguments(parser)
+        if verb == "compare":
+            # The two sides are told apart by a "--" that argparse would swallow.
+            words, after = module.split(words)
+            parser.set_defaults(after=after)
         return int(module.run(parser.parse_args(words)))
     parser = Parser(
         prog="kubedyno",

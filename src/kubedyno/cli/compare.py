@@ -1,0 +1,93 @@
+"""`kubedyno compare A… -- B…`: repeated runs against repeated runs, and what can be said of the difference."""
+
+import argparse
+from pathlib import Path
+
+EXIT_WORSE = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add its flags."""
+    parser.usage = "kubedyno compare [flags] A1 [A2 …] -- B1 [B2 …]"
+    parser.add_argument("before", nargs="+", type=Path, metavar="A", help="metrics directories of the runs before")
+    parser.add_argument("--tolerance", default="5%", metavar="N%", help="changes within this count as the same (5%%)")
+    parser.add_argument(
+        "--figure", action="append", default=[], metavar="NAME", help="only these, for example Ready.p99_ms"
+    )
+    parser.add_argument("-o", "--output", choices=("text", "json", "markdown"), default="text")
+    parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
+
+
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words before and after the first "--"."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare; exit code 1 when something is worse."""
+    import json
+    from dataclasses import asdict
+
+    from kubedyno.base.errors import KubedynoError
+    from kubedyno.documents.run import read_runs
+    from kubedyno.report.figures import figures_of
+    from kubedyno.report.forms import markdown_table
+    from kubedyno.report.text import table
+    from kubedyno.stats.comparison import Verdict, compare
+
+    after = [Path(word) for word in arguments.after]
+    if not after:
+        raise KubedynoError("compare needs two sides: kubedyno compare A1 A2 A3 -- B1 B2 B3")
+    tolerance = _share(arguments.tolerance)
+    sides: list[dict[str, list[float]]] = []
+    better: dict[str, bool] = {}
+    for directories in (arguments.before, after):
+        values: dict[str, list[float]] = {}
+        for directory in directories:
+            for document in read_runs(directory):
+                for figure in figures_of(document):
+                    values.setdefault(figure.name, []).append(figure.value)
+                    better[figure.name] = figure.lower_is_better
+        sides.append(values)
+    names = [name for name in sides[0] if name in sides[1] and _wanted(name, arguments.figure)]
+    if not names:
+        raise KubedynoError("the two sides have no figure in common; were the same jobs run?")
+    found = {
+        name: compare(sides[0][name], sides[1][name], tolerance=tolerance, lower_is_better=better[name])
+        for name in names
+    }
+    if arguments.output == "json":
+        print(json.dumps({name: asdict(comparison) for name, comparison in found.items()}, indent=2))
+    else:
+        rows = [
+            (
+                name,
+                f"{c.before:.6g}",
+                f"{c.after:.6g}",
+                "-" if c.change is None else f"{c.change:+.1%}",
+                "-" if c.low is None or c.high is None else f"{c.low:+.1%} … {c.high:+.1%}",
+                f"{c.runs[0]}, {c.runs[1]}",
+                c.verdict.value,
+            )
+            for name, c in found.items()
+        ]
+        header = ("FIGURE", "BEFORE", "AFTER", "CHANGE", "95 % INTERVAL", "RUNS", "VERDICT")
+        print("\n".join((markdown_table if arguments.output == "markdown" else table)(header, rows)))
+    return EXIT_WORSE if any(c.verdict is Verdict.WORSE for c in found.values()) else 0
+
+
+def _wanted(name: str, asked: list[str]) -> bool:
+    return not asked or any(name == a or name.endswith(f".{a}") for a in asked)
+
+
+def _share(text: str) -> float:
+    from kubedyno.base.errors import KubedynoError
+
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise KubedynoError(f"--tolerance {text}: must be a share such as 5% or 0.05")
+    return value

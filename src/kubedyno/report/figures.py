@@ -1,0 +1,103 @@
+"""The figures of a run that runs are compared by, and limits on them: names, units, which way is better."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubedyno.base.errors import KubedynoError
+from kubedyno.documents.run import JobDocument, RunDocument
+from kubedyno.kube import yaml
+from kubedyno.report.html import CONDITIONS
+
+# Of the quantiles that a document has.
+_QUANTILES = ("p50", "p95", "p99", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of one job of one run; `name` is e.g. "create.Ready.p99_ms"."""
+
+    name: str
+    value: float
+    lower_is_better: bool = True
+
+
+def figures_of(run: RunDocument) -> list[Figure]:
+    """Return all figures of a run, job by job."""
+    return [figure for job in run.jobs for figure in _of_job(job)]
+
+
+def _of_job(job: JobDocument) -> list[Figure]:
+    found = [
+        Figure(f"{job.name}.elapsed_s", job.elapsed_s),
+        Figure(f"{job.name}.failed", float(sum(job.failed.values()))),
+        Figure(f"{job.name}.retried", float(job.retried)),
+    ]
+    if job.reached_qps and job.sent > job.burst:
+        found.append(Figure(f"{job.name}.reached_qps", job.reached_qps, lower_is_better=False))
+    if job.pods_seen:
+        found.append(Figure(f"{job.name}.not_ready", float(job.pods_seen - job.pods_ready)))
+    samples = {name: job.start_ms[name] for name in CONDITIONS if name in job.start_ms}
+    if job.accept_ms is not None:
+        samples["accepted"] = job.accept_ms
+    for name, sample in samples.items():
+        found += [Figure(f"{job.name}.{name}.{q}_ms", getattr(sample, q)) for q in _QUANTILES]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A limit that a run does not keep."""
+
+    uuid: str
+    name: str
+    value: float
+    limit: float
+
+    @property
+    def line(self) -> str:
+        return f"{self.name} is {self.value:g}, the limit is {self.limit:g} (run {self.uuid})"
+
+
+def read_limits(path: Path) -> dict[str, float]:
+    """Return the limits of an SLO file: a mapping of figure names, or of their ends, to the largest value allowed.
+
+    `create.Ready.p99_ms: 5000` is one job's, `Ready.p99_ms: 5000` every job's.
+
+    Raises:
+        KubedynoError: It cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise KubedynoError(f"{path}: cannot be read ({error.strerror})") from error
+    if not isinstance(content, dict) or not content:
+        raise KubedynoError(f"{path}: holds no limits; write for example `Ready.p99_ms: 5000`")
+    for name, value in content.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            line = yaml.line_of(content, name)
+            raise KubedynoError(f"{path}:{line}: the limit of {name} must be a number, not {value!r}")
+    return {str(name): float(value) for name, value in content.items()}
+
+
+def breaches(runs: Sequence[RunDocument], limits: Mapping[str, float], source: str) -> list[Breach]:
+    """Return the limits that runs do not keep.
+
+    Raises:
+        KubedynoError: A limit names a figure that no run has.
+    """
+    found = []
+    met: set[str] = set()
+    for run in runs:
+        for figure in figures_of(run):
+            for name, limit in limits.items():
+                if figure.name == name or figure.name.endswith(f".{name}"):
+                    met.add(name)
+                    over = figure.value > limit if figure.lower_is_better else figure.value < limit
+                    if over:
+                        found.append(Breach(run.uuid, figure.name, figure.value, limit))
+    for name in limits:
+        if name not in met:
+            known = sorted({figure.name for run in runs for figure in figures_of(run)})
+            raise KubedynoError(f"{source}: no run has a figure {name}; there are: {', '.join(known)}")
+    return found

@@ -1,0 +1,109 @@
+"""Runs as Markdown, for a pull request, and as JUnit, for a CI system."""
+
+from collections.abc import Sequence
+from xml.sax.saxutils import escape, quoteattr
+
+from kubedyno.documents.run import FindingDocument, JobDocument, RunDocument
+from kubedyno.report.figures import Breach
+from kubedyno.report.html import CONDITIONS
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table, the first column left, the others right."""
+    lines = [f"| {' | '.join(header)} |", f"|:--{'|--:' * (len(header) - 1)}|"]
+    return lines + [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+
+
+def markdown(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> str:
+    """Return all runs as one document."""
+    lines = ["# kubedyno", ""]
+    for run in runs:
+        where = f"embedded cluster {run.target.embedded}" if run.target.embedded else run.target.server
+        state = "ended well" if run.exit_code == 0 else f"exit code {run.exit_code}"
+        lines += [f"## Run {_cell(run.uuid)}: {state}", ""]
+        lines += [
+            f"{_cell(where)}, Kubernetes {_cell(run.target.version)}, {run.target.nodes} nodes, {run.started}",
+            "",
+        ]
+        lines += [*(f"- {_cell(error)}" for error in run.errors), *([""] if run.errors else [])]
+        header = ("job", "asked", "accepted", "given up", "qps", "reached", "pods ready", "took, s")
+        lines += [*markdown_table(header, [_job_row(job) for job in run.jobs]), ""]
+        rows = [row for job in run.jobs for row in _latency_rows(job)]
+        if rows:
+            lines += [*markdown_table(("latency, ms", "P50", "P95", "P99", "max", "n"), rows), ""]
+        for finding in run.findings:
+            lines += [*_finding(finding), ""]
+        if run.not_measured:
+            lines += [f"Not measured: {_cell('; '.join(run.not_measured))}.", ""]
+    if breached:
+        lines += ["## Limits not kept", "", *(f"- {_cell(breach.line)}" for breach in breached), ""]
+    return "\n".join(lines)
+
+
+def _job_row(job: JobDocument) -> tuple[str, ...]:
+    return (
+        job.name,
+        str(job.asked),
+        str(job.accepted),
+        str(sum(job.failed.values())),
+        f"{job.qps:g}",
+        f"{job.reached_qps:.1f}" if job.reached_qps else "-",
+        f"{job.pods_ready}/{job.pods_seen}",
+        f"{job.elapsed_s:.1f}",
+    )
+
+
+def _latency_rows(job: JobDocument) -> list[tuple[str, ...]]:
+    samples = [(f"{job.name}: created to {name}", job.start_ms[name]) for name in CONDITIONS if name in job.start_ms]
+    if job.accept_ms is not None:
+        samples.append((f"{job.name}: sent to accepted", job.accept_ms))
+    return [(name, *(f"{v:.1f}" for v in (f.p50, f.p95, f.p99, f.max)), str(f.count)) for name, f in samples]
+
+
+def _finding(finding: FindingDocument) -> list[str]:
+    lines = [f"**{_cell(finding.title)}**", ""]
+    lines += [f"- seen: `{line.replace('`', '')}`" for line in finding.evidence]
+    lines += [f"- do: `{line.replace('`', '')}`" for line in finding.remedy]
+    return lines + ([f"- next wall: {_cell(finding.next_wall)}"] if finding.next_wall else [])
+
+
+def junit(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> str:
+    """Return a test suite a run: a case for each job, one for the run as a whole, and one a limit that is not kept."""
+    suites = []
+    for run in runs:
+        cases = [_case(job.name, job.elapsed_s, _job_failure(job)) for job in run.jobs]
+        cases.append(_case("run", 0.0, "; ".join(run.errors) if run.exit_code else ""))
+        cases += [_case(breach.name, 0.0, breach.line) for breach in breached if breach.uuid == run.uuid]
+        failures = sum("<failure" in case for case in cases)
+        suites.append(
+            f'<testsuite name={_attribute(f"kubedyno {run.uuid}")} tests="{len(cases)}" failures="{failures}" '
+            f"timestamp={_attribute(run.started)}>{''.join(cases)}</testsuite>"
+        )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>{"".join(suites)}</testsuites>\n'
+
+
+def _job_failure(job: JobDocument) -> str:
+    if job.failed:
+        return f"{sum(job.failed.values())} requests given up: " + ", ".join(f"{n} {r}" for r, n in job.failed.items())
+    missing = job.pods_seen - job.pods_ready
+    return f"{missing} of {job.pods_seen} pods not Ready" if missing and job.type == "create" else ""
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_printable(text))
+
+
+def _printable(text: str) -> str:
+    """Leave out what XML cannot hold."""
+    return "".join(
+        c for c in text if c in "\t\n\r" or (c >= "\x20" and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff")
+    )
+
+
+def _case(name: str, seconds: float, failure: str) -> str:
+    inner = f"<failure message={_attribute(failure)}>{escape(_printable(failure))}</failure>" if failure else ""
+    return f'<testcase name={_attribute(name)} time="{seconds:.3f}">{inner}</testcase>'
