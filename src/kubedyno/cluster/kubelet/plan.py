@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+import msgspec
 import orjson
 
 from kubedyno.cluster.kubelet.images import Image, image_of
@@ -91,6 +92,18 @@ class ContainerPlan:
     tail: dict[str, Any]
 
 
+class StartForm(msgspec.Struct, frozen=True, gc=False):
+    """What all pods of a plan share.
+
+    Attributes:
+        text: A bytes format, as `runs.template_of` makes it.
+        names: Of the containers.
+    """
+
+    text: bytes
+    names: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class PodPlan:
     """A pod.
@@ -105,7 +118,7 @@ class PodPlan:
         fail_pull: No image of it can be pulled.
         not_ready: Its readiness probes never succeed.
         volumes: ConfigMaps and Secrets that it mounts, by volume.
-        starts: Status of such a pod that has just started, with holes; made on first use.
+        starts: Status of such a pod that has just started; made on first use.
         stops: Status of one that was stopped, with holes.
     """
 
@@ -118,7 +131,7 @@ class PodPlan:
     fail_pull: bool = False
     not_ready: bool = False
     volumes: tuple[tuple[str, Need], ...] = ()
-    starts: bytes = b""
+    starts: StartForm | None = None
     stops: bytes = b""
     variants: dict[tuple[str, ...], "PodPlan"] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.containers import Containers
 from kubedyno.cluster.kubelet.desk import Desk
-from kubedyno.cluster.kubelet.plan import ContainerPlan, Need, Plans, suffix_of
+from kubedyno.cluster.kubelet.plan import ContainerPlan, Need, Plans, StartForm, suffix_of
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.kubelet.runs import (
     OBSERVED_GENERATION,
@@ -26,9 +26,11 @@ from kubedyno.cluster.kubelet.runs import (
     status_of,
     template_of,
 )
+from kubedyno.cluster.kubelet.started import Started
 from kubedyno.cluster.kubelet.texts import NETWORK_NOT_READY, pulled, rejected
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts
+from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
@@ -57,6 +59,7 @@ class Pods:
 
     def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, random: Random) -> None:
         self._trusted = trusted
+        self._stamp = b""
         self._together = trusted.store.together(PODS, EVENTS)
         self._random = random
         self._desk = Desk(trusted, pump, settings, random)
@@ -234,7 +237,10 @@ class Pods:
             return False
         if plan.volumes and self._missing_volume(run) is not None:
             return False
-        start = rfc3339(run.start_s).encode()
+        start = self._stamp
+        if start != (now := rfc3339(run.start_s).encode()):
+            # One for all pods of a second.
+            start = self._stamp = now
         if status.startswith(_BOUND):
             bound = status[len(_BOUND) : len(_BOUND) + _STAMP_LENGTH]
         elif b'"conditions"' in status:
@@ -248,21 +254,21 @@ class Pods:
             if not address:
                 return False
             run.address = address
-        if not plan.starts:
-            plan.starts = template_of(plan, self._minor, stopped=False)
-        uid = run.id_base
-        holes: dict[bytes, object] = {
-            b"host": node.address.encode(), b"ip": address.encode(), b"bound": bound, b"start": start, b"now": start,
-            b"suffix": run.suffix, b"generation": b"%d" % obj.generation,
-        }  # fmt: skip
+        if plan.starts is None:
+            names = tuple(container.name for container in plan.containers)
+            plan.starts = StartForm(template_of(plan, self._minor, stopped=False), names)
+        started = Started(plan.starts, node.address, address, start if bound == start else bound, start, obj.generation)
         run.go(Stage.RUNNING)
         old: PodFacts = obj.facts
         facts = PodFacts(old.node_name, "Running", True, address, old.spec, old.pinned_node)
         with self._together:
-            for i, container in enumerate(plan.containers):
-                holes[b"id%d" % i] = container_id(uid, container.name, 0).encode()
+            for container in plan.containers:
                 self._say_started(record, node, container)
-            run.written = self._trusted.replace_status(PODS, record, plan.starts % holes, facts).revision
+            if run.id_base == obj.uid and isinstance(obj, LeanPod):
+                written = self._trusted.form_status(record, started, facts)
+            else:
+                written = self._trusted.replace_status(PODS, record, started.text(run.id_base, run.suffix), facts)
+            run.written = written.revision
         return True
 
     def _say_started(self, record: ObjectRecord, node: NodeRow, container: ContainerPlan) -> None:

@@ -1,15 +1,16 @@
-"""A pod whose spec is shared with the pods that differ from it by name only: a KB less for each version.
+"""A pod that shares with others what it differs from them by name only: two KB less for each version.
 
-Most pods are made from few templates; their bodies differ in the suffix of their token volume and in their node. To
-readers it is a `StoredObject`; a change of anything but node and status puts a real one in its place.
+Most pods are made from few templates: their bodies differ in the suffix of their token volume and in their node, and
+most run as any other does. To readers it is a `StoredObject`; a change of anything but node and status puts a real one
+in its place.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts
-from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.objects import OVERHEAD_BYTES, StoredObject
 
 Shape = tuple[bytes, ...]
 SPEC = b'"spec":{'
@@ -18,12 +19,20 @@ _SUFFIX_LENGTH = 5
 _KNOWN_SHAPES = 4096
 
 
+class Formed(Protocol):
+    """A status that is written out when somebody reads it."""
+
+    def text(self, uid: str, suffix: bytes) -> bytes:
+        """Return the status of the pod with that uid and that suffix of its token volume."""
+
+
 class LeanPod(msgspec.Struct, frozen=True, gc=False):
     """A pod; see `StoredObject` for what is not told here.
 
     Attributes:
         shape: The body without its node, cut where the suffix goes.
         suffix: Of its token volume, b"" when it has none.
+        state: Its status, or what that is made of.
         facts: Their node is the body's.
     """
 
@@ -38,7 +47,7 @@ class LeanPod(msgspec.Struct, frozen=True, gc=False):
     managed: bytes
     shape: Shape
     suffix: bytes
-    status: bytes
+    state: bytes | Any
     facts: PodFacts
 
     deletion_s: ClassVar[float] = 0.0
@@ -50,11 +59,20 @@ class LeanPod(msgspec.Struct, frozen=True, gc=False):
         node = self.facts.node_name
         return SPEC + b'"nodeName":"%b",%b' % (node.encode(), body[len(SPEC) :]) if node else body
 
-    def with_status(self, status: bytes, facts: PodFacts) -> "LeanPod":
+    @property
+    def status(self) -> bytes:
+        state: bytes | Formed = self.state
+        return state if isinstance(state, bytes) else state.text(self.uid, self.suffix)
+
+    @property
+    def size_bytes(self) -> int:
+        return OVERHEAD_BYTES + len(self.meta) + (len(self.state) if isinstance(self.state, bytes) else 0)
+
+    def with_status(self, state: bytes | Formed, facts: PodFacts) -> "LeanPod":
         """Return its next version."""
         return LeanPod(
             self.key, self.namespace, self.name, self.uid, self.generation, self.labels, self.owners, self.meta,
-            self.managed, self.shape, self.suffix, status, facts,
+            self.managed, self.shape, self.suffix, state, facts,
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from kubedyno.cluster.registry.eventrecorder import EventRecorder
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
-from kubedyno.cluster.registry.leanpod import LeanPod, Shapes
+from kubedyno.cluster.registry.leanpod import Formed, LeanPod, Shapes
 from kubedyno.cluster.registry.metadata import metadata_causes
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode
@@ -226,6 +226,19 @@ class Trusted:
             if current is None:
                 raise not_found(resource, record.obj.name)
             raise conflict(resource, record.obj.name)
+
+    def form_status(self, record: ObjectRecord, status: Formed, facts: PodFacts) -> ObjectRecord:
+        """Store a pod's new status, which is another one for sure, to be written out when it is read.
+
+        Raises:
+            StatusError: The record is not the newest.
+        """
+        obj = record.obj
+        if not isinstance(obj, LeanPod):
+            # Its text holds the suffix; the form asks for it again.
+            raise TypeError(f"pod {obj.key} is not a lean one")
+        self._check_newest(PODS, record)
+        return self._put(self.registry.kind(PODS), cast("StoredObject", obj.with_status(status, facts)))
 
     def replace_status(
         self, resource: Resource, record: ObjectRecord, status: bytes | Object, facts: Any = None

@@ -5,6 +5,9 @@ from typing import Any
 import msgspec
 import orjson
 
+# Of an object beside its texts, more or less.
+OVERHEAD_BYTES = 400
+
 
 class StoredObject(msgspec.Struct, frozen=True, gc=False):
     """An API object, cut where it is joined again on output. Nothing in it ever changes.
@@ -40,6 +43,11 @@ class StoredObject(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     status: bytes
     facts: Any
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory it takes, more or less."""
+        return OVERHEAD_BYTES + len(self.meta) + len(self.body) + len(self.status) + len(self.managed)
 
 
 def key_of(namespace: str, name: str) -> str:

@@ -30,18 +30,13 @@ _primary_key = attrgetter("key")
 HISTORY_BYTES = 16 << 20
 # Nobody resumes a watch of events from far back, and they are the most frequent of all writes.
 EVENT_HISTORY_RECORDS = 10_000
-_OVERHEAD_BYTES = 400
 OWNER_INDEX: Index[StoredObject] = Index("owner", attrgetter("owners"))
-
-
-def _size_of(obj: StoredObject) -> int:
-    return _OVERHEAD_BYTES + len(obj.meta) + len(obj.body) + len(obj.status) + len(obj.managed)
 
 
 def _history_of(resource: Resource) -> History[StoredObject]:
     if resource is EVENTS:
         return History(records=EVENT_HISTORY_RECORDS)
-    return History(bytes=HISTORY_BYTES, size=_size_of)
+    return History(bytes=HISTORY_BYTES, size=attrgetter("size_bytes"))
 
 
 def resource_key(resource: Resource) -> ResourceKey:

@@ -4,10 +4,12 @@ import pytest
 from tests.unit.cluster.registry.conftest import NS, Cluster, pod_spec
 
 from kubedyno.cluster.registry.binding import bound
+from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, members_of
 from kubedyno.kube.resources import PODS
+from kubedyno.kube.status import Conflict
 
 
 def created(cluster: Cluster, name: str, **parts: Any) -> ObjectRecord:
@@ -109,3 +111,29 @@ def test_pods_of_their_own_kind_are_whole(cluster: Cluster) -> None:
     assert type(pinned.obj) is type(named.obj) is StoredObject
     assert type(cluster.trusted.bind(pinned, "node-1").obj) is StoredObject
     assert cluster.get(PODS, "db")["spec"]["hostname"] == "db"
+
+
+class Told:
+    """A status that is made of the pod's uid and suffix."""
+
+    def text(self, uid: str, suffix: bytes) -> bytes:
+        return b'{"phase":"Running","message":"%b %b","qosClass":"BestEffort"}' % (uid.encode(), suffix)
+
+
+def test_a_status_may_be_written_out_when_it_is_read(cluster: Cluster) -> None:
+    lean = cluster.trusted.bind(created(cluster, "web"), "node-1")
+    old = lean.obj.facts
+    facts = PodFacts(old.node_name, "Running", False, "", old.spec, old.pinned_node)
+    record = cluster.trusted.form_status(lean, Told(), facts)
+    suffix = lean.obj.suffix.decode()  # type: ignore[attr-defined]
+    assert cluster.get(PODS, "web")["status"]["message"] == f"{lean.obj.uid} {suffix}"
+    # What is not kept is not counted.
+    assert record.obj.size_bytes < lean.obj.size_bytes
+    again = cluster.trusted.replace_status(PODS, record, Told().text(lean.obj.uid, suffix.encode()), facts)
+    assert again is record
+    with pytest.raises(Conflict):
+        cluster.trusted.form_status(lean, Told(), facts)
+    labelled = cluster.trusted.replace(PODS, record, labels={"a": "b"})
+    assert labelled.obj.status == record.obj.status
+    with pytest.raises(TypeError):
+        cluster.trusted.form_status(labelled, Told(), facts)
