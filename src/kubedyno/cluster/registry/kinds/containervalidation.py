@@ -35,6 +35,8 @@ _OTHER_STANDARD_RESOURCES = frozenset(
 )
 _HUGE = "hugepages-"
 _PROBE_INTS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
+_MAX_ID = 2**31 - 1
+_ID_TEXT = f"must be between 0 and {_MAX_ID}, inclusive"
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 _HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
 
@@ -136,6 +138,33 @@ def _container(container: Object, path: str, spec: Object, volumes: set[str]) ->
     security = container.get("securityContext")
     if security is not None:
         causes += _security(security, f"{path}.securityContext")
+    causes += _devices(container, path, volumes)
+    restart = container.get("restartPolicy")
+    if restart is not None and restart not in {"Always", "Never", "OnFailure"}:
+        causes.append(not_supported(f"{path}.restartPolicy", restart, ("Always", "Never", "OnFailure")))
+    for i, resize in enumerate(container.get("resizePolicy", ())):
+        where, name, policy = (
+            f"{path}.resizePolicy[{i}]",
+            resize.get("resourceName", ""),
+            resize.get("restartPolicy", ""),
+        )
+        if name not in {"cpu", "memory"}:
+            causes.append(not_supported(f"{where}.resourceName", name, ("cpu", "memory")))
+        if policy not in {"NotRequired", "RestartContainer"}:
+            causes.append(not_supported(f"{where}.restartPolicy", policy, ("NotRequired", "RestartContainer")))
+    return causes
+
+
+def _devices(container: Object, path: str, volumes: set[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    for i, device in enumerate(container.get("volumeDevices", ())):
+        where, name, target = f"{path}.volumeDevices[{i}]", device.get("name", ""), device.get("devicePath", "")
+        if not name:
+            causes.append(required(f"{where}.name"))
+        elif name not in volumes:
+            causes.append(not_found_field(f"{where}.name", name))
+        if not target:
+            causes.append(required(f"{where}.devicePath"))
     return causes
 
 
@@ -384,11 +413,7 @@ def _int_or_name_port(port: Any, path: str) -> list[Cause]:
 
 
 def _security(security: Object, path: str) -> list[Cause]:
-    causes = profile_causes(security, path)
-    for name in ("runAsUser", "runAsGroup"):
-        if name in security and not 0 <= security[name] <= 2**31 - 1:
-            text = f"must be between 0 and {2**31 - 1}, inclusive"
-            causes.append(invalid_value(f"{path}.{name}", security[name], text))
+    causes = profile_causes(security, path) + id_causes(security, path, "runAsUser", "runAsGroup")
     if "procMount" in security and security["procMount"] not in {"Default", "Unmasked"}:
         causes.append(not_supported(f"{path}.procMount", security["procMount"], ("Default", "Unmasked")))
     if security.get("allowPrivilegeEscalation") is False and security.get("privileged"):
@@ -407,10 +432,30 @@ def _security(security: Object, path: str) -> list[Cause]:
 
 def profile_causes(security: Object, path: str) -> list[Cause]:
     """Return what is wrong with the profiles of a pod's or container's security context."""
+    causes: list[Cause] = []
+    for name, what in (("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")):
+        profile, where = security.get(name), f"{path}.{name}"
+        if profile is None:
+            continue
+        kind = profile.get("type", "")
+        if not kind:
+            causes.append(required(f"{where}.type", f"type is required when {name} is set"))
+        elif kind not in _PROFILES:
+            causes.append(not_supported(f"{where}.type", kind, _PROFILES))
+        if kind == "Localhost" and "localhostProfile" not in profile:
+            causes.append(required(f"{where}.localhostProfile", f"must be set when {what} type is Localhost"))
+        elif kind != "Localhost" and "localhostProfile" in profile:
+            text = f"can only be set when {what} type is Localhost"
+            causes.append(invalid_value(f"{where}.localhostProfile", profile["localhostProfile"], text))
+    return causes
+
+
+def id_causes(security: Object, path: str, *names: str) -> list[Cause]:
+    """Return which user and group ids are out of range."""
     return [
-        not_supported(f"{path}.{name}.type", security[name].get("type", ""), _PROFILES)
-        for name in ("seccompProfile", "appArmorProfile")
-        if name in security and security[name].get("type") not in _PROFILES
+        invalid_value(f"{path}.{name}", security[name], _ID_TEXT)
+        for name in names
+        if name in security and not 0 <= security[name] <= _MAX_ID
     ]
 
 

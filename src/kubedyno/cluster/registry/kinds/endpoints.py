@@ -21,7 +21,7 @@ _IP_TEXT = "must be a valid IP address"
 _IP_LONG_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
-def _special(path: str, text: str) -> list[Cause]:
+def special_causes(path: str, text: str) -> list[Cause]:
     """Return what is wrong with an address that nothing outside of its host may use."""
     try:
         address = ipaddress.ip_address(text)
@@ -87,7 +87,7 @@ def _address(address: Object, path: str) -> list[Cause]:
     if address.get("nodeName"):
         name = address["nodeName"]
         causes += [invalid_value(f"{path}.nodeName", name, p) for p in problems_of_dns1123_subdomain(name)]
-    return causes + _special(f"{path}.ip", text)
+    return causes + special_causes(f"{path}.ip", text)
 
 
 def _endpoints_text(subsets: Any) -> str:
@@ -193,7 +193,7 @@ def _slice_endpoint(endpoint: Object, path: str, kind: str) -> list[Cause]:
             causes += [invalid_value(where, address, p) for p in problems_of_dns1123_subdomain(address)]
         else:
             causes += _ip_version(f"{path}.addresses", address, int(kind[-1]))
-            causes += _special(where, address)
+            causes += special_causes(where, address)
     name = endpoint.get("nodeName")
     if name is not None:
         causes += [invalid_value(f"{path}.nodeName", name, p) for p in problems_of_dns1123_subdomain(name)]

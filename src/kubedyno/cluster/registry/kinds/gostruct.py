@@ -209,3 +209,12 @@ def go_claim_spec(spec: Object) -> Object:
 def go_template(template: Object) -> Object:
     """Return a pod template with the internal struct's members: its metadata's stand among them."""
     return {**template.get("metadata", {}), "Spec": go_pod_spec(template.get("spec", {}))}
+
+
+_success_policy = _struct("Rules", Rules=_each(_struct("SucceededIndexes SucceededCount")))
+
+
+def go_success_policy(policy: Object) -> Object:
+    """Return a Job's success policy with the internal struct's members."""
+    shown: Object = _success_policy(policy)
+    return shown

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.registry.kinds.gostruct import go_template
+from kubedyno.cluster.registry.kinds.gostruct import go_success_policy, go_template
 from kubedyno.cluster.registry.kinds.podvalidation import validate_template
 from kubedyno.cluster.registry.kinds.rules import IMMUTABLE, domain_path, not_negative, one_of, unchanged
 from kubedyno.cluster.registry.metadata import selector_causes
@@ -217,7 +217,7 @@ def _pod_conditions(conditions: list[Object], path: str) -> list[Cause]:
 def _success_policy(spec: Object, path: str) -> list[Cause]:
     rules = spec["successPolicy"].get("rules", [])
     if spec.get("completionMode") != "Indexed":
-        return [invalid_value(path, spec["successPolicy"], _INDEXED_ONLY)]
+        return [invalid_value(path, go_success_policy(spec["successPolicy"]), _INDEXED_ONLY)]
     causes: list[Cause] = []
     if not rules:
         causes.append(

@@ -27,7 +27,8 @@ _MAX_CONTROLLER = 250
 _ADDRESS_WIDTH = 16
 
 
-def _cidr(path: str, text: str) -> list[Cause]:
+def cidr_causes(path: str, text: str) -> list[Cause]:
+    """Return what is wrong with a CIDR."""
     try:
         if "/" not in text:
             raise ValueError(text)
@@ -116,13 +117,13 @@ def _ip_block(block: Object, path: str) -> list[Cause]:
     text = block.get("cidr", "")
     if not text:
         return [required(f"{path}.cidr")]
-    causes = _cidr(f"{path}.cidr", text)
+    causes = cidr_causes(f"{path}.cidr", text)
     if causes:
         return causes
     network = ipaddress.ip_network(text, strict=False)
     for i, except_ in enumerate(block.get("except", ())):
         where = f"{path}.except[{i}]"
-        wrong = _cidr(where, except_)
+        wrong = cidr_causes(where, except_)
         if wrong:
             causes += wrong
             continue
@@ -378,7 +379,7 @@ class ServiceCIDRs(Kind):
             return [invalid_value("spec", {"cidrs": cidrs}, "may only hold up to 2 values")]
         causes: list[Cause] = []
         for i, cidr in enumerate(cidrs):
-            causes += _cidr(f"spec.cidrs[{i}]", cidr)
+            causes += cidr_causes(f"spec.cidrs[{i}]", cidr)
         if not causes and len(cidrs) == 2 and len({":" in cidr for cidr in cidrs}) == 1:
             text = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96"
             causes.append(invalid_value("spec.cidrs", cidrs, text))

@@ -1,7 +1,14 @@
 """What makes a pod, or a pod template, invalid; texts as the real server's."""
 
+import re
+
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.registry.kinds.containervalidation import container_warnings, profile_causes, validate_containers
+from kubedyno.cluster.registry.kinds.containervalidation import (
+    container_warnings,
+    id_causes,
+    profile_causes,
+    validate_containers,
+)
 from kubedyno.cluster.registry.kinds.gostruct import difference, go_pod_spec
 from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling
 from kubedyno.cluster.registry.kinds.volumevalidation import validate_volumes
@@ -10,6 +17,15 @@ from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_s
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 _MAX_INT32 = 2**31 - 1
+_CHANGE_POLICIES = (
+    ("fsGroupChangePolicy", ("Always", "OnRootMismatch")),
+    ("seLinuxChangePolicy", ("MountOption", "Recursive")),
+)
+_SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?")
+_SYSCTL_TEXT = (
+    "must have at most 253 characters and match regex "
+    r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+)
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _NOT_WINDOWS = (
     "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls",
@@ -66,8 +82,14 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
             causes += [
                 invalid_value(f"{path}.{name}", spec[name], p) for p in problems_of_dns1123_subdomain(spec[name])
             ]
-    if "os" in spec and spec["os"].get("name") not in {"linux", "windows"}:
-        causes.append(not_supported(f"{path}.os", spec["os"].get("name", ""), ("linux", "windows")))
+    if "os" in spec:
+        name = spec["os"].get("name", "")
+        if not name:
+            causes.append(required(f"{path}.os.name", "cannot be empty"))
+        elif name not in {"linux", "windows"}:
+            causes.append(not_supported(f"{path}.os", name, ("linux", "windows")))
+    for i, claim in enumerate(spec.get("resourceClaims", ())):
+        causes += _claim(claim, f"{path}.resourceClaims[{i}]")
     for i, gate in enumerate(spec.get("readinessGates", ())):
         kind = gate.get("conditionType", "")
         where = f"{path}.readinessGates[{i}].conditionType"
@@ -88,10 +110,32 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
     return causes
 
 
+def _claim(claim: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a pod's claim on a device."""
+    name = claim.get("name", "")
+    causes = [invalid_value(f"{path}.name", name, p) for p in problems_of_dns1123_label(name)] if name else [
+        required(f"{path}.name")
+    ]  # fmt: skip
+    given = [member for member in ("resourceClaimName", "resourceClaimTemplateName") if member in claim]
+    if len(given) != 1:
+        text = f"must specify {'at most ' if given else ''}one of: `resourceClaimName`, `resourceClaimTemplateName`"
+        causes.append(invalid_value(path, claim, text))
+    for member in given:
+        causes += [
+            invalid_value(f"{path}.{member}", claim[member], p) for p in problems_of_dns1123_subdomain(claim[member])
+        ]
+    return causes
+
+
 def _security(spec: Object, path: str) -> list[Cause]:
     """Return what is wrong with a pod's own security context, and with what a Windows pod may not have."""
     security, where = spec.get("securityContext", {}), f"{path}.securityContext"
-    causes = profile_causes(security, where)
+    causes = profile_causes(security, where) + id_causes(security, where, "runAsUser", "runAsGroup", "fsGroup")
+    for i, group in enumerate(security.get("supplementalGroups", ())):
+        causes += id_causes({f"supplementalGroups[{i}]": group}, where, f"supplementalGroups[{i}]")
+    for name, values in _CHANGE_POLICIES:
+        if name in security and security[name] not in values:
+            causes.append(not_supported(f"{where}.{name}", security[name], values))
     policy = security.get("supplementalGroupsPolicy")
     if policy is not None and policy not in {"Merge", "Strict"}:
         causes.append(not_supported(f"{where}.supplementalGroupsPolicy", policy, ("Merge", "Strict")))
@@ -100,6 +144,8 @@ def _security(spec: Object, path: str) -> list[Cause]:
         name = sysctl.get("name", "")
         if not name:
             causes.append(required(f"{where}.sysctls[{i}].name"))
+        elif not _SYSCTL.fullmatch(name):
+            causes.append(invalid_value(f"{where}.sysctls[{i}].name", name, _SYSCTL_TEXT))
         elif name in names:
             causes.append(duplicate(f"{where}.sysctls[{i}].name", name))
         names.add(name)

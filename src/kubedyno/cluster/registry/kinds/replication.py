@@ -62,6 +62,11 @@ class ReplicationControllers(Kind):
     def warnings(self, obj: Object) -> list[str]:
         return pod_warnings(obj["spec"].get("template", {}).get("spec", {}), "spec.template.spec")
 
+    def scale(self, obj: Object) -> tuple[int, int, str]:
+        spec = obj.get("spec", {})
+        selector = ",".join(f"{key}={value}" for key, value in sorted(spec.get("selector", {}).items()))
+        return spec.get("replicas", 0), obj.get("status", {}).get("replicas", 0), selector
+
     def field_of(self, obj: Object, name: str) -> str:
         if name == "status.replicas":
             return str(obj.get("status", {}).get("replicas", 0))

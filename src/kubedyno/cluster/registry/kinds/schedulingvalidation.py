@@ -4,7 +4,12 @@ import ipaddress
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.metadata import label_causes, selector_causes
-from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
+from kubedyno.kube.names import (
+    problems_of_dns1123_label,
+    problems_of_dns1123_subdomain,
+    problems_of_label_value,
+    problems_of_qualified_name,
+)
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -26,16 +31,33 @@ def validate_scheduling(spec: Object, path: str) -> list[Cause]:
     causes = label_causes(spec.get("nodeSelector", {}), f"{path}.nodeSelector")
     if "affinity" in spec:
         causes += _affinity(spec["affinity"], f"{path}.affinity")
+    if spec.get("dnsPolicy") == "None" and "dnsConfig" not in spec:
+        causes.append(required(f"{path}.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"))
     if "dnsConfig" in spec:
-        servers, where = spec["dnsConfig"].get("nameservers", []), f"{path}.dnsConfig.nameservers"
+        config = spec["dnsConfig"]
+        servers, where = config.get("nameservers", []), f"{path}.dnsConfig.nameservers"
+        if spec.get("dnsPolicy") == "None" and not servers:
+            causes.append(required(where, "must provide at least one DNS nameserver when `dnsPolicy` is None"))
         if len(servers) > _MAX_NAMESERVERS:
             causes.append(invalid_value(where, servers, f"must not have more than {_MAX_NAMESERVERS} nameservers"))
         for i, server in enumerate(servers):
             causes += ip_causes(f"{where}[{i}]", server)
+        for i, search in enumerate(config.get("searches", ())):
+            domain = search.removesuffix(".")
+            causes += [
+                invalid_value(f"{path}.dnsConfig.searches[{i}]", search, p)
+                for p in problems_of_dns1123_subdomain(domain.replace("_", "-")) if domain
+            ]  # fmt: skip
+        for i, option in enumerate(config.get("options", ())):
+            if not option.get("name"):
+                causes.append(required(f"{path}.dnsConfig.options[{i}]", "must not be empty"))
     for i, toleration in enumerate(spec.get("tolerations", ())):
         causes += _toleration(toleration, f"{path}.tolerations[{i}]")
     for i, alias in enumerate(spec.get("hostAliases", ())):
         causes += ip_causes(f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
+        for j, name in enumerate(alias.get("hostnames", ())):
+            where = f"{path}.hostAliases[{i}].hostnames[{j}]"
+            causes += [invalid_value(where, name, p) for p in problems_of_dns1123_subdomain(name)]
     if "topologySpreadConstraints" in spec:
         causes += _spread(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
     return causes
@@ -145,6 +167,9 @@ def _affinity(affinity: Object, path: str) -> list[Cause]:
 def _pod_term(term: Object, path: str) -> list[Cause]:
     causes = selector_causes(term.get("labelSelector", {}), f"{path}.labelSelector")
     causes += selector_causes(term.get("namespaceSelector", {}), f"{path}.namespaceSelector")
+    for namespace in term.get("namespaces", ()):
+        # The real server names no path here.
+        causes += [invalid_value("namespace", namespace, p) for p in problems_of_dns1123_label(namespace)]
     key = term.get("topologyKey", "")
     if not key:
         return [*causes, required(f"{path}.topologyKey", "can not be empty")]

@@ -5,6 +5,9 @@ from typing import Any
 from kubedyno.cluster.registry.cells import NONE, age, labels_text
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.containervalidation import port_causes, port_name_problems
+from kubedyno.cluster.registry.kinds.endpoints import special_causes
+from kubedyno.cluster.registry.kinds.networking import cidr_causes
+from kubedyno.cluster.registry.kinds.rules import qualified
 from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
 from kubedyno.cluster.registry.metadata import label_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_qualified_name
@@ -106,7 +109,7 @@ class Services(Kind):
                 causes.append(invalid_value(path, seconds, text))
         causes += _addresses(spec)
         for i, address in enumerate(spec.get("externalIPs", ())):
-            causes += ip_causes(f"spec.externalIPs[{i}]", address)
+            causes += ip_causes(f"spec.externalIPs[{i}]", address) or special_causes(f"spec.externalIPs[{i}]", address)
         if kind not in _TYPES:
             causes.append(not_supported("spec.type", kind, _TYPES))
         return causes + _load_balancing(spec) + _traffic(spec)
@@ -177,6 +180,8 @@ def _ports(spec: Object) -> list[Cause]:
         causes += port_causes(f"{path}.port", port.get("port", 0))
         if port["protocol"] not in {"TCP", "UDP", "SCTP"}:
             causes.append(not_supported(f"{path}.protocol", port["protocol"], ("SCTP", "TCP", "UDP")))
+        if "appProtocol" in port:
+            causes += qualified(f"{path}.appProtocol", port["appProtocol"])
         target = port["targetPort"]
         if isinstance(target, str):
             causes += [invalid_value(f"{path}.targetPort", target, p) for p in port_name_problems(target)]
@@ -227,6 +232,13 @@ def _load_balancing(spec: Object) -> list[Cause]:
             causes.append(forbidden_field(f"spec.{name}", "may only be used when `type` is 'LoadBalancer'"))
         elif name == "loadBalancerClass" and name in spec:
             causes += [invalid_value(f"spec.{name}", spec[name], p) for p in problems_of_qualified_name(spec[name])]
+    ranges = spec.get("loadBalancerSourceRanges", ())
+    if ranges and kind != "LoadBalancer":
+        causes.append(
+            forbidden_field("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
+        )
+    for i, text in enumerate(ranges):
+        causes += cidr_causes(f"spec.LoadBalancerSourceRanges[{i}]", text.strip())
     port = spec.get("healthCheckNodePort")
     if port and not (kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"):
         text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"

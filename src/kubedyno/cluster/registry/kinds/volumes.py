@@ -4,24 +4,25 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.claimvalidation import (
+    VOLUME_MODES,
+    access_mode_causes,
+    claim_causes,
+    positive,
+)
 from kubedyno.cluster.registry.kinds.gostruct import difference, go_claim_spec
 from kubedyno.cluster.registry.kinds.podspec import default_volume_source
 from kubedyno.cluster.registry.kinds.rules import named, one_of, unchanged
 from kubedyno.cluster.registry.kinds.schedulingvalidation import node_selector_causes
 from kubedyno.cluster.registry.kinds.volumevalidation import source_causes
-from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.cluster.storage.objects import StoredObject
-from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
+from kubedyno.kube.status import Cause, forbidden_field, not_supported, required
 from kubedyno.statedb.records import Index
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
-_ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _SHORT = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
-_SINGLE_MODE = "ReadWriteOncePod"
-_MODES = ("Block", "Filesystem")
 _NOT_SOURCES = frozenset({
     "capacity", "accessModes", "claimRef", "persistentVolumeReclaimPolicy", "storageClassName", "mountOptions",
     "volumeMode", "nodeAffinity", "volumeAttributesClassName",
@@ -45,21 +46,6 @@ def access_modes_text(modes: Any) -> str:
     return ",".join(short for mode, short in _SHORT.items() if mode in given)
 
 
-def positive(path: str, amount: str) -> list[Cause]:
-    """Return what is wrong with a quantity that must be more than nothing."""
-    zero = Quantity.parse("0")
-    return [] if Quantity.parse(amount) > zero else [invalid_value(path, amount, "must be greater than zero")]
-
-
-def _access_modes(modes: list[str], path: str) -> list[Cause]:
-    if not modes:
-        return [required(path)]
-    causes = [not_supported(path, mode, _ACCESS_MODES) for mode in modes if mode not in _ACCESS_MODES]
-    if _SINGLE_MODE in modes and len(modes) > 1:
-        causes.append(forbidden_field(path, f"may not use {_SINGLE_MODE} with other access modes"))
-    return causes
-
-
 def default_claim_spec(spec: Object) -> None:
     """Fill in a claim's spec: its mode, and the two spellings of its data source."""
     spec.setdefault("volumeMode", "Filesystem")
@@ -79,37 +65,6 @@ def _share_data_source(spec: Object) -> None:
     for name in ("dataSource", "dataSourceRef"):
         if name in spec:
             spec[name].setdefault("apiGroup", None)
-
-
-def claim_causes(spec: Object, path: str) -> list[Cause]:
-    """Return what is wrong with a claim's spec."""
-    causes: list[Cause] = []
-    modes = spec.get("accessModes", [])
-    if "selector" in spec:
-        causes += selector_causes(spec["selector"], f"{path}.selector")
-    causes += _access_modes(modes, f"{path}.accessModes") if modes else [
-        required(f"{path}.accessModes", "at least 1 access mode is required")
-    ]  # fmt: skip
-    amount = spec.get("resources", {}).get("requests", {}).get("storage")
-    if amount is None:
-        causes.append(required(f"{path}.resources[storage]"))
-    else:
-        causes += positive(f"{path}.resources[storage]", amount)
-    if spec.get("storageClassName"):
-        name = spec["storageClassName"]
-        causes += [invalid_value(f"{path}.storageClassName", name, p) for p in problems_of_dns1123_subdomain(name)]
-    if spec.get("volumeMode") is not None:
-        causes += one_of(f"{path}.volumeMode", spec["volumeMode"], _MODES)
-    for name in ("dataSource", "dataSourceRef"):
-        source = spec.get(name)
-        if source is not None:
-            causes += [required(f"{path}.{name}.{member}") for member in ("name", "kind") if not source.get(member)]
-            if not source.get("apiGroup") and source.get("kind") not in {"PersistentVolumeClaim", None, ""}:
-                causes.append(
-                    invalid_value(f"{path}.{name}", source["kind"], "must be 'PersistentVolumeClaim' when referencing "
-                                  "the default apiGroup")
-                )  # fmt: skip
-    return causes
 
 
 class PersistentVolumeClaims(Kind):
@@ -210,7 +165,7 @@ class PersistentVolumes(Kind):
 
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
-        causes = _access_modes(spec.get("accessModes", []), "spec.accessModes")
+        causes = access_mode_causes(spec.get("accessModes", []), "spec.accessModes")
         capacity = spec.get("capacity", {})
         if not capacity:
             causes.append(required("spec.capacity"))
@@ -236,7 +191,7 @@ class PersistentVolumes(Kind):
             causes.append(forbidden_field("spec.persistentVolumeReclaimPolicy", text))
         if spec.get("storageClassName"):
             causes += named("spec.storageClassName", spec["storageClassName"])
-        return causes + one_of("spec.volumeMode", spec["volumeMode"], _MODES)
+        return causes + one_of("spec.volumeMode", spec["volumeMode"], VOLUME_MODES)
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = self.validate(obj)

@@ -1,6 +1,7 @@
 """What is wrong with a pod's volumes."""
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.claimvalidation import claim_causes
 from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.quantity import value_of
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
@@ -11,6 +12,32 @@ _HOST_PATH_TYPES = (
 _DOWNWARD_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
 _MODE_TEXT = "must be a number between 0 and 0777 (octal), both inclusive"
 _MIN_TOKEN_S = 600
+_REQUIRED = {
+    "awsElasticBlockStore": ("volumeID",),
+    "azureDisk": ("diskName", "diskURI"),
+    "azureFile": ("secretName", "shareName"),
+    "cephfs": ("monitors",),
+    "cinder": ("volumeID",),
+    "csi": ("driver",),
+    "flexVolume": ("driver",),
+    "gcePersistentDisk": ("pdName",),
+    "gitRepo": ("repository",),
+    "glusterfs": ("endpoints", "path"),
+    "iscsi": ("targetPortal", "iqn"),
+    "local": ("path",),
+    "nfs": ("server", "path"),
+    "persistentVolumeClaim": ("claimName",),
+    "photonPersistentDisk": ("pdID",),
+    "portworxVolume": ("volumeID",),
+    "quobyte": ("registry", "volume"),
+    "rbd": ("monitors", "image"),
+    "scaleIO": ("gateway", "system", "volumeName"),
+    "vsphereVolume": ("volumePath",),
+}
+_ENUMS = {
+    "azureDisk": (("cachingMode", ("None", "ReadOnly", "ReadWrite")), ("kind", ("Dedicated", "Managed", "Shared"))),
+    "image": (("pullPolicy", ("Always", "IfNotPresent", "Never")),),
+}
 
 
 def validate_volumes(spec: Object, path: str) -> tuple[list[Cause], set[str]]:
@@ -46,7 +73,10 @@ def source_causes(kind: str, source: Object, where: str) -> list[Cause]:
         source: What it says.
         where: Its path.
     """
-    causes: list[Cause] = []
+    causes = [required(f"{where}.{name}") for name in _REQUIRED.get(kind, ()) if not source.get(name)]
+    for name, values in _ENUMS.get(kind, ()):
+        if source.get(name) is not None and source[name] not in values:
+            causes.append(not_supported(f"{where}.{name}", source[name], values))
     match kind:
         case "hostPath":
             if not source.get("path"):
@@ -69,15 +99,8 @@ def source_causes(kind: str, source: Object, where: str) -> list[Cause]:
                     forbidden_field(f"{where}.sizeLimit", "SizeLimit field must be a valid resource quantity")
                 )
         case "nfs":
-            if not source.get("server"):
-                causes.append(required(f"{where}.server"))
-            if not source.get("path"):
-                causes.append(required(f"{where}.path"))
-            elif not source["path"].startswith("/"):
+            if source.get("path") and not source["path"].startswith("/"):
                 causes.append(invalid_value(f"{where}.path", source["path"], "must be an absolute path"))
-        case "persistentVolumeClaim":
-            if not source.get("claimName"):
-                causes.append(required(f"{where}.claimName"))
         case "downwardAPI":
             causes += _mode(source.get("defaultMode"), f"{where}.defaultMode")
             for item in source.get("items", ()):
@@ -87,9 +110,8 @@ def source_causes(kind: str, source: Object, where: str) -> list[Cause]:
         case "ephemeral":
             if "volumeClaimTemplate" not in source:
                 causes.append(required(f"{where}.volumeClaimTemplate"))
-        case "csi":
-            if not source.get("driver"):
-                causes.append(required(f"{where}.driver"))
+            else:
+                causes += claim_causes(source["volumeClaimTemplate"]["spec"], f"{where}.volumeClaimTemplate.spec")
     return causes
 
 
