@@ -4,7 +4,7 @@ from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.metrics import RequestCounts
 from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.registry.kind import Kind
-from kubedyno.http.messages import Headers, Request, Responder, Stream
+from kubedyno.http.messages import Headers, Request, Responder, Stream, Tunnel
 
 HEADERS: Headers = (("Cache-Control", "no-cache, private"),)
 NO_SNIFF: Headers = (("X-Content-Type-Options", "nosniff"),)
@@ -44,6 +44,13 @@ class Call:
         """Begin an answer in pieces."""
         self._count(status)
         return self.responder.start(status, media, self._headers(()))
+
+    def upgrade(self, headers: Headers) -> Tunnel | None:
+        """Switch to another protocol; None when the connection cannot."""
+        tunnel = self.responder.upgrade(headers)
+        if tunnel is not None:
+            self._count(101)
+        return tunnel
 
     def _count(self, status: int) -> None:
         self._counts.add(self.verb, self.route, status)

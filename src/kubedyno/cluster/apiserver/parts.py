@@ -1,6 +1,5 @@
 """Subresources with a shape of their own: scale, binding, eviction, log."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,8 +7,10 @@ from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver.bodies import decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.execscript import Script
 from kubedyno.cluster.apiserver.negotiation import form_of
 from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
+from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, containers_of, follow, log_of
 from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
@@ -24,8 +25,8 @@ from kubedyno.kube.resources import PODS, Resource
 from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
 from kubedyno.kube.typed import merge, shape_of_kind
 
-# What a simulated container writes, where its pod says so.
-LOG_ANNOTATION = "kubedyno.io/log"
+# Of a log that is followed, written and not read yet.
+_BUFFER_BYTES = 256 << 10
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale", namespaced=True)
 _SCALE_SHAPE = shape_of_kind("autoscaling/v1", "Scale")
 _SCALE_FIELDS = FieldManager(_SCALE, has_status=True, status_takes_labels=False)
@@ -38,10 +39,18 @@ class Parts:
         registry: Does it.
         reads: Finds objects.
         spawn: Runs what outlives the call.
+        script_of: What a simulated pod's containers say.
     """
 
-    def __init__(self, registry: Registry, reads: Reads, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        reads: Reads,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        script_of: Callable[[Object], Script],
+    ) -> None:
         self._spawn = spawn
+        self._script_of = script_of
         self._registry = registry
         self._store = registry.store
         self._reads = reads
@@ -150,77 +159,48 @@ class Parts:
         """Answer GET log with what a container has written."""
         given = parameters(call.request.query)
         record = self._reads.record(call)
-        container, lines = _log_lines(self._store.encode_dict(PODS, record), given.get("container", ""))
-        text = "".join(_selected(lines, given)).encode()
+        pod = self._store.encode_dict(PODS, record)
+        container = _container(pod, given.get("container", ""))
+        log = log_of(pod, container, self._script_of(pod))
+        text = "".join(_selected(log.written(self._registry.clock.now()), given)).encode()
         limit = _count(given, "limitBytes")
         text = text if limit is None else text[:limit]
         if given.get("follow", "").lower() in {"true", "1"}:
             stream = call.start(200, "text/plain")
             stream.write(text)
-            self._spawn(self._follow(stream, record, container))
+            self._spawn(self._follow(stream, record, container["name"], log, given))
         else:
             call.answer(200, "text/plain", text)
 
-    async def _follow(self, stream: Stream, record: ObjectRecord, container: str) -> None:
-        """Keep a log open until its container has stopped: nothing more is written, but who follows waits for that."""
-        table, uid = self._store.table(PODS), record.obj.uid
-        task = asyncio.current_task()
-        assert task is not None
-        stream.on_close = lambda: _cancel(task)
-        current: ObjectRecord | None = record
-        while not stream.closed and current is not None and current.obj.uid == uid:
-            if not _is_running(self._store.encode_dict(PODS, current), container):
-                break
-            changed = table.watch(key=record.key, since=current.revision)
-            await changed.wait()
-            current = self._store.get(PODS, record.key)
+    async def _follow(
+        self, stream: Stream, record: ObjectRecord, container: str, log: Log, given: dict[str, str]
+    ) -> None:
+        """Keep a log open until its container has stopped, and write what it writes."""
+        cancel_on_close(stream)
+        first = log.count(self._registry.clock.now())
+        async for lines in follow(self._registry, record, container, log, first):
+            stream.write("".join(_texts(lines, given)).encode())
+            await stream.drain(_BUFFER_BYTES)
         stream.close()
 
 
-def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-
-
-def _is_running(pod: Object, container: str) -> bool:
-    return "running" in _state_of(pod, container)
-
-
-def _state_of(pod: Object, container: str) -> Object:
-    """Return a container's state, empty when its kubelet has not told any."""
-    status = pod.get("status", {})
-    statuses = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
-    return next((dict(s.get("state", {})) for s in statuses if s["name"] == container), {})
-
-
-def _log_lines(pod: Object, wanted: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return a container's name and its lines, each with its time.
+def _container(pod: Object, wanted: str) -> Object:
+    """Return a container of a pod's spec.
 
     Raises:
-        BadRequest: No such container, or it has not started.
+        BadRequest: There is no such container, or it is not clear which one is meant.
     """
-    name, spec, status = pod["metadata"]["name"], pod["spec"], pod.get("status", {})
-    containers = spec.get("initContainers", []) + spec["containers"]
+    name, spec = pod["metadata"]["name"], pod["spec"]
     if not wanted:
         default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container", "")
         if len(spec["containers"]) > 1 and not default:
             names = " ".join(c["name"] for c in spec["containers"])
             raise BadRequest(f"a container name must be specified for pod {name}, choose one of: [{names}]")
         wanted = default or spec["containers"][0]["name"]
-    container = next((c for c in containers if c["name"] == wanted), None)
+    container = next((c for c in containers_of(pod) if c["name"] == wanted), None)
     if container is None:
         raise BadRequest(f"container {wanted} is not valid for pod {name}")
-    state = _state_of(pod, wanted)
-    begun = state.get("running") or state.get("terminated")
-    if begun is None:
-        reason = state.get("waiting", {}).get("reason", "ContainerCreating")
-        if not spec.get("nodeName"):
-            # Nobody runs it yet: the real server answers this with no text at all.
-            return wanted, []
-        raise BadRequest(f'container "{wanted}" in pod "{name}" is waiting to start: {reason}')
-    started = begun.get("startedAt") or status.get("startTime", "")
-    own = (pod["metadata"].get("annotations") or {}).get(LOG_ANNOTATION)
-    text = own if own is not None else f"container {wanted} started from image {container.get('image', '')}"
-    return wanted, [(started, line) for line in text.splitlines()]
+    return container
 
 
 def _selected(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:
@@ -234,6 +214,10 @@ def _selected(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:
     tail = _count(given, "tailLines")
     if tail is not None:
         lines = lines[len(lines) - tail :] if tail < len(lines) else lines
+    return _texts(lines, given)
+
+
+def _texts(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:
     stamped = given.get("timestamps", "").lower() in {"true", "1"}
     return [f"{at} {line}\n" if stamped else f"{line}\n" for at, line in lines]
 

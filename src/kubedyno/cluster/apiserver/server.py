@@ -27,6 +27,8 @@ from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.reviews import Reviews, review_kinds
 from kubedyno.cluster.apiserver.routes import Route, Router, UnknownGroupError, UnknownResourceError
+from kubedyno.cluster.apiserver.streams import SUBRESOURCES as STREAMED
+from kubedyno.cluster.apiserver.streams import Streams
 from kubedyno.cluster.apiserver.tokenrequests import TokenRequests
 from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
 from kubedyno.cluster.apiserver.watch import WatchHub
@@ -39,7 +41,7 @@ from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import resource_key
 from kubedyno.http.messages import Headers, Limits, Peer, Request, Responder
-from kubedyno.kube.resources import Subresource
+from kubedyno.kube.resources import PODS, Resource, Subresource
 from kubedyno.kube.status import (
     Forbidden,
     InternalError,
@@ -108,7 +110,8 @@ class ApiServer:
         self._tasks: set[asyncio.Task[None]] = set()
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail)
-        parts = Parts(registry, reads, self._spawn)
+        streams = Streams(registry, reads, self._spawn)
+        parts = Parts(registry, reads, self._spawn, streams.script_of)
         self._reviews = review_kinds()
         self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
         self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random)
@@ -144,6 +147,12 @@ class ApiServer:
             ("POST", "binding"): ("create", parts.bind),
             ("POST", "eviction"): ("create", parts.evict),
             ("GET", "log"): ("get", parts.log),
+            ("GET", "exec"): ("get", streams.exec),
+            ("POST", "exec"): ("create", streams.exec),
+            ("GET", "attach"): ("get", streams.attach),
+            ("POST", "attach"): ("create", streams.attach),
+            ("GET", "portforward"): ("get", streams.port_forward),
+            ("POST", "portforward"): ("create", streams.port_forward),
             ("POST", "token"): ("create", TokenRequests(registry, reads, self._tokens).create),
         }
 
@@ -162,10 +171,7 @@ class ApiServer:
         self._stale = False
         kinds = {**self._registry.kinds, **self._reviews}
         self._router = Router(kinds)
-        self._served = [
-            (kind.resource, tuple(sub for sub in kind.resource.subresources if sub.name in _PARTS))
-            for kind in kinds.values()
-        ]
+        self._served = [(kind.resource, _served_parts(kind.resource)) for kind in kinds.values()]
         self._parts_of = {id(resource): {sub.name: sub for sub in subs} for resource, subs in self._served}
         self._discovery_made = self._openapi_made = None
 
@@ -441,3 +447,9 @@ class ApiServer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger(__name__).error("an answer failed", exc_info=error)
+
+
+def _served_parts(resource: Resource) -> tuple[Subresource, ...]:
+    """Return the subresources of a resource that act."""
+    parts = [sub for sub in resource.subresources if sub.name in _PARTS]
+    return tuple(sorted((*parts, *STREAMED), key=lambda sub: sub.name) if resource is PODS else parts)
