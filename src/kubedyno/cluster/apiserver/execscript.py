@@ -53,6 +53,11 @@ class Answer:
         """It says what it was told: stdin is read to its end first."""
         return b"${STDIN}" in self.stdout + self.stderr
 
+    @property
+    def asks_size(self) -> bool:
+        """It says how large the client's terminal is."""
+        return any(name in self.stdout + self.stderr for name in (b"${ROWS}", b"${COLUMNS}"))
+
 
 @dataclass(frozen=True, slots=True)
 class Command:

@@ -73,6 +73,7 @@ class Session:
         stdin: What came on it, up to `MAX_STDIN`.
         stdin_ended: Set when no more will come.
         size: (columns, rows) of the client's terminal; None until it said so.
+        sized: Set once it has.
         ready: Set when the command may begin.
         closed: Set when the client is gone.
         on_close: Called then, while the command runs.
@@ -83,6 +84,7 @@ class Session:
         self.stdin = bytearray()
         self.stdin_ended = asyncio.Event()
         self.size: tuple[int, int] | None = None
+        self.sized = asyncio.Event()
         self.ready = asyncio.Event()
         self.closed = asyncio.Event()
         self.on_close: Callable[[], None] | None = None
@@ -124,6 +126,7 @@ class Session:
             # Go's encoder ends a value with a line; the last one is what counts.
             size = orjson.loads(data.strip().rsplit(b"\n", 1)[-1])
             self.size = (int(size["Width"]), int(size["Height"]))
+            self.sized.set()
         except (ValueError, KeyError, TypeError):
             # The real server stops listening to sizes; the command goes on.
             pass

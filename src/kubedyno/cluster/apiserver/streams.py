@@ -5,6 +5,7 @@ refuse is refused with their texts.
 """
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -53,6 +54,8 @@ SUBRESOURCES = (
     Subresource("exec", "v1", "PodExecOptions", _VERBS),
     Subresource("portforward", "v1", "PodPortForwardOptions", _VERBS),
 )
+# For a terminal's size, where a script asks for it.
+_SIZE_TIMEOUT_S = 2.0
 _TEXT = "text/plain; charset=utf-8"
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
@@ -198,6 +201,10 @@ class Streams:
             await session.stdin_ended.wait()
         if answer.delay_s:
             await aio.sleep(answer.delay_s * self._registry.settings.speed)
+        if answer.asks_size and session.wanted.tty:
+            # A client tells its terminal's size right after the streams are there.
+            with suppress(TimeoutError):
+                await aio.wait_for(session.sized.wait(), _SIZE_TIMEOUT_S)
         columns, rows = session.size or (0, 0)
         values = {
             "POD": pod["metadata"]["name"].encode(),
