@@ -29,7 +29,9 @@ _BY_VALUE = {
     "apps.v1.ReplicaSetSpec": ("template",),
     "apps.v1.StatefulSetSpec": ("updateStrategy",),
     "batch.v1.JobTemplateSpec": ("metadata", "spec"),
-    "core.v1.Event": ("source", "reportingComponent", "reportingInstance"),
+    "core.v1.Event": (
+        "source", "reportingComponent", "reportingInstance", "eventTime", "firstTimestamp", "lastTimestamp",
+    ),
     "core.v1.NodeDaemonEndpoints": ("kubeletEndpoint",),
     "core.v1.NodeStatus": ("daemonEndpoints", "nodeInfo"),
     "core.v1.PersistentVolumeClaimSpec": ("resources",),
@@ -41,7 +43,7 @@ _BY_VALUE = {
     "networking.v1.NetworkPolicySpec": ("podSelector",),
     "resource.v1.ResourceClaimSpec": ("devices",),
     "resource.v1.ResourceClaimTemplateSpec": ("metadata",),
-}
+}  # fmt: skip
 _TOP = ("metadata", "spec", "status")
 _ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 _SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}

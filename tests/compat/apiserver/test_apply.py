@@ -13,7 +13,6 @@ from kubedyno.cluster.registry.customresourcedefinitions import CUSTOMRESOURCEDE
 GAPS = {
     "cr-nullable/4": "one cause more says what the other one says",
 }
-_AGENT = "fixture-recorder/1.0 (linux/amd64)"
 
 
 def definition() -> dict[str, Any]:
@@ -66,12 +65,11 @@ def test_an_apply_is_answered_as_recorded(name):
 async def create_all() -> dict[str, Any]:
     found = {}
     async with replaying() as replay:
-        await replay.namespace("fx")
         for row in rows("managers"):
-            row = {**row, "headers": [], "body": {}}
-            row["request"]["headers"] = {"User-Agent": _AGENT, "Content-Type": "application/json"}
-            found[row["name"]] = (await replay.run(row)).body.get("json")
-            if row["name"] == "225-crd-create":
+            found[row["name"]] = (await replay.run({**row, "headers": [], "body": {}})).body.get("json")
+            if row["name"] == "001-ns-create":
+                await replay.namespace("fx")
+            elif row["name"] == "225-crd-create":
                 await served(replay, "widgets.example.com")
     return found
 
@@ -86,4 +84,3 @@ def test_a_creator_owns_what_it_owned_in_the_recording(row):
     created = _created[row["name"]]
     assert created["kind"] != "Status", created
     assert blanked(created["metadata"]["managedFields"]) == blanked(row["managedFields"])
-

@@ -13,6 +13,7 @@ import pytest
 
 from compat.apiserver.replay import TOKEN, Replay, replaying
 from kubedyno.base import aio
+from kubedyno.kube import yaml
 
 _BINARY = Path(sys.executable).parent / "kubectl"
 _KUBECTL = str(_BINARY) if _BINARY.exists() else shutil.which("kubectl")
@@ -244,13 +245,49 @@ def test_what_the_server_is_asked_about_itself(tmp_path):
     scene(tmp_path, play)
 
 
+def test_server_side_apply_knows_owners_and_conflicts(tmp_path):
+    async def play(kubectl: Kubectl) -> None:
+        applied = ("apply", "--server-side", "-f", "-")
+        assert await kubectl(*applied, text=DEPLOYMENT) == "deployment.apps/web serverside-applied\n"
+        other = DEPLOYMENT.replace("replicas: 2", "replicas: 3")
+        conflict = await kubectl.fails(*applied, "--field-manager=other", text=other)
+        assert 'conflict with "kubectl": .spec.replicas' in conflict
+        diff = await kubectl._run(("diff", "--server-side", "--force-conflicts", "-f", "-"), other)
+        assert diff[0] == 1, diff[2]
+        assert "-  replicas: 2" in diff[1]
+        assert "+  replicas: 3" in diff[1]
+        forced = await kubectl(*applied, "--field-manager=other", "--force-conflicts", text=other)
+        assert forced == "deployment.apps/web serverside-applied\n"
+        shown = yaml.load(await kubectl("get", "deploy", "web", "--show-managed-fields", "-o", "yaml"))
+        owners = {entry["manager"]: entry["fieldsV1"]["f:spec"] for entry in shown["metadata"]["managedFields"]}
+        assert shown["spec"]["replicas"] == 3
+        assert "f:replicas" in owners["other"]
+        assert "f:replicas" not in owners["kubectl"]
+        assert "managedFields" not in await kubectl("get", "deploy", "web", "-o", "yaml")
+
+    scene(tmp_path, play)
+
+
+def test_a_client_side_apply_becomes_a_server_side_one_without_conflicts(tmp_path):
+    async def play(kubectl: Kubectl) -> None:
+        await kubectl("apply", "-f", "-", text=DEPLOYMENT)
+        three = DEPLOYMENT.replace("replicas: 2", "replicas: 3")
+        assert (
+            await kubectl("apply", "--server-side", "-f", "-", text=three) == "deployment.apps/web serverside-applied\n"
+        )
+        shown = yaml.load(await kubectl("get", "deploy", "web", "--show-managed-fields", "-o", "yaml"))
+        managers = {(entry["manager"], entry["operation"]) for entry in shown["metadata"]["managedFields"]}
+        assert shown["spec"]["replicas"] == 3
+        assert ("kubectl", "Apply") in managers
+        assert ("kubectl-client-side-apply", "Update") not in managers
+
+    scene(tmp_path, play)
+
+
 def test_refusals_are_told_in_the_servers_words(tmp_path):
     async def play(kubectl: Kubectl) -> None:
         await kubectl("apply", "-f", "-", text=DEPLOYMENT)
         assert "AlreadyExists" in await kubectl.fails("create", "-f", "-", text=DEPLOYMENT)
-        assert "Server-side apply not available" in await kubectl.fails(
-            "apply", "--server-side", "-f", "-", text=DEPLOYMENT
-        )
         unknown = DEPLOYMENT.replace("replicas: 2", "replcas: 2")
         assert 'unknown field "spec.replcas"' in await kubectl.fails("apply", "-f", "-", text=unknown)
         code, out, err = await kubectl._run(("apply", "--validate=warn", "-f", "-"), unknown)

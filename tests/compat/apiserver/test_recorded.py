@@ -11,38 +11,22 @@ import pytest
 from compat.apiserver.replay import TOKEN, Replay, Result, Watching, recorded, replaying, rows
 from kubedyno.base import aio
 
-_NO_APPLY = "server-side apply is refused"
 _ORDER = "unknown and doubled members are told one kind after the other"
 _TYPE = "a patch that changes the type is a 400 of its own, not a 422 about the patch"
 GAPS = {
     "objects": {
         "019-cm-get-proto": "JSON is preferred where the client reads both",
-        **dict.fromkeys(
-            (
-                "040-cm-apply-create", "041-cm-apply-conflict", "042-cm-apply-force", "043-cm-apply-removefield",
-                "044-cm-apply-nomanager", "045-cm-apply-managedfields-given",
-            ),
-            _NO_APPLY,
-        ),
         "103-watch-410": "history goes back to the beginning here",
         "161-pod-exec": "nothing can be executed in a simulated container",
         "198-sa-token": "no tokens are issued",
         "218-ssrr": "whoever is known may do everything; no roles are listed",
         "219-ssr": "no credential id is told",
     },
-    "deletion": {
-        "finalizer-apply-while-deleting": _NO_APPLY,
-    },
     "lists": {
         "rv/resourceVersion=1&resourceVersionMatch=Exact": "history goes back to the beginning here",
         "pom-get-aslist": "a list of metadata asked of one object is answered with that object's",
     },
     "patches": {
-        **dict.fromkeys(
-            ("imm-pod-restartPolicy", "imm-pod-hostNetwork", "imm-pod-priority", "imm-pod-nodesel"),
-            "the message ends before the real server's print of its Go structs",
-        ),
-        "imm-pod-uid": "one cause, not two, for one wrong uid",
         "fv-strategic-Strict": "doubled members are refused without the unknown ones beside them",
         "fv-json-Strict": "unknown members of an operation are only warned of",
         "fv-cm-": _ORDER,
@@ -71,7 +55,6 @@ FIRST_WATCHED, AFTER_WATCHED = "008-cm-create", "070-list-continue"
 # What other requests than the recorded ones had made by then.
 BEFORE = {
     "069-list-limit3": [
-        configmap("ssa", data={"a": "2"}),
         *(configmap(f"page-{i}", {"page": "y", "p": str(i % 2)}) for i in range(7)),
     ],
     "176-cm-delete-with-finalizer": [configmap("fin", metadata={"finalizers": ["example.com/hold"]})],

@@ -417,16 +417,16 @@ def _bare(obj: Object) -> Object:
     return bare
 
 
-_ZERO_VALUES = ("", 0, False)
+_ZERO_VALUES = ("", 0, False, None)
 
 
 def _zero_paths(value: Object, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Return the paths of the scalars in an empty object: a new object that has these values owns nothing there."""
+    """Return the paths of the leaves of an empty object: a new object that has these values owns nothing there."""
     found: list[tuple[str, ...]] = []
     for name, member in value.items():
         if isinstance(member, dict):
             found += _zero_paths(member, (*before, name))
-        elif member is not None:
+        else:
             found.append((*before, name))
     return found
 

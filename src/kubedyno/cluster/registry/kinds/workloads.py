@@ -208,6 +208,11 @@ class DaemonSets(Workload):
             rolling.setdefault("maxSurge", 0)
         spec.setdefault("revisionHistoryLimit", 10)
 
+    def default(self, obj: Object) -> None:
+        super().default(obj)
+        # A counter of the real server's, which this version of the API shows as an annotation.
+        obj["metadata"].setdefault("annotations", {}).setdefault(TEMPLATE_GENERATION, "0")
+
     def prepare_create(self, obj: Object) -> None:
         obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
         obj["status"] = {

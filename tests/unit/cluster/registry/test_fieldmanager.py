@@ -1,0 +1,206 @@
+"""What holds of ownership whatever is applied: nothing is taken silently, and nothing changes that is said twice."""
+
+import json
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubedyno.cluster.registry.managedfields import MAX_UPDATERS
+from kubedyno.kube.resources import CONFIGMAPS, DEPLOYMENTS
+from kubedyno.kube.status import Conflict
+from unit.cluster.registry.conftest import NS, Cluster
+
+DATA = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("12"))
+LABELS = st.dictionaries(st.sampled_from(("x", "y")), st.sampled_from("12"))
+ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def configmap(data, labels=None):
+    metadata = {"name": "c", **({"labels": labels} if labels else {})}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def deployment(image, env=(), replicas=None):
+    container = {"name": "c", "image": image, "env": [{"name": n, "value": v} for n, v in env]}
+    spec = {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}},
+    }
+    if replicas is not None:
+        spec["replicas"] = replicas
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+
+
+def apply(cluster, obj, manager, resource=CONFIGMAPS, **options):
+    name = obj["metadata"]["name"]
+    return cluster.registry.apply(resource, NS, name, obj, manager=manager, **options)[0]
+
+
+def data_of(cluster, record, resource=CONFIGMAPS):
+    return cluster.store.encode_dict(resource, record)
+
+
+def owners(record):
+    return {
+        (entry["manager"], entry["operation"]): entry["fieldsV1"] for entry in orjson.loads(record.obj.managed or b"[]")
+    }
+
+
+@given(DATA, LABELS)
+def test_applying_twice_changes_nothing(data, labels):
+    cluster = Cluster()
+    first = apply(cluster, configmap(data, labels), "a")
+    cluster.clock.now_s += 5
+    again = apply(cluster, configmap(data, labels), "a")
+    assert again.revision == first.revision
+    assert again.obj.managed == first.obj.managed
+
+
+@given(DATA, DATA, DATA)
+def test_an_apply_makes_the_object_what_was_applied(first, second, other):
+    cluster = Cluster()
+    apply(cluster, configmap(other), "b")
+    apply(cluster, configmap(first), "a", force=True)
+    after = data_of(cluster, apply(cluster, configmap(second), "a", force=True)).get("data", {})
+    kept = {key: value for key, value in other.items() if key not in first}
+    assert after == {**kept, **{k: first[k] for k in first if k in other and first[k] == other[k]}, **second}
+
+
+@given(DATA, DATA)
+def test_another_manager_conflicts_exactly_on_owned_fields_that_it_would_change(mine, theirs):
+    cluster = Cluster()
+    apply(cluster, configmap(mine), "a")
+    contested = sorted(f".data.{key}" for key in mine.keys() & theirs.keys() if mine[key] != theirs[key])
+    if not mine:
+        # An empty map is owned as a whole, though it is not stored: whoever applies one would add it.
+        contested = [".data"]
+    if contested:
+        with pytest.raises(Conflict) as conflict:
+            apply(cluster, configmap(theirs), "b")
+        assert sorted(cause["field"] for cause in conflict.value.details["causes"]) == contested
+    else:
+        apply(cluster, configmap(theirs), "b")
+    taken = apply(cluster, configmap(theirs), "b", force=True)
+    data = data_of(cluster, taken).get("data", {})
+    assert data == {**mine, **theirs}
+    left = owners(taken).get(("a", "Apply"), {}).get("f:data", {})
+    assert not any(f"f:{path.rpartition('.')[2]}" in left for path in contested)
+
+
+@given(DATA, DATA, DATA)
+def test_force_always_goes_through_and_every_field_has_an_owner(one, two, three):
+    cluster = Cluster()
+    apply(cluster, configmap(one), "a")
+    cluster.registry.modify(CONFIGMAPS, NS, "c", lambda obj: {**obj, "data": two}, manager="u")
+    record = apply(cluster, configmap(three), "b", force=True)
+    owned = set()
+    for fields in owners(record).values():
+        owned |= set(fields.get("f:data", {}))
+    assert {f"f:{key}" for key in data_of(cluster, record).get("data", {})} <= owned
+
+
+def test_a_list_with_keys_is_owned_by_its_elements():
+    cluster = Cluster()
+    apply(cluster, deployment("i:1", [("A", "1"), ("B", "1")]), "a", DEPLOYMENTS)
+    record = apply(cluster, deployment("i:1", [("C", "1")]), "b", DEPLOYMENTS)
+    assert [e["name"] for e in env_of(cluster, record)] == ["A", "B", "C"]
+    record = apply(cluster, deployment("i:1", [("B", "1")]), "a", DEPLOYMENTS)
+    assert [e["name"] for e in env_of(cluster, record)] == ["B", "C"]
+    with pytest.raises(
+        Conflict, match=r'conflict with "a": .spec.template.spec.containers\[name="c"\].env\[name="B"\]'
+    ):
+        apply(cluster, deployment("i:1", [("B", "2"), ("C", "1")]), "b", DEPLOYMENTS)
+
+
+def env_of(cluster, record):
+    return data_of(cluster, record, DEPLOYMENTS)["spec"]["template"]["spec"]["containers"][0]["env"]
+
+
+def test_what_nobody_tracked_belongs_to_before_first_apply():
+    cluster = Cluster()
+    cluster.registry.create(CONFIGMAPS, NS, configmap({"x": "1"}))
+    with pytest.raises(Conflict, match=r'conflict with "before-first-apply" using v1: \.data\.x'):
+        apply(cluster, configmap({"x": "2"}), "a")
+    record = apply(cluster, configmap({"x": "1"}), "a")
+    assert set(owners(record)) == {("a", "Apply"), ("before-first-apply", "Update")}
+
+
+def test_kubectl_takes_over_what_its_client_side_apply_left():
+    applied = configmap({"x": "1", "y": "1"})
+    created = configmap({"x": "1", "y": "1"})
+    created["metadata"]["annotations"] = {ANNOTATION: json.dumps(applied)}
+    cluster = Cluster()
+    cluster.registry.create(CONFIGMAPS, NS, created, manager="kubectl-client-side-apply")
+    with pytest.raises(Conflict):
+        apply(cluster, configmap({"x": "2"}), "somebody")
+    record = apply(cluster, configmap({"x": "2", "y": "1"}), "kubectl")
+    obj = data_of(cluster, record)
+    assert obj["data"] == {"x": "2", "y": "1"}
+    assert json.loads(obj["metadata"]["annotations"][ANNOTATION])["data"] == {"x": "2", "y": "1"}
+
+
+def test_kubectl_still_conflicts_where_the_object_was_changed_since():
+    created = configmap({"x": "1"})
+    created["metadata"]["annotations"] = {ANNOTATION: json.dumps(configmap({"x": "1"}))}
+    cluster = Cluster()
+    cluster.registry.create(CONFIGMAPS, NS, created, manager="kubectl-client-side-apply")
+    cluster.registry.modify(CONFIGMAPS, NS, "c", lambda obj: {**obj, "data": {"x": "9"}}, manager="edit")
+    with pytest.raises(Conflict, match='conflict with "edit"'):
+        apply(cluster, configmap({"x": "2"}), "kubectl")
+
+
+def test_updaters_are_kept_few():
+    cluster = Cluster()
+    cluster.registry.create(CONFIGMAPS, NS, configmap({"x": "1"}), manager="u0")
+    for i in range(1, 2 * MAX_UPDATERS):
+        cluster.clock.now_s += 1
+        change = {f"k{i}": "1"}
+        record = cluster.registry.modify(
+            CONFIGMAPS, NS, "c", lambda obj, change=change: {**obj, "data": {**obj["data"], **change}}, manager=f"u{i}"
+        )
+    entries = owners(record)
+    assert len(entries) == MAX_UPDATERS
+    assert set(entries["ancient-changes", "Update"]["f:data"]) == {".", "f:x", *(f"f:k{i}" for i in range(1, 11))}
+
+
+def test_an_update_that_changes_nothing_is_no_new_version():
+    cluster = Cluster()
+    first = apply(cluster, configmap({"x": "1"}), "a")
+    again = cluster.registry.modify(CONFIGMAPS, NS, "c", lambda obj: obj, manager="u")
+    assert again is first
+
+
+def test_an_object_sent_back_keeps_its_owners():
+    cluster = Cluster()
+    record = apply(cluster, configmap({"x": "1"}), "a")
+    obj = data_of(cluster, record)
+    obj["data"]["y"] = "1"
+    record = cluster.registry.update(CONFIGMAPS, NS, "c", obj, manager="u")
+    assert owners(record) == {("a", "Apply"): {"f:data": {"f:x": {}}}, ("u", "Update"): {"f:data": {"f:y": {}}}}
+
+
+def test_objects_of_one_structure_share_what_says_who_owns_them():
+    cluster = Cluster()
+    first, second = (
+        cluster.registry.create(
+            CONFIGMAPS, NS, {**configmap({"x": value}), "metadata": {"generateName": "g-"}}, manager="m"
+        )
+        for value in "12"
+    )
+    assert first.obj.managed is second.obj.managed
+    other = cluster.registry.create(CONFIGMAPS, NS, configmap({"z": "1"}), manager="m")
+    assert owners(other) == {("m", "Update"): {"f:data": {".": {}, "f:z": {}}}}
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("12")), max_size=3, unique_by=lambda e: e[0]))
+def test_the_remembered_set_of_a_new_object_is_the_one_worked_out(env):
+    cluster = Cluster()
+    fields = cluster.registry.kind(DEPLOYMENTS).fields
+    for replicas in (None, 0, 3):
+        new = cluster.registry.kind(DEPLOYMENTS).decode(deployment("i", env, replicas))
+        cluster.registry.kind(DEPLOYMENTS).default(new)
+        managed = fields.created(new, "m", "2026-01-01T00:00:00Z")
+        fresh = type(fields)(DEPLOYMENTS, has_status=True, status_takes_labels=True)
+        assert managed == fresh.created(new, "m", "2026-01-01T00:00:00Z")
