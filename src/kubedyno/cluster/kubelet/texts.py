@@ -1,9 +1,12 @@
 """Messages of a kubelet's events, word for word for the version."""
 
+from functools import lru_cache
+
 from kubedyno.base.times import go_duration
 
 # The first minor whose events leave the container's name to the field path.
 _SHORT_TEXTS = 35
+_CACHED_TEXTS = 1024
 NETWORK_NOT_READY = (
     "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin "
     "returns error: cni plugin not initialized"
@@ -27,8 +30,14 @@ class Texts:
         return "Container started" if self._short else f"Started container {container}"
 
     def present(self, image: str) -> str:
-        more = " and can be accessed by the pod" if self._short else ""
-        return f'Container image "{image}" already present on machine{more}'
+        return _present(image, short=self._short)
+
+
+@lru_cache(_CACHED_TEXTS)
+def _present(image: str, *, short: bool) -> str:
+    # One text for all events that say it.
+    more = " and can be accessed by the pod" if short else ""
+    return f'Container image "{image}" already present on machine{more}'
 
 
 def pulled(image: str, pull_s: float, waited_s: float, size_bytes: int) -> str:

@@ -7,7 +7,7 @@ import orjson
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.codec import with_parts
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
-from kubedyno.cluster.registry.leanpod import SPEC, Shapes
+from kubedyno.cluster.registry.leanpod import SPEC, LeanPod
 from kubedyno.cluster.storage.objects import StoredObject, packed
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.status import Conflict
@@ -21,14 +21,13 @@ def _conflict(pod: str, why: str) -> Conflict:
     )
 
 
-def bound(record: ObjectRecord, node: str, now_s: float, shapes: Shapes | None = None) -> StoredObject:
+def bound(record: ObjectRecord, node: str, now_s: float) -> StoredObject:
     """Return a pod's version that is assigned to a node.
 
     Args:
         record: The pod's newest version.
         node: The node's name.
         now_s: Epoch seconds, for the condition.
-        shapes: Makes it a lean pod where it can be.
 
     Raises:
         Conflict: It is assigned, being deleted, or has scheduling gates.
@@ -50,14 +49,12 @@ def bound(record: ObjectRecord, node: str, now_s: float, shapes: Shapes | None =
         )
     else:
         status = _with_condition(status, stamp.decode())
-    if shapes is not None:
-        lean = shapes.lean(obj, node, status)
-        if lean is not None:
-            return cast("StoredObject", lean)
+    new = PodFacts(node, facts.phase, facts.ready, facts.pod_ip, facts.spec, facts.pinned_node)
+    if isinstance(obj, LeanPod):
+        return cast("StoredObject", obj.with_status(status, new))
     body = obj.body
     assert body.startswith(SPEC)
     body = SPEC + b'"nodeName":"%b",%b' % (node.encode(), body[len(SPEC) :])
-    new = PodFacts(node, facts.phase, facts.ready, facts.pod_ip, facts.spec, facts.pinned_node)
     return with_parts(obj, body=body, status=status, facts=new)
 
 

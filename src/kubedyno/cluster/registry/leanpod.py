@@ -5,7 +5,7 @@ most run as any other does. To readers it is a `StoredObject`; a change of anyth
 in its place.
 """
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import msgspec
 
@@ -82,36 +82,28 @@ class Shapes:
     def __init__(self) -> None:
         self._known: dict[Shape, tuple[Shape, PodSpecFacts]] = {}
 
-    def lean(self, obj: StoredObject, node: str, status: bytes) -> LeanPod | None:
-        """Return the lean form of a pod that was just bound; None when it is one of its own kind.
-
-        Args:
-            obj: The pod before that.
-            node: Its node from now on.
-            status: Its status from now on.
-        """
+    def lean(self, obj: StoredObject) -> StoredObject:
+        """Return the lean form of a new pod, or the pod itself when it is one of its own kind."""
         facts: PodFacts = obj.facts
-        if obj.deletion_s or obj.finalizers or facts.pinned_node or facts.node_name:
-            return None
-        if isinstance(obj, LeanPod):
-            shape, suffix, spec = obj.shape, obj.suffix, facts.spec
-        else:
-            body, suffix = obj.body, b""
-            at = body.find(_TOKEN_VOLUME)
-            if at >= 0:
-                at += len(_TOKEN_VOLUME)
-                suffix = body[at : at + _SUFFIX_LENGTH]
-            # Wherever else the same letters stand: joined again, it is the same text.
-            shape = tuple(body.split(suffix)) if suffix else (body,)
-            known = self._known.get(shape)
-            if known is None:
-                if len(self._known) >= _KNOWN_SHAPES:
-                    self._known.clear()
-                known = self._known[shape] = (shape, facts.spec)
-            # The same text has the same facts: who knows them knows all of it.
-            shape, spec = known
-        new = PodFacts(node, facts.phase, facts.ready, facts.pod_ip, spec, facts.pinned_node)
-        return LeanPod(
+        if obj.finalizers or facts.pinned_node or facts.node_name:
+            return obj
+        body, suffix = obj.body, b""
+        at = body.find(_TOKEN_VOLUME)
+        if at >= 0:
+            at += len(_TOKEN_VOLUME)
+            suffix = body[at : at + _SUFFIX_LENGTH]
+        # Wherever else the same letters stand: joined again, it is the same text.
+        shape = tuple(body.split(suffix)) if suffix else (body,)
+        known = self._known.get(shape)
+        if known is None:
+            if len(self._known) >= _KNOWN_SHAPES:
+                self._known.clear()
+            known = self._known[shape] = (shape, facts.spec)
+        # The same text has the same facts: who knows them knows all of it.
+        shape, spec = known
+        shared = PodFacts("", facts.phase, facts.ready, facts.pod_ip, spec, "")
+        lean = LeanPod(
             obj.key, obj.namespace, obj.name, obj.uid, obj.generation, obj.labels, obj.owners, obj.meta, obj.managed,
-            shape, suffix, status, new,
+            shape, suffix, obj.status, shared,
         )  # fmt: skip
+        return cast("StoredObject", lean)

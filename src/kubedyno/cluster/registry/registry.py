@@ -29,6 +29,7 @@ from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
+from kubedyno.cluster.registry.leanpod import Shapes
 from kubedyno.cluster.registry.managedfields import same_but_for_times
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
@@ -91,6 +92,7 @@ class Registry:
             self._by_id[id(kind.resource)] = kind
         self.classes = PodClasses(store)
         self.rules = NamespaceRules(store)
+        self.shapes = Shapes()
         self.allocator = Allocator(store, random, settings.service_subnet)
 
     def kind(self, resource: Resource) -> Kind:
@@ -245,6 +247,8 @@ class Registry:
         if resource is PODS:
             _stamp_conditions(new, now)
         stored = stored_of(kind, new, managed=managed)
+        if resource is PODS:
+            stored = self.shapes.lean(stored)
         return _unstored(stored, 0) if dry_run else store.put(resource, stored)
 
     def _check_scope(self, resource: Resource, namespace: str, metadata: Object) -> None:
@@ -275,7 +279,7 @@ class Registry:
             name: Of the request.
             obj: The client's JSON; its resourceVersion, if any, must be the current one.
             manager: Who owns the fields that change; None: managedFields stay as they are.
-            subresource: "", "status", or "finalize" (namespaces).
+            subresource: "", "status", "finalize" (namespaces), or one of the kind's own (see `Kind.prepare_part`).
             dry_run: As in `create`; the record keeps the current revision then.
             field_validation: As in `create`.
             warnings: As in `create`.
@@ -511,11 +515,20 @@ class Registry:
         elif subresource == "finalize":
             new = {**old, "metadata": dict(before), "spec": new.get("spec", {})}
             metadata = new["metadata"]
+        elif subresource:
+            new = kind.prepare_part(subresource, new, old)
+            metadata = new["metadata"]
         else:
             kind.prepare_update(new, old)
         deduplicate_owners(metadata, warnings)
         causes = metadata_update_causes(metadata, before)
-        causes += kind.validate_status(new, old) if subresource else kind.validate_update(new, old)
+        whole = subresource not in {"status", "finalize"}
+        if not subresource:
+            causes += kind.validate_update(new, old)
+        elif whole:
+            causes += kind.validate_part(subresource, new, old)
+        else:
+            causes += kind.validate_status(new, old)
         if causes:
             raise invalid(core, name, causes)
         if not subresource:
@@ -524,7 +537,7 @@ class Registry:
             warnings += kind.warnings(new)
         if resource is SERVICES and not subresource:
             self._reallocate(new, old, record.obj.uid, dry_run=dry_run)
-        if kind.has_generation and not subresource and kind.spec_of(new) != kind.spec_of(old):
+        if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):
             metadata["generation"] = before.get("generation", 0) + 1
         metadata.pop("resourceVersion", None)
         stored = stored_of(kind, new, managed=managed)

@@ -17,7 +17,7 @@ from kubedyno.cluster.registry.eventrecorder import EventRecorder
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
-from kubedyno.cluster.registry.leanpod import Formed, LeanPod, Shapes
+from kubedyno.cluster.registry.leanpod import Formed, LeanPod
 from kubedyno.cluster.registry.metadata import metadata_causes
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode
@@ -52,7 +52,6 @@ class Trusted:
         self._templates = Templates(registry.random, registry.classes)
         self.store.table(PRIORITY_CLASSES).subscribe(self._templates.clear)
         self._rules = registry.rules
-        self._shapes = Shapes()
         self._namespaces = self.store.table(NAMESPACES)
         self._accounts = self.store.table(SERVICEACCOUNTS)
         self._pods = self.store.table(PODS)
@@ -338,7 +337,7 @@ class Trusted:
             StatusError: It is assigned already, being deleted, or the record is not the newest.
         """
         self._check_newest(PODS, record)
-        return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now(), self._shapes))
+        return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now()))
 
     # --- delete ----------------------------------------------------------------------------------------------
 

@@ -4,12 +4,14 @@ import pytest
 from tests.unit.cluster.registry.conftest import NS, Cluster, pod_spec
 
 from kubedyno.cluster.registry.binding import bound
+from kubedyno.cluster.registry.codec import stored_of
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, members_of
 from kubedyno.kube.resources import PODS
 from kubedyno.kube.status import Conflict
+from kubedyno.statedb.records import Record
 
 
 def created(cluster: Cluster, name: str, **parts: Any) -> ObjectRecord:
@@ -19,11 +21,18 @@ def created(cluster: Cluster, name: str, **parts: Any) -> ObjectRecord:
     return record
 
 
+def plain_of(cluster: Cluster, record: ObjectRecord) -> StoredObject:
+    """Return what would be stored if nothing were shared."""
+    return stored_of(cluster.registry.kind(PODS), cluster.store.dict_of(PODS, record.obj))
+
+
 def test_a_bound_pod_is_lean_and_reads_the_same(cluster: Cluster) -> None:
     record = created(cluster, "web")
-    plain = bound(record, "node-1", cluster.clock.now())
+    whole = plain_of(cluster, record)
+    assert members_of(record.obj, 7) == members_of(whole, 7)
+    plain = bound(Record(record.key, whole, record.revision, None), "node-1", cluster.clock.now())
     lean = cluster.trusted.bind(record, "node-1")
-    assert type(lean.obj) is LeanPod
+    assert type(lean.obj) is type(record.obj) is LeanPod
     assert type(plain) is StoredObject
     assert members_of(lean.obj, 7) == members_of(plain, 7)
     for field in StoredObject.__struct_fields__:
@@ -58,11 +67,10 @@ def test_a_suffix_that_stands_elsewhere_too_stays_there(cluster: Cluster) -> Non
 
 def test_a_pod_without_token_is_lean_too(cluster: Cluster) -> None:
     record = created(cluster, "web", automountServiceAccountToken=False)
-    plain = bound(record, "node-1", cluster.clock.now())
     lean = cluster.trusted.bind(record, "node-1")
     assert type(lean.obj) is LeanPod
     assert lean.obj.suffix == b""
-    assert lean.obj.body == plain.body
+    assert lean.obj.body == plain_of(cluster, lean).body
 
 
 def test_a_new_status_keeps_it_lean_and_other_changes_do_not(cluster: Cluster) -> None:
