@@ -80,6 +80,7 @@ def test_a_quota_says_what_is_used_as_things_come_and_go(cluster):
     add_pod(cluster, "after")
     add_claim(cluster)
     assert used() == {"pods": "2", "count/persistentvolumeclaims": "1"}
-    cluster.registry.delete(PODS, NS, "before", {"gracePeriodSeconds": 0})
     cluster.registry.delete(CLAIMS, NS, "data")
+    assert used() == {"pods": "2", "count/persistentvolumeclaims": "0"}
+    cluster.registry.delete(PODS, NS, "before", {"gracePeriodSeconds": 0})
     assert used() == {"pods": "1", "count/persistentvolumeclaims": "0"}
