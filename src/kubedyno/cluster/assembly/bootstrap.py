@@ -93,6 +93,15 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
         registry.create(NAMESPACES, "", {"metadata": {"name": name}})
     for document in bootstrap_objects():
         _create(registry, document)
+    _create(
+        registry,
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [settings.service_subnet]},
+        },
+    )
     labels = {"component": "apiserver", "provider": "kubernetes"}
     port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": _API_PORT}
     registry.create(
