@@ -14,7 +14,7 @@ from typing import Self
 
 from kubedyno.kernel import libc
 
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD, _LINK_CREATE = 0, 1, 2, 5, 28
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _LINK_CREATE = 0, 1, 2, 3, 4, 5, 28
 _LOG_BYTES = 1 << 18
 _NAME_BYTES = 15
 # The whole union, zero behind what is set: the kernel refuses (EINVAL) bytes it does not know unless they are zero.
@@ -140,6 +140,36 @@ class Map(_Owned):
                 return None
             raise
         return self._value.raw
+
+    def delete(self, key: bytes) -> bool:
+        """Remove an entry; False when there was none."""
+        self._set_key(key)
+        # Its attributes end with the key: anything behind is refused unless it is zero.
+        attributes = struct.pack("=IIQ", self.descriptor, 0, ctypes.addressof(self._key))
+        try:
+            _call(_MAP_DELETE, attributes, "delete from map")
+        except BpfError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
+
+    def keys(self) -> list[bytes]:
+        """Return the keys of all entries; meant for a map that nobody changes meanwhile."""
+        found: list[bytes] = []
+        following = ctypes.create_string_buffer(len(self._key))
+        place = 0
+        while True:
+            attributes = struct.pack("=IIQQ", self.descriptor, 0, place, ctypes.addressof(following))
+            try:
+                _call(_MAP_NEXT_KEY, attributes, "walk through map")
+            except BpfError as error:
+                if error.errno == errno.ENOENT:
+                    return found
+                raise
+            found.append(following.raw)
+            self._set_key(following.raw)
+            place = ctypes.addressof(self._key)
 
 
 class Program(_Owned):

@@ -64,22 +64,23 @@ def _legend(names: Sequence[str]) -> list[str]:
     return parts
 
 
-def steps(title: str, unit: str, series: Mapping[str, Sequence[float]]) -> str:
-    """Draw one step line a series; value i holds for second i.
+def steps(title: str, unit: str, series: Mapping[str, Sequence[float]], every_s: float = 1.0) -> str:
+    """Draw one step line a series; value i holds from i times `every_s` on, for as long.
 
     Args:
         title: For readers that do not see the picture.
         unit: Of the values, e.g. "1/s".
         series: Name → values; equal lengths.
+        every_s: Between two values.
     """
-    seconds = max((len(values) for values in series.values()), default=0)
+    seconds = max((len(values) for values in series.values()), default=0) * every_s
     ticks = _ticks(max((max(values, default=0) for values in series.values()), default=0))
     parts = _frame(title, unit, seconds, ticks)
     for index, values in enumerate(series.values()):
         points = []
-        for second, value in enumerate(values):
+        for i, value in enumerate(values):
             y = _y(value, ticks[-1])
-            points.append(f"{_x(second, seconds):.1f},{y:.1f} {_x(second + 1, seconds):.1f},{y:.1f}")
+            points.append(f"{_x(i * every_s, seconds):.1f},{y:.1f} {_x((i + 1) * every_s, seconds):.1f},{y:.1f}")
         colour = COLOURS[index % len(COLOURS)]
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(points)}"/>')
     return "".join([*parts, *_legend(list(series)), "</svg>"])
