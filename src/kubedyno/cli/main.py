@@ -23,6 +23,8 @@ VERBS = {
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
     "statedb": "a running cluster's tables: list, show, get, prefix, watch",
     "experiment": "demonstrations of the study: reconciler",
+    "statedb": "a running cluster's tables: list, show, get, prefix, watch",
+    "experiment": "demonstrations: reconciler (a BPF map past its size)",
     "net": "network datapaths: compare them on this kernel, without a cluster",
     "destroy": "delete what the jobs of a configuration created",
     "advise": "what to tune: findings with evidence, effect, requirements, values and commands",
