@@ -53,7 +53,7 @@ from kubedyno.kube.status import (
 
 _TEXT = "text/plain; charset=utf-8"
 _NOT_FOUND = b"404 page not found\n"
-_PARTS = frozenset({"status", "scale", "binding", "eviction", "log", "finalize", "token"})
+_PARTS = frozenset({"status", "scale", "binding", "ephemeralcontainers", "eviction", "log", "finalize", "token"})
 # Paths whose route is remembered; forgotten all at once.
 _MEMO_ROUTES = 8192
 _OBJECT, _COLLECTION = "", "[]"
@@ -141,6 +141,9 @@ class ApiServer:
             ("PUT", "status"): ("update", writes.update),
             ("PATCH", "status"): ("patch", writes.patch),
             ("PUT", "finalize"): ("update", writes.update),
+            ("GET", "ephemeralcontainers"): ("get", reads.get),
+            ("PUT", "ephemeralcontainers"): ("update", writes.update),
+            ("PATCH", "ephemeralcontainers"): ("patch", writes.patch),
             ("GET", "scale"): ("get", parts.get_scale),
             ("PUT", "scale"): ("update", parts.put_scale),
             ("PATCH", "scale"): ("patch", parts.patch_scale),

@@ -59,6 +59,15 @@ class Containers:
         if run.stage is Stage.STARTING and all(c.shown for c in run.containers):
             run.go(Stage.RUNNING)
 
+    def begin_ephemeral(self, run: PodRun) -> None:
+        """Begin the containers that were added for debugging, as soon as there is a sandbox for them."""
+        known = {container.plan.name for container in run.ephemeral}
+        for plan in run.plan.ephemeral:
+            if plan.name not in known:
+                container = ContainerRun(plan, begun=True)
+                run.ephemeral = (*run.ephemeral, container)
+                self._pull(run, container)
+
     def _pull(self, run: PodRun, container: ContainerRun) -> None:
         plan, node = container.plan, run.node
         image, reference = plan.image, plan.reference
@@ -179,6 +188,8 @@ class Containers:
             if probe is not None:
                 self._desk.event(run, "Warning", "Unhealthy", text, container.plan.field_path)
             return
+        if container in run.ephemeral:
+            return
         if probe is None:
             container.ready = True
             return
@@ -197,6 +208,9 @@ class Containers:
             return
         code = container.plan.exit_code
         self.end(container, code)
+        if container in run.ephemeral:
+            self._desk.request_publish(run)
+            return
         policy = run.plan.facts.restart_policy
         regular_init = container in run.init and not container.plan.sidecar
         if regular_init:

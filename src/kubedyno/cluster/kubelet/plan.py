@@ -118,6 +118,7 @@ class PodPlan:
         fail_pull: No image of it can be pulled.
         not_ready: Its readiness probes never succeed.
         volumes: ConfigMaps and Secrets that it mounts, by volume.
+        ephemeral: Containers that were added for debugging.
         starts: Status of such a pod that has just started; made on first use.
         stops: Status of one that was stopped, with holes.
     """
@@ -131,6 +132,7 @@ class PodPlan:
     fail_pull: bool = False
     not_ready: bool = False
     volumes: tuple[tuple[str, Need], ...] = ()
+    ephemeral: tuple[ContainerPlan, ...] = ()
     starts: StartForm | None = None
     stops: bytes = b""
     variants: dict[tuple[str, ...], "PodPlan"] = field(default_factory=dict)
@@ -187,7 +189,7 @@ class Plans:
                 containers = tuple(replace(c, run_s=run_s, exit_code=exit_code) for c in containers)
             found = plan.variants[wanted] = PodPlan(
                 plan.facts, plan.init, containers, plan.gates, plan.qos, False, _true(fail), _true(unready),
-                plan.volumes,
+                plan.volumes, plan.ephemeral,
             )  # fmt: skip
         return found
 
@@ -227,10 +229,11 @@ def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
     init = tuple(_container(c, context, "initContainers") for c in spec.get("initContainers", ()))
     containers = tuple(_container(c, context, "containers") for c in spec.get("containers", ()))
     gates = tuple(gate["conditionType"] for gate in spec.get("readinessGates", ()))
-    simple = not (init or gates or spec.get("resourceClaims")) and all(
+    ephemeral = tuple(_container(c, context, "ephemeralContainers") for c in spec.get("ephemeralContainers", ()))
+    simple = not (init or gates or ephemeral or spec.get("resourceClaims")) and all(
         c.image.exists and c.pull_policy != "Never" and c.run_s == inf and not c.needs for c in containers
     )
-    return PodPlan(facts, init, containers, gates, qos_class(spec), simple, volumes=_mounted(spec))
+    return PodPlan(facts, init, containers, gates, qos_class(spec), simple, volumes=_mounted(spec), ephemeral=ephemeral)
 
 
 def _mounted(spec: dict[str, Any]) -> tuple[tuple[str, Need], ...]:
@@ -335,7 +338,10 @@ def _behaviour(container: dict[str, Any], image: Image) -> tuple[float, int]:
     """Return (how long a container's program runs, exit code)."""
     argv = [*container.get("command", ()), *container.get("args", ())]
     if not argv:
-        return (0.0, 0) if image.repository.rpartition("/")[2] in _ENDING_IMAGES else (inf, 0)
+        last = image.repository.rpartition("/")[2]
+        # A shell that somebody may type into waits for that.
+        waits = container.get("stdin") and last != "hello-world"
+        return (0.0, 0) if last in _ENDING_IMAGES and not waits else (inf, 0)
     if not container.get("command") and image.repository.rpartition("/")[2] not in _ENDING_IMAGES:
         # Arguments of an entrypoint that isn't known.
         return inf, 0

@@ -45,6 +45,7 @@ _STAMP_LENGTH = len("2026-11-24T15:04:05Z")
 _GRACE = b'"deletionGracePeriodSeconds":'
 _DONE = frozenset({"Succeeded", "Failed"})
 _SANDBOX_DIGITS = 64
+_WITH_SANDBOX = frozenset({Stage.INITIALIZING, Stage.STARTING, Stage.RUNNING})
 
 
 class Pods:
@@ -223,6 +224,8 @@ class Pods:
                     self._desk.event(run, "Normal", "Killing", text, wanted.field_path)
                     self._containers.end(container, 0)
                     self._containers.restart(run, container)
+            if run.stage in _WITH_SANDBOX:
+                self._containers.begin_ephemeral(run)
         self._desk.request_publish(run)
 
     # --- start -----------------------------------------------------------------------------------------------
@@ -319,6 +322,7 @@ class Pods:
                 return
         run.go(Stage.INITIALIZING if run.init else Stage.STARTING)
         self._containers.begin_next(run)
+        self._containers.begin_ephemeral(run)
 
     def _wait(self, run: PodRun) -> None:
         run.go(Stage.WAITING_ADDRESS)

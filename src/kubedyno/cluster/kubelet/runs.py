@@ -108,7 +108,7 @@ class PodRun:
     """A pod; `containers` is None while all of it follows from the plan (see the module)."""
 
     __slots__ = (
-        "address", "conditions", "containers", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "plan",
+        "address", "conditions", "containers", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "plan",
         "publish_timer", "stage", "start_s", "static", "suffix", "uid", "written",
     )  # fmt: skip
 
@@ -126,6 +126,8 @@ class PodRun:
         self.static = False
         self.containers: list[ContainerRun] | None = None
         self.init: Sequence[ContainerRun] = ()
+        # Added for debugging, in the order in which they began; never restarted, and no part of the pod's phase.
+        self.ephemeral: tuple[ContainerRun, ...] = ()
         # Condition → [status, epoch seconds of its last transition]; only with containers.
         self.conditions: dict[str, list[Any]] = _NO_CONDITIONS
         # "Succeeded" or "Failed" once the pod as a whole is over.
@@ -164,7 +166,7 @@ class PodRun:
 
     def running(self) -> list[ContainerRun]:
         """Return the containers that run."""
-        return [c for c in (*self.init, *(self.containers or ())) if c.state is State.RUNNING]
+        return [c for c in (*self.init, *(self.containers or ()), *self.ephemeral) if c.state is State.RUNNING]
 
     @property
     def initialized(self) -> bool:
@@ -255,6 +257,8 @@ def status_of(run: PodRun, now_s: float, minor: int, generation: int, old: dict[
         status["initContainerStatuses"] = [_container_status(run, c, init=True) for c in run.init]
     status["containerStatuses"] = [_container_status(run, c, init=False) for c in run.containers]
     status["qosClass"] = run.plan.qos
+    if run.ephemeral:
+        status["ephemeralContainerStatuses"] = [_container_status(run, c, init=False) for c in run.ephemeral]
     for name in _FOREIGN[1:]:
         if name in old:
             status[name] = old[name]

@@ -119,6 +119,10 @@ class Kind:
                 new["metadata"].pop(name, None)
         return new
 
+    def prepare_part(self, subresource: str, obj: Object, old: Object) -> Object:
+        """Return what a write of another subresource stores, where the kind has one that is written as a whole."""
+        raise NotImplementedError
+
     def validate(self, obj: Object) -> list[Cause]:
         """Return what is wrong with an object to be created."""
         _ = obj
@@ -133,6 +137,10 @@ class Kind:
         """Return what is wrong with a new status."""
         _ = obj, old
         return []
+
+    def validate_part(self, subresource: str, obj: Object, old: Object) -> list[Cause]:
+        """Return what is wrong with what `prepare_part` made."""
+        raise NotImplementedError
 
     def warnings(self, obj: Object) -> list[str]:
         """Return what a client should know though the object is accepted."""

@@ -5,6 +5,7 @@ from typing import Any
 from kubedyno.base.times import epoch_of, human_duration
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.ephemeralcontainers import validate_ephemeral_containers
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts, pod_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
@@ -80,11 +81,25 @@ class Pods(Kind):
             condition.setdefault("lastTransitionTime", None)
         return new
 
+    def prepare_part(self, subresource: str, obj: Object, old: Object) -> Object:
+        assert subresource == "ephemeralcontainers"
+        metadata = {**old["metadata"], "resourceVersion": obj["metadata"].get("resourceVersion", "")}
+        spec = dict(old["spec"])
+        if obj["spec"].get("ephemeralContainers"):
+            spec["ephemeralContainers"] = obj["spec"]["ephemeralContainers"]
+        else:
+            spec.pop("ephemeralContainers", None)
+        return {**old, "metadata": metadata, "spec": spec}
+
     def validate(self, obj: Object) -> list[Cause]:
         return validate_pod(obj)
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         return validate_pod_update(obj, old)
+
+    def validate_part(self, subresource: str, obj: Object, old: Object) -> list[Cause]:
+        assert subresource == "ephemeralcontainers"
+        return validate_ephemeral_containers(obj["spec"], old["spec"])
 
     def warnings(self, obj: Object) -> list[str]:
         warnings = pod_warnings(obj.get("spec", {}), "spec")
