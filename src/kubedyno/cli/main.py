@@ -22,8 +22,6 @@ VERBS = {
     "view": "a live page of a cluster: nodes, pods, walls, and the run replayed",
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
     "statedb": "a running cluster's tables: list, show, get, prefix, watch",
-    "experiment": "demonstrations of the study: reconciler",
-    "statedb": "a running cluster's tables: list, show, get, prefix, watch",
     "experiment": "demonstrations: reconciler (a BPF map past its size)",
     "net": "network datapaths: compare them on this kernel, without a cluster",
     "destroy": "delete what the jobs of a configuration created",
