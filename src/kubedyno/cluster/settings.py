@@ -57,6 +57,9 @@ class ClusterSettings:
         bind_addresses: component ("controller-manager", "scheduler", "etcd", "kube-proxy") → metrics bind address.
         authorization: "RBAC", or "AlwaysAllow": whoever is known may do everything.
         feature_gates: Gate → on/off, over the version's defaults.
+        runtime: "model" (pods have a life, no processes) or "netns" (pods of known images are processes).
+        datapath: Between pods that are processes: "route", "bridge" or "ebpf".
+        images: Image pattern → command line, beside those known (`processes.images`).
     """
 
     name: str = "kubedyno"
@@ -76,6 +79,9 @@ class ClusterSettings:
     bind_addresses: dict[str, str] = field(default_factory=dict)
     authorization: str = "RBAC"
     feature_gates: dict[str, bool] = field(default_factory=dict)
+    runtime: str = "model"
+    datapath: str = "route"
+    images: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def minor(self) -> int:

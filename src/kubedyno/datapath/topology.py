@@ -13,10 +13,10 @@ from typing import Self
 
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
-from kubedyno.datapath import programs, services
-from kubedyno.datapath.programs import Maps, Slot
-from kubedyno.kernel import rtnetlink
+from kubedyno.datapath import services
+from kubedyno.kernel import hostrouting, rtnetlink
 from kubedyno.kernel.bpf import Attachment, AttachType, Program
+from kubedyno.kernel.hostrouting import Maps, Slot
 from kubedyno.kernel.netns import Namespace
 from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX, Link, LinkSettings, Rtnetlink
 
@@ -366,7 +366,7 @@ class Topology:
                 node.maps.add_pod(address, pod.host.index, pod.inner.mac, pod.host.mac)
         node.maps.add_range(other.cidr4, node.wire.index)
         node.maps.add_range(other.cidr6, node.wire.index)
-        program = programs.loaded(node.maps)
+        program = hostrouting.loaded(node.maps)
         self._stack.callback(program.close)
         netkit = self.variant.path is Path.NETKIT
         pods_at = AttachType.NETKIT_PEER if netkit else AttachType.TCX_INGRESS

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 from kubedyno.kernel.netlink import (
+    ACK,
     APPEND,
     CREATE,
     DUMP,
@@ -25,10 +26,13 @@ from kubedyno.kernel.rtnetlink import address_bytes
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10
-_NEWTABLE, _NEWCHAIN, _NEWRULE, _GETRULE = (_SUBSYSTEM << 8 | n for n in (0, 3, 6, 7))
+_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _GETRULE = (_SUBSYSTEM << 8 | n for n in (0, 2, 3, 6, 7))
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _BATCH_BODY = struct.pack(">BBH", 0, 0, _SUBSYSTEM)
-_REGISTER_VERDICT, _REGISTER_1 = 0, 1
+_REGISTER_VERDICT, _REGISTER_1, _REGISTER_2 = 0, 1, 2
+_META_PROTOCOL, _META_RANDOM = 16, 24
+_CT_STATUS, _STATUS_DESTINATION_NAT = 2, 1 << 5
+_LESS = 2
 
 
 class Family(IntEnum):
@@ -94,23 +98,61 @@ def _compare(value: bytes, operator: int = 0) -> bytes:
     )
 
 
-def destination(address: str) -> list[bytes]:
-    """Go on only for packets to an address."""
-    value = address_bytes(address)
-    offset = 16 if len(value) == 4 else 24
+def _payload(base: int, offset: int, value: bytes) -> list[bytes]:
     load = expression(
         "payload",
         attribute(1, be32(_REGISTER_1)),
-        attribute(2, be32(1)),
+        attribute(2, be32(base)),
         attribute(3, be32(offset)),
         attribute(4, be32(len(value))),
     )
     return [load, _compare(value)]
 
 
+def destination(address: str) -> list[bytes]:
+    """Go on only for packets to an address."""
+    value = address_bytes(address)
+    return _payload(1, 16 if len(value) == 4 else 24, value)
+
+
+def source(address: str) -> list[bytes]:
+    """Go on only for packets from an address."""
+    value = address_bytes(address)
+    return _payload(1, 12 if len(value) == 4 else 8, value)
+
+
+def destination_port(protocol: int, port: int) -> list[bytes]:
+    """Go on only for packets of a transport protocol (6 TCP, 17 UDP, 132 SCTP) to a port."""
+    load = expression("meta", attribute(1, be32(_REGISTER_1)), attribute(2, be32(_META_PROTOCOL)))
+    return [load, _compare(bytes([protocol])), *_payload(2, 2, port.to_bytes(2, "big"))]
+
+
+def one_in(count: int) -> list[bytes]:
+    """Go on for one packet in `count` by chance, for every packet when that is 1."""
+    if count == 1:
+        return []
+    load = expression("meta", attribute(1, be32(_REGISTER_1)), attribute(2, be32(_META_RANDOM)))
+    # Registers compare as byte strings; a random one is as random in any order.
+    return [load, _compare(be32(2**32 // count), operator=_LESS)]
+
+
+def translated() -> list[bytes]:
+    """Go on only for packets of connections whose destination was translated."""
+    return _ct_bits(_CT_STATUS, _STATUS_DESTINATION_NAT)
+
+
+def masquerade() -> list[bytes]:
+    """Send the connection from the outgoing device's own address instead."""
+    return [expression("masq")]
+
+
 def ct_state(bits: int) -> list[bytes]:
     """Go on only for packets whose connection is in one of the states."""
-    load = expression("ct", attribute(1, be32(_REGISTER_1)), attribute(2, be32(0)))
+    return _ct_bits(0, bits)
+
+
+def _ct_bits(key: int, bits: int) -> list[bytes]:
+    load = expression("ct", attribute(1, be32(_REGISTER_1)), attribute(2, be32(key)))
     # The register holds the state in the machine's own order.
     masked = expression(
         "bitwise",
@@ -123,13 +165,20 @@ def ct_state(bits: int) -> list[bytes]:
     return [load, masked, _compare(bytes(4), operator=1)]
 
 
-def destination_nat(address: str) -> list[bytes]:
-    """Send the connection to another address instead."""
+def destination_nat(address: str, port: int | None = None) -> list[bytes]:
+    """Send the connection to another address instead, and to another port where one is given."""
     value = address_bytes(address)
     family = Family.IPV4 if len(value) == 4 else Family.IPV6
-    load = expression("immediate", attribute(1, be32(_REGISTER_1)), nested(2, attribute(1, value)))
-    translate = expression("nat", attribute(1, be32(1)), attribute(2, be32(family)), attribute(3, be32(_REGISTER_1)))
-    return [load, translate]
+    loads = [expression("immediate", attribute(1, be32(_REGISTER_1)), nested(2, attribute(1, value)))]
+    to_port = b""
+    if port is not None:
+        raw = port.to_bytes(2, "big")
+        loads.append(expression("immediate", attribute(1, be32(_REGISTER_2)), nested(2, attribute(1, raw))))
+        to_port = attribute(5, be32(_REGISTER_2))
+    translate = expression(
+        "nat", attribute(1, be32(1)), attribute(2, be32(family)), attribute(3, be32(_REGISTER_1)), to_port
+    )
+    return [*loads, translate]
 
 
 def verdict(code: Verdict) -> list[bytes]:
@@ -192,11 +241,20 @@ class Nftables(NetlinkSocket):
             table: Its name.
             rules: Chain → rules, each a list of expressions.
         """
+        self.call_batch(self._messages(family, table, rules), self._BEGIN, self._END)
+
+    def replace(self, family: Family, table: str, rules: dict[Chain, list[list[bytes]]]) -> None:
+        """Put a table in the place of the one of that name, if there is one, in one step; connections stay as they are."""
+        gone = [(_NEWTABLE, CREATE, table_body(family, table)), (_DELTABLE, ACK, table_body(family, table))]
+        self.call_batch([*gone, *self._messages(family, table, rules)], self._BEGIN, self._END)
+
+    @staticmethod
+    def _messages(family: Family, table: str, rules: dict[Chain, list[list[bytes]]]) -> list[tuple[int, int, bytes]]:
         messages = [(_NEWTABLE, CREATE, table_body(family, table))]
         for chain, lines in rules.items():
             messages.append((_NEWCHAIN, CREATE, chain_body(family, table, chain)))
             messages += [(_NEWRULE, CREATE | APPEND, rule_body(family, table, chain.name, line)) for line in lines]
-        self.call_batch(messages, self._BEGIN, self._END)
+        return messages
 
     def counts(self, family: Family, table: str, chain: str) -> list[Count | None]:
         """Return each rule's counter, in the rules' order."""

@@ -71,6 +71,11 @@ class Maps:
         key = address_bytes(address)
         (self.pods4 if len(key) == 4 else self.pods6).update(key, _ENDPOINT.pack(index, pod_mac, host_mac))
 
+    def remove_pod(self, address: str) -> None:
+        """Forget a pod."""
+        key = address_bytes(address)
+        (self.pods4 if len(key) == 4 else self.pods6).delete(key)
+
     def add_range(self, cidr: str, wire: int) -> None:
         """Tell of another node's pods behind a device; the node's routes name the next hop."""
         host, _, length = cidr.partition("/")

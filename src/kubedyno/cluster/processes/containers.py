@@ -1,0 +1,228 @@
+"""From a pod's spec to what its init is told: command lines, environments, files and mounts.
+
+Pure functions of the pod, of what it names (ConfigMaps, Secrets), and of the image table.
+"""
+
+import re
+import sys
+from base64 import b64decode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kubedyno.cluster.processes import names
+from kubedyno.cluster.processes.images import entry_of
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CAPABILITIES = frozenset({"NET_RAW", "NET_BIND_SERVICE"})
+_VOLUMES = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI"})
+_REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
+_SOURCE = str(Path(__file__).resolve().parents[3])
+
+# ("configmap" or "secret", name) → its data, {} when it isn't there.
+Data = Callable[[str, str], dict[str, str]]
+
+
+def refusal_of(pod: dict[str, Any], own_images: dict[str, list[str]]) -> str:
+    """Return why a pod is not run as real processes, "" when it is."""
+    spec = pod["spec"]
+    for name in ("hostPID", "hostIPC"):
+        if spec.get(name):
+            return f"{name} is not given to real pods"
+    for volume in spec.get("volumes", ()):
+        kind = next((key for key in volume if key != "name"), "emptyDir")
+        if kind not in _VOLUMES:
+            return f"volume {volume['name']}: {kind} is not given to real pods"
+    for container in (*spec.get("initContainers", ()), *spec["containers"]):
+        context = container.get("securityContext") or {}
+        if context.get("privileged"):
+            return f"container {container['name']}: no real pod is privileged"
+        added = set((context.get("capabilities") or {}).get("add", ())) - _CAPABILITIES
+        if added:
+            return f"container {container['name']}: capability {min(added)} is not given to real pods"
+        if any(mount.get("subPath") or mount.get("subPathExpr") for mount in container.get("volumeMounts", ())):
+            return f"container {container['name']}: subPath is not there for real pods"
+        if entry_of(container["image"], own_images) is None:
+            return f"image {container['image']} stands for no local command"
+    return ""
+
+
+def command_of(container: dict[str, Any], own_images: dict[str, list[str]], environment: dict[str, str]) -> list[str]:
+    """Return a container's command line (kubernetes.io: Define a Command and Arguments for a Container)."""
+    entry = entry_of(container["image"], own_images)
+    assert entry is not None
+    command, args = list(container.get("command", ())), list(container.get("args", ()))
+    if not command:
+        command = list(entry.entrypoint)
+        args = args or list(entry.default)
+    return [expanded(word, environment) for word in (*command, *args)]
+
+
+def expanded(text: str, environment: dict[str, str]) -> str:
+    """Replace $(NAME) by the variable's value where there is one; $$ is one dollar sign (third_party/expansion)."""
+
+    def one(match: re.Match[str]) -> str:
+        if match[1] == "$":
+            return "$"
+        return environment.get(match[2], match[0])
+
+    return _REFERENCE.sub(one, text)
+
+
+def environment_of(
+    pod: dict[str, Any], container: dict[str, Any], facts: dict[str, str], services: dict[str, str], data: Data
+) -> dict[str, str]:
+    """Return a container's environment.
+
+    Args:
+        pod: The pod.
+        container: Its container.
+        facts: Field paths that the spec does not hold: status.podIP, status.hostIP, ….
+        services: Variables of the services of its namespace.
+        data: ConfigMaps and Secrets.
+    """
+    found = {"PATH": _PATH, "HOSTNAME": hostname_of(pod), "HOME": "/root", **services}
+    for source in container.get("envFrom", ()):
+        kind = "configmap" if "configMapRef" in source else "secret"
+        reference = source.get("configMapRef") or source.get("secretRef") or {}
+        for name, value in data(kind, reference.get("name", "")).items():
+            found[source.get("prefix", "") + name] = value
+    for variable in container.get("env", ()):
+        name, source = variable["name"], variable.get("valueFrom")
+        if source is None:
+            found[name] = expanded(variable.get("value", ""), found)
+        elif "fieldRef" in source:
+            found[name] = _field(pod, source["fieldRef"]["fieldPath"], facts)
+        elif "configMapKeyRef" in source or "secretKeyRef" in source:
+            kind = "configmap" if "configMapKeyRef" in source else "secret"
+            reference = source.get("configMapKeyRef") or source["secretKeyRef"]
+            known = data(kind, reference.get("name", ""))
+            if reference["key"] in known:
+                found[name] = known[reference["key"]]
+        elif "resourceFieldRef" in source:
+            found[name] = _resource(container, source["resourceFieldRef"]["resource"])
+    if any(word == "kubedyno" for word in command_words(container)) or entry_uses_us(container):
+        found.setdefault("PYTHONPATH", _SOURCE)
+    return found
+
+
+def command_words(container: dict[str, Any]) -> list[str]:
+    """Return the words of a container's own command."""
+    return [*container.get("command", ()), *container.get("args", ())]
+
+
+def entry_uses_us(container: dict[str, Any]) -> bool:
+    """Say whether a container's image stands for this very program."""
+    entry = entry_of(container["image"], {})
+    return entry is not None and "kubedyno" in entry.entrypoint
+
+
+def _field(pod: dict[str, Any], path: str, facts: dict[str, str]) -> str:
+    if path in facts:
+        return facts[path]
+    for kind in ("labels", "annotations"):
+        head = f"metadata.{kind}['"
+        if path.startswith(head):
+            return str((pod["metadata"].get(kind) or {}).get(path[len(head) : -2], ""))
+    value: Any = pod
+    for part in path.split("."):
+        value = value.get(part, "") if isinstance(value, dict) else ""
+    return str(value)
+
+
+def _resource(container: dict[str, Any], name: str) -> str:
+    kind, _, resource = name.partition(".")
+    return str(((container.get("resources") or {}).get(kind) or {}).get(resource, "0"))
+
+
+def hostname_of(pod: dict[str, Any]) -> str:
+    """Return a pod's hostname: what it asks for, its name, or its node's name on the node's network."""
+    spec = pod["spec"]
+    if spec.get("hostNetwork"):
+        return str(spec["nodeName"])
+    return str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+
+
+def user_of(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
+    """Return "uid", "gid" and "groups" that a container runs as."""
+    whole, own = pod["spec"].get("securityContext") or {}, container.get("securityContext") or {}
+    uid = own.get("runAsUser", whole.get("runAsUser", 0))
+    gid = own.get("runAsGroup", whole.get("runAsGroup", 0))
+    groups = {gid, *whole.get("supplementalGroups", ()), *([whole["fsGroup"]] if "fsGroup" in whole else ())}
+    return {"uid": uid, "gid": gid, "groups": sorted(groups)}
+
+
+def plan_of(pod: dict[str, Any], address: str, dns_address: str, data: Data) -> dict[str, Any]:
+    """Return what a pod's fence is made from (`fence.enter`)."""
+    spec, metadata = pod["spec"], pod["metadata"]
+    hostname = hostname_of(pod)
+    hosts = f"127.0.0.1\tlocalhost\n{address}\t{hostname}\n"
+    for alias in spec.get("hostAliases", ()):
+        hosts += f"{alias['ip']}\t{' '.join(alias.get('hostnames', ()))}\n"
+    files = {
+        "/etc/hosts": hosts,
+        "/etc/hostname": f"{hostname}\n",
+        "/etc/resolv.conf": names.resolv_conf(dns_address, metadata["namespace"]),
+    }
+    volumes = {volume["name"]: _volume(volume, metadata, data) for volume in spec.get("volumes", ())}
+    mounts = {
+        mount["mountPath"]: mount["name"]
+        for container in (*spec.get("initContainers", ()), *spec["containers"])
+        for mount in container.get("volumeMounts", ())
+    }
+    return {
+        "hostname": hostname,
+        "programs": _programs(),
+        "files": files,
+        "volumes": volumes,
+        "mounts": [[name, path] for path, name in mounts.items()],
+    }
+
+
+def _programs() -> list[str]:
+    """Return the folders of this very program and its interpreter, as far as they are not among the system's."""
+    wanted = dict.fromkeys((sys.base_prefix, sys.base_exec_prefix, sys.prefix, _SOURCE, *_libraries()))
+    return [path for path in wanted if not path.startswith(("/usr", "/opt")) and path != "/"]
+
+
+def _libraries() -> list[str]:
+    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and Path(path).is_dir()]
+
+
+def _volume(volume: dict[str, Any], metadata: dict[str, Any], data: Data) -> dict[str, str]:
+    if "configMap" in volume:
+        return _items(data("configmap", volume["configMap"].get("name", "")), volume["configMap"])
+    if "secret" in volume:
+        return _items(data("secret", volume["secret"].get("secretName", "")), volume["secret"])
+    found: dict[str, str] = {}
+    for source in (volume.get("projected") or {}).get("sources", ()):
+        for kind in ("configMap", "secret"):
+            if kind in source:
+                found |= _items(data(kind.lower(), source[kind].get("name", "")), source[kind])
+        for item in (source.get("downwardAPI") or {}).get("items", ()):
+            if "fieldRef" in item:
+                pod = {"metadata": metadata}
+                found[item["path"]] = _field(pod, item["fieldRef"]["fieldPath"], {})
+    return found
+
+
+def _items(data: dict[str, str], source: dict[str, Any]) -> dict[str, str]:
+    items = source.get("items")
+    if not items:
+        return data
+    return {item["path"]: data[item["key"]] for item in items if item["key"] in data}
+
+
+def decoded(kind: str, obj: dict[str, Any] | None) -> dict[str, str]:
+    """Return the data of a ConfigMap or Secret as text; what is no text is left out."""
+    if obj is None:
+        return {}
+    if kind == "configmap":
+        return dict(obj.get("data") or {})
+    found = {}
+    for name, value in (obj.get("data") or {}).items():
+        try:
+            found[name] = b64decode(value).decode()
+        except ValueError:
+            continue
+    return found

@@ -1,0 +1,138 @@
+"""Which services there are, what is behind them, and what names they have: read from the store.
+
+The endpoints of a service with a selector are the ready pods that it selects; of one without, those of its EndpointSlices.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.processes.services import ServicePort
+from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.store import ObjectRecord, Store
+from kubedyno.kube.resources import PODS, SERVICES, Resource
+
+_SLICES = "endpointslices"
+_SERVICE_NAME = "kubernetes.io/service-name"
+_NONE = "None"
+
+
+class Directory:
+    """Services and names of a cluster.
+
+    Args:
+        store: What there is.
+        dns_address: Of the DNS service, which real pods have from elsewhere.
+    """
+
+    def __init__(self, store: Store, dns_address: str) -> None:
+        self._store = store
+        self._dns_address = dns_address
+        self._services = store.table(SERVICES)
+        self._pods = store.table(PODS)
+        self.slices: Resource | None = next((r for r in store.resources if r.plural == _SLICES), None)
+
+    def ports(self) -> list[ServicePort]:
+        """Return all ports of services with an address. O(services times pods of a namespace)."""
+        found = []
+        for record in self._services.all():
+            spec = _spec_of(record.obj)
+            address = spec.get("clusterIP", "")
+            if not address or address == _NONE or ":" in address or address == self._dns_address:
+                continue
+            for port in spec.get("ports", ()):
+                endpoints = tuple(self._endpoints(record, spec, port))
+                found.append(ServicePort(address, port.get("protocol", "TCP"), port["port"], endpoints))
+        return found
+
+    def variables(self, namespace: str) -> dict[str, str]:
+        """Return the variables that tell a pod of the services of its namespace (envvars.FromServices)."""
+        found: dict[str, str] = {}
+        for record in self._services.prefix(f"{namespace}/"):
+            spec = _spec_of(record.obj)
+            address, ports = spec.get("clusterIP", ""), spec.get("ports", ())
+            if not address or address == _NONE or not ports:
+                continue
+            name = record.obj.name.upper().replace("-", "_")
+            found |= {f"{name}_SERVICE_HOST": address, f"{name}_SERVICE_PORT": str(ports[0]["port"])}
+            for port in ports:
+                if port.get("name"):
+                    found[f"{name}_SERVICE_PORT_{port['name'].upper().replace('-', '_')}"] = str(port["port"])
+        return found
+
+    def lookup(self, labels: tuple[str, ...]) -> list[str] | None:
+        """Return the addresses of a name within the cluster's domain, None when there is no such name."""
+        if len(labels) < 3:
+            return [] if labels in {(), ("svc",), ("pod",)} else None
+        *rest, name, namespace, kind = labels
+        if kind == "pod" and not rest:
+            return [name.replace("-", ".")] if name.count("-") == 3 else None
+        record = self._services.get(f"{namespace}/{name}") if kind == "svc" else None
+        if record is None:
+            return None
+        spec = _spec_of(record.obj)
+        address = spec.get("clusterIP", "")
+        if address and address != _NONE:
+            return [address] if not rest else None
+        found = list(self._selected(record, spec))
+        if rest:
+            host = rest[-1]
+            found = [pod for pod in found if _hostname(pod, name) == host]
+        return [pod.facts.pod_ip for pod in found] or None
+
+    def _selected(self, record: ObjectRecord, spec: dict[str, Any]) -> Iterator[StoredObject]:
+        selector = spec.get("selector")
+        if not selector:
+            return
+        every = spec.get("publishNotReadyAddresses", False)
+        wanted = selector.items()
+        for pod in self._pods.prefix(f"{record.obj.namespace}/"):
+            facts = pod.obj.facts
+            if (
+                wanted <= pod.obj.labels.items()
+                and facts.pod_ip
+                and (facts.ready or every)
+                and not pod.obj.deletion_s
+                and facts.phase not in {"Succeeded", "Failed"}
+            ):
+                yield pod.obj
+
+    def _endpoints(
+        self, record: ObjectRecord, spec: dict[str, Any], port: dict[str, Any]
+    ) -> Iterator[tuple[str, int]]:  # fmt: skip
+        if not spec.get("selector"):
+            yield from self._sliced(record.obj, port)
+            return
+        target = port.get("targetPort", port["port"])
+        for pod in self._selected(record, spec):
+            number = target if isinstance(target, int) else _named_port(pod, target)
+            if number:
+                yield pod.facts.pod_ip, number
+
+    def _sliced(self, service: StoredObject, port: dict[str, Any]) -> Iterator[tuple[str, int]]:
+        if self.slices is None:
+            return
+        for record in self._store.list(self.slices, service.namespace):
+            if record.obj.labels.get(_SERVICE_NAME) != service.name:
+                continue
+            body = orjson.loads(b"{" + record.obj.body + b"}")
+            numbers = [p["port"] for p in body.get("ports") or () if p.get("name", "") == port.get("name", "")]
+            for endpoint in body.get("endpoints") or ():
+                if (endpoint.get("conditions") or {}).get("ready", True):
+                    yield from ((address, number) for address in endpoint["addresses"][:1] for number in numbers)
+
+
+def _spec_of(obj: StoredObject) -> dict[str, Any]:
+    return dict(orjson.loads(b"{" + obj.body + b"}").get("spec", {}))
+
+
+def _named_port(pod: StoredObject, name: str) -> int:
+    spec = _spec_of(pod)
+    ports = (port for container in spec["containers"] for port in container.get("ports", ()))
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == name), 0)
+
+
+def _hostname(pod: StoredObject, service: str) -> str:
+    spec = _spec_of(pod)
+    return str(spec.get("hostname", "")) if spec.get("subdomain") == service else ""

@@ -1,0 +1,204 @@
+"""The process that forks pods: `python -m kubedyno.cluster.processes.helper DESCRIPTOR`.
+
+It is single-threaded and small, so that a fork is cheap and safe; the cluster starts it before its event loop. Each
+message on its socket brings a pod: a plan (a file of JSON in memory), the pod's network namespace, and the socket on which
+the cluster talks to the pod's init. Init is process 1 of the pod's PID namespace: it starts commands, tells how they
+ended, and collects orphans. When the cluster or this process ends, by whatever signal, the kernel kills every init (parent
+death), and with it all processes of its namespace; mounts and devices go with the last of them.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import termios
+from array import array
+from contextlib import suppress
+from typing import Any
+
+from kubedyno.cluster.processes import fence
+from kubedyno.kernel import libc
+
+MESSAGE_BYTES = 256 * 1024
+_DESCRIPTORS = 3
+_NOT_STARTED = 127
+
+
+def receive(end: socket.socket) -> tuple[bytes, list[int]]:
+    """Return the next message and its descriptors; b"" when the other end is closed."""
+    try:
+        # socket.recv_fds forgets its flags, and without this one each command would inherit what came for others.
+        data, extra, _, _ = end.recvmsg(MESSAGE_BYTES, socket.CMSG_LEN(_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return b"", []
+    descriptors = array("i")
+    for level, kind, content in extra:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return data, list(descriptors)
+
+
+def main(arguments: list[str]) -> int:
+    """Fork a pod for each message until the cluster goes."""
+    libc.die_with_parent()
+    end = socket.socket(fileno=int(arguments[0]))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What is meant for the cluster's process group; it says itself when pods are to go.
+        signal.signal(number, signal.SIG_IGN)
+    # Nobody waits for inits: the kernel collects them.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    while True:
+        message, descriptors = receive(end)
+        if not message:
+            return 0
+        plan, network, control = descriptors
+        try:
+            libc.unshare(libc.CLONE_NEWPID)
+            child = os.fork()
+        except OSError as error:
+            with socket.socket(fileno=os.dup(control)) as refused:
+                refused.send(json.dumps({"broken": f"no process for it: {error}"}).encode())
+            child = -1
+        if child == 0:
+            end.close()
+            os.close(home)
+            _be_init(plan, network, socket.socket(fileno=control))
+        # Without this the next pod would be forked into this one's namespace.
+        libc.setns(home, libc.CLONE_NEWPID)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _be_init(plan: int, network: int, control: socket.socket) -> None:
+    """Be a pod's first process; never returns."""
+    code = 1
+    try:
+        libc.die_with_parent()
+        with os.fdopen(plan, "rb") as file:
+            file.seek(0)
+            wanted = json.load(file)
+        libc.setns(network, libc.CLONE_NEWNET)
+        os.close(network)
+        fence.enter(wanted)
+        # Once more: the kernel forgets it where a process changes what it may do.
+        libc.die_with_parent()
+        control.send(b'{"ready":true}')
+        Init(control).run()
+        code = 0
+    except OSError as error:
+        control.send(json.dumps({"broken": str(error)}).encode())
+    finally:
+        os._exit(code)
+
+
+class Init:
+    """A pod's process 1.
+
+    Args:
+        control: The cluster's end.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._commands: dict[int, int] = {}
+        wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake = wake
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        """Work until the cluster's end is closed."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == self._wake:
+                    os.read(self._wake, 4096)
+                    continue
+                message, descriptors = receive(self._control)
+                if not message:
+                    return
+                self._do(json.loads(message), descriptors)
+            self._collect()
+
+    def _do(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        try:
+            if message["do"] == "start":
+                self._start(message, descriptors)
+            else:
+                self._signal(message["id"], message["signal"], everyone=message["all"])
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        said, say = os.pipe2(os.O_CLOEXEC)
+        child = os.fork()
+        if child == 0:
+            self._become(message, descriptors, say)
+        os.close(say)
+        with os.fdopen(said, "rb") as file:
+            failure = file.read()
+        if failure:
+            os.waitpid(child, 0)
+            self._tell(id=message["id"], failed=failure.decode())
+            return
+        self._commands[child] = message["id"]
+        self._tell(id=message["id"], started=child)
+
+    def _become(self, message: dict[str, Any], descriptors: list[int], say: int) -> None:
+        """Become a command; never returns."""
+        argv = message["argv"]
+        try:
+            os.setsid()
+            streams = descriptors if len(descriptors) == 3 else descriptors[:1] * 3
+            for number, descriptor in enumerate(streams):
+                os.dup2(descriptor, number)
+            if len(descriptors) == 1:
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            os.chdir(message["directory"])
+            fence.drop(message["uid"], message["gid"], message["groups"])
+            os.execvpe(argv[0], argv, message["environment"])  # noqa: S606 - what the pod's spec says
+        except OSError as error:
+            missing = error.errno == errno.ENOENT and "/" not in argv[0]
+            why = "executable file not found in $PATH" if missing else str(error.strerror or error).lower()
+            os.write(say, f'exec: "{argv[0]}": {why}'.encode())
+        os._exit(_NOT_STARTED)
+
+    def _signal(self, command: int, number: int, *, everyone: bool) -> None:
+        for process, known in self._commands.items():
+            if known == command:
+                # Each command leads a session, whose processes are one group unless they made others.
+                (os.killpg if everyone else os.kill)(process, number)
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                process, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if process == 0:
+                return
+            command = self._commands.pop(process, None)
+            if command is not None:
+                with suppress(ProcessLookupError):
+                    # What it left behind ends with it, as in a container.
+                    os.killpg(process, signal.SIGKILL)
+                code = os.waitstatus_to_exitcode(status)
+                self._tell(id=command, ended=code if code >= 0 else 128 - code)
+
+    def _tell(self, **what: int | str) -> None:
+        self._control.send(json.dumps(what).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,367 @@
+"""Pods as processes, whole: sandboxes on the network, containers in them, services and names between them.
+
+In pods and calls of `cluster.runtime`, out processes, their output and ends. One worker of the pump follows services and
+pods and brings each node's rules up to date. All state is here and in the kernel; the helper has none.
+"""
+
+import asyncio
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Any
+
+from kubedyno.base.clock import Clock
+from kubedyno.base.log import logger
+from kubedyno.cluster.processes import containers, services
+from kubedyno.cluster.processes.directory import Directory
+from kubedyno.cluster.processes.link import Command, Helper, PodLink
+from kubedyno.cluster.processes.names import Resolver
+from kubedyno.cluster.processes.network import ROUTE, Network, NodeNetwork
+from kubedyno.cluster.processes.output import ContainerLog
+from kubedyno.cluster.processes.services import ServicePort
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.runtime import STDERR, Place, RuntimeRefusedError
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import Store
+from kubedyno.kernel.netns import Namespace
+from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX
+from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS, SERVICES
+
+_DNS_OFFSET = 10
+# Changes of services and pods that come together are one change of rules.
+_SETTLE_S = 0.02
+_EXEC_FAILED = 127
+_TASK = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+    "unable to start container process: {}: unknown"
+)
+
+
+@dataclass(slots=True)
+class _Container:
+    spec: dict[str, Any]
+    command: Command | None = None
+    log: ContainerLog | None = None
+    previous: ContainerLog | None = None
+    attached: list["_Attached"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Pod:
+    uid: str
+    body: dict[str, Any]
+    address: str
+    place: Place
+    space: Namespace
+    # None on the node's own network.
+    node: NodeNetwork | None
+    containers: dict[str, _Container]
+    link: PodLink | None = None
+    stopped: Callable[[], None] | None = None
+
+
+class _Attached:
+    """A client at a container's own process."""
+
+    def __init__(self, container: _Container, command: Command) -> None:
+        self.on_output: Callable[[int, bytes], None] | None = None
+        self.on_exit: Callable[[int], None] | None = None
+        self._container = container
+        self._command = command
+
+    def write(self, data: bytes) -> None:
+        self._command.write(data)
+
+    def close_input(self) -> None:
+        if self._container.spec.get("stdinOnce"):
+            self._command.close_input()
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._command.resize(columns, rows)
+
+    def close(self) -> None:
+        self.on_output = self.on_exit = None
+        if self in self._container.attached:
+            self._container.attached.remove(self)
+
+
+class PodProcesses:
+    """Runs pods; see `cluster.runtime.Runtime`.
+
+    Args:
+        helper: Forks them.
+        store: Services, ConfigMaps, Secrets.
+        pump: For the rules.
+        clock: Times of log lines.
+        settings: Datapath, images, addresses.
+    """
+
+    def __init__(self, helper: Helper, store: Store, pump: Pump, clock: Clock, settings: ClusterSettings) -> None:
+        self._helper = helper
+        self._store = store
+        self._pump = pump
+        self._clock = clock
+        self._images = settings.images
+        self._dns_address = str(IPv4Network(settings.service_subnet)[_DNS_OFFSET])
+        self._service_subnet = settings.service_subnet
+        self.network = Network(settings.datapath)
+        self._directory = Directory(store, self._dns_address)
+        self._pods: dict[str, _Pod] = {}
+        self._resolvers: list[Resolver] = []
+        self._ports: list[ServicePort] = []
+        self._due = False
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        for kind in (SERVICES, PODS, self._directory.slices):
+            if kind is not None:
+                store.table(kind).subscribe(self._changed)
+
+    def close(self) -> None:
+        """End all pods; they are gone when this returns."""
+        for uid in list(self._pods):
+            self.remove(uid)
+        for resolver in self._resolvers:
+            resolver.close()
+        self._helper.close()
+        self.network.close()
+
+    # --- pods --------------------------------------------------------------------------------------------------
+
+    def refusal(self, pod: dict[str, Any]) -> str:
+        return containers.refusal_of(pod, self._images)
+
+    def note(self, pod: dict[str, Any]) -> str:
+        limited = any((c.get("resources") or {}).get("limits") for c in pod["spec"]["containers"])
+        return "its resource limits are not enforced: real pods have no control group" if limited else ""
+
+    def create(self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None]) -> None:
+        uid, spec = pod["metadata"]["uid"], pod["spec"]
+        try:
+            node = self._node(place)
+            own_network = not spec.get("hostNetwork")
+            space = node.add(uid, address).space if own_network else node.space
+            try:
+                plan = containers.plan_of(pod, address, self._dns_address, self._data_of(pod))
+                end = self._helper.fork(plan, space.descriptor)
+            except OSError:
+                if own_network:
+                    node.remove(uid)
+                raise
+        except OSError as error:
+            text = f"failed to setup network for sandbox: {error}"
+            asyncio.get_running_loop().call_soon(done, text)
+            return
+        known = {c["name"]: _Container(c) for c in (*spec.get("initContainers", ()), *spec["containers"])}
+        made = self._pods[uid] = _Pod(uid, pod, address, place, space, node if own_network else None, known)
+        made.link = PodLink(end, done, lambda: self._lost(uid))
+
+    def _lost(self, uid: str) -> None:
+        logger(__name__).warning("pod %s: its first process ended", uid)
+
+    def _node(self, place: Place) -> NodeNetwork:
+        node, fresh = self.network.node(place.node, place.node_address, place.pod_cidr)
+        if fresh:
+            netlink = node.space.rtnetlink
+            netlink.add_address(LOOPBACK_INDEX, f"{self._dns_address}/32")
+            assert node.wire is not None
+            # Where the node itself looks for a service's address, before the rules send it elsewhere.
+            netlink.add_route(self._service_subnet, node.wire.index)
+            self._resolvers.append(Resolver(node.space, self._dns_address, self._directory.lookup))
+            self._ports = self._directory.ports()
+            self._install(node)
+        return node
+
+    def _data_of(self, pod: dict[str, Any]) -> containers.Data:
+        namespace = pod["metadata"]["namespace"]
+
+        def data(kind: str, name: str) -> dict[str, str]:
+            kind_resource = CONFIGMAPS if kind == "configmap" else SECRETS
+            record = self._store.get(kind_resource, f"{namespace}/{name}")
+            obj = self._store.encode_dict(kind_resource, record) if record is not None else None
+            return containers.decoded(kind, obj)
+
+        return data
+
+    def start(self, uid: str, container: str, started: Callable[[str], None], ended: Callable[[int], None]) -> None:
+        pod = self._pods[uid]
+        known = pod.containers[container]
+        spec = known.spec
+        environment = self._environment(pod, spec)
+        argv = containers.command_of(spec, self._images, environment)
+        log = ContainerLog()
+        if known.log is not None:
+            known.previous = known.log
+        known.log = log
+        try:
+            command = self._run(pod, spec, argv, environment, stdin=bool(spec.get("stdin")), tty=bool(spec.get("tty")))
+        except OSError as error:
+            asyncio.get_running_loop().call_soon(started, _TASK.format(error))
+            return
+
+        def output(stream: int, data: bytes) -> None:
+            log.write(stream, data, self._clock.now())
+            for client in list(known.attached):
+                if client.on_output is not None:
+                    client.on_output(stream, data)
+
+        def on_started(failure: str) -> None:
+            if failure:
+                known.command = None
+            started(_TASK.format(failure) if failure else "")
+
+        def on_exit(code: int) -> None:
+            log.close(self._clock.now())
+            known.command = None
+            clients, known.attached = known.attached, []
+            for client in clients:
+                if client.on_exit is not None:
+                    client.on_exit(code)
+            ended(code)
+            self._after_end(pod)
+
+        command.on_output, command.on_started, command.on_exit = output, on_started, on_exit
+        known.command = command
+
+    def _environment(self, pod: _Pod, spec: dict[str, Any]) -> dict[str, str]:
+        facts = {
+            "status.podIP": pod.address,
+            "status.podIPs": pod.address,
+            "status.hostIP": pod.place.node_address,
+            "status.hostIPs": pod.place.node_address,
+        }
+        variables = self._directory.variables(pod.body["metadata"]["namespace"])
+        return containers.environment_of(pod.body, spec, facts, variables, self._data_of(pod.body))
+
+    def _run(
+        self, pod: _Pod, spec: dict[str, Any], argv: list[str], environment: dict[str, str], *, stdin: bool, tty: bool
+    ) -> Command:
+        assert pod.link is not None
+        if tty:
+            environment = {"TERM": "xterm", **environment}
+        wanted = {
+            "argv": argv,
+            "environment": environment,
+            "directory": spec.get("workingDir") or "/",
+            **containers.user_of(pod.body, spec),
+        }
+        return pod.link.start(wanted, stdin=stdin, tty=tty)
+
+    def stop(self, uid: str, grace_s: float, done: Callable[[], None]) -> None:
+        pod = self._pods.get(uid)
+        running = self._running(pod) if pod is not None else []
+        if pod is None or not running:
+            asyncio.get_running_loop().call_soon(done)
+            return
+        first = pod.stopped is None
+        pod.stopped = done
+        assert pod.link is not None
+        if first and grace_s > 0:
+            for command in running:
+                pod.link.signal(command.id, signal.SIGTERM, everyone=False)
+        asyncio.get_running_loop().call_later(grace_s, self._kill, uid)
+
+    def _kill(self, uid: str) -> None:
+        pod = self._pods.get(uid)
+        if pod is not None and pod.link is not None:
+            for command in self._running(pod):
+                pod.link.signal(command.id, signal.SIGKILL, everyone=True)
+
+    @staticmethod
+    def _running(pod: _Pod) -> list[Command]:
+        return [c.command for c in pod.containers.values() if c.command is not None]
+
+    def _after_end(self, pod: _Pod) -> None:
+        if pod.stopped is not None and not self._running(pod):
+            done, pod.stopped = pod.stopped, None
+            done()
+
+    def remove(self, uid: str) -> None:
+        pod = self._pods.pop(uid, None)
+        if pod is None:
+            return
+        if pod.link is not None:
+            pod.link.close()
+        if pod.node is not None:
+            pod.node.remove(uid)
+
+    def has(self, uid: str) -> bool:
+        return uid in self._pods
+
+    # --- clients -----------------------------------------------------------------------------------------------
+
+    def _container(self, uid: str, container: str) -> tuple[_Pod, _Container]:
+        pod = self._pods.get(uid)
+        known = pod.containers.get(container) if pod is not None else None
+        if pod is None or known is None:
+            raise RuntimeRefusedError(f"container not found ({container!r})")
+        return pod, known
+
+    def log(self, uid: str, container: str, *, previous: bool = False) -> ContainerLog:
+        known = self._container(uid, container)[1]
+        log = known.previous if previous else known.log
+        if log is None:
+            kind = "previous terminated container" if previous else "container"
+            raise RuntimeRefusedError(f"{kind} {container!r} not found")
+        return log
+
+    def exec(self, uid: str, container: str, command: list[str], *, stdin: bool, tty: bool) -> Command:
+        pod, known = self._container(uid, container)
+        if known.command is None or not known.command.running:
+            raise RuntimeRefusedError(f"container {container!r} is not running")
+        try:
+            process = self._run(pod, known.spec, command, self._environment(pod, known.spec), stdin=stdin, tty=tty)
+        except OSError as error:
+            raise RuntimeRefusedError(f"exec failed: {error}") from error
+
+        def on_started(failure: str) -> None:
+            if failure:
+                text = f"OCI runtime exec failed: exec failed: unable to start container process: {failure}: unknown\n"
+                if process.on_output is not None:
+                    process.on_output(STDERR, text.encode())
+                if process.on_exit is not None:
+                    process.on_exit(_EXEC_FAILED)
+
+        process.on_started = on_started
+        return process
+
+    def attach(self, uid: str, container: str) -> _Attached:
+        known = self._container(uid, container)[1]
+        if known.command is None or not known.command.running:
+            raise RuntimeRefusedError(f"container {container!r} is not running")
+        client = _Attached(known, known.command)
+        known.attached.append(client)
+        return client
+
+    def connection(self, uid: str) -> socket.socket:
+        pod = self._pods.get(uid)
+        if pod is None:
+            raise RuntimeRefusedError("the pod is not run here")
+        with pod.space.inside():
+            found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        found.setblocking(False)
+        return found
+
+    # --- services ----------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        if not self._due and self.network.nodes:
+            self._due = True
+            self._pump.call_later(_SETTLE_S, self._update)
+
+    def _update(self) -> None:
+        self._due = False
+        ports = self._directory.ports()
+        if ports != self._ports:
+            self._ports = ports
+            for node in self.network.nodes.values():
+                self._install(node)
+
+    def _install(self, node: NodeNetwork) -> None:
+        try:
+            services.install(node.space, self._ports, masquerade_all=self.network.datapath != ROUTE)
+        except OSError as error:
+            logger(__name__).error("services of node %s are not up to date: %s", node.name, error)

@@ -1,0 +1,155 @@
+"""What a cluster may run containers with: the port between kubelets, API server and real processes.
+
+A runtime says of each pod whether it runs it; what it refuses stays modelled. All calls return at once, and what comes
+of them is told by a call back from the event loop, never from within the call. Pods are known by their uid.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+STDOUT, STDERR = 1, 2
+
+
+class RuntimeRefusedError(Exception):
+    """A runtime cannot do what was asked; the text says why, in containerd's words where it has some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pod runs.
+
+    Attributes:
+        node: The node's name.
+        node_address: Its InternalIP.
+        pod_cidr: Its pods' range.
+    """
+
+    node: str
+    node_address: str
+    pod_cidr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a container's log.
+
+    Attributes:
+        at_s: Epoch seconds.
+        text: Without its end.
+    """
+
+    at_s: float
+    text: bytes
+
+
+class Log(Protocol):
+    """What a container has written, and goes on writing."""
+
+    @property
+    def lines(self) -> list[Line]:
+        """What is kept, oldest first."""
+        ...
+
+    def follow(self, call: Callable[[Line | None], None]) -> Callable[[], None]:
+        """Have a function called with each new line, and with None at the end.
+
+        Returns:
+            What ends the following.
+        """
+        ...
+
+
+class Process(Protocol):
+    """A command that was started within a container by exec, or a container that was attached to.
+
+    Attributes:
+        on_output: Called with STDOUT or STDERR and what was written; set it at once.
+        on_exit: Called once with the exit code, after all output.
+    """
+
+    on_output: Callable[[int, bytes], None] | None
+    on_exit: Callable[[int], None] | None
+
+    def write(self, data: bytes) -> None:
+        """Give it input."""
+        ...
+
+    def close_input(self) -> None:
+        """Let its input end."""
+        ...
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change its terminal's size; nothing without a terminal."""
+        ...
+
+    def close(self) -> None:
+        """The client is gone: the command gets SIGKILL, a container that was attached to goes on."""
+        ...
+
+
+class Runtime(Protocol):
+    """Runs pods as real processes."""
+
+    def refusal(self, pod: dict[str, Any]) -> str:
+        """Return why a pod is not run, "" when it is. Pure; a pod is asked about once."""
+        ...
+
+    def note(self, pod: dict[str, Any]) -> str:
+        """Return what a pod that is run has to be told about, e.g. limits that are not enforced; "" for nothing."""
+        ...
+
+    def create(self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None]) -> None:
+        """Make a pod's sandbox; `done` gets "" or what went wrong."""
+        ...
+
+    def start(
+        self, uid: str, container: str, started: Callable[[str], None], ended: Callable[[int], None]
+    ) -> None:  # fmt: skip
+        """Start a container; `started` gets "" or what went wrong, and `ended` the exit code of one that was started."""
+        ...
+
+    def stop(self, uid: str, grace_s: float, done: Callable[[], None]) -> None:
+        """Stop a pod's containers: SIGTERM, and SIGKILL after the grace period. `done` comes after all their ends."""
+        ...
+
+    def remove(self, uid: str) -> None:
+        """Kill what is left of a pod and drop its sandbox; a pod that isn't there is none."""
+        ...
+
+    def has(self, uid: str) -> bool:
+        """Say whether a pod is run here."""
+        ...
+
+    def log(self, uid: str, container: str, *, previous: bool = False) -> Log:
+        """Return a container's log.
+
+        Raises:
+            RuntimeRefusedError: It has not started; there is no previous one.
+        """
+        ...
+
+    def exec(self, uid: str, container: str, command: list[str], *, stdin: bool, tty: bool) -> Process:
+        """Start a command in a container.
+
+        Raises:
+            RuntimeRefusedError: The container does not run.
+        """
+        ...
+
+    def attach(self, uid: str, container: str) -> Process:
+        """Return the container's own process.
+
+        Raises:
+            RuntimeRefusedError: The container does not run.
+        """
+        ...
+
+    def connection(self, uid: str) -> socket.socket:
+        """Return a non-blocking TCP socket in the pod's network, to be connected to 127.0.0.1 there.
+
+        Raises:
+            RuntimeRefusedError: The pod is not run here.
+        """
+        ...
