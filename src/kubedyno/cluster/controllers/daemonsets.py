@@ -204,9 +204,13 @@ class DaemonSets:
         nodes = list(row.dirty)[: max(budget, 1)]
         for node in nodes:
             del row.dirty[node]
-            if live:
-                self._manage(row, record, node)
-            self._take_part(row, node)
+            try:
+                if live:
+                    self._manage(row, record, node)
+                self._take_part(row, node)
+            except Exception:
+                row.dirty[node] = None
+                raise
         if row.dirty:
             self._queue.add(row)
             return budget

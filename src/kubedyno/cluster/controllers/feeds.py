@@ -10,6 +10,7 @@ from kubedyno.base.log import logger
 from kubedyno.cluster.pump import Pump, Worker
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable, Store
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import Resource
 from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.errors import ExpiredError
@@ -25,10 +26,13 @@ _BATCH = 256
 class _Feed:
     """One table's cursor and its followers. Made when the first follower comes, reads from `start` on."""
 
-    def __init__(self, pump: Pump, resource: Resource, table: ObjectTable) -> None:
+    def __init__(
+        self, pump: Pump, resource: Resource, table: ObjectTable, failed: Callable[[Handler, ObjectRecord], None]
+    ) -> None:
         self.changed: list[Handler] = []
         self.gone: list[Handler] = []
         self._table = table
+        self._failed = failed
         self._changes: Changes[StoredObject] | None = None
         self.worker: Worker = pump.worker(f"feed-{resource.plural}", self._step)
 
@@ -57,11 +61,12 @@ class _Feed:
                     handler(record)
                 except Exception:
                     _logger.exception("%s: %s failed", self.worker.name, record.key)
+                    self._failed(handler, record)
         return changes.behind
 
 
 class Feeds:
-    """Hands out changes.
+    """Hands out changes; one that a follower fails over is handed to it again, and shown among what fails.
 
     Args:
         store: Whose tables are followed.
@@ -73,6 +78,9 @@ class Feeds:
         self._pump = pump
         self._feeds: dict[str, _Feed] = {}
         self._started = False
+        self._again: WorkQueue[tuple[int, str]] = WorkQueue(pump, "feeds", self._hand_again, name_of=lambda key: key[1])
+        # (follower, its table and the object's key) → what it has failed over.
+        self._missed: dict[tuple[int, str], tuple[Handler, ObjectTable, ObjectRecord]] = {}
 
     def follow(self, resource: Resource, changed: Handler | None = None, gone: Handler | None = None) -> None:
         """Have handlers called in the pump.
@@ -85,7 +93,13 @@ class Feeds:
         feed = self._feeds.get(resource.group_resource)
         if feed is None:
             table = self._store.table(resource)
-            feed = self._feeds[resource.group_resource] = _Feed(self._pump, resource, table)
+
+            def failed(handler: Handler, record: ObjectRecord) -> None:
+                where = id(handler), f"{table.name} {record.key}"
+                self._missed[where] = handler, table, record
+                self._again.retry(where, "a follower failed over this change; the log has its traceback")
+
+            feed = self._feeds[resource.group_resource] = _Feed(self._pump, resource, table, failed)
             if self._started:
                 feed.start()
         if changed is not None:
@@ -98,3 +112,18 @@ class Feeds:
         self._started = True
         for feed in self._feeds.values():
             feed.start()
+
+    def _hand_again(self, where: tuple[int, str], budget: int) -> int:
+        """Hand an object to a follower that has failed over it: as it is now, or its tombstone."""
+        _ = budget
+        handler, table, record = self._missed[where]
+        if type(record) is not Tombstone:
+            current = table.get(record.key)
+            if current is None:
+                # Its deletion was handed out.
+                del self._missed[where]
+                return 1
+            record = current
+        handler(record)
+        del self._missed[where]
+        return 1
