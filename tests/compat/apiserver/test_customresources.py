@@ -65,6 +65,11 @@ GW: dict[str, Any] = {
                                     },
                                     "ios": {"x-kubernetes-int-or-string": True},
                                     "q": {"type": "string", "nullable": True},
+                                    "atom": {
+                                        "type": "object",
+                                        "additionalProperties": {"type": "string"},
+                                        "x-kubernetes-map-type": "atomic",
+                                    },
                                 },
                             },
                             "status": {
@@ -96,7 +101,7 @@ async def served(replay: Replay, name: str) -> None:
 async def replay_all() -> dict[str, Result]:
     found = {}
     async with replaying() as replay:
-        for name in ("default", "fx", "gold-f"):
+        for name in ("default", "fx", "gold-d", "gold-f"):
             await replay.namespace(name)
         replay.registry.create(CUSTOMRESOURCEDEFINITIONS, "", GW)
         await served(replay, "gws.gold.io")

@@ -16,6 +16,7 @@ from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF, Call
 from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
+from kubedyno.cluster.apiserver.escalation import Escalation
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
 from kubedyno.cluster.apiserver.impersonation import HEADER as IMPERSONATE
 from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated
@@ -109,11 +110,12 @@ class ApiServer:
         self._routes: dict[str, Route[Kind]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
-        writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail)
+        writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit)
         streams = Streams(registry, reads, self._spawn)
         parts = Parts(registry, reads, self._spawn, streams.script_of)
         self._reviews = review_kinds()
         self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
+        self._escalation = Escalation(registry.store, self._authorizer)
         self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random)
         authenticator.other_tokens = self._tokens.user_of
         self._review = Reviews(self._clock.now, self._user_of_token, self._tokens, self._authorizer)
@@ -264,6 +266,18 @@ class ApiServer:
         asked = Attributes(verb, resource.group, resource.plural, route.subresource, route.namespace, route.name)
         if not self._authorizer.allows(call.user, asked):
             raise forbidden(call.user, asked)
+
+    def _admit(self, call: Call, obj: Any) -> None:
+        """Let an object pass that its author may write, beyond writing such objects at all.
+
+        Raises:
+            Forbidden: It would give what the author has not.
+        """
+        if not call.user.superuser:
+            route = call.route
+            metadata = obj.get("metadata") if isinstance(obj, dict) else None
+            given = metadata.get("name", "") if isinstance(metadata, dict) else ""
+            self._escalation.check(call.user, route.kind.resource, route.namespace, route.name or str(given), obj)
 
     def _authorize_path(self, request: Request, user: User) -> None:
         """Let a request pass for what is no resource.

@@ -9,7 +9,7 @@ from kubedyno.cluster.apiserver.bodies import check_duplicates, decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
-from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
+from kubedyno.cluster.apiserver.patches import APPLY, Change, applied_object, change_of
 from kubedyno.cluster.apiserver.queries import (
     delete_options,
     list_options,
@@ -40,6 +40,7 @@ class Writes:
         encoder_of: A kind's encoder.
         spawn: Runs what outlives the call.
         refuse: Answers a call with an error.
+        admit: Lets an object pass that is to be written, or raises.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Writes:
         encoder_of: Callable[[Kind], Encoder],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         refuse: Callable[[Call, Exception], None],
+        admit: Callable[[Call, Any], None],
     ) -> None:
         self._registry = registry
         self._reads = reads
         self._encoder_of = encoder_of
         self._spawn = spawn
         self._refuse = refuse
+        self._admit = admit
 
     def create(self, call: Call) -> None:
         """Answer POST on a collection."""
@@ -86,7 +89,18 @@ class Writes:
             raise kind.no_kind(request.body.decode(errors="replace"))
         if media_of(request.headers) in {"", "application/json"}:
             check_duplicates(request.body, obj, validation, call.warnings, resource)
+        self._admit(call, obj)
         return obj
+
+    def _admitted(self, call: Call, change: Change) -> Change:
+        """Return a change whose result has to be admitted."""
+
+        def admitted(obj: dict[str, Any]) -> dict[str, Any]:
+            wanted = change(obj)
+            self._admit(call, wanted)
+            return wanted
+
+        return admitted
 
     def update(self, call: Call) -> None:
         """Answer PUT on an object, its status, or a namespace's finalizers."""
@@ -117,11 +131,13 @@ class Writes:
         options = patch_options(request.query, apply=applies)
         form = form_of(request.headers, options.pretty)
         if applies:
+            applied = applied_object(request.body, options.field_validation, call.warnings)
+            self._admit(call, applied)
             record, created = self._registry.apply(
                 resource,
                 route.namespace,
                 route.name,
-                applied_object(request.body, options.field_validation, call.warnings),
+                applied,
                 manager=options.field_manager,
                 force=options.force,
                 subresource=route.subresource,
@@ -130,19 +146,20 @@ class Writes:
             )
             call.answer(201 if created else 200, form.media, self._encoder_of(route.kind).object(record, form))
             return
+        change = change_of(
+            request.headers,
+            request.body,
+            resource.api_version,
+            resource.kind,
+            strategic=route.kind.strategic,
+            validation=options.field_validation,
+            warnings=call.warnings,
+        )
         record = self._registry.modify(
             resource,
             route.namespace,
             route.name,
-            change_of(
-                request.headers,
-                request.body,
-                resource.api_version,
-                resource.kind,
-                strategic=route.kind.strategic,
-                validation=options.field_validation,
-                warnings=call.warnings,
-            ),
+            change if call.user.superuser else self._admitted(call, change),
             manager=manager_name(options.field_manager, request.headers.get("user-agent", "")),
             subresource=route.subresource,
             dry_run=options.dry_run,

@@ -139,7 +139,7 @@ class _Walk:
 
     def _number(self, raw: dict[str, Any], value: float, path: str, wanted: str) -> None:
         kind = raw.get("format", "")
-        if "integer" in wanted and not _is_whole(value):
+        if wanted == "integer" and not _is_whole(value):
             text = f"Checked value must be of type integer (default format) in {path}"
             self._causes.append(invalid_value(_ROOT, "", text))
             return

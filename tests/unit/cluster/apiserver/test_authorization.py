@@ -359,3 +359,48 @@ def test_the_key_set_verifies_tokens(api):
     where = api.call("GET", "/.well-known/openid-configuration").json
     assert where["jwks_uri"] == "https://127.0.0.1:6443/openid/v1/jwks"
     assert where["issuer"] == ISSUER
+
+
+# --- escalation ----------------------------------------------------------------------------------------------------
+
+
+def test_nobody_grants_what_they_have_not(api):
+    allow(api, "roles", ["create", "update", "patch", "get"], ["roles", "rolebindings"], BOB, apiGroups=["*"])
+    allow(api, "reader", ["get", "list"], ["pods"], BOB)
+    path = f"{RBAC}/namespaces/{NS}/roles"
+    own = {"metadata": {"name": "own"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}
+    assert api.call("POST", path, own, AS_BOB).status == 201
+    more = {
+        "metadata": {"name": "more"},
+        "rules": [{"apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get"]}],
+    }
+    answer = api.call("POST", path, more, AS_BOB)
+    assert answer.status == 403
+    assert answer.json["message"] == (
+        'roles.rbac.authorization.k8s.io "more" is forbidden: user "bob" (groups=["system:authenticated"]) is attempting '
+        'to grant RBAC permissions not currently held:\n{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}'
+    )
+    patch = [{"op": "add", "path": "/rules/0/verbs/-", "value": "delete"}]
+    media = {"content-type": "application/json-patch+json", **AS_BOB}
+    assert api.call("PATCH", f"{path}/own", patch, media).status == 403
+    label = {"content-type": "application/merge-patch+json", **AS_BOB}
+    assert api.call("PATCH", f"{path}/own", {"metadata": {"labels": {"a": "b"}}}, label).status == 200
+
+
+def test_nobody_binds_a_role_that_has_more(api):
+    allow(api, "roles", ["create"], ["rolebindings"], BOB, apiGroups=["*"])
+    rule = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    assert (
+        api.call("POST", f"{RBAC}/namespaces/{NS}/roles", {"metadata": {"name": "all"}, "rules": [rule]}).status == 201
+    )
+    binding = {
+        "metadata": {"name": "mine"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "all"},
+        "subjects": [BOB],
+    }
+    path = f"{RBAC}/namespaces/{NS}/rolebindings"
+    answer = api.call("POST", path, binding, AS_BOB)
+    assert answer.status == 403
+    assert answer.json["message"].endswith('{APIGroups:["*"], Resources:["*"], Verbs:["*"]}')
+    allow(api, "binder", ["bind"], ["roles"], BOB, apiGroups=["*"], resourceNames=["all"])
+    assert api.call("POST", path, binding, AS_BOB).status == 201
