@@ -57,7 +57,7 @@ class _Bounded(OrderedDict[Any, V]):
 
 
 class _Seen:
-    """An event that was written: what its next version is made of."""
+    """An event that was written, and how often it was seen: more often than it was written."""
 
     __slots__ = ("count", "event", "written_s")
 
@@ -91,7 +91,7 @@ class EventRecorder:
         self._clock = clock
         self._salt = random.hex(_SALT_DIGITS).encode()
         self._origins: dict[tuple[int, str, str, str, str, str], Origin] = {}
-        self._seen: _Bounded[_Seen] = _Bounded()
+        self._seen: _Bounded[RecordedEvent] = _Bounded()
         self._similar: _Bounded[_Similar] = _Bounded()
         # (component, host, object uid) → when its bucket of tokens will be full again.
         self._full_s: _Bounded[float] = _Bounded()
@@ -139,15 +139,16 @@ class EventRecorder:
             return self._record_series(origin, about, uid, host, message, now_s)
         similar = (uid, host, origin)
         message = self._combined(similar, message, now_s)
-        seen_key = (uid, host, origin, "" if message.startswith(_COMBINED) else message)
+        seen_key = (similar, "" if message.startswith(_COMBINED) else message)
         if not self._take_token((uid, host, component), now_s):
             return None
         seen = self._seen.touch(seen_key)
-        if seen is not None and self._store.get(EVENTS, seen.event.key) is not None:
-            seen.count += 1
-            return self._write(seen.event.again(message, seen.count, now_s))
+        if seen is not None and self._store.get(EVENTS, seen.key) is not None:
+            event = seen.again(message, seen.count + 1, now_s)
+            self._seen.keep(seen_key, event)
+            return self._write(event)
         event = self._new(origin, about, uid, host, message, now_s)
-        self._seen.keep(seen_key, _Seen(event, now_s))
+        self._seen.keep(seen_key, event)
         return self._put(event)
 
     def _new_origin(
