@@ -215,6 +215,8 @@ def _inner(below: Fields) -> Fields:
 
 def intersection(a: Fields, b: Fields) -> Fields:
     """Return what is in both."""
+    if len(b) < len(a):
+        a, b = b, a
     result: Fields = {}
     for step, below in a.items():
         other = b.get(step)
@@ -227,21 +229,37 @@ def intersection(a: Fields, b: Fields) -> Fields:
 
 
 def difference(a: Fields, b: Fields) -> Fields:
-    """Return what is in the first but not in the second; what is below a path that goes stays."""
-    if not a or not b:
-        return a
-    result: Fields = {}
-    for step, below in a.items():
-        if step == SELF:
+    """Return what is in the first but not in the second; what is below a path that goes stays.
+
+    Where nothing goes, it is the first set itself.
+    """
+    result = a
+    for step, other in b.items():
+        below = a.get(step)
+        if below is None or step == SELF:
             continue
-        other = b.get(step)
-        if other is None:
-            result[step] = below
+        left = _less(below, other)
+        if left is below:
             continue
-        left = node(member=is_member(below) and not is_member(other), below=difference(_inner(below), other))
-        if left is not None:
+        if result is a:
+            result = dict(a)
+        if left is None:
+            del result[step]
+        else:
             result[step] = left
     return result
+
+
+def _less(below: Fields, other: Fields) -> Fields | None:
+    """Return what stands below a step when other paths below it, and perhaps the step itself, go."""
+    inner = difference(below, other)
+    if not is_member(below):
+        return inner or None
+    if is_member(other):
+        return {step: deeper for step, deeper in inner.items() if step != SELF} or None
+    if inner is below:
+        return below
+    return inner if len(inner) > 1 else _LEAF
 
 
 def without(a: Fields, b: Fields) -> Fields:

@@ -675,30 +675,73 @@ def remove(shape: Shape, value: Any, fields: Fields) -> Any:
 # --- structure -----------------------------------------------------------------------------------------------------
 
 
-def structure(shape: Shape, value: Any, into: list[Any]) -> None:
-    """Append to a list what tells the field sets of two objects apart: names, keys and elements, but no other values.
+def structure(shape: Shape, value: Any, into: list[Any], elements: list[Any]) -> None:
+    """Tell what tells the field sets of two objects apart: names, and how many elements lists have in which order.
 
     Args:
         shape: Of the value.
         value: A struct, map or list that is no leaf.
         into: Receives hashable parts.
+        elements: Receives the keys of each element of a list with keys, in the order of `element_paths`, each as the
+            arguments of `element_step`. None stands for one that has none of its own.
     """
-    if shape.form is Form.DEDUCED and type(value) is not dict:
-        into.append(value is None)
-    elif type(value) is dict:
+    if type(value) is dict:
         names = tuple(value)
         into.append(names)
         for name, inner in (shape if shape.form is not Form.DEDUCED else _DEDUCED_MAP).descents(names):
-            structure(inner, value[name], into)
-    elif type(value) is list:
-        into.append(len(value))
-        element = shape.element or ANY
-        if shape.form is Form.KEYED:
-            for item in value:
-                if type(item) is dict:
-                    into.extend([item.get(name) for name in shape.keys])
-                    structure(element, item, into)
-        else:
-            into.extend(value)
-    else:
+            structure(inner, value[name], into, elements)
+    elif shape.form is Form.DEDUCED:
+        into.append(value is None)
+    elif type(value) is not list:
         into.append(value)
+    elif shape.form is not Form.KEYED:
+        into.extend(value)
+        into.append(len(value))
+    else:
+        keys = [_key_values(shape, item) for item in value]
+        into.append(len(keys))
+        if len(keys) > 1:
+            known = None not in keys and len(set(keys)) == len(keys)
+            into.append(tuple(sorted(range(len(keys)), key=keys.__getitem__)) if known else None)
+            if not known:
+                elements.append(None)
+        element, names = shape.element or ANY, shape.keys
+        for key, item in zip(keys, value, strict=True):
+            elements.append(None if key is None else (names, key))
+            structure(element, item, into, elements)
+
+
+def _key_values(shape: Shape, item: Any) -> tuple[Any, ...] | None:
+    """Return an element's keys in the order of their names, None when it lacks one."""
+    if type(item) is not dict:
+        return None
+    if len(shape.keys) == 1:
+        value = item.get(shape.keys[0])
+        return None if value is None else (value,)
+    found = tuple(item.get(name, shape.defaults.get(name)) for name in shape.keys)
+    return None if None in found else found
+
+
+def element_step(names: tuple[str, ...], values: tuple[Any, ...]) -> str:
+    """Return the step to an element of a list with keys."""
+    return key_step(dict(zip(names, values, strict=True)))
+
+
+def element_paths(shape: Shape, value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the paths of the elements of lists with keys, in the order in which `structure` meets them.
+
+    Args:
+        shape: Of the value.
+        value: A struct, map or list whose elements all have keys of their own.
+        path: Of the value.
+    """
+    found: list[tuple[str, ...]] = []
+    if isinstance(value, dict):
+        for name, inner in (shape if shape.form is not Form.DEDUCED else _DEDUCED_MAP).descents(tuple(value)):
+            found += element_paths(inner, value[name], (*path, f"f:{name}"))
+    elif isinstance(value, list) and shape.form is Form.KEYED:
+        for item in value:
+            here = (*path, _step_of(shape, item))
+            found.append(here)
+            found += element_paths(shape.element or ANY, item, here)
+    return found

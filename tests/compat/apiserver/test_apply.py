@@ -10,10 +10,6 @@ from compat.apiserver.test_customresources import GW, served
 from kubedyno.base import aio
 from kubedyno.cluster.registry.customresourcedefinitions import CUSTOMRESOURCEDEFINITIONS
 
-GAPS = {
-    "cr-nullable/4": "one cause more says what the other one says",
-}
-
 
 def definition() -> dict[str, Any]:
     """Return the definition that the recorded objects had."""
@@ -49,12 +45,7 @@ _done: dict[str, Result] = {}
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(row["name"], marks=[pytest.mark.xfail(reason=GAPS[row["name"]], strict=True)])
-        if row["name"] in GAPS
-        else row["name"]
-        for row in rows("apply")
-    ],
+    [row["name"] for row in rows("apply")],
 )
 def test_an_apply_is_answered_as_recorded(name):
     if not _done:

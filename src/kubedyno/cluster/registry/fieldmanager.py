@@ -37,6 +37,8 @@ from kubedyno.kube.typed import (
     Comparison,
     Shape,
     compare,
+    element_paths,
+    element_step,
     field_set,
     merge,
     named_members,
@@ -66,6 +68,7 @@ _STRIPPED: Fields = {
     "f:metadata": {fieldset.SELF: {}, **{f"f:{name}": {} for name in _SYSTEM}},
 }
 _MAX_MEMORY = 4096
+_NOTHING = b"{}"
 
 
 class FieldManager:
@@ -90,10 +93,8 @@ class FieldManager:
         if not status_takes_labels:
             status_only["f:metadata"]["f:labels"] = {}
         self._reset: dict[str, Fields] = {"": {"f:status": {}} if has_status else {}, "status": status_only}
-        # Structure of a new object → its set as JSON.
-        self._created: dict[tuple[Any, ...], bytes] = {}
-        # The last entry written for such a set: objects of one template and second share it.
-        self._last: dict[tuple[bytes, str], tuple[str, bytes]] = {}
+        # Structure of a new object → its set's JSON.
+        self._forms: dict[tuple[Any, ...], _Form] = {}
 
     # --- updates -----------------------------------------------------------------------------------------------
 
@@ -106,30 +107,30 @@ class FieldManager:
             now: RFC 3339.
         """
         parts: list[Any] = []
-        structure(self._shape, new, parts)
+        elements: list[Any] = []
+        structure(self._shape, new, parts, elements)
         if self._zeros:
             parts += [_value_at(new, path) in _ZERO_VALUES for path in self._zeros]
+        if None in elements:
+            # An element that has no keys of its own: such an object is none to remember, or not even valid.
+            return self._creators(fieldset.dumps(self._set_of(new)), manager, now)
         key = tuple(parts)
-        fields = self._created.get(key)
-        if fields is None:
-            if len(self._created) >= _MAX_MEMORY:
-                self._created.clear()
-            fields = self._created[key] = self._fields_of_new(new)
-        if not fields:
-            return b""
-        last = self._last.get((fields, manager))
-        if last is not None and last[0] == now:
-            return last[1]
-        if len(self._last) >= _MAX_MEMORY:
-            self._last.clear()
-        identity = updater(manager or _UNKNOWN, self._version, "")
-        managed = b"[" + entry_bytes(identity, self._version, now, fields) + b"]"
-        self._last[fields, manager] = now, managed
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= _MAX_MEMORY:
+                self._forms.clear()
+            form = self._forms[key] = _Form(self._shape, new, self._set_of(new))
+        if form.last is not None and form.last[:3] == (manager, now, elements):
+            return form.last[3]
+        managed = self._creators(form.filled(elements), manager, now)
+        form.last = manager, now, elements, managed
         return managed
 
-    def _fields_of_new(self, new: Object) -> bytes:
-        owned = self._set_of(new)
-        return fieldset.dumps(owned) if owned else b""
+    def _creators(self, fields: bytes, manager: str, now: str) -> bytes:
+        if fields == _NOTHING:
+            return b""
+        identity = updater(manager or _UNKNOWN, self._version, "")
+        return b"[" + entry_bytes(identity, self._version, now, fields) + b"]"
 
     def _set_of(self, obj: Object) -> Fields:
         """Return all that is set in an object: what sets it apart from an empty one."""
@@ -361,6 +362,50 @@ class FieldManager:
             # The real server forgets the time here.
             entries[identity] = Entry(self._version, "", fields)
         return encode(entries)
+
+
+# --- what creators own ------------------------------------------------------------------------------------------------
+
+
+class _Form:
+    """The JSON of the set of all new objects with one structure, which differ in the keys of their lists' elements.
+
+    Attributes:
+        last: The last managedFields made of it, with what they were made for: objects alike share them.
+    """
+
+    __slots__ = ("_order", "_text", "last")
+
+    def __init__(self, shape: Shape, new: Object, owned: Fields) -> None:
+        places = {path: i for i, path in enumerate(element_paths(shape, new))}
+        pieces: list[bytes] = []
+        self._order: list[int] = []
+        self._print(fieldset.ordered(owned), (), places, pieces)
+        self._text = b"".join(pieces)
+        self.last: tuple[str, str, list[Any], bytes] | None = None
+
+    def _print(
+        self, fields: Fields, path: tuple[str, ...], places: dict[tuple[str, ...], int], pieces: list[bytes]
+    ) -> None:
+        """Print a set with a gap for each element."""
+        pieces.append(b"{")
+        for i, (step, below) in enumerate(fields.items()):
+            here = (*path, step)
+            place = places.get(here)
+            pieces.append(b"," if i else b"")
+            if place is None:
+                pieces.append(orjson.dumps(step).replace(b"%", b"%%"))
+            else:
+                pieces.append(b"%b")
+                self._order.append(place)
+            pieces.append(b":")
+            self._print(below, here, places, pieces)
+        pieces.append(b"}")
+
+    def filled(self, elements: list[Any]) -> bytes:
+        """Return the set of an object with these elements."""
+        steps = [orjson.dumps(element_step(*elements[place])) for place in self._order]
+        return self._text % tuple(steps)
 
 
 # --- conflicts -----------------------------------------------------------------------------------------------------

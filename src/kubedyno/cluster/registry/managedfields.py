@@ -43,19 +43,28 @@ class Entry(msgspec.Struct, frozen=True):
         api_version: Whose field names these are.
         time: Of its last change, "" when unknown.
         fields: The set, never empty.
+        in_order: The set's members stand in the order in which they are printed.
     """
 
     api_version: str
     time: str
     fields: Fields
+    in_order: bool = False
 
 
 Managed = dict[ManagerId, Entry]
 
 
 def decode(managed: bytes) -> Managed:
-    """Return the entries of stored managedFields."""
-    return parse(orjson.loads(managed)) if managed else {}
+    """Return the entries of stored managedFields, which were printed here."""
+    found: Managed = {}
+    for entry in orjson.loads(managed or b"[]"):
+        operation, version = entry["operation"], entry["apiVersion"]
+        identity = ManagerId(
+            entry["manager"], operation, "" if operation == APPLY else version, entry.get("subresource", "")
+        )
+        found[identity] = Entry(version, entry.get("time", _NO_TIME), entry["fieldsV1"], in_order=True)
+    return found
 
 
 def parse(entries: Any) -> Managed:
@@ -93,7 +102,8 @@ def encode(managed: Managed) -> bytes:
 
 
 def _entry_bytes(identity: ManagerId, entry: Entry) -> bytes:
-    return entry_bytes(identity, entry.api_version, entry.time, fieldset.dumps(entry.fields))
+    fields = orjson.dumps(entry.fields) if entry.in_order else fieldset.dumps(entry.fields)
+    return entry_bytes(identity, entry.api_version, entry.time, fields)
 
 
 def entry_bytes(identity: ManagerId, api_version: str, time: str, fields: bytes) -> bytes:
@@ -130,7 +140,8 @@ def without_fields(managed: Managed, fields: Fields, *, keep: Iterable[ManagerId
             continue
         left = fieldset.difference(entry.fields, fields)
         if left:
-            result[identity] = entry if left is entry.fields else Entry(entry.api_version, entry.time, left)
+            # What is taken away leaves the others in their order.
+            result[identity] = entry if left is entry.fields else msgspec.structs.replace(entry, fields=left)
     return result
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubedyno.cluster.registry.managedfields import MAX_UPDATERS
+from kubedyno.kube import fieldset
 from kubedyno.kube.resources import CONFIGMAPS, DEPLOYMENTS
 from kubedyno.kube.status import Conflict
 from unit.cluster.registry.conftest import NS, Cluster
@@ -194,13 +195,24 @@ def test_objects_of_one_structure_share_what_says_who_owns_them():
     assert owners(other) == {("m", "Update"): {"f:data": {".": {}, "f:z": {}}}}
 
 
-@given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("12")), max_size=3, unique_by=lambda e: e[0]))
-def test_the_remembered_set_of_a_new_object_is_the_one_worked_out(env):
-    cluster = Cluster()
-    fields = cluster.registry.kind(DEPLOYMENTS).fields
-    for replicas in (None, 0, 3):
-        new = cluster.registry.kind(DEPLOYMENTS).decode(deployment("i", env, replicas))
-        cluster.registry.kind(DEPLOYMENTS).default(new)
-        managed = fields.created(new, "m", "2026-01-01T00:00:00Z")
-        fresh = type(fields)(DEPLOYMENTS, has_status=True, status_takes_labels=True)
-        assert managed == fresh.created(new, "m", "2026-01-01T00:00:00Z")
+KINDS = Cluster().registry
+NAMES = st.sampled_from(("A", "B", "C", "a%b", 'q"', "\\"))
+ENV = st.lists(st.tuples(NAMES, st.sampled_from("12")), max_size=4)
+PORTS = st.lists(
+    st.fixed_dictionaries({"containerPort": st.sampled_from((80, 443))}, optional={"protocol": st.just("UDP")}),
+    max_size=3,
+)
+
+
+@given(ENV, PORTS, st.sampled_from((None, 0, 3)), st.lists(st.sampled_from(("x.io/a", "x.io/b")), unique=True))
+def test_what_is_remembered_of_a_structure_is_what_the_object_says(env, ports, replicas, finalizers):
+    kind = KINDS.kind(DEPLOYMENTS)
+    obj = deployment("i", env, replicas)
+    obj["spec"]["template"]["spec"]["containers"][0]["ports"] = ports
+    obj["metadata"]["finalizers"] = finalizers
+    new = kind.decode(obj)
+    kind.default(new)
+    for _ in range(2):
+        managed = kind.fields.created(new, "m", "2026-01-01T00:00:00Z")
+        (entry,) = orjson.loads(managed)
+        assert orjson.dumps(entry["fieldsV1"]) == fieldset.dumps(kind.fields._set_of(new))
