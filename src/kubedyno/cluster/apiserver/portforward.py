@@ -23,6 +23,8 @@ CHANNELS = "v4.channel.k8s.io"
 _MAX_HALF = 64
 # Ports in one WebSocket session, two channels each.
 MAX_PORTS = 100
+# Between the last reply and the end of a session of channels.
+_END_AFTER_S = 0.25
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 Listens = Callable[[int], PortReply | None]
@@ -197,23 +199,24 @@ class ChannelForwarding:
             if reply is None:
                 self._send(2 * at + 1, pod.refusal(port))
             else:
-                connection = _Connection(reply, pod.speed, self._writer(2 * at), self._ended)
-                self._connections[2 * at] = connection
-                spawn(connection.run())
+                self._connections[2 * at] = _Connection(reply, pod.speed, self._writer(2 * at), _nothing)
         tunnel.on_data = self._on_data
-        self._left = len(ports)
+        spawn(self._run())
+
+    async def _run(self) -> None:
+        """Serve the ports; a channel cannot be closed, so that the session ends with its last connection."""
+        async with asyncio.TaskGroup() as group:
+            for connection in self._connections.values():
+                group.create_task(connection.run())
+        # Python's client forgets what it has not passed on yet when the end comes right behind it.
+        await aio.sleep(_END_AFTER_S)
+        self._close(CloseCode.NORMAL)
 
     def _writer(self, channel: int) -> Callable[[bytes], None]:
         return lambda data: self._send(channel, data)
 
     def _send(self, channel: int, data: bytes) -> None:
         self._tunnel.write(frame(Opcode.BINARY, bytes((channel,)) + data))
-
-    def _ended(self) -> None:
-        """A channel cannot be closed: the session ends with its last connection."""
-        self._left -= 1
-        if not self._left:
-            self._close(CloseCode.NORMAL)
 
     def _lost(self) -> None:
         for connection in self._connections.values():
@@ -238,6 +241,10 @@ class ChannelForwarding:
                     connection.received(message.data[1:])
         if error is not None:
             self._close(error.code, str(error))
+
+
+def _nothing() -> None:
+    """Do nothing: a channel cannot be closed."""
 
 
 def port_of(text: str) -> int | None:
