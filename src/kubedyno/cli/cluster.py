@@ -67,6 +67,13 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness in the cluster (default 1)")
     parser.add_argument("--port", type=int, metavar="PORT", help="API port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
+        "--runtime", choices=("model", "netns"), help="netns: pods of known images are processes (root; default model)"
+    )
+    parser.add_argument(
+        "--datapath", choices=("route", "bridge", "ebpf"), help="between pods that are processes (default route)"
+    )
+    parser.add_argument("--images", type=Path, metavar="FILE", help="YAML: image pattern to local command line")
+    parser.add_argument(
         "--idle-timeout", metavar="DURATION", help="end after so long without a request (30m); 0: never"
     )
 
@@ -89,6 +96,9 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         seed=arguments.seed,
         port=arguments.port,
         idle_timeout=arguments.idle_timeout,
+        runtime=arguments.runtime,
+        datapath=arguments.datapath,
+        images=arguments.images,
     )
 
 

@@ -115,7 +115,11 @@ class Runtime(Protocol):
         ...
 
     def remove(self, uid: str) -> None:
-        """Kill what is left of a pod and drop its sandbox; a pod that isn't there is none."""
+        """Kill what is left of a pod and drop its sandbox; its logs stay. Nothing where the pod isn't there."""
+        ...
+
+    def forget(self, uid: str) -> None:
+        """Drop the logs of a pod that was removed."""
         ...
 
     def has(self, uid: str) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
+from kubedyno.cluster.assembly import processes
 from kubedyno.cluster.assembly import server as assembly
 from kubedyno.cluster.settings import ClusterSettings
 
@@ -35,7 +36,9 @@ def main(arguments: list[str]) -> int:
         say({"port": facts["port"]})
 
     try:
-        aio.run(assembly.serve(settings, state_dir=directory, ready=ready))
+        # A fork is safe only from a process without threads: the helper is started before the loop may have any.
+        helper = processes.started(settings)
+        aio.run(assembly.serve(settings, state_dir=directory, ready=ready, helper=helper))
     except KubedynoError as error:
         # Whoever started it reads the line, and removes the folder with the log in it.
         say({"error": str(error)})

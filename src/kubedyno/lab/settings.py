@@ -1,5 +1,6 @@
 """Flags and a kind configuration to `ClusterSettings`."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,12 @@ from kubedyno.base.times import duration_ns_of
 from kubedyno.cluster.assembly import kindconfig
 from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
 from kubedyno.cluster.settings import SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
+from kubedyno.kube import yaml
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 
 MAX_NODES = 20_000
+# Each node of real pods has routes to all others.
+MAX_REAL_NODES = 64
 ADDON_SETS = ("study",)
 
 
@@ -29,6 +33,9 @@ def cluster_settings(
     port: int | None = None,
     idle_timeout: str | None = None,
     authorization: str | None = None,
+    runtime: str | None = None,
+    datapath: str | None = None,
+    images: Path | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
@@ -93,7 +100,36 @@ def cluster_settings(
         except ValueError as error:
             raise KubedynoError(f"--idle-timeout {idle_timeout}: {error}; write for example 30m, or 0") from error
         settings = replace(settings, idle_timeout_s=seconds)
+    if runtime is not None:
+        settings = replace(settings, runtime=runtime)
+    if datapath is not None:
+        settings = replace(settings, datapath=datapath)
+    if images is not None:
+        settings = replace(settings, images=_images(images))
+    if settings.runtime == "model" and (datapath is not None or images is not None):
+        raise KubedynoError("--datapath and --images are for pods that are processes: add --runtime netns")
+    if settings.runtime != "model" and len(settings.nodes) > MAX_REAL_NODES:
+        raise KubedynoError(f"--runtime {settings.runtime}: at most {MAX_REAL_NODES} nodes, not {len(settings.nodes)}")
     return settings, warnings
+
+
+def _images(path: Path) -> dict[str, list[str]]:
+    """Return the image table of a file: YAML, pattern → command line as a list or as one string."""
+    try:
+        document = yaml.load(path.read_text(), str(path), strict=True)
+    except OSError as error:
+        raise KubedynoError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise KubedynoError(f"{path}: {error}") from error
+    if not isinstance(document, dict):
+        raise KubedynoError(f"{path}: has to map image patterns to commands, for example: mine/tool: [/opt/tool, -v]")
+    found = {}
+    for pattern, command in document.items():
+        words = shlex.split(command) if isinstance(command, str) else command
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise KubedynoError(f"{path}: {pattern}: a command is a string or a list of strings")
+        found[str(pattern)] = words
+    return found
 
 
 def _nodes(cluster: str, count: int) -> tuple[NodeSettings, ...]:

@@ -7,6 +7,8 @@ from kubedyno.base.random import Random
 from kubedyno.cluster.assembly import bootstrap
 from kubedyno.cluster.controllers.manager import ControllerManager
 from kubedyno.cluster.kubelet.nodes import Nodes
+from kubedyno.cluster.processes.link import Helper
+from kubedyno.cluster.processes.runtime import PodProcesses
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.trusted import Trusted
@@ -24,6 +26,7 @@ class Cluster:
         ca_pem: The certificate that signs the API server's.
         pending_requests: How many requests wait for an answer now.
         verify: Validate each write of the cluster's own parts.
+        helper: Forks pods that are processes; None: all are modelled.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Cluster:
         ca_pem: bytes,
         pending_requests: Callable[[], int] = lambda: 0,
         verify: bool = False,
+        helper: Helper | None = None,
     ) -> None:
         self.settings = settings
         self._ca_pem = ca_pem
@@ -44,7 +48,10 @@ class Cluster:
         self.pump = Pump(clock, pending_requests)
         self.controllers = ControllerManager(self.trusted, self.pump, settings, ca_pem=ca_pem)
         self.scheduler = Scheduler(self.trusted, self.pump, settings)
-        self.nodes = Nodes(self.trusted, self.pump, settings, random)
+        self.processes: PodProcesses | None = None
+        if helper is not None:
+            self.processes = PodProcesses(helper, self.store, self.pump, clock, settings)
+        self.nodes = Nodes(self.trusted, self.pump, settings, random, self.processes)
 
     def start(self, server: str) -> None:
         """Create what a fresh cluster holds and let its parts work; `server` is the API server's URL."""
@@ -63,3 +70,5 @@ class Cluster:
     def stop(self) -> None:
         """Let nothing run any more."""
         self.pump.stop()
+        if self.processes is not None:
+            self.processes.close()

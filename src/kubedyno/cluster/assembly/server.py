@@ -21,6 +21,7 @@ from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kub
 from kubedyno.cluster.assembly.cluster import Cluster
 from kubedyno.cluster.assembly.control import Control
 from kubedyno.cluster.assembly.ports import open_ports
+from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.messages import Request, Responder
 from kubedyno.http.server import Server
@@ -38,13 +39,20 @@ COLLECT_S = 60.0
 READY_TIMEOUT_S = 50.0
 
 
-async def serve(settings: ClusterSettings, *, state_dir: Path, ready: Callable[[dict[str, Any]], None]) -> None:
+async def serve(
+    settings: ClusterSettings,
+    *,
+    state_dir: Path,
+    ready: Callable[[dict[str, Any]], None],
+    helper: Helper | None = None,
+) -> None:
     """Serve a cluster until it is told to stop (SIGTERM, SIGINT) or was idle for too long.
 
     Args:
         settings: What it is to be.
         state_dir: Gets the kubeconfig.
         ready: Called with {"port": …} once the cluster is up.
+        helper: Forks pods that are processes; None: all are modelled.
 
     Raises:
         KubedynoError: A port is in use, or the nodes do not become Ready.
@@ -61,7 +69,7 @@ async def serve(settings: ClusterSettings, *, state_dir: Path, ready: Callable[[
 
     server = await listen(app, HOST, settings.port, server_context(access.server, access.ca), LIMITS)
     # Nothing awaits from here until the API server is there, so no request can come before it.
-    cluster = Cluster(settings, SYSTEM_CLOCK, ca_pem=access.ca, pending_requests=lambda: server.pending)
+    cluster = Cluster(settings, SYSTEM_CLOCK, ca_pem=access.ca, pending_requests=lambda: server.pending, helper=helper)
     control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK, cluster.pump)
     api = ApiServer(
         cluster.registry,

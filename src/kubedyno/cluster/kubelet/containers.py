@@ -11,10 +11,12 @@ from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.images import Image, pull_error
 from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S, MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State, terminated
-from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, pulled
+from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, local, pulled
 
 # A container that ended is started anew after this at the soonest, at speed 0 too: an endless loop has to end a call.
 _MIN_RESTART_S = 1e-3
+# A container whose program cannot be executed has this exit code (kuberuntime: StartError).
+_START_FAILED = 128
 _START_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "CreateContainerConfigError"})
 
 
@@ -71,6 +73,11 @@ class Containers:
     def _pull(self, run: PodRun, container: ContainerRun) -> None:
         plan, node = container.plan, run.node
         image, reference = plan.image, plan.reference
+        if run.real and image.exists and not run.plan.fail_pull:
+            node.images.add(image)
+            self._desk.event(run, "Normal", "Pulled", local(reference), plan.field_path)
+            self._create(run, container)
+            return
         present = node.images.has(image)
         if plan.pull_policy != "Always" and present:
             node.images.add(image)
@@ -145,11 +152,45 @@ class Containers:
             self.begin_next(run)
             return
 
+        if run.real:
+            self._run(run, container)
+            return
+
         def created(run: PodRun) -> None:
             self._desk.event(run, "Normal", "Created", self._texts.created(plan.name), plan.field_path)
             self._desk.after(run, self._latency.start(), lambda run: self._start(run, container))
 
         self._desk.after(run, self._latency.create(), created)
+
+    def _run(self, run: PodRun, container: ContainerRun) -> None:
+        """Have a container's process started."""
+        runtime, plan, attempt, epoch = self._desk.runtime, container.plan, container.restarts, run.epoch
+        assert runtime is not None
+        self._desk.event(run, "Normal", "Created", self._texts.created(plan.name), plan.field_path)
+
+        def started(failure: str) -> None:
+            if run.epoch != epoch or container.restarts != attempt:
+                return
+            if failure:
+                self._desk.event(run, "Warning", "Failed", f"Error: {failure}", plan.field_path)
+                container.started_s, container.shown = self._clock.now(), True
+                self._ended(run, container, _START_FAILED, "StartError", failure)
+                self.begin_next(run)
+            else:
+                self._start(run, container)
+            self._desk.flush()
+
+        def ended(code: int) -> None:
+            if container.restarts != attempt or container.state is not State.RUNNING:
+                return
+            if run.stage >= Stage.COMPLETED:
+                # It was told to: only how it ended is still of interest.
+                self.end(container, code)
+                return
+            self._ended(run, container, code)
+            self._desk.flush()
+
+        runtime.start(run.uid, plan.name, started, ended)
 
     def _start(self, run: PodRun, container: ContainerRun) -> None:
         plan, latency = container.plan, self._latency
@@ -166,7 +207,7 @@ class Containers:
             self._desk.after(run, delay_s, lambda run: self._started(run, container, attempt))
         elif not regular_init:
             self._await_ready(run, container, attempt)
-        if plan.run_s != inf:
+        if plan.run_s != inf and not run.real:
             completes = regular_init or (run.plan.completes and not plan.sidecar)
             ends_s = latency.program(plan.run_s, completes=completes)
             self._desk.after(run, ends_s, lambda run: self._exited(run, container, attempt))
@@ -206,8 +247,13 @@ class Containers:
         """A program ended by itself."""
         if container.state is not State.RUNNING or container.restarts != attempt:
             return
-        code = container.plan.exit_code
+        self._ended(run, container, container.plan.exit_code)
+
+    def _ended(self, run: PodRun, container: ContainerRun, code: int, reason: str = "", message: str = "") -> None:
+        """A container has ended: it is started again, or the pod may be over."""
         self.end(container, code)
+        if reason:
+            container.reason, container.message = reason, message
         if container in run.ephemeral:
             self._desk.request_publish(run)
             return

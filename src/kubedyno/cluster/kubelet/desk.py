@@ -19,6 +19,7 @@ from kubedyno.cluster.kubelet.texts import Texts
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, is_ready
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS
@@ -34,9 +35,18 @@ class Desk:
         pump: Timers.
         settings: The cluster's.
         random: Latencies.
+        runtime: Runs the pods that it knows; None: all are modelled.
     """
 
-    def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, random: Random) -> None:
+    def __init__(
+        self,
+        trusted: Trusted,
+        pump: Pump,
+        settings: ClusterSettings,
+        random: Random,
+        runtime: Runtime | None = None,
+    ) -> None:
+        self.runtime = runtime
         self.trusted = trusted
         self.pump = pump
         self.clock = trusted.registry.clock

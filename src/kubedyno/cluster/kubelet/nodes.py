@@ -22,6 +22,7 @@ from kubedyno.cluster.kubelet.pods import Pods
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings, NodeSettings
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
@@ -56,9 +57,17 @@ class Nodes:
         pump: Turns and timers.
         settings: What the cluster is to be.
         random: The cluster's generator.
+        runtime: Runs the pods that it knows; None: all are modelled.
     """
 
-    def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, random: Random) -> None:
+    def __init__(
+        self,
+        trusted: Trusted,
+        pump: Pump,
+        settings: ClusterSettings,
+        random: Random,
+        runtime: Runtime | None = None,
+    ) -> None:
         self._trusted = trusted
         self._pump = pump
         self._settings = settings
@@ -85,7 +94,7 @@ class Nodes:
         )
         self._lease_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-leases", self._beat, **more)
         self._pod_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-pods", self._reconcile_pod, **more)
-        self.pods = Pods(trusted, pump, settings, random)
+        self.pods = Pods(trusted, pump, settings, random, runtime)
         self.pods.on_failure(lambda key, error: self._pod_queue.retry(key, text_of(error)))
         # Called once, when all nodes are Ready.
         self.on_all_ready: Callable[[], None] | None = None

@@ -32,6 +32,7 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts
 from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.runtime import Place, Runtime
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -56,14 +57,22 @@ class Pods:
         pump: Timers.
         settings: The cluster's.
         random: Latencies and ids.
+        runtime: Runs the pods that it knows; None: all are modelled.
     """
 
-    def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, random: Random) -> None:
+    def __init__(
+        self,
+        trusted: Trusted,
+        pump: Pump,
+        settings: ClusterSettings,
+        random: Random,
+        runtime: Runtime | None = None,
+    ) -> None:
         self._trusted = trusted
         self._stamp = b""
         self._together = trusted.store.together(PODS, EVENTS)
         self._random = random
-        self._desk = Desk(trusted, pump, settings, random)
+        self._desk = Desk(trusted, pump, settings, random, runtime)
         self._clock = self._desk.clock
         self._minor = settings.minor
         self._table = self._desk.pods
@@ -167,7 +176,9 @@ class Pods:
         node.memory_bytes += facts.spec.memory_bytes
         if static is not None:
             self._make_static(run, static)
-        if plan.simple and self._latency.instant and self._start_at_once(run, record):
+        if self._desk.runtime is not None:
+            self._choose(self._desk.runtime, run, record)
+        elif plan.simple and self._latency.instant and self._start_at_once(run, record):
             return
         run.expand()
         if not self._latency.instant:
@@ -296,7 +307,7 @@ class Pods:
         """Mount the volumes: what they are made of has to be there."""
         lacking = self._missing_volume(run)
         if lacking is None:
-            self._desk.after(run, self._latency.sandbox(), self._sandbox)
+            self._desk.after(run, 0.0 if run.real else self._latency.sandbox(), self._sandbox)
             return
         volume, (kind, name) = lacking
         text = f'MountVolume.SetUp failed for volume "{volume}" : {kind} "{name}" not found'
@@ -307,22 +318,73 @@ class Pods:
     def _sandbox(self, run: PodRun) -> None:
         """Make the sandbox: it needs an address."""
         node = run.node
-        if not run.plan.facts.host_network:
+        own_network = not run.plan.facts.host_network
+        if own_network or run.real:
             pool = node.pool
             if pool is None:
                 text = f"network is not ready: {NETWORK_NOT_READY}"
                 self._desk.event(run, "Warning", "NetworkNotReady", text)
                 self._wait(run)
                 return
-            run.address = pool.allocate()
-            if not run.address:
+            if own_network:
+                run.address = pool.allocate()
+            if own_network and not run.address:
                 text = pool.exhausted(self._random.hex(_SANDBOX_DIGITS))
                 self._desk.event(run, "Warning", "FailedCreatePodSandBox", text)
                 self._wait(run)
                 return
+        if run.real:
+            self._make_real(run)
+            return
+        self._begin(run)
+
+    def _begin(self, run: PodRun) -> None:
         run.go(Stage.INITIALIZING if run.init else Stage.STARTING)
         self._containers.begin_next(run)
         self._containers.begin_ephemeral(run)
+
+    def _choose(self, runtime: Runtime, run: PodRun, record: ObjectRecord) -> None:
+        """Let the runtime have a pod that it knows, and note on the pod what is real of it."""
+        pod = self._trusted.store.encode_dict(PODS, record)
+        refusal = "static pods are modelled" if run.static else runtime.refusal(pod)
+        run.real = not refusal
+        if refusal:
+            run.note = ("False", "Modelled", f"no process runs for this pod: {refusal}")
+            if not run.static:
+                self._desk.event_of(record, run.node, "Normal", "Modelled", run.note[2])
+        else:
+            run.note = ("True", "Processes", runtime.note(pod))
+
+    def _make_real(self, run: PodRun) -> None:
+        """Have the runtime make a pod's sandbox."""
+        runtime, record, pool, node, epoch = (
+            self._desk.runtime,
+            self._table.get(run.key),
+            run.node.pool,
+            run.node,
+            run.epoch,
+        )
+        if record is None or record.obj.uid != run.uid:
+            return
+        assert runtime is not None
+        assert pool is not None
+
+        def done(failure: str) -> None:
+            if run.epoch != epoch:
+                return
+            if failure:
+                text = f"Failed to create pod sandbox: rpc error: code = Unknown desc = {failure}"
+                self._desk.event(run, "Warning", "FailedCreatePodSandBox", text)
+                runtime.remove(run.uid)
+                self._release_address(run)
+                run.address = ""
+                self._wait(run)
+            else:
+                self._begin(run)
+            self._desk.flush()
+
+        pod = self._trusted.store.encode_dict(PODS, record)
+        runtime.create(pod, Place(node.name, node.address, pool.cidr), run.address or node.address, done)
 
     def _wait(self, run: PodRun) -> None:
         run.go(Stage.WAITING_ADDRESS)
@@ -377,6 +439,9 @@ class Pods:
         node.cpu_milli -= facts.cpu_milli
         node.memory_bytes -= facts.memory_bytes
         node.waiting.pop(run.key, None)
+        if run.real and self._desk.runtime is not None:
+            # Before its address is another's.
+            self._desk.runtime.remove(run.uid)
         self._release_address(run)
 
     def _release_address(self, run: PodRun) -> None:
@@ -415,6 +480,16 @@ class Pods:
             for plan in plans:
                 text = f"Stopping container {plan.name}"
                 self._desk.event_of(record, run.node, "Normal", "Killing", text, plan.field_path)
+        if run.real and self._desk.runtime is not None:
+            epoch = run.epoch
+
+            def stopped() -> None:
+                if run.epoch == epoch:
+                    self._stopped(run)
+                    self._desk.flush()
+
+            self._desk.runtime.stop(run.uid, grace_s, stopped)
+            return
         stops_s = max(
             (self._latency.stop(grace_s, hook_s=plan.pre_stop_s, ignores_term=plan.ignores_term) for plan in plans),
             default=0.0,
@@ -462,6 +537,7 @@ class Pods:
         return holes
 
     def _finish(self, run: PodRun, record: ObjectRecord) -> None:
+        self._forget(run)
         run.go(Stage.GONE)
         run.epoch += 1
         del self.runs[run.key]
@@ -477,6 +553,11 @@ class Pods:
         run.epoch += 1
         if not released:
             self._release(run)
+        self._forget(run)
+
+    def _forget(self, run: PodRun) -> None:
+        if run.real and self._desk.runtime is not None:
+            self._desk.runtime.forget(run.uid)
 
     # --- static pods -----------------------------------------------------------------------------------------
 

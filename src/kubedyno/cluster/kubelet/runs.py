@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 OBSERVED_GENERATION = 34
 _CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 OWN_CONDITIONS = frozenset(_CONDITIONS)
+# Whether a pod's containers are real processes, where a runtime could run them.
+PROCESSES = "kubedyno.io/Processes"
 _NO_CONDITIONS: dict[str, list[Any]] = {}
 # What others write into a pod's status.
 _FOREIGN = ("nominatedNodeName", "resourceClaimStatuses", "extendedResourceClaimStatus")
@@ -108,8 +110,8 @@ class PodRun:
     """A pod; `containers` is None while all of it follows from the plan (see the module)."""
 
     __slots__ = (
-        "address", "conditions", "containers", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "plan",
-        "publish_timer", "stage", "start_s", "static", "suffix", "uid", "written",
+        "address", "conditions", "containers", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "note", "plan",
+        "publish_timer", "real", "stage", "start_s", "static", "suffix", "uid", "written",
     )  # fmt: skip
 
     def __init__(self, key: str, uid: str, node: "NodeRow", plan: PodPlan, start_s: float, suffix: bytes) -> None:
@@ -124,6 +126,10 @@ class PodRun:
         self.start_s = start_s
         self.suffix = suffix
         self.static = False
+        # It is run by the runtime: its containers are processes.
+        self.real = False
+        # What a runtime has to say of it, as (status, reason, message) of the condition PROCESSES.
+        self.note: tuple[str, str, str] | None = None
         self.containers: list[ContainerRun] | None = None
         self.init: Sequence[ContainerRun] = ()
         # Added for debugging, in the order in which they began; never restarted, and no part of the pod's phase.
@@ -241,6 +247,15 @@ def status_of(run: PodRun, now_s: float, minor: int, generation: int, old: dict[
         if message:
             condition["message"] = message
         conditions.append(condition)
+    if run.note is not None and all(c["type"] != PROCESSES for c in foreign):
+        value, reason, message = run.note
+        condition = {
+            "type": PROCESSES,
+            "status": value,
+            "lastProbeTime": None,
+            "lastTransitionTime": _time(run.start_s),
+        }
+        conditions.append({**condition, "reason": reason, "message": message})
     status["conditions"] = conditions
     for name in _FOREIGN[:1]:
         if name in old:
@@ -359,6 +374,7 @@ def terminated(run: PodRun, container: ContainerRun) -> dict[str, Any]:
         "terminated": {
             "exitCode": container.exit_code,
             "reason": container.reason,
+            **({"message": container.message} if container.message else {}),
             "startedAt": _time(container.started_s),
             "finishedAt": _time(container.finished_s),
             "containerID": f"containerd://{container_id(run.id_base, container.plan.name, container.restarts)}",

@@ -46,6 +46,11 @@ def pulled(image: str, pull_s: float, waited_s: float, size_bytes: int) -> str:
     return f'Successfully pulled image "{image}" in {own} ({whole} including waiting). Image size: {size_bytes} bytes.'
 
 
+def local(image: str) -> str:
+    """Return the text about an image that needs no pull, because programs of the machine stand for it."""
+    return f'Container image "{image}" stands for programs of this machine'
+
+
 def crash_back_off(container: str, pod: str, namespace: str, uid: str) -> str:
     """Return the text of the event about a container that waits for its restart."""
     return f"Back-off restarting failed container {container} in pod {pod}_{namespace}({uid})"

@@ -17,6 +17,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.cluster.processes import containers, services
 from kubedyno.cluster.processes.directory import Directory
+from kubedyno.cluster.processes.images import entry_of
 from kubedyno.cluster.processes.link import Command, Helper, PodLink
 from kubedyno.cluster.processes.names import Resolver
 from kubedyno.cluster.processes.network import ROUTE, Network, NodeNetwork
@@ -110,6 +111,8 @@ class PodProcesses:
         self.network = Network(settings.datapath)
         self._directory = Directory(store, self._dns_address)
         self._pods: dict[str, _Pod] = {}
+        # Removed pods whose objects are still there: their logs.
+        self._ended: dict[str, _Pod] = {}
         self._resolvers: list[Resolver] = []
         self._ports: list[ServicePort] = []
         self._due = False
@@ -188,11 +191,18 @@ class PodProcesses:
 
     def start(self, uid: str, container: str, started: Callable[[str], None], ended: Callable[[int], None]) -> None:
         pod = self._pods[uid]
-        known = pod.containers[container]
+        known = pod.containers.get(container) or self._ephemeral(pod, container)
         spec = known.spec
+        if entry_of(spec["image"], self._images) is None:
+            text = f"image {spec['image']} stands for no local command"
+            asyncio.get_running_loop().call_soon(started, _TASK.format(text))
+            return
         environment = self._environment(pod, spec)
         argv = containers.command_of(spec, self._images, environment)
         log = ContainerLog()
+        if known.command is not None and pod.link is not None:
+            # Its definition changed: another takes its place.
+            pod.link.signal(known.command.id, signal.SIGKILL, everyone=True)
         if known.log is not None:
             known.previous = known.log
         known.log = log
@@ -215,7 +225,8 @@ class PodProcesses:
 
         def on_exit(code: int) -> None:
             log.close(self._clock.now())
-            known.command = None
+            if known.command is command:
+                known.command = None
             clients, known.attached = known.attached, []
             for client in clients:
                 if client.on_exit is not None:
@@ -225,6 +236,16 @@ class PodProcesses:
 
         command.on_output, command.on_started, command.on_exit = output, on_started, on_exit
         known.command = command
+
+    def _ephemeral(self, pod: _Pod, container: str) -> _Container:
+        """Return a container that came to the pod later."""
+        metadata = pod.body["metadata"]
+        record = self._store.get(PODS, f"{metadata['namespace']}/{metadata['name']}")
+        assert record is not None
+        later = self._store.encode_dict(PODS, record)["spec"].get("ephemeralContainers", ())
+        spec = next(dict(c) for c in later if c["name"] == container)
+        known = pod.containers[container] = _Container(spec)
+        return known
 
     def _environment(self, pod: _Pod, spec: dict[str, Any]) -> dict[str, str]:
         facts = {
@@ -287,14 +308,18 @@ class PodProcesses:
             pod.link.close()
         if pod.node is not None:
             pod.node.remove(uid)
+        self._ended[uid] = pod
+
+    def forget(self, uid: str) -> None:
+        self._ended.pop(uid, None)
 
     def has(self, uid: str) -> bool:
-        return uid in self._pods
+        return uid in self._pods or uid in self._ended
 
     # --- clients -----------------------------------------------------------------------------------------------
 
     def _container(self, uid: str, container: str) -> tuple[_Pod, _Container]:
-        pod = self._pods.get(uid)
+        pod = self._pods.get(uid) or self._ended.get(uid)
         known = pod.containers.get(container) if pod is not None else None
         if pod is None or known is None:
             raise RuntimeRefusedError(f"container not found ({container!r})")
