@@ -113,12 +113,14 @@ class KeyedReconciler(Generic[K]):
 
     def retry(self, key: K, error: str) -> None:
         """Say that a key has failed, and why: it comes again after its back-off, which grows until it succeeds."""
-        now_s = self._monotonic()
         if key == self._running:
             self._failed = True
         self.metrics.errors += 1
-        self._retries.add(key, key, self._taken, error, now_s, self._retry_min_s, self._retry_max_s)
+        self._retries.add(key, key, self._taken, error, self._monotonic(), self._retry_min_s, self._retry_max_s)
         self._set_retry_timer()
+        if self._running is None:
+            # Else the turn reports when it ends.
+            self._report()
 
     def forget(self, key: K) -> None:
         """Say that a key is gone, or well: no more of its failures."""

@@ -132,7 +132,8 @@ class Deployments:
             self._deadlines.pop(row, None)
         else:
             self._watch_deadline(row, self._pump.clock.monotonic() + late_in_s)
-        self.queue.forget(row)
+        if self._sync.refused:
+            self.queue.retry(row, self._sync.refused)
         return _ITEMS
 
     # --- deadlines -----------------------------------------------------------------------------------------------

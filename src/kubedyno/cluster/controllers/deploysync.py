@@ -30,9 +30,13 @@ class DeploymentSync:
         trusted: Where to write.
         clock: Stamps conditions.
         settings: Of the cluster.
+
+    Attributes:
+        refused: Why the last step could not be taken whole; "" when it was.
     """
 
     def __init__(self, trusted: Trusted, clock: Clock, settings: ClusterSettings) -> None:
+        self.refused = ""
         self._trusted = trusted
         self._clock = clock
         self._counts_terminating = settings.minor >= TERMINATING_MINOR
@@ -50,6 +54,7 @@ class DeploymentSync:
         Returns:
             Seconds after which to look again though nothing changed, None for never.
         """
+        self.refused = ""
         new = row.new_child()
         revision = ""
         if not record.obj.deletion_s:
@@ -143,6 +148,7 @@ class DeploymentSync:
             if row.deadline_s is not None:
                 self._put(row, _PROGRESSING, "False", "ReplicaSetCreateError", message)
             self._event(record, "ReplicaSetCreateError", message, type="Warning")
+            self.refused = message
             return None
         child = row.children[created.key] = Child.made(created.obj, wanted, row.template_hash)
         if replicas > 0:

@@ -144,8 +144,12 @@ class NodeIpam:
             self._queue.retry(key, "CIDRNotAvailable: no PodCIDR is left in the pod subnet")
             return 1
         self._starved.pop(key, None)
+        try:
+            self._trusted.replace(NODES, record, body=_with_cidr(record.obj.body, cidr))
+        except Exception:
+            self._blocks.release(cidr)
+            raise
         self._held[key] = cidr
-        self._trusted.replace(NODES, record, body=_with_cidr(record.obj.body, cidr))
         self._queue.forget(key)
         return 2
 
