@@ -401,7 +401,10 @@ class Pods:
         """Give the first waiting pods another try now."""
         for run in list(node.waiting.values())[:count]:
             run.epoch += 1
-            self._retry(run)
+            try:
+                self._retry(run)
+            except Exception as error:  # noqa: BLE001 - told with its pod: whoever gave it the try is another
+                self._desk.failed(run, error)
 
     # --- ends ------------------------------------------------------------------------------------------------
 
@@ -513,12 +516,12 @@ class Pods:
             run.end_all(now_s)
             whole = status_of(run, now_s, self._minor, obj.generation, orjson.loads(obj.status))
             status, phase = orjson.dumps(whole), whole["phase"]
-        # The address is free before the pod is gone: the sandbox goes first.
-        self._release(run)
         address = run.node.address if run.plan.facts.host_network else run.address
         new = PodFacts(facts.node_name, phase, False, address, facts.spec, facts.pinned_node)
         record = self._trusted.replace_status(PODS, record, status, new)
         run.written = record.revision
+        # The address is free before the pod is gone: the sandbox goes first. Nothing before this may come twice.
+        self._release(run)
         self._finish(run, record)
 
     def _holes(self, run: PodRun, record: ObjectRecord, now_s: float) -> dict[bytes, object]:
