@@ -548,7 +548,9 @@ def _differences(shape: Shape, old: Any, new: Any) -> _Difference:
         before = old if isinstance(old, dict) else {}
         after = new if isinstance(new, dict) else {}
         for name, value in after.items():
-            parts.append((f"f:{name}", _difference(shape.inside(name), before.get(name, ABSENT), value)))
+            was = before.get(name, ABSENT)
+            if type(was) is not type(value) or was != value:
+                parts.append((f"f:{name}", _difference(shape.inside(name), was, value)))
         for name, value in before.items():
             if name not in after:
                 parts.append((f"f:{name}", _difference(shape.inside(name), value, ABSENT)))
