@@ -16,7 +16,6 @@ _TYPE = "a patch that changes the type is a 400 of its own, not a 422 about the 
 GAPS = {
     "objects": {
         "019-cm-get-proto": "JSON is preferred where the client reads both",
-        "103-watch-410": "history goes back to the beginning here",
         "161-pod-exec": "nothing can be executed in a simulated container",
         "198-sa-token": "no tokens are issued",
         "218-ssrr": "whoever is known may do everything; no roles are listed",

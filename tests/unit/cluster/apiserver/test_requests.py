@@ -188,10 +188,46 @@ def test_delete_options_may_come_as_protobuf(api):
     assert answer.json["metadata"]["finalizers"] == ["foregroundDeletion"]
 
 
-def test_server_side_apply_is_refused_in_the_words_that_kubectl_understands(api):
-    media = {"content-type": "application/apply-patch+yaml"}
-    answer = api.call("PATCH", f"{CMS}/a?fieldManager=x", b"kind: ConfigMap", media)
-    assert (answer.status, answer.json["reason"]) == (415, "UnsupportedMediaType")
+APPLY = {"content-type": "application/apply-patch+yaml"}
+APPLIED = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '1'}\n"
+
+
+def test_an_apply_creates_and_then_changes(api):
+    answer = api.call("PATCH", f"{CMS}/a?fieldManager=x", APPLIED, APPLY)
+    assert (answer.status, answer.json["data"]) == (201, {"x": "1"})
+    answer = api.call("PATCH", f"{CMS}/a?fieldManager=x", APPLIED.replace(b"x: '1'", b"z: '2'"), APPLY)
+    assert (answer.status, answer.json["data"]) == (200, {"z": "2"})
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "text"),
+    [
+        ("", APPLIED, 422, "fieldManager: Required value: is required for apply patch"),
+        ("?fieldManager=x", b"[1]", 400, "cannot unmarshal array into Go value of type map[string]interface {}"),
+        ("?fieldManager=x", b"a: [", 400, "error decoding YAML: "),
+        ("?fieldManager=x", APPLIED.replace(b"ConfigMap", b"Secret"), 400, "invalid object type: /v1, Kind=Secret"),
+        ("?fieldManager=x", b"kind: ConfigMap", 400, "invalid object type: /, Kind=ConfigMap"),
+        ("?fieldManager=x", APPLIED.replace(b"{name: a}", b"[a]"), 500, ".metadata: expected map, got"),
+        ("?fieldManager=x&fieldValidation=Strict", APPLIED + b"data: {}\n", 400, "error strict decoding YAML: "),
+    ],
+)
+def test_an_apply_that_is_none_is_refused(api, query, body, status, text):
+    answer = api.call("PATCH", f"{CMS}/a{query}", body, APPLY)
+    assert answer.status == status
+    assert text in answer.json["message"]
+
+
+def test_members_that_an_apply_has_twice_are_warned_of(api):
+    answer = api.call("PATCH", f"{CMS}/a?fieldManager=x", APPLIED + b"data: {z: '1'}\n", APPLY)
+    assert (answer.status, answer.json["data"]) == (201, {"z": "1"})
+    assert "already set in map" in dict(answer.headers)["Warning"]
+
+
+def test_who_names_no_manager_is_known_by_the_user_agent(api):
+    body = b'{"metadata":{"name":"a"},"data":{"x":"1"}}'
+    headers = {"content-type": "application/json", "user-agent": "some\ttool/1.0 (linux)"}
+    answer = api.call("POST", CMS, body, headers)
+    assert [entry["manager"] for entry in answer.json["metadata"]["managedFields"]] == ["sometool"]
 
 
 # --- lists -------------------------------------------------------------------------------------------------------
