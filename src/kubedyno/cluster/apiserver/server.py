@@ -40,6 +40,7 @@ from kubedyno.cluster.registry.customresourceserving import CustomResources
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import resource_key
 from kubedyno.http.messages import Headers, Limits, Peer, Request, Responder
 from kubedyno.kube.resources import PODS, Resource, Subresource
@@ -275,9 +276,27 @@ class ApiServer:
         """
         if not call.user.superuser:
             route = call.route
+            self._authorize_creation(call)
             metadata = obj.get("metadata") if isinstance(obj, dict) else None
             given = metadata.get("name", "") if isinstance(metadata, dict) else ""
             self._escalation.check(call.user, route.kind.resource, route.namespace, route.name or str(given), obj)
+
+    def _authorize_creation(self, call: Call) -> None:
+        """Ask for "create" too where a write of another verb makes an object.
+
+        Raises:
+            Forbidden: The user may not create such.
+        """
+        route = call.route
+        kind, resource = route.kind, route.kind.resource
+        if call.verb not in {"update", "patch"} or (call.verb == "update" and not kind.create_on_update):
+            return
+        if self._registry.store.get(resource, key_of(route.namespace, route.name)) is None:
+            asked = Attributes(
+                "create", resource.group, resource.plural, route.subresource, route.namespace, route.name
+            )
+            if not self._authorizer.allows(call.user, asked):
+                raise forbidden(call.user, asked)
 
     def _authorize_path(self, request: Request, user: User) -> None:
         """Let a request pass for what is no resource.

@@ -5,6 +5,7 @@ from typing import Any
 from kubedyno.cluster.registry import customresourcepaths as paths
 from kubedyno.cluster.registry.customresources import AGE_TEXT, NAME_COLUMN
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.schemacel import rule_warnings
 from kubedyno.cluster.registry.schemarules import schema_causes
 from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
 from kubedyno.kube.resources import Resource, by_plural
@@ -172,8 +173,8 @@ class CustomResourceDefinitions(Kind):
         spec = obj["spec"]
         if spec["conversion"].get("strategy") == "Webhook":
             found.append("spec.conversion: no webhook is called here: versions differ by their apiVersion only")
-        if any("x-kubernetes-validations" in str(v.get("schema")) for v in spec.get("versions", ())):
-            found.append("x-kubernetes-validations: rules are kept, and not evaluated here")
+        for version in spec.get("versions", ()):
+            found += rule_warnings(version.get("schema"))
         return found
 
     def columns(self) -> list[Object]:

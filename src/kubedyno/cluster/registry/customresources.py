@@ -11,7 +11,7 @@ import orjson
 
 from kubedyno.base.times import epoch_of, human_duration
 from kubedyno.cluster.registry import customresourcepaths as paths
-from kubedyno.cluster.registry import schemavalidation
+from kubedyno.cluster.registry import schemacel, schemavalidation
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.schema import Schema
 from kubedyno.cluster.registry.structure import DecodeError, decode_metadata
@@ -193,7 +193,7 @@ class CustomResource(Kind):
             causes += self._scale_causes(obj, ("specReplicasPath", "statusReplicasPath"))
         causes += schemavalidation.validate_lists(self.schema, obj)
         if self.schema.ruled:
-            causes += schemavalidation.unchecked_rules(causes)
+            causes += schemavalidation.unchecked_rules(causes) or schemacel.evaluate(self.schema, obj, old)
         return causes
 
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
@@ -206,7 +206,7 @@ class CustomResource(Kind):
         if node is not None and "status" in obj:
             causes += schemavalidation.validate_lists(node, obj["status"], "status")
         if self.schema.ruled:
-            causes += schemavalidation.unchecked_rules(causes)
+            causes += schemavalidation.unchecked_rules(causes) or schemacel.evaluate(self.schema, obj, old)
         return causes
 
     def _scale_causes(self, obj: Object, which: tuple[str, ...]) -> list[Cause]:

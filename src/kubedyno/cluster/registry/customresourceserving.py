@@ -62,6 +62,9 @@ class CustomResources:
         # Group resource → what its table was added for; tables stay when definitions go.
         self._tables: dict[str, Resource] = {}
         self._terminating: dict[str, Callable[[], None]] = {}
+        # (group, is it a kind, name) → the definition that has it; and what each definition has.
+        self._owners: dict[tuple[str, bool, str], str] = {}
+        self._owned: dict[str, list[tuple[str, bool, str]]] = {}
         self._changes = self._table.changes()
         self._worker = pump.worker("custom-resources", self._step)
         self._table.subscribe(self._worker.wake)
@@ -98,6 +101,7 @@ class CustomResources:
                 self._terminate(record, definition)
             return
         status = self._status_of(definition)
+        self._own(name, definition["spec"]["group"], status["acceptedNames"])
         if status != definition["status"]:
             self._write(record, status)
         established = any(c["type"] == "Established" and c["status"] == _TRUE for c in status["conditions"])
@@ -121,17 +125,18 @@ class CustomResources:
         """Return a definition's status with the names that it may have, and conditions that say so."""
         wanted, status = definition["spec"]["names"], definition["status"]
         accepted = dict(status["acceptedNames"])
-        resources, kinds = self._taken(definition)
+        own, group = definition["metadata"]["name"], definition["spec"]["group"]
         problem: tuple[str, str] | None = None
-        for name, reason, used in (
-            ("plural", "PluralConflict", resources),
-            ("singular", "SingularConflict", resources),
-            ("shortNames", "ShortNamesConflict", resources),
-            ("kind", "KindConflict", kinds),
-            ("listKind", "ListKindConflict", kinds),
+        for name, reason, is_kind in (
+            ("plural", "PluralConflict", False),
+            ("singular", "SingularConflict", False),
+            ("shortNames", "ShortNamesConflict", False),
+            ("kind", "KindConflict", True),
+            ("listKind", "ListKindConflict", True),
         ):
             value = wanted.get(name)
-            conflicts = [text for text in ([value] if isinstance(value, str) else value or ()) if text in used]
+            texts = [value] if isinstance(value, str) else value or ()
+            conflicts = [text for text in texts if self._owners.get((group, is_kind, text), own) != own]
             if conflicts:
                 problem = (reason, ", ".join(f'"{text}" is already in use' for text in conflicts))
             elif value is None:
@@ -154,18 +159,18 @@ class CustomResources:
                 self._condition(conditions, "Established", _FALSE, "NotAccepted", "not all names are accepted")
         return {**status, "conditions": conditions, "acceptedNames": accepted}
 
-    def _taken(self, definition: Object) -> tuple[set[str], set[str]]:
-        """Return the names of resources and the kinds that other definitions of the group have."""
-        own, group = definition["metadata"]["name"], definition["spec"]["group"]
-        resources: set[str] = set()
-        kinds: set[str] = set()
-        for record in self._table.all():
-            if record.key == own or record.key.partition(".")[2] != group:
-                continue
-            names = orjson.loads(record.obj.status).get("acceptedNames", {})
-            resources.update(n for n in (names.get("plural"), names.get("singular"), *names.get("shortNames", ())) if n)
-            kinds.update(n for n in (names.get("kind"), names.get("listKind")) if n)
-        return resources, kinds
+    def _own(self, name: str, group: str, names: Object) -> None:
+        """Take note of the names that a definition has."""
+        self._disown(name)
+        texts = [(False, text) for text in (names.get("plural"), names.get("singular"), *names.get("shortNames", ()))]
+        texts += [(True, text) for text in (names.get("kind"), names.get("listKind"))]
+        owned = self._owned[name] = [(group, is_kind, text) for is_kind, text in texts if text]
+        self._owners.update(dict.fromkeys(owned, name))
+
+    def _disown(self, name: str) -> None:
+        for key in self._owned.pop(name, ()):
+            if self._owners.get(key) == name:
+                del self._owners[key]
 
     def _condition(self, conditions: list[Object], kind: str, status: str, reason: str, message: str) -> None:
         """Set a condition, in place; its time changes with its status."""
@@ -223,6 +228,7 @@ class CustomResources:
 
     def _withdraw(self, name: str) -> None:
         """Serve a definition no more."""
+        self._disown(name)
         unsubscribe = self._terminating.pop(name, None)
         if unsubscribe is not None:
             unsubscribe()

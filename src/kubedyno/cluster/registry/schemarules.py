@@ -7,6 +7,7 @@ metadata) is accepted.
 from typing import Any
 
 from kubedyno.cluster.registry.schema import EMBEDDED, INT_OR_STRING, LIST_KEYS, LIST_TYPE, PRESERVE, Schema
+from kubedyno.cluster.registry.schemacel import rule_causes
 from kubedyno.cluster.registry.schemavalidation import validate
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
@@ -52,6 +53,7 @@ def _node_causes(raw: Object, path: str, *, typed: bool) -> list[Cause]:
         text = f"must be object if {EMBEDDED} is true"
         causes.append(invalid_value(f"{path}.type", kind, text) if kind else required(f"{path}.type", text))
     causes += _list_causes(raw, kind, path)
+    causes += rule_causes(raw, path)
     if raw.get("default") is not None and not causes:
         causes += _default_causes(raw, path)
     for name, node in (raw.get("properties") or {}).items():

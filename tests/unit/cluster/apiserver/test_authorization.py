@@ -134,6 +134,22 @@ def test_rbac_is_the_default():
     assert ClusterSettings().authorization == "RBAC"
 
 
+def test_who_may_only_patch_creates_nothing(api):
+    allow(api, "patcher", ["patch", "update"], ["configmaps"], BOB)
+    allow(api, "leases", ["update"], ["leases"], BOB, apiGroups=["*"])
+    headers = {"content-type": "application/apply-patch+yaml", **AS_BOB}
+    applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    path = f"/api/v1/namespaces/{NS}/configmaps/a?fieldManager=x"
+    answer = api.call("PATCH", path, applied, headers)
+    assert answer.status == 403
+    assert 'cannot create resource "configmaps"' in answer.json["message"]
+    lease = {"metadata": {"name": "a"}}
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{NS}/leases/a"
+    assert api.call("PUT", leases, lease, AS_BOB).status == 403
+    assert api.call("PATCH", path, applied, {"content-type": headers["content-type"]}).status == 201
+    assert api.call("PATCH", path, applied, headers).status == 200
+
+
 # --- impersonation -------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,220 @@
+"""Validation rules of custom resources (x-kubernetes-validations), evaluated where `cel-expr-python` is installed.
+
+That is the extra `cel`. Without it, and for rules that use functions which only Kubernetes' CEL has (`UNKNOWN`), rules
+are kept and not evaluated, and whoever writes a definition is told so. The costs of rules are not estimated.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, RULES, Schema
+from kubedyno.kube.status import Cause
+
+Object = dict[str, Any]
+_MODULE = "cel_expr_python"
+# Functions of Kubernetes' CEL that the evaluator lacks.
+UNKNOWN = frozenset({
+    "cidr", "containsCIDR", "containsIP", "find", "findAll", "format", "ip", "isCIDR", "isGreaterThan", "isIP",
+    "isInteger", "isLessThan", "isQuantity", "isSemver", "isSorted", "isURL", "lastIndexOf", "quantity", "semver",
+    "sum", "url",
+})  # fmt: skip
+_UNDECLARED = re.compile(r"undeclared reference to '(\w+)'")
+_TRANSITION = re.compile(r"\boldSelf\b")
+# Go's words for what C++ says otherwise.
+_WORDS = (
+    (re.compile(r"expression of type ('\w+') cannot be the operand of a select operation"),
+     r"type \1 does not support field selection"),
+)  # fmt: skip
+_NO_KEY = re.compile(r'NOT_FOUND: Key not found in map : "?([^"]*)"?')
+_REASONS = {
+    "": "FieldValueInvalid",
+    "FieldValueInvalid": "FieldValueInvalid",
+    "FieldValueForbidden": "FieldValueForbidden",
+    "FieldValueRequired": "FieldValueRequired",
+    "FieldValueDuplicate": "FieldValueDuplicate",
+}
+_SHOWN = {
+    "FieldValueForbidden": "Forbidden",
+    "FieldValueRequired": "Required value",
+    "FieldValueDuplicate": "Duplicate value",
+}
+_NOTHING: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A rule that was compiled.
+
+    Attributes:
+        expression: What evaluates it; None: it is not evaluated.
+        problem: What is wrong with its text, "" when nothing is.
+        unknown: The function for whose sake it is not evaluated.
+    """
+
+    expression: Any = None
+    problem: str = ""
+    unknown: str = ""
+
+
+def available() -> bool:
+    """Say whether rules can be evaluated."""
+    return find_spec(_MODULE) is not None
+
+
+@cache
+def _environment(kind: str) -> Any:
+    """Return the environment of rules about a value of a schema's type."""
+    cel = import_module(f"{_MODULE}.cel")
+    own = {"string": cel.Type.STRING, "boolean": cel.Type.BOOL, "integer": cel.Type.INT}.get(kind, cel.Type.DYN)
+    extensions = [
+        import_module(f"{_MODULE}.ext.ext_strings").ExtStrings(),
+        import_module(f"{_MODULE}.ext.ext_math").ExtMath(),
+        import_module(f"{_MODULE}.ext.ext_optional").ExtOptional(),
+    ]
+    return cel.NewEnv(variables={"self": own, "oldSelf": own}, extensions=extensions)
+
+
+@lru_cache(maxsize=4096)
+def program(rule: str, kind: str) -> Program:
+    """Return a compiled rule about values of a type; only where rules are `available`."""
+    try:
+        return Program(_environment(kind).compile(rule))
+    except RuntimeError as error:
+        text = str(error)
+    undeclared = _UNDECLARED.search(text)
+    if undeclared is not None and undeclared[1] in UNKNOWN:
+        return Program(unknown=undeclared[1])
+    text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
+    for pattern, words in _WORDS:
+        text = pattern.sub(words, text)
+    return Program(problem=text)
+
+
+def _kind_of(raw: Object) -> str:
+    return "" if raw.get("nullable") else str(raw.get("type", ""))
+
+
+def rule_causes(raw: Object, path: str) -> list[Cause]:
+    """Return which rules of one node of a schema are no rules."""
+    causes: list[Cause] = []
+    if not available():
+        return causes
+    for i, rule in enumerate(raw.get(RULES) or ()):
+        where = f"{path}.{RULES}[{i}].rule"
+        problem = program(rule.get("rule", ""), _kind_of(raw)).problem
+        if problem:
+            shown = orjson.dumps(
+                {
+                    "Rule": rule.get("rule", ""),
+                    "Message": rule.get("message", ""),
+                    "MessageExpression": rule.get("messageExpression", ""),
+                    "Reason": rule.get("reason"),
+                    "FieldPath": rule.get("fieldPath", ""),
+                    "OptionalOldSelf": rule.get("optionalOldSelf"),
+                }
+            ).decode()
+            causes.append(Cause("FieldValueInvalid", where, f"Invalid value: {shown}: compilation failed: {problem}"))
+    return causes
+
+
+def rule_warnings(raw: Any) -> list[str]:
+    """Return what is to be said of rules anywhere in a schema that are not evaluated."""
+    rules = list(_rules(raw))
+    if not rules:
+        return []
+    if not available():
+        return [f"{RULES}: rules are kept, and not evaluated here: install the extra cel"]
+    unknown = sorted({found for rule, kind in rules if (found := program(rule, kind).unknown)})
+    return [f"{RULES}: rules with {name}() are kept, and not evaluated here" for name in unknown]
+
+
+def _rules(raw: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(raw, list):
+        for item in raw:
+            yield from _rules(item)
+    elif isinstance(raw, dict):
+        given = raw.get(RULES)
+        if isinstance(given, list):
+            yield from ((rule.get("rule", ""), _kind_of(raw)) for rule in given if isinstance(rule, dict))
+        for value in raw.values():
+            if isinstance(value, dict | list):
+                yield from _rules(value)
+
+
+def evaluate(schema: Schema, value: Any, old: Any = None) -> list[Cause]:
+    """Return which rules a valid object does not keep.
+
+    Args:
+        schema: Of its version.
+        value: The object.
+        old: Its version before an update; None on creation, when rules about changes say nothing.
+    """
+    causes: list[Cause] = []
+    if schema.ruled and available():
+        _walk(schema, value, "", _NOTHING if old is None else old, causes)
+    return causes
+
+
+def _walk(schema: Schema, value: Any, path: str, old: Any, causes: list[Cause]) -> None:
+    if not schema.ruled or (old is not _NOTHING and old == value):
+        return
+    for rule in schema.raw.get(RULES) or ():
+        _judge(schema, rule, value, path, old, causes)
+    if isinstance(value, dict):
+        before = old if isinstance(old, dict) else {}
+        for name in sorted(value):
+            node = schema.properties.get(name) or schema.additional
+            if isinstance(node, Schema):
+                _walk(node, value[name], f"{path}.{name}" if path else name, before.get(name, _NOTHING), causes)
+    elif isinstance(value, list) and schema.items is not None:
+        for i, item in enumerate(value):
+            _walk(schema.items, item, f"{path}[{i}]", _counterpart(schema, item, old), causes)
+
+
+def _counterpart(schema: Schema, item: Any, old: Any) -> Any:
+    """Return what an item of a list was before, where items can be told apart."""
+    if schema.raw.get(LIST_TYPE) != "map" or not isinstance(old, list) or not isinstance(item, dict):
+        return _NOTHING
+    keys = schema.raw.get(LIST_KEYS) or ()
+    wanted = [item.get(key) for key in keys]
+    found = (o for o in old if isinstance(o, dict) and [o.get(key) for key in keys] == wanted)
+    return next(found, _NOTHING)
+
+
+def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes: list[Cause]) -> None:
+    text = rule.get("rule", "")
+    compiled = program(text, _kind_of(schema.raw))
+    if compiled.expression is None or (old is _NOTHING and _TRANSITION.search(text)):
+        return
+    data = {"self": value, "oldSelf": None if old is _NOTHING else old}
+    result = compiled.expression.eval(data=data)
+    field = path + rule.get("fieldPath", "") if path else rule.get("fieldPath", "").removeprefix(".") or "<nil>"
+    kind = str(result.type().name())
+    if kind != "BOOL":
+        why = _NO_KEY.sub(r"no such key: \1", str(result.value()))
+        message = f"{why} evaluating rule: {(rule.get('message') or text).strip()}"
+        shown = schema.raw.get("type", "")
+        causes.append(Cause("FieldValueInvalid", field, f'Invalid value: "{shown}": {message}'))
+    elif not result.value():
+        reason = _REASONS.get(rule.get("reason") or "", "FieldValueInvalid")
+        message = _message(schema, rule, data)
+        causes.append(Cause(reason, field, f"{_SHOWN.get(reason, 'Invalid value')}: {message}"))
+
+
+def _message(schema: Schema, rule: Object, data: Object) -> str:
+    """Return what a rule says when it is not kept."""
+    expression = rule.get("messageExpression", "")
+    if expression:
+        compiled = program(expression, _kind_of(schema.raw)).expression
+        value = compiled.eval(data=data).value() if compiled is not None else None
+        if isinstance(value, str) and value.strip():
+            return value
+    message = str(rule.get("message", "")).strip()
+    return message or f"failed rule: {rule.get('rule', '').strip()}"
