@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -142,10 +143,14 @@ class Tables:
         table = modules.db.tables.get(name)
         if table is not None:
             return _Source("modules", modules.db, table, _encode_plain)
-        table = store.db.tables.get(name)
-        if table is None:
-            known = ", ".join(sorted([*modules.db.tables, *store.db.tables]))
-            raise NotFound(f"there is no table {name}; tables are: {known}")
+        tables = store.db.tables
+        # "deployments" is enough for "deployments.apps", as for kubectl.
+        found = [name] if name in tables else [full for full in tables if full.startswith(name + ".")]
+        if len(found) != 1:
+            near = found or get_close_matches(name, [*modules.db.tables, *tables], 3, 0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`kubedyno statedb list` shows them"
+            raise NotFound(f"there is no table {name}; {hint}")
+        table = tables[found[0]]
         resource = next((resource for resource in store.resources if store.table(resource) is table), None)
         return _Source("objects", store.db, table, _encode_plain if resource is None else self._encoder(resource))
 
