@@ -6,13 +6,14 @@ refuse is refused with their texts.
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
 from kubedyno.base import aio
-from kubedyno.cluster.apiserver import execscript
+from kubedyno.cluster.apiserver import execscript, realpods
 from kubedyno.cluster.apiserver.call import NO_SNIFF, Call
-from kubedyno.cluster.apiserver.execscript import EMPTY, SCRIPT, Answer, Script, ScriptError
+from kubedyno.cluster.apiserver.execscript import EMPTY, SCRIPT, Answer, PortReply, Script, ScriptError
 from kubedyno.cluster.apiserver.podlogs import cancel_on_close, containers_of, follow, is_running, log_of
 from kubedyno.cluster.apiserver.portforward import (
     CHANNELS,
@@ -40,6 +41,7 @@ from kubedyno.cluster.apiserver.remotecommand import (
 )
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Headers, Tunnel
@@ -69,9 +71,11 @@ class Streams:
         registry: Whose pods.
         reads: Finds them.
         spawn: Runs what outlives the call.
+        runtime: Runs the pods that are processes.
     """
 
-    def __init__(self, registry: Registry, reads: Reads, spawn: Spawn) -> None:
+    def __init__(self, registry: Registry, reads: Reads, spawn: Spawn, runtime: Runtime | None = None) -> None:
+        self._runtime = runtime
         self._registry = registry
         self._store = registry.store
         self._reads = reads
@@ -121,6 +125,10 @@ class Streams:
         script = self.script_of(pod)
 
         async def work(session: Session) -> None:
+            runtime = self._runtime_of(pod)
+            if runtime is not None:
+                await realpods.run(session, runtime, pod["metadata"]["uid"], container, words)
+                return
             await self._run(session, pod, container, words, script.answer(container, words))
 
         self._open(call, pod, container, query, work)
@@ -132,6 +140,10 @@ class Streams:
         record = self._reads.record(call)
 
         async def work(session: Session) -> None:
+            runtime = self._runtime_of(pod)
+            if runtime is not None:
+                await realpods.attach(session, runtime, pod["metadata"]["uid"], container)
+                return
             spec = next(c for c in containers_of(pod) if c["name"] == container)
             log = log_of(pod, spec, script)
             first = log.count(self._registry.clock.now())
@@ -142,6 +154,11 @@ class Streams:
             await session.finish(success())
 
         self._open(call, pod, container, query, work)
+
+    def _runtime_of(self, pod: Object) -> Runtime | None:
+        """Return what runs a pod's processes, None for a simulated one."""
+        runtime = self._runtime
+        return runtime if runtime is not None and runtime.has(pod["metadata"]["uid"]) else None
 
     def _container(self, call: Call) -> tuple[Object, str, dict[str, list[str]]]:
         """Return the pod, the container's name and the query.
@@ -206,10 +223,7 @@ class Streams:
             with suppress(TimeoutError):
                 await aio.wait_for(session.sized.wait(), _SIZE_TIMEOUT_S)
         columns, rows = session.size or (0, 0)
-        values = {
-            "POD": pod["metadata"]["name"].encode(),
-            "NAMESPACE": pod["metadata"]["namespace"].encode(),
-            "NODE": pod["spec"].get("nodeName", "").encode(),
+        values = _values(pod) | {
             "CONTAINER": container.encode(),
             "STDIN": bytes(session.stdin),
             "ROWS": b"%d" % rows,
@@ -231,7 +245,16 @@ class Streams:
         _check_upgrade(call)
         script = self.script_of(pod)
         name = f"{record.obj.name}_{record.obj.namespace}"
-        target = Pod(name, record.obj.uid, script.port, self._registry.settings.speed)
+        values = _values(pod)
+
+        def listens(number: int) -> PortReply | None:
+            reply = script.port(number)
+            return None if reply is None else replace(reply, reply=execscript.filled(reply.reply, values))
+
+        target = Pod(name, record.obj.uid, listens, self._registry.settings.speed)
+        runtime = self._runtime_of(pod)
+        if runtime is not None:
+            target.connection = lambda: runtime.connection(record.obj.uid)
         if pod.get("status", {}).get("phase") != "Running":
             call.answer(404, _TEXT, b"pod does not exist", NO_SNIFF)
             return
@@ -310,6 +333,13 @@ async def _served(session: Session, work: Work) -> None:
 
 def _names(spec: Object, which: str) -> str:
     return " ".join(container["name"] for container in spec[which])
+
+
+def _values(pod: Object) -> dict[str, bytes]:
+    """Return what the placeholders mean that are about a pod."""
+    metadata = pod["metadata"]
+    found = {"POD": metadata["name"], "NAMESPACE": metadata["namespace"], "NODE": pod["spec"].get("nodeName", "")}
+    return {name: text.encode() for name, text in found.items()}
 
 
 def _flag(query: dict[str, list[str]], name: str) -> bool:
