@@ -84,6 +84,14 @@ class Process(Protocol):
         """Change its terminal's size; nothing without a terminal."""
         ...
 
+    def pause(self) -> None:
+        """Read none of its output for a while; it waits once its pipe is full."""
+        ...
+
+    def resume(self) -> None:
+        """Read its output again; nothing when it was not paused."""
+        ...
+
     def close(self) -> None:
         """The client is gone: the command gets SIGKILL, a container that was attached to goes on."""
         ...

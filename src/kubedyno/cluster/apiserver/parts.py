@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kubedyno.base.times import epoch_of
+from kubedyno.cluster.apiserver import realpods
 from kubedyno.cluster.apiserver.bodies import decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
@@ -19,6 +20,7 @@ from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode as decode_object
+from kubedyno.cluster.runtime import Runtime, RuntimeRefusedError
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Stream
 from kubedyno.kube.resources import PODS, Resource
@@ -48,7 +50,9 @@ class Parts:
         reads: Reads,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         script_of: Callable[[Object], Script],
+        runtime: Runtime | None = None,
     ) -> None:
+        self._runtime = runtime
         self._spawn = spawn
         self._script_of = script_of
         self._registry = registry
@@ -161,6 +165,9 @@ class Parts:
         record = self._reads.record(call)
         pod = self._store.encode_dict(PODS, record)
         container = _container(pod, given.get("container", ""))
+        if self._runtime is not None and self._runtime.has(record.obj.uid):
+            self._real_log(call, self._runtime, record, container["name"], given)
+            return
         log = log_of(pod, container, self._script_of(pod))
         text = "".join(_selected(log.written(self._registry.clock.now()), given)).encode()
         limit = _count(given, "limitBytes")
@@ -171,6 +178,35 @@ class Parts:
             self._spawn(self._follow(stream, record, container["name"], log, given))
         else:
             call.answer(200, "text/plain", text)
+
+    def _real_log(
+        self, call: Call, runtime: Runtime, record: ObjectRecord, container: str, given: dict[str, str]
+    ) -> None:
+        """Answer with what a process has written."""
+        uid, previous = record.obj.uid, given.get("previous", "").lower() in {"true", "1"}
+        try:
+            text = "".join(_selected(realpods.logged(runtime, uid, container, previous=previous), given)).encode()
+            limit = _count(given, "limitBytes")
+            text = text if limit is None else text[:limit]
+            if previous or given.get("follow", "").lower() not in {"true", "1"}:
+                call.answer(200, "text/plain", text)
+                return
+            follower = realpods.Follower(runtime, uid, container)
+        except RuntimeRefusedError as error:
+            raise BadRequest(f'container "{container}" in pod "{record.obj.name}": {error}') from None
+        stream = call.start(200, "text/plain")
+        stream.write(text)
+        self._spawn(self._follow_real(stream, follower, given))
+
+    async def _follow_real(self, stream: Stream, follower: realpods.Follower, given: dict[str, str]) -> None:
+        cancel_on_close(stream)
+        try:
+            while lines := await follower.next():
+                stream.write("".join(_texts(lines, given)).encode())
+                await stream.drain(_BUFFER_BYTES)
+        finally:
+            follower.close()
+        stream.close()
 
     async def _follow(
         self, stream: Stream, record: ObjectRecord, container: str, log: Log, given: dict[str, str]

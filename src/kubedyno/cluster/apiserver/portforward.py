@@ -6,11 +6,14 @@ does.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.cluster.apiserver.execscript import SCRIPT, PortReply
+from kubedyno.cluster.apiserver.realpods import Dialled
+from kubedyno.cluster.apiserver.remotecommand import BUFFER_BYTES
 from kubedyno.http.messages import Tunnel
 from kubedyno.http.spdy import ResetCode, SpdyError
 from kubedyno.http.spdy_streams import SpdyConnection, SpdyStream
@@ -40,11 +43,13 @@ class Pod:
         speed: Factor on delays.
     """
 
-    __slots__ = ("listens", "name", "speed", "uid")
+    __slots__ = ("connection", "listens", "name", "speed", "uid")
 
     def __init__(self, name: str, uid: str, listens: Listens, speed: float) -> None:
         self.name = name
         self.uid = uid
+        # Makes a socket in its network, where the pod is a process: then nothing is scripted.
+        self.connection: Callable[[], socket.socket] | None = None
         self.listens = listens
         self.speed = speed
 
@@ -164,6 +169,9 @@ class SpdyForwarding:
     async def _serve(self, data: SpdyStream, error: SpdyStream) -> None:
         port = port_of(data.headers["port"])
         assert port is not None
+        if self._pod.connection is not None:
+            await self._dial(self._pod.connection, port, data, error)
+            return
         reply = self._pod.listens(port)
         if reply is None:
             error.write(self._pod.refusal(port))
@@ -179,6 +187,20 @@ class SpdyForwarding:
         await connection.run()
         error.end()
 
+    async def _dial(
+        self, connection: Callable[[], socket.socket], port: int, data: SpdyStream, error: SpdyStream
+    ) -> None:
+        dialled = Dialled(connection, port, data.write, data.end, lambda: self._tunnel.drain(BUFFER_BYTES))
+        data.on_data, data.on_end = dialled.received, dialled.ended
+        if data.ended_there:
+            dialled.ended()
+        refusal = await dialled.run()
+        if refusal:
+            head = f"error forwarding port {port} to pod {self._pod.name}, uid {self._pod.uid}: "
+            error.write(f"{head}{refusal}".encode())
+            data.reset(ResetCode.CANCEL)
+        error.end()
+
 
 class ChannelForwarding:
     """Forwarding by WebSocket channels: port number n of the query has channel 2n for data and 2n + 1 for errors.
@@ -189,14 +211,17 @@ class ChannelForwarding:
     def __init__(self, pod: Pod, tunnel: Tunnel, spawn: Spawn, ports: Sequence[int]) -> None:
         self._tunnel = tunnel
         self._socket = WebSocket()
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, _Connection | Dialled] = {}
         tunnel.on_close = self._lost
         for at, port in enumerate(ports):
             head = port.to_bytes(2, "little")
             self._send(2 * at, head)
             self._send(2 * at + 1, head)
             reply = pod.listens(port)
-            if reply is None:
+            if pod.connection is not None:
+                write = self._writer(2 * at)
+                self._connections[2 * at] = Dialled(pod.connection, port, write, _nothing, self._drain)
+            elif reply is None:
                 self._send(2 * at + 1, pod.refusal(port))
             else:
                 self._connections[2 * at] = _Connection(reply, pod.speed, self._writer(2 * at), _nothing)
@@ -206,11 +231,20 @@ class ChannelForwarding:
     async def _run(self) -> None:
         """Serve the ports; a channel cannot be closed, so that the session ends with its last connection."""
         async with asyncio.TaskGroup() as group:
-            for connection in self._connections.values():
-                group.create_task(connection.run())
+            for channel, connection in self._connections.items():
+                group.create_task(self._serve(channel, connection))
         # Python's client forgets what it has not passed on yet when the end comes right behind it.
         await aio.sleep(_END_AFTER_S)
         self._close(CloseCode.NORMAL)
+
+    async def _serve(self, channel: int, connection: "_Connection | Dialled") -> None:
+        if isinstance(connection, _Connection):
+            await connection.run()
+        elif refusal := await connection.run():
+            self._send(channel + 1, refusal.encode())
+
+    async def _drain(self) -> None:
+        await self._tunnel.drain(BUFFER_BYTES)
 
     def _writer(self, channel: int) -> Callable[[bytes], None]:
         return lambda data: self._send(channel, data)

@@ -79,6 +79,9 @@ class Session:
         on_close: Called then, while the command runs.
     """
 
+    _on_stdin: Callable[[bytes], None] | None = None
+    _on_size: Callable[[int, int], None] | None = None
+
     def __init__(self, tunnel: Tunnel, wanted: Wanted) -> None:
         self.wanted = wanted
         self.stdin = bytearray()
@@ -100,6 +103,30 @@ class Session:
         if data and channel in self._channels and not self._finished:
             self._send(channel, data)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes written that the client has not taken yet."""
+        return self._tunnel.buffered
+
+    def listen(
+        self, on_stdin: Callable[[bytes], None], on_end: Callable[[], None], on_size: Callable[[int, int], None]
+    ) -> None:
+        """Pass on what the client says from now on, and what it has said, instead of keeping it.
+
+        Args:
+            on_stdin: Gets input.
+            on_end: Called when no more of it will come.
+            on_size: Gets the terminal's columns and rows.
+        """
+        if self.size is not None:
+            on_size(*self.size)
+        if self.stdin:
+            on_stdin(bytes(self.stdin))
+            self.stdin.clear()
+        self._on_stdin, self._on_size = on_stdin, on_size
+        waiting = asyncio.ensure_future(self.stdin_ended.wait())
+        waiting.add_done_callback(lambda _: on_end())
+
     async def drain(self) -> None:
         """Wait until the client has taken most of what was written."""
         await self._tunnel.drain(BUFFER_BYTES)
@@ -117,7 +144,10 @@ class Session:
 
     def _received(self, channel: Channel, data: bytes) -> None:
         if channel is Channel.STDIN:
-            self.stdin += data[: MAX_STDIN - len(self.stdin)]
+            if self._on_stdin is not None:
+                self._on_stdin(data)
+            else:
+                self.stdin += data[: MAX_STDIN - len(self.stdin)]
         elif channel is Channel.RESIZE:
             self._resize(data)
 
@@ -127,6 +157,8 @@ class Session:
             size = orjson.loads(data.strip().rsplit(b"\n", 1)[-1])
             self.size = (int(size["Width"]), int(size["Height"]))
             self.sized.set()
+            if self._on_size is not None:
+                self._on_size(*self.size)
         except (ValueError, KeyError, TypeError):
             # The real server stops listening to sizes; the command goes on.
             pass

@@ -39,6 +39,7 @@ from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.customresourceserving import CustomResources
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import resource_key
@@ -84,6 +85,7 @@ class ApiServer:
         authenticator: Knows the users.
         address: host:port for discovery.
         control: Asked first for paths under /kubedyno/; says whether it took the request.
+        runtime: Runs the pods that are processes.
 
     Attributes:
         ready: What /readyz says.
@@ -98,6 +100,7 @@ class ApiServer:
         *,
         address: str,
         control: Control,
+        runtime: Runtime | None = None,
     ) -> None:
         self.ready = False
         self._registry = registry
@@ -112,8 +115,8 @@ class ApiServer:
         self._tasks: set[asyncio.Task[None]] = set()
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit)
-        streams = Streams(registry, reads, self._spawn)
-        parts = Parts(registry, reads, self._spawn, streams.script_of)
+        streams = Streams(registry, reads, self._spawn, runtime)
+        parts = Parts(registry, reads, self._spawn, streams.script_of, runtime)
         self._reviews = review_kinds()
         self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
         self._escalation = Escalation(registry.store, self._authorizer)

@@ -78,6 +78,7 @@ async def serve(
         Authenticator({access.token: ADMIN}),
         address=f"{HOST}:{server.port}",
         control=control,
+        runtime=cluster.processes,
     )
     parts.append(api)
     doors: list[asyncio.Server] = []

@@ -110,6 +110,7 @@ class Command:
         self._input_ends = False
         self._code: int | None = None
         self._done = False
+        self._paused = False
 
     def open(self, *, stdin: bool) -> list[int]:
         """Open its streams; returns what it gets: a terminal, or three descriptors. They are to be closed."""
@@ -201,6 +202,21 @@ class Command:
         if self._tty and self._input >= 0:
             fcntl.ioctl(self._input, termios.TIOCSWINSZ, struct.pack("=4H", rows, columns, 0, 0))
 
+    def pause(self) -> None:
+        """Read none of its output for a while."""
+        self._paused = True
+        for descriptor in self._outputs:
+            self._loop.remove_reader(descriptor)
+
+    def resume(self) -> None:
+        """Read its output again."""
+        if self._paused:
+            self._paused = False
+            for descriptor in self._outputs:
+                self._loop.add_reader(descriptor, self._read, descriptor)
+            if self._code is not None:
+                self._loop.call_later(_DRAIN_S, self._finish)
+
     def close(self) -> None:
         """Kill it: its client is gone."""
         self.on_output = None
@@ -229,7 +245,7 @@ class Command:
             self._finish()
 
     def _finish(self) -> None:
-        if self._done:
+        if self._done or self._paused:
             return
         self._done = True
         self._end_streams()

@@ -83,6 +83,12 @@ class _Attached:
     def resize(self, columns: int, rows: int) -> None:
         self._command.resize(columns, rows)
 
+    def pause(self) -> None:
+        """Do nothing: a container's output goes to its log and to other clients too."""
+
+    def resume(self) -> None:
+        """Do nothing, as `pause`."""
+
     def close(self) -> None:
         self.on_output = self.on_exit = None
         if self in self._container.attached:
