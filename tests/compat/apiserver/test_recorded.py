@@ -17,8 +17,8 @@ GAPS = {
     "objects": {
         "019-cm-get-proto": "JSON is preferred where the client reads both",
         "161-pod-exec": "nothing can be executed in a simulated container",
-        "198-sa-token": "no tokens are issued",
-        "218-ssrr": "whoever is known may do everything; no roles are listed",
+        "198-sa-token": "another key's token, by another algorithm",
+        "218-ssrr": "no roles are there to be listed: see the recordings of access",
         "219-ssr": "no credential id is told",
     },
     "lists": {
