@@ -24,6 +24,8 @@ from kubedyno.http.spdy import (
 
 # Streams that are open at once; a forwarded connection takes two.
 MAX_STREAMS = 256
+# Of one stream whose user does not take them yet.
+MAX_EARLY_BYTES = 64 << 10
 _PIECE_BYTES = 16 << 10
 _GOAWAY_OK, _GOAWAY_PROTOCOL_ERROR = 0, 1
 
@@ -39,22 +41,53 @@ class SpdyStream:
 
     Attributes:
         headers: What it began with.
-        on_data: Called with its bytes; without it they are dropped.
+        on_data: Called with its bytes; what comes before it is set waits for it, up to `MAX_EARLY_BYTES`.
         on_end: Called once when the client sends no more, or the stream is reset.
         is_reset: It has been reset, by either side.
     """
 
-    __slots__ = ("_connection", "ended_there", "headers", "is_reset", "on_data", "on_end", "sent_end", "stream_id")
+    __slots__ = (
+        "_connection",
+        "_early",
+        "_on_data",
+        "ended_there",
+        "headers",
+        "is_reset",
+        "on_end",
+        "sent_end",
+        "stream_id",
+    )
 
     def __init__(self, connection: "SpdyConnection", stream_id: int, headers: Mapping[str, str]) -> None:
         self._connection = connection
         self.stream_id = stream_id
         self.headers = headers
-        self.on_data: Callable[[bytes], None] | None = None
+        self._on_data: Callable[[bytes], None] | None = None
+        self._early = bytearray()
         self.on_end: Callable[[], None] | None = None
         self.ended_there = False
         self.sent_end = False
         self.is_reset = False
+
+    @property
+    def on_data(self) -> Callable[[bytes], None] | None:
+        return self._on_data
+
+    @on_data.setter
+    def on_data(self, call: Callable[[bytes], None] | None) -> None:
+        self._on_data = call
+        if call is not None and self._early:
+            early, self._early = bytes(self._early), bytearray()
+            call(early)
+
+    def received(self, data: bytes) -> None:
+        """Take bytes of the client."""
+        if self._on_data is not None:
+            self._on_data(data)
+        elif len(self._early) + len(data) > MAX_EARLY_BYTES:
+            self.reset(ResetCode.FLOW_CONTROL_ERROR)
+        else:
+            self._early += data
 
     def write(self, data: bytes) -> None:
         """Send bytes; after `end` or a reset nothing is sent."""
@@ -205,8 +238,7 @@ class SpdyConnection:
             return
         if size:
             self.send(WindowUpdate(frame.stream_id, size))
-            if stream.on_data is not None:
-                stream.on_data(frame.data)
+            stream.received(frame.data)
         self._fin(frame.stream_id, fin=frame.fin)
 
     def _fin(self, stream_id: int, *, fin: bool) -> None:

@@ -141,6 +141,20 @@ def test_going_away_ends_all_streams():
     assert client.got() == []
 
 
+def test_what_comes_before_somebody_listens_waits_up_to_a_bound():
+    client = Client()
+    client.send(SynStream(1), SynStream(3))
+    client.got()
+    for stream in client.streams:
+        stream.on_data = None
+    client.send(Data(1, b"a"), Data(1, b"b", fin=True))
+    client.streams[0].on_data = client.said.append
+    assert client.said == [b"ab"]
+    client.got()
+    client.send(Data(3, bytes(65 << 10)))
+    assert client.got()[-1] == Reset(3, ResetCode.FLOW_CONTROL_ERROR)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken_or_break_the_connection_with_one_error(data):
     client = Client()
