@@ -63,6 +63,7 @@ class Program:
     unknown: str = ""
 
 
+@cache
 def available() -> bool:
     """Say whether rules can be evaluated."""
     return find_spec(_MODULE) is not None
@@ -95,6 +96,15 @@ def program(rule: str, kind: str) -> Program:
     for pattern, words in _WORDS:
         text = pattern.sub(words, text)
     return Program(problem=text)
+
+
+def matches(pattern: str, text: str) -> bool | None:
+    """Say whether a pattern of Go's syntax is found in a text, in linear time; None when it is no pattern.
+
+    Only where rules are `available`: their evaluator brings the engine.
+    """
+    found = program("self.matches(oldSelf)", "string").expression.eval(data={"self": text, "oldSelf": pattern})
+    return bool(found.value()) if found.type().name() == "BOOL" else None
 
 
 def _kind_of(raw: Object) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry import schemacel
 from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, Schema
 from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required, too_long
 
@@ -273,7 +274,13 @@ def _pattern(text: str) -> re.Pattern[str] | None:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    """Say whether a value matches; a pattern that only Go's engine reads matches everything."""
+    """Say whether a value matches; a pattern that cannot be read here matches everything.
+
+    With the extra `cel` the engine is Go's own kind. Python's, used otherwise, reads nearly the same syntax, but may
+    take long for patterns made to that end: who defines custom resources is trusted not to.
+    """
+    if schemacel.available():
+        return schemacel.matches(pattern, value) is not False
     compiled = _pattern(pattern)
     if compiled is None:
         return True

@@ -192,6 +192,21 @@ RULED = {
 
 
 @needs_cel
+def test_patterns_never_take_long():
+    assert texts({"pattern": "^(a+)+$"}, "a" * 64 + "b") == [
+        f"a: Invalid value: \"{'a' * 64}b\": a in body should match '^(a+)+$'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "fits"),
+    [("^a+$", "aa", True), ("^a+$", "aa\n", False), ("b", "abc", True), (r"^a\z", "a", True), ("(", "x", True)],
+)
+def test_patterns_are_go_s(pattern, value, fits):
+    assert (not texts({"pattern": pattern}, value)) is fits
+
+
+@needs_cel
 def test_rules_are_evaluated():
     schema = Schema({"type": "object", "properties": {"spec": RULED}}, resource=True)
 
