@@ -171,6 +171,10 @@ def _schema_name(resource: Resource) -> str:
     return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
 
 
+def _is_custom(resource: Resource) -> bool:
+    return f"{resource.api_version}/{resource.kind}" not in vocabulary()["kinds"]
+
+
 def _whole(resource: Resource, schema: dict[str, Any]) -> dict[str, Any]:
     """Return a custom resource's schema with what every resource has."""
     properties = {name: _text_property(name) for name in ("apiVersion", "kind")}
@@ -225,7 +229,9 @@ def _operation(resource: Resource, verb: str, schema: dict[str, Any]) -> dict[st
             }
             for name in names
         ]
-        media = _PATCH_MEDIA if verb == "patch" else ("*/*",)
+        media: tuple[str, ...] = _PATCH_MEDIA if verb == "patch" else ("*/*",)
+        if verb == "patch" and _is_custom(resource):
+            media = tuple(m for m in media if "strategic" not in m)
         operation["requestBody"] = {
             "content": {m: {"schema": {"type": "object"} if verb == "patch" else schema} for m in media},
             "required": True,

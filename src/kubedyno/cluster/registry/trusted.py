@@ -20,7 +20,6 @@ from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.leanpod import Formed, LeanPod
 from kubedyno.cluster.registry.metadata import metadata_causes
 from kubedyno.cluster.registry.registry import Registry
-from kubedyno.cluster.registry.structure import decode
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, Templates, body_of, members
 from kubedyno.cluster.storage.objects import StoredObject, key_of, packed
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -417,7 +416,7 @@ class Trusted:
             AssertionError: Its parts contradict each other.
         """
         whole = self.store.dict_of(kind.resource, stored)
-        decoded = decode(kind.resource, whole, "Strict")
+        decoded = kind.decode(whole, "Strict")
         causes = metadata_causes(kind, decoded["metadata"]) + kind.validate(decoded)
         if causes:
             raise invalid(kind.resource, stored.name, causes)

@@ -113,7 +113,10 @@ def test_discovery_and_openapi_follow_at_once():
         assert resource["shortNames"] == ["wi"]
         assert resource["categories"] == ["all"]
         url = api.call("GET", "/openapi/v3").json["paths"]["apis/example.com/v1"]["serverRelativeURL"]
-        schemas = api.call("GET", url).json["components"]["schemas"]
+        document = api.call("GET", url).json
+        one = document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]
+        assert not any("strategic" in media for media in one["patch"]["requestBody"]["content"])
+        schemas = document["components"]["schemas"]
         assert schemas["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"]["minimum"] == 1
         assert "com.example.v1.Widget" in api.call("GET", "/openapi/v2").json["definitions"]
         assert api.call("GET", "/openapi/v3").json["paths"]["apis/apps/v1"] == index["apis/apps/v1"]
@@ -308,6 +311,29 @@ def test_owners_and_dependants_may_be_custom(kind):
         assert api.call("DELETE", f"{WIDGETS}/owner").status == 200
         await turn()
         assert api.call("GET", f"{path}/child").status == 404
+
+    scene(play, defined=False)
+
+
+def test_an_orphan_keeps_what_it_is():
+    async def play(api: Api) -> None:
+        manager = ControllerManager(api.trusted, Pump(api.clock), ClusterSettings(), ca_pem=b"")
+        manager.start()
+        await define(api)
+        uids = [api.call("POST", WIDGETS, widget(name, size=1)).json["metadata"]["uid"] for name in ("one", "two")]
+        child = widget("child", size=3, free={"x": 1})
+        child["metadata"]["ownerReferences"] = [
+            {"apiVersion": "example.com/v1", "kind": "Widget", "name": name, "uid": uid}
+            for name, uid in zip(("one", "two"), uids, strict=True)
+        ]
+        assert api.call("POST", WIDGETS, child).status == 201
+        await turn()
+        api.call("DELETE", f"{WIDGETS}/one", {"propagationPolicy": "Orphan"})
+        await turn()
+        left = api.call("GET", f"{WIDGETS}/child").json
+        assert [owner["name"] for owner in left["metadata"]["ownerReferences"]] == ["two"]
+        assert left["spec"] == {"size": 3, "color": "red", "free": {"x": 1}}
+        assert api.call("GET", f"{WIDGETS}/one").status == 404
 
     scene(play, defined=False)
 
