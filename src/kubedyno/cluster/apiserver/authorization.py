@@ -134,6 +134,8 @@ class Authorizer:
         self._known: dict[int, tuple[ObjectRecord, tuple[Rule, ...]]] = {}
         self._by_user: dict[str, list[Grant]] = {}
         self._by_group: dict[str, list[Grant]] = {}
+        # (user or group, namespace) → roles that are bound to it, and not there.
+        self._dangling: dict[tuple[str, str], list[str]] = {}
         for resource in (ROLES, CLUSTERROLES, ROLEBINDINGS, CLUSTERROLEBINDINGS):
             store.table(resource).subscribe(self._changed)
 
@@ -171,13 +173,26 @@ class Authorizer:
                 if not grant.namespace or grant.namespace == namespace:
                     yield grant
 
+    def problem(self, user: User, namespace: str) -> str:
+        """Return what is wrong with a user's bindings: roles that do not exist; "" when nothing is."""
+        places = ("",) if not namespace else ("", namespace)
+        found = [
+            text
+            for name in (user.name, *user.groups)
+            for place in places
+            for text in self._dangling.get((name, place), ())
+        ]
+        if not found:
+            return ""
+        return f"RBAC: {found[0]}" if len(found) == 1 else f"RBAC: [{', '.join(found)}]"
+
     # --- roles and bindings --------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         """Read all bindings anew, and the roles that have changed."""
         self._stale = False
         self._answers.clear()
-        self._by_user, self._by_group = {}, {}
+        self._by_user, self._by_group, self._dangling = {}, {}, {}
         store = self._store
         self._known, self._rules = self._rules, {}
         for record in store.table(CLUSTERROLEBINDINGS).all():
@@ -190,6 +205,7 @@ class Authorizer:
         name, kind = reference.get("name", ""), reference.get("kind", "")
         rules = self.rules_of(kind, namespace, name)
         if not rules:
+            self._miss(binding, kind, namespace, name)
             return
         own = binding["metadata"]["name"]
         what = f'RoleBinding "{own}/{namespace}"' if namespace else f'ClusterRoleBinding "{own}"'
@@ -197,6 +213,14 @@ class Authorizer:
             table, key, shown = self._place(subject, namespace)
             reason = f'RBAC: allowed by {what} of {kind} "{name}" to {shown}'
             table.setdefault(key, []).extend(Grant(rule, namespace, reason) for rule in rules)
+
+    def _miss(self, binding: dict[str, Any], kind: str, namespace: str, name: str) -> None:
+        """Take note of a role that is bound and not there."""
+        resource, key = (ROLES, f"{namespace}/{name}") if kind == "Role" else (CLUSTERROLES, name)
+        if self._store.get(resource, key) is None:
+            text = f'{kind.lower()}.{GROUP} "{name}" not found'
+            for subject in binding.get("subjects", ()):
+                self._dangling.setdefault((self._place(subject, namespace)[1], namespace), []).append(text)
 
     def _place(self, subject: dict[str, Any], namespace: str) -> tuple[dict[str, list[Grant]], str, str]:
         kind, name = subject.get("kind"), subject.get("name", "")

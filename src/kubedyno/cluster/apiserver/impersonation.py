@@ -59,8 +59,8 @@ def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer)
     return User(name, groups, uid, extra)
 
 
-def forbidden(user: User, asked: Attributes) -> Forbidden:
-    """Return the 403 of what a user may not do."""
+def forbidden(user: User, asked: Attributes, problem: str = "") -> Forbidden:
+    """Return the 403 of what a user may not do; `problem` is what is wrong with the user's bindings."""
     if asked.path:
         return Forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"', {}, headers=NO_SNIFF)
     plural = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
@@ -72,7 +72,7 @@ def forbidden(user: User, asked: Attributes) -> Forbidden:
         details["group"] = asked.group
     return Forbidden(
         f'{what}{name} is forbidden: User "{user.name}" cannot {asked.verb} resource "{plural}" in API group '
-        f'"{asked.group}"{where}',
+        f'"{asked.group}"{where}' + (f": {problem}" if problem else ""),
         {**details, "kind": asked.resource},
         headers=NO_SNIFF,
     )

@@ -269,7 +269,7 @@ class ApiServer:
             verb = "watch"
         asked = Attributes(verb, resource.group, resource.plural, route.subresource, route.namespace, route.name)
         if not self._authorizer.allows(call.user, asked):
-            raise forbidden(call.user, asked)
+            raise forbidden(call.user, asked, self._authorizer.problem(call.user, route.namespace))
 
     def _admit(self, call: Call, obj: Any) -> None:
         """Let an object pass that its author may write, beyond writing such objects at all.

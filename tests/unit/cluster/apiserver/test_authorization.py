@@ -68,6 +68,14 @@ def test_a_role_of_one_namespace_counts_only_there(api):
     assert api.call("GET", "/api/v1/namespaces/other/pods", headers=AS_BOB).status == 403
 
 
+def test_a_role_that_is_not_there_is_named(api):
+    allow(api, "reader", ["list"], ["pods"], BOB)
+    assert api.call("DELETE", f"{RBAC}/namespaces/{NS}/roles/reader").status == 200
+    message = api.call("GET", PODS, headers=AS_BOB).json["message"]
+    assert message.endswith('in the namespace "ns": RBAC: role.rbac.authorization.k8s.io "reader" not found')
+    assert "RBAC" not in api.call("GET", PODS, headers={"impersonate-user": "eve"}).json["message"]
+
+
 def test_a_watch_is_not_a_list(api):
     allow(api, "reader", ["list"], ["pods"], BOB)
     answer = api.call("GET", f"{PODS}?watch=true", headers=AS_BOB)
