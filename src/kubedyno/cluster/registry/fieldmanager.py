@@ -10,6 +10,7 @@ otherwise, and no client decides anything by them. Who applies to an object that
 `before-first-apply` as its owner, as with any object that has no managedFields.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import orjson
@@ -61,6 +62,7 @@ _SYSTEM = (
     "resourceVersion",
 )  # fmt: skip
 _SYSTEM_SET = frozenset(_SYSTEM)
+_TYPE = frozenset({"apiVersion", "kind"})
 # What nobody owns.
 _STRIPPED: Fields = {
     "f:apiVersion": {},
@@ -143,7 +145,9 @@ class FieldManager:
 
     def _compared(self, old: Object, new: Object, subresource: str) -> Comparison:
         """Return what a write changes of what it may change."""
-        found = compare(self._shape, _bare(old), _bare(new))
+        # Most writes leave most of an object as it is.
+        kept = {name for name, value in new.items() if name in old and old[name] == value}
+        found = compare(self._shape, _bare(old, kept), _bare(new, kept))
         reset = self._reset_of(subresource)
         if found.same or not reset:
             return found
@@ -455,10 +459,12 @@ def _printed(identity: ManagerId) -> str:
 # --- helpers -------------------------------------------------------------------------------------------------------
 
 
-def _bare(obj: Object) -> Object:
-    """Return an object without what nobody owns."""
-    bare = {name: value for name, value in obj.items() if name not in {"apiVersion", "kind"}}
-    bare["metadata"] = {name: value for name, value in (obj.get("metadata") or {}).items() if name not in _SYSTEM_SET}
+def _bare(obj: Object, kept: AbstractSet[str] = frozenset()) -> Object:
+    """Return an object without what nobody owns, and without some members."""
+    bare = {name: value for name, value in obj.items() if name not in _TYPE and name not in kept}
+    if "metadata" not in kept:
+        metadata = obj.get("metadata") or {}
+        bare["metadata"] = {name: value for name, value in metadata.items() if name not in _SYSTEM_SET}
     return bare
 
 
