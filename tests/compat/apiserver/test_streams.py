@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import shlex
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +15,14 @@ from compat.apiserver.test_kubectl import _KUBECTL, scene
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.times import rfc3339
+from kubedyno.kube import yaml
 
 pytestmark = [
     pytest.mark.kubectl,
     pytest.mark.slow,
     pytest.mark.skipif(_KUBECTL is None, reason="there is no kubectl here; the development requirements bring one"),
 ]
+PAGE = Path(__file__).parents[3] / "docs" / "simulated-exec.md"
 BOTH = pytest.mark.parametrize("websockets", ["true", "false"], ids=["websocket", "spdy"])
 
 SCRIPT = """
@@ -302,5 +306,23 @@ def test_debug_adds_an_ephemeral_container_that_stays(tmp_path):
         told = await kubectl.fails(*path, lost)
         assert 'spec.ephemeralContainers[0].targetContainerName: Not found: "y"' in told
         assert "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container" in told
+
+    scene(tmp_path, play)
+
+
+def test_the_example_of_the_page_says_what_happens(tmp_path):
+    text = PAGE.read_text()
+    manifest = yaml.load(text.partition("```yaml\n")[2].partition("```")[0])
+    session = text.partition("```console\n")[2].partition("```")[0].split("$ kubectl ")[1:]
+    assert len(session) == 4
+
+    async def play(kubectl):
+        kubectl.replay.seed(pod("web", ("app",), **manifest["metadata"]["annotations"]))
+        for step in session:
+            line, _, wanted = step.partition("\n")
+            _, out, err = await run(kubectl, "true", *shlex.split(line))
+            assert out + err == wanted
+        async with forwarding(kubectl, "true", ":80") as ((port,), _):
+            assert (await asked(port, b"GET / HTTP/1.1\r\n\r\n")).endswith(b"\r\n\r\nhello\n")
 
     scene(tmp_path, play)

@@ -132,7 +132,6 @@ def _repeated(node: _Node, least: int, most: int | None) -> _Node:
         else:
             end = after
             for _ in range(most - least):
-                machine.spend()
                 after = machine.state(None, [node.build(machine, after), end])
         for _ in range(least):
             machine.spend()

@@ -218,6 +218,25 @@ def test_what_was_not_asked_for_is_not_sent(api):
     play(script)
 
 
+def test_a_terminal_has_one_output_with_its_own_line_ends(api):
+    async def script():
+        wire = ask(api, "exec", EXEC + "&tty=1", websocket("v4.channel.k8s.io"))
+        await turns()
+        said = wire.channels()
+        assert (said[1], set(said)) == (b"out\r\nerr\r\n", {1, 3})
+        wire.on_close()
+        wire = ask(api, "exec", EXEC + "&tty=1", {**SPDY, "x-stream-protocol-version": "v4.channel.k8s.io"})
+        client = SpdyClient(wire)
+        client.send(
+            *(SynStream(2 * n + 1, {"streamtype": kind}) for n, kind in enumerate(("error", "stdout", "resize")))
+        )
+        await turns()
+        assert Data(3, b"out\r\n") in client.got()
+        wire.on_close()
+
+    play(script)
+
+
 @pytest.mark.parametrize("opcode", [Opcode.BINARY, Opcode.TEXT])
 def test_stdin_ends_where_v5_says_so(api, opcode):
     async def script():
