@@ -16,7 +16,7 @@ _TYPE = "a patch that changes the type is a 400 of its own, not a 422 about the 
 GAPS = {
     "objects": {
         "019-cm-get-proto": "JSON is preferred where the client reads both",
-        "161-pod-exec": "nothing can be executed in a simulated container",
+        "161-pod-exec": "no scheduler has bound the pod here, so that it has no host",
         "198-sa-token": "another key's token, by another algorithm",
         "218-ssrr": "no roles are there to be listed: see the recordings of access",
         "219-ssr": "no credential id is told",
