@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         log_level=flags.log_level(arguments.log_level),
         skip_log_file=True,
     )
-    session.load_spec(request)
+    session.prepare(request)
     choice = target.choose(arguments.kubeconfig, arguments.kube_context)
     removed = aio.run(destroy.destroy(request, choice, yes=arguments.yes))
     print(f"{removed} namespaces and objects outside of them deleted")

@@ -60,14 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
         fail_when_stuck_s=flags.seconds("--fail-when-stuck", arguments.fail_when_stuck),
         directory=Path(),
     )
-    # A wrong configuration is told before a cluster is started for it.
-    session.load_spec(request)
+    # What is wrong with a configuration or a template is told before a cluster is started for it.
+    prepared = session.prepare(request)
     choice = target.choose(arguments.kubeconfig, arguments.kube_context, ClusterSettings())
     if choice.running is not None and not target.given(arguments.kubeconfig):
         verb = "started" if choice.running.started else "re-used"
         print(f"no kubeconfig found: {verb} the embedded cluster {choice.running.name}")
     try:
-        document = aio.run(session.run(request, choice, yes=arguments.yes))
+        document = aio.run(session.run(request, choice, yes=arguments.yes, prepared=prepared))
         print("\n".join(["", *session.summary_lines(document)]))
         chapter = Chapter(f"Run of {arguments.config}", [], document)
         report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])

@@ -111,15 +111,17 @@ class Client:
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def submit(self, method: str, path: str, body: bytes, done: Callable[[Result], None]) -> None:
-        """Send a request of JSON and call `done` once with its result: the load's fast path.
+    def submit(
+        self, method: str, path: str, body: bytes, done: Callable[[Result], None], headers: Headers = ()
+    ) -> None:
+        """Send a request of JSON, or of what `headers` say, and call `done` once with its result: the load's fast path.
 
         The result's `error` is set when there was no answer. Nothing is tried again but what the server certainly
         did not act on, and once with new credentials when they have run out.
         """
         if self._credentials.changing:
-            done = _RenewOnce(self, method, path, body, done)
-        self.pool.submit(method, self._base + path, self._headers, body, done)
+            done = _RenewOnce(self, method, path, body, done, headers)
+        self.pool.submit(method, self._base + path, self._with(headers) if headers else self._headers, body, done)
 
     submit_create = submit
 
@@ -334,14 +336,23 @@ class Client:
 class _RenewOnce:
     """Callback that sends a request again when its credentials have run out."""
 
-    __slots__ = ("_body", "_client", "_done", "_method", "_path", "_task")
+    __slots__ = ("_body", "_client", "_done", "_extra", "_method", "_path", "_task")
 
-    def __init__(self, client: Client, method: str, path: str, body: bytes, done: Callable[[Result], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        method: str,
+        path: str,
+        body: bytes,
+        done: Callable[[Result], None],
+        extra: Headers,
+    ) -> None:
         self._client = client
         self._method = method
         self._path = path
         self._body = body
         self._done = done
+        self._extra = extra
         self._task: asyncio.Task[None] | None = None
 
     def __call__(self, result: Result) -> None:
@@ -353,6 +364,7 @@ class _RenewOnce:
     async def _again(self, result: Result) -> None:
         client = self._client
         if await client.renew():
-            client.pool.submit(self._method, client._base + self._path, client._headers, self._body, self._done)
+            headers = client._with(self._extra) if self._extra else client._headers
+            client.pool.submit(self._method, client._base + self._path, headers, self._body, self._done)
         else:
             self._done(result)

@@ -1,14 +1,11 @@
 """Deleting what the jobs of a configuration created, whatever run of them it was."""
 
-from pathlib import Path
-
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.client.api import Client
 from kubedyno.lab import session, target
 from kubedyno.lab.target import Choice
 from kubedyno.load.engine.cleanup import collect
 from kubedyno.load.engine.mapping import discover
-from kubedyno.load.plan.plan import make_plan
 
 
 async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int:
@@ -17,13 +14,12 @@ async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int
     Raises:
         KubedynoError: Something is still there when the time is up.
     """
-    spec, uuid = session.load_spec(request)
+    prepared = session.prepare(request)
     async with Client(choice.target) as client:
         target.confirm(await target.describe(client, choice), yes=yes)
-        plan = make_plan(spec, uuid=uuid, runid=uuid, compat=2, directory=Path(request.config).parent)
         mappings = await discover(client)
         removed = 0
-        for job in plan.jobs:
+        for job in prepared.plan.jobs:
             outside = [
                 (mapping, namespace)
                 for kind, api_version, namespace in job.outside

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,8 +21,8 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import LEVELS, LogrusFormatter, logger
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
+from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
-from kubedyno.documents.local import LocalIndexer
 from kubedyno.documents.run import FILE_NAME, Chapter, Figures, FindingDocument, JobDocument, RunDocument
 from kubedyno.documents.run import Target as TargetDocument
 from kubedyno.kube.status import StatusError
@@ -29,10 +30,13 @@ from kubedyno.lab import target as targets
 from kubedyno.lab.progress import Progress
 from kubedyno.lab.target import Choice
 from kubedyno.load.config.load import load_config
+from kubedyno.load.config.sources import is_url
 from kubedyno.load.config.spec import Spec
 from kubedyno.load.engine.stuck import Reason
 from kubedyno.load.measurements.latency import quantiles, watched_summary
-from kubedyno.load.plan.plan import make_plan
+from kubedyno.load.metrics.profiles import alert_profile, metric_profile
+from kubedyno.load.outputs import Outputs, outputs
+from kubedyno.load.plan.plan import Plan, make_plan
 from kubedyno.load.plan.template import render_config
 from kubedyno.load.run import JobResult, Options, Run, RunResult
 from kubedyno.report import html, text
@@ -48,6 +52,7 @@ class Request:
     Attributes:
         config: Path of the configuration.
         directory: Where log, documents and report go.
+        metrics_endpoint: File of endpoints instead of the configuration's.
         on_stuck: Called once for each standstill, to do something about it (the study raises maxPods there).
     """
 
@@ -64,66 +69,107 @@ class Request:
     fail_when_stuck_s: float | None = None
     directory: Path = field(default_factory=Path)
     quiet: bool = False
+    metrics_endpoint: str | None = None
     on_stuck: Callable[[Sequence[Finding]], Awaitable[None]] | None = None
 
 
-def load_spec(request: Request) -> tuple[Spec, str]:
-    """Read the configuration; returns it with the run's uuid.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request whose configuration and templates are right, as far as that shows without a cluster."""
+
+    request: Request
+    spec: Spec
+    plan: Plan
+    uuid: str
+    runid: str
+    env: Mapping[str, str]
+
+    @property
+    def beside(self) -> Path:
+        """Where the configuration is: what it names is looked for there after the working directory."""
+        return beside(self.request.config)
+
+
+def beside(config: str) -> Path:
+    """Return the directory of a configuration; the working directory for a URL."""
+    return Path() if is_url(config) else Path(config).parent
+
+
+def prepare(request: Request) -> Prepared:
+    """Read a configuration, its templates and its profiles, and plan the run.
 
     Raises:
-        KubedynoError: It cannot be read or is wrong.
+        KubedynoError: Something cannot be read or is wrong.
     """
-    import os  # noqa: PLC0415 - the environment is template data, read at one place
-
-    uuid = request.uuid or Random().uid()
+    env = dict(os.environ)
+    uuid, runid = request.uuid or Random().uid(), Random().uid()
     spec = load_config(
         request.config,
         render=render_config,
         user_data=request.user_data,
         set_values=request.set_values,
-        env=dict(os.environ),
+        env=env,
         allow_missing=request.allow_missing,
         compat=request.compat,
         uuid=uuid,
         timeout_s=request.timeout_s,
+        metrics_endpoint=request.metrics_endpoint,
     )
-    return spec, uuid
+    folder = beside(request.config)
+    plan = make_plan(spec, uuid=uuid, runid=runid, compat=request.compat, directory=folder)
+    for endpoint in spec.metrics_endpoints:
+        for name in endpoint.metrics:
+            metric_profile(name, folder)
+        for name in endpoint.alerts:
+            alert_profile(name, folder)
+    return Prepared(request, spec, plan, uuid, runid, env)
 
 
-async def run(request: Request, choice: Choice, *, yes: bool) -> RunDocument:
+async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared | None = None) -> RunDocument:
     """Run a configuration against a chosen cluster and write what came of it.
+
+    Args:
+        request: What and how.
+        choice: Where.
+        yes: A real cluster is loaded without asking.
+        prepared: Of the same request, if that was done before.
 
     Raises:
         KubedynoError: The configuration is wrong, or the cluster cannot be reached or was not confirmed.
     """
-    spec, uuid = load_spec(request)
-    runid = Random().uid()
+    prepared = prepared or prepare(request)
+    uuid = prepared.uuid
     async with Client(choice.target) as client:
         target = await targets.describe(client, choice)
         targets.confirm(target, yes=yes, quiet=request.quiet)
-        plan = make_plan(spec, uuid=uuid, runid=runid, compat=request.compat, directory=Path(request.config).parent)
         options = Options(
             uuid=uuid,
-            runid=runid,
+            runid=prepared.runid,
             timeout_s=request.timeout_s,
             compat=request.compat,
             version=f"kubedyno v{__version__}",
             fail_when_stuck_s=request.fail_when_stuck_s,
             user_metadata=request.user_metadata,
             cluster_metadata={"k8sVersion": target.version, "totalNodes": target.nodes},
+            directory=prepared.beside,
         )
-        handlers = _log_handlers(request, uuid)
+        handlers = log_handlers(request, uuid)
         try:
-            indexers = _indexers(spec, uuid, request)
-            return await _run(request, plan, options, client, target, indexers)
+            made = outputs(
+                prepared.spec.metrics_endpoints,
+                uuid=uuid,
+                directory=request.directory,
+                beside=prepared.beside,
+                compat=request.compat,
+                env=prepared.env,
+            )
+            return await _run(request, prepared.plan, options, client, target, made)
         finally:
-            for handler in handlers:
-                logging.getLogger("kubedyno").removeHandler(handler)
-                handler.close()
+            close_logs(handlers)
 
 
 async def _run(
-    request: Request, plan: Any, options: Options, client: Client, target: TargetDocument, indexers: list[LocalIndexer]
+    request: Request, plan: Plan, options: Options, client: Client, target: TargetDocument, made: Outputs
 ) -> RunDocument:
     embedded = target.embedded or None
 
@@ -135,7 +181,10 @@ async def _run(
         # Others' pods may be on their way for ever: they say nothing about this run.
         return why.explain(await facts.read(client, embedded=embedded), concerned=of_this_run)
 
-    one = Run(plan, options, client, SYSTEM_CLOCK, Random(), indexers, findings)
+    def connect(path: str) -> Client:
+        return Client(kubeconfig.load(Path(path), None))
+
+    one = Run(plan, options, client, SYSTEM_CLOCK, Random(), made, findings, connect)
     progress = Progress(one, SYSTEM_CLOCK)
     helpers: set[asyncio.Task[None]] = set()
 
@@ -164,8 +213,9 @@ async def _run(
         log.warning("cannot say why pods do not run: %s", error)
     left = await _left(client, options) if result.exit_code else []
     document = document_of(result, options, target, last, left)
-    for indexer in indexers:
-        indexer.index(FILE_NAME, [msgspec.to_builtins(document)])
+    for outlet in made.outlets:
+        if outlet.local is not None:
+            outlet.local.index(FILE_NAME, [msgspec.to_builtins(document)])
     return document
 
 
@@ -180,8 +230,6 @@ def _catch_interrupts(work: "asyncio.Task[RunResult]") -> Callable[[], None]:
             # What is left is named by the job labels: the user can find and destroy it.
             print("\nkubedyno: left at once; remove what is left with: kubedyno destroy -c CONFIG", file=sys.stderr)  # noqa: T201
             logging.shutdown()
-            import os  # noqa: PLC0415 - only here
-
             os._exit(130)
         told = True
         print("\nkubedyno: stopping (again to leave at once)", file=sys.stderr)  # noqa: T201
@@ -197,7 +245,7 @@ def _catch_interrupts(work: "asyncio.Task[RunResult]") -> Callable[[], None]:
     return restore
 
 
-def _log_handlers(request: Request, uuid: str) -> list[logging.Handler]:
+def log_handlers(request: Request, uuid: str) -> list[logging.Handler]:
     """Set up the run's log: on stdout, and in kube-burner-<uuid>.log unless skipped."""
     root = logging.getLogger("kubedyno")
     root.setLevel(LEVELS[request.log_level])
@@ -216,14 +264,11 @@ def _log_handlers(request: Request, uuid: str) -> list[logging.Handler]:
     return handlers
 
 
-def _indexers(spec: Spec, uuid: str, request: Request) -> list[LocalIndexer]:
-    """Make the configured local indexers; without any, the default directory."""
-    directories = []
-    for number, endpoint in enumerate(spec.metrics_endpoints):
-        if endpoint.indexer is not None and endpoint.indexer.type == "local":
-            log.info("📁 Creating local indexer: %s", endpoint.alias or f"indexer-{number}")
-            directories.append(endpoint.indexer.metrics_directory.replace("{{.UUID}}", uuid))
-    return [LocalIndexer(request.directory / name) for name in directories or [f"collected-metrics-{uuid}"]]
+def close_logs(handlers: Sequence[logging.Handler]) -> None:
+    """End what `log_handlers` began."""
+    for handler in handlers:
+        logging.getLogger("kubedyno").removeHandler(handler)
+        handler.close()
 
 
 def write_report(directory: Path, name: str, title: str, chapters: Sequence[Chapter]) -> Path:
@@ -274,6 +319,7 @@ def document_of(
     span_s = result.ended_at - result.started_at
     findings = _latest(seen.values()) + [_finding(finding, span_s, at_end=True) for finding in last]
     troubles = [line for job in result.jobs if job.pods is not None for line in job.pods.trouble]
+    troubles += [line for job in result.jobs for m in job.measurements for line in m.followed.trouble]
     return RunDocument(
         uuid=options.uuid,
         kubedyno=__version__,

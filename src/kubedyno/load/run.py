@@ -5,8 +5,10 @@ up, somebody presses Ctrl-C) the documents of what was done are written.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kubedyno.base import aio
@@ -16,35 +18,52 @@ from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.base.times import go_duration, rfc3339_micro
 from kubedyno.client.api import Client
-from kubedyno.documents.local import LocalIndexer
 from kubedyno.kube.status import StatusError
+from kubedyno.load.config import measuring
+from kubedyno.load.config.sources import read_text
+from kubedyno.load.config.spec import JobSpec, MeasurementSpec
+from kubedyno.load.engine import health
 from kubedyno.load.engine import job as jobs
 from kubedyno.load.engine.cleanup import collect
+from kubedyno.load.engine.context import JobContext, Kinds
+from kubedyno.load.engine.hooks import Hooks, script
 from kubedyno.load.engine.mapping import Mapping as ServedKind
-from kubedyno.load.engine.mapping import Mappings, discover
 from kubedyno.load.engine.preload import preload
 from kubedyno.load.engine.record import JobRecord
+from kubedyno.load.engine.steps import steps
 from kubedyno.load.engine.stuck import Diagnose, Reason, StuckError, StuckWatch
+from kubedyno.load.engine.watchers import Watchers
 from kubedyno.load.measurements import latency
+from kubedyno.load.measurements.kinds import KINDS, ConditionLatency
+from kubedyno.load.measurements.measurement import ERROR_SHARE, Common, Measurement
+from kubedyno.load.measurements.podlatency import PodLatency
 from kubedyno.load.measurements.podwatch import PodWatch
+from kubedyno.load.metrics.scrape import Window
+from kubedyno.load.outputs import Outputs
 from kubedyno.load.plan.plan import JobPlan, Plan
 
 log = logger(__name__)
 
-EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT, EXIT_MEASUREMENT = 0, 1, 2, 4
+EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT, EXIT_ALERT, EXIT_MEASUREMENT = 0, 1, 2, 3, 4
 # How often pods by phase are noted for the timeline.
 SAMPLE_S = 0.25
 # Clean-up after a run that was interrupted or timed out takes at most so long.
 LAST_CLEANUP_S = 60.0
+COLLECTION = "garbage-collection"
 
 
 @dataclass(slots=True)
 class JobResult:
-    """What one job left behind."""
+    """What one job left behind; `ended_at` of a window is where its queries end."""
 
     plan: JobPlan
     record: JobRecord
     pods: PodWatch | None = None
+    measurements: list[Measurement] = field(default_factory=list)
+    # Of a chain of jobs with metricsAggregate: the first one's name, which documents carry.
+    measured_as: str = ""
+    alerts: list[str] = field(default_factory=list)
+    step: str = ""
 
 
 @dataclass(slots=True)
@@ -73,6 +92,7 @@ class Options:
         fail_when_stuck_s: End after being stuck for so long; None never.
         user_metadata: Merged into jobSummary (top level) and `metadata` of every document.
         cluster_metadata: k8sVersion and totalNodes, merged likewise (2.x).
+        directory: Of the configuration: scripts are looked for there too.
     """
 
     uuid: str
@@ -83,10 +103,12 @@ class Options:
     fail_when_stuck_s: float | None = None
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
     cluster_metadata: Mapping[str, Any] = field(default_factory=dict)
+    directory: Path = field(default_factory=Path)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        return {**self.cluster_metadata, **self.user_metadata}
+        """Of every document: the cluster's in 2.x, and the user's."""
+        return ({**self.cluster_metadata} if self.compat == 2 else {}) | dict(self.user_metadata)
 
 
 class Run:
@@ -98,8 +120,9 @@ class Run:
         client: The target.
         clock: Time.
         random: For names.
-        indexers: Where documents go.
+        outputs: Where documents go, and whom metrics are asked.
         diagnose: Says why pods do not run.
+        connect: Makes a client of the kubeconfig that a job names.
     """
 
     def __init__(
@@ -109,22 +132,30 @@ class Run:
         client: Client,
         clock: Clock,
         random: Random,
-        indexers: Sequence[LocalIndexer],
+        outputs: Outputs,
         diagnose: Diagnose,
+        connect: Callable[[str], Client] | None = None,
     ) -> None:
         self.plan = plan
         self.options = options
         self.result = RunResult()
         self.waiting_for = ""
-        self.current: JobResult | None = None
         self.on_reasons: Callable[[Sequence[Reason], bool], None] = lambda _reasons, _stuck: None
+        self._active: list[JobResult] = []
+        self._carried: JobResult | None = None
         self._client = client
         self._clock = clock
         self._random = random
-        self._indexers = indexers
+        self._outputs = outputs
         self._diagnose = diagnose
-        self._mappings = Mappings([])
+        self._connect = connect
+        self._kinds = Kinds(client)
         self._started_s = 0.0
+
+    @property
+    def current(self) -> JobResult | None:
+        """The job that began last, of those under way."""
+        return self._active[-1] if self._active else None
 
     async def run(self) -> RunResult:
         """Do everything; never raises what a run may meet, the result says it."""
@@ -133,9 +164,11 @@ class Run:
         self._started_s = self._clock.monotonic()
         for warning in self.plan.warnings:
             log.warning("%s", warning)
-        log.info("🔥 Starting kube-burner (%s) with UUID %s", self.options.version, self.options.uuid)
         try:
             async with aio.timeout(self.options.timeout_s):
+                await self._outputs.open()
+                await self._check_health()
+                log.info("🔥 Starting kube-burner (%s) with UUID %s", self.options.version, self.options.uuid)
                 await self._all()
         except TimeoutError:
             self._fail(f"{go_duration(int(self.options.timeout_s * 1e9))} timeout reached", EXIT_TIMEOUT)
@@ -149,14 +182,10 @@ class Run:
             self._fail(getattr(error, "message", str(error)), EXIT_FAILED)
         except OSError as error:
             self._fail(f"{self._client.server}: {error}", EXIT_FAILED)
-        if self.current is not None:
-            await self._end_job(self.current, early=True)
-        result.ended_at = self._clock.now()
-        self._index_summaries()
-        if result.exit_code != EXIT_TIMEOUT and not result.interrupted:
-            # In the original this is the last line of a run that failed, too.
-            log.info("Finished execution with UUID: %s", self.options.uuid)
-            await self._collect_all()
+        try:
+            await self._write()
+        except KubedynoError as error:
+            self._fail(str(error), EXIT_FAILED)
         if result.interrupted:
             await self._clean_up()
         if result.errors:
@@ -165,13 +194,33 @@ class Run:
             log.info("👋 Exiting kube-burner %s", self.options.uuid)
         return result
 
+    async def _write(self) -> None:
+        """Write what the jobs left behind: alerts, summaries, metrics; then collect garbage."""
+        result = self.result
+        for current in list(self._active):
+            await self._end_job(current, early=True)
+        if self._carried is not None:
+            await self._measure(self._carried)
+        result.ended_at = self._clock.now()
+        critical = result.exit_code != EXIT_TIMEOUT and not result.interrupted and await self._alerts()
+        if not critical:
+            await self._index_summaries()
+            for job in self._windowed():
+                await self._outputs.scrape(self._window(job), job.plan.spec.metrics_closing)
+        await self._outputs.close()
+        if result.exit_code != EXIT_TIMEOUT and not result.interrupted and not critical:
+            # In the original this is the last line of a run that failed, too.
+            log.info("Finished execution with UUID: %s", self.options.uuid)
+            if not self.plan.spec.global_.gc_metrics:
+                await self._collect_all()
+
     async def _clean_up(self) -> None:
         """Delete what this run created, after it was interrupted; what could not be deleted is listed by the caller."""
         log.info("Cleaning up what this run created (interrupt again to leave at once)")
-        selector = f"kube-burner.io/runid={self.options.runid}"
         try:
             async with aio.timeout(LAST_CLEANUP_S):
                 for job in self.result.jobs:
+                    selector = f"kube-burner.io/runid={job.plan.runid}"
                     await collect(self._client, selector, self._outside(job.plan), self._clock, LAST_CLEANUP_S)
         except TimeoutError:
             self._fail(f"what this run created is not gone after {LAST_CLEANUP_S:.0f}s", EXIT_FAILED)
@@ -187,7 +236,7 @@ class Run:
         try:
             async with aio.timeout(max(left_s, 1.0)):
                 for job in self.plan.jobs:
-                    await self.collect(job)
+                    await self.collect(job, own=True)
         except TimeoutError:
             self._fail("garbage collection did not finish in time", self.result.exit_code or EXIT_TIMEOUT)
         except asyncio.CancelledError:
@@ -196,14 +245,28 @@ class Run:
         except (KubedynoError, StatusError) as error:
             self._fail(getattr(error, "message", str(error)), EXIT_FAILED)
 
-    def _fail(self, line: str, code: int) -> None:
+    def _fail(self, line: str, code: int = EXIT_FAILED) -> None:
         if line not in self.result.errors:
             log.error("%s", line)
             self.result.errors.append(line)
         self.result.exit_code = code
 
+    async def _check_health(self) -> None:
+        if not self.plan.spec.global_.cluster_health:
+            return
+        log.info("🏥 Checking for Cluster Health")
+        wrong = await health.problems(self._client)
+        for line in wrong:
+            log.error("%s", line)
+        if wrong:
+            raise KubedynoError("Cluster is not healthy.")
+        log.info("Cluster is healthy.")
+
+    # --- jobs --------------------------------------------------------------------------------------------------
+
     async def _all(self) -> None:
-        self._mappings = await discover(self._client)
+        await self._kinds.refresh()
+        self._announce()
         creating = [job for job in self.plan.jobs if job.spec.job_type == "create"]
         for job in creating:
             if job.spec.pre_load_images:
@@ -222,102 +285,204 @@ class Run:
             if job.spec.cleanup:
                 if self.options.compat == 2:
                     log.info("Cleaning up previous runs for job: %s", job.spec.name)
+                hooks = self._hooks(job.spec)
+                await hooks.run("beforeGC")
                 await self.collect(job)
-        for job in self.plan.jobs:
-            await self._job(job)
-        if self.plan.spec.global_.wait_when_finished:
-            for job in creating:
-                with_context = self._context()
-                try:
-                    await jobs.wait_ready(job, with_context)
-                except jobs.WaitTimeoutError as error:
-                    self._fail(str(error), EXIT_FAILED)
+                await hooks.run("afterGC")
+                await hooks.close()
+        for batch in self._batches():
+            if len(batch) == 1:
+                await self._steps(batch[0])
+            else:
+                log.info("Running in parallel: %s", ", ".join(job.spec.name for job in batch))
+                await _together([self._steps(job) for job in batch])
+        await self._end_of_jobs(creating)
 
-    async def _job(self, plan: JobPlan) -> None:
+    async def _end_of_jobs(self, creating: Sequence[JobPlan]) -> None:
+        general = self.plan.spec.global_
+        if general.wait_when_finished:
+            for job in creating:
+                record = JobRecord(job.spec.name, "wait", job.spec.qps, job.spec.burst)
+                try:
+                    await jobs.wait_ready(job, self._context(None), record)
+                except jobs.WaitTimeoutError as error:
+                    self._fail(str(error))
+        if general.gc and general.gc_metrics:
+            await self._collection_as_job()
+
+    def _announce(self) -> None:
+        """Say what each job will do, as the original does when it makes its executors."""
+        for plan in self.plan.jobs:
+            spec = plan.spec
+            if self.options.compat == 1:
+                log.info("QPS: %g", spec.qps)
+                log.info("Burst: %d", spec.burst)
+                for item in plan.objects:
+                    log.info(
+                        "Job %s: %d iterations with %d %s replicas",
+                        spec.name,
+                        spec.job_iterations,
+                        item.replicas,
+                        item.kind,
+                    )
+            if spec.job_type == "read":
+                log.info("Job %s: %d iterations", spec.name, spec.job_iterations)
+            for target in plan.targets:
+                if spec.job_type == "patch":
+                    log.info("Job %s: patch %s with selector %s", spec.name, target.kind, target.selector)
+
+    def _batches(self) -> list[list[JobPlan]]:
+        """Return jobs in order, those that run beside an earlier one together with it."""
+        batches: list[list[JobPlan]] = []
+        for job in self.plan.jobs:
+            beside = job.spec.parallel_with
+            home = next((batch for batch in batches if any(other.spec.name == beside for other in batch)), None)
+            if beside and home is not None:
+                home.append(job)
+            else:
+                batches.append([job])
+        return batches
+
+    async def _steps(self, plan: JobPlan) -> None:
+        """Run a job, or each step of one with incremental load."""
+        load = plan.spec.incremental
+        if load is None:
+            await self._job(plan)
+            return
+        found = steps(load)
+        for number, iterations in enumerate(found):
+            runid = self._random.uid()
+            log.info("Incremental load step %d/%d: %d iterations", number + 1, len(found), iterations)
+            step = self.plan.remade(plan, runid=runid, iterations=iterations)
+            await self._job(step, step=runid)
+            await self._check_step(load.health_check_script)
+            await self.collect(step, own=True)
+            if load.step_delay_s and number + 1 < len(found):
+                log.info("Sleeping for %s", go_duration(int(load.step_delay_s * 1e9)))
+                await aio.sleep(load.step_delay_s)
+
+    async def _check_step(self, name: str) -> None:
+        """Stop an incremental load at the step after which the cluster, or the user's script, says no."""
+        if name:
+            words = name.split()
+            code, output = await script(read_text(words[0], "script", [self.options.directory]), words[1:])
+            if code:
+                raise KubedynoError(f"healthCheckScript {name}: exit code {code}: {output.strip()[-200:]}")
+            return
+        wrong = await health.problems(self._client)
+        if wrong:
+            raise KubedynoError(f"Cluster is not healthy. {wrong[0]}")
+
+    async def _job(self, plan: JobPlan, step: str = "") -> None:
         spec = plan.spec
         if self.options.compat == 2:
             log.info("Initializing measurements for job: %s", spec.name)
-        else:
-            log.info("QPS: %g", spec.qps)
-            log.info("Burst: %d", spec.burst)
-            for item in plan.objects:
-                log.info(
-                    "Job %s: %d iterations with %d %s replicas",
-                    spec.name,
-                    spec.job_iterations,
-                    item.replicas,
-                    item.kind,
-                )
         record = JobRecord(spec.name, spec.job_type, spec.qps, spec.burst)
-        current = self.current = JobResult(plan, record)
+        current = JobResult(plan, record, measured_as=spec.name, step=step)
+        self._active.append(current)
         self.result.jobs.append(current)
         record.started_s = self._clock.monotonic()
         record.started_at = self._clock.now()
-        if spec.job_type == "create":
-            measured = any(m.name == "podLatency" for m in spec.measurements)
-            selector = f"kube-burner.io/runid={self.options.runid},kube-burner.io/job={spec.name}"
-            if measured:
-                log.info("%sRegistered measurement: podLatency", "📈 " if self.options.compat == 1 else "")
-                using = f" using selector [{selector}]" if self.options.compat == 2 else ""
-                log.info("Creating /v1, Resource=pods latency watcher for %s%s", spec.name, using)
-            current.pods = PodWatch(self._client, selector, self._clock, events=measured)
-            await current.pods.start()
-        sampler = asyncio.create_task(self._sample(current))
-        log.info("Triggering job: %s", spec.name)
-        try:
-            await jobs.execute(plan, self._context(), record)
-            if spec.job_type == "create" and spec.verify_objects:
-                log.info("Verifying created objects")
-                if await jobs.verify(plan, self._context()):
-                    log.error("object verification failed")
-                    if spec.error_on_verify:
-                        self._fail("object verification failed", EXIT_FAILED)
-        except jobs.WaitTimeoutError as error:
-            if self.options.compat == 1:
-                raise
-            self._fail(str(error), EXIT_FAILED)
-        finally:
-            sampler.cancel()
-        if record.failed:
-            given_up = sum(record.failed.values())
-            self._fail(f"{given_up} of {record.asked} requests given up: {dict(record.failed)}", EXIT_FAILED)
-        if spec.job_pause_s:
-            log.info("Pausing for %s before finishing job", go_duration(int(spec.job_pause_s * 1e9)))
-            await aio.sleep(spec.job_pause_s)
-        await self._end_job(current)
-        if spec.gc:
-            await self.collect(plan)
+        async with self._target_of(spec) as (client, kinds):
+            watchers = Watchers(self._fail)
+            for watcher in spec.watchers:
+                mapping = await kinds.find(watcher.api_version, watcher.kind, f"job {spec.name}: watchers")
+                await watchers.start(watcher, mapping, client)
+            await self._start_measurements(current, client, kinds)
+            sampler = asyncio.create_task(self._sample(current))
+            hooks = self._hooks(spec)
+            log.info("Triggering job: %s", spec.name)
+            try:
+                await jobs.execute(plan, self._context(current, client, kinds), record, hooks)
+                await hooks.close()
+            finally:
+                sampler.cancel()
+                await watchers.stop()
+            if record.failed:
+                self._tell_failed(current)
+            if spec.metrics_closing == "afterJob":
+                record.ended_at = self._clock.now()
+            if spec.job_pause_s:
+                log.info("Pausing for %s before finishing job", go_duration(int(spec.job_pause_s * 1e9)))
+                await aio.sleep(spec.job_pause_s)
+            await self._end_job(current)
+            if spec.gc and not step:
+                await self.collect(plan, own=True)
+                await hooks.run("afterCleanup")
+                await hooks.close()
+
+    @asynccontextmanager
+    async def _target_of(self, spec: JobSpec) -> AsyncIterator[tuple[Client, Kinds]]:
+        """Yield the client of a job: the run's, or one of the kubeconfig that the job names."""
+        if not spec.kubeconfig:
+            yield self._client, self._kinds
+            return
+        if self._connect is None:
+            raise KubedynoError(f"job {spec.name}: kubeconfig: only one target here")
+        async with self._connect(spec.kubeconfig) as client:
+            kinds = Kinds(client)
+            await kinds.refresh()
+            yield client, kinds
+
+    def _tell_failed(self, current: JobResult) -> None:
+        """Say how many requests were given up; reads, patches and operations that failed fail no run, as in the original."""
+        record = current.record
+        line = f"{sum(record.failed.values())} of {record.asked} requests given up: {dict(record.failed)}"
+        if current.plan.spec.job_type in {"create", "delete"}:
+            self._fail(line)
+        else:
+            log.warning("%s", line)
 
     async def _end_job(self, current: JobResult, *, early: bool = False) -> None:
         """Close a job's books; also called for the job in which a run ended early."""
-        self.current = None
-        record = current.record
+        self._active.remove(current)
+        record, spec = current.record, current.plan.spec
         record.ended_s = self._clock.monotonic()
-        record.ended_at = self._clock.now()
+        if not record.ended_at:
+            record.ended_at = self._clock.now()
         if not early and not self.plan.spec.global_.wait_when_finished:
             log.info("Job %s took %ds", record.name, round(record.ended_s - record.started_s))
         if current.pods is not None:
             record.phases.append((record.ended_s - record.started_s, dict(current.pods.tracker.phases)))
-            await current.pods.stop()
-            self._measure(current)
+        carried = self._carried
+        if spec.metrics_aggregate and not early and spec is not self.plan.jobs[-1].spec:
+            # Measuring goes on through the next job.
+            self._carried = current if carried is None else carried
+            return
+        if carried is not None:
+            self._carried = None
+            await self._measure(carried)
+            if current.pods is not None and current.pods is not carried.pods:
+                await current.pods.stop()
+        else:
+            await self._measure(current)
+        if spec.metrics_closing == "afterMeasurements" and not early:
+            record.ended_at = self._clock.now()
 
-    def _context(self) -> jobs.JobContext:
+    def _hooks(self, spec: JobSpec) -> Hooks:
+        return Hooks(spec.hooks, self._clock, self._fail)
+
+    def _context(
+        self, current: JobResult | None, client: Client | None = None, kinds: Kinds | None = None
+    ) -> JobContext:
         def waiting(text: str) -> None:
             self.waiting_for = text
 
-        return jobs.JobContext(
-            self._client,
+        return JobContext(
+            client or self._client,
             self._clock,
-            self._mappings,
+            self._random,
+            kinds or self._kinds,
             self.options.uuid,
-            self.options.runid,
             self.options.compat,
-            self._stuck,
+            self.options.directory,
+            lambda: self._stuck(current),
             waiting,
+            self._fail,
         )
 
-    def _stuck(self) -> StuckWatch:
-        pods = self.current.pods if self.current is not None else None
+    def _stuck(self, current: JobResult | None) -> StuckWatch:
+        pods = current.pods if current is not None else None
 
         def told(reasons: Sequence[Reason], stuck: bool) -> None:
             at_s = self._clock.monotonic() - self._started_s
@@ -341,93 +506,218 @@ class Run:
                 current.record.phases.append((self._clock.monotonic() - current.record.started_s, phases))
             await aio.sleep(SAMPLE_S)
 
-    async def collect(self, plan: JobPlan) -> int:
-        """Delete what runs of a job created, whatever their uuid, as the original does."""
-        selector = f"kube-burner.io/job={plan.spec.name}"
-        return await collect(self._client, selector, self._outside(plan), self._clock, self.options.timeout_s)
+    # --- garbage -----------------------------------------------------------------------------------------------
+
+    async def collect(self, plan: JobPlan, *, own: bool = False) -> int:
+        """Delete what a job created.
+
+        Args:
+            plan: Of the job.
+            own: Only what this run created; else what any run of the job did, as the original's clean-up does.
+        """
+        job = f"kube-burner.io/job={plan.spec.name}"
+        return await collect(
+            self._client,
+            f"{job},kube-burner.io/runid={plan.runid}" if own else job,
+            self._outside(plan),
+            self._clock,
+            self.options.timeout_s,
+            gvr=self.plan.spec.global_.deletion_strategy == "gvr",
+            told=job,
+        )
 
     def _outside(self, plan: JobPlan) -> list[tuple[ServedKind, str]]:
         return [
             (mapping, namespace)
             for kind, api_version, namespace in plan.outside
-            if (mapping := self._mappings.find(api_version, kind)) is not None
+            if (mapping := self._kinds.known(api_version, kind)) is not None
         ]
 
-    # --- documents ---------------------------------------------------------------------------------------------
+    async def _collection_as_job(self) -> None:
+        """Collect garbage now, and show it in summaries and metrics as a job of its own."""
+        spec = JobSpec(COLLECTION, job_type="gc")
+        plan = JobPlan(spec, (), (), {}, runid=self.options.runid, compat=self.options.compat)
+        record = JobRecord(COLLECTION, "gc", 0.0, 0)
+        record.started_s, record.started_at = self._clock.monotonic(), self._clock.now()
+        self.result.jobs.append(JobResult(plan, record))
+        try:
+            log.info("Waiting for garbage collection to finish")
+            for job in self.plan.jobs:
+                await self.collect(job, own=True)
+                hooks = self._hooks(job.spec)
+                await hooks.run("afterCleanup")
+                await hooks.close()
+        finally:
+            record.ended_s, record.ended_at = self._clock.monotonic(), self._clock.now()
 
-    def _measure(self, current: JobResult) -> None:
-        spec = current.plan.spec
-        measurement = next((m for m in spec.measurements if m.name == "podLatency"), None)
-        if measurement is None or current.pods is None:
+    # --- measurements and documents ----------------------------------------------------------------------------
+
+    async def _start_measurements(self, current: JobResult, client: Client, kinds: Kinds) -> None:
+        spec, runid = current.plan.spec, current.plan.runid
+        wanted = []
+        for m in spec.measurements:
+            if not measuring.suits(m.name, spec.job_type):
+                if self.options.compat == 2:
+                    log.info("Skipped measurement [%s] not compatible with job type %s", m.name, spec.job_type)
+            else:
+                wanted.append(m)
+        if self._carried is not None:
+            # Its measurements are still running, under the first job's name.
+            current.pods = self._carried.pods
             return
-        log.info("Stopping measurement: podLatency")
-        options = self.options
-        metadata = options.metadata if options.compat == 2 else dict(options.user_metadata)
-        pods = list(current.pods.tracker.pods.values())
-        summaries = latency.quantiles(pods, options.compat)
-        if measurement.thresholds:
+        selector = f"kube-burner.io/runid={runid}"
+        pods = next((m for m in wanted if m.name == "podLatency"), None)
+        if spec.job_type == "create" or pods is not None:
+            narrow = (
+                f",kube-burner.io/job={spec.name}" if not spec.metrics_aggregate and spec.job_type == "create" else ""
+            )
+            current.pods = PodWatch(client, selector + narrow, self._clock, events=pods is not None)
+        for m in wanted:
+            made = await self._measurement(m, current, client, kinds, selector)
+            if made is None:
+                continue
+            log.info("%sRegistered measurement: %s", "📈 " if self.options.compat == 1 else "", m.name)
+            using = f" using selector [{selector}]" if self.options.compat == 2 else ""
+            log.info("Creating %s latency watcher for %s%s", made.resource, spec.name, using)
+            current.measurements.append(made)
+        if current.pods is not None:
+            await current.pods.start()
+        for made in current.measurements:
+            await made.start()
+
+    async def _measurement(
+        self, m: MeasurementSpec, current: JobResult, client: Client, kinds: Kinds, selector: str
+    ) -> Measurement | None:
+        if m.name == "podLatency":
+            assert current.pods is not None, "podLatency has a pod watch"
+            return PodLatency(m, client, self._clock, selector, current.pods.tracker, self.options.compat)
+        if m.name == "conditionLatency":
+            mapping = await kinds.find(m.api_version, m.kind, "measurement conditionLatency")
+            return ConditionLatency(m, client, self._clock, selector, mapping.plural)
+        known = KINDS.get(m.name)
+        if known is None:
+            log.warning("Measurement [%s] needs pods of its own inside the cluster: not measured", m.name)
+            return None
+        if kinds.known(known.api_version, known.kind) is None:
+            log.warning("Measurement [%s]: the cluster serves no %s: not measured", m.name, known.kind)
+            return None
+        return known(m, client, self._clock, selector)
+
+    async def _measure(self, current: JobResult) -> None:
+        """Stop a job's measurements, judge them and write their documents."""
+        if current.pods is not None:
+            await current.pods.stop()
+        for measurement in current.measurements:
+            await measurement.stop()
+        for measurement in current.measurements:
+            await self._measured(measurement, current)
+
+    async def _measured(self, measurement: Measurement, current: JobResult) -> None:
+        options, spec = self.options, measurement.spec
+        name, job = measurement.name, current.measured_as
+        log.info("Stopping measurement: %s", name)
+        summaries = measurement.summaries()
+        if spec.thresholds:
             log.info("Evaluating latency thresholds")
-        unit = " ms" if options.compat == 2 else ""
-        for name, s in summaries.items():
+        unit = (" ms" if measurement.unit_s == 0.001 else " ns") if options.compat == 2 else ""
+        for condition, s in summaries.items():
             figures = f"99th: {int(s.p99)}{unit} max: {int(s.maximum)}{unit} avg: {int(s.average)}{unit}"
-            log.info("%s: %s %s", spec.name, name, figures)
-        label = "podLatencyQuantilesMeasurement" if options.compat == 2 else "podLatency"
-        for line in latency.violations(summaries, measurement.thresholds, label):
+            log.info("%s: %s %s", job, condition, figures)
+        label = measurement.quantiles_metric if options.compat == 2 else "podLatency"
+        for line in latency.violations(summaries, spec.thresholds, label, measurement.unit_s):
             self._fail(line, EXIT_MEASUREMENT)
-        if spec.skip_indexing:
+        share = measurement.error_share()
+        if share > ERROR_SHARE:
+            self._fail(
+                f"something is wrong with system under test. {name} latencies error rate was: {share * 100:.2f}",
+                EXIT_MEASUREMENT,
+            )
+        if current.plan.spec.skip_indexing:
             return
-        log.info("Indexing collected data from measurement: podLatency")
-        documents = latency.pod_documents(
-            pods, job=spec.name, uuid=options.uuid, metadata=metadata, compat=options.compat
-        )
+        log.info("Indexing collected data from measurement: %s", name)
+        metadata = options.metadata | ({"incrementalLoadUUID": current.step} if current.step else {})
+        documents = measurement.documents(Common(job, options.uuid, metadata, current.record.churned))
         quantiles = latency.quantile_documents(
             summaries,
-            measurement="podLatency",
-            job=spec.name,
+            metric=measurement.quantiles_metric,
+            job=job,
             uuid=options.uuid,
             timestamp=rfc3339_micro(self._clock.now()),
             metadata=metadata,
         )
-        self.index(f"podLatencyMeasurement-{spec.name}", documents, announce="podLatencyMeasurement")
-        self.index(f"podLatencyQuantilesMeasurement-{spec.name}", quantiles, announce="podLatencyQuantilesMeasurement")
+        for metric, made, only in (
+            (measurement.metric, documents, spec.timeseries_indexer),
+            (measurement.quantiles_metric, quantiles, spec.quantiles_indexer),
+        ):
+            await self._outputs.index(f"{metric}-{job}", made, announce=metric, only=only)
 
-    def _index_summaries(self) -> None:
-        documents = [self._summary(job) for job in self.result.jobs if not job.plan.spec.skip_indexing]
-        if documents and self._indexers:
+    def _windowed(self) -> list[JobResult]:
+        return [job for job in self.result.jobs if not job.plan.spec.skip_indexing]
+
+    def _window(self, job: JobResult) -> Window:
+        record = job.record
+        return Window(
+            record.name, record.started_at, record.ended_at, self.options.uuid, self.options.metadata, record.churned
+        )
+
+    async def _alerts(self) -> bool:
+        """Evaluate alerts job by job; says whether one was critical, after which nothing more is written."""
+        for job in self.result.jobs:
+            found = await self._outputs.alerts(self._window(job))
+            job.alerts = found.errors
+            for line in found.errors:
+                self._fail(line, EXIT_ALERT)
+            if found.critical:
+                self._fail("critical alert", EXIT_ALERT)
+                return True
+        return False
+
+    async def _index_summaries(self) -> None:
+        documents = [self._summary(job) for job in self._windowed()]
+        if documents and self._outputs.outlets:
             log.info("Indexing job summaries")
-            self.index("jobSummary", documents)
+            await self._outputs.index("jobSummary", documents)
 
     def _summary(self, job: JobResult) -> dict[str, Any]:
         record, options = job.record, self.options
-        document: dict[str, Any] = {
-            "timestamp": rfc3339_micro(record.started_at),
-            "endTimestamp": rfc3339_micro(record.ended_at),
+        document: dict[str, Any] = {"timestamp": rfc3339_micro(record.started_at)}
+        document["endTimestamp"] = rfc3339_micro(record.ended_at)
+        if record.churn_started_at:
+            document["churnStartTimestamp"] = rfc3339_micro(record.churn_started_at)
+            document["churnEndTimestamp"] = rfc3339_micro(record.churn_ended_at)
+        document |= {
             "elapsedTime": round(record.ended_s - record.started_s),
             "uuid": options.uuid,
             "metricName": "jobSummary",
             "version": options.version,
             # One code for the whole run: one failing job fails every summary, as in the original.
             "passed": self.result.exit_code == EXIT_OK,
-            "jobConfig": job.plan.spec.summary_document(options.compat),
+            "jobConfig": (
+                {"name": COLLECTION}
+                if job.plan.spec.job_type == "gc"
+                else job.plan.spec.summary_document(options.compat)
+            ),
         }
+        if job.step:
+            document["incrementalLoadUUID"] = job.step
         if self.result.exit_code == EXIT_TIMEOUT:
             document["executionErrors"] = ", ".join(self.result.errors)
+        elif job.alerts:
+            document["executionErrors"] = ", ".join(job.alerts)
         if options.compat == 1:
             elapsed_s = record.ended_s - record.started_s
             rate = round(record.accepted / elapsed_s, 3) if elapsed_s else 0
             if rate:
                 document["achievedQps"] = rate
-            return {**document, **options.user_metadata}
         return {**document, **options.metadata}
 
-    def index(self, metric: str, documents: Sequence[Mapping[str, Any]], announce: str = "") -> None:
-        """Write documents to every indexer; none is an error line, as in the original."""
-        for indexer in self._indexers:
-            if announce:
-                log.info("Indexing metric %s", announce)
-            if not documents:
-                log.error("empty document list in %s", metric)
-                continue
-            path, count = indexer.index(metric, documents)
-            verb = "created with" if self.options.compat == 1 else "now contains"
-            log.info("File %s %s %d documents", path, verb, count)
+
+async def _together(work: Sequence[Any]) -> None:
+    """Run coroutines at once; the first that raises stops the others."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,25 +16,9 @@ from kubedyno.load.plan.plan import make_plan
 from kubedyno.load.plan.template import render_config
 
 RUNS = Path(__file__).parent / "runs"
-# What the original does and this does not yet: run → what the refusal says. Nothing here is ignored silently.
-GAPS = {
-    "churn-namespaces": "jobs[0].churnConfig is not supported yet",
-    "churn-objects-debug": "jobs[0].churnConfig is not supported yet",
-    "churn-v1": "jobs[0].churn is not supported yet",
-    "hooks": "jobs[0].hooks is not supported yet",
-    "verify-failing-no-error": "jobs[0].hooks is not supported yet",
-    "job-latency": "jobLatency is not supported yet",
-    "patch-json": "patch is not supported yet",
-    "patch-mode-parallel": "patch is not supported yet",
-    "patch-mode-sequential": "patch is not supported yet",
-    "patch-strategic-v1": "patch is not supported yet",
-    "read-job": "read is not supported yet",
-    "read-job-v1": "read is not supported yet",
-    "repeat-every-n": "jobs[0].objects[0].repeatEveryNIterations is not supported yet",
-}
 WRONG = ("config-missing-key", "missing-template", "template-missing-key", "unknown-key-v1")
 NAMES = sorted(path.name for path in RUNS.iterdir())
-PLANNED = [name for name in NAMES if name not in GAPS and name not in WRONG]
+PLANNED = [name for name in NAMES if name not in WRONG]
 
 
 def recorded(name):
@@ -101,8 +85,13 @@ def namespaces(plan):
     }
 
 
+# What churn, patches and the Job controller put on objects after they were created.
+LATER = re.compile(r"churn|patched|controller-uid|job-name")
+
+
 def same_labels(ours, theirs, compat):
     """Ours are theirs, and the other version's family of the same values."""
+    theirs = {key: value for key, value in theirs.items() if not LATER.search(key)}
     assert theirs.items() <= ours.items()
     other = "kube-burner-" if compat == 2 else "kube-burner.io/"
     for key in ours.keys() - theirs.keys():
@@ -127,6 +116,9 @@ def test_a_plan_makes_the_objects_that_kube_burner_made(name, monkeypatch):
         body = ours[key]
         assert body["apiVersion"] == item["apiVersion"]
         same_labels(body["metadata"]["labels"], item["metadata"]["labels"], compat)
+        if name.startswith("patch"):
+            # Recorded after the patches; test_live compares what they made.
+            continue
         assert body.get("data") == (shown_apart(item.get("data"), body.get("data")))
         if "podTemplateLabels" in item:
             same_labels(body["spec"]["template"]["metadata"]["labels"], item["podTemplateLabels"], compat)
@@ -175,12 +167,3 @@ def test_every_wrong_configuration_is_refused_in_kube_burners_words(monkeypatch)
         ours = str(error.value).replace("config file: configuration file: \nline", "config file: line")
         assert ours.startswith(theirs), (name, ours)
         assert run["exitCode"] == 1
-
-
-@pytest.mark.parametrize("name", GAPS)
-def test_what_comes_later_is_refused_with_one_clear_line(name, monkeypatch):
-    with pytest.raises(KubedynoError) as error:
-        plan_of(name, monkeypatch)
-    assert GAPS[name] in str(error.value)
-    assert re.search(r"line \d+", str(error.value))
-    assert "\n" not in str(error.value)

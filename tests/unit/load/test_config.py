@@ -84,9 +84,9 @@ def test_1_x_has_other_defaults(load):
         ("1m30s", "soon", 13, "jobs[0].maxWaitTimeout", "is no duration"),
         ("podWait: yes", "podWait: maybe", 14, "jobs[0].podWait", "must be true or false"),
         ("jobType: delete", "jobType: delet", 20, "jobs[1].jobType", "did you mean delete?"),
-        ("jobType: delete", "jobType: read", 20, "jobs[1].jobType", "read is not supported yet"),
-        ("burst: 4", "burst: 4\n  churn: true", 13, "jobs[0].churn", "is not supported yet"),
-        ("name: podLatency", "name: jobLatency", 4, "global.measurements[0].name", "jobLatency is not supported yet"),
+        ("jobType: delete", "jobType: reed", 20, "jobs[1].jobType", "did you mean read?"),
+        ("burst: 4", "burst: 4\n  churn: true\n  churnPercent: 101", 14, "jobs[0].churnPercent", "between 0 and 100"),
+        ("name: podLatency", "name: jobLatency", 6, "thresholds[0].conditionType", "StartTime, Complete"),
     ],
 )
 def test_a_mistake_names_its_line_path_and_what_was_meant(load, old, new, line, path, near):

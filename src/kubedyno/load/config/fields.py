@@ -146,6 +146,20 @@ class Section:
             raise self.fail((key,), f"must be a mapping, not {_kind(value)}")
         return value
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts; a single text is a list of one."""
+        value = self.values.get(key)
+        if value is None:
+            return ()
+        if isinstance(value, str):
+            return (value,)
+        if not isinstance(value, list):
+            raise self.fail((key,), f"must be a list of texts, not {_kind(value)}")
+        for index, entry in enumerate(value):
+            if isinstance(entry, dict | list) or entry is None:
+                raise self.fail((key, index), f"must be text, not {_kind(entry)}")
+        return tuple(str(entry) for entry in value)
+
     def count(self, key: str) -> int:
         """Return how many items a list has; 0 when it is absent."""
         value = self.values.get(key)

@@ -3,22 +3,29 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
+import orjson
+
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.errors import KubedynoError
-from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.namespaces import delete_labelled
 
-log = logger(__name__)
-
 _POLL_S = 0.2
+_FOREGROUND = orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
 
 
 async def collect(
-    client: Client, selector: str, outside: Sequence[tuple[Mapping, str]], clock: Clock, timeout_s: float
+    client: Client,
+    selector: str,
+    outside: Sequence[tuple[Mapping, str]],
+    clock: Clock,
+    timeout_s: float,
+    *,
+    gvr: bool = False,
+    told: str = "",
 ) -> int:
     """Delete everything that a label selector names and wait until it is gone.
 
@@ -28,6 +35,8 @@ async def collect(
         outside: Kinds that live outside the job's own namespaces: (mapping, namespace or "" for cluster-scoped).
         clock: For the bound.
         timeout_s: At most so long for each step.
+        gvr: Delete the objects in the job's namespaces kind by kind before the namespaces.
+        told: What the log says instead of the selector.
 
     Returns:
         How many namespaces and objects outside of them there were.
@@ -40,19 +49,42 @@ async def collect(
     for mapping, namespace in outside:
         # A namespaced kind without a namespace of its own lives in the job's namespaces.
         if mapping.kind != "Namespace" and (namespace or not mapping.namespaced):
-            removed += await _collection(client, mapping, namespace, selector, clock, timeout_s)
-    return removed + await delete_labelled(client, selector, clock, timeout_s)
+            removed += await delete_collection(client, mapping, namespace, selector, clock, timeout_s, wait=True)
+    if gvr:
+        path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
+        for item in await client.list_all(path):
+            for mapping, namespace in outside:
+                if mapping.namespaced and not namespace:
+                    name = item["metadata"]["name"]
+                    await delete_collection(client, mapping, name, selector, clock, timeout_s, wait=True)
+    return removed + await delete_labelled(client, selector, clock, timeout_s, told)
 
 
-async def _collection(
-    client: Client, mapping: Mapping, namespace: str, selector: str, clock: Clock, timeout_s: float
+async def delete_collection(
+    client: Client,
+    mapping: Mapping,
+    namespace: str | None,
+    selector: str,
+    clock: Clock,
+    timeout_s: float,
+    *,
+    wait: bool,
 ) -> int:
+    """Delete the objects of a kind with a label, in one namespace or everywhere.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        KubedynoError: Some are still there after `timeout_s`.
+        StatusError: The API refuses.
+    """
     path = f"{mapping.path(namespace)}?labelSelector={quote(selector)}"
     found = await client.list_all(path)
     if not found:
         return 0
     if "deletecollection" in mapping.verbs:
-        answer = await client.request("DELETE", path)
+        answer = await client.request("DELETE", path, body=_FOREGROUND)
         if answer.status not in {200, 202}:
             raise StatusError.from_response(answer.status, answer.body)
     else:
@@ -60,7 +92,7 @@ async def _collection(
             meta = item["metadata"]
             await client.request("DELETE", mapping.path(meta.get("namespace"), meta["name"]))
     deadline_s = clock.monotonic() + timeout_s
-    while left := await client.list_all(path):
+    while wait and (left := await client.list_all(path)):
         if clock.monotonic() > deadline_s:
             raise KubedynoError(f"{len(left)} {mapping.plural} with label {selector} are still there")
         await aio.sleep(_POLL_S)

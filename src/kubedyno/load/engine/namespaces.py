@@ -1,7 +1,7 @@
 """Namespaces of a job: made ahead of the objects that need them, deleted by label."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 import orjson
@@ -46,6 +46,12 @@ class Namespaces:
 
     def is_ready(self, name: str) -> bool:
         return name in self._made
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Make namespaces again when they are next needed: they were deleted."""
+        for name in names:
+            self._made.discard(name)
+            self._tasks.pop(name, None)
 
     def begin(self, name: str) -> None:
         """Start making a namespace, unless it was already."""
@@ -118,8 +124,15 @@ class Namespaces:
             await aio.sleep(_CONFLICT_WAIT_S)
 
 
-async def delete_labelled(client: Client, selector: str, clock: Clock, timeout_s: float) -> int:
+async def delete_labelled(client: Client, selector: str, clock: Clock, timeout_s: float, told: str = "") -> int:
     """Delete all namespaces that a label selector matches and wait until they are gone.
+
+    Args:
+        client: Where to.
+        selector: Which.
+        clock: For the bound.
+        timeout_s: At most so long.
+        told: What the log says instead of the selector.
 
     Returns:
         How many there were.
@@ -132,7 +145,7 @@ async def delete_labelled(client: Client, selector: str, clock: Clock, timeout_s
     names = [item["metadata"]["name"] for item in await client.list_all(path)]
     if not names:
         return 0
-    log.info("Deleting %d namespaces with label: %s", len(names), selector)
+    log.info("Deleting %d namespaces with label: %s", len(names), told or selector)
     for first in range(0, len(names), LOOKAHEAD):
         answers = await asyncio.gather(
             *(client.request("DELETE", f"/api/v1/namespaces/{name}") for name in names[first : first + LOOKAHEAD])

@@ -5,13 +5,19 @@ Succeeded pod is done waiting.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 
-class _Condition(msgspec.Struct):
+class Condition(msgspec.Struct):
+    """One of `status.conditions`."""
+
     type: str = ""
     status: str = ""
+    reason: str = ""
+    lastTransitionTime: str | None = None
 
 
 class _Metadata(msgspec.Struct):
@@ -31,7 +37,7 @@ class _Status(msgspec.Struct):
     numberReady: int = 0
     observedGeneration: int = 0
     phase: str = ""
-    conditions: list[_Condition] | None = None
+    conditions: list[Condition] | None = None
     readyToUse: bool = False
 
 
@@ -74,6 +80,10 @@ def _pod(subject: Subject) -> bool:
     return phase == "Succeeded" or (phase == "Running" and subject.condition("Ready") != "False")
 
 
+def _build(subject: Subject) -> bool:
+    return subject.status.phase not in {"", "New", "Pending", "Running"}
+
+
 def _with(condition: str) -> Callable[[Subject], bool]:
     return lambda subject: subject.condition(condition) == "True"
 
@@ -85,7 +95,32 @@ RULES: dict[str, Callable[[Subject], bool]] = {
     "StatefulSet": _replicas,
     "DaemonSet": _daemonset,
     "Pod": _pod,
+    "VirtualMachineInstanceReplicaSet": _replicas,
+    "VirtualMachine": _with("Ready"),
+    "VirtualMachineInstance": _with("Ready"),
+    "DataVolume": _with("Ready"),
+    "DataSource": _with("Ready"),
+    "Build": _build,
+    "BuildConfig": _build,
     "Job": _with("Complete"),
     "PersistentVolumeClaim": lambda subject: subject.status.phase == "Bound",
     "VolumeSnapshot": lambda subject: subject.status.readyToUse,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How objects are decoded, and when one is ready. `decode` makes something with `metadata` as `Subject` has it."""
+
+    decode: Callable[[bytes], Any]
+    is_ready: Callable[[Any], bool]
+
+
+class WithStatus(msgspec.Struct):
+    """An object with the whole of its status."""
+
+    metadata: _Metadata
+    status: Any = None
+
+
+decode_with_status = msgspec.json.Decoder(WithStatus).decode

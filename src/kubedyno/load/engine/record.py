@@ -20,6 +20,8 @@ class JobRecord:
         late_ms: How much later than its schedule each request left.
         per_second: Second since start → [sent, accepted, failed].
         errors: The run's error lines of this job.
+        churn_started_at: Epoch seconds; 0 when there was no churn.
+        churn_ended_at: Likewise.
     """
 
     name: str
@@ -42,7 +44,8 @@ class JobRecord:
     ended_s: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
-    waiting_for: str = ""
+    churn_started_at: float = 0.0
+    churn_ended_at: float = 0.0
 
     def _second(self, now_s: float) -> list[int]:
         key = int(now_s - self.started_s)
@@ -70,6 +73,10 @@ class JobRecord:
         """Count a request that was given up."""
         self.failed[reason] += 1
         self._second(now_s)[2] += 1
+
+    def churned(self, at_s: float) -> bool:
+        """Say whether a moment (epoch seconds) lies in the job's churn."""
+        return bool(self.churn_started_at) and self.churn_started_at <= at_s <= (self.churn_ended_at or at_s)
 
     @property
     def reached_qps(self) -> float:

@@ -8,13 +8,14 @@ back-off until the retry budget is spent, and then counted by reason.
 import asyncio
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client, Result
+from kubedyno.http.messages import Headers
 from kubedyno.kube.status import StatusError
-from kubedyno.load.engine.bucket import TokenBucket
 from kubedyno.load.engine.record import JobRecord
 
 log = logger(__name__)
@@ -27,6 +28,16 @@ STALL_S = 0.1
 GRAIN_S = 0.0005
 RETRY_BASE_S = 1.0
 RETRY_FACTOR = 3.0
+_DONE = {"POST": "Created", "DELETE": "Removed", "PATCH": "Patched", "GET": "Read"}
+_DOING = {"POST": "creating object", "DELETE": "removing", "PATCH": "patching", "GET": "reading", "PUT": "operating"}
+
+
+class Pacing(Protocol):
+    """When requests are due."""
+
+    def reserve(self, now_s: float) -> float:
+        """Take one turn and say when its request may be sent, not before `now_s`."""
+        ...
 
 
 def retry_delays_s(budget_s: float) -> list[float]:
@@ -41,15 +52,18 @@ def retry_delays_s(budget_s: float) -> list[float]:
 class _Request:
     """One request under way; called with its result."""
 
-    __slots__ = ("body", "due_s", "label", "method", "path", "sender", "sent_s", "tries")
+    __slots__ = ("body", "due_s", "headers", "label", "method", "path", "sender", "sent_s", "tries")
 
-    def __init__(self, sender: "Sender", method: str, path: str, body: bytes, label: str, due_s: float) -> None:
+    def __init__(
+        self, sender: "Sender", method: str, path: str, body: bytes, label: str, due_s: float, headers: Headers
+    ) -> None:
         self.sender = sender
         self.method = method
         self.path = path
         self.body = body
         self.label = label
         self.due_s = due_s
+        self.headers = headers
         self.sent_s = 0.0
         self.tries = 0
 
@@ -65,7 +79,7 @@ class Sender:
 
     Args:
         client: Where to.
-        bucket: The job's rate limit.
+        bucket: When requests are due: the job's rate limit, or another schedule.
         record: Counts what happens.
         clock: Its `monotonic` is the event loop's time.
         retry_budget_s: How long a refused create may be tried again.
@@ -76,7 +90,7 @@ class Sender:
     def __init__(
         self,
         client: Client,
-        bucket: TokenBucket,
+        bucket: Pacing,
         record: JobRecord,
         clock: Clock,
         *,
@@ -99,11 +113,12 @@ class Sender:
         self._retries: set[asyncio.TimerHandle] = set()
         self._closed = False
 
-    async def send(self, method: str, path: str, body: bytes, label: str) -> None:
+    async def send(self, method: str, path: str, body: bytes, label: str, headers: Headers = ()) -> None:
         """Send one request when its turn comes; returns once it left, not once it is answered.
 
         Args:
             label: "Kind/name in namespace N", for messages.
+            headers: Instead of the usual ones of the same names.
         """
         if self._under_way >= self._window:
             await self._wait_room(self._window)
@@ -114,11 +129,11 @@ class Sender:
         self._wanted_s = max(due_s, wanted_s)
         if due_s - now_s > GRAIN_S:
             await aio.sleep(due_s - now_s)
-        request = _Request(self, method, path, body, label, due_s)
+        request = _Request(self, method, path, body, label, due_s, headers)
         self._under_way += 1
         request.sent_s = self._clock.monotonic()
         self._record.on_sent(request.sent_s, due_s)
-        self._client.submit(method, path, body, request)
+        self._client.submit(method, path, body, request, headers)
 
     async def finish(self) -> None:
         """Wait until every request has been answered or given up."""
@@ -150,7 +165,7 @@ class Sender:
     def accepted(self, request: _Request) -> None:
         self._record.on_accepted(self._clock.monotonic(), request.sent_s)
         if log.isEnabledFor(10):
-            log.debug("%s %s", {"POST": "Created", "DELETE": "Removed"}.get(request.method, "Sent"), request.label)
+            log.debug("%s %s", _DONE.get(request.method, "Sent"), request.label)
         self._done()
 
     def refused(self, request: _Request, result: Result) -> None:
@@ -171,7 +186,7 @@ class Sender:
             self._give_up(reason, message)
             return
         if request.tries >= len(self._delays_s) or self._closed:
-            self._give_up(reason, f"Error creating object {request.label}: {message}; given up")
+            self._give_up(reason, f"Error {_DOING.get(request.method, 'sending')} {request.label}: {message}; given up")
             return
         delay_s = max(self._delays_s[request.tries], wait_s)
         request.tries += 1
@@ -183,7 +198,7 @@ class Sender:
             self._retries.discard(handle)
             self._record.retried += 1
             request.sent_s = self._clock.monotonic()
-            self._client.submit(request.method, request.path, request.body, request)
+            self._client.submit(request.method, request.path, request.body, request, request.headers)
 
         handle = loop.call_later(delay_s, again)
         self._retries.add(handle)

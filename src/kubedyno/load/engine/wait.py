@@ -3,14 +3,13 @@
 The original lists every kind in every namespace once a second; here the API is asked once and then watched.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.load.engine.mapping import Mapping
-from kubedyno.load.engine.readiness import RULES, decode_subject
+from kubedyno.load.engine.readiness import RULES, Rule, decode_subject
 
 log = logger(__name__)
 
@@ -20,10 +19,11 @@ class ReadyWait:
 
     Args:
         client: Where to.
-        mapping: The kind; it must have a rule.
+        mapping: The kind.
         selector: Label selector of the objects.
         namespaces: Wait for these only; None for wherever they are.
         on_change: Called after each change of what is ready.
+        rule: When an object is ready; None for the kind's own rule.
     """
 
     def __init__(
@@ -33,13 +33,14 @@ class ReadyWait:
         selector: str,
         namespaces: Iterable[str] | None,
         on_change: Callable[[], None],
+        rule: Rule | None = None,
     ) -> None:
         self._client = client
         self._mapping = mapping
         self._selector = selector
         self._only = None if namespaces is None else frozenset(namespaces)
         self._on_change = on_change
-        self._is_ready = RULES[mapping.kind]
+        self._rule = rule or Rule(decode_subject, RULES[mapping.kind])
         self._waiting: dict[str, set[str]] = {}
         self.total = 0
         self.ready = 0
@@ -85,7 +86,7 @@ class ReadyWait:
         log.debug("Waiting for replicas from %s with %s to be ready", self._mapping.kind, self._selector)
         path = self._mapping.path()
         query = f"labelSelector={quote(self._selector)}"
-        async with self._client.list_watch(path, query, decode_subject) as events:
+        async with self._client.list_watch(path, query, self._rule.decode) as events:
             async for kind, subject in events:
                 if kind == "SYNCED":
                     # The list is through: what it showed is all there is.
@@ -97,17 +98,10 @@ class ReadyWait:
                     continue
                 elif self._only is None or subject.metadata.namespace in self._only:
                     meta = subject.metadata
-                    ready = None if kind == "DELETED" else self._is_ready(subject)
+                    ready = None if kind == "DELETED" else self._rule.is_ready(subject)
                     self._set(meta.namespace, meta.name, ready)
                     if events.synced:
                         self._on_change()
                 if events.synced and not self._waiting:
                     self._on_change()
                     return
-
-
-async def wait_all(waits: list[ReadyWait]) -> None:
-    """Wait for several kinds at once."""
-    async with asyncio.TaskGroup() as group:
-        for wait in waits:
-            group.create_task(wait.run())

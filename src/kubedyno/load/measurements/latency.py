@@ -79,7 +79,7 @@ def quantiles(pods: Iterable[PodStart], compat: int) -> dict[str, Summary]:
 def quantile_documents(
     summaries: Mapping[str, Summary],
     *,
-    measurement: str,
+    metric: str,
     job: str,
     uuid: str,
     timestamp: str,
@@ -97,7 +97,7 @@ def quantile_documents(
             "max": int(s.maximum),
             "avg": int(s.average),
             "timestamp": timestamp,
-            "metricName": f"{measurement}QuantilesMeasurement",
+            "metricName": metric,
             "jobName": job,
             "metadata": dict(metadata) if metadata else None,
         }
@@ -105,27 +105,32 @@ def quantile_documents(
     ]
 
 
-def violations(summaries: Mapping[str, Summary], thresholds: Sequence[ThresholdSpec], label: str) -> list[str]:
+def violations(
+    summaries: Mapping[str, Summary], thresholds: Sequence[ThresholdSpec], label: str, unit_s: float = 0.001
+) -> list[str]:
     """Return one line for each threshold that was exceeded, in kube-burner's words.
 
     Args:
         label: What stands before the colon: the metric name in 2.x, "podLatency" in 1.x.
+        unit_s: What the summaries count in, in seconds.
     """
     lines = []
     for threshold in thresholds:
-        summary = summaries.get(threshold.condition)
+        # The original lists conditions of migrations under longer names than it measures them.
+        name = threshold.condition.removeprefix("VirtualMachineInstanceMigration")
+        summary = summaries.get(threshold.condition) or summaries.get(name)
         if summary is None:
             continue
-        value_ms = {
+        value = {
             "P99": summary.p99,
             "P95": summary.p95,
             "P50": summary.p50,
             "Avg": summary.average,
             "Max": summary.maximum,
         }[threshold.metric]
-        if int(value_ms) * 1_000_000 > threshold.limit_ns:
+        if int(value) * round(unit_s * 1e9) > threshold.limit_ns:
             lines.append(
-                f"{label}: {threshold.metric} {threshold.condition} latency ({int(value_ms) / 1000:.2f}s) "
+                f"{label}: {threshold.metric} {threshold.condition} latency ({int(value) * unit_s:.2f}s) "
                 f"higher than configured threshold: {go_duration(threshold.limit_ns)}"
             )
     return lines

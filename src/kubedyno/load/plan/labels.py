@@ -11,7 +11,7 @@ from typing import Any
 _BOTH = ("uuid", "job", "index", "runid")
 ITERATION = "kube-burner.io/job-iteration"
 REPLICA = "kube-burner.io/replica"
-_GROUP = "kube-burner.io/group"
+GROUP = "kube-burner.io/group"
 # Kinds whose pods inherit the labels; Job, CronJob and others keep theirs, as in the original.
 _WITH_TEMPLATE = frozenset({"DaemonSet", "Deployment", "ReplicaSet", "StatefulSet", "VirtualMachine"})
 
@@ -27,10 +27,10 @@ def namespace_labels(job: str, uuid: str, runid: str, more: Mapping[str, str]) -
 _FAMILIES = ("kube-burner.io/", "kube-burner-")
 
 
-def object_labels(job: str, uuid: str, runid: str, index: int) -> dict[str, str]:
+def object_labels(job: str, uuid: str, runid: str, index: int, group: int = 0) -> dict[str, str]:
     """Return the labels that all objects of one template share; iteration and replica come with each object."""
     own = {"uuid": uuid, "job": job, "index": str(index), "runid": runid}
-    return {f"{family}{key}": own[key] for family in _FAMILIES for key in _BOTH} | {_GROUP: "0"}
+    return {f"{family}{key}": own[key] for family in _FAMILIES for key in _BOTH} | {GROUP: str(group)}
 
 
 def add_labels(body: Json, labels: Mapping[str, str]) -> None:

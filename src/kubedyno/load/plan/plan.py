@@ -5,7 +5,7 @@ is said before anything is created. `ObjectPlan.render` makes the JSON of one ob
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,11 @@ import orjson
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.kube.yaml import YAMLError
-from kubedyno.load.config.spec import JobSpec, ObjectSpec, Spec
+from kubedyno.load.config.spec import JobSpec, ObjectSpec, Spec, WaitSpec
 from kubedyno.load.plan import labels
 from kubedyno.load.plan.body import Json, documents, json_of
 from kubedyno.load.plan.splice import NotSpliceable, Program, marker
-from kubedyno.load.plan.template import Shape, TemplateFile
+from kubedyno.load.plan.template import Shape, TemplateFile, read_template
 
 log = logger(__name__)
 
@@ -79,8 +79,12 @@ class ObjectPlan:
         self.index = index
         self.replicas = spec.replicas
         self.wait = spec.wait
+        self.wait_options = spec.wait_options
         self.run_once = spec.run_once
-        self.expected = spec.replicas * (1 if spec.run_once else iterations)
+        self.repeat_every = spec.repeat_every
+        self.churn = spec.churn
+        self.group = spec.group
+        self.expected = spec.replicas * (1 if spec.run_once else -(-iterations // spec.repeat_every))
         self.first = first
         self._file = file
         self._document = document
@@ -112,7 +116,7 @@ class ObjectPlan:
 
     def due(self, iteration: int) -> bool:
         """Say whether an iteration makes objects of this template."""
-        return iteration == 0 or not self.run_once
+        return iteration == 0 if self.run_once else iteration % self.repeat_every == 0
 
     def render(self, iteration: int, replica: int) -> Rendered:
         """Return one object.
@@ -146,7 +150,7 @@ class ObjectPlan:
     def _trace(self, iteration: int, replica: int) -> tuple[Shape, list[str]]:
         data = self._variables.copy()
         if self._own_iteration:
-            data["Iteration"] = iteration
+            data["Iteration"] = iteration if self.repeat_every == 1 else iteration // self.repeat_every
         if self._own_replica:
             data["Replica"] = replica
         return self._file.trace(data)
@@ -206,13 +210,50 @@ def _metadata(body: Json) -> Json:
     return metadata if isinstance(metadata, dict) else {}
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """What an entry of a delete job removes."""
+class TargetPlan:
+    """An entry of a delete, patch, read or kubevirt job: what it does to the objects with a label.
 
-    kind: str
-    api_version: str
-    selector: str
+    Attributes:
+        kind: Of the objects.
+        api_version: As the configuration has it.
+        selector: Label selector.
+        patch_type: Content type of a patch job's requests.
+        operation: Of a kubevirt job.
+        input_vars: The configuration's, with the job's variables.
+        wait: Whether it is waited for.
+        wait_options: How.
+    """
+
+    def __init__(self, spec: ObjectSpec, file: TemplateFile | None, variables: Json, *, raw: bool) -> None:
+        self.kind = spec.kind
+        self.api_version = spec.api_version
+        self.selector = ",".join(f"{key}={value}" for key, value in sorted(spec.label_selector.items()))
+        self.patch_type = spec.patch_type
+        self.operation = spec.kubevirt_op
+        self.template = spec.template
+        self.wait = spec.wait
+        self.wait_options: WaitSpec = spec.wait_options
+        self.input_vars = variables
+        self._file = file
+        # 1.x sends a `.json` template as it is.
+        self._raw = raw and spec.template.endswith("json")
+
+    def patch(self, iteration: int) -> bytes:
+        """Return the body of an iteration's patches.
+
+        Raises:
+            KubedynoError: The template cannot be rendered, or makes no YAML.
+        """
+        assert self._file is not None, "only patch jobs have a template"
+        if self._raw:
+            return self._file.raw.encode()
+        text = self._file.render({"Iteration": iteration, "Replica": 0} | self.input_vars)
+        if self.template.endswith("json") or self.patch_type == "application/apply-patch+yaml":
+            return text.encode()
+        found = documents(text, self.template)
+        if not found:
+            raise KubedynoError(f"Error decoding YAML ({self.template}): it makes no patch")
+        return json_of(found[0])
 
 
 class JobPlan:
@@ -221,21 +262,27 @@ class JobPlan:
     Attributes:
         objects: One an object document; entries with replicas below 1 are left out.
         images: To pull before the run, each once.
-        deletions: Of a delete job.
+        targets: Of a job over objects that are there already.
         namespace_labels: Of the namespaces it makes.
+        runid: What its objects are labelled with.
     """
 
     def __init__(
-        self, spec: JobSpec, objects: Sequence[ObjectPlan], namespace_labels: dict[str, str], *, compat: int
+        self,
+        spec: JobSpec,
+        objects: Sequence[ObjectPlan],
+        targets: Sequence[TargetPlan],
+        namespace_labels: dict[str, str],
+        *,
+        runid: str,
+        compat: int,
     ) -> None:
         self.spec = spec
+        self.runid = runid
+        self.targets = tuple(targets)
         self.objects = tuple(objects)
         self.namespace_labels = namespace_labels
         self.images = _images(self.objects, init=compat == 1)
-        self.deletions = tuple(
-            Deletion(item.kind, item.api_version, ",".join(f"{k}={v}" for k, v in sorted(item.label_selector.items())))
-            for item in (spec.objects if spec.job_type == "delete" else ())
-        )
 
     @property
     def requests(self) -> int:
@@ -257,6 +304,11 @@ class JobPlan:
             return spec.namespace
         return f"{spec.namespace}-{iteration // spec.iterations_per_namespace}"
 
+    @property
+    def grouped(self) -> bool:
+        """Whether its objects are made group by group."""
+        return any(item.group.id for item in self.objects)
+
     def namespaces(self) -> list[str]:
         """Return the namespaces of all iterations, in order."""
         spec = self.spec
@@ -266,12 +318,75 @@ class JobPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Making:
+    """What plans are made with: the run's ids, whose defaults, and where templates are."""
+
+    uuid: str
+    runid: str
+    compat: int
+    directory: Path
+    function_templates: tuple[str, ...] = ()
+
+
 class Plan:
     """What a run will do; `warnings` are said when it starts."""
 
-    spec: Spec
-    jobs: tuple[JobPlan, ...]
-    warnings: tuple[str, ...] = ()
+    def __init__(self, spec: Spec, making: Making) -> None:
+        self.spec = spec
+        self.making = making
+        self._files: dict[tuple[str, bool], TemplateFile] = {}
+        self._more = tuple(read_template(name, making.directory) for name in making.function_templates)
+        warnings: list[str] = []
+        self.jobs = tuple(self._job(job, making, warnings) for job in spec.jobs)
+        self.warnings = (*spec.warnings, *warnings)
+
+    def remade(self, job: JobPlan, *, runid: str, iterations: int) -> JobPlan:
+        """Return a job's plan for another number of iterations, with a run id of its own."""
+        return self._job(replace(job.spec, job_iterations=iterations), replace(self.making, runid=runid), [])
+
+    def _file(self, job: JobSpec, name: str) -> TemplateFile:
+        strict = not job.default_missing_keys_with_zero
+        file = self._files.get((name, strict))
+        if file is None:
+            file = TemplateFile(name, self.making.directory, missing_key_error=strict, more=self._more)
+            self._files[name, strict] = file
+        return file
+
+    def _job(self, job: JobSpec, making: Making, warnings: list[str]) -> JobPlan:
+        objects: list[ObjectPlan] = []
+        targets: list[TargetPlan] = []
+        if job.job_type == "create":
+            objects = self._objects(job, making, warnings)
+        else:
+            for item in job.objects:
+                file = self._file(job, item.template) if job.job_type == "patch" else None
+                targets.append(TargetPlan(item, file, _variables(job, item, making), raw=making.compat == 1))
+                if file is not None:
+                    targets[-1].patch(0)
+        own = labels.namespace_labels(job.name, making.uuid, making.runid, job.namespace_labels)
+        return JobPlan(job, objects, targets, own, runid=making.runid, compat=making.compat)
+
+    def _objects(self, job: JobSpec, making: Making, warnings: list[str]) -> list[ObjectPlan]:
+        found: list[ObjectPlan] = []
+        index = 0
+        for item in job.objects:
+            file = self._file(job, item.template)
+            variables = _variables(job, item, making)
+            if item.replicas < 1:
+                warnings.append(f"Object template {item.template} has replicas {item.replicas} < 1, skipping")
+                index += 1
+                continue
+            first = documents(file.render({"Iteration": 0, "Replica": 1} | variables), item.template)
+            if not first:
+                raise KubedynoError(f"Error decoding YAML ({item.template}): it makes no object")
+            if making.compat == 1:
+                # 1.x reads only the first document.
+                first = first[:1]
+            for number, body in enumerate(first):
+                shared = labels.object_labels(job.name, making.uuid, making.runid, index, item.group.id)
+                found.append(ObjectPlan(item, file, number, variables, shared, job.job_iterations, index, body))
+                index += 1
+        return found
 
 
 def make_plan(spec: Spec, *, uuid: str, runid: str, compat: int, directory: Path) -> Plan:
@@ -287,51 +402,13 @@ def make_plan(spec: Spec, *, uuid: str, runid: str, compat: int, directory: Path
     Raises:
         KubedynoError: A template is missing or wrong; the message says which, and in which line.
     """
-    files: dict[tuple[str, bool], TemplateFile] = {}
-    warnings: list[str] = []
-    jobs = []
-    for job in spec.jobs:
-        objects: list[ObjectPlan] = []
-        if job.job_type == "create":
-            objects = _objects(job, files, warnings, uuid, runid, compat, directory)
-        jobs.append(
-            JobPlan(job, objects, labels.namespace_labels(job.name, uuid, runid, job.namespace_labels), compat=compat)
-        )
-    return Plan(spec, tuple(jobs), (*spec.warnings, *warnings))
+    return Plan(spec, Making(uuid, runid, compat, directory, spec.global_.function_templates))
 
 
-def _objects(
-    job: JobSpec,
-    files: dict[tuple[str, bool], TemplateFile],
-    warnings: list[str],
-    uuid: str,
-    runid: str,
-    compat: int,
-    directory: Path,
-) -> list[ObjectPlan]:
-    found: list[ObjectPlan] = []
-    index = 0
-    for item in job.objects:
-        strict = not job.default_missing_keys_with_zero
-        file = files.get((item.template, strict))
-        if file is None:
-            file = files[item.template, strict] = TemplateFile(item.template, directory, missing_key_error=strict)
-        variables = {"JobName": job.name, "UUID": uuid, "RunID": runid} | _plain(item.input_vars)
-        if item.replicas < 1:
-            warnings.append(f"Object template {item.template} has replicas {item.replicas} < 1, skipping")
-            index += 1
-            continue
-        first = documents(file.text(*file.trace({"Iteration": 0, "Replica": 1} | variables)), item.template)
-        if not first:
-            raise KubedynoError(f"Error decoding YAML ({item.template}): it makes no object")
-        if compat == 1:
-            # 1.x reads only the first document.
-            first = first[:1]
-        for number, body in enumerate(first):
-            shared = labels.object_labels(job.name, uuid, runid, index)
-            found.append(ObjectPlan(item, file, number, variables, shared, job.job_iterations, index, body))
-            index += 1
-    return found
+def _variables(job: JobSpec, item: ObjectSpec, making: Making) -> Json:
+    """Return what every rendering of an entry knows."""
+    own = {"JobName": job.name, "UUID": making.uuid, "RunID": making.runid}
+    return own | dict(_plain(item.input_vars))
 
 
 def _plain(value: Any) -> Any:

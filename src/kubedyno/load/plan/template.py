@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.load.config.sources import read_text
 from kubedyno.load.plan.functions import functions
 from kubedyno.load.plan.gotemplate.builtins import BUILTINS
 from kubedyno.load.plan.gotemplate.errors import TemplateError
@@ -28,22 +29,16 @@ def render_config(text: str, values: Mapping[str, Any], missing_key_error: bool)
     return template.render(values)
 
 
-def find(name: str, directory: Path) -> Path:
-    """Return where a file that a configuration names is: in the working directory, else beside the configuration.
+def read_template(name: str, directory: Path) -> str:
+    """Return the text of a template: from the working directory, else beside the configuration, or a URL.
 
     Raises:
-        KubedynoError: In neither.
+        KubedynoError: It is in neither, or cannot be read.
     """
-    if name.startswith(("http://", "https://")):
-        raise KubedynoError(f"Error reading template {name}: templates by URL are not supported yet; save it to a file")
-    beside = directory / name
-    for candidate in (Path(name), beside):
-        if candidate.is_file():
-            return candidate
-    also = f" (nor {beside})" if beside != Path(name) else ""
-    raise KubedynoError(
-        f"Error reading template {name}: failed to open config file {name}: open {name}: no such file or directory{also}"
-    )
+    try:
+        return read_text(name, "config file", [directory])
+    except KubedynoError as error:
+        raise KubedynoError(f"Error reading template {name}: {error}") from error
 
 
 class TemplateFile:
@@ -53,21 +48,20 @@ class TemplateFile:
         name: As the configuration names it; in messages.
         directory: Of the configuration.
         missing_key_error: A missing variable is an error; else it prints `<no value>`.
+        more: Texts whose `define`d templates it may call.
 
     Raises:
         KubedynoError: It cannot be read, is malformed, or uses a function that is not known.
     """
 
-    def __init__(self, name: str, directory: Path, *, missing_key_error: bool = True) -> None:
+    def __init__(
+        self, name: str, directory: Path, *, missing_key_error: bool = True, more: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
-        path = find(name, directory)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise KubedynoError(f"Error reading template {name}: {error}") from error
+        self.raw = read_template(name, directory)
         own = functions(directory)
         try:
-            self._template = Template(text, missing_key_error=missing_key_error, functions=own)
+            self._template = Template(self.raw, missing_key_error=missing_key_error, functions=own, more=more)
         except TemplateError as error:
             raise self._error("parsing", error, _hint(str(error), own)) from error
         self.trace_raw = self._template.trace
@@ -87,6 +81,10 @@ class TemplateFile:
             return self.trace_raw(data)
         except TemplateError as error:
             raise self._error("rendering", error) from error
+
+    def render(self, data: Mapping[str, Any]) -> str:
+        """Render to text; raises as `trace`."""
+        return self.text(*self.trace(data))
 
     def text(self, shape: Shape, values: list[str]) -> str:
         """Join what `trace` returned."""

@@ -1,0 +1,96 @@
+"""The `opensearch` and `elastic` indexers, by the opensearch-py package, an extra: `pip install 'kubedyno[opensearch]'`.
+
+`_id` is the hash of a document, as in the original, so that the same document is stored once however often it is sent.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.errors import KubedynoError
+from kubedyno.base.times import go_duration
+
+_CHUNK = 500
+_TIMEOUT_S = 60
+
+
+class OpenSearchIndexer:
+    """Stores documents into `index`, which is made if missing.
+
+    Raises:
+        KubedynoError: The package is missing, or the server cannot be used.
+    """
+
+    def __init__(self, servers: Sequence[str], index: str, *, insecure: bool) -> None:
+        try:
+            opensearchpy: Any = importlib.import_module("opensearchpy")
+        except ImportError as error:
+            raise KubedynoError(
+                "the opensearch indexer needs the package opensearch-py: pip install opensearch-py"
+            ) from error
+        self._package = opensearchpy
+        self._index = index.lower()
+        self._servers = ", ".join(servers)
+        self._client: Any = opensearchpy.OpenSearch(
+            list(servers), verify_certs=not insecure, ssl_show_warn=False, timeout=_TIMEOUT_S, max_retries=2
+        )
+        try:
+            if not self._client.indices.exists(index=self._index):
+                self._client.indices.create(index=self._index)
+        except opensearchpy.exceptions.OpenSearchException as error:
+            raise KubedynoError(f"{self._servers}: the indexer cannot use it ({_short(error)})") from error
+
+    def write(self, metric: str, documents: Sequence[Mapping[str, Any]]) -> str:
+        """Store documents; those that are there already are skipped.
+
+        Raises:
+            KubedynoError: Some could not be stored.
+        """
+        began_s = SYSTEM_CLOCK.monotonic()
+        seen: set[str] = set()
+        skipped = 0
+
+        def actions() -> Iterator[dict[str, Any]]:
+            nonlocal skipped
+            for document in documents:
+                body = orjson.dumps(document)
+                key = hashlib.sha256(body).hexdigest()
+                if key in seen:
+                    skipped += 1
+                    continue
+                seen.add(key)
+                yield {"_op_type": "index", "_index": self._index, "_id": key, "_source": document}
+
+        created = updated = 0
+        failed: list[str] = []
+        try:
+            for ok, item in self._package.helpers.streaming_bulk(
+                self._client, actions(), chunk_size=_CHUNK, raise_on_error=False
+            ):
+                result = next(iter(item.values()))
+                if not ok:
+                    failed.append(str(result.get("error")))
+                elif result.get("result") == "created":
+                    created += 1
+                else:
+                    updated += 1
+        except self._package.exceptions.OpenSearchException as error:
+            raise KubedynoError(f"{self._servers}: cannot store {metric} ({_short(error)})") from error
+        if failed:
+            raise KubedynoError(f"{self._servers}: {len(failed)} documents of {metric} refused: {failed[0][:200]}")
+        took = go_duration(int((SYSTEM_CLOCK.monotonic() - began_s) * 1000) * 1_000_000)
+        counts = {"created": created, "updated": updated, "redundantskipped": skipped}
+        return f"Indexing finished in {took}: " + " ".join(f"{key}={n}" for key, n in counts.items() if n)
+
+    def close(self) -> str:
+        """Close the connections."""
+        self._client.close()
+        return ""
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
