@@ -4,6 +4,7 @@ from kubedyno.cluster.controllers.daemonsets import DaemonSets
 from kubedyno.cluster.controllers.deployments import Deployments
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.garbage import GarbageCollector
+from kubedyno.cluster.controllers.jobs import Jobs
 from kubedyno.cluster.controllers.namespacedefaults import NamespaceDefaults
 from kubedyno.cluster.controllers.namespaces import Namespaces
 from kubedyno.cluster.controllers.nodeipam import NodeIpam
@@ -51,6 +52,7 @@ class ControllerManager:
         ReplicaSets(trusted, pump, feeds, pods, settings)
         DaemonSets(trusted, pump, feeds, pods)
         StatefulSets(trusted, pump, feeds, pods)
+        Jobs(trusted, pump, feeds, pods, settings)
         pods.follow()
         VolumeProtection(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)
