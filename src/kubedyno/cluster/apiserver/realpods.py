@@ -16,6 +16,8 @@ from kubedyno.cluster.runtime import STDOUT, Line, Process, Runtime, RuntimeRefu
 _LOCALHOST = "127.0.0.1"
 _READ_BYTES = 64 << 10
 _CONNECT_TIMEOUT_S = 10.0
+# Bytes that a pod has not taken from a forwarded connection.
+_MAX_UNREAD = 64 << 20
 # Log lines that a follower has not taken yet; past this it is cut off.
 _MAX_WAITING = 100_000
 
@@ -155,11 +157,14 @@ class Dialled:
             self._early.append(data)
         elif not self._writer.is_closing():
             self._writer.write(data)
+            if self._writer.transport.get_write_buffer_size() > _MAX_UNREAD:
+                # Nothing can hold the client up, so that one which says more than the pod hears is cut off.
+                self._writer.transport.abort()
 
     def ended(self) -> None:
         """The client says no more."""
         self._ended = True
-        if self._writer is not None and self._writer.can_write_eof():
+        if self._writer is not None and not self._writer.is_closing():
             self._writer.write_eof()
 
     async def run(self) -> str:

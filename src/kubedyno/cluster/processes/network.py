@@ -168,6 +168,8 @@ def _quieten(space: Namespace) -> None:
     """Bring `lo` up; let packets come back another way than they went; no IPv6 that nobody configured."""
     for which in ("all", "default"):
         space.set_sysctl(f"ipv4/conf/{which}/rp_filter", 0)
+        # On a bridge a translated packet leaves where it came in: a redirect would have the pod send past the rules.
+        space.set_sysctl(f"ipv4/conf/{which}/send_redirects", 0)
     # Ports below 1024 are for the capability to give; 0 is what containerd sets for pods.
     space.set_sysctl("ipv4/ip_unprivileged_port_start", 0)
     space.set_sysctl("ipv4/ping_group_range", "0 2147483647")

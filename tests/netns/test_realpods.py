@@ -1,0 +1,346 @@
+"""Pods that are processes, by a real kubectl: traffic, services, names, streams, the fence, and what is left of them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from kubedyno.kernel.netns import Namespace
+from kubedyno.lab import embedded
+from kubedyno.lab.settings import cluster_settings
+
+KUBECTL = shutil.which("kubectl", path=f"{Path(os.sys.executable).parent}:{os.environ.get('PATH', '')}")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(KUBECTL is None, reason="needs kubectl")]
+needs_iperf3 = pytest.mark.skipif(shutil.which("iperf3") is None, reason="needs iperf3")
+
+
+class Cluster:
+    def __init__(self, running, folder):
+        self.running = running
+        self.folder = folder
+
+    def command(self, *words):
+        return [KUBECTL, f"--cache-dir={self.folder}", *words], {
+            **os.environ,
+            "KUBECONFIG": str(self.running.kubeconfig),
+        }
+
+    def kubectl(self, *words, stdin="", code=0):
+        command, environment = self.command(*words)
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=40, check=False, env=environment
+        )
+        assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def pod(self, name, *command, image="busybox", wait="Ready", **spec):
+        container = {"name": "c", "image": image, **({"command": list(command)} if command else {})}
+        container |= spec.pop("container", {})
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}}
+        body["spec"] = {"terminationGracePeriodSeconds": 1, "containers": [container], **spec}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+        if wait:
+            self.kubectl("wait", f"--for=condition={wait}", f"pod/{name}", "--timeout=10s")
+
+    def service(self, name, selector, port, target, **spec):
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}}
+        body["spec"] = {"selector": {"app": selector}, "ports": [{"port": port, "targetPort": target}], **spec}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+
+    def sh(self, pod, script, code=0):
+        return self.kubectl("exec", pod, "--", "sh", "-c", script, code=code)
+
+
+@pytest.fixture(scope="module", params=["route", "bridge", "ebpf"])
+def cluster(request, tmp_path_factory):
+    before = os.environ.get("KUBEDYNO_HOME")
+    os.environ["KUBEDYNO_HOME"] = str(tmp_path_factory.mktemp("home"))
+    settings, _ = cluster_settings(
+        name="real", nodes=3, speed=0.0, idle_timeout="5m", runtime="netns", datapath=request.param
+    )
+    yield Cluster(embedded.up(settings), tmp_path_factory.mktemp("cache"))
+    embedded.down("real")
+    if before is None:
+        del os.environ["KUBEDYNO_HOME"]
+    else:
+        os.environ["KUBEDYNO_HOME"] = before
+
+
+def node(name):
+    return {"nodeSelector": {"kubernetes.io/hostname": name}}
+
+
+SERVE = "import socket,sys\ns=socket.create_server(('',8080))\nwhile 1:\n c,a=s.accept();c.sendall((sys.argv[1]+' '+a[0]).encode());c.close()"
+# Asks again while nobody listens: a server's interpreter takes its time to start.
+ASK = """
+import socket, sys, time
+for left in range(60, -1, -1):
+    try:
+        print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).recv(99).decode())
+        break
+    except ConnectionRefusedError:
+        if not left:
+            raise
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("where", ["real-worker", "real-worker2"])
+def test_a_pod_reaches_pods_and_services_on_its_node_and_on_another(cluster, where):
+    name = f"server-{where[-1]}"
+    cluster.pod("client", "sleep", "inf", **node("real-worker"))
+    cluster.pod(name, "python3", "-c", SERVE, name, image="python", **node(where))
+    cluster.service(name, name, 80, 8080)
+    cluster.service(f"{name}-headless", name, 8080, 8080, clusterIP="None")
+    time.sleep(0.2)
+    address = cluster.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIP}")
+    own = cluster.kubectl("get", "pod", "client", "-o", "jsonpath={.status.podIP}")
+    ask = ["exec", "client", "--", "python3", "-c", ASK]
+    assert cluster.kubectl(*ask, address, "8080").split() == [name, own]
+    for target, port in ((name, "80"), (f"{name}.default.svc.cluster.local", "80"), (f"{name}-headless", "8080")):
+        assert cluster.kubectl(*ask, target, port).startswith(name)
+    assert "Name or service not known" in cluster.kubectl(*ask, "nothing.default.svc.cluster.local", "1", code=1)
+
+
+def test_a_pod_reaches_itself_through_its_service(cluster):
+    cluster.pod("hairpin", "python3", "-c", SERVE, "mine", image="python")
+    cluster.service("myself", "hairpin", 80, 8080)
+    time.sleep(0.2)
+    assert cluster.kubectl("exec", "hairpin", "--", "python3", "-c", ASK, "myself", "80").startswith("mine")
+
+
+def test_a_pod_on_the_node_network_reaches_pods_and_services(cluster):
+    cluster.pod("hosted", "sleep", "inf", hostNetwork=True, **node("real-worker"))
+    cluster.pod("answers", "python3", "-c", SERVE, "here", image="python", **node("real-worker2"))
+    cluster.service("answers", "answers", 80, 8080)
+    time.sleep(0.2)
+    assert cluster.kubectl("exec", "hosted", "--", "python3", "-c", ASK, "answers", "80").startswith("here")
+    host = cluster.kubectl("get", "pod", "hosted", "-o", "jsonpath={.status.hostIP} {.status.podIP}").split()
+    assert host[0] == host[1]
+
+
+@needs_iperf3
+def test_iperf3_between_pods(cluster):
+    cluster.pod("iperf3-server", image="networkstatic/iperf3", container={"args": ["-s"]}, **node("real-worker"))
+    cluster.pod("iperf3-client", "sleep", "inf", image="networkstatic/iperf3", **node("real-worker2"))
+    cluster.service("iperf3-server", "iperf3-server", 5201, 5201)
+    time.sleep(0.2)
+    result = json.loads(
+        cluster.kubectl("exec", "iperf3-client", "--", *["iperf3", "-c", "iperf3-server", "-t", "1", "-J"])
+    )
+    assert result["end"]["sum_received"]["bits_per_second"] > 1e8
+    assert "Accepted connection" in cluster.kubectl("logs", "iperf3-server")
+
+
+def test_streams_reach_processes(cluster):
+    cluster.pod("streams", "sh", "-c", "echo begun; sleep inf")
+    assert cluster.kubectl("exec", "-i", "streams", "--", "cat", stdin="to and fro") == "to and fro"
+    assert "exit code 7" in cluster.sh("streams", "exit 7", code=7)
+    assert "executable file not found" in cluster.kubectl("exec", "streams", "--", "no-such-program", code=127)
+    assert cluster.kubectl("logs", "streams") == "begun\n"
+    big = cluster.sh("streams", "head -c 3000000 /dev/zero | tr '\\0' x")
+    assert len(big) == 3_000_000
+
+
+def test_a_terminal_of_a_process_has_the_clients_size(cluster):
+    cluster.pod("terminal", "sleep", "inf")
+    command, environment = cluster.command(
+        "exec", "-it", "terminal", "--", "sh", "-c", "stty size; tty; read x; echo got $x"
+    )
+    ours, theirs = os.openpty()
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("=4H", 31, 77, 0, 0))
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen, deadline = b"", time.monotonic() + 15
+    os.write(ours, b"typed\r")
+    while b"got typed" not in seen and time.monotonic() < deadline:
+        seen += os.read(ours, 4096)
+    assert process.wait(10) == 0
+    os.close(ours)
+    assert b"31 77" in seen
+
+
+def test_port_forward_reaches_a_process(cluster):
+    cluster.pod("forwarded", "python3", "-c", SERVE, "through", image="python")
+    command, environment = cluster.command("port-forward", "pod/forwarded", ":8080")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        port = process.stdout.readline().split("->")[0].rpartition(":")[2]
+        asked = subprocess.run(["python3", "-c", ASK, "127.0.0.1", port], capture_output=True, text=True, check=False)
+        assert asked.stdout.split() == ["through", "127.0.0.1"]
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def test_programs_end_restart_and_complete_as_they_say(cluster):
+    cluster.pod("ends", "sh", "-c", "echo last words; exit 3", wait="", restartPolicy="Never")
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/ends", "--timeout=10s")
+    code = "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}"
+    assert cluster.kubectl("get", "pod", "ends", "-o", code) == "3"
+    assert cluster.kubectl("logs", "ends") == "last words\n"
+    cluster.pod("missing", "no-such-program", wait="", restartPolicy="Never")
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/missing", "--timeout=10s")
+    assert "executable file not found in $PATH" in cluster.kubectl("get", "pod", "missing", "-o", "yaml")
+
+
+def test_an_unknown_image_stays_modelled_and_says_so(cluster):
+    cluster.pod("unknown", image="nginx")
+    condition = 'jsonpath={.status.conditions[?(@.type=="kubedyno.io/Processes")]}'
+    found = json.loads(cluster.kubectl("get", "pod", "unknown", "-o", condition))
+    assert (found["status"], found["reason"]) == ("False", "Modelled")
+    assert "image nginx stands for no local command" in found["message"]
+    for spec, word in (
+        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, "hostPath"),
+        ({"hostPID": True}, "hostPID"),
+        ({"container": {"securityContext": {"privileged": True}}}, "privileged"),
+        ({"container": {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}}, "SYS_ADMIN"),
+    ):
+        cluster.pod("fenced", "sleep", "inf", **spec)
+        found = json.loads(cluster.kubectl("get", "pod", "fenced", "-o", condition))
+        assert found["status"] == "False"
+        assert word in found["message"]
+        cluster.kubectl("delete", "pod", "fenced", "--now")
+
+
+# --- the fence -------------------------------------------------------------------------------------------------------
+
+ATTACK = """
+for d in {folders}; do
+  echo changed > $d/canary; rm -f $d/canary; rm -rf $d; echo new > $d/new; chmod 777 $d/canary; mv $d/canary $d/moved
+  mount -o remount,rw $d; ln $d/canary /tmp/link; truncate -s 0 $d/canary
+done 2>/dev/null
+for p in /proc/1/root {outside}; do echo changed > $p/canary; rm -rf $p/canary; done 2>/dev/null
+chmod 000 /dev/null; echo x > /proc/sys/kernel/hostname; mknod /tmp/disk b 254 0; kill -9 -1
+true
+"""
+
+
+@pytest.fixture
+def canaries(tmp_path):
+    """Files in host folders: one that a pod does not see, and some in those that it sees."""
+    made = [Path("/usr/local/share/kubedyno-canary"), Path("/opt/kubedyno-canary"), tmp_path / "canary"]
+    source = Path(embedded.__file__).parent / "canary-of-a-test"
+    made.append(source)
+    for folder in made:
+        folder.mkdir()
+        (folder / "canary").write_text("alive")
+        (folder / "canary").chmod(0o666)
+        folder.chmod(0o777)
+    yield made
+    for folder in made:
+        shutil.rmtree(folder)
+
+
+def test_a_pod_changes_nothing_of_the_machine(cluster, canaries):
+    hostname, null = os.uname().nodename, Path("/dev/null").stat()
+    cluster.pod("attacker", "sleep", "inf")
+    script = ATTACK.format(folders=" ".join(map(str, canaries)), outside=f"/proc/1/root{canaries[2]} {canaries[2]}")
+    cluster.kubectl("exec", "attacker", "--", "sh", "-c", script)
+    for folder in canaries:
+        assert [entry.name for entry in folder.iterdir()] == ["canary"]
+        assert (folder / "canary").read_text() == "alive"
+        assert (folder / "canary").stat().st_mode & 0o777 == 0o666
+    assert (os.uname().nodename, Path("/dev/null").stat().st_mode) == (hostname, null.st_mode)
+
+
+def test_a_pod_has_two_capabilities_and_sees_itself_alone(cluster):
+    cluster.pod("inside", "sleep", "inf")
+    status = cluster.sh("inside", "cat /proc/self/status")
+    wanted = f"{1 << 10 | 1 << 13:016x}"
+    for name in ("CapPrm", "CapEff", "CapBnd"):
+        assert f"{name}:\t{wanted}" in status
+    assert "NoNewPrivs:\t1" in status
+    assert len(cluster.sh("inside", "ls -d /proc/[0-9]*").split()) <= 5
+    assert cluster.sh("inside", "ls -A /sys; ls -A /home; ls /proc/self/fd").split() == ["0", "1", "2", "3"]
+    assert cluster.sh("inside", "ls /sys/class/net 2>/dev/null; cat /proc/net/dev | grep -c :") == "2\n"
+    kept = cluster.sh("inside", "echo mine > /tmp/x && echo mine > /run/y && cat /tmp/x /run/y")
+    assert kept == "mine\nmine\n"
+
+
+def test_a_pod_cannot_reach_the_machine(cluster):
+    cluster.pod("lonely", "sleep", "inf")
+    server = subprocess.Popen(["python3", "-c", SERVE, "host"], stdout=subprocess.DEVNULL)
+    try:
+        for address in ("127.0.0.1", "1.1.1.1", "172.18.0.1", "169.254.169.254"):
+            cluster.kubectl("exec", "lonely", "--", "python3", "-c", ASK, address, "8080", code=1)
+    finally:
+        server.kill()
+        server.wait()
+
+
+# --- what is left ----------------------------------------------------------------------------------------------------
+
+
+def processes_of(pid):
+    """Return the ids of a process's descendants."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        found.append((int(entry.name), parent))
+    own = {pid}
+    while True:
+        more = {child for child, parent in found if parent in own} - own
+        if not more:
+            return own - {pid}
+        own |= more
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_cluster(tmp_path, monkeypatch, how):
+    monkeypatch.setenv("KUBEDYNO_HOME", str(tmp_path / "home"))
+    settings, _ = cluster_settings(name="left", nodes=2, speed=0.0, idle_timeout="5m", runtime="netns")
+    cluster = Cluster(embedded.up(settings), tmp_path / "cache")
+    try:
+        cluster.pod("stubborn", "sh", "-c", "trap '' TERM HUP; setsid sleep 1000 & while :; do sleep 1; done")
+        children = processes_of(cluster.running.pid)
+        assert len(children) >= 4
+        mounts = Path("/proc/self/mountinfo").read_text()
+        os.kill(cluster.running.pid, how)
+        deadline = time.monotonic() + 5
+        while any(map(alive, children)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not [pid for pid in children if alive(pid)]
+        assert Path("/proc/self/mountinfo").read_text() == mounts
+    finally:
+        embedded.down("left")
+
+
+def test_a_removed_pod_cannot_be_reached_any_more(cluster):
+    cluster.pod("asks", "sleep", "inf")
+    cluster.pod("gone", "python3", "-c", SERVE, "still here", image="python")
+    address = cluster.kubectl("get", "pod", "gone", "-o", "jsonpath={.status.podIP}")
+    assert cluster.kubectl("exec", "asks", "--", "python3", "-c", ASK, address, "8080").startswith("still here")
+    cluster.kubectl("delete", "pod", "gone")
+    cluster.kubectl("exec", "asks", "--", "python3", "-c", ASK, address, "8080", code=1)
+    assert "not found" in cluster.sh("gone", "true", code=1)
+
+
+def test_the_machines_own_namespace_has_no_device_of_the_pods(cluster):
+    cluster.pod("elsewhere", "sleep", "inf")
+    space = Namespace.current()
+    try:
+        assert "pod1" not in space.proc_net("dev")
+        assert "node1" not in space.proc_net("dev")
+    finally:
+        space.close()
