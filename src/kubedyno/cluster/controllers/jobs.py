@@ -78,6 +78,12 @@ class _Look:
     policy: str = ""
     done: int = 1
 
+    def waiting(self, name: str) -> list[str]:
+        """Return the uids of pods to be counted: those that the status has named already, and those found now."""
+        named = self.status.get("uncountedTerminatedPods", {}).get(name, ())
+        found = self.succeeded if name == "succeeded" else self.failed
+        return list(dict.fromkeys([*named, *(pod.obj.uid for pod in found)]))
+
 
 class Row:
     """A Job: its pods that are not counted yet or not gone yet, and its indexes."""
@@ -355,7 +361,7 @@ class Jobs:
 
         if look.policy:
             return failed("PodFailurePolicy", look.policy)
-        failures = look.status.get("failed", 0) + len(look.failed)
+        failures = look.status.get("failed", 0) + len(look.waiting("failed"))
         if failures > spec.backoffLimit or self._restarts_exceed(row, look):
             return failed("BackoffLimitExceeded", "Job has reached the specified backoff limit")
         if spec.activeDeadlineSeconds is not None and "startTime" in look.status and not spec.suspend:
@@ -394,7 +400,7 @@ class Jobs:
     def _succeeded(self, row: Row, look: _Look) -> int:
         if row.spec.indexed:
             return len(row.succeeded_indexes)
-        return int(look.status.get("succeeded", 0)) + len(look.succeeded)
+        return int(look.status.get("succeeded", 0)) + len(look.waiting("succeeded"))
 
     # --- pods ----------------------------------------------------------------------------------------------------
 
@@ -522,8 +528,8 @@ class Jobs:
         succeeded = old.get("succeeded", 0) if not row.spec.indexed else len(row.succeeded_indexes)
         failed = old.get("failed", 0)
         waiting = {
-            "succeeded": [] if row.spec.indexed else [pod.obj.uid for pod in look.succeeded],
-            "failed": [pod.obj.uid for pod in look.failed],
+            "succeeded": [] if row.spec.indexed else look.waiting("succeeded"),
+            "failed": look.waiting("failed"),
         }
         record = self._table.get(row.key)
         if record is None:

@@ -306,3 +306,27 @@ def test_pods_changes_are_gathered_for_a_second():
     assert "conditions" not in cluster.get(JOBS, "j")["status"]
     cluster.advance(0.2)
     assert cluster.get(JOBS, "j")["status"]["succeeded"] == 1
+
+
+def test_no_pod_is_lost_or_counted_twice_when_letting_go_fails(jobs, monkeypatch, caplog):
+    caplog.set_level("CRITICAL")
+    jobs.start(completions=6, parallelism=3)
+    real, calls = jobs.trusted.replace, []
+
+    def flaky(resource, record, **parts):
+        calls.append(parts)
+        if len(calls) % 2:
+            raise ZeroDivisionError("flaky")
+        return real(resource, record, **parts)
+
+    monkeypatch.setattr(jobs.trusted, "replace", flaky)
+    for _ in range(6):
+        running = jobs.running()
+        if not running:
+            jobs.advance(30)
+        for pod in jobs.running():
+            jobs.set_ready(jobs.trusted.bind(pod, "n1"), ready=False, phase="Succeeded")
+        jobs.advance(30)
+    assert jobs.status["succeeded"] == 6
+    assert len(jobs.pods()) == 6
+    assert jobs.conditions()[-1][0] == "Complete"
