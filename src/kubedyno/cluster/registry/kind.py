@@ -128,6 +128,10 @@ class Kind:
         _ = obj
         return []
 
+    def validate_stored(self, obj: Object) -> list[Cause]:
+        """Return what is wrong with an object that may have come about by several writes."""
+        return self.validate(obj)
+
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         """Return what is wrong with a new version."""
         _ = old

@@ -417,7 +417,7 @@ class Trusted:
         """
         whole = self.store.dict_of(kind.resource, stored)
         decoded = kind.decode(whole, "Strict")
-        causes = metadata_causes(kind, decoded["metadata"]) + kind.validate(decoded)
+        causes = metadata_causes(kind, decoded["metadata"]) + kind.validate_stored(decoded)
         if causes:
             raise invalid(kind.resource, stored.name, causes)
         again = stored_of(kind, whole)

@@ -9,7 +9,12 @@ from kubedyno.cluster.registry.kinds.ephemeralcontainers import validate_ephemer
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts, pod_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
-from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate_pod, validate_pod_update
+from kubedyno.cluster.registry.kinds.podvalidation import (
+    pod_warnings,
+    validate_pod,
+    validate_pod_spec,
+    validate_pod_update,
+)
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.status import Cause
@@ -93,6 +98,9 @@ class Pods(Kind):
 
     def validate(self, obj: Object) -> list[Cause]:
         return validate_pod(obj)
+
+    def validate_stored(self, obj: Object) -> list[Cause]:
+        return validate_pod_spec(obj["spec"], "spec") + validate_ephemeral_containers(obj["spec"], {})
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         return validate_pod_update(obj, old)
