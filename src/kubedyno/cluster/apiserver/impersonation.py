@@ -64,7 +64,7 @@ def forbidden(user: User, asked: Attributes, problem: str = "") -> Forbidden:
     if asked.path:
         return Forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"', {}, headers=NO_SNIFF)
     plural = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
-    what = f"{plural}.{asked.group}" if asked.group else plural
+    what = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
     where = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"
     name = f' "{asked.name}"' if asked.name else ""
     details = {"name": asked.name} if asked.name else {}
