@@ -11,7 +11,7 @@ from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.execscript import Script
 from kubedyno.cluster.apiserver.negotiation import form_of
 from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
-from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, containers_of, follow, log_of
+from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, container_of, follow, log_of
 from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
@@ -164,7 +164,7 @@ class Parts:
         given = parameters(call.request.query)
         record = self._reads.record(call)
         pod = self._store.encode_dict(PODS, record)
-        container = _container(pod, given.get("container", ""))
+        container = container_of(pod, given.get("container", ""))
         if self._runtime is not None and self._runtime.has(record.obj.uid):
             self._real_log(call, self._runtime, record, container["name"], given)
             return
@@ -218,25 +218,6 @@ class Parts:
             stream.write("".join(_texts(lines, given)).encode())
             await stream.drain(_BUFFER_BYTES)
         stream.close()
-
-
-def _container(pod: Object, wanted: str) -> Object:
-    """Return a container of a pod's spec.
-
-    Raises:
-        BadRequest: There is no such container, or it is not clear which one is meant.
-    """
-    name, spec = pod["metadata"]["name"], pod["spec"]
-    if not wanted:
-        default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container", "")
-        if len(spec["containers"]) > 1 and not default:
-            names = " ".join(c["name"] for c in spec["containers"])
-            raise BadRequest(f"a container name must be specified for pod {name}, choose one of: [{names}]")
-        wanted = default or spec["containers"][0]["name"]
-    container = next((c for c in containers_of(pod) if c["name"] == wanted), None)
-    if container is None:
-        raise BadRequest(f"container {wanted} is not valid for pod {name}")
-    return container
 
 
 def _selected(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:

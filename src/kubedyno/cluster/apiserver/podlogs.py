@@ -6,7 +6,7 @@ memory, and everybody who reads it sees the same.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubedyno.base import aio
@@ -30,6 +30,30 @@ def containers_of(pod: Object) -> list[Object]:
     """Return all containers of a pod's spec, of every kind."""
     spec = pod["spec"]
     return [*spec.get("initContainers", []), *spec["containers"], *spec.get("ephemeralContainers", [])]
+
+
+def container_of(pod: Object, wanted: str) -> Object:
+    """Return a container of a pod's spec; "" is the only one.
+
+    Raises:
+        BadRequest: There is no such container, or it is not clear which one is meant; in the real server's words.
+    """
+    name, spec = pod["metadata"]["name"], pod["spec"]
+    if not wanted:
+        if len(spec["containers"]) > 1:
+            text = f"a container name must be specified for pod {name}, choose one of: [{_names(spec, 'containers')}]"
+            if spec.get("initContainers"):
+                text += f" or one of the init containers: [{_names(spec, 'initContainers')}]"
+            raise BadRequest(text)
+        return dict(spec["containers"][0])
+    container = next((c for c in containers_of(pod) if c["name"] == wanted), None)
+    if container is None:
+        raise BadRequest(f"container {wanted} is not valid for pod {name}")
+    return container
+
+
+def _names(spec: Object, which: str) -> str:
+    return " ".join(container["name"] for container in spec[which])
 
 
 def state_of(pod: Object, container: str) -> Object:
@@ -115,17 +139,28 @@ async def follow(registry: Registry, record: ObjectRecord, container: str, log: 
     table = store.table(PODS)
     pause_s = max(1 / log.rate, _TICK_S) if log.rate else None
     current: ObjectRecord | None = record
-    while current is not None and current.obj.uid == uid and is_running(store.encode_dict(PODS, current), container):
-        count = log.count(clock.now())
-        if count > first:
-            yield log.between(max(first, count - MAX_LINES), count)
-            first = count
-        changed = table.watch(key=record.key, since=current.revision)
-        try:
-            await aio.wait_for(changed.wait(), pause_s)
-        except TimeoutError:
-            continue
-        current = store.get(PODS, record.key)
+    running = True
+    while current is not None and current.obj.uid == uid and running:
+        pod = store.encode_dict(PODS, current)
+        running = is_running(pod, container)
+        if not running:
+            # What it wrote before it ended.
+            ended = state_of(pod, container).get("terminated", {}).get("finishedAt")
+            log = replace(log, end_s=epoch_of(ended) if ended else None)
+        while True:
+            count = log.count(clock.now())
+            if count > first:
+                yield log.between(max(first, count - MAX_LINES), count)
+                first = count
+            if not running:
+                break
+            changed = table.watch(key=record.key, since=current.revision)
+            try:
+                await aio.wait_for(changed.wait(), pause_s)
+            except TimeoutError:
+                continue
+            current = store.get(PODS, record.key)
+            break
 
 
 def cancel_on_close(stream: Any) -> None:

@@ -14,7 +14,7 @@ from kubedyno.base import aio
 from kubedyno.cluster.apiserver import execscript, realpods
 from kubedyno.cluster.apiserver.call import NO_SNIFF, Call
 from kubedyno.cluster.apiserver.execscript import EMPTY, SCRIPT, Answer, PortReply, Script, ScriptError
-from kubedyno.cluster.apiserver.podlogs import cancel_on_close, containers_of, follow, is_running, log_of
+from kubedyno.cluster.apiserver.podlogs import cancel_on_close, container_of, follow, is_running, log_of
 from kubedyno.cluster.apiserver.portforward import (
     CHANNELS,
     MAX_PORTS,
@@ -144,8 +144,7 @@ class Streams:
             if runtime is not None:
                 await realpods.attach(session, runtime, pod["metadata"]["uid"], container)
                 return
-            spec = next(c for c in containers_of(pod) if c["name"] == container)
-            log = log_of(pod, spec, script)
+            log = log_of(pod, container_of(pod, container), script)
             first = log.count(self._registry.clock.now())
             async for lines in follow(self._registry, record, container, log, first):
                 end = "\r\n" if session.wanted.tty else "\n"
@@ -168,21 +167,7 @@ class Streams:
         """
         pod = self._store.encode_dict(PODS, self._reads.record(call))
         query = parse_qs(call.request.query, keep_blank_values=True)
-        name, spec = pod["metadata"]["name"], pod["spec"]
-        wanted = query.get("container", [""])[0]
-        if not wanted:
-            if len(spec["containers"]) > 1:
-                text = (
-                    f"a container name must be specified for pod {name}, choose one of: [{_names(spec, 'containers')}]"
-                )
-                if spec.get("initContainers"):
-                    text += f" or one of the init containers: [{_names(spec, 'initContainers')}]"
-                if spec.get("ephemeralContainers"):
-                    text += f" or one of the ephemeral containers: [{_names(spec, 'ephemeralContainers')}]"
-                raise BadRequest(text)
-            wanted = spec["containers"][0]["name"]
-        if all(container["name"] != wanted for container in containers_of(pod)):
-            raise BadRequest(f"container {wanted} is not valid for pod {name}")
+        wanted = container_of(pod, query.get("container", [""])[0])["name"]
         _check_host(pod)
         return pod, wanted, query
 
@@ -329,10 +314,6 @@ async def _served(session: Session, work: Work) -> None:
     cancel_on_close(session)
     if not session.closed.is_set():
         await work(session)
-
-
-def _names(spec: Object, which: str) -> str:
-    return " ".join(container["name"] for container in spec[which])
 
 
 def _values(pod: Object) -> dict[str, bytes]:
