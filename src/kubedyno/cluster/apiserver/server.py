@@ -57,6 +57,9 @@ from kubedyno.kube.status import (
 _TEXT = "text/plain; charset=utf-8"
 _NOT_FOUND = b"404 page not found\n"
 _PARTS = frozenset({"status", "scale", "binding", "ephemeralcontainers", "eviction", "log", "finalize", "token"})
+_ENTERED = frozenset(part.name for part in STREAMED)
+# The first minor version in which "get" alone does not let anybody enter a pod.
+_CREATE_TO_ENTER_MINOR = 35
 # Paths whose route is remembered; forgotten all at once.
 _MEMO_ROUTES = 8192
 _OBJECT, _COLLECTION = "", "[]"
@@ -267,9 +270,14 @@ class ApiServer:
         verb = call.verb
         if verb == "list" and parameters(call.request.query).get("watch", "").lower() not in {"", "0", "false"}:
             verb = "watch"
-        asked = Attributes(verb, resource.group, resource.plural, route.subresource, route.namespace, route.name)
-        if not self._authorizer.allows(call.user, asked):
-            raise forbidden(call.user, asked, self._authorizer.problem(call.user, route.namespace))
+        verbs = [verb]
+        if verb == "get" and route.subresource in _ENTERED and self._settings.minor >= _CREATE_TO_ENTER_MINOR:
+            # A WebSocket's handshake is a GET, and yet whoever enters a pod has to be let to.
+            verbs.append("create")
+        for each in verbs:
+            asked = Attributes(each, resource.group, resource.plural, route.subresource, route.namespace, route.name)
+            if not self._authorizer.allows(call.user, asked):
+                raise forbidden(call.user, asked, self._authorizer.problem(call.user, route.namespace))
 
     def _admit(self, call: Call, obj: Any) -> None:
         """Let an object pass that its author may write, beyond writing such objects at all.
