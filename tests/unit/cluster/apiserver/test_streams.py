@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubedyno.base.times import epoch_of
+from kubedyno.cluster.apiserver.podlogs import Log, follow
 from kubedyno.http.messages import Peer, Request
 from kubedyno.http.spdy import Data, Framer, Reset, SynReply, SynStream
 from kubedyno.http.websocket import Opcode, WebSocket, close_frame, frame
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.resources import PODS, by_plural
 from unit.cluster.apiserver.harness import TOKEN, Answer, Api
 
 SCRIPT = """
@@ -22,6 +24,7 @@ commands:
 ports: [{port: 80, reply: "hello"}]
 """
 RUNNING = {"running": {"startedAt": "2026-11-25T00:00:00Z"}}
+GROUP = "rbac.authorization.k8s.io"
 MASK = b"\1\2\3\4"
 WEBSOCKET = {
     "connection": "Upgrade",
@@ -169,6 +172,32 @@ def test_the_subresources_are_discovered(api):
     for part, kind in kinds.items():
         assert listed[f"pods/{part}"]["kind"] == kind
         assert listed[f"pods/{part}"]["verbs"] == ["create", "get"]
+
+
+@pytest.mark.parametrize(("verbs", "wanting"), [(["get"], "create"), (["create"], "get"), (["get", "create"], "")])
+def test_whoever_enters_a_pod_by_a_get_has_to_be_let_create_too(api, verbs, wanting):
+    rule = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}
+    api.registry.create(_rbac("roles"), "ns", {"metadata": {"name": "r"}, "rules": [rule]})
+    binding = {
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "User", "apiGroup": GROUP, "name": "bob"}],
+    }
+    api.registry.create(_rbac("rolebindings"), "ns", binding)
+    wire = ask(api, "exec", "command=ok", {**websocket("v5.channel.k8s.io"), "impersonate-user": "bob"})
+    if not wanting:
+        assert (wire.status, wire.body) == (400, b"you must specify at least 1 of stdin, stdout, stderr")
+        return
+    assert (wire.status, wire.json["message"]) == (
+        403,
+        f'pods "web" is forbidden: User "bob" cannot {wanting} resource "pods/exec" in API group "" in the namespace "ns"',
+    )
+
+
+def _rbac(plural):
+    resource = by_plural(GROUP, "v1", plural)
+    assert resource is not None
+    return resource
 
 
 # --- WebSocket ---------------------------------------------------------------------------------------------------------
@@ -408,3 +437,35 @@ def test_a_pod_that_does_not_run_forwards_nothing(api):
     add(api, "off", phase="Pending")
     wire = ask(api, "portforward", "ports=80", websocket("v4.channel.k8s.io"), pod="off")
     assert (wire.status, wire.body) == (404, b"pod does not exist")
+
+
+# --- logs --------------------------------------------------------------------------------------------------------------
+
+
+def test_who_follows_a_log_gets_what_was_written_until_the_container_ended(api):
+    record = api.registry.store.get(PODS, "ns/web")
+    start = "2026-11-25T00:00:00Z"
+    api.clock.now_s = epoch_of(start) + 1.5
+
+    async def script():
+        lines = []
+
+        async def read():
+            async for more in follow(api.registry, record, "c", Log(("a", "b"), 1.0, start), 0):
+                lines.extend(line for _, line in more)
+
+        task = asyncio.ensure_future(read())
+        await turns()
+        assert lines == ["a"]
+        ended = {"terminated": {"exitCode": 0, "startedAt": start, "finishedAt": "2026-11-25T00:00:03Z"}}
+        api.clock.now_s += 60
+
+        def stopped(pod):
+            statuses = [{**pod["status"]["containerStatuses"][0], "state": ended}]
+            return {**pod, "status": {**pod["status"], "containerStatuses": statuses}}
+
+        api.registry.modify(PODS, "ns", "web", stopped, subresource="status")
+        await task
+        assert lines == ["a", "b", "a"]
+
+    play(script)
