@@ -58,6 +58,8 @@ class Desk:
         self._dirty: deque[PodRun] = deque()
         # Told of each pod whose step or status failed; it is to come again.
         self.on_failure: Callable[[str, Exception], None] = _ignore
+        # Keys of pods of which a step was left half done.
+        self.broken: set[str] = set()
 
     def after(self, run: PodRun, delay_s: float, step: Step) -> None:
         """Go on with a pod after a while, unless it has taken another course by then."""
@@ -75,6 +77,7 @@ class Desk:
             try:
                 step(run)
             except Exception as error:  # noqa: BLE001 - told with its pod; the others go on
+                self.broken.add(run.key)
                 self.failed(run, error)
             self.flush()
 

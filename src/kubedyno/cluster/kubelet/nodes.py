@@ -17,7 +17,7 @@ from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet import config as configuration
 from kubedyno.cluster.kubelet.addresses import CILIUM, PTP, AddressPool
 from kubedyno.cluster.kubelet.config import ConfigError, KubeletConfig
-from kubedyno.cluster.kubelet.nodeobject import START_EVENTS, lease_body, lease_of, node_of, status_of
+from kubedyno.cluster.kubelet.nodeobject import START_EVENTS, ids_of, lease_body, lease_of, node_of, status_of
 from kubedyno.cluster.kubelet.pods import Pods
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.pump import Pump
@@ -130,6 +130,17 @@ class Nodes:
         for turn in range(turns):
             self._pump.call_later(_LEASE_S / _RENEWALS * (turn + 1) / turns, self._turn(turn, turns))
         self._worker.wake()
+
+    def restore(self) -> None:
+        """Take up the nodes and pods that are there from before a restart: what ran goes on, with its addresses."""
+        for row in self._rows.values():
+            record = self._nodes.get(row.name)
+            if record is None or row.failed:
+                continue
+            row.ids = ids_of(orjson.loads(record.obj.status or b"{}")) or row.ids
+            self._read_cidr(row, record)
+            for pod in self._pod_table.by_index("node", row.name):
+                self.pods.restore(pod, row)
 
     # --- what operators do -----------------------------------------------------------------------------------
 
@@ -293,8 +304,7 @@ class Nodes:
             else:
                 pods.changed(record, row)
         except Exception:
-            if run is None:
-                pods.abandon(key)
+            pods.abandon(key)
             raise
         return 1
 
@@ -306,16 +316,20 @@ class Nodes:
             return 1
         if not row.registered:
             self._register(row)
+            self._tell_ready()
             return 4
         record = self._nodes.get(name)
         if record is not None and (self._read_cidr(row, record) or self._node_queue.is_failing(name)):
             self._write_status(row, record)
             if row.pool is not None:
                 self.pods.network_ready(row)
-            if self._not_ready == 0 and self.on_all_ready is not None:
-                call, self.on_all_ready = self.on_all_ready, None
-                call()
+            self._tell_ready()
         return 1
+
+    def _tell_ready(self) -> None:
+        if self._not_ready == 0 and self.on_all_ready is not None:
+            call, self.on_all_ready = self.on_all_ready, None
+            call()
 
     def _read_cidr(self, row: NodeRow, record: ObjectRecord) -> bool:
         """Take the PodCIDR as soon as it and a CNI are there; True when that makes the node ready."""
@@ -387,7 +401,10 @@ class Nodes:
             self._lease_queue.add_after(name, _MISSING_RETRY_S)
         else:
             row.lease_key = f"{_LEASE_NAMESPACE}/{row.name}"
-            if self._leases.get(row.lease_key) is None:
+            lease = self._leases.get(row.lease_key)
+            if lease is not None:
+                self._trusted.replace(LEASES, lease, body=lease_body(row, now_s))
+            else:
                 self._trusted.create(LEASES, _LEASE_NAMESPACE, lease_of(row, record.obj.uid, now_s))
         if row.images.news or now_s - row.last_status_s >= row.config.status_report_s:
             self._write_status(row, record)

@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 
 from kubedyno.base.random import Random
-from kubedyno.base.times import rfc3339
+from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.kubelet.containers import Containers
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.plan import ContainerPlan, Need, Plans, StartForm, suffix_of
+from kubedyno.cluster.kubelet.resumption import is_as_started
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.kubelet.runs import (
     OBSERVED_GENERATION,
@@ -108,23 +109,37 @@ class Pods:
         self._desk.flush()
 
     def again(self, record: ObjectRecord, node: NodeRow) -> None:
-        """Take a pod on after an attempt that failed half way: whatever it has come to is done once more."""
+        """Take a pod on after an attempt that failed: its status is written anew, its end tried again.
+
+        Of a pod whose step was left half done nothing is kept: its containers are killed and it begins anew.
+        """
         run = self.runs.get(record.key)
+        broken = record.key in self._desk.broken and not node.failed
+        if broken:
+            self._desk.broken.discard(record.key)
+        if run is not None and broken and run.stage < Stage.COMPLETED and not record.obj.deletion_s:
+            if run.static:
+                # What it has goes with it: else its next mirror would take over a pod that does not go on.
+                node.static[run.key].run, run.static = None, False
+            self._gone(run)
+            run = None
         if run is None or run.uid != record.obj.uid or node.failed:
             self.changed(record, node)
             return
         run.generation = record.obj.generation
         if record.obj.deletion_s:
+            if broken and run.stage is Stage.RUNNING:
+                # Its status may never have been written: no format is filled in from it.
+                run.expand()
             self._terminate(run, record)
         else:
             self._updated(run, record)
         self._desk.flush()
 
     def abandon(self, key: str) -> None:
-        """Forget a pod whose beginning has failed, so that the next attempt begins anew."""
-        run = self.runs.get(key)
-        if run is not None:
-            self._gone(run)
+        """Say that what `changed` or `again` began with a pod has failed, so that the next attempt begins anew."""
+        if key in self.runs:
+            self._desk.broken.add(key)
 
     def on_failure(self, call: Callable[[str, Exception], None]) -> None:
         """Have a function called with the key of each pod that failed in its own time, and why."""
@@ -167,15 +182,8 @@ class Pods:
             return
         if static is None and not self._admit(record, node, facts.spec):
             return
-        plan = self._plans.of(obj)
-        run = PodRun(record.key, obj.uid, node, plan, self._clock.now(), suffix_of(obj))
-        run.generation = obj.generation
-        self.runs[record.key] = run
-        node.pods += 1
-        node.cpu_milli += facts.spec.cpu_milli
-        node.memory_bytes += facts.spec.memory_bytes
-        if static is not None:
-            self._make_static(run, static)
+        run = self._enter(record, node, static, self._clock.now())
+        plan = run.plan
         if self._desk.runtime is not None:
             self._choose(self._desk.runtime, run, record)
         elif plan.simple and self._latency.instant and self._start_at_once(run, record):
@@ -184,6 +192,47 @@ class Pods:
         if not self._latency.instant:
             self._desk.publish(run)
         self._mount(run)
+
+    def _enter(self, record: ObjectRecord, node: NodeRow, static: StaticPod | None, start_s: float) -> PodRun:
+        """Return the row of a pod that its node takes."""
+        obj, spec = record.obj, record.obj.facts.spec
+        run = PodRun(record.key, obj.uid, node, self._plans.of(obj), start_s, suffix_of(obj))
+        run.generation = obj.generation
+        self.runs[record.key] = run
+        node.pods += 1
+        node.cpu_milli += spec.cpu_milli
+        node.memory_bytes += spec.memory_bytes
+        if static is not None:
+            self._make_static(run, static)
+        return run
+
+    def restore(self, record: ObjectRecord, node: NodeRow) -> None:
+        """Take up a pod that ran when the cluster ended: it goes on as its status says.
+
+        Others begin anew when the kubelet first looks at them, and so do processes: those are gone.
+        """
+        obj = record.obj
+        facts: PodFacts = obj.facts
+        if self._desk.runtime is not None or obj.deletion_s or facts.phase != "Running":
+            return
+        status = orjson.loads(obj.status)
+        shown = status.get("containerStatuses", ())
+        if "startTime" not in status or {c["name"] for c in shown} != {c[0] for c in facts.spec.containers}:
+            # Not a kubelet's word.
+            return
+        own_network = not facts.spec.host_network
+        if own_network and (node.pool is None or not node.pool.take(facts.pod_ip)):
+            return
+        run = self._enter(record, node, node.static.get(record.key), epoch_of(status["startTime"]))
+        run.address = facts.pod_ip if own_network else ""
+        run.written = record.revision
+        for container in run.plan.containers:
+            node.images.add(container.image)
+        if run.plan.simple and all(is_as_started(one, status["startTime"]) for one in shown):
+            run.go(Stage.RUNNING)
+            return
+        self._containers.resume(run, status)
+        self._desk.flush()
 
     def _admit(self, record: ObjectRecord, node: NodeRow, spec: PodSpecFacts) -> bool:
         """Refuse a pod that doesn't fit (lifecycle/predicate.go, PodFitsResources)."""
@@ -404,6 +453,7 @@ class Pods:
             try:
                 self._retry(run)
             except Exception as error:  # noqa: BLE001 - told with its pod: whoever gave it the try is another
+                self._desk.broken.add(run.key)
                 self._desk.failed(run, error)
 
     # --- ends ------------------------------------------------------------------------------------------------
