@@ -74,6 +74,9 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=Path, metavar="FILE", help="YAML: image pattern to local command line")
     parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="keep the cluster there over restarts (default: memory only)"
+    )
+    parser.add_argument(
         "--idle-timeout", metavar="DURATION", help="end after so long without a request (30m); 0: never"
     )
 
@@ -99,6 +102,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         runtime=arguments.runtime,
         datapath=arguments.datapath,
         images=arguments.images,
+        data_dir=arguments.data_dir,
     )
 
 

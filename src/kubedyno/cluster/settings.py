@@ -60,6 +60,7 @@ class ClusterSettings:
         runtime: "model" (pods have a life, no processes) or "netns" (pods of known images are processes).
         datapath: Between pods that are processes: "route", "bridge" or "ebpf".
         images: Image pattern → command line, beside those known (`processes.images`).
+        data_dir: Absolute path of the folder in which the cluster is kept; "" keeps it in memory only.
     """
 
     name: str = "kubedyno"
@@ -82,6 +83,7 @@ class ClusterSettings:
     runtime: str = "model"
     datapath: str = "route"
     images: dict[str, list[str]] = field(default_factory=dict)
+    data_dir: str = ""
 
     @property
     def minor(self) -> int:

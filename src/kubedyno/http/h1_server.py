@@ -349,6 +349,8 @@ class Http1Connection(asyncio.Protocol):
         if out:
             self._out = []
             self._out_bytes = 0
+            if self.server.before_write is not None:
+                self.server.before_write()
             if not self._closed:
                 self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 

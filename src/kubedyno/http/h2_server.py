@@ -256,6 +256,11 @@ class ServerConnection(H2Connection):
         """Streams that are open."""
         return len(self._streams)
 
+    def flush(self) -> None:
+        if self.server.before_write is not None:
+            self.server.before_write()
+        super().flush()
+
     def find_stream(self, stream_id: int) -> H2Stream | None:
         return self._streams.get(stream_id)
 

@@ -5,6 +5,7 @@ ALPN decides under TLS; on plain connections HTTP/2's preface does ("prior knowl
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from kubedyno.base import aio
@@ -37,6 +38,7 @@ class Server:
     Attributes:
         pending: Requests that wait for an answer now. An answer that has begun (a watch) waits no more.
         last_request_s: When the last request was complete, in the event loop's seconds; the start before any.
+        before_write: Called before any bytes of answers leave; while it raises, none do.
     """
 
     def __init__(self, app: App, limits: Limits) -> None:
@@ -44,6 +46,7 @@ class Server:
         self.limits = limits
         self.pending = 0
         self.port = 0
+        self.before_write: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self.last_request_s = self._loop.time()
         self._connections: dict[Connection, None] = {}

@@ -36,6 +36,7 @@ def cluster_settings(
     runtime: str | None = None,
     datapath: str | None = None,
     images: Path | None = None,
+    data_dir: Path | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
@@ -106,6 +107,8 @@ def cluster_settings(
         settings = replace(settings, datapath=datapath)
     if images is not None:
         settings = replace(settings, images=_images(images))
+    if data_dir is not None:
+        settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
     if settings.runtime == "model" and (datapath is not None or images is not None):
         raise KubedynoError("--datapath and --images are for pods that are processes: add --runtime netns")
     if settings.runtime != "model" and len(settings.nodes) > MAX_REAL_NODES:

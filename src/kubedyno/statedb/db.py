@@ -121,6 +121,22 @@ class DB:
         with WriteTxn(self, (table,)) as txn:
             return txn.delete(table, key)
 
+    def begin_at(self, revision: int) -> None:
+        """Say that the tables hold all that is known of the time up to a revision, as after a restart.
+
+        What changed before it cannot be asked for: cursors of readers that have seen less are expired.
+
+        Raises:
+            ValueError: It lies before what was written.
+        """
+        with self.lock:
+            if revision < self.revision:
+                raise ValueError(f"revision {revision} lies before {self.revision}")
+            for table in self.tables.values():
+                table.revision = revision
+                table._swept = table._floor = table._grave_floor = table._expired = revision
+            self.revision = revision
+
     def compact(self, max_items: int = COMPACT_RECORDS) -> bool:
         """Give up what no reader and no history needs, a slice at a time; True when more is left.
 

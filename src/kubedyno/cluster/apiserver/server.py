@@ -89,6 +89,7 @@ class ApiServer:
         address: host:port for discovery.
         control: Asked first for paths under /kubedyno/; says whether it took the request.
         runtime: Runs the pods that are processes.
+        signing_key: PEM of the key of ServiceAccount tokens; b"" makes a fresh one.
 
     Attributes:
         ready: What /readyz says.
@@ -104,6 +105,7 @@ class ApiServer:
         address: str,
         control: Control,
         runtime: Runtime | None = None,
+        signing_key: bytes = b"",
     ) -> None:
         self.ready = False
         self._registry = registry
@@ -123,7 +125,7 @@ class ApiServer:
         self._reviews = review_kinds()
         self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
         self._escalation = Escalation(registry.store, self._authorizer)
-        self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random)
+        self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random, signing_key)
         authenticator.other_tokens = self._tokens.user_of
         self._review = Reviews(self._clock.now, self._user_of_token, self._tokens, self._authorizer)
         self._review_ids = frozenset(id(kind) for kind in self._reviews.values())

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -67,13 +67,16 @@ class ServiceAccountTokens:
         store: Where accounts, pods, secrets and nodes are.
         clock: Says what has expired.
         random: Makes ids.
+        key: PEM of the P-256 key that signs; b"" makes a fresh one, and what it signed dies with it.
     """
 
-    def __init__(self, store: Store, clock: Clock, random: Random) -> None:
+    def __init__(self, store: Store, clock: Clock, random: Random, key: bytes = b"") -> None:
         self._store = store
         self._clock = clock
         self._random = random
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        given = serialization.load_pem_private_key(key, None) if key else ec.generate_private_key(ec.SECP256R1())
+        assert isinstance(given, ec.EllipticCurvePrivateKey)
+        self._key = given
         public = self._key.public_key()
         numbers = public.public_numbers()
         self._jwk = {

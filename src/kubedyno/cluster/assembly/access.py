@@ -18,19 +18,21 @@ _NAMES = (HOST, "localhost", "kubernetes", "kubernetes.default", "kubernetes.def
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A cluster's keys, made anew at each start.
+    """A cluster's keys; made anew at each start unless the cluster is kept (see `keeping`).
 
     Attributes:
         ca: PEM of the authority's certificate.
         server: The API server's certificate and key.
         admin: The admin's client certificate and key.
         token: The admin's bearer token.
+        signing_key: PEM of the key of ServiceAccount tokens; b"": the API server makes one.
     """
 
     ca: bytes
     server: KeyPair
     admin: KeyPair
     token: str
+    signing_key: bytes = b""
 
 
 def make_access() -> Access:
@@ -65,10 +67,18 @@ def write_kubeconfig(path: Path, name: str, access: Access, port: int) -> None:
         "current-context": name,
         "preferences": {},
     }
+    write_secret(path, yaml.dump(document).encode())
+
+
+def write_secret(path: Path, data: bytes, *, lasting: bool = False) -> None:
+    """Write a file that only its owner may read, whole or not at all; `lasting`: over a power failure too."""
     draft = path.with_suffix(".part")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(yaml.dump(document))
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        if lasting:
+            os.fsync(descriptor)
     draft.replace(path)
 
 

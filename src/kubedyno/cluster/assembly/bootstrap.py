@@ -16,8 +16,9 @@ import orjson
 from kubedyno.cluster.registry.bootstrapobjects import bootstrap_objects
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.objects import key_of
 from kubedyno.kube import yaml
-from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, SERVICES, by_kind
+from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, SERVICES, Resource, by_kind
 
 Object = dict[str, Any]
 
@@ -84,13 +85,13 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
     """Create what controllers and nodes rely on: the four namespaces, roles and classes, the API's Service, ConfigMaps.
 
     Args:
-        registry: Of an empty cluster.
+        registry: Of an empty cluster, or of one that was kept: what is there stays as it is.
         settings: Of the cluster.
         ca_pem: The certificate that signs the API server's.
         server: URL of the API server.
     """
     for name in _NAMESPACES:
-        registry.create(NAMESPACES, "", {"metadata": {"name": name}})
+        _ensure(registry, NAMESPACES, "", {"metadata": {"name": name}})
     for document in bootstrap_objects():
         _create(registry, document)
     _create(
@@ -104,7 +105,8 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
     )
     labels = {"component": "apiserver", "provider": "kubernetes"}
     port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": _API_PORT}
-    registry.create(
+    _ensure(
+        registry,
         SERVICES,
         "default",
         {
@@ -128,7 +130,7 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
 
 
 def _config_map(registry: Registry, namespace: str, name: str, data: dict[str, str]) -> None:
-    registry.create(CONFIGMAPS, namespace, {"metadata": {"name": name}, "data": data})
+    _ensure(registry, CONFIGMAPS, namespace, {"metadata": {"name": name}, "data": data})
 
 
 def create_kubelet_config(registry: Registry, text: str) -> None:
@@ -185,4 +187,10 @@ def create_system(registry: Registry, settings: ClusterSettings) -> None:
 def _create(registry: Registry, document: Object) -> None:
     resource = by_kind(document["apiVersion"], document["kind"])
     assert resource is not None
-    registry.create(resource, document["metadata"].get("namespace", ""), document)
+    _ensure(registry, resource, document["metadata"].get("namespace", ""), document)
+
+
+def _ensure(registry: Registry, resource: Resource, namespace: str, document: Object) -> None:
+    """Create an object unless it is there: a cluster that was kept has most of them."""
+    if registry.store.get(resource, key_of(namespace, document["metadata"]["name"])) is None:
+        registry.create(resource, namespace, document)

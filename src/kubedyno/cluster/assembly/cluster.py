@@ -10,10 +10,12 @@ from kubedyno.cluster.kubelet.nodes import Nodes
 from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.processes.runtime import PodProcesses
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.recovery import restore
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.scheduler.scheduler import Scheduler
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.journal import Journal
 from kubedyno.cluster.storage.store import Store
 
 
@@ -27,6 +29,7 @@ class Cluster:
         pending_requests: How many requests wait for an answer now.
         verify: Validate each write of the cluster's own parts.
         helper: Forks pods that are processes; None: all are modelled.
+        journal: What keeps it; filled from that first, then followed.
     """
 
     def __init__(
@@ -38,12 +41,19 @@ class Cluster:
         pending_requests: Callable[[], int] = lambda: 0,
         verify: bool = False,
         helper: Helper | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.settings = settings
         self._ca_pem = ca_pem
-        random = Random(settings.seed)
+        kept = journal.kept if journal is not None else None
+        # Never the same ids again after a restart.
+        random = Random(settings.seed + ((kept.revision << 64) if kept is not None else 0))
         self.store = Store(clock)
         self.registry = Registry(self.store, clock, random, settings)
+        if journal is not None:
+            if kept is not None:
+                restore(self.registry, kept)
+            journal.follow(self.store)
         self.trusted = Trusted(self.registry, verify=verify)
         self.pump = Pump(clock, pending_requests)
         self.controllers = ControllerManager(self.trusted, self.pump, settings, ca_pem=ca_pem)
@@ -53,8 +63,13 @@ class Cluster:
             self.processes = PodProcesses(helper, self.store, self.pump, clock, settings)
         self.nodes = Nodes(self.trusted, self.pump, settings, random, self.processes)
 
-    def start(self, server: str) -> None:
-        """Create what a fresh cluster holds and let its parts work; `server` is the API server's URL."""
+    def start(self, server: str, *, made: bool = False) -> None:
+        """Create what a fresh cluster holds and let its parts work.
+
+        Args:
+            server: The API server's URL.
+            made: It was up before: what is gone of its system and add-ons was deleted, and stays so.
+        """
         settings = self.settings
         bootstrap.create_foundation(self.registry, settings, ca_pem=self._ca_pem, server=server)
         self.controllers.start()
@@ -65,7 +80,9 @@ class Cluster:
             if node.control_plane:
                 for manifest in bootstrap.static_pods(settings, node.name, self.nodes.address(node.name)):
                     self.nodes.add_static_pod(node.name, manifest)
-        bootstrap.create_system(self.registry, settings)
+        self.nodes.restore()
+        if not made:
+            bootstrap.create_system(self.registry, settings)
 
     def stop(self) -> None:
         """Let nothing run any more."""

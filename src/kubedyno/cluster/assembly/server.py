@@ -6,6 +6,7 @@ say "ready" when every node is Ready (or, with no pod network, when every node i
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +21,11 @@ from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
 from kubedyno.cluster.assembly.cluster import Cluster
 from kubedyno.cluster.assembly.control import Control
+from kubedyno.cluster.assembly.keeping import Keeping, open_keeping
 from kubedyno.cluster.assembly.ports import open_ports
 from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.settings import ClusterSettings
-from kubedyno.http.messages import Request, Responder
+from kubedyno.http.messages import App, Request, Responder
 from kubedyno.http.server import Server
 from kubedyno.http.server import serve as listen
 from kubedyno.http.tls import server_context
@@ -57,7 +59,22 @@ async def serve(
     Raises:
         KubedynoError: A port is in use, or the nodes do not become Ready.
     """
-    access = make_access()
+    keeping = await open_keeping(settings) if settings.data_dir else None
+    try:
+        await _serve(settings, keeping, state_dir, ready, helper)
+    finally:
+        if keeping is not None:
+            await keeping.journal.close()
+
+
+async def _serve(
+    settings: ClusterSettings,
+    keeping: Keeping | None,
+    state_dir: Path,
+    ready: Callable[[dict[str, Any]], None],
+    helper: Helper | None,
+) -> None:
+    access = make_access() if keeping is None else keeping.access
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,9 +84,27 @@ async def serve(
     def app(request: Request, responder: Responder) -> None:
         parts[0].app(request, responder)
 
-    server = await listen(app, HOST, settings.port, server_context(access.server, access.ca), LIMITS)
+    context = server_context(access.server, access.ca)
+    server = await _listen(app, settings.port, keeping.port if keeping is not None else 0, context)
+    failures: list[str] = []
+    if keeping is not None:
+
+        def fail(why: str) -> None:
+            failures.append(why)
+            log.error("%s: nothing is acknowledged any more, the cluster stops", why)
+            stopped.set()
+
+        keeping.journal.on_failure = fail
+        server.before_write = keeping.journal.flush
     # Nothing awaits from here until the API server is there, so no request can come before it.
-    cluster = Cluster(settings, SYSTEM_CLOCK, ca_pem=access.ca, pending_requests=lambda: server.pending, helper=helper)
+    cluster = Cluster(
+        settings,
+        SYSTEM_CLOCK,
+        ca_pem=access.ca,
+        pending_requests=lambda: server.pending,
+        helper=helper,
+        journal=keeping.journal if keeping is not None else None,
+    )
     control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK, cluster.pump)
     api = ApiServer(
         cluster.registry,
@@ -79,6 +114,7 @@ async def serve(
         address=f"{HOST}:{server.port}",
         control=control,
         runtime=cluster.processes,
+        signing_key=access.signing_key,
     )
     parts.append(api)
     doors: list[asyncio.Server] = []
@@ -86,10 +122,14 @@ async def serve(
         write_kubeconfig(state_dir / "kubeconfig", settings.name, access, server.port)
         up = asyncio.Event()
         cluster.nodes.on_all_ready = up.set
-        cluster.start(f"https://{HOST}:{server.port}")
+        cluster.start(f"https://{HOST}:{server.port}", made=keeping is not None and keeping.made)
+        if keeping is not None:
+            keeping.journal.start()
         doors = await open_ports(cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], HOST)
         await _until_ready(settings, up, stopped)
         api.ready = True
+        if keeping is not None:
+            keeping.up(server.port, settings)
         ready({"port": server.port})
         log.info("cluster %s serves on %s:%d", settings.name, HOST, server.port)
         await _until_done(settings, server, stopped)
@@ -99,6 +139,18 @@ async def serve(
         cluster.stop()
         api.close()
         await server.close()
+    if failures:
+        raise KubedynoError(f"cluster {settings.name} has stopped: {failures[0]}")
+
+
+async def _listen(app: App, port: int, last_port: int, context: ssl.SSLContext) -> Server:
+    """Listen on the port that is asked for, else on the one that the cluster had before, else on a free one."""
+    if not port and last_port:
+        try:
+            return await listen(app, HOST, last_port, context, LIMITS)
+        except KubedynoError as error:
+            log.warning("%s: the cluster's address and kubeconfig change", error)
+    return await listen(app, HOST, port, context, LIMITS)
 
 
 async def _until_ready(settings: ClusterSettings, up: asyncio.Event, stopped: asyncio.Event) -> None:

@@ -54,14 +54,23 @@ class AddressPool:
         value = self._base + offset
         return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
 
+    def take(self, address: str) -> bool:
+        """Hand out a certain address; False when it is none of the range's, or taken."""
+        offset = _value(address) - self._base
+        if not 0 < offset < self._end or self._used[offset]:
+            return False
+        self._used[offset] = 1
+        self._last = max(self._last, offset)
+        self.free -= 1
+        return True
+
     def release(self, address: str) -> None:
         """Take an address back.
 
         Raises:
             ValueError: It isn't handed out.
         """
-        a, b, c, d = address.split(".")
-        offset = ((int(a) << 24) + (int(b) << 16) + (int(c) << 8) + int(d)) - self._base
+        offset = _value(address) - self._base
         if not 0 < offset < self._end or offset == self._reserved or not self._used[offset]:
             raise ValueError(f"{address} is not an allocated address of {self.cidr}")
         self._used[offset] = 0
@@ -88,6 +97,11 @@ class AddressPool:
             "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "
             f'"{sandbox}": {why}'
         )
+
+
+def _value(address: str) -> int:
+    a, b, c, d = address.split(".")
+    return (int(a) << 24) + (int(b) << 16) + (int(c) << 8) + int(d)
 
 
 def _text(value: int) -> str:

@@ -5,11 +5,14 @@ others begin.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
+from typing import Any
 
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.images import Image, pull_error
 from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S, MAX_BACKOFF_S
+from kubedyno.cluster.kubelet.resumption import CRASH_LOOP, take_up
 from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State, terminated
 from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, local, pulled
 
@@ -34,6 +37,41 @@ class Containers:
         self._texts = desk.texts
         self._clock = desk.clock
         self._over = over
+
+    def resume(self, run: PodRun, status: dict[str, Any]) -> None:
+        """Go on with the containers of a pod as its status says; nothing of what was is said again."""
+        run.expand()
+        take_up(run, status)
+        run.go(Stage.INITIALIZING if run.init else Stage.STARTING)
+        assert run.containers is not None
+        for container in (*run.init, *run.containers, *run.ephemeral):
+            if container.state is State.RUNNING:
+                self._go_on(run, container)
+            elif container.state is State.WAITING and container.begun:
+                crashed = container.reason == CRASH_LOOP
+                step = self._again if crashed else self._pull
+                delay_s = max(self._latency.paced(BACKOFF_S) if crashed else 0.0, _MIN_RESTART_S)
+                self._desk.after(run, delay_s, partial(_call, step, container))
+            elif container.state is State.TERMINATED and self._comes_again(run, container):
+                self.restart(run, container)
+        self.begin_next(run)
+        self.begin_ephemeral(run)
+
+    def _go_on(self, run: PodRun, container: ContainerRun) -> None:
+        """Have what a running container still has before it."""
+        plan, attempt = container.plan, container.restarts
+        regular_init = container in run.init and not plan.sidecar
+        probe = plan.startup
+        if probe is not None and not container.started:
+            delay_s = self._latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
+            self._desk.after(run, max(delay_s, _MIN_RESTART_S), lambda run: self._started(run, container, attempt))
+        elif not regular_init and not container.ready:
+            self._await_ready(run, container, attempt)
+        if plan.run_s != inf:
+            completes = regular_init or (run.plan.completes and not plan.sidecar)
+            left_s = self._latency.program(plan.run_s, completes=completes)
+            left_s -= self._clock.now() - container.started_s
+            self._desk.after(run, max(left_s, _MIN_RESTART_S), lambda run: self._exited(run, container, attempt))
 
     def begin_next(self, run: PodRun) -> None:
         """Begin the next container, in the order of a kubelet's sync: init containers, then the others."""
@@ -257,22 +295,26 @@ class Containers:
         if container in run.ephemeral:
             self._desk.request_publish(run)
             return
-        policy = run.plan.facts.restart_policy
         regular_init = container in run.init and not container.plan.sidecar
-        if regular_init:
-            if code == 0:
-                # The next one begins when the kubelet sees that this one is done.
-                self._desk.after(run, self._latency.relist(), self.begin_next)
-                self._desk.request_publish(run)
-                return
-            again = policy != "Never"
-        else:
-            again = container.plan.sidecar or policy == "Always" or (policy == "OnFailure" and code != 0)
-        if again:
+        if regular_init and code == 0:
+            # The next one begins when the kubelet sees that this one is done.
+            self._desk.after(run, self._latency.relist(), self.begin_next)
+            self._desk.request_publish(run)
+            return
+        if self._comes_again(run, container):
             self.restart(run, container)
         else:
             self._over(run, regular_init)
         self._desk.request_publish(run)
+
+    def _comes_again(self, run: PodRun, container: ContainerRun) -> bool:
+        """Say whether a container that has ended is to be started again."""
+        if container in run.ephemeral:
+            return False
+        policy, code = run.plan.facts.restart_policy, container.exit_code
+        if container in run.init and not container.plan.sidecar:
+            return policy != "Never" and code != 0
+        return container.plan.sidecar or policy == "Always" or (policy == "OnFailure" and code != 0)
 
     def end(self, container: ContainerRun, code: int) -> None:
         """Note that a container ended."""
@@ -298,7 +340,7 @@ class Containers:
         text = crash_back_off(plan.name, name, namespace, run.uid)
         self._desk.event(run, "Warning", "BackOff", text, plan.field_path)
         container.last = terminated(run, container)
-        container.state, container.reason = State.WAITING, "CrashLoopBackOff"
+        container.state, container.reason = State.WAITING, CRASH_LOOP
         container.message = crash_waiting(plan.name, name, namespace, run.uid, pause_s)
         self._desk.after(run, self._latency.paced(pause_s), lambda run: self._again(run, container))
 
@@ -308,6 +350,10 @@ class Containers:
             container.state, container.reason = State.WAITING, "ContainerCreating"
         container.restarts += 1
         self._pull(run, container)
+
+
+def _call(step: Callable[[PodRun, ContainerRun], None], container: ContainerRun, run: PodRun) -> None:
+    step(run, container)
 
 
 def _succeeded(container: ContainerRun) -> bool:

@@ -65,6 +65,13 @@ def node_of(row: NodeRow, settings: ClusterSettings, now_s: float) -> Object:
     }
 
 
+def ids_of(status: Object) -> tuple[str, str, str] | None:
+    """Return machineID, systemUUID and bootID of a stored status, None when it has none."""
+    info = status.get("nodeInfo") or {}
+    machine, system, boot = (str(info.get(name, "")) for name in ("machineID", "systemUUID", "bootID"))
+    return (machine, system, boot) if machine and system and boot else None
+
+
 def resources_of(row: NodeRow) -> Object:
     """Return capacity, which with kind's evictionHard is allocatable too."""
     milli = row.settings.cpu_milli

@@ -60,7 +60,7 @@ class CustomResources:
         self._table = self._store.table(CUSTOMRESOURCEDEFINITIONS)
         self._served: dict[str, _Served] = {}
         # Group resource → what its table was added for; tables stay when definitions go.
-        self._tables: dict[str, Resource] = {}
+        self._tables: dict[str, Resource] = dict(registry.store.restored)
         self._terminating: dict[str, Callable[[], None]] = {}
         # (group, is it a kind, name) → the definition that has it; and what each definition has.
         self._owners: dict[tuple[str, bool, str], str] = {}

@@ -70,6 +70,8 @@ class Store:
         self._together: Together | None = None
         # Called with each resource that gets a table later on.
         self._followers: list[Callable[[Resource], None]] = []
+        # Group resource → custom resource whose table was there before its definition is served (see `recovery`).
+        self.restored: dict[str, Resource] = {}
 
     @property
     def revision(self) -> int:
@@ -93,6 +95,10 @@ class Store:
         for follow in self._followers:
             follow(resource)
         return table
+
+    def tables(self) -> list[ObjectTable]:
+        """Return all tables."""
+        return list(self.db.tables.values())
 
     def on_added(self, call: Callable[[Resource], None]) -> None:
         """Have a function called with each resource that gets a table from now on."""
