@@ -313,3 +313,14 @@ async def test_slow_preface_idle_and_slow_bodies_end():
     slow.flush()
     assert b"did not arrive" in transport.take()
     assert not slow.closed
+
+
+@in_loop
+async def test_a_stream_cannot_be_switched_to_another_protocol_and_is_answered_otherwise():
+    def app(request, responder):
+        assert responder.upgrade((("Upgrade", "x"),)) is None
+        responder.send(400, "text/plain", b"no")
+
+    connection, transport, client = connected(app)
+    connection.data_received(client.request(1))
+    assert body_of(transport.take(), 1) == b"no"

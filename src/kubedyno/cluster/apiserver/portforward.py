@@ -155,6 +155,7 @@ class SpdyForwarding:
         if port_of(stream.headers.get("port", "")) is None:
             return False
         if kind == "error":
+            self._errors = {key: known for key, known in self._errors.items() if not known.is_reset}
             if request_id in self._errors or len(self._errors) >= _MAX_HALF:
                 return False
             self._errors[request_id] = stream

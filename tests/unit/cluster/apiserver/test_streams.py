@@ -428,6 +428,22 @@ def test_a_pair_of_streams_is_a_connection(api, wrapped):
     play(script)
 
 
+def test_error_streams_that_were_reset_take_no_place(api):
+    async def script():
+        wire = ask(api, "portforward", "", {**SPDY, "x-stream-protocol-version": "portforward.k8s.io"})
+        client = SpdyClient(wire)
+        for n in range(100):
+            about = {"streamtype": "error", "port": "80", "requestid": str(n)}
+            client.send(SynStream(2 * n + 1, about), Reset(2 * n + 1, 5))
+        assert [type(each) for each in client.got()] == [SynReply] * 100
+        for n in range(100, 165):
+            client.send(SynStream(2 * n + 1, {"streamtype": "error", "port": "80", "requestid": str(n)}))
+        assert [type(each) for each in client.got()] == [SynReply] * 64 + [Reset]
+        wire.on_close()
+
+    play(script)
+
+
 @pytest.mark.parametrize("ports", ["0", "65536", "x", "80,", "-1", ",".join(str(n) for n in range(1, 102))])
 def test_ports_that_are_none_are_refused(api, ports):
     assert ask(api, "portforward", f"ports={ports}", websocket("v4.channel.k8s.io")).status == 400
