@@ -7,7 +7,9 @@ from kubedyno.cli.init import add_target_flags
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add kube-burner's flags."""
-    parser.add_argument("-c", "--config", required=True, help="configuration file")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-c", "--config", help="configuration file: what any run of its jobs created is deleted")
+    where.add_argument("--uuid", help="of one run: only what it created is deleted")
     parser.add_argument("--user-data", help="file of template variables, YAML or JSON")
     parser.add_argument("--timeout", default="4h", help="a Go duration (default %(default)s)")
     parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
@@ -21,11 +23,17 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.base import aio
     from kubedyno.lab import destroy, flags, session, target
 
+    timeout_s = flags.seconds("--timeout", arguments.timeout)
+    if arguments.uuid:
+        choice = target.choose(arguments.kubeconfig, arguments.kube_context)
+        removed = aio.run(destroy.by_uuid(arguments.uuid, choice, timeout_s, yes=arguments.yes))
+        print(f"{removed} namespaces and objects outside of them deleted")
+        return 0
     request = session.Request(
         config=arguments.config,
         user_data=arguments.user_data,
         allow_missing=True,
-        timeout_s=flags.seconds("--timeout", arguments.timeout),
+        timeout_s=timeout_s,
         log_level=flags.log_level(arguments.log_level),
         skip_log_file=True,
     )

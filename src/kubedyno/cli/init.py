@@ -6,7 +6,11 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add kube-burner's flags and ours."""
-    parser.add_argument("-c", "--config", required=True, help="configuration file (path or http(s) URL)")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-c", "--config", help="configuration file (path or http(s) URL)")
+    where.add_argument("--configmap", help="ConfigMap whose keys are files, config.yml among them")
+    parser.add_argument("-n", "--namespace", default="default", help="of the ConfigMap (default %(default)s)")
+    parser.add_argument("-e", "--metrics-endpoint", help="YAML list of endpoints instead of the configuration's")
     parser.add_argument("--uuid", help="benchmark id (default: a random one)")
     parser.add_argument("--timeout", default="4h", help="of the whole run, a Go duration (default %(default)s)")
     parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
@@ -44,8 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.cli.cluster import print_how_to
     from kubedyno.cluster.settings import ClusterSettings
     from kubedyno.documents.run import Chapter
-    from kubedyno.lab import embedded, flags, session, target
+    from kubedyno.lab import embedded, flags, session, sources, target
 
+    if arguments.configmap:
+        chosen = target.choose(arguments.kubeconfig, arguments.kube_context)
+        arguments.config = aio.run(sources.fetch_configmap(chosen, arguments.namespace, arguments.configmap, Path()))
     request = session.Request(
         config=arguments.config,
         uuid=arguments.uuid,
@@ -59,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         skip_log_file=arguments.skip_log_file,
         fail_when_stuck_s=flags.seconds("--fail-when-stuck", arguments.fail_when_stuck),
         directory=Path(),
+        metrics_endpoint=arguments.metrics_endpoint,
     )
     # What is wrong with a configuration or a template is told before a cluster is started for it.
     prepared = session.prepare(request)

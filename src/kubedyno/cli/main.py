@@ -24,6 +24,13 @@ VERBS = {
     "statedb": "a running cluster's tables: list, show, get, prefix, watch",
     "experiment": "demonstrations: reconciler (a BPF map past its size)",
     "net": "network datapaths: compare them on this kernel, without a cluster",
+    "plan": "what a configuration would do: objects, requests over time, what the cluster cannot hold; sends no load",
+    "measure": "measure what others create, without a load of our own",
+    "index": "query a Prometheus by metric profiles and store the documents",
+    "check-alerts": "evaluate an alert profile against a Prometheus",
+    "import": "store the documents of a tarball",
+    "health-check": "say whether a cluster is fit for a run",
+    "completion": "a completion script for bash, zsh or fish",
     "destroy": "delete what the jobs of a configuration created",
     "advise": "what to tune: findings with evidence, effect, requirements, values and commands",
     "maps": "Cilium's BPF map sizes from memory, ratio and CPUs, and the way back",
@@ -65,7 +72,7 @@ def _dispatch(words: list[str]) -> int:
     verb = words[0] if words and not words[0].startswith("-") else next((w for w in words if w in VERBS), None)
     if verb in VERBS:
         words.remove(verb)
-        module = importlib.import_module(f"kubedyno.cli.{verb}")
+        module = importlib.import_module(f"kubedyno.cli.{module_of(verb)}")
         parser = Parser(prog=f"kubedyno {verb}", description=f"kubedyno {verb}: {VERBS[verb]}")
         module.add_arguments(parser)
         if verb == "compare":
@@ -77,7 +84,7 @@ def _dispatch(words: list[str]) -> int:
         prog="kubedyno",
         description="A dynamometer for Kubernetes and Cilium: how much can this cluster take, what gives out first, "
         "what to tune.",
-        epilog="verbs:\n" + "\n".join(f"  {name:<10} {text}" for name, text in VERBS.items()),
+        epilog="verbs:\n" + "\n".join(f"  {name:<12} {text}" for name, text in VERBS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="kubedyno VERB [flags]",
     )
@@ -87,6 +94,11 @@ def _dispatch(words: list[str]) -> int:
     parser.parse_args(words)
     parser.print_help(sys.stderr if words else sys.stdout)
     return 0 if not words else 1
+
+
+def module_of(verb: str) -> str:
+    """Return the module of a verb; a keyword of the language cannot be one."""
+    return {"import": "imports"}.get(verb, verb.replace("-", "_"))
 
 
 def _near(word: str) -> str:

@@ -29,3 +29,23 @@ async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int
                 client, f"kube-burner.io/job={job.spec.name}", outside, SYSTEM_CLOCK, request.timeout_s
             )
         return removed
+
+
+async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool) -> int:
+    """Delete what one run created, whatever its jobs: its namespaces, and its cluster-scoped objects of every kind.
+
+    Returns:
+        How many namespaces and objects outside of them there were.
+
+    Raises:
+        KubedynoError: Something is still there when the time is up.
+    """
+    async with Client(choice.target) as client:
+        target.confirm(await target.describe(client, choice), yes=yes)
+        mappings = await discover(client)
+        outside = [
+            (mapping, "")
+            for mapping in mappings.all()
+            if not mapping.namespaced and {"list", "deletecollection"} <= mapping.verbs
+        ]
+        return await collect(client, f"kube-burner.io/uuid={uuid}", outside, SYSTEM_CLOCK, timeout_s)

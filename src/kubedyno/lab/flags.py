@@ -1,12 +1,12 @@
 """Values of command-line flags, checked: each wrong one is one clear line."""
 
-from pathlib import Path
 from typing import Any, overload
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import LEVELS
 from kubedyno.base.times import duration_ns_of
 from kubedyno.kube import yaml
+from kubedyno.load.config.sources import read_text
 
 
 @overload
@@ -52,9 +52,9 @@ def user_metadata(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), path)
-    except OSError as error:
-        raise KubedynoError(f"--user-metadata {path}: cannot be read ({error.strerror})") from error
+        content = yaml.load(read_text(path, "user metadata file"), path)
+    except yaml.YAMLError as error:
+        raise KubedynoError(f"--user-metadata {path}: {error}") from error
     if not isinstance(content, dict) or not content:
         raise KubedynoError(f"--user-metadata {path}: holds no mapping; write for example `team: x`")
     return content

@@ -262,6 +262,30 @@ class Run:
             raise KubedynoError("Cluster is not healthy.")
         log.info("Cluster is healthy.")
 
+    async def measure(self, selector: str, duration_s: float, *, past: bool = False) -> RunResult:
+        """Measure what others create for a while, or what there is (`past`), and write the documents.
+
+        The plan's only job says what is measured and under which name. A violated threshold is told, and fails nothing.
+        """
+        plan = self.plan.jobs[0]
+        self.result.started_at = self._clock.now()
+        record = JobRecord(plan.spec.name, plan.spec.job_type, 0.0, 0)
+        current = JobResult(plan, record, measured_as=plan.spec.name)
+        record.started_s, record.started_at = self._clock.monotonic(), self._clock.now()
+        await self._kinds.refresh()
+        await self._begin(current, plan.spec.measurements, self._client, self._kinds, selector, past=past)
+        try:
+            if not past:
+                log.info("Measuring for %s", go_duration(int(duration_s * 1e9)))
+                await aio.sleep(duration_s)
+        except asyncio.CancelledError:
+            # Ctrl-C ends the measuring, not the writing.
+            log.info("Stopped early")
+        await self._measure(current)
+        await self._outputs.close()
+        self.result.exit_code = EXIT_OK
+        return self.result
+
     # --- jobs --------------------------------------------------------------------------------------------------
 
     async def _all(self) -> None:
@@ -565,13 +589,25 @@ class Run:
             # Its measurements are still running, under the first job's name.
             current.pods = self._carried.pods
             return
-        selector = f"kube-burner.io/runid={runid}"
+        await self._begin(current, wanted, client, kinds, f"kube-burner.io/runid={runid}")
+
+    async def _begin(
+        self,
+        current: JobResult,
+        wanted: Sequence[MeasurementSpec],
+        client: Client,
+        kinds: Kinds,
+        selector: str,
+        *,
+        past: bool = False,
+    ) -> None:
+        spec = current.plan.spec
         pods = next((m for m in wanted if m.name == "podLatency"), None)
         if spec.job_type == "create" or pods is not None:
             narrow = (
                 f",kube-burner.io/job={spec.name}" if not spec.metrics_aggregate and spec.job_type == "create" else ""
             )
-            current.pods = PodWatch(client, selector + narrow, self._clock, events=pods is not None)
+            current.pods = PodWatch(client, selector + narrow, self._clock, events=pods is not None, past=past)
         for m in wanted:
             made = await self._measurement(m, current, client, kinds, selector)
             if made is None:
@@ -583,6 +619,7 @@ class Run:
         if current.pods is not None:
             await current.pods.start()
         for made in current.measurements:
+            made.past = past
             await made.start()
 
     async def _measurement(

@@ -80,6 +80,8 @@ def played(name, cluster, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(RUNS / name, folder)
     monkeypatch.chdir(folder)
+    # A hook calls kubectl.
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     for key, value in recorded["environment"].items():
         monkeypatch.setenv(key, value)
     options = dict(zip(recorded["arguments"][::2], recorded["arguments"][1::2], strict=True))
@@ -98,6 +100,10 @@ def played(name, cluster, tmp_path, monkeypatch):
     # Nobody has to wait, and pods that are ready within one second of the API's clock violate this, too.
     text = Path("config.yaml").read_text().replace("maxWaitTimeout: 5s", "maxWaitTimeout: 2s")
     Path("config.yaml").write_text(text.replace("threshold: 100ms", "threshold: -1s"))
+    if name == "job-latency":
+        # The recorded cluster ended its pods by itself; here the container does.
+        job = Path("job.yml").read_text()
+        Path("job.yml").write_text(job.replace("image: nginx:alpine", 'image: busybox\n        command: [sleep, "1"]'))
     target = kubeconfig.load(cluster.kubeconfig, None)
     document = aio.run(session.run(request, Choice(target), yes=True))
     log = (folder / f"kube-burner-{recorded['uuid']}.log").read_text().splitlines()
@@ -133,15 +139,18 @@ def lines_of(log):
     return [[match[1], match[2].replace('\\"', '"')] for match in found if match]
 
 
-def comparable(lines):
+def comparable(lines, *, churned=False):
     """Leave out what may differ: versions, times, ids, the order of namespaces and conditions."""
     made = []
     begun = False
     for level, message in lines:
-        text = re.sub(r"\d+(\.\d+)?s\b|\d+ms\b|(?<=: )\d+(?= )|\d+ ms", "N", message)
+        text = re.sub(r"\d+(\.\d+)?(s|ms|µs)\b|(?<=: )\d+(?= )|\d+ ms", "N", message)
         text = re.sub(r"\(v[^)]*\)|\(kubedyno[^)]*\)", "(V)", text)
         text = re.sub(r"runid=[0-9a-f-]+(,kube-burner.io/job=\S+)?\]", "runid=R]", text)
         text = re.sub(r"(99th: |max: |avg: )[\d.]+", r"\1N", text)
+        if churned:
+            # Which namespaces a cycle takes is chance.
+            text = re.sub(r"(Actions in namespace .*-)\d+ completed", r"\1N completed", text)
         text = re.sub(r"\dh0mN", "N", text).replace("-N", "N")
         begun = begun or text.startswith("Triggering")
         if (
@@ -166,7 +175,8 @@ def test_a_run_ends_logs_and_documents_as_the_original_did(name, cluster, tmp_pa
         # 1.x ends on the spot; here what was done is still written down.
         assert recorded["log"][-1][1] == log[-1][1]
         return
-    assert comparable(log) == comparable(recorded["log"])
+    churned = "churn" in name
+    assert comparable(log, churned=churned) == comparable(recorded["log"], churned=churned)
     assert sorted(ours) == sorted(theirs)
     for metric, documents in theirs.items():
         made = {key_of(document): document for document in ours[metric]}
@@ -176,7 +186,7 @@ def test_a_run_ends_logs_and_documents_as_the_original_did(name, cluster, tmp_pa
 
 
 # Runs whose objects are collected when they end, or made of random values.
-GONE = {"gc-true", "hooks", "delete-job", "sprig"}
+GONE = {"gc-true", "hooks", "delete-job", "sprig", "verify-failing-no-error"}
 VARYING_LABELS = re.compile(r"runid|controller-uid|kubernetes.io/metadata.name")
 
 
@@ -193,7 +203,12 @@ def same_objects(name, there):
             labels = {k: v for k, v in labels.items() if "churn" not in k}
         assert labels.items() <= ours["metadata"]["labels"].items()
         if item["kind"] == "ConfigMap":
-            assert ours.get("data") == item.get("data")
+            data = ours.get("data")
+            if name == "patch-mode-parallel":
+                # All iterations at once: which is the last is chance.
+                assert data.pop("key") in {"it-0", "it-1", "it-2"}
+                item["data"].pop("key")
+            assert data == item.get("data")
 
 
 def key_of(document):
@@ -204,7 +219,7 @@ def key_of(document):
 
 
 VARYING = {
-    "timestamp", "endTimestamp", "elapsedTime", "achievedQps", "version", "k8sVersion", "totalNodes", "podName",
+    "churnStartTimestamp", "churnEndTimestamp", "timestamp", "endTimestamp", "elapsedTime", "achievedQps", "version", "k8sVersion", "totalNodes", "podName",
     "nodeName", "executionErrors", "P99", "P95", "P50", "min", "max", "avg", "metadata",
 }  # fmt: skip
 

@@ -122,6 +122,9 @@ def test_a_plan_makes_the_objects_that_kube_burner_made(name, monkeypatch):
         assert body.get("data") == (shown_apart(item.get("data"), body.get("data")))
         if "podTemplateLabels" in item:
             same_labels(body["spec"]["template"]["metadata"]["labels"], item["podTemplateLabels"], compat)
+            if item["kind"] == "Job":
+                # Its controller chooses the selector.
+                continue
             containers = body["spec"]["template"]["spec"]["containers"]
             assert [[c["name"], c["image"]] for c in containers] == item["containers"]
         if "selector" in item:

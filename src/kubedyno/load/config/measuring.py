@@ -31,6 +31,8 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "pprof": (),
     "conditionLatency": (),
 }
+# The job that `measure` makes up: it sends nothing.
+WATCHING = "measure"
 # Measurement → types of job that have it; absent: all.
 _JOB_TYPES = {
     "podLatency": ("create", "patch", "delete"),
@@ -48,7 +50,7 @@ _JOB_TYPES = {
 def suits(measurement: str, job_type: str) -> bool:
     """Say whether a type of job has a measurement."""
     types = _JOB_TYPES.get(measurement)
-    return types is None or job_type in types
+    return types is None or job_type in types or job_type == WATCHING
 
 
 def measurements(

@@ -39,6 +39,10 @@ class Mappings:
         for mapping in reversed(mappings):
             self._by_group[_group(mapping.api_version), mapping.kind] = mapping
 
+    def all(self) -> list[Mapping]:
+        """Return one mapping a kind and group, of the preferred version."""
+        return list(self._by_group.values())
+
     def find(self, api_version: str, kind: str) -> Mapping | None:
         """Return the mapping of a kind: of the version asked for if it is served, else of its group's preferred one."""
         return self._by_version.get((api_version, kind)) or self._by_group.get((_group(api_version), kind))

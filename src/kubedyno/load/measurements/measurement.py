@@ -85,6 +85,8 @@ class Measurement:
         self.spec = spec
         self.subjects: dict[str, Subject] = {}
         self.followed = Follower(client)
+        # Also what there is already when it starts; set before `start`.
+        self.past = False
         self._clock = clock
         self._selector = selector
 
@@ -106,7 +108,7 @@ class Measurement:
 
     async def start(self) -> None:
         """Begin to watch."""
-        await self.followed.begin(self.path, _query(self._selector), self.event)
+        await self.followed.begin(self.path, _query(self._selector), self.event, skip_list=not self.past)
 
     async def stop(self) -> None:
         """Stop watching."""

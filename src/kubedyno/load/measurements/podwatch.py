@@ -19,22 +19,24 @@ class PodWatch:
         selector: Label selector, e.g. "kube-burner.io/runid=…".
         events: Also read Events of pods: finer times of Scheduled and Started.
         clock: Stamps what is seen.
+        past: Also what there is already when it starts.
     """
 
-    def __init__(self, client: Client, selector: str, clock: Clock, *, events: bool) -> None:
+    def __init__(self, client: Client, selector: str, clock: Clock, *, events: bool, past: bool = False) -> None:
         self.tracker = PodTracker()
         self._selector = selector
         self._clock = clock
         self._events = events
+        self._past = past
         self._follower = Follower(client)
 
     async def start(self) -> None:
         """Return once the watches have their starting point, so that nothing that is created later is missed."""
         selector = f"labelSelector={quote(self._selector)}"
-        starts = [self._follower.begin("/api/v1/pods", selector, self._on_pod)]
+        starts = [self._follower.begin("/api/v1/pods", selector, self._on_pod, skip_list=not self._past)]
         if self._events:
             query = f"fieldSelector={quote('involvedObject.kind=Pod')}"
-            starts.append(self._follower.begin("/api/v1/events", query, self._on_event))
+            starts.append(self._follower.begin("/api/v1/events", query, self._on_event, skip_list=not self._past))
         await asyncio.gather(*starts)
 
     def _on_pod(self, kind: str, raw: bytes) -> None:

@@ -1,0 +1,240 @@
+"""`plan`: what a configuration would do, told without sending any load, and what the target cannot hold of it.
+
+Every object is rendered, so that an error of a template at iteration 40,000 is told now. The requests of each second
+come from the very schedules that pace the load.
+"""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from kubedyno.base.errors import KubedynoError
+from kubedyno.client.api import Client
+from kubedyno.lab.session import Prepared
+from kubedyno.load.engine.arrival import pacing
+from kubedyno.load.engine.steps import steps
+from kubedyno.load.plan.plan import JobPlan
+
+# More objects of one job than this are not rendered one by one.
+MAX_RENDERED = 200_000
+# Seconds of a job that are listed.
+_SECONDS = 3600
+_WITH_REPLICAS = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"})
+# Of a /24 a node gives away all but the network, the gateway and the broadcast address.
+_RESERVED_ADDRESSES = 3
+
+
+@dataclass(slots=True)
+class JobForecast:
+    """What one job would do; seconds are of its sending, without waits.
+
+    Attributes:
+        objects: Kind → how many.
+        per_second: Requests in each second, as far as listed.
+        rights: "verb kind" that the user needs.
+        pods: That its objects ask for, those of DaemonSets apart.
+        pods_each_node: Of DaemonSets.
+    """
+
+    name: str
+    type: str
+    requests: int
+    namespaces: int
+    objects: dict[str, int]
+    seconds: float
+    per_second: list[int]
+    rights: list[str]
+    pods: int = 0
+    pods_each_node: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+def forecast(prepared: Prepared) -> list[JobForecast]:
+    """Return what each job would do.
+
+    Raises:
+        KubedynoError: A file of arrivals cannot be read.
+    """
+    return [_job(job, prepared) for job in prepared.plan.jobs]
+
+
+def _job(job: JobPlan, prepared: Prepared) -> JobForecast:
+    spec = job.spec
+    if spec.job_type != "create":
+        verb = {"delete": "delete", "patch": "patch", "read": "get", "kubevirt": "update"}[spec.job_type]
+        rights = sorted({f"{v} {target.kind}" for target in job.targets for v in ("list", verb)})
+        return JobForecast(spec.name, spec.job_type, 0, 0, {}, 0.0, [], rights)
+    rounds = steps(spec.incremental) if spec.incremental is not None else [spec.job_iterations]
+    made = JobForecast(spec.name, spec.job_type, 0, 0, {}, 0.0, [], [])
+    counts: Counter[str] = Counter()
+    for iterations in rounds:
+        step = (
+            job
+            if iterations == spec.job_iterations
+            else prepared.plan.remade(job, runid=job.runid, iterations=iterations)
+        )
+        counts.update({item.kind: 0 for item in step.objects})
+        for item in step.objects:
+            counts[item.kind] += item.expected
+    made.objects = dict(counts)
+    made.requests = sum(counts.values())
+    made.namespaces = len(job.namespaces()) if spec.namespace and any(not item.namespace for item in job.objects) else 0
+    _render(job, made)
+    schedule = pacing(spec, prepared.beside)
+    seconds: Counter[int] = Counter()
+    for _ in range(made.requests):
+        due_s = schedule.reserve(0.0)
+        made.seconds = max(made.seconds, due_s)
+        if due_s < _SECONDS:
+            seconds[int(due_s)] += 1
+    made.per_second = [seconds[second] for second in range(int(min(made.seconds, _SECONDS - 1)) + 1)]
+    needed = {f"create {kind}" for kind in counts} | {f"list {kind}" for kind in counts}
+    if made.namespaces:
+        needed |= {"create Namespace", "list Namespace", "delete Namespace"}
+    if spec.churn.enabled and spec.churn.mode != "objects":
+        needed |= {"patch Namespace"}
+    made.rights = sorted(needed)
+    return made
+
+
+def _render(job: JobPlan, made: JobForecast) -> None:
+    """Render what the job would create: counts its pods, and notes what goes wrong."""
+    rendered = 0
+    names: set[tuple[str, str, str]] = set()
+    for item in job.objects:
+        for iteration in range(job.spec.job_iterations):
+            if not item.due(iteration):
+                continue
+            for replica in range(1, item.replicas + 1):
+                rendered += 1
+                if rendered > MAX_RENDERED:
+                    return
+                try:
+                    one = item.render(iteration, replica)
+                except KubedynoError as error:
+                    made.errors.append(str(error))
+                    break
+                place = one.namespace or (job.namespace_of(iteration) if made.namespaces else "")
+                key = (one.kind, place, one.name)
+                if one.name and key in names:
+                    made.errors.append(
+                        f"{item.template}: {one.kind} {one.name} would be made twice in {place or 'the cluster'}"
+                    )
+                    break
+                names.add(key)
+                if one.kind in _WITH_REPLICAS or one.kind in {"Pod", "DaemonSet", "Job"}:
+                    _count_pods(orjson.loads(one.body), made)
+            else:
+                continue
+            break
+
+
+def _count_pods(body: dict[str, Any], made: JobForecast) -> None:
+    kind, spec = body["kind"], body.get("spec") or {}
+    if kind == "Pod":
+        made.pods += 1
+    elif kind == "DaemonSet":
+        made.pods_each_node += 1
+    elif kind == "Job":
+        made.pods += min(int(spec.get("parallelism", 1)), int(spec.get("completions", 1) or 1))
+    else:
+        replicas = spec.get("replicas")
+        made.pods += 1 if replicas is None else int(replicas)
+
+
+async def capacity(client: Client, jobs: Sequence[JobForecast]) -> list[str]:
+    """Return what the target cannot hold, one line each; an empty list when it can.
+
+    Raises:
+        StatusError: The target refuses to list nodes or pods.
+        KubedynoError: It cannot be reached.
+    """
+    nodes = [node for node in await client.list_all("/api/v1/nodes") if not _closed(node)]
+    pods = [
+        pod
+        for pod in await client.list_all("/api/v1/pods")
+        if (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
+    ]
+    asked = sum(job.pods + job.pods_each_node * len(nodes) for job in jobs)
+    running: Counter[str] = Counter(str((pod.get("spec") or {}).get("nodeName", "")) for pod in pods)
+    addressed: Counter[str] = Counter(
+        str((pod.get("spec") or {}).get("nodeName", ""))
+        for pod in pods
+        if not (pod.get("spec") or {}).get("hostNetwork")
+    )
+    lines = []
+    by_pods = by_addresses = 0
+    for node in nodes:
+        name = node["metadata"]["name"]
+        allowed = int((node.get("status") or {}).get("allocatable", {}).get("pods", 0))
+        room = max(allowed - running[name], 0)
+        by_pods += room
+        cidr = (node.get("spec") or {}).get("podCIDR")
+        addresses = room
+        if cidr:
+            usable = ipaddress.ip_network(cidr).num_addresses - _RESERVED_ADDRESSES
+            addresses = max(usable - addressed[name], 0)
+        by_addresses += min(room, addresses)
+    if asked > by_pods:
+        lines.append(
+            f"maxPods: {asked} pods asked, room for {by_pods} on {len(nodes)} nodes: {asked - by_pods} would stay Pending"
+        )
+    elif asked > by_addresses:
+        lines.append(
+            f"PodCIDR: {asked} pods asked, addresses for {by_addresses}: {asked - by_addresses} would get no sandbox"
+        )
+    for quota in await client.list_all("/api/v1/resourcequotas"):
+        hard = (quota.get("spec") or {}).get("hard") or {}
+        if "pods" in hard:
+            lines.append(
+                f"quota {quota['metadata']['namespace']}/{quota['metadata']['name']}: at most {hard['pods']} pods there"
+            )
+    return lines
+
+
+def _closed(node: dict[str, Any]) -> bool:
+    spec = node.get("spec") or {}
+    return bool(spec.get("unschedulable")) or any(
+        taint.get("effect") in {"NoSchedule", "NoExecute"} for taint in spec.get("taints") or ()
+    )
+
+
+def lines_of(jobs: Sequence[JobForecast], missing: Sequence[str] | None) -> list[str]:
+    """Return the plan as text; `missing` is what the target cannot hold, None when it was not asked."""
+    lines = []
+    for job in jobs:
+        lines.append(f"job {job.name} ({job.type})")
+        if job.type != "create":
+            lines.append("  works on what is there when it runs")
+        else:
+            objects = ", ".join(f"{count} {kind}" for kind, count in job.objects.items()) or "nothing"
+            lines.append(f"  creates {objects}" + (f" in {job.namespaces} namespaces" if job.namespaces else ""))
+            lines.append(f"  {job.requests} requests in {job.seconds:.1f}s: {_rates(job.per_second)}")
+            if job.pods or job.pods_each_node:
+                each = f", and {job.pods_each_node} on every node" if job.pods_each_node else ""
+                lines.append(f"  {job.pods} pods{each}")
+        lines.append(f"  needs the rights: {', '.join(job.rights)}")
+        lines += [f"  error: {text}" for text in job.errors]
+    if missing is not None:
+        lines += [f"cannot be held: {text}" for text in missing] or ["the cluster can hold it"]
+    return lines
+
+
+def _rates(per_second: Sequence[int]) -> str:
+    """Return requests by second, equal neighbours together: "0s: 30, 1-9s: 10 each"."""
+    parts: list[str] = []
+    start = 0
+    for second in range(1, len(per_second) + 1):
+        if second == len(per_second) or per_second[second] != per_second[start]:
+            last = second - 1
+            span = f"{start}s: {per_second[start]}" if last == start else f"{start}-{last}s: {per_second[start]} each"
+            parts.append(span)
+            start = second
+            if len(parts) == 12 and second < len(per_second):
+                parts.append("…")
+                break
+    return ", ".join(parts)
