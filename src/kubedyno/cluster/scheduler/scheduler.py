@@ -1,14 +1,17 @@
 """The scheduler: follows pods and nodes, and binds pods that have no node yet.
 
 Changes of the tables come in, bindings, conditions and events go out. It reads all changes before it decides, and
-counts its own bindings at once: since nothing awaits within a step, a decision is never made on old knowledge.
+counts its own bindings at once: since nothing awaits within a step, a decision is never made on old knowledge. What
+it fails over, a pod or a change, is tried again after a back-off, shows in its health, and holds up nobody.
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
 
+from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.pump import Pump, Timer
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
@@ -18,12 +21,15 @@ from kubedyno.cluster.scheduler.cycle import Cycle, Failure
 from kubedyno.cluster.scheduler.hints import Hints, News, NodeChange
 from kubedyno.cluster.scheduler.nodeinfo import Cluster, NodeInfo
 from kubedyno.cluster.scheduler.preemption import Candidate
-from kubedyno.cluster.scheduler.queue import Queue, Waiting
+from kubedyno.cluster.scheduler.queue import Place, Queue, Waiting
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import EVENTS, NAMESPACES, NODES, PODS
 from kubedyno.kube.status import StatusError
+from kubedyno.reconciler.execute import text_of
+from kubedyno.reconciler.settings import REPORTED_ERRORS
 from kubedyno.statedb.records import Tombstone
 
 NAME = "default-scheduler"
@@ -38,6 +44,7 @@ _EARLY_GATE = "SchedulerPopFromBackoffQ"
 _GENERATION_GATE = "PodObservedGenerationTracking"
 _GENERATION_MINOR = 34
 _NO_LABELS: Mapping[str, str] = {}
+_GROUP = "scheduler"
 _PREEMPTING = f"{NAME}: preempting to accommodate a higher priority pod"
 
 
@@ -54,7 +61,16 @@ class Scheduler:
         self._trusted = trusted
         self._store = trusted.store
         self._pump = pump
+        self._health = pump.health.part(_GROUP).part("pods")
+        self._health.ok()
         self._worker = pump.worker("scheduler", self._step)
+        # Pods whose scheduling has failed, as the scheduler's fault, and why.
+        self._errors: dict[str, str] = {}
+        # Changes that it has failed over, by resource and key.
+        self._missed: dict[tuple[str, str], ObjectRecord] = {}
+        self._again: WorkQueue[tuple[str, str]] = WorkQueue(
+            pump, "scheduler-changes", self._follow_again, group=_GROUP, name_of=" ".join
+        )
         self._pods = self._store.table(PODS)
         self._together = self._store.together(PODS, EVENTS)
         self._nodes = self._store.table(NODES)
@@ -90,9 +106,15 @@ class Scheduler:
 
     def _step(self, limit: int) -> bool:
         for record in self._node_changes.next(_CHANGES):
-            self._follow_node(record)
+            try:
+                self._follow_node(record)
+            except Exception as error:  # noqa: BLE001 - logged; one pod or node holds up no other
+                self._miss("nodes", record, error)
         for record in self._pod_changes.next(_CHANGES):
-            self._follow_pod(record)
+            try:
+                self._follow_pod(record)
+            except Exception as error:  # noqa: BLE001 - logged; one pod or node holds up no other
+                self._miss("pods", record, error)
         now_s = self._pump.clock.monotonic()
         if self._news:
             self._spread_news(now_s)
@@ -103,7 +125,13 @@ class Scheduler:
             waiting = queue.take(now_s)
             if waiting is None:
                 break
-            self._schedule(waiting, now_s)
+            try:
+                self._schedule(waiting, now_s)
+            except Exception as error:  # noqa: BLE001 - logged; one pod or node holds up no other
+                self._failed(waiting, now_s, error)
+            else:
+                if self._errors and self._errors.pop(waiting.obj.key, None) is not None:
+                    self._report()
             limit -= 1 + self._cycle.looked_at // _NODES_AN_ITEM
         if queue.has_ready(now_s):
             return True
@@ -131,6 +159,49 @@ class Scheduler:
         self._timer = None
         self._queue.flush(self._pump.clock.monotonic())
         self._worker.wake()
+
+    # --- what fails ----------------------------------------------------------------------------------------------
+
+    def _failed(self, waiting: Waiting, now_s: float, error: Exception) -> None:
+        """Have a pod tried again after its back-off."""
+        key = waiting.obj.key
+        logger(__name__).exception("pod %s: scheduling failed", key)
+        if waiting.place is Place.TAKEN:
+            self._queue.put_back_after_error(waiting, now_s)
+        self._errors[key] = text_of(error)
+        self._report()
+
+    def _report(self) -> None:
+        if not self._errors:
+            self._health.ok()
+            return
+        named = "; ".join(f"{key}: {error}" for key, error in islice(self._errors.items(), REPORTED_ERRORS))
+        self._health.degraded(f"{len(self._errors)} error(s): {named}")
+
+    def _miss(self, plural: str, record: ObjectRecord, error: Exception) -> None:
+        """Have a change followed again."""
+        logger(__name__).exception("%s %s: a change could not be followed", plural, record.key)
+        where = plural, record.key
+        self._missed[where] = record
+        self._again.retry(where, text_of(error))
+
+    def _follow_again(self, where: tuple[str, str], budget: int) -> int:
+        _ = budget
+        plural, key = where
+        table = self._nodes if plural == "nodes" else self._pods
+        # As it is now; of what is gone its last version.
+        record = table.get(key) or self._missed[where]
+        if type(record) is not Tombstone and table.get(key) is None:
+            # Its deletion was followed.
+            del self._missed[where]
+            return 1
+        if plural == "nodes":
+            self._follow_node(record)
+        else:
+            self._follow_pod(record)
+        del self._missed[where]
+        self._worker.wake()
+        return 1
 
     # --- following -----------------------------------------------------------------------------------------------
 
@@ -198,6 +269,8 @@ class Scheduler:
             queue.updated(waiting, self._pump.clock.monotonic())
 
     def _forget(self, key: str) -> None:
+        if self._errors and self._errors.pop(key, None) is not None:
+            self._report()
         waiting = self._queue.pods.get(key)
         if waiting is not None:
             self._queue.remove(key)
