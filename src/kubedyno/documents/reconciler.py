@@ -71,7 +71,7 @@ class ReconcilerRun(msgspec.Struct, frozen=True):
         why_model: Why it was a model.
         map_size: Entries at most.
         backends: Of each service.
-        every_s: Between two samples.
+        every_s: Between two samples, on average.
         phases: In order.
         samples: In order.
         attempts: Operations on the map, ever.

@@ -85,6 +85,8 @@ class Nodes:
         self._dns = str(IPv4Network(settings.service_subnet)[_DNS_OFFSET])
         self._not_ready = 0
         self._started = False
+        # Of the kubelets; those that do not run are parts of it.
+        self._health = pump.health.part(_GROUP)
         self._worker = pump.worker("kubelet", self._step)
         more: dict[str, Any] = {"group": _GROUP, "retry_max_s": _RETRY_MAX_S}
         self._node_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-nodes", self._reconcile_node, **more)
@@ -208,8 +210,10 @@ class Nodes:
             row.config = configuration.parse(row.text, row.settings.cpu_milli)
         except ConfigError as error:
             row.error = str(error)
+            self._health.part(row.name).stopped(row.error)
         else:
             row.error = ""
+            self._health.remove(row.name)
         return not row.failed
 
     def status(self, node: str) -> dict[str, Any]:

@@ -192,3 +192,16 @@ def test_a_kubelet_too_far_behind_looks_at_everything_again(make):
     sim.run(1)
     assert set(sim.nodes.pods.runs) == {f"{NS}/b"}
     assert sim.pod("b")["phase"] == "Running"
+
+
+def test_a_kubelet_that_does_not_start_is_a_stopped_part(make):
+    sim = make(nodes=2)
+    good = sim.nodes.config_text("n1")
+    sim.nodes.write_config("n1", "maxPods: [")
+    assert sim.nodes.restart("n1")["state"] == "failed"
+    stopped = [(name, text) for name, level, text in sim.pump.health.reports() if level is Level.STOPPED]
+    assert [name for name, _ in stopped] == ["kubelet.n1"]
+    assert stopped[0][1] == sim.nodes.status("n1")["error"]
+    sim.nodes.write_config("n1", good)
+    sim.nodes.restart("n1")
+    assert all(level is Level.OK for _, level, _ in sim.pump.health.reports())
