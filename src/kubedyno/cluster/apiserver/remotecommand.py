@@ -1,7 +1,8 @@
 """The two ways in which a client talks to a remote command: channels in WebSocket messages, or streams of SPDY.
 
 A `Session` hides the difference: what the command writes, what it is told, how it ended. Protocols are Kubernetes'
-v5.channel.k8s.io and v4.channel.k8s.io; a Status on the error channel tells the end.
+v5.channel.k8s.io and v4.channel.k8s.io, where a Status on the error channel tells the end, and over WebSocket their
+first one too.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from kubedyno.http.websocket import CloseCode, Message, Opcode, WebSocket, close
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 PROTOCOLS = (V5, V4)
+# WebSocket's first protocol, and what a client speaks that names none: errors are texts there, and success is silence.
+V1 = "channel.k8s.io"
 SPDY = "SPDY/3.1"
 _CLOSE_CHANNEL = 255
 # Kept of what a command is told on stdin: enough for a script's ${STDIN}; the rest is read and dropped.
@@ -134,13 +137,17 @@ class Session:
     async def finish(self, status: dict[str, Any]) -> None:
         """Tell how the command ended, and end the connection once the client has read that."""
         if not self._finished and not self.closed.is_set():
-            self._send(Channel.ERROR, orjson.dumps(status))
+            self._send(Channel.ERROR, self._told(status))
             self._finished = True
             self.on_close = None
             self._end()
             with suppress(TimeoutError):
                 await aio.wait_for(self.closed.wait(), LINGER_S)
             self._tunnel.close()
+
+    def _told(self, status: dict[str, Any]) -> bytes:
+        """Return how an end is put."""
+        return orjson.dumps(status)
 
     def _received(self, channel: Channel, data: bytes) -> None:
         if channel is Channel.STDIN:
@@ -184,12 +191,16 @@ class WebSocketSession(Session):
         super().__init__(tunnel, wanted)
         self._socket = WebSocket()
         self._v5 = protocol == V5
+        self._v1 = protocol in {V1, ""}
         self._said_close = False
         tunnel.on_data = self._on_data
         self.ready.set()
         # As the real server does, so that clients know at once that they are connected.
         first = next(c for c in (Channel.STDOUT, Channel.STDERR, Channel.ERROR) if c in self._channels)
         self._send(first, b"")
+
+    def _told(self, status: dict[str, Any]) -> bytes:
+        return status.get("message", "").encode() if self._v1 else super()._told(status)
 
     def _send(self, channel: Channel, data: bytes) -> None:
         self._tunnel.write(frame(Opcode.BINARY, bytes((channel,)) + data))

@@ -30,6 +30,7 @@ from kubedyno.cluster.apiserver.remotecommand import (
     PROTOCOLS,
     SPDY,
     STREAMS_TIMEOUT_S,
+    V1,
     Channel,
     Session,
     SpdySession,
@@ -186,7 +187,7 @@ class Streams:
             return
         session: Session
         if is_handshake(request.headers):
-            opened = self._websocket(call, PROTOCOLS)
+            opened = self._websocket(call, (*PROTOCOLS, V1))
             if opened is None:
                 return
             tunnel, protocol = opened
@@ -273,7 +274,7 @@ class Streams:
         except HandshakeError as error:
             call.answer(400, _TEXT, str(error).encode(), NO_SNIFF + error.headers)
             return None
-        if not protocol:
+        if not protocol and CHANNELS not in protocols and V1 not in protocols:
             call.answer(400, _TEXT, f"no subprotocol: one of {', '.join(protocols)} is needed".encode(), NO_SNIFF)
             return None
         tunnel = self._upgraded(call, headers)

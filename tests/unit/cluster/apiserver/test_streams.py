@@ -130,7 +130,6 @@ EXEC = "command=ok&stdout=1&stderr=true"
         ("command=ok", websocket("v5.channel.k8s.io"), 400, "you must specify at least 1 of stdin, stdout, stderr"),
         ("command=ok&stdout=false", websocket("v5.channel.k8s.io"), 400, "at least 1 of stdin, stdout, stderr"),
         (EXEC, websocket("v9"), 400, "no protocol in common"),
-        (EXEC, WEBSOCKET, 400, "no subprotocol"),
         (EXEC, {**websocket("v5.channel.k8s.io"), "sec-websocket-key": "x"}, 400, "Sec-WebSocket-Key"),
         (
             EXEC,
@@ -232,6 +231,22 @@ def test_an_exit_code_is_a_cause(api):
             "reason": "NonZeroExitCode",
             "details": {"causes": [{"reason": "ExitCode", "message": "7"}]},
         }
+        wire.on_close()
+
+    play(script)
+
+
+@pytest.mark.parametrize("headers", [WEBSOCKET, websocket("channel.k8s.io")], ids=["none", "v1"])
+def test_the_first_protocol_tells_errors_as_texts(api, headers):
+    async def script():
+        wire = ask(api, "exec", EXEC, headers)
+        await turns()
+        assert wire.channels() == {1: b"out\n", 2: b"err\n", 3: b""}
+        wire.on_close()
+        wire = ask(api, "exec", "command=bad&stdout=1", headers)
+        await turns()
+        text = b"command terminated with non-zero exit code: error executing command [bad], exit code 7"
+        assert wire.channels() == {1: b"", 3: text}
         wire.on_close()
 
     play(script)
@@ -376,9 +391,10 @@ def test_a_command_waits_for_its_streams_and_speaks_on_them(api):
 # --- port-forward ------------------------------------------------------------------------------------------------------
 
 
-def test_channels_of_a_forwarded_port_begin_with_its_number(api):
+@pytest.mark.parametrize("headers", [WEBSOCKET, websocket("v4.channel.k8s.io")], ids=["none", "v4"])
+def test_channels_of_a_forwarded_port_begin_with_its_number(api, headers):
     async def script():
-        wire = ask(api, "portforward", "ports=80,81", websocket("v4.channel.k8s.io"))
+        wire = ask(api, "portforward", "ports=80,81", headers)
         await turns()
         said = wire.channels()
         uid = api.registry.store.table(PODS).get("ns/web").obj.uid
@@ -442,6 +458,11 @@ def test_error_streams_that_were_reset_take_no_place(api):
         wire.on_close()
 
     play(script)
+
+
+def test_without_ports_a_protocol_has_to_be_named(api):
+    wire = ask(api, "portforward", "", WEBSOCKET)
+    assert (wire.status, b"no subprotocol" in wire.body) == (400, True)
 
 
 @pytest.mark.parametrize("ports", ["0", "65536", "x", "80,", "-1", ",".join(str(n) for n in range(1, 102))])
