@@ -69,7 +69,7 @@ def page(run: ReconcilerRun) -> str:
         "drops": [100 * sample.drops / sample.probes if sample.probes else 0.0 for sample in run.samples],
         "degraded": [100.0 * sample.degraded for sample in run.samples],
     }
-    failing = {"services with status Error": [float(sample.failing) for sample in run.samples]}
+    failing = {"services": [float(sample.failing) for sample in run.samples]}
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width,initial-scale=1">',
@@ -82,18 +82,20 @@ def page(run: ReconcilerRun) -> str:
     if run.why_model:
         parts.append(f'<div class="wall passing">The map is modelled: {escape(run.why_model)}</div>')
     parts += [
-        "<h2>Map pressure</h2>",
-        svg.steps("Rows by map size over time", "of map size", pressure, run.every_s),
-        "<h2>Services that fail</h2>",
-        svg.steps("Services with status Error over time", "services", failing, run.every_s),
+        "<h2>Map pressure: rows by map size</h2>",
+        svg.steps("Rows by map size over time", "", pressure, run.every_s),
+        "<h2>Services with status Error</h2>",
+        svg.steps("Services with status Error over time", "", failing, run.every_s),
         "<h2>Lookups that find no backend</h2>",
         svg.steps("Share of probes that drop, and times of degraded health", "%", drops, run.every_s),
         "<h2>Phases</h2>",
-        "<table><tr>" + "".join(f"<th>{escape(name.lower())}</th>" for name in _HEADER) + "</tr>",
+        '<div style="overflow-x:auto"><table class=small><tr>'
+        + "".join(f"<th>{escape(name.lower())}</th>" for name in _HEADER)
+        + "</tr>",
     ]
     for phase in run.phases:
         parts.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(phase)) + "</tr>")
-    parts.append("</table>")
+    parts.append("</table></div>")
     for phase in run.phases:
         if phase.failing:
             parts.append(
