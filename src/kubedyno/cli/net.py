@@ -51,6 +51,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lab.add_argument("--no-pin", action="store_true", help="leave processors to the kernel")
     lab.add_argument("--directory", type=Path, default=Path(), help="where documents and report go (default: here)")
     lab.set_defaults(handle=_lab)
+    _add_perf(
+        verbs.add_parser(
+            "perf",
+            help="measure the network between a cluster's pods, as `cilium connectivity perf` does",
+            description="Deploys clients and servers on one node and on two, measures between them, and removes all again. "
+            "Flags, scenarios, order, tables and JSON are those of `cilium connectivity perf`.",
+        )
+    )
+
+
+def _switch(text: str) -> bool:
+    """Return Go's reading of a boolean flag."""
+    if text.lower() in {"true", "1", "t"}:
+        return True
+    if text.lower() in {"false", "0", "f"}:
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+_SWITCHES = (
+    ("rr", True, "TCP_RR (UDP_RR too with --udp)"),
+    ("crr", False, "TCP_CRR"),
+    ("udp", False, "the UDP twin of every chosen test"),
+    ("throughput", True, "TCP_STREAM"),
+    ("throughput-multi", True, "TCP_STREAM_MULTI"),
+    ("pod-net", True, "pod to pod"),
+    ("host-net", True, "host to host"),
+    ("pod-to-host", False, "pod to host"),
+    ("host-to-pod", False, "host to pod"),
+    ("same-node", True, "client and server on one node"),
+    ("other-node", True, "client and server on two nodes"),
+    ("service", False, "pods by the ClusterIP of a Service too"),
+)
+
+
+def _add_perf(perf: argparse.ArgumentParser) -> None:
+    perf.add_argument("--duration", default="10s", help="of each run (default %(default)s)")
+    perf.add_argument("--setup-delay", default="0s", help="before the first run (default %(default)s)")
+    perf.add_argument("--samples", type=int, default=1, help="how often all is repeated (default %(default)s)")
+    perf.add_argument(
+        "--msg-size", type=int, default=1024, help="bytes of a UDP stream's datagrams (default %(default)s)"
+    )
+    perf.add_argument("--streams", type=int, default=4, help="of *_MULTI tests (default %(default)s)")
+    for name, default, text in _SWITCHES:
+        perf.add_argument(
+            f"--{name}", type=_switch, nargs="?", const=True, default=default, metavar="BOOL",
+            help=f"{text} (default {str(default).lower()})",
+        )  # fmt: skip
+    perf.add_argument("--node-selector-server", default="", metavar="K=V,...", help="labels of the server's node")
+    perf.add_argument("--node-selector-client", default="", metavar="K=V,...", help="labels of the client's node")
+    perf.add_argument("--tolerations", default="", metavar="KEYS", help="NoSchedule taints to tolerate")
+    perf.add_argument("--test-namespace", default="cilium-test", help='"-1" is appended (default %(default)s)')
+    perf.add_argument(
+        "--tool", choices=("netperf", "iperf3", "kubedyno"), default="netperf", help="what makes the traffic"
+    )
+    perf.add_argument(
+        "--image", "--performance-image", default="", help="of all pods, e.g. from a registry of your own"
+    )
+    perf.add_argument(
+        "--udp-rate", default="1G", help="bits a second of iperf3's and our UDP streams (default %(default)s)"
+    )
+    perf.add_argument("--report-dir", type=Path, metavar="DIR", help="gets a JSON file for perfdash")
+    perf.add_argument("--kubeconfig", metavar="FILE", help="of the cluster (default: KUBECONFIG, or the embedded one)")
+    perf.add_argument("--kube-context", "--context", dest="kube_context", metavar="NAME", help="its context")
+    perf.add_argument("--yes", action="store_true", help="do not ask before a real cluster is loaded")
+    perf.set_defaults(handle=_perf)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,4 +178,38 @@ def _lab(arguments: argparse.Namespace) -> int:
             directory=arguments.directory,
             **more,
         )
+    )
+
+
+def _perf(arguments: argparse.Namespace) -> int:
+    from kubedyno.lab import flags, netperf
+    from kubedyno.netperf.plan import Options, Tool
+
+    for name in ("samples", "streams", "msg_size"):
+        if getattr(arguments, name) < 1:
+            raise KubedynoError(f"--{name.replace('_', '-')}: must be at least 1")
+    duration_s = flags.seconds("--duration", arguments.duration)
+    if duration_s <= 0:
+        raise KubedynoError("--duration: must be more than nothing")
+    options = Options(
+        duration_s=duration_s,
+        setup_delay_s=flags.seconds("--setup-delay", arguments.setup_delay),
+        samples=arguments.samples,
+        msg_size=arguments.msg_size,
+        streams=arguments.streams,
+        **{name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name, _, _ in _SWITCHES},
+        server_selector=arguments.node_selector_server,
+        client_selector=arguments.node_selector_client,
+        tool=Tool(arguments.tool),
+        image=arguments.image,
+        namespace=arguments.test_namespace,
+        tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
+        udp_rate=arguments.udp_rate,
+    )
+    return netperf.run(
+        options,
+        kubeconfig=arguments.kubeconfig,
+        context=arguments.kube_context,
+        yes=arguments.yes,
+        report_dir=arguments.report_dir,
     )

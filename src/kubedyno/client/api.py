@@ -312,6 +312,22 @@ class Client:
         self._credentials = new
         self._headers = self._with(())
 
+    def own_context(self) -> ssl.SSLContext | None:
+        """Return what a connection beside the pool's needs, one that speaks HTTP/1.1; None without TLS.
+
+        Raises:
+            KubedynoError: A certificate is malformed.
+        """
+        if not self.target.tls:
+            return None
+        context = self._context(self._credentials.pair)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def own_headers(self) -> Headers:
+        """Return who we are, for such a connection."""
+        return (("User-Agent", USER_AGENT), *self._credentials.headers)
+
     def _context(self, pair: KeyPair | None) -> ssl.SSLContext:
         target = self.target
         try:

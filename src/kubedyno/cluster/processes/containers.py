@@ -101,17 +101,13 @@ def environment_of(
                 found[name] = known[reference["key"]]
         elif "resourceFieldRef" in source:
             found[name] = _resource(container, source["resourceFieldRef"]["resource"])
-    if any(word == "kubedyno" for word in command_words(container)) or entry_uses_us(container):
+    if is_ours(container):
+        found["PATH"] = f"{Path(sys.executable).parent}:{found['PATH']}"
         found.setdefault("PYTHONPATH", _SOURCE)
     return found
 
 
-def command_words(container: dict[str, Any]) -> list[str]:
-    """Return the words of a container's own command."""
-    return [*container.get("command", ()), *container.get("args", ())]
-
-
-def entry_uses_us(container: dict[str, Any]) -> bool:
+def is_ours(container: dict[str, Any]) -> bool:
     """Say whether a container's image stands for this very program."""
     entry = entry_of(container["image"], {})
     return entry is not None and "kubedyno" in entry.entrypoint
