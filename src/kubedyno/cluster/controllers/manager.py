@@ -2,6 +2,8 @@
 
 from kubedyno.cluster.controllers.daemonsets import DaemonSets
 from kubedyno.cluster.controllers.deployments import Deployments
+from kubedyno.cluster.controllers.endpoints import ApiEndpoints, EndpointsController, SliceMirroring
+from kubedyno.cluster.controllers.endpointslices import EndpointSlices
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.garbage import GarbageCollector
 from kubedyno.cluster.controllers.jobs import Jobs
@@ -13,6 +15,7 @@ from kubedyno.cluster.controllers.podgc import PodGarbage
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.replicasets import ReplicaSets
 from kubedyno.cluster.controllers.resourcequotas import ResourceQuotas
+from kubedyno.cluster.controllers.serviceendpoints import ServiceEndpoints
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
 from kubedyno.cluster.controllers.volumeprotection import VolumeProtection
 from kubedyno.cluster.pump import Pump
@@ -54,6 +57,11 @@ class ControllerManager:
         StatefulSets(trusted, pump, feeds, pods)
         Jobs(trusted, pump, feeds, pods, settings)
         pods.follow()
+        services = ServiceEndpoints(trusted, feeds)
+        EndpointSlices(trusted, pump, feeds, services, settings)
+        EndpointsController(trusted, pump, feeds, services)
+        SliceMirroring(trusted, pump, feeds)
+        ApiEndpoints(trusted, pump, feeds)
         VolumeProtection(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)
         Namespaces(trusted, pump, feeds)

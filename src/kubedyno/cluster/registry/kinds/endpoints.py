@@ -155,6 +155,11 @@ class EndpointSlices(Kind):
                 causes += port_causes(f"{path}.port", port["port"])
         return causes
 
+    def validate_stored(self, obj: Object) -> list[Cause]:
+        # Decoding drops an empty name, which a stored port has.
+        self.default(obj)
+        return self.validate(obj)
+
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         return self.validate(obj) + unchanged("addressType", obj["addressType"], old["addressType"])
 
