@@ -80,7 +80,13 @@ async def delete_collection(
         StatusError: The API refuses.
     """
     path = f"{mapping.path(namespace)}?labelSelector={quote(selector)}"
-    found = await client.list_all(path)
+    try:
+        found = await client.list_all(path)
+    except StatusError as error:
+        if error.code == 404:
+            # The kind itself is gone: its CustomResourceDefinition was among what was deleted.
+            return 0
+        raise
     if not found:
         return 0
     if "deletecollection" in mapping.verbs:
