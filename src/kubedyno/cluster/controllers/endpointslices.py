@@ -195,12 +195,12 @@ class EndpointSlices:
             if room:
                 keys = self._put(state, max(room, key=lambda p: len(p.endpoints)), keys)
         while keys:
-            piece = next((p for p in state.slices if not p.endpoints and p.family == family), None)
-            if piece is None:
-                piece = _Slice("", family, ports)
-                state.slices.append(piece)
-            piece.ports = ports
-            keys = self._put(state, piece, keys)
+            free = next((p for p in state.slices if not p.endpoints and p.family == family), None)
+            if free is None:
+                free = _Slice("", family, ports)
+                state.slices.append(free)
+            free.ports = ports
+            keys = self._put(state, free, keys)
 
     def _put(self, state: _State, piece: _Slice, keys: list[str]) -> list[str]:
         """Put as many endpoints into a slice as there is room for; returns the others."""

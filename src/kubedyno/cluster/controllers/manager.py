@@ -1,5 +1,6 @@
 """The controller manager: makes all controllers, in the order in which they must learn of things, and starts them."""
 
+from kubedyno.cluster.controllers.cronjobs import CronJobs
 from kubedyno.cluster.controllers.daemonsets import DaemonSets
 from kubedyno.cluster.controllers.deployments import Deployments
 from kubedyno.cluster.controllers.endpoints import ApiEndpoints, EndpointsController, SliceMirroring
@@ -14,6 +15,7 @@ from kubedyno.cluster.controllers.nodelifecycle import NodeLifecycle
 from kubedyno.cluster.controllers.podgc import PodGarbage
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.replicasets import ReplicaSets
+from kubedyno.cluster.controllers.replicationcontrollers import ReplicationControllers
 from kubedyno.cluster.controllers.resourcequotas import ResourceQuotas
 from kubedyno.cluster.controllers.serviceendpoints import ServiceEndpoints
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
@@ -53,9 +55,11 @@ class ControllerManager:
         pods = PodRows(trusted, feeds)
         Deployments(trusted, pump, feeds, settings)
         ReplicaSets(trusted, pump, feeds, pods, settings)
+        ReplicationControllers(trusted, pump, feeds, pods, settings)
         DaemonSets(trusted, pump, feeds, pods)
         StatefulSets(trusted, pump, feeds, pods)
         Jobs(trusted, pump, feeds, pods, settings)
+        CronJobs(trusted, pump, feeds)
         pods.follow()
         services = ServiceEndpoints(trusted, feeds)
         EndpointSlices(trusted, pump, feeds, services, settings)

@@ -27,7 +27,6 @@ from kubedyno.kube.resources import EVENTS, PODS, REPLICASETS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
 
-_COMPONENT = "replicaset-controller"
 # The minor version from which ReplicaSets and Deployments count terminating pods.
 TERMINATING_MINOR = 35
 
@@ -64,7 +63,7 @@ class Row:
         self.key = obj.key
         self.namespace = obj.namespace
         self.uid = obj.uid
-        self.owner = OwnerRef.of("apps/v1", "ReplicaSet", obj.name, obj.uid)
+        self.owner = OwnerRef.of(sets.resource.api_version, sets.resource.kind, obj.name, obj.uid)
         self.generate_name = obj.name + "-"
         self.pods: dict[str, int] = {}
         self.active = self.ready = self.labelled = self.terminating = 0
@@ -80,7 +79,7 @@ class Row:
         self.generation = obj.generation
         self.replicas = spec.replicas
         self.min_ready_s = spec.minReadySeconds
-        self.selector = LabelSelector.of(spec.selector)
+        self.selector = self._sets.selector_of(spec.selector)
         self.template_labels: dict[str, str] = spec.template.get("metadata", {}).get("labels", {})
         # Kept only while pods are to be made: they weigh more than all the rest.
         self.raw: dict[str, Any] | None = spec.template if self.replicas > self.active else None
@@ -140,17 +139,25 @@ class ReplicaSets:
         settings: Of the cluster.
     """
 
+    resource = REPLICASETS
+    component = "replicaset-controller"
+
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, rows: PodRows, settings: ClusterSettings) -> None:
-        self.queue: WorkQueue[Row] = WorkQueue(pump, "replicaset", self._reconcile, name_of=attrgetter("key"))
+        name = self.component.removesuffix("-controller")
+        self.queue: WorkQueue[Row] = WorkQueue(pump, name, self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
         self._pod_rows = rows
-        self._counts_terminating = settings.minor >= TERMINATING_MINOR
-        self.table = trusted.store.table(REPLICASETS)
+        self._counts_terminating = settings.minor >= TERMINATING_MINOR and self.resource is REPLICASETS
+        self.table = trusted.store.table(self.resource)
         self._pods = trusted.store.table(PODS)
         self._together = trusted.store.together(PODS, EVENTS)
         self._rows: dict[str, Row] = {}
-        feeds.follow(REPLICASETS, self._changed, self._gone)
+        feeds.follow(self.resource, self._changed, self._gone)
+
+    def selector_of(self, selector: dict[str, Any]) -> LabelSelector:
+        """Return the selector in a spec, as the kind has it."""
+        return LabelSelector.of(selector)
 
     def _changed(self, record: ObjectRecord) -> None:
         obj = record.obj
@@ -233,16 +240,16 @@ class ReplicaSets:
                     created += 1
                     row.note(pod)
                     event(
-                        REPLICASETS, record, type="Normal", reason="SuccessfulCreate",
-                        message=f"Created pod: {pod.obj.name}", component=_COMPONENT,
+                        self.resource, record, type="Normal", reason="SuccessfulCreate",
+                        message=f"Created pod: {pod.obj.name}", component=self.component,
                     )  # fmt: skip
         except StatusError as error:
             if is_terminating(error):
                 # The ReplicaSet goes with its namespace: as if all were made, so that it is not tried again.
                 return count, ""
             event(
-                REPLICASETS, record, type="Warning", reason="FailedCreate",
-                message=f"Error creating: {error.message}", component=_COMPONENT,
+                self.resource, record, type="Warning", reason="FailedCreate",
+                message=f"Error creating: {error.message}", component=self.component,
             )  # fmt: skip
             return created, error.message
         return created, ""
@@ -257,8 +264,8 @@ class ReplicaSets:
             current = self._pods.get(victim.key)
             row.note(victim if current is None else current, gone=current is None)
             self._trusted.event(
-                REPLICASETS, record, type="Normal", reason="SuccessfulDelete",
-                message=f"Deleted pod: {victim.obj.name}", component=_COMPONENT,
+                self.resource, record, type="Normal", reason="SuccessfulDelete",
+                message=f"Deleted pod: {victim.obj.name}", component=self.component,
             )  # fmt: skip
         return count
 
@@ -304,7 +311,7 @@ class ReplicaSets:
         if status != record.obj.status:
             current = self.table.get(row.key)
             if current is not None and current.obj.uid == row.uid:
-                self._trusted.replace_status(REPLICASETS, current, status)
+                self._trusted.replace_status(self.resource, current, status)
 
     def _available(self, row: Row) -> int:
         """Count the pods that have been ready for long enough, and come back when the next one will have been."""
