@@ -80,11 +80,15 @@ class Retries(Generic[T]):
         retry.due_s = now_s + min(min_s * 2.0 ** min(retry.attempts, 64), max_s)
         retry.attempts += 1
         self._push(self._due, retry.due_s, retry)
+        self._trim()
         return retry
 
     def clear(self, key: Hashable) -> None:
         """Forget an object: it was done, or has a newer version."""
         self._by_key.pop(key, None)
+        self._trim()
+
+    def _trim(self) -> None:
         # What is only in the heaps must not outgrow what is alive.
         heaps: tuple[list[Any], ...] = (self._due, self._owed)
         for heap in heaps:

@@ -283,3 +283,15 @@ async def test_a_thousand_failing_keys_are_counted_and_ten_are_named():
     assert shop.reconciler.failing == 0
     # The heaps of the retries have not kept what they forgot.
     assert len(shop.reconciler._retries._due) < 200
+
+
+@shop_test
+async def test_a_key_that_fails_over_and_over_before_it_is_due_takes_no_more_memory():
+    shop = Shop(retry_min_s=1000.0, retry_max_s=1000.0)
+    shop.bad["x"] = RefusedError("no")
+    for _ in range(1000):
+        shop.reconciler.add("x")
+        await aio.sleep(0.001)
+    assert len(shop.times_of("x")) == 1000
+    assert len(shop.reconciler._retries._due) < 100
+    assert len(shop.reconciler._retries._owed) < 100

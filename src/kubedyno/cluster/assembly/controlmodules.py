@@ -22,7 +22,7 @@ from kubedyno.statedb.txn import WriteTxn
 T = TypeVar("T")
 
 # Keys of one reconciler shown at most: those that fail come first.
-MAX_KEYS = 10_000
+MAX_KEYS = 1_000
 
 
 class HealthRow(msgspec.Struct, frozen=True):
