@@ -2,6 +2,11 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kubedyno.lab.session import Request
+    from kubedyno.lab.target import Choice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fail-when-stuck", metavar="DURATION", help="end when nothing changes by itself for so long")
     parser.add_argument("--ephemeral", action="store_true", help="remove the embedded cluster afterwards")
     parser.add_argument("--yes", action="store_true", help="load a real cluster without asking")
+    parser.add_argument(
+        "--sweep", action="append", default=[], metavar="a.b=v1,v2", help="run every combination, cleaned up between"
+    )
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each combination of a sweep")
+    parser.add_argument("--find-limit", metavar="a.b=N..M", help="raise a value until an SLO breaks; say where and why")
+    parser.add_argument("--slo", help="of --find-limit (default pod-startup-p99=5s,api-p99=1s,errors=1%%)")
     add_target_flags(parser)
     parser.add_argument("--skip-tls-verify", action="store_true", help=argparse.SUPPRESS)
 
@@ -40,6 +51,34 @@ def left_line(namespaces: list[str]) -> str:
     shown = ", ".join(namespaces[:5]) + (", …" if len(namespaces) > 5 else "")
     count = "1 namespace" if len(namespaces) == 1 else f"{len(namespaces)} namespaces"
     return f"left on the cluster: {count} with what is in {'it' if len(namespaces) == 1 else 'them'} ({shown})"
+
+
+def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice") -> int:
+    """Run a sweep, or search a limit; exit code 1 when a run of a sweep failed, or no value kept the SLO."""
+    from kubedyno.documents.run import Chapter
+    from kubedyno.lab import session, target, trials
+
+    target.confirm_series(choice, yes=arguments.yes)
+    if arguments.find_limit:
+        limit, done = trials.find_limit(
+            request, choice, arguments.find_limit, trials.slo_of(arguments.slo), lambda line: print(line, flush=True)
+        )
+        print("\n".join(["", *trials.limit_lines(limit)]))
+        code, title = (1 if limit.kept is None else 0), f"limit of {limit.path}"
+        told = trials.limit_lines(limit)
+    else:
+        done = trials.sweep(request, choice, arguments.sweep, arguments.repeat, lambda line: print(line, flush=True))
+        told = trials.aligned(trials.table(done))
+        print("\n".join(["", *told]))
+        code, title = (1 if any(trial.document.exit_code for trial in done) else 0), "sweep"
+    chapters = [Chapter(title, told)]
+    chapters += [
+        Chapter(", ".join(f"{path}={value}" for path, value in trial.values), [], trial.document) for trial in done
+    ]
+    name = done[-1].document.uuid
+    report = session.write_report(request.directory, name, f"kubedyno: {title} of {arguments.config}", chapters)
+    print(f"\nreport: {report}")
+    return code
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,6 +113,12 @@ def run(arguments: argparse.Namespace) -> int:
     if choice.running is not None and not target.given(arguments.kubeconfig):
         verb = "started" if choice.running.started else "re-used"
         print(f"no kubeconfig found: {verb} the embedded cluster {choice.running.name}")
+    if arguments.sweep or arguments.find_limit:
+        try:
+            return _series(arguments, request, choice)
+        finally:
+            if choice.running is not None and arguments.ephemeral:
+                embedded.down(choice.running.name)
     try:
         document = aio.run(session.run(request, choice, yes=arguments.yes, prepared=prepared))
         print("\n".join(["", *session.summary_lines(document)]))

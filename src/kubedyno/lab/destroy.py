@@ -31,7 +31,7 @@ async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int
         return removed
 
 
-async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool) -> int:
+async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool, quiet: bool = False) -> int:
     """Delete what one run created, whatever its jobs: its namespaces, and its cluster-scoped objects of every kind.
 
     Returns:
@@ -41,7 +41,7 @@ async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool) -> 
         KubedynoError: Something is still there when the time is up.
     """
     async with Client(choice.target) as client:
-        target.confirm(await target.describe(client, choice), yes=yes)
+        target.confirm(await target.describe(client, choice), yes=yes, quiet=quiet)
         mappings = await discover(client)
         outside = [
             (mapping, "")

@@ -249,7 +249,8 @@ def log_handlers(request: Request, uuid: str) -> list[logging.Handler]:
     """Set up the run's log: on stdout, and in kube-burner-<uuid>.log unless skipped."""
     root = logging.getLogger("kubedyno")
     root.setLevel(LEVELS[request.log_level])
-    handlers: list[logging.Handler] = []
+    # Without any handler at all, warnings would go to stderr.
+    handlers: list[logging.Handler] = [logging.NullHandler()]
     if not request.quiet:
         handlers.append(logging.StreamHandler(sys.stderr if request.skip_log_file else sys.stdout))
     if not request.skip_log_file:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
@@ -107,3 +108,13 @@ def confirm(target: TargetDocument, *, yes: bool, quiet: bool = False) -> None:
         answer = ""
     if answer.strip().lower() not in {"y", "yes"}:
         raise KubedynoError("not confirmed; nothing was sent")
+
+
+def confirm_series(choice: Choice, *, yes: bool) -> None:
+    """Ask once before several runs load a real cluster; raises as `confirm`."""
+
+    async def ask() -> TargetDocument:
+        async with Client(choice.target) as client:
+            return await describe(client, choice)
+
+    confirm(aio.run(ask()), yes=yes)

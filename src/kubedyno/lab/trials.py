@@ -1,0 +1,302 @@
+"""Several runs of one configuration: a grid of values (`--sweep`), or one value raised until an SLO breaks.
+
+Each run is cleaned up, by its own uuid, before the next one begins.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from kubedyno.base import aio
+from kubedyno.base.errors import KubedynoError
+from kubedyno.documents.run import JobDocument, RunDocument
+from kubedyno.lab import destroy, flags, session
+from kubedyno.lab.target import Choice
+
+MAX_RUNS = 500
+# Of Student's distribution, two-sided 95 %, by degrees of freedom; the normal one's beyond.
+_T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+_T95_MANY = 1.96
+# A load side that reaches less of the asked rate than this measures something else than was asked.
+_REACHED = 0.95
+_BISECTIONS = 4
+_CLEANUP_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of a series: which values it had, and its document."""
+
+    values: tuple[tuple[str, str], ...]
+    document: RunDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What a run must keep; rates as shares, times in seconds."""
+
+    pod_startup_p99_s: float = 5.0
+    api_p99_s: float = 1.0
+    errors: float = 0.01
+
+
+def slo_of(text: str | None) -> Slo:
+    """Return the SLO of `pod-startup-p99=5s,api-p99=1s,errors=1%`; what is not named keeps its default.
+
+    Raises:
+        KubedynoError: A part is unknown or wrong.
+    """
+    found = Slo()
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        name, _, value = part.strip().partition("=")
+        if name == "pod-startup-p99":
+            found = replace(found, pod_startup_p99_s=flags.seconds("--slo", value))
+        elif name == "api-p99":
+            found = replace(found, api_p99_s=flags.seconds("--slo", value))
+        elif name == "errors" and value.endswith("%") and value[:-1].replace(".", "", 1).isdigit():
+            found = replace(found, errors=float(value[:-1]) / 100)
+        else:
+            raise KubedynoError(f"--slo {part}: write for example pod-startup-p99=5s,api-p99=1s,errors=1%")
+    return found
+
+
+def grid(sweeps: Sequence[str], repeat: int) -> list[tuple[tuple[str, str], ...]]:
+    """Return the assignments of all runs: every combination, each `repeat` times.
+
+    Raises:
+        KubedynoError: A sweep is no `PATH=V1,V2,…`, or there are too many runs.
+    """
+    axes = []
+    for text in sweeps:
+        path, equals, values = text.partition("=")
+        chosen = [value for value in values.split(",") if value]
+        if not equals or not path or not chosen:
+            raise KubedynoError(f"--sweep {text}: write PATH=V1,V2, for example jobs.0.qps=1,10,100")
+        axes.append([(path, value) for value in chosen])
+    if repeat < 1:
+        raise KubedynoError(f"--repeat {repeat}: must be at least 1")
+    combinations = [point for point in itertools.product(*axes) for _ in range(repeat)]
+    if len(combinations) > MAX_RUNS:
+        raise KubedynoError(f"--sweep: {len(combinations)} runs are more than {MAX_RUNS}")
+    return combinations
+
+
+def sweep(
+    request: session.Request, choice: Choice, sweeps: Sequence[str], repeat: int, tell: Callable[[str], None]
+) -> list[Trial]:
+    """Run a grid; every configuration of it is checked before the first run.
+
+    Raises:
+        KubedynoError: The grid or a configuration of it is wrong, or a run cannot begin.
+    """
+    points = grid(sweeps, repeat)
+    for point in dict.fromkeys(points):
+        session.prepare(_with(request, point))
+    found = []
+    for number, point in enumerate(points):
+        tell(f"run {number + 1} of {len(points)}: {_text(point)}")
+        trial = _trial(request, choice, point)
+        found.append(trial)
+        if any("interrupted" in error for error in trial.document.errors):
+            break
+    return found
+
+
+def _with(request: session.Request, point: Sequence[tuple[str, str]]) -> session.Request:
+    more = [f"{path}={value}" for path, value in point]
+    return replace(request, uuid=None, set_values=[*request.set_values, *more], quiet=True)
+
+
+def _text(point: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{path}={value}" for path, value in point)
+
+
+def _trial(request: session.Request, choice: Choice, point: tuple[tuple[str, str], ...]) -> Trial:
+    one = _with(request, point)
+    document = aio.run(session.run(one, choice, yes=True))
+    aio.run(destroy.by_uuid(document.uuid, choice, _CLEANUP_S, yes=True, quiet=True))
+    return Trial(point, document)
+
+
+# --- the table of a sweep --------------------------------------------------------------------------------------
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and half the width of its 95 % interval, 0 for a single value."""
+    count = len(values)
+    mean = sum(values) / count
+    if count < 2:
+        return mean, 0.0
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    factor = _T95[count - 2] if count - 2 < len(_T95) else _T95_MANY
+    return mean, factor * deviation / math.sqrt(count)
+
+
+def table(trials: Sequence[Trial]) -> list[list[str]]:
+    """Return a head and one row a combination: rates, use of the burst, time to Ready, and how runs ended."""
+    groups: dict[tuple[tuple[str, str], ...], list[RunDocument]] = {}
+    for trial in trials:
+        groups.setdefault(trial.values, []).append(trial.document)
+    paths = [path for path, _ in trials[0].values] if trials else []
+    rows = [
+        [*paths, "requests", "asked q/s", "reached q/s", "in burst", "Ready P50 ms", "Ready P99 ms", "took s", "ok"]
+    ]
+    for values, documents in groups.items():
+        creating = [[job for job in document.jobs if job.type == "create"] for document in documents]
+        firsts = [jobs[0] for jobs in creating if jobs]
+        if not firsts:
+            continue
+        requests = firsts[0].asked
+        rows.append(
+            [
+                *(value for _, value in values),
+                str(requests),
+                f"{firsts[0].qps:g}",
+                _cell([job.reached_qps for job in firsts if job.asked > job.burst]) or "burst only",
+                f"{min(firsts[0].burst, requests) / requests:.0%}" if requests else "-",
+                _cell([ready.p50 for job in firsts if (ready := job.start_ms.get("Ready"))]) or "-",
+                _cell([ready.p99 for job in firsts if (ready := job.start_ms.get("Ready"))]) or "-",
+                _cell([job.elapsed_s for job in firsts]),
+                f"{sum(document.exit_code == 0 for document in documents)}/{len(documents)}",
+            ]
+        )
+    return rows
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean, half = interval(values)
+    return f"{mean:.4g}" + (f" ± {half:.2g}" if len(values) > 1 else "")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines of equal columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+# --- the limit -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a search found: the highest value that kept the SLO (None: none did), the lowest that broke it, and why."""
+
+    path: str
+    kept: int | None
+    broke: int | None
+    why: tuple[str, ...]
+
+
+def broken(document: RunDocument, slo: Slo) -> list[str]:
+    """Return what of an SLO a run did not keep, one line each."""
+    lines = []
+    for job in document.jobs:
+        if job.type == "create":
+            lines += _broken(job, slo)
+    if document.exit_code and not lines:
+        lines += document.errors or [f"exit code {document.exit_code}"]
+    if lines:
+        lines += [f"because: {finding.title}" for finding in document.findings]
+    return list(dict.fromkeys(lines))
+
+
+def _broken(job: JobDocument, slo: Slo) -> list[str]:
+    lines = []
+    ready = job.start_ms.get("Ready")
+    if ready is not None and ready.p99 > slo.pod_startup_p99_s * 1000:
+        lines.append(f"{job.name}: pod startup P99 {ready.p99 / 1000:.2f}s is above {slo.pod_startup_p99_s:g}s")
+    if job.accept_ms is not None and job.accept_ms.p99 > slo.api_p99_s * 1000:
+        lines.append(f"{job.name}: API P99 {job.accept_ms.p99 / 1000:.2f}s is above {slo.api_p99_s:g}s")
+    failed = sum(job.failed.values())
+    if job.asked and failed / job.asked > slo.errors:
+        lines.append(f"{job.name}: {failed} of {job.asked} requests failed, more than {slo.errors:.1%}: {job.failed}")
+    if job.asked > 2 * job.burst and job.reached_qps < _REACHED * job.qps:
+        who = "the API" if job.late_ms and job.accept_ms and job.accept_ms.p50 > job.late_ms.p50 else "the load side"
+        lines.append(f"{job.name}: {job.reached_qps:.0f} of {job.qps:g} q/s reached; {who} was the limit")
+    if job.pods_ready < job.pods_seen:
+        lines.append(f"{job.name}: {job.pods_seen - job.pods_ready} of {job.pods_seen} pods are not Ready")
+    return lines
+
+
+def span_of(text: str) -> tuple[str, int, int]:
+    """Return path, first and last value of `PATH=FIRST..LAST`.
+
+    Raises:
+        KubedynoError: It is no such text.
+    """
+    path, _, span = text.partition("=")
+    low, dots, high = span.partition("..")
+    if not path or not dots or not low.isdigit() or not high.isdigit() or not 0 < int(low) <= int(high):
+        raise KubedynoError(f"--find-limit {text}: write PATH=FIRST..LAST, for example jobs.0.qps=10..10000")
+    return path, int(low), int(high)
+
+
+def search(
+    low: int, high: int, attempt: Callable[[int], Sequence[str]]
+) -> tuple[int | None, int | None, tuple[str, ...]]:
+    """Double from `low` until an attempt says what broke, then halve the gap.
+
+    Returns:
+        The highest value without a fault, the lowest with one, and its faults.
+    """
+    kept: int | None = None
+    broke: int | None = None
+    why: tuple[str, ...] = ()
+    value = low
+    while True:
+        faults = tuple(attempt(value))
+        if faults:
+            broke, why = value, faults
+            break
+        kept = value
+        if value == high:
+            return kept, None, ()
+        value = min(2 * value, high)
+    for _ in range(_BISECTIONS):
+        if kept is None or broke - kept <= max(kept // 20, 1):
+            break
+        middle = (kept + broke) // 2
+        faults = tuple(attempt(middle))
+        if faults:
+            broke, why = middle, faults
+        else:
+            kept = middle
+    return kept, broke, why
+
+
+def find_limit(
+    request: session.Request, choice: Choice, text: str, slo: Slo, tell: Callable[[str], None]
+) -> tuple[Limit, list[Trial]]:
+    """Raise a value of the configuration until the SLO breaks, and say where and why.
+
+    Raises:
+        KubedynoError: The search or the configuration is wrong, or a run cannot begin.
+    """
+    path, low, high = span_of(text)
+    trials: list[Trial] = []
+
+    def attempt(value: int) -> Sequence[str]:
+        trial = _trial(request, choice, ((path, str(value)),))
+        trials.append(trial)
+        if any("interrupted" in error for error in trial.document.errors):
+            raise KubedynoError(f"--find-limit: interrupted at {path}={value}")
+        faults = broken(trial.document, slo)
+        tell(f"{path}={value}: " + ("; ".join(faults) if faults else "kept"))
+        return faults
+
+    session.prepare(_with(request, ((path, str(high)),)))
+    kept, broke, why = search(low, high, attempt)
+    return Limit(path, kept, broke, why), trials
+
+
+def limit_lines(limit: Limit) -> list[str]:
+    """Return what a search found, as text."""
+    if limit.broke is None:
+        return [f"no limit up to {limit.path}={limit.kept}"]
+    held = f"{limit.path}={limit.kept} holds" if limit.kept is not None else "no value held"
+    return [f"{held}, {limit.path}={limit.broke} breaks:", *(f"  {line}" for line in limit.why)]
