@@ -42,7 +42,7 @@ _INFO_KIND, _INFO_DATA, _PEER = 1, 2, 1
 _PERMANENT, _NODAD = 0x80, 0x02
 _TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _CLSACT_PARENT, _CLSACT_INGRESS, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFF0000
 _ROOT, _ETH_P_ALL_BE = 0xFFFFFFFF, 0x0300
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_DIRECT_ACTION = 6, 7, 8, 1
@@ -171,8 +171,15 @@ def address_body(index: int, cidr: str) -> bytes:
     return head + attribute(1, address) + attribute(2, address) + flags
 
 
-def route_body(cidr: str, device: int, via: str | None = None) -> bytes:
-    """Return the body that adds a route in the main table, through a gateway or on the link itself."""
+def route_body(cidr: str, device: int, via: str | None = None, source: str | None = None) -> bytes:
+    """Return the body that adds a route in the main table, through a gateway or on the link itself.
+
+    Args:
+        cidr: Of the destinations.
+        device: Where to.
+        via: Next hop.
+        source: What packets of this host come from that name no address themselves.
+    """
     host, _, length = cidr.partition("/")
     address = address_bytes(host)
     scope = _SCOPE_LINK if via is None and len(address) == 4 else _SCOPE_UNIVERSE
@@ -182,6 +189,7 @@ def route_body(cidr: str, device: int, via: str | None = None) -> bytes:
         head
         + (attribute(_RTA_DST, address) if int(length) else b"")
         + (attribute(_RTA_GATEWAY, address_bytes(via)) if via is not None else b"")
+        + (attribute(_RTA_PREFSRC, address_bytes(source)) if source is not None else b"")
         + attribute(_RTA_OIF, u32(device))
     )
 
@@ -264,9 +272,9 @@ class Rtnetlink(NetlinkSocket):
         """Give a link an address."""
         self.call(Message.NEWADDR, CREATE | EXCLUSIVE, address_body(index, cidr))
 
-    def add_route(self, cidr: str, device: int, via: str | None = None) -> None:
-        """Add a route."""
-        self.call(Message.NEWROUTE, CREATE | EXCLUSIVE, route_body(cidr, device, via))
+    def add_route(self, cidr: str, device: int, via: str | None = None, source: str | None = None) -> None:
+        """Add a route; see `route_body`."""
+        self.call(Message.NEWROUTE, CREATE | EXCLUSIVE, route_body(cidr, device, via, source))
 
     def set_neighbour(self, index: int, address: str, mac: bytes) -> None:
         """Set a permanent neighbour, so that nothing has to be resolved."""

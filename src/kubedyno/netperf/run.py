@@ -31,6 +31,7 @@ _LAW_PERCENT = 5.0
 _REPORT_MODE = 0o600
 # A server's process listens a moment after its pod is Ready.
 _ATTEMPTS, _RETRY_S = 10, 0.5
+_HOPELESS = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CrashLoopBackOff", "StartError"})
 _CONFLICT, _NOT_FOUND = 409, 404
 
 Say = Callable[[str], None]
@@ -186,6 +187,8 @@ class Measurement:
         while True:
             pods = await self._client.list_all(f"/api/v1/namespaces/{self._namespace}/pods")
             found = {pod["metadata"]["labels"]["name"]: pod for pod in pods if _is_ready(pod)}
+            for pod in pods:
+                _refuse_failed(pod)
             waiting = [one.name for one in deployments if one.name not in found]
             if not waiting:
                 self._warn_of_modelled(list(found.values()))
@@ -259,6 +262,20 @@ def _said(stdout: bytes, stderr: bytes) -> str:
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = pod.get("status", {}).get("conditions", ())
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _refuse_failed(pod: dict[str, Any]) -> None:
+    """Say at once what no waiting mends.
+
+    Raises:
+        KubedynoError: The image cannot be pulled, or the program in it cannot be executed or ends again and again.
+    """
+    for status in pod.get("status", {}).get("containerStatuses", ()):
+        for state in (status.get("lastState") or {}, status.get("state") or {}):
+            what = state.get("waiting") or state.get("terminated") or {}
+            if what.get("reason") in _HOPELESS:
+                text = what.get("message") or what["reason"]
+                raise KubedynoError(f"net perf: pod {pod['metadata']['name']}: {what['reason']}: {text}")
 
 
 def _to_stderr(line: str) -> None:

@@ -80,7 +80,9 @@ def intervals_of(results: list[Result]) -> list[str]:
         half = t * stdev(values) / len(values) ** 0.5
         scale, unit = (1.0, "us mean latency") if test.endswith("RR") else (1e6, "Mb/s")
         low, high = (mean - half) / scale, (mean + half) / scale
-        lines.append(f"{scenario} {node} {test}: {mean / scale:.2f} {unit}, 95% {low:.2f} to {high:.2f}")
+        # Half a mean to either side says no more than an order of magnitude.
+        verdict = "" if half < mean / 2 else f": not resolved by {len(values)} samples"
+        lines.append(f"{scenario} {node} {test}: {mean / scale:.2f} {unit}, 95% {low:.2f} to {high:.2f}{verdict}")
     return lines
 
 

@@ -120,7 +120,8 @@ class NodeNetwork:
             own.add_route(f"{self._gateway}/32", inner.index)
             own.set_neighbour(inner.index, self._gateway, host.mac)
             own.add_route("0.0.0.0/0", inner.index, self._gateway)
-            netlink.add_route(f"{address}/32", host.index)
+            # The veth has no address: without a source the kernel would take one of lo's, as the first device's.
+            netlink.add_route(f"{address}/32", host.index, source=self.address)
             netlink.set_neighbour(host.index, address, inner.mac)
         if self._maps is not None:
             self._maps.add_pod(address, host.index, inner.mac, host.mac)
