@@ -19,6 +19,7 @@ from kubedyno.cluster.controllers.replicationcontrollers import ReplicationContr
 from kubedyno.cluster.controllers.resourcequotas import ResourceQuotas
 from kubedyno.cluster.controllers.serviceendpoints import ServiceEndpoints
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
+from kubedyno.cluster.controllers.volumebinding import VolumeBinding
 from kubedyno.cluster.controllers.volumeprotection import VolumeProtection
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
@@ -67,6 +68,7 @@ class ControllerManager:
         SliceMirroring(trusted, pump, feeds)
         ApiEndpoints(trusted, pump, feeds)
         VolumeProtection(trusted, pump, feeds)
+        VolumeBinding(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)
         Namespaces(trusted, pump, feeds)
         GarbageCollector(trusted, pump, feeds)

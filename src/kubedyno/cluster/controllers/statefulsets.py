@@ -16,6 +16,7 @@ from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.podstates import available_in_s
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.revisions import Revisions, template_of
+from kubedyno.cluster.controllers.setclaims import SetClaims
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.templates import OwnerRef, owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
@@ -46,6 +47,11 @@ class _Ordinals(msgspec.Struct):
     start: int = 0
 
 
+class _Retention(msgspec.Struct):
+    whenDeleted: str = "Retain"
+    whenScaled: str = "Retain"
+
+
 class _Spec(msgspec.Struct):
     selector: dict[str, Any]
     template: dict[str, Any]
@@ -57,6 +63,7 @@ class _Spec(msgspec.Struct):
     minReadySeconds: int = 0
     revisionHistoryLimit: int = 10
     volumeClaimTemplates: list[dict[str, Any]] = []
+    persistentVolumeClaimRetentionPolicy: _Retention = msgspec.field(default_factory=_Retention)
 
 
 class _Body(msgspec.Struct):
@@ -128,6 +135,7 @@ class StatefulSets:
         self._clock = pump.clock
         self._pod_rows = rows
         self._revisions = Revisions(trusted, _HASH_LABEL)
+        self._claims = SetClaims(trusted)
         self._table = trusted.store.table(STATEFULSETS)
         self._pods = trusted.store.table(PODS)
         self._rows: dict[str, Row] = {}
@@ -200,8 +208,10 @@ class StatefulSets:
                 done += 1
                 if ordered:
                     return done
-            elif ordered and not self._is_healthy(row, pod):
-                return done
+            else:
+                self._own_claims(row, ordinal, None)
+                if ordered and not self._is_healthy(row, pod):
+                    return done
         condemned = sorted((ordinal for ordinal in pods if ordinal not in wanted), reverse=True)
         for ordinal in condemned:
             if done >= budget:
@@ -209,6 +219,7 @@ class StatefulSets:
                 return done
             pod = pods[ordinal]
             if not pod.obj.deletion_s:
+                self._own_claims(row, ordinal, pod)
                 self._delete(row, record, pod)
                 done += 1
             if ordered:
@@ -254,6 +265,13 @@ class StatefulSets:
         own_labels = {_NAME_LABEL: name, _INDEX_LABEL: str(ordinal)}
         made = {"metadata": {**template.get("metadata", {}), "labels": labels}, "spec": spec}
         try:
+            for claim in self._claims.create(row.namespace, row.name, ordinal, claims, row.spec.selector):
+                self._event(
+                    record,
+                    "Normal",
+                    "SuccessfulCreate",
+                    f"create Claim {claim} Pod {name} in StatefulSet {row.name} success",
+                )
             self._trusted.create_pod(
                 row.namespace, self._trusted.pod_template(made), row.owner, name=name, labels=own_labels, hostname=name
             )
@@ -265,6 +283,15 @@ class StatefulSets:
             raise
         row.pods[f"{row.namespace}/{name}"] = None
         self._event(record, "Normal", "SuccessfulCreate", f"create Pod {name} in StatefulSet {row.name} successful")
+
+    def _own_claims(self, row: Row, ordinal: int, condemned: ObjectRecord | None) -> None:
+        """Let the claims of a pod go with the set, or with the pod that is scaled away, as the policy has it."""
+        templates, policy = row.spec.volumeClaimTemplates, row.spec.persistentVolumeClaimRetentionPolicy
+        if templates:
+            owner = row.reference() if policy.whenDeleted == "Delete" else None
+            if condemned is not None and policy.whenScaled == "Delete":
+                owner = owner_reference("v1", "Pod", condemned.obj.name, condemned.obj.uid)
+            self._claims.own(row.namespace, row.name, ordinal, templates, owner)
 
     def _delete(self, row: Row, record: ObjectRecord, pod: ObjectRecord) -> None:
         if self._trusted.delete(PODS, pod.key, uid=pod.obj.uid) is not None:

@@ -54,11 +54,13 @@ def test_a_pod_that_has_ended_needs_nothing(cluster):
 
 def test_a_bound_volume_stays(cluster):
     spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/d"}}
-    for name in ("free", "bound"):
-        volume = cluster.registry.create(VOLUMES, "", {"metadata": {"name": name}, "spec": spec})
+    for name in ("bound", "free"):
+        cluster.registry.create(VOLUMES, "", {"metadata": {"name": name}, "spec": spec})
         if name == "bound":
-            status = {**cluster.store.encode_dict(VOLUMES, volume), "status": {"phase": "Bound"}}
-            cluster.registry.update(VOLUMES, "", name, status, subresource="status")
+            wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+            claim = {"metadata": {"name": "c"}, "spec": {"storageClassName": "", **wanted}}
+            cluster.registry.create(CLAIMS, NS, claim)
+            cluster.pump.drain()
         cluster.registry.delete(VOLUMES, "", name)
     cluster.pump.drain()
     assert cluster.store.get(VOLUMES, "free") is None

@@ -1,0 +1,197 @@
+"""Claims and volumes: bound, provisioned for the first consumer, released and lost."""
+
+from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
+from kubedyno.kube.resources import PODS, STATEFULSETS, STORAGECLASSES
+
+from .conftest import NS, Cluster, workload
+
+WAIT_TEXT = "waiting for first consumer to be created before binding"
+
+
+def make(**settings):
+    cluster = Cluster(**settings)
+    cluster.create(STORAGECLASSES, {
+        "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "rancher.io/local-path", "volumeBindingMode": "WaitForFirstConsumer",
+    })  # fmt: skip
+    cluster.create(STORAGECLASSES, {
+        "metadata": {"name": "fast"}, "provisioner": "kubedyno.io/disk", "allowVolumeExpansion": True,
+    })  # fmt: skip
+    return cluster
+
+
+def claim(name="data", size="1Gi", **spec):
+    modes = ["ReadWriteOnce"]
+    made = {"accessModes": modes, "resources": {"requests": {"storage": size}}, **spec}
+    return {"metadata": {"name": name}, "spec": made}
+
+
+def volume(name="v", size="1Gi", **spec):
+    made = {"capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}, **spec}
+    return {"metadata": {"name": name}, "spec": made}
+
+
+def user(name="p", claim="data"):
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]
+    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}], "volumes": volumes}}
+
+
+def phase(cluster, name="data"):
+    return cluster.get(CLAIMS, name)["status"]["phase"]
+
+
+def test_a_claim_waits_for_a_pod_and_then_has_a_volume():
+    cluster = make()
+    cluster.create(CLAIMS, claim())
+    cluster.drain()
+    assert (phase(cluster), cluster.events("PersistentVolumeClaim")) == ("Pending", [WAIT_TEXT])
+    cluster.create(PODS, user())
+    cluster.drain()
+    found = cluster.get(CLAIMS, "data")
+    name = f"pvc-{found['metadata']['uid']}"
+    assert found["spec"]["volumeName"] == name
+    assert found["status"] == {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}
+    assert found["metadata"]["annotations"] == {
+        "pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes",
+        "volume.beta.kubernetes.io/storage-provisioner": "rancher.io/local-path",
+        "volume.kubernetes.io/selected-node": "n1", "volume.kubernetes.io/storage-provisioner": "rancher.io/local-path",
+    }  # fmt: skip
+    made = cluster.get(VOLUMES, name)
+    assert made["status"]["phase"] == "Bound"
+    assert made["spec"]["claimRef"]["uid"] == found["metadata"]["uid"]
+    assert made["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+    term = made["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]
+    assert term == {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1"]}
+    assert cluster.events("PersistentVolumeClaim", "ProvisioningSucceeded") == [
+        f"Successfully provisioned volume {name}"
+    ]
+    assert cluster.events("PersistentVolumeClaim", "Provisioning") == [
+        f'External provisioner is provisioning volume for claim "{NS}/data"'
+    ]
+
+
+def test_a_class_that_does_not_wait_gives_at_once():
+    cluster = make()
+    cluster.create(CLAIMS, claim(storageClassName="fast"))
+    cluster.drain()
+    assert phase(cluster) == "Bound"
+    assert "nodeAffinity" not in cluster.all(VOLUMES)[0]["spec"]
+
+
+def test_the_smallest_volume_that_is_enough_is_bound():
+    cluster = make()
+    cluster.create(VOLUMES, volume("small", "1Gi"))
+    cluster.create(VOLUMES, volume("large", "50Gi"))
+    cluster.create(VOLUMES, volume("right", "5Gi"))
+    cluster.create(VOLUMES, volume("other", "5Gi", storageClassName="standard"))
+    cluster.drain()
+    assert {v["status"]["phase"] for v in cluster.all(VOLUMES)} == {"Available"}
+    cluster.create(CLAIMS, claim(size="4Gi", storageClassName=""))
+    cluster.drain()
+    assert (phase(cluster), cluster.get(CLAIMS, "data")["spec"]["volumeName"]) == ("Bound", "right")
+    assert cluster.get(CLAIMS, "data")["status"]["capacity"] == {"storage": "5Gi"}
+    assert cluster.get(VOLUMES, "right")["metadata"]["annotations"] == {"pv.kubernetes.io/bound-by-controller": "yes"}
+
+
+def test_a_volume_that_comes_later_is_bound_too():
+    cluster = make()
+    cluster.create(CLAIMS, claim(storageClassName=""))
+    cluster.drain()
+    assert cluster.events("PersistentVolumeClaim", "FailedBinding") == [
+        "no persistent volumes available for this claim and no storage class is set"
+    ]
+    cluster.create(VOLUMES, volume())
+    cluster.drain()
+    assert phase(cluster) == "Bound"
+
+
+def test_a_class_that_is_not_there_is_said():
+    cluster = make()
+    cluster.create(CLAIMS, claim(storageClassName="none"))
+    cluster.drain()
+    assert cluster.events("PersistentVolumeClaim", "ProvisioningFailed") == [
+        'storageclass.storage.k8s.io "none" not found'
+    ]
+
+
+def test_a_driver_that_does_not_run_gives_nothing():
+    cluster = make()
+    cluster.create(STORAGECLASSES, {"metadata": {"name": "csi"}, "provisioner": "csi.example.com"})
+    cluster.create(CLAIMS, claim(storageClassName="csi"))
+    cluster.advance(60)
+    assert (phase(cluster), cluster.names(VOLUMES)) == ("Pending", [])
+    (text,) = cluster.events("PersistentVolumeClaim", "ExternalProvisioning")
+    assert text.startswith("Waiting for a volume to be created either by the external provisioner 'csi.example.com'")
+
+
+def test_a_deleted_claim_releases_its_volume_by_its_policy():
+    cluster = make()
+    cluster.create(VOLUMES, volume("kept"))
+    cluster.drain()
+    cluster.create(CLAIMS, claim("one", storageClassName=""))
+    cluster.create(CLAIMS, claim("two", storageClassName="fast"))
+    cluster.drain()
+    assert [phase(cluster, name) for name in ("one", "two")] == ["Bound", "Bound"]
+    for name in ("one", "two"):
+        cluster.delete(CLAIMS, name)
+    cluster.drain()
+    assert [(v["metadata"]["name"], v["status"]["phase"]) for v in cluster.all(VOLUMES)] == [("kept", "Released")]
+
+
+def test_a_claim_whose_volume_goes_is_lost():
+    cluster = make()
+    cluster.create(VOLUMES, volume())
+    cluster.create(CLAIMS, claim(storageClassName=""))
+    cluster.drain()
+    record = cluster.store.get(VOLUMES, "v")
+    cluster.trusted.replace(VOLUMES, record, finalizers=[])
+    cluster.delete(VOLUMES, "v")
+    cluster.drain()
+    assert phase(cluster) == "Lost"
+
+
+def test_a_claim_grows():
+    cluster = make()
+    cluster.create(CLAIMS, claim(storageClassName="fast"))
+    cluster.drain()
+    cluster.apply(CLAIMS, "data", resources={"requests": {"storage": "3Gi"}})
+    cluster.drain()
+    assert cluster.get(CLAIMS, "data")["status"]["capacity"] == {"storage": "3Gi"}
+    assert cluster.all(VOLUMES)[0]["spec"]["capacity"] == {"storage": "3Gi"}
+
+
+def claims_set(**spec):
+    template = {"metadata": {"name": "data", "labels": {"x": "y"}}, "spec": claim()["spec"]}
+    return workload("w", serviceName="s", replicas=2, volumeClaimTemplates=[template], **spec)
+
+
+def test_a_statefulset_makes_its_claims_and_keeps_them():
+    cluster = make()
+    cluster.create(STATEFULSETS, claims_set())
+    cluster.drain()
+    assert cluster.names(CLAIMS) == ["data-w-0", "data-w-1"]
+    made = cluster.get(CLAIMS, "data-w-0")
+    assert (made["metadata"]["labels"], made["status"]["phase"]) == ({"a": "b", "x": "y"}, "Bound")
+    assert "ownerReferences" not in made["metadata"]
+    assert cluster.events("StatefulSet", "SuccessfulCreate")[:2] == [
+        "create Claim data-w-0 Pod w-0 in StatefulSet w success", "create Pod w-0 in StatefulSet w successful"
+    ]  # fmt: skip
+    cluster.apply(STATEFULSETS, "w", replicas=1)
+    cluster.drain()
+    cluster.delete(STATEFULSETS, "w", policy="Background")
+    cluster.drain()
+    assert cluster.names(CLAIMS) == ["data-w-0", "data-w-1"]
+
+
+def test_claims_go_with_the_set_or_with_its_pods_when_it_says_so():
+    cluster = make()
+    policy = {"whenDeleted": "Delete", "whenScaled": "Delete"}
+    cluster.create(STATEFULSETS, claims_set(persistentVolumeClaimRetentionPolicy=policy))
+    cluster.drain()
+    assert cluster.get(CLAIMS, "data-w-0")["metadata"]["ownerReferences"][0]["kind"] == "StatefulSet"
+    cluster.apply(STATEFULSETS, "w", replicas=1)
+    cluster.drain()
+    assert cluster.names(CLAIMS) == ["data-w-0"]
+    cluster.delete(STATEFULSETS, "w", policy="Background")
+    cluster.drain()
+    assert (cluster.names(CLAIMS), cluster.names(VOLUMES)) == ([], [])
