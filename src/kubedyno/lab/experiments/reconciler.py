@@ -6,6 +6,7 @@ the map and the reconciler while it happens.
 """
 
 import asyncio
+import os
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
@@ -84,6 +85,8 @@ def run(request: Request) -> int:
     """Do the experiment, print and write what came of it; returns the exit code."""
     if not request.directory.is_dir():
         raise KubedynoError(f"--directory {request.directory}: there is no such directory")
+    if not os.access(request.directory, os.W_OK):
+        raise KubedynoError(f"--directory {request.directory}: cannot be written to")
     outcome = aio.run(experiment(request, SYSTEM_CLOCK))
     encoded = msgspec.json.format(msgspec.json.encode(outcome), indent=1)
     try:
@@ -143,7 +146,8 @@ class _Experiment:
         try:
             await self._write("half full", range(half), success=True)
             # What fails here is what the experiment is about: attempted is enough.
-            await self._write("filled past its size", range(half, request.services), success=False)
+            name = "filled past its size" if request.services > room else "filled"
+            await self._write(name, range(half, request.services), success=False)
             # A tenth more than what has no room, so that the map is not full to the last row again.
             surplus = max(request.services - room, 0)
             await self._delete("services deleted", range(min(surplus + surplus // 10 + 1, request.services)))
