@@ -31,9 +31,8 @@ from kubedyno.statedb.table import AnyTable
 from kubedyno.statedb.view import prefix_end
 
 DEFAULT_LIMIT = 500
-MAX_LIMIT = 10_000
-# YAML and text are made on the event loop's time: a few milliseconds at most.
-MAX_TEXT_LIMIT = 100
+# Objects in one answer at most: all are made on the event loop's time, which is to be some milliseconds.
+MAX_LIMITS = {"json": 2000, "table": 500, "yaml": 50}
 JSON, YAML, TEXT, LINES = "application/json", "application/yaml", "text/plain; charset=utf-8", "application/x-ndjson"
 # Changes handed over at once, and what a slow reader may leave unread.
 BATCH_RECORDS = 256
@@ -100,7 +99,7 @@ class Tables:
         elif format_ == "table":
             responder.send(200, TEXT, text(document).encode())
         else:
-            raise BadRequest(f"format={format_}: there are json, yaml and table")
+            raise BadRequest(f"format={format_}: there are {', '.join(MAX_LIMITS)}")
 
     # --- which there are -----------------------------------------------------------------------------------------
 
@@ -164,7 +163,9 @@ class Tables:
 
     def _show(self, responder: Responder, source: _Source, asked: Mapping[str, str]) -> None:
         format_ = asked.get("format", "json")
-        most = MAX_LIMIT if format_ == "json" else MAX_TEXT_LIMIT
+        if format_ not in MAX_LIMITS:
+            raise BadRequest(f"format={format_}: there are {', '.join(MAX_LIMITS)}")
+        most = MAX_LIMITS[format_]
         limit = _number(asked, "limit", min(DEFAULT_LIMIT, most), most)
         token = _position(asked["continue"]) if "continue" in asked else None
         if token is None and source.db is self._modules.db:
