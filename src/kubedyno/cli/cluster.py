@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.cli import chaos
 
 DEFAULT_NAME = "kubedyno"
 
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _name(kubeconfig)
     kubeconfig.add_argument("--text", action="store_true", help="print the file itself")
     kubeconfig.set_defaults(handle=_kubeconfig)
+
+    chaos.add_arguments(verbs)
 
     kubelet = verbs.add_parser("kubelet", help="print or change a node's /var/lib/kubelet/config.yaml")
     kubelet.add_argument("node", help="node name")

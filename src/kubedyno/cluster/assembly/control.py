@@ -5,6 +5,7 @@ kubelet's configuration file and restart.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -46,6 +47,8 @@ class Control:
         self._store = store
         self._nodes = nodes
         self._clock = clock
+        # What answers below a first part of the path, beside what is here; gets the parts after it.
+        self.more: dict[str, Callable[[Request, Responder, list[str]], None]] = {}
         self._started_s = clock.monotonic()
         self._modules = Modules(clock, pump)
         self._tables = Tables(store, self._modules)
@@ -68,6 +71,9 @@ class Control:
         if parts == ["metrics"]:
             self._only(request, "GET")
             responder.send(200, _METRICS, self.metrics().encode())
+            return True
+        if parts[0] in self.more:
+            self.more[parts[0]](request, responder, parts[1:])
             return True
         if parts[0] == "statedb":
             self._only(request, "GET")

@@ -19,6 +19,7 @@ from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.authentication import Authenticator
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
+from kubedyno.cluster.assembly.chaos import Chaos, SkewedClock
 from kubedyno.cluster.assembly.cluster import Cluster
 from kubedyno.cluster.assembly.control import Control
 from kubedyno.cluster.assembly.keeping import Keeping, open_keeping
@@ -79,7 +80,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    parts: list[ApiServer] = []
+    parts: list[Chaos] = []
 
     def app(request: Request, responder: Responder) -> None:
         parts[0].app(request, responder)
@@ -97,9 +98,10 @@ async def _serve(
         keeping.journal.on_failure = fail
         server.before_write = keeping.journal.flush
     # Nothing awaits from here until the API server is there, so no request can come before it.
+    clock = SkewedClock(SYSTEM_CLOCK)
     cluster = Cluster(
         settings,
-        SYSTEM_CLOCK,
+        clock,
         ca_pem=access.ca,
         pending_requests=lambda: server.pending,
         helper=helper,
@@ -116,7 +118,9 @@ async def _serve(
         runtime=cluster.processes,
         signing_key=access.signing_key,
     )
-    parts.append(api)
+    chaos = Chaos(api.app, cluster.store, clock)
+    control.more["chaos"] = chaos.control
+    parts.append(chaos)
     doors: list[asyncio.Server] = []
     try:
         write_kubeconfig(state_dir / "kubeconfig", settings.name, access, server.port)
@@ -136,6 +140,7 @@ async def _serve(
     finally:
         for door in doors:
             door.close()
+        chaos.close()
         cluster.stop()
         api.close()
         await server.close()
