@@ -47,6 +47,8 @@ log = logger(__name__)
 EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT, EXIT_ALERT, EXIT_MEASUREMENT = 0, 1, 2, 3, 4
 # How often pods by phase are noted for the timeline.
 SAMPLE_S = 0.25
+# What waits have seen, measurements see on watches of their own: at most so much later.
+SETTLE_S = 0.5
 # Clean-up after a run that was interrupted or timed out takes at most so long.
 LAST_CLEANUP_S = 60.0
 COLLECTION = "garbage-collection"
@@ -422,6 +424,7 @@ class Run:
             finally:
                 sampler.cancel()
                 await watchers.stop()
+            await self._settle(current)
             if record.failed:
                 self._tell_failed(current)
             if spec.metrics_closing == "afterJob":
@@ -434,6 +437,24 @@ class Run:
                 await self.collect(plan, own=True)
                 await hooks.run("afterCleanup")
                 await hooks.close()
+
+    async def _settle(self, current: JobResult) -> None:
+        """Let the watches of a job catch up with what its waits have seen."""
+        if not current.plan.spec.wait_when_finished:
+            return
+        until_s = self._clock.monotonic() + SETTLE_S
+        while self._clock.monotonic() < until_s and not self._settled(current):
+            await aio.sleep(0.01)
+
+    @staticmethod
+    def _settled(current: JobResult) -> bool:
+        if current.pods is not None and current.plan.pods:
+            tracker = current.pods.tracker
+            live = sum(n for n in tracker.phases.values() if n > 0)
+            # Lists run ahead of watches: pods that waits know of may not have been seen at all.
+            if live < current.plan.pods or tracker.ready < live - tracker.phases["Succeeded"]:
+                return False
+        return all(subject.done or subject.deleted for m in current.measurements for subject in m.subjects.values())
 
     @asynccontextmanager
     async def _target_of(self, spec: JobSpec) -> AsyncIterator[tuple[Client, Kinds]]:

@@ -26,6 +26,7 @@ log = logger(__name__)
 MAX_SHAPES = 256
 # So many objects of each shape are made both ways and compared.
 SELF_CHECKS = 2
+_WITH_REPLICAS = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
 _WITH_IMAGES = frozenset({"Deployment", "DaemonSet", "ReplicaSet", "Job", "StatefulSet", "Pod"})
 
 
@@ -290,6 +291,11 @@ class JobPlan:
         return sum(item.expected for item in self.objects)
 
     @property
+    def pods(self) -> int:
+        """How many pods its objects make, as far as the first of each template tells."""
+        return sum(item.expected * _pods(item) for item in self.objects if not item.group.gc)
+
+    @property
     def outside(self) -> list[tuple[str, str, str]]:
         """Kinds that may live outside the job's namespaces: (kind, apiVersion, fixed namespace or "").
 
@@ -418,6 +424,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
     return value
+
+
+def _pods(item: ObjectPlan) -> int:
+    if item.kind == "Pod":
+        return 1
+    spec = item.first.get("spec")
+    if item.kind not in _WITH_REPLICAS or not isinstance(spec, dict):
+        return 0
+    replicas = spec.get("replicas", 1)
+    return replicas if isinstance(replicas, int) else 0
 
 
 def _images(objects: Sequence[ObjectPlan], *, init: bool) -> tuple[str, ...]:
