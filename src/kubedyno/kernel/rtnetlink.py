@@ -276,6 +276,10 @@ class Rtnetlink(NetlinkSocket):
         """Add a route; see `route_body`."""
         self.call(Message.NEWROUTE, CREATE | EXCLUSIVE, route_body(cidr, device, via, source))
 
+    def replace_route(self, cidr: str, device: int, via: str | None = None, source: str | None = None) -> None:
+        """Add a route in the place of the one to the same destinations, if there is one; see `route_body`."""
+        self.call(Message.NEWROUTE, CREATE | REPLACE, route_body(cidr, device, via, source))
+
     def set_neighbour(self, index: int, address: str, mac: bytes) -> None:
         """Set a permanent neighbour, so that nothing has to be resolved."""
         self.call(Message.NEWNEIGH, CREATE | REPLACE, neighbour_body(index, address, mac))

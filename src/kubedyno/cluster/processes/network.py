@@ -121,7 +121,8 @@ class NodeNetwork:
             own.set_neighbour(inner.index, self._gateway, host.mac)
             own.add_route("0.0.0.0/0", inner.index, self._gateway)
             # The veth has no address: without a source the kernel would take one of lo's, as the first device's.
-            netlink.add_route(f"{address}/32", host.index, source=self.address)
+            # A removed pod's veth may still have the address's route.
+            netlink.replace_route(f"{address}/32", host.index, source=self.address)
             netlink.set_neighbour(host.index, address, inner.mac)
         if self._maps is not None:
             self._maps.add_pod(address, host.index, inner.mac, host.mac)
@@ -135,14 +136,16 @@ class NodeNetwork:
             self._attached[key] = Attachment(self._program, index, AttachType.TCX_INGRESS)
 
     def remove(self, key: str) -> None:
-        """Take a pod's devices away."""
+        """Take a pod's devices away.
+
+        They go with its namespace, soon after its last process: to wait for the kernel takes 30 ms a device.
+        """
         device = self.devices.pop(key)
         attached = self._attached.pop(key, None)
         if attached is not None:
             attached.close()
         if self._maps is not None:
             self._maps.remove_pod(device.address)
-        self.space.rtnetlink.delete_link(device.host.index)
         device.space.close()
 
     def counted(self) -> dict[str, int]:
