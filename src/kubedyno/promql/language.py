@@ -1,0 +1,186 @@
+"""A query's text to its syntax tree, by `promql-parser`; what that parser takes beyond the chosen version is refused.
+
+The parser speaks Prometheus 3's language. Ours is 2.42's unless 3's is asked for, so names that came or went are told
+apart here, and texts that could exhaust the parser never reach it.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import promql_parser
+from promql_parser import (
+    AggregateExpr,
+    BinaryExpr,
+    Call,
+    MatrixSelector,
+    NumberLiteral,
+    ParenExpr,
+    SubqueryExpr,
+    UnaryExpr,
+    VectorSelector,
+)
+
+from kubedyno.promql import mathematics
+from kubedyno.promql.errors import BadQueryError
+from kubedyno.promql.matching import Matcher, Operator, check_selective
+from kubedyno.promql.rows import NAME
+
+MAX_LENGTH = 64 << 10
+MAX_DEPTH = 150
+# Functions of 2.42; names beyond them belong to later versions.
+_FUNCTIONS = frozenset(
+    {
+        *mathematics.SIMPLE, *mathematics.DATES,
+        "absent", "absent_over_time", "avg_over_time", "changes", "clamp", "clamp_max", "clamp_min",
+        "count_over_time", "delta", "deriv", "histogram_count", "histogram_fraction", "histogram_quantile",
+        "histogram_sum", "holt_winters", "idelta", "increase", "irate", "label_join", "label_replace",
+        "last_over_time", "max_over_time", "min_over_time", "pi", "predict_linear", "present_over_time",
+        "quantile_over_time", "rate", "resets", "round", "scalar", "sort", "sort_desc", "stddev_over_time",
+        "stdvar_over_time", "sum_over_time", "time", "timestamp", "vector",
+    }
+)  # fmt: skip
+_LATER = frozenset({"double_exponential_smoothing", "mad_over_time", "sort_by_label", "sort_by_label_desc"})
+_AGGREGATIONS = frozenset(
+    {"sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "topk", "bottomk", "quantile", "count_values"}
+)
+_SMOOTHING = re.compile(r"holt_winters(?=\s*\()")
+# What is not a name, a number or a blank: strings, comments, brackets.
+_TOKEN = re.compile(
+    r"""(?P<double>"(?:[^"\\\n]|\\.)*")|(?P<single>'(?:[^'\\\n]|\\.)*')|(?P<raw>`[^`]*`)|(?P<comment>\#[^\n]*)"""
+    r"""|(?P<word>[a-zA-Z_:][\w:]*)|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<sign>[-+^])|(?P<other>.)""",
+    re.DOTALL | re.VERBOSE,
+)
+_OPERATORS: dict[str, Operator] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+
+
+@lru_cache(maxsize=256)
+def parsed(text: str, *, later: bool = False) -> Any:
+    """Return a query's syntax tree.
+
+    Args:
+        text: The query.
+        later: Prometheus 3's language.
+
+    Raises:
+        BadQueryError: It is none, or takes more than it may.
+    """
+    if len(text) > MAX_LENGTH:
+        raise BadQueryError(f"a query of {len(text)} characters: at most {MAX_LENGTH} are taken")
+    try:
+        tree = promql_parser.parse(_prepared(text, later=later))
+    except ValueError as error:
+        raise BadQueryError(f"parse error: {error}") from error
+    _check(tree, later=later)
+    return tree
+
+
+def _prepared(text: str, *, later: bool) -> str:
+    """Return a text that the parser reads as Prometheus reads the given one."""
+    parts: list[str] = []
+    depth = signs = 0
+    for found in _TOKEN.finditer(text):
+        kind, token = found.lastgroup, found[0]
+        if kind == "raw":
+            # The parser takes escapes in raw strings for escapes.
+            body = token[1:-1].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+            token = f'"{body}"'
+        elif kind == "word":
+            signs = 0
+            if token == "holt_winters" and _SMOOTHING.match(text, found.start()):  # noqa: S105 - a function's name
+                if later:
+                    raise BadQueryError('parse error: unknown function with name "holt_winters"')
+                token = "double_exponential_smoothing"  # noqa: S105 - a function's name
+            elif token in _LATER and not later:
+                raise BadQueryError(f'parse error: unknown function with name "{token}"')
+        elif kind == "comment":
+            token = " "  # noqa: S105 - a blank
+        elif kind == "open":
+            depth += 1
+        elif kind == "close":
+            depth -= 1
+        elif kind == "sign":
+            signs += 1
+        if depth > MAX_DEPTH or signs > MAX_LENGTH // 8:
+            raise BadQueryError(f"parse error: nested more than {MAX_DEPTH} deep")
+        parts.append(token)
+    return "".join(parts)
+
+
+def children(tree: Any) -> Iterator[Any]:
+    """Yield the parts of an expression."""
+    if isinstance(tree, Call):
+        yield from tree.args
+    elif isinstance(tree, AggregateExpr):
+        if tree.param is not None:
+            yield tree.param
+        yield tree.expr
+    elif isinstance(tree, BinaryExpr):
+        yield tree.lhs
+        yield tree.rhs
+    elif isinstance(tree, ParenExpr | UnaryExpr | SubqueryExpr):
+        yield tree.expr
+    elif isinstance(tree, MatrixSelector):
+        yield tree.vector_selector
+
+
+def unwrapped(tree: Any) -> Any:
+    """Return an expression without the parentheses around it."""
+    while isinstance(tree, ParenExpr):
+        tree = tree.expr
+    return tree
+
+
+def is_scalar(tree: Any) -> bool:
+    """Say whether an expression is one number, not a vector."""
+    while isinstance(tree, ParenExpr | UnaryExpr):
+        tree = tree.expr
+    if isinstance(tree, BinaryExpr):
+        # A chain of operators leans to the left: one side at a time is deep.
+        return is_scalar(tree.rhs) and is_scalar(tree.lhs)
+    return isinstance(tree, NumberLiteral) or (isinstance(tree, Call) and str(tree.func.return_type).endswith("Scalar"))
+
+
+def _check(tree: Any, *, later: bool) -> None:
+    waiting = [(tree, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise BadQueryError(f"parse error: nested more than {MAX_DEPTH} deep")
+        if isinstance(node, VectorSelector):
+            matchers_of(node)
+        elif isinstance(node, Call):
+            name = node.func.name
+            if name not in _FUNCTIONS and name not in _LATER:
+                raise BadQueryError(f'parse error: unknown function with name "{name}"')
+        elif isinstance(node, SubqueryExpr):
+            if is_scalar(node.expr):
+                raise BadQueryError("parse error: subquery is only allowed on instant vector, got scalar instead")
+        elif isinstance(node, AggregateExpr):
+            if str(node.op) not in _AGGREGATIONS:
+                raise BadQueryError(f'parse error: unknown aggregation "{node.op}"')
+        elif isinstance(node, BinaryExpr) and node.modifier is not None and node.modifier.fill_values is not None:
+            fill = node.modifier.fill_values
+            if fill.lhs is not None or fill.rhs is not None:
+                raise BadQueryError("parse error: fill modifiers are not taken")
+        waiting += [(child, depth + 1) for child in children(node)]
+    _ = later
+
+
+def matchers_of(selector: Any) -> list[Matcher]:
+    """Return a selector's conditions, the metric's name among them.
+
+    Raises:
+        BadQueryError: They select everything, or a pattern is not taken.
+    """
+    if selector.matchers.or_matchers:
+        raise BadQueryError("parse error: matchers joined by `or` are not taken")
+    found = [
+        Matcher(given.name, _OPERATORS[str(given.op).rpartition(".")[2]], given.value)
+        for given in selector.matchers.matchers
+    ]
+    if selector.name and not any(matcher.name == NAME and matcher.op == "=" for matcher in found):
+        found.insert(0, Matcher(NAME, "=", selector.name))
+    check_selective(found)
+    return found

@@ -1,0 +1,194 @@
+"""Label matchers, with patterns that cannot be made to run for long.
+
+Prometheus' patterns are RE2's: matched in linear time. Python's matcher goes back and forth, so a pattern is taken apart
+first: alternations of literals and literal prefixes and suffixes, which are nearly all there is, never reach it, and one
+whose repetitions could multiply is refused.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from re import _constants, _parser  # type: ignore[attr-defined]
+from typing import Any, Literal
+
+from kubedyno.promql.errors import BadQueryError
+from kubedyno.promql.rows import NAME, Labels
+
+Operator = Literal["=", "!=", "=~", "!~"]
+MAX_PATTERN = 4096
+# Unbounded repetitions of a pattern: each can multiply the work by a value's length.
+_MAX_OPEN_REPEATS = 3
+_MAX_REPEAT = 1000
+# Values longer than this are matched by the simple forms only.
+_MAX_VALUE = 4096
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]()]")
+_MEMO_VALUES = 50_000
+# RE2's classes are ASCII; a dot stands for a newline too since Prometheus 3.
+_FLAGS = re.DOTALL | re.ASCII
+_NAMED_CLASS = re.compile(r"\[:(\w+):\]")
+_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "blank": r"\t ",
+    "digit": "0-9",
+    "lower": "a-z",
+    "space": r"\t\n\v\f\r ",
+    "upper": "A-Z",
+    "word": "0-9A-Za-z_",
+    "xdigit": "0-9A-Fa-f",
+}
+
+Test = Callable[[str], bool]
+
+
+@lru_cache(maxsize=512)
+def pattern_of(text: str) -> re.Pattern[str]:
+    """Return an RE2 pattern compiled; it has to match whole values.
+
+    Raises:
+        BadQueryError: It is none, is too long, or could take too long.
+    """
+    if len(text) > MAX_PATTERN:
+        raise BadQueryError(f"a pattern of {len(text)} characters: at most {MAX_PATTERN} are taken")
+    # Go has \z, \Q…\E and named classes, Python has not.
+    source = _NAMED_CLASS.sub(_class_of, text)
+    if "\\Q" in source:
+        source = re.sub(r"\\Q(.*?)(?:\\E|$)", lambda found: re.escape(found[1]), source, flags=re.DOTALL)
+    source = source.replace("\\z", "\\Z")
+    try:
+        tree = _parser.parse(source, _FLAGS)
+        _check(tree, 0, [0])
+        return re.compile(source, _FLAGS)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise BadQueryError(f"error parsing regexp {text!r}: {error}") from error
+
+
+def _class_of(found: re.Match[str]) -> str:
+    name = found[1]
+    if name not in _CLASSES:
+        raise BadQueryError(f"error parsing regexp: invalid character class range: `[:{name}:]`")
+    return _CLASSES[name]
+
+
+def _check(tree: Any, open_above: int, found: list[int]) -> None:
+    """Refuse what could go back and forth for long, and what RE2 has not."""
+    for op, argument in tree:
+        if op in {_constants.ASSERT, _constants.ASSERT_NOT, _constants.GROUPREF, _constants.GROUPREF_EXISTS}:
+            raise BadQueryError("error parsing regexp: look-around and back-references are not part of its language")
+        if op in {_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT}:
+            _, most, inner = argument
+            if most is not _constants.MAXREPEAT and most > _MAX_REPEAT:
+                raise BadQueryError("error parsing regexp: invalid repeat count")
+            unbounded = most is _constants.MAXREPEAT
+            if unbounded:
+                found[0] += 1
+                if open_above or found[0] > _MAX_OPEN_REPEATS * 8:
+                    raise BadQueryError("a pattern with a repetition within a repetition could take too long")
+            _check(inner, open_above + (1 if unbounded or most > 1 else 0), found)
+        elif op is _constants.SUBPATTERN:
+            _check(argument[3], open_above, found)
+        elif op is _constants.BRANCH:
+            # Only one of the branches is taken.
+            for branch in argument[1]:
+                _check(branch, open_above, [0])
+        elif op is _constants.ATOMIC_GROUP:
+            _check(argument, open_above, found)
+
+
+def _open_repeats(tree: Any) -> int:
+    """Count the unbounded repetitions that one way through a pattern meets."""
+    count = 0
+    for op, argument in tree:
+        if op in {_constants.MAX_REPEAT, _constants.MIN_REPEAT}:
+            count += (argument[1] is _constants.MAXREPEAT) + _open_repeats(argument[2])
+        elif op is _constants.SUBPATTERN:
+            count += _open_repeats(argument[3])
+        elif op is _constants.BRANCH:
+            count += max((_open_repeats(branch) for branch in argument[1]), default=0)
+    return count
+
+
+@lru_cache(maxsize=512)
+def test_of(text: str) -> Test:
+    """Return whether a whole value matches a pattern, as a function.
+
+    Raises:
+        BadQueryError: As `pattern_of`.
+    """
+    pattern = pattern_of(text)
+    branches = text.split("|")
+    if not any(_SPECIAL.search(branch) for branch in branches):
+        return frozenset(branches).__contains__
+    if text == ".*":
+        return lambda _value: True
+    if text == ".+":
+        return bool
+    for ending, least in ((".*", 0), (".+", 1)):
+        if text.endswith(ending) and not _SPECIAL.search(text[:-2]) and "|" not in text:
+            prefix = text[:-2]
+            return lambda value: value.startswith(prefix) and len(value) >= len(prefix) + least
+        if text.startswith(ending) and not _SPECIAL.search(text[2:]) and "|" not in text:
+            suffix = text[2:]
+            return lambda value: value.endswith(suffix) and len(value) >= len(suffix) + least
+    # n repetitions cost at most length^n steps: with many of them only short values are tried.
+    repeats = _open_repeats(_parser.parse(pattern.pattern, _FLAGS))
+    longest = _MAX_VALUE if repeats <= _MAX_OPEN_REPEATS - 1 else max(64, int(1e6 ** (1 / repeats)))
+    memo: dict[str, bool] = {}
+
+    def test(value: str) -> bool:
+        known = memo.get(value)
+        if known is None:
+            if len(value) > longest:
+                raise BadQueryError(
+                    f"the pattern {text!r} has {repeats} open repetitions: too many for a value of {len(value)} characters"
+                )
+            if len(memo) >= _MEMO_VALUES:
+                memo.clear()
+            known = memo[value] = pattern.fullmatch(value) is not None
+        return known
+
+    return test
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """A condition on one label; a label that is missing counts as empty.
+
+    Raises:
+        BadQueryError: A pattern that is not taken.
+    """
+
+    name: str
+    op: Operator
+    value: str
+    test: Test = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        value = self.value
+        if self.op == "=":
+            test: Test = value.__eq__
+        elif self.op == "!=":
+            test = value.__ne__
+        else:
+            matches = test_of(value)
+            test = matches if self.op == "=~" else lambda given: not matches(given)
+        object.__setattr__(self, "test", test)
+
+
+def matches_all(matchers: Iterable[Matcher], labels: Labels) -> bool:
+    """Say whether labels meet all conditions."""
+    return all(matcher.test(labels.get(matcher.name, "")) for matcher in matchers)
+
+
+def check_selective(matchers: Iterable[Matcher]) -> None:
+    """Refuse a selector that asks for everything.
+
+    Raises:
+        BadQueryError: Each of its conditions also holds for a label that is missing.
+    """
+    if all(matcher.test("") for matcher in matchers):
+        raise BadQueryError("vector selector must contain at least one non-empty matcher")
+
+
+__all__ = ["NAME", "Matcher", "check_selective", "matches_all", "pattern_of", "test_of"]

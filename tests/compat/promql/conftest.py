@@ -1,0 +1,84 @@
+"""A real Prometheus with the data set in it; without one on this machine the comparison is skipped."""
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from compat.promql import dataset
+from kubedyno.promql.engine import Engine
+from kubedyno.promql.store import SeriesStore
+
+START_UP_S = 60
+
+
+class Prometheus:
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def ask(self, path: str, **parameters: str | float) -> dict[str, object]:
+        self._connection.request("GET", f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
+        return dict(json.loads(self._connection.getresponse().read()))
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    binary, promtool = shutil.which("prometheus"), shutil.which("promtool")
+    if binary is None or promtool is None:
+        pytest.skip("no prometheus and promtool on this machine")
+    directory: Path = tmp_path_factory.mktemp("prometheus")
+    (directory / "series.om").write_text(dataset.openmetrics())
+    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", "series.om", "data"]
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
+    (directory / "prometheus.yml").write_text("global: {evaluation_interval: 1m}\n")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                binary, "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=50y",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            cwd=directory,
+            stdout=log,
+            stderr=log,
+        )  # fmt: skip
+        try:
+            for _ in range(START_UP_S * 10):
+                try:
+                    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+                        connection.request("GET", "/-/ready")
+                        if connection.getresponse().status == 200:
+                            break
+                except OSError:
+                    pass
+                assert process.poll() is None, (directory / "log").read_text()
+                time.sleep(0.1)
+            client = Prometheus(port)
+            yield client
+            client.close()
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    store = SeriesStore()
+    for name, labels, points in dataset.series():
+        column = store.column({"__name__": name, **labels})
+        for at, value in points:
+            store.append(column, at, value)
+    return Engine(store)
