@@ -16,6 +16,7 @@ from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_o
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
 from kubedyno.cluster.registry.customresources import CustomResource
+from kubedyno.cluster.registry.eviction import evict
 from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
@@ -146,7 +147,7 @@ class Parts:
         call.answer(201, form.media, value_bytes(success(201), form))
 
     def evict(self, call: Call) -> None:
-        """Answer POST eviction: a deletion, as nothing here limits disruption."""
+        """Answer POST eviction: a deletion, if the pod's budget allows it."""
         request, route = call.request, call.route
         form = form_of(request.headers)
         eviction = decode(request.headers, request.body, "policy/v1", "Eviction")
@@ -156,7 +157,7 @@ class Parts:
             raise BadRequest("name in URL does not match name in Eviction object")
         dry_run = write_options(request.query, "CreateOptions").dry_run
         options = dict(eviction.get("deleteOptions") or {})
-        self._registry.delete(PODS, route.namespace, route.name, {**options, "dryRun": ["All"]} if dry_run else options)
+        evict(self._registry, route.namespace, route.name, options, dry_run=dry_run)
         call.answer(201, form.media, value_bytes(success(201), form))
 
     def log(self, call: Call) -> None:

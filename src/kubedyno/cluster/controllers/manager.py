@@ -3,11 +3,13 @@
 from kubedyno.cluster.controllers.cronjobs import CronJobs
 from kubedyno.cluster.controllers.daemonsets import DaemonSets
 from kubedyno.cluster.controllers.deployments import Deployments
+from kubedyno.cluster.controllers.disruptions import Disruptions
 from kubedyno.cluster.controllers.endpoints import ApiEndpoints, EndpointsController, SliceMirroring
 from kubedyno.cluster.controllers.endpointslices import EndpointSlices
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.garbage import GarbageCollector
 from kubedyno.cluster.controllers.jobs import Jobs
+from kubedyno.cluster.controllers.loadbalancers import LoadBalancers
 from kubedyno.cluster.controllers.namespacedefaults import NamespaceDefaults
 from kubedyno.cluster.controllers.namespaces import Namespaces
 from kubedyno.cluster.controllers.nodeipam import NodeIpam
@@ -17,8 +19,10 @@ from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.replicasets import ReplicaSets
 from kubedyno.cluster.controllers.replicationcontrollers import ReplicationControllers
 from kubedyno.cluster.controllers.resourcequotas import ResourceQuotas
+from kubedyno.cluster.controllers.roleaggregation import RoleAggregation
 from kubedyno.cluster.controllers.serviceendpoints import ServiceEndpoints
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
+from kubedyno.cluster.controllers.tainteviction import TaintEviction
 from kubedyno.cluster.controllers.volumebinding import VolumeBinding
 from kubedyno.cluster.controllers.volumeprotection import VolumeProtection
 from kubedyno.cluster.pump import Pump
@@ -67,6 +71,10 @@ class ControllerManager:
         EndpointsController(trusted, pump, feeds, services)
         SliceMirroring(trusted, pump, feeds)
         ApiEndpoints(trusted, pump, feeds)
+        Disruptions(trusted, pump, feeds)
+        TaintEviction(trusted, pump, feeds)
+        RoleAggregation(trusted, pump, feeds)
+        LoadBalancers(trusted, pump, feeds)
         VolumeProtection(trusted, pump, feeds)
         VolumeBinding(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)

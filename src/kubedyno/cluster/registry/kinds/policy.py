@@ -13,6 +13,7 @@ from kubedyno.kube.status import Cause, forbidden_field, invalid_value
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _MAX_USER_PRIORITY = 1_000_000_000
 _SYSTEM_PREFIX = "system-"
+_BUDGET_COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
 
 
 class PodDisruptionBudgets(Kind):
@@ -25,7 +26,13 @@ class PodDisruptionBudgets(Kind):
         obj.setdefault("spec", {})
 
     def prepare_create(self, obj: Object) -> None:
-        obj["status"] = {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
+        obj["status"] = dict.fromkeys(_BUDGET_COUNTS, 0)
+
+    def prepare_status(self, obj: Object, old: Object) -> Object:
+        new = super().prepare_status(obj, old)
+        # Go writes these also when they are nothing.
+        new["status"] = {**dict.fromkeys(_BUDGET_COUNTS, 0), **new.get("status", {})}
+        return new
 
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
@@ -48,7 +55,7 @@ class PodDisruptionBudgets(Kind):
         status = obj.get("status", {})
         return [
             invalid_value(f"status.{name}", status[name], "must be greater than or equal to 0")
-            for name in ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
+            for name in _BUDGET_COUNTS
             if status.get(name, 0) < 0
         ]
 
