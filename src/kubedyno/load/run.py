@@ -254,8 +254,10 @@ class Run:
         self.result.exit_code = code
 
     async def _check_health(self) -> None:
-        if not self.plan.spec.global_.cluster_health:
-            return
+        if self.plan.spec.global_.cluster_health:
+            await self._healthy()
+
+    async def _healthy(self) -> None:
         log.info("🏥 Checking for Cluster Health")
         wrong = await health.problems(self._client)
         for line in wrong:
@@ -376,16 +378,22 @@ class Run:
             await self._job(plan)
             return
         found = steps(load)
+        uuid, name = self.options.uuid, plan.spec.name
+        began_s = self._clock.monotonic()
+        log.info("Triggering job: %s", name)
         for number, iterations in enumerate(found):
             runid = self._random.uid()
-            log.info("Incremental load step %d/%d: %d iterations", number + 1, len(found), iterations)
+            log.info("Running incremental cumulative step: total iterations = %d", iterations)
+            log.info("Incremental Load UUID: %s (UUID: %s), Run_ID: %s", runid, uuid, runid)
             step = self.plan.remade(plan, runid=runid, iterations=iterations)
             await self._job(step, step=runid)
-            await self._check_step(load.health_check_script)
+            log.info("Running garbage collection for job %s (uuid=%s) after incremental step", name, uuid)
             await self.collect(step, own=True)
             if load.step_delay_s and number + 1 < len(found):
                 log.info("Sleeping for %s", go_duration(int(load.step_delay_s * 1e9)))
                 await aio.sleep(load.step_delay_s)
+        log.info("Incremental creation completed")
+        log.info("Job %s took %ds", name, round(self._clock.monotonic() - began_s))
 
     async def _check_step(self, name: str) -> None:
         """Stop an incremental load at the step after which the cluster, or the user's script, says no."""
@@ -395,9 +403,7 @@ class Run:
             if code:
                 raise KubedynoError(f"healthCheckScript {name}: exit code {code}: {output.strip()[-200:]}")
             return
-        wrong = await health.problems(self._client)
-        if wrong:
-            raise KubedynoError(f"Cluster is not healthy. {wrong[0]}")
+        await self._healthy()
 
     async def _job(self, plan: JobPlan, step: str = "") -> None:
         spec = plan.spec
@@ -417,13 +423,17 @@ class Run:
             await self._start_measurements(current, client, kinds)
             sampler = asyncio.create_task(self._sample(current))
             hooks = self._hooks(spec)
-            log.info("Triggering job: %s", spec.name)
+            if not step:
+                log.info("Triggering job: %s", spec.name)
             try:
                 await jobs.execute(plan, self._context(current, client, kinds), record, hooks)
                 await hooks.close()
             finally:
                 sampler.cancel()
                 await watchers.stop()
+            if spec.incremental is not None:
+                await self._check_step(spec.incremental.health_check_script)
+                log.info("Proceeding to the next step")
             await self._settle(current)
             if record.failed:
                 self._tell_failed(current)
@@ -485,7 +495,7 @@ class Run:
         record.ended_s = self._clock.monotonic()
         if not record.ended_at:
             record.ended_at = self._clock.now()
-        if not early and not self.plan.spec.global_.wait_when_finished:
+        if not early and not current.step and not self.plan.spec.global_.wait_when_finished:
             log.info("Job %s took %ds", record.name, round(record.ended_s - record.started_s))
         if current.pods is not None:
             record.phases.append((record.ended_s - record.started_s, dict(current.pods.tracker.phases)))
@@ -603,7 +613,7 @@ class Run:
         for m in spec.measurements:
             if not measuring.suits(m.name, spec.job_type):
                 if self.options.compat == 2:
-                    log.info("Skipped measurement [%s] not compatible with job type %s", m.name, spec.job_type)
+                    log.warning("Skipped measurement [%s] not compatible with job type %s", m.name, spec.job_type)
             else:
                 wanted.append(m)
         if self._carried is not None:
@@ -634,9 +644,10 @@ class Run:
             if made is None:
                 continue
             log.info("%sRegistered measurement: %s", "📈 " if self.options.compat == 1 else "", m.name)
+            current.measurements.append(made)
+        for made in current.measurements:
             using = f" using selector [{selector}]" if self.options.compat == 2 else ""
             log.info("Creating %s latency watcher for %s%s", made.resource, spec.name, using)
-            current.measurements.append(made)
         if current.pods is not None:
             await current.pods.start()
         for made in current.measurements:

@@ -91,12 +91,24 @@ def test_a_late_request_leaves_at_once_and_shifts_nothing():
 
 def test_a_live_object_is_made_again_without_what_the_server_gave_it():
     live = {
-        "kind": "Service",
         "metadata": {"name": "a", "uid": "u", "resourceVersion": "1", "labels": {"x": "y"}},
         "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 80, "nodePort": 30000}]},
         "status": {"loadBalancer": {}},
     }
-    made = fresh(live)
+    made = fresh(live, "v1", "Service")
     for gone in (b"uid", b"10.0.0.1", b"nodePort", b"status", b"resourceVersion"):
         assert gone not in made
     assert b'"labels":{"x":"y"}' in made
+    assert b'"kind":"Service"' in made
+
+
+def test_a_live_job_loses_the_labels_of_its_controller():
+    labels = {"app": "x", "batch.kubernetes.io/controller-uid": "u", "controller-uid": "u", "job-name": "a"}
+    live = {
+        "metadata": {"name": "a"},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {}}},
+    }
+    made = fresh(live, "batch/v1", "Job")
+    assert b"controller-uid" not in made
+    assert b"job-name" not in made
+    assert b'"labels":{"app":"x"}' in made

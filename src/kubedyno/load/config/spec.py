@@ -312,22 +312,18 @@ class JobSpec:
 
 
 def _incremental_document(load: IncrementalSpec) -> dict[str, Any]:
-    pattern: dict[str, Any] = {"type": load.pattern}
+    shape: dict[str, Any] = {"base": load.base, "maxIncrease": load.max_increase, "warmupSteps": load.warmup_steps}
     if load.pattern == "linear":
-        pattern["linear"] = {"minSteps": load.min_steps, "stepSize": load.step_size}
-    else:
-        pattern["exponential"] = {
-            "base": load.base,
-            "maxIncrease": load.max_increase,
-            "warmupSteps": load.warmup_steps,
-        }
-    return {
+        shape = {"minSteps": load.min_steps, "stepSize": load.step_size}
+    pattern = {"type": load.pattern, load.pattern: {key: value for key, value in shape.items() if value}}
+    document = {
         "startIterations": load.start,
         "totalIterations": load.total,
         "stepDelay": _ns(load.step_delay_s),
         "pattern": pattern,
         "healthCheckScript": load.health_check_script,
     }
+    return {key: value for key, value in document.items() if value}
 
 
 def _ns(seconds: float) -> int:

@@ -175,7 +175,9 @@ async def _objects(job: CreateJob) -> None:
             namespace = found["metadata"].get("namespace")
             where = f" in namespace {namespace}" if namespace else ""
             name = f"{mapping.kind}/{found['metadata']['name']}{where}"
-            await job.sender.send("POST", mapping.path(namespace), fresh(found), name)
+            await job.sender.send(
+                "POST", mapping.path(namespace), fresh(found, mapping.api_version, mapping.kind), name
+            )
         await job.sender.finish()
         places = list(dict.fromkeys(found["metadata"].get("namespace", "") for found in chosen))
         await job.wait_ready([place for place in places if place] or None, [item])
@@ -195,21 +197,28 @@ async def _gone(job: CreateJob, mapping: Mapping, found: dict[str, Any]) -> None
         await aio.sleep(_POLL_S)
 
 
-def fresh(found: dict[str, Any]) -> bytes:
-    """Return a live object as one to create: without what the server filled in."""
-    made = {key: value for key, value in found.items() if key != "status"}
+def fresh(found: dict[str, Any], api_version: str, kind: str) -> bytes:
+    """Return a live object as one to create: without what the server filled in.
+
+    Args:
+        found: As a list has it, whose items do not say their kind.
+        api_version: Of the kind.
+        kind: The kind.
+    """
+    made: dict[str, Any] = {"apiVersion": api_version, "kind": kind}
+    made |= {key: value for key, value in found.items() if key != "status"}
     made["metadata"] = {key: value for key, value in found["metadata"].items() if key not in _SERVER_FIELDS}
     spec = made.get("spec")
-    if found.get("kind") == "Service" and isinstance(spec, dict):
+    if kind == "Service" and isinstance(spec, dict):
         made["spec"] = {
             key: value for key, value in spec.items() if key not in {"clusterIPs", "healthCheckNodePort"}
         } | {"clusterIP": "None" if spec.get("clusterIP") == "None" else ""}
         made["spec"]["ports"] = [
             {key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports") or ()
         ]
-    elif found.get("kind") == "Pod" and isinstance(spec, dict):
+    elif kind == "Pod" and isinstance(spec, dict):
         made["spec"] = {key: value for key, value in spec.items() if key != "nodeName"}
-    elif found.get("kind") == "Job" and isinstance(spec, dict):
+    elif kind == "Job" and isinstance(spec, dict):
         made["spec"] = {key: value for key, value in spec.items() if key != "selector"}
         template = made["spec"].get("template", {})
         meta = template.get("metadata", {})

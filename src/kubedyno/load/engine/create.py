@@ -20,6 +20,10 @@ from kubedyno.load.plan.plan import JobPlan, ObjectPlan
 
 log = logger(__name__)
 
+# What the API says no to for good: not found, there already, malformed, invalid. The original tries the last two again
+# for an hour.
+_FINAL = frozenset({400, 404, 409, 422})
+
 
 class CreateJob:
     """One create job under way.
@@ -44,7 +48,7 @@ class CreateJob:
             record,
             context.clock,
             retry_budget_s=spec.max_wait_timeout_s,
-            final=lambda status: status in {404, 409},
+            final=lambda status: status in _FINAL,
             on_error=noting(record),
         )
         # None: a kind that an object made before it will bring.
@@ -145,7 +149,7 @@ class CreateJob:
         for position, iteration in enumerate(iterations):
             if hooked:
                 await self.hooks.run("onEachIteration")
-            if _tells(position, total) and (total > 1 or context.compat == 1):
+            if _tells(position, total) and not job.grouped and (total > 1 or context.compat == 1):
                 log.info("%d/%d iterations completed", position, total)
             namespace = job.namespace_of(iteration) if needed else None
             if namespace is not None and not namespaces.is_ready(namespace):
@@ -215,10 +219,11 @@ class CreateJob:
         for group in sorted({item.group.id for item in job.objects}):
             numbers = [number for number, item in enumerate(job.objects) if item.group.id == group]
             items = [job.objects[number] for number in numbers]
-            log.info("Creating objects of group %d", group)
+            log.info("Starting group %d with %d object template(s)", group, len(items))
             await self._send(iterations, numbers)
             await self.sender.finish()
             if spec.pod_wait or spec.wait_when_finished:
+                log.info("Group %d: Waiting for objects to be ready", group)
                 await self.wait_ready(None, items)
             gone = [number for number in numbers if job.objects[number].group.gc]
             before_s = max(item.group.pause_before_gc_s for item in items)
@@ -226,17 +231,20 @@ class CreateJob:
             if before_s:
                 log.info("Sleeping for %s", go_duration(int(before_s * 1e9)))
                 await aio.sleep(before_s)
+            if gone:
+                log.info("Group %d: garbage collecting objects", group)
             for number in gone:
                 await self._delete_group(number, group)
             if after_s:
                 log.info("Sleeping for %s", go_duration(int(after_s * 1e9)))
                 await aio.sleep(after_s)
+            log.info("Group %d completed", group)
 
     async def _delete_group(self, number: int, group: int) -> None:
         job, context = self.job, self.context
         mapping = await self._mapping(number)
         selector = f"kube-burner.io/group={group},{self.selector}"
-        log.info("Deleting %s of group %d", mapping.plural, group)
+        log.debug("Deleting %s of group %d", mapping.plural, group)
         places: list[str | None] = [None]
         if mapping.namespaced:
             own = job.objects[number].namespace

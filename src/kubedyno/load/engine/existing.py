@@ -85,8 +85,6 @@ class ExistingJob:
     async def _sequential(self, entries: Sequence[_Entry]) -> None:
         spec = self._job.spec
         for iteration in range(spec.job_iterations):
-            if iteration and iteration % 10 == 0:
-                log.info("%d/%d iterations completed", iteration, spec.job_iterations)
             began_s = self._context.clock.now()
             for number, entry in enumerate(entries):
                 items = await self._items(entry)
@@ -104,6 +102,8 @@ class ExistingJob:
             if spec.wait_when_finished:
                 await self._wait(entries, began_s)
                 log.info("Actions completed")
+            if iteration and iteration % 10 == 0:
+                log.info("%d/%d iterations completed", iteration, spec.job_iterations)
             if spec.job_iteration_delay_s:
                 log.info("Sleeping for %s", go_duration(int(spec.job_iteration_delay_s * 1e9)))
                 await aio.sleep(spec.job_iteration_delay_s)

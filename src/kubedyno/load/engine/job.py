@@ -25,8 +25,8 @@ async def execute(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
         StuckError: Ended as `--fail-when-stuck` asked.
         WaitTimeoutError: Its objects were not ready within maxWaitTimeout; 2.x goes on after telling.
     """
-    await hooks.run("beforeJobExecution")
     if job.spec.job_type != "create":
+        await hooks.run("beforeJobExecution")
         with_waits = ExistingJob(job, context, record)
         try:
             await with_waits.run()
@@ -48,10 +48,13 @@ async def _create(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
         await work.prepare()
         if churns:
             churn.announce(work)
+        await hooks.run("beforeJobExecution")
         try:
             await work.run()
         except WaitTimeoutError as error:
             _tell(context, error)
+        # Churn comes after what the original calls the execution.
+        await hooks.run("afterJobExecution")
         if context.compat == 1:
             await _verify(work, context)
         if churns:
@@ -64,7 +67,6 @@ async def _create(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
             finally:
                 record.churn_ended_at = context.clock.now()
             await hooks.run("afterChurn")
-        await hooks.run("afterJobExecution")
         if context.compat == 2:
             await _verify(work, context)
     finally:

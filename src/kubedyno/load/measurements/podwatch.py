@@ -12,7 +12,6 @@ from kubedyno.client.api import Client
 from kubedyno.load.measurements.follow import Follower
 from kubedyno.load.measurements.pods import PodTracker
 
-
 # How long the events of the last pods may be behind; pods that cannot start cost a run this much once.
 SETTLE_S = 0.3
 _POLL_S = 0.01
