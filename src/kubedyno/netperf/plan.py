@@ -168,6 +168,25 @@ def skipped_tests(options: Options) -> list[str]:
     return [name for name in tests_of(options) if name.endswith("RR")] if options.tool is Tool.IPERF3 else []
 
 
+def candidates(nodes: list[dict[str, Any]], selector: str, tolerations: tuple[str, ...]) -> dict[str, str]:
+    """Return the nodes that a selector finds and on which pods may run: host name label → zone.
+
+    Args:
+        nodes: Node objects.
+        selector: "KEY=VALUE,…", "" for all.
+        tolerations: Keys of NoSchedule taints that are tolerated.
+    """
+    wanted = dict(pair.split("=", 1) for pair in selector.split(",") if "=" in pair)
+    found = {}
+    for node in nodes:
+        taints = {taint["key"] for taint in node["spec"].get("taints", ()) if taint.get("effect") == "NoSchedule"}
+        labels = node["metadata"].get("labels", {})
+        if taints <= set(tolerations) and wanted.items() <= labels.items():
+            name = labels.get("kubernetes.io/hostname", node["metadata"]["name"])
+            found[name] = labels.get("topology.kubernetes.io/zone", "")
+    return found
+
+
 def nodes_of(options: Options, servers: list[str], clients: list[str]) -> tuple[str, str]:
     """Choose the server's and the client's node, from the names of those that the selectors find.
 
