@@ -59,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "Flags, scenarios, order, tables and JSON are those of `cilium connectivity perf`.",
         )
     )
+    _add_test(
+        verbs.add_parser(
+            "test",
+            help="check the network between a cluster's pods, by the tests of `cilium connectivity test`",
+            description="Deploys clients and servers, checks who reaches whom with and without NetworkPolicies, and "
+            "removes all again. Tests keep their names; those that need Cilium itself are not there.",
+        )
+    )
 
 
 def _switch(text: str) -> bool:
@@ -113,10 +121,34 @@ def _add_perf(perf: argparse.ArgumentParser) -> None:
         "--udp-rate", default="1G", help="bits a second of iperf3's and our UDP streams (default %(default)s)"
     )
     perf.add_argument("--report-dir", type=Path, metavar="DIR", help="gets a JSON file for perfdash")
-    perf.add_argument("--kubeconfig", metavar="FILE", help="of the cluster (default: KUBECONFIG, or the embedded one)")
-    perf.add_argument("--kube-context", "--context", dest="kube_context", metavar="NAME", help="its context")
-    perf.add_argument("--yes", action="store_true", help="do not ask before a real cluster is loaded")
+    _add_cluster(perf)
     perf.set_defaults(handle=_perf)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kubeconfig", metavar="FILE", help="of the cluster (default: KUBECONFIG, or the embedded one)"
+    )
+    parser.add_argument("--kube-context", "--context", dest="kube_context", metavar="NAME", help="its context")
+    parser.add_argument("--yes", action="store_true", help="do not ask before a real cluster is loaded")
+
+
+def _add_test(test: argparse.ArgumentParser) -> None:
+    test.add_argument(
+        "--test", action="append", default=[], metavar="REGEX",
+        help="run the tests that match; !REGEX leaves out, REGEX/SCENARIO chooses by scenario (repeatable, or commas)",
+    )  # fmt: skip
+    test.add_argument("--single-node", action="store_true", help="nothing on a second node")
+    test.add_argument("--connect-timeout", default="2s", help="of each connection (default %(default)s)")
+    test.add_argument("--request-timeout", default="10s", help="of each request (default %(default)s)")
+    test.add_argument("--test-namespace", default="cilium-test", help='"-1" is appended (default %(default)s)')
+    test.add_argument("--tolerations", default="", metavar="KEYS", help="NoSchedule taints to tolerate")
+    test.add_argument("--curl-image", default="", help="of clients: curl and sleep")
+    test.add_argument("--json-mock-image", default="", help="of servers: HTTP on port 8080")
+    test.add_argument("--junit-file", type=Path, metavar="FILE", help="gets the results as JUnit")
+    test.add_argument("--junit-property", action="append", default=[], metavar="K=V", help="of that file (repeatable)")
+    _add_cluster(test)
+    test.set_defaults(handle=_test)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -212,4 +244,36 @@ def _perf(arguments: argparse.Namespace) -> int:
         context=arguments.kube_context,
         yes=arguments.yes,
         report_dir=arguments.report_dir,
+    )
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    import sys
+
+    from kubedyno.lab import flags, netperf
+    from kubedyno.netperf.connectivity import Options
+
+    images = {"curl_image": arguments.curl_image, "echo_image": arguments.json_mock_image}
+    properties = {"Args": "|".join(sys.argv[1:])}
+    for pair in arguments.junit_property:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise KubedynoError(f"--junit-property {pair}: write NAME=VALUE")
+        properties[name] = value
+    options = Options(
+        tests=tuple(word for text in arguments.test for word in text.split(",") if word),
+        single_node=arguments.single_node,
+        connect_timeout_s=max(1, round(flags.seconds("--connect-timeout", arguments.connect_timeout))),
+        request_timeout_s=max(1, round(flags.seconds("--request-timeout", arguments.request_timeout))),
+        namespace=arguments.test_namespace,
+        tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
+        **{name: image for name, image in images.items() if image},
+    )
+    return netperf.check(
+        options,
+        kubeconfig=arguments.kubeconfig,
+        context=arguments.kube_context,
+        yes=arguments.yes,
+        junit=arguments.junit_file,
+        properties=properties,
     )

@@ -1,14 +1,21 @@
-"""`kubedyno net perf`: a cluster chosen, measured, and left as it was."""
+"""`kubedyno net perf` and `net test`: a cluster chosen, measured or checked, and left as it was."""
 
 import asyncio
 import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.times import rfc3339
 from kubedyno.client.api import Client
 from kubedyno.lab import target
 from kubedyno.lab.target import Choice
+from kubedyno.netperf import connectivity
+from kubedyno.netperf.checking import Checking
+from kubedyno.netperf.outcome import junit_of
 from kubedyno.netperf.plan import Options
 from kubedyno.netperf.run import Measurement
 
@@ -22,15 +29,52 @@ def run(options: Options, *, kubeconfig: str | None, context: str | None, yes: b
         KubedynoError: There is no cluster, it refuses, a measurement fails, or it was interrupted.
     """
     choice = target.choose(kubeconfig, context)
-    print("\n".join(aio.run(_measured(choice, options, report_dir, yes=yes))))  # noqa: T201 - the output
+    lines = aio.run(
+        _with(choice, lambda client: Measurement(client, options, report_dir).run(), verb="net perf", yes=yes)
+    )
+    print("\n".join(lines))  # noqa: T201 - the output
     return 0
 
 
-async def _measured(choice: Choice, options: Options, report_dir: Path | None, *, yes: bool) -> list[str]:
-    """Measure; the first Ctrl-C or SIGTERM ends it and removes all, a second one ends that too."""
+def check(
+    options: connectivity.Options,
+    *,
+    kubeconfig: str | None,
+    context: str | None,
+    yes: bool,
+    junit: Path | None,
+    properties: dict[str, str],
+    clock: Clock = SYSTEM_CLOCK,
+) -> int:
+    """Check and print; returns the exit code, 1 when a test failed.
+
+    Raises:
+        KubedynoError: There is no cluster, it refuses, or it was interrupted.
+    """
+    choice = target.choose(kubeconfig, context)
+    made: list[Checking] = []
+
+    async def work(client: Client) -> list[str]:
+        made.append(Checking(client, options, clock))
+        return await made[0].run()
+
+    started = rfc3339(clock.now()).removesuffix("Z")
+    print("\n".join(aio.run(_with(choice, work, verb="net test", yes=yes))))  # noqa: T201 - the output
+    if junit is not None:
+        try:
+            junit.write_text(junit_of(made[0].outcomes, properties, started), encoding="utf-8")
+        except OSError as error:
+            raise KubedynoError(f"{junit}: cannot be written ({error.strerror})") from error
+    return 0 if made[0].passed else 1
+
+
+async def _with(
+    choice: Choice, work: Callable[[Client], Coroutine[Any, Any, list[str]]], *, verb: str, yes: bool
+) -> list[str]:
+    """Work on a cluster; the first Ctrl-C or SIGTERM ends it and removes all, a second one ends that too."""
     async with Client(choice.target) as client:
         target.confirm(await target.describe(client, choice), yes=yes, quiet=True)
-        task = asyncio.ensure_future(Measurement(client, options, report_dir).run())
+        task = asyncio.ensure_future(work(client))
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
         for number in numbers:
@@ -38,7 +82,7 @@ async def _measured(choice: Choice, options: Options, report_dir: Path | None, *
         try:
             return await task
         except asyncio.CancelledError:
-            raise KubedynoError("net perf: interrupted; what it had created is removed", _INTERRUPTED) from None
+            raise KubedynoError(f"{verb}: interrupted; what it had created is removed", _INTERRUPTED) from None
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)

@@ -39,6 +39,7 @@ KNOWN: tuple[tuple[str, Entry], ...] = (
     ("*/netshoot", Entry((), ("bash",))),
     ("*/curl", Entry(("curl",), ("--help",))),
     ("*/alpine-curl", Entry((), SHELL)),
+    ("*/json-mock", Entry((sys.executable, "-m", "http.server", "8080"))),
     ("*/kubedyno", _OWN),
 )
 

@@ -1,0 +1,124 @@
+"""A connectivity test from its options to its end: deploy, check under each test's policies, tell, remove."""
+
+from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK, Clock
+from kubedyno.base.errors import KubedynoError
+from kubedyno.client.api import Client
+from kubedyno.client.exec import Done
+from kubedyno.netperf import connectivity, plan
+from kubedyno.netperf.connectivity import CONTAINER, PORT, Check, Options, Test, Workload
+from kubedyno.netperf.outcome import Outcome, summary_of
+from kubedyno.netperf.workspace import Object, Say, Workspace
+
+_POLICIES = "/apis/networking.k8s.io/v1|networkpolicies"
+_GRACE_S = 60.0
+# For a policy to reach the nodes: what is checked sooner says nothing about it.
+_SETTLE_S = 1.0
+# curl's codes of a connection that is dropped or refused (and, under egress rules, of a name that is not resolved).
+_DENIALS = frozenset({6, 7, 28, 52, 56})
+
+
+class Checking:
+    """One connectivity test of one cluster.
+
+    Args:
+        client: Of the cluster.
+        options: What to check.
+        clock: For waits and times.
+        say: Takes lines of progress; None: stderr.
+    """
+
+    def __init__(self, client: Client, options: Options, clock: Clock = SYSTEM_CLOCK, say: Say | None = None) -> None:
+        self._client = client
+        self._options = options
+        self._clock = clock
+        self._space = Workspace(client, options.full_namespace, "net test", clock, say)
+        self._say = self._space.say
+        self.outcomes: list[Outcome] = []
+
+    @property
+    def passed(self) -> bool:
+        return not any(one.failures for one in self.outcomes)
+
+    async def run(self) -> list[str]:
+        """Check; returns the closing lines.
+
+        Raises:
+            KubedynoError: The cluster refuses, a pod does not become Ready, or no test is chosen.
+        """
+        options, space = self._options, self._space
+        nodes = list(plan.candidates(await self._client.list_all("/api/v1/nodes"), "", options.tolerations))
+        if not nodes:
+            raise KubedynoError("net test: no node takes pods; tolerate its taint with --tolerations")
+        workloads = connectivity.workloads_of(options, nodes[0], nodes[1] if len(nodes) > 1 else "")
+        tests = connectivity.tests_of(options, workloads)
+        if not tests:
+            raise KubedynoError(f"net test: no test is chosen by {', '.join(options.tests)}")
+        async with space:
+            for one in workloads:
+                await space.deploy(one.name, _account_of(one), connectivity.manifest_of(options, one))
+                for service in connectivity.services_of(one) if one.kind == "echo" else ():
+                    await space.create("/api/v1|services", service)
+            pods = await space.ready(one.name for one in workloads)
+            self._say(f"🏃[{space.namespace}] Running {len(tests)} tests ...")
+            for number, test in enumerate(tests, 1):
+                self.outcomes.append(await self._test(test, f"[{number}/{len(tests)}]", pods))
+        return summary_of(space.namespace, self.outcomes)
+
+    async def _test(self, test: Test, place: str, pods: dict[str, Object]) -> Outcome:
+        outcome, begun_s = Outcome(test.name), self._clock.monotonic()
+        self._say(f"[=] [{self._space.namespace}] Test [{test.name}] {place}")
+        for policy in test.policies:
+            await self._space.create(_POLICIES, policy)
+        if test.policies:
+            await aio.sleep(_SETTLE_S)
+        counts: dict[str, int] = {}
+        for check in test.checks:
+            if check.scenario not in counts:
+                self._say(f"  [-] Scenario [{test.name}/{check.scenario}]")
+            number = counts[check.scenario] = counts.get(check.scenario, -1) + 1
+            await self._check(outcome, test, check, number, pods)
+        for policy in test.policies:
+            await self._space.delete(_POLICIES, policy["metadata"]["name"])
+        outcome.seconds = self._clock.monotonic() - begun_s
+        return outcome
+
+    async def _check(self, outcome: Outcome, test: Test, check: Check, number: int, pods: dict[str, Object]) -> None:
+        options, namespace = self._options, self._space.namespace
+        client, server = pods[check.client], pods[check.server]
+        address = server["status"]["podIP"]
+        name = (
+            f"{test.name}/{check.scenario}:curl-ipv4-{number}: {_shown(namespace, client)} -> "
+            f"{_shown(namespace, server)[:-1]}:{PORT})"
+        )
+        self._say(f"  [.] Action [{name}]")
+        command = connectivity.command_of(options, check, connectivity.url_of(check, address))
+        done = await self._space.run(client, CONTAINER, command, options.request_timeout_s * 4 + _GRACE_S)
+        outcome.actions += 1
+        reason = _verdict(check, done, command, client)
+        if reason:
+            self._say(f"  ❌ {reason}")
+            outcome.failures.append((name, reason))
+
+
+def _verdict(check: Check, done: Done, command: list[str], client: Object) -> str:
+    """Return why a check failed, "" when it did not."""
+    if check.allowed and done.code:
+        name = client["metadata"]["name"]
+        return (
+            f'command "{" ".join(command)}" failed: command failed (pod={name}, container={CONTAINER}): '
+            f"command terminated with exit code {done.code}: {done.stderr.decode(errors='replace').strip()}"
+        )
+    if not check.allowed and not done.code:
+        return f'command "{" ".join(command)}" succeeded while it should have failed: nothing enforces the policy'
+    if not check.allowed and done.code not in _DENIALS:
+        return f"denied, but not by the network: exit code {done.code}: {done.stderr.decode(errors='replace').strip()}"
+    return ""
+
+
+def _shown(namespace: str, pod: Object) -> str:
+    return f"{namespace}/{pod['metadata']['name']} ({pod['status']['podIP']})"
+
+
+def _account_of(workload: Workload) -> Object:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": workload.name}}
