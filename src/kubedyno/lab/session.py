@@ -25,6 +25,7 @@ from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.documents.run import FILE_NAME, Chapter, Figures, FindingDocument, JobDocument, RunDocument
 from kubedyno.documents.run import Target as TargetDocument
+from kubedyno.http.client import PoolLimits
 from kubedyno.kube.status import StatusError
 from kubedyno.lab import target as targets
 from kubedyno.lab.progress import Progress
@@ -139,7 +140,8 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
     """
     prepared = prepared or prepare(request)
     uuid = prepared.uuid
-    async with Client(choice.target) as client:
+    limits = PoolLimits(timeout_s=prepared.spec.global_.request_timeout_s)
+    async with Client(choice.target, limits) as client:
         target = await targets.describe(client, choice)
         targets.confirm(target, yes=yes, quiet=request.quiet)
         options = Options(

@@ -407,8 +407,6 @@ class Run:
 
     async def _job(self, plan: JobPlan, step: str = "") -> None:
         spec = plan.spec
-        if self.options.compat == 2:
-            log.info("Initializing measurements for job: %s", spec.name)
         record = JobRecord(spec.name, spec.job_type, spec.qps, spec.burst)
         current = JobResult(plan, record, measured_as=spec.name, step=step)
         self._active.append(current)
@@ -420,6 +418,8 @@ class Run:
             for watcher in spec.watchers:
                 mapping = await kinds.find(watcher.api_version, watcher.kind, f"job {spec.name}: watchers")
                 await watchers.start(watcher, mapping, client)
+            if self.options.compat == 2 and self._carried is None:
+                log.info("Initializing measurements for job: %s", spec.name)
             await self._start_measurements(current, client, kinds)
             sampler = asyncio.create_task(self._sample(current))
             hooks = self._hooks(spec)
@@ -596,7 +596,7 @@ class Run:
         record.started_s, record.started_at = self._clock.monotonic(), self._clock.now()
         self.result.jobs.append(JobResult(plan, record))
         try:
-            log.info("Waiting for garbage collection to finish")
+            log.info("Garbage collection metrics on, waiting for GC")
             for job in self.plan.jobs:
                 await self.collect(job, own=True)
                 hooks = self._hooks(job.spec)
@@ -762,7 +762,7 @@ class Run:
             # One code for the whole run: one failing job fails every summary, as in the original.
             "passed": self.result.exit_code == EXIT_OK,
             "jobConfig": (
-                {"name": COLLECTION}
+                {"name": COLLECTION, "churnConfig": {}, "gc": False}
                 if job.plan.spec.job_type == "gc"
                 else job.plan.spec.summary_document(options.compat)
             ),

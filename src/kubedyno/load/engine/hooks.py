@@ -27,7 +27,8 @@ class Hooks:
         self._hooks = tuple(hooks)
         self._clock = clock
         self._failed = failed
-        self._background: list[tuple[HookSpec, asyncio.subprocess.Process]] = []
+        # With the time at which each was started.
+        self._background: list[tuple[HookSpec, asyncio.subprocess.Process, float]] = []
 
     def any(self, stage: str) -> bool:
         """Say whether a stage has hooks."""
@@ -38,10 +39,10 @@ class Hooks:
         here = [hook for hook in self._hooks if hook.when == stage]
         for hook in here:
             if hook.background:
-                log.info("Executing background hook: [%s]", " ".join(hook.cmd))
+                log.info("Starting Background hook at %s , [%s]", stage, " ".join(hook.cmd))
                 process = await self._start(hook)
                 if process is not None:
-                    self._background.append((hook, process))
+                    self._background.append((hook, process, self._clock.monotonic()))
         for hook in here:
             if not hook.background:
                 log.info("Executing foreground hook: [%s]", " ".join(hook.cmd))
@@ -54,7 +55,7 @@ class Hooks:
 
     async def close(self) -> None:
         """Wait for background hooks; one that does not end is stopped, and said to be."""
-        for hook, process in self._background:
+        for hook, process, began_s in self._background:
             if process.returncode is None:
                 done, _ = await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=_LAST_S)
                 if not done:
@@ -63,6 +64,9 @@ class Hooks:
                     await process.wait()
                     continue
             await self._end(hook, process)
+            if not process.returncode:
+                took_ns = int((self._clock.monotonic() - began_s) * 1e9)
+                log.info("Background hook completed successfully (duration: %s)", go_duration(took_ns))
         self._background.clear()
 
     async def _start(self, hook: HookSpec) -> asyncio.subprocess.Process | None:

@@ -25,17 +25,21 @@ class Watchers:
         self.events = 0
         self._failed = failed
         self._tasks: list[asyncio.Task[None]] = []
+        self._names: list[str] = []
+        self._watchers = 0
 
     async def start(self, spec: WatcherSpec, mapping: Mapping, client: Client) -> None:
         """Start the replicas of one watcher and return when each has its first list, or a minute has passed."""
         selector = ",".join(f"{key}={value}" for key, value in sorted(spec.label_selector.items()))
         query = f"labelSelector={quote(selector)}" if selector else ""
         synced = []
+        self._watchers += 1
         for replica in range(1, spec.replicas + 1):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             synced.append(future)
             self._tasks.append(asyncio.create_task(self._follow(mapping, query, client, future)))
-            log.info("Started %s_watcher_%d_replica_%d", spec.kind.lower(), len(self._tasks) - replica + 1, replica)
+            self._names.append(f"{spec.kind.lower()}_watcher_{self._watchers}_replica_{replica}")
+            log.info("Started %s", self._names[-1])
         try:
             async with aio.timeout(_SYNC_S):
                 await asyncio.gather(*synced)
@@ -59,8 +63,10 @@ class Watchers:
 
     async def stop(self) -> None:
         """End them all."""
-        for task in self._tasks:
+        for name, task in zip(self._names, self._tasks, strict=True):
+            log.info("Stopping %s", name)
             task.cancel()
+        self._names.clear()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks:
             log.debug("Watchers received %d events", self.events)

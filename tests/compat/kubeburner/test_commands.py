@@ -1,0 +1,222 @@
+"""The commands beside `init` on an embedded cluster: plan, measure, health-check, destroy, ConfigMaps, completion."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from kubedyno.base import aio
+from kubedyno.cli.main import VERBS, main
+from kubedyno.client import kubeconfig
+from kubedyno.client.api import Client
+from kubedyno.lab import embedded
+from kubedyno.lab.settings import cluster_settings
+
+CONFIG = """
+jobs:
+- name: {name}
+  jobIterations: {iterations}
+  qps: 50
+  burst: 20
+  namespace: {name}
+  preLoadImages: false
+  objects:
+  - objectTemplate: t.yml
+    replicas: 1
+"""
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: "p-{{{{.Iteration}}}}"}}
+spec: {{containers: [{{name: c, image: {image}}}]}}
+"""
+ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'role-{{.JobName}}'}\n"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    before = os.environ.get("KUBEDYNO_HOME")
+    os.environ["KUBEDYNO_HOME"] = str(tmp_path_factory.mktemp("home"))
+    running = embedded.up(cluster_settings(name="commands", speed=0.0)[0])
+    yield running
+    embedded.down("commands")
+    os.environ.pop("KUBEDYNO_HOME")
+    if before is not None:
+        os.environ["KUBEDYNO_HOME"] = before
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, cluster):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    (tmp_path / "t.yml").write_text(POD.format(image="nginx"))
+    return tmp_path
+
+
+def config(folder, name, iterations=2, more=""):
+    (folder / f"{name}.yml").write_text(CONFIG.format(name=name, iterations=iterations) + more)
+    return f"{name}.yml"
+
+
+def names(cluster, path):
+    async def read():
+        async with Client(kubeconfig.load(cluster.kubeconfig, None)) as client:
+            return {item["metadata"]["name"] for item in await client.list_all(path)}
+
+    return aio.run(read())
+
+
+def create(cluster, path, body):
+    async def send():
+        async with Client(kubeconfig.load(cluster.kubeconfig, None)) as client:
+            await client.create(path, body)
+
+    aio.run(send())
+
+
+def test_plan_counts_objects_requests_pods_and_what_cannot_be_held(folder, cluster, capsys):
+    assert main(["plan", "-c", config(folder, "small", 30), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    (job,) = answer["jobs"]
+    assert (job["objects"], job["namespaces"], job["pods"], answer["cannotHold"]) == ({"Pod": 30}, 30, 30, [])
+    # Twenty at once, then one every 20 ms.
+    assert (job["per_second"], job["seconds"]) == ([30], pytest.approx(0.2))
+    assert "create Namespace" in job["rights"]
+    assert main(["plan", "-c", config(folder, "large", 150)]) == 1
+    room = 110 - len(names(cluster, "/api/v1/pods"))
+    line = f"cannot be held: maxPods: 150 pods asked, room for {room} on 1 nodes: {150 - room} would stay Pending"
+    assert line in capsys.readouterr().out
+
+
+def test_plan_finds_what_goes_wrong_late(folder, capsys):
+    (folder / "t.yml").write_text(POD.format(image='"{{ if gt .Iteration 6 }}{{ .Missing }}{{ else }}nginx{{ end }}"'))
+    assert main(["plan", "-c", config(folder, "late", 9), "--offline"]) == 1
+    assert "error: Template error in t.yml" in capsys.readouterr().out
+    (folder / "t.yml").write_text(POD.format(image="nginx").replace("p-{{.Iteration}}", "p-{{ div .Iteration 2 }}"))
+    shared = config(folder, "twice", 4, "").replace(".yml", "")
+    text = (folder / f"{shared}.yml").read_text().replace("  qps", "  namespacedIterations: false\n  qps")
+    (folder / f"{shared}.yml").write_text(text)
+    assert main(["plan", "-c", f"{shared}.yml", "--offline"]) == 1
+    assert "Pod p-0 would be made twice in twice" in capsys.readouterr().out
+
+
+def test_destroy_by_uuid_leaves_other_runs_of_the_same_job(folder, cluster):
+    (folder / "r.yml").write_text(ROLE)
+    one, two = (config(folder, name, 1, "  - objectTemplate: r.yml\n") for name in ("one", "two"))
+    assert main(["init", "-c", one, "--uuid", "u1", "--skip-log-file"]) == 0
+    assert main(["init", "-c", two, "--uuid", "u2", "--skip-log-file"]) == 0
+    assert main(["destroy", "--uuid", "u1"]) == 0
+    assert {"two-0"} == names(cluster, "/api/v1/namespaces") & {"one-0", "two-0"}
+    roles = names(cluster, "/apis/rbac.authorization.k8s.io/v1/clusterroles")
+    assert {"role-two"} == roles & {"role-one", "role-two"}
+    assert main(["destroy", "-c", two]) == 0
+    assert not names(cluster, "/api/v1/namespaces") & {"one-0", "two-0"}
+
+
+def test_a_configuration_comes_from_a_configmap(folder, cluster, monkeypatch):
+    data = {"config.yml": CONFIG.format(name="fromcm", iterations=1), "t.yml": POD.format(image="nginx")}
+    create(
+        cluster, "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "load"}, "data": data}
+    )  # fmt: skip
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert main(["init", "--configmap", "load", "-n", "default", "--skip-log-file"]) == 0
+    assert "fromcm-0" in names(cluster, "/api/v1/namespaces")
+    assert (folder / "elsewhere" / "t.yml").read_text() == data["t.yml"]
+
+
+def test_a_configmap_without_a_configuration_or_with_a_path_is_refused(folder, cluster, capsys):
+    create(cluster, "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "none"}, "data": {"a": "b"}})
+    assert main(["init", "--configmap", "none"]) == 1
+    assert "has no key config.yml; it holds a" in capsys.readouterr().err
+    assert main(["init", "--configmap", "missing"]) == 1
+
+
+def test_a_configuration_and_its_template_come_by_url(folder, cluster):
+    files = {"/c.yml": "", "/t.yml": POD.format(image="nginx")}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = files.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.end_headers()
+            self.wfile.write((body or "").encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    files["/c.yml"] = CONFIG.format(name="byurl", iterations=1).replace("t.yml", f"{url}/t.yml")
+    (folder / "t.yml").unlink()
+    try:
+        assert main(["init", "-c", f"{url}/c.yml", "--skip-log-file"]) == 0
+        assert main(["init", "-c", f"{url}/none.yml", "--skip-log-file"]) == 1
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "byurl-0" in names(cluster, "/api/v1/namespaces")
+
+
+def test_measure_of_the_past_and_health_check(folder, cluster):
+    assert main(["init", "-c", config(folder, "past", 3), "--uuid", "u3", "--skip-log-file"]) == 0
+    (folder / "m.yml").write_text("global: {measurements: [{name: podLatency}]}\n")
+    arguments = ["measure", "-c", "m.yml", "--past", "-l", "kube-burner.io/job=past", "--uuid", "u4", "-j", "seen"]
+    assert main([*arguments, "--skip-log-file"]) == 0
+    found = json.loads((folder / "collected-metrics-u4" / "podLatencyMeasurement-seen.json").read_text())
+    assert sorted(document["podName"] for document in found) == ["p-0", "p-1", "p-2"]
+    assert main(["health-check"]) == 0
+
+
+def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(folder, cluster):
+    more = "  incrementalLoad: {startIterations: 1, totalIterations: 3}\n"
+    assert main(["init", "-c", config(folder, "grow", 1, more), "--uuid", "u5", "--skip-log-file"]) == 0
+    summaries = json.loads((folder / "collected-metrics-u5" / "jobSummary.json").read_text())
+    assert [s["jobConfig"]["jobIterations"] for s in summaries] == [1, 2, 3]
+    assert len({s["incrementalLoadUUID"] for s in summaries}) == 3
+    assert not any(name.startswith("grow") for name in names(cluster, "/api/v1/namespaces"))
+    second = (
+        CONFIG.format(name="right", iterations=2)
+        .replace("\njobs:\n", "")
+        .replace("  qps", "  parallelWith: left\n  qps")
+    )
+    # Each pauses for a second: one after the other, two would take two.
+    text = (CONFIG.format(name="left", iterations=2) + second).replace("  qps", "  jobPause: 1s\n  qps")
+    (folder / "both.yml").write_text(text)
+    assert main(["init", "-c", "both.yml", "--uuid", "u6", "--skip-log-file"]) == 0
+    left, right = json.loads((folder / "collected-metrics-u6" / "jobSummary.json").read_text())
+    assert right["timestamp"] < left["endTimestamp"]
+
+
+def test_completion_scripts_name_every_verb_and_bash_takes_its_own(capsys, tmp_path):
+    for shell in ("bash", "zsh", "fish"):
+        assert main(["completion", shell]) == 0
+        script = capsys.readouterr().out
+        assert all(verb in script for verb in VERBS)
+        assert "kube-context" in script
+        (tmp_path / shell).write_text(script)
+    words = ["kubedyno", "init", "--us"]
+    ask = f"source {tmp_path / 'bash'}; COMP_WORDS=({' '.join(words)}); COMP_CWORD=2; _kubedyno; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["--user-data", "--user-metadata"]
+
+
+def test_a_wrong_template_is_told_before_a_cluster_is_started(tmp_path):
+    (tmp_path / "c.yml").write_text(CONFIG.format(name="none", iterations=1))
+    home = tmp_path / "home"
+    environment = {**os.environ, "KUBEDYNO_HOME": str(home), "HOME": str(tmp_path)}
+    environment.pop("KUBECONFIG", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "kubedyno", "init", "-c", "c.yml"], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "t.yml" in done.stderr
+    assert not home.exists()
