@@ -234,3 +234,50 @@ def test_ctrl_c_stops_the_run_and_cleans_up_twice_leaves_at_once(world, here, ti
         assert gone.stdout.startswith("0 namespaces")
     else:
         assert "kubedyno destroy -c" in out
+
+
+def test_a_run_whose_reader_goes_away_goes_on_and_writes_its_report(here):
+    command = f"{sys.executable} -m kubedyno init -c config.yaml --ephemeral | head -1"
+    done = subprocess.run(
+        command, shell=True, cwd=here, env=environment(here), capture_output=True, text=True, timeout=90, check=False
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert len(list(here.glob("kubedyno-report-*.html"))) == 1
+
+
+def test_a_terminal_without_arrows_gets_question_marks(here):
+    done = kubedyno(here, here, "init", "-c", "config.yaml", "--ephemeral", LC_ALL="C", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "job: created ? Ready" in done.stdout
+
+
+def test_a_full_disk_is_one_clear_line(world, here):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kubedyno", "version"],
+            cwd=here, env=environment(world), stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "kubedyno: output: cannot be written (No space left on device)\n"
+
+
+def test_whoever_comes_while_a_cluster_starts_waits_and_uses_it(world, here):
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "kubedyno", "cluster", "up", "--name", "shared", "--speed", "0"],
+            cwd=here, env=environment(world), stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=90)[0] for process in started]
+    kubedyno(world, here, "cluster", "down", "--name", "shared")
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert sorted("was up already" in text for text in told) == [False, True, True]
+    assert len({re.search(r"https://127.0.0.1:\d+", text)[0] for text in told}) == 1
+
+
+def test_a_state_folder_that_cannot_be_is_one_clear_line(here):
+    (here / "file").write_text("")
+    line = one_line(kubedyno(here, here, "cluster", "up", KUBEDYNO_HOME=str(here / "file")))
+    assert "cannot be made (Not a directory); set KUBEDYNO_HOME" in line

@@ -83,12 +83,16 @@ def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice")
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns kube-burner's exit code."""
+    import logging
+
     from kubedyno.base import aio
     from kubedyno.cli.cluster import print_how_to
     from kubedyno.cluster.settings import ClusterSettings
     from kubedyno.documents.run import Chapter
     from kubedyno.lab import embedded, flags, session, sources, target
 
+    # A log line whose reader went away (`| head`) is no news: the run goes on, and its files are written.
+    logging.raiseExceptions = False
     if arguments.configmap:
         chosen = target.choose(arguments.kubeconfig, arguments.kube_context)
         arguments.config = aio.run(sources.fetch_configmap(chosen, arguments.namespace, arguments.configmap, Path()))
@@ -121,9 +125,10 @@ def run(arguments: argparse.Namespace) -> int:
                 embedded.down(choice.running.name)
     try:
         document = aio.run(session.run(request, choice, yes=arguments.yes, prepared=prepared))
-        print("\n".join(["", *session.summary_lines(document)]))
+        # Written before anything is printed: whoever reads our output may be gone by now.
         chapter = Chapter(f"Run of {arguments.config}", [], document)
         report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])
+        print("\n".join(["", *session.summary_lines(document)]))
         if document.left and not arguments.ephemeral:
             print(f"\n{left_line(document.left)}\n  remove it with: kubedyno destroy -c {arguments.config}")
         print(f"\nreport: {report}")

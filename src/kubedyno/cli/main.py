@@ -1,7 +1,9 @@
 """The `kubedyno` command: which verb, and what becomes of errors and Ctrl-C."""
 
 import argparse
+import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -41,6 +43,8 @@ VERBS = {
     "version": "print the version",
 }
 INTERRUPTED = 130
+# No room left: nothing that a traceback would help with.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,18 +57,48 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # A terminal that has no "→" gets a "?".
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        # Here, not at the interpreter's end: what keeps output from being written is told as below.
+        sys.stdout.flush()
     except KubedynoError as error:
         print(f"kubedyno: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("kubedyno: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): die as other tools do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        print(f"kubedyno: {error.filename or 'output'}: cannot be written ({error.strerror})", file=sys.stderr)
+        # What is still buffered cannot be written at the exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        line = _refusal(error)
+        if line is None:
+            raise
+        print(f"kubedyno: {line}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("kubedyno: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _refusal(error: Exception) -> str | None:
+    """Return the line for an API server's "no" that no verb foresaw; None for our own mistakes, which keep their trace."""
+    # Imported late: a command line that fails for other reasons need not wait for the API's vocabulary.
+    from kubedyno.kube.status import StatusError
+
+    if not isinstance(error, StatusError):
+        return None
+    return f"the API server answers {error.code}{f' {error.reason}' if error.reason else ''}: {error.message}"
 
 
 def _dispatch(words: list[str]) -> int:

@@ -6,6 +6,7 @@ kubeconfig (0600), process id and log, and is gone when the cluster is down.
 
 import fcntl
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -64,20 +65,46 @@ def directory_of(name: str) -> Path:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """Hold the cluster's name against another `up` or `down` of the same user."""
+def _locked(name: str, clock: Clock) -> Iterator[None]:
+    """Hold the cluster's name against another `up` or `down` of the same user; waits for that one's end."""
     root = state_root() / "clusters"
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KubedynoError(
+            f"{root}: cannot be made ({error.strerror}); set KUBEDYNO_HOME to another folder"
+        ) from error
     lock = root / f".{name}.lock"
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise KubedynoError(f"cluster {name}: another kubedyno is starting or stopping it; try again") from None
+    deadline_s = clock.monotonic() + START_TIMEOUT_S
+    while (file := _lock(lock)) is None:
+        if clock.monotonic() > deadline_s:
+            raise KubedynoError(f"cluster {name}: another kubedyno is starting or stopping it; try again")
+        select.select([], [], [], _POLL_S)
+    with file:
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """Return the file with its lock held, None while another holds it or took it away with its own end."""
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise KubedynoError(
+            f"{path}: cannot be written ({error.strerror}); set KUBEDYNO_HOME to another folder"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file
+    except OSError:
+        # Held, or removed between opening and looking.
+        file.close()
+        return None
+    file.close()
+    return None
 
 
 def _is_ours(pid: int, directory: Path) -> bool:
@@ -115,7 +142,7 @@ def up(settings: ClusterSettings, clock: Clock = SYSTEM_CLOCK) -> Running:
     Raises:
         KubedynoError: It did not start; the line says why and where its log is.
     """
-    with _locked(settings.name):
+    with _locked(settings.name, clock):
         running = find(settings.name)
         if running is not None:
             return running
@@ -178,8 +205,6 @@ def _child_environment() -> dict[str, str]:
 
 def _read_line(descriptor: int, deadline_s: float, clock: Clock) -> bytes:
     """Read the child's one line; b"" when it ended without one."""
-    import select  # noqa: PLC0415 - only when a cluster is started
-
     data = b""
     while not data.endswith(b"\n"):
         left_s = deadline_s - clock.monotonic()
@@ -199,9 +224,7 @@ def down(name: str, clock: Clock = SYSTEM_CLOCK) -> bool:
     Returns:
         False when there was nothing of that name.
     """
-    import select  # noqa: PLC0415 - only when a cluster is stopped
-
-    with _locked(name):
+    with _locked(name, clock):
         directory = directory_of(name)
         if not directory.exists():
             return False

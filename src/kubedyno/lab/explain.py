@@ -5,7 +5,10 @@ from dataclasses import asdict
 import orjson
 
 from kubedyno.advisor import facts, walls, why
+from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
+from kubedyno.kube.status import StatusError
+from kubedyno.lab import target
 from kubedyno.lab.target import Choice
 from kubedyno.report.text import table
 
@@ -14,11 +17,17 @@ async def explain(choice: Choice, namespace: str | None, output: str) -> str:
     """Return what keeps pods from running on a cluster.
 
     Raises:
-        StatusError: The API refuses more than can be left out.
-        KubedynoError: It cannot be reached.
+        KubedynoError: It cannot be reached, or does not even let its pods be listed.
     """
     async with Client(choice.target) as client:
-        seen = await facts.read(client, embedded=choice.running.name if choice.running else None)
+        await target.greet(client)
+        try:
+            seen = await facts.read(client, embedded=choice.running.name if choice.running else None)
+        except StatusError as error:
+            raise target.refused(client, error) from error
+        unread = next((line for line in seen.missing if line.startswith("pods: ")), None)
+        if unread is not None:
+            raise KubedynoError(f"{client.server}: {unread}; without them nothing can be explained")
     findings = why.explain(seen, namespace)
     fills = walls.node_fills(seen)
     if output == "json":

@@ -1,6 +1,7 @@
 """One line that says how a run goes: redrawn on a terminal, plain lines elsewhere, colour only where wanted."""
 
 import asyncio
+import logging
 import os
 import sys
 from typing import TextIO
@@ -44,7 +45,7 @@ def line_of(run: Run, now_s: float) -> str:
 class Progress:
     """Shows a run's line on stderr until closed.
 
-    `print_above` keeps the line intact while log lines scroll by; log handlers go through it.
+    On a terminal, log lines that go to one take the line off first, so that each stands on a row of its own.
     """
 
     def __init__(self, run: Run, clock: Clock, stream: TextIO | None = None) -> None:
@@ -53,18 +54,31 @@ class Progress:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = ""
+        self._handlers: list[logging.Handler] = []
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to show the line."""
         self._task = asyncio.create_task(self._show())
+        if self._live:
+            for handler in logging.getLogger("kubedyno").handlers:
+                if isinstance(handler, logging.StreamHandler) and handler.stream.isatty():
+                    handler.addFilter(self._make_way)
+                    self._handlers.append(handler)
 
     async def close(self) -> None:
         """Stop and leave the terminal clean."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        for handler in self._handlers:
+            handler.removeFilter(self._make_way)
+        self._handlers.clear()
         self.clear()
+
+    def _make_way(self, _: logging.LogRecord) -> bool:
+        self.clear()
+        return True
 
     def clear(self) -> None:
         """Take the line off the terminal; the next redraw brings it back."""

@@ -12,9 +12,12 @@ from kubedyno.client.api import Client
 from kubedyno.client.kubeconfig import Target
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.documents.run import Target as TargetDocument
+from kubedyno.kube.status import StatusError
 from kubedyno.lab import embedded
 from kubedyno.lab.embedded import Running
 
+# A healthy API server answers in milliseconds; a minute of silence before the first word helps nobody.
+_FIRST_ANSWER_S = 15.0
 _IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -73,16 +76,59 @@ async def describe(client: Client, choice: Choice) -> TargetDocument:
     """Ask the cluster what it is.
 
     Raises:
-        KubedynoError: It cannot be reached, or refuses.
+        KubedynoError: It cannot be reached, does not answer in time, or refuses.
     """
-    version = await client.get("/version")
-    nodes = await client.list_all("/api/v1/nodes")
+    version = await greet(client)
+    try:
+        async with aio.timeout(_FIRST_ANSWER_S):
+            nodes = await client.list_all("/api/v1/nodes")
+    except TimeoutError as error:
+        raise _silent(client, "/api/v1/nodes") from error
+    except StatusError as error:
+        raise refused(client, error) from error
     return TargetDocument(
         server=choice.target.server,
         context=choice.target.context,
-        version=str(version.get("gitVersion", "?")),
+        version=version,
         nodes=len(nodes),
         embedded=choice.running.name if choice.running else "",
+    )
+
+
+async def greet(client: Client) -> str:
+    """Return the version of an API server, its first answer: a half-dead one is told here, in one line.
+
+    Raises:
+        KubedynoError: It cannot be reached, does not answer in time, or refuses.
+    """
+    try:
+        async with aio.timeout(_FIRST_ANSWER_S):
+            version = await client.get("/version")
+    except TimeoutError as error:
+        raise _silent(client, "/version") from error
+    except StatusError as error:
+        raise refused(client, error) from error
+    return str(version.get("gitVersion", "?"))
+
+
+def refused(client: Client, error: StatusError) -> KubedynoError:
+    """Return the line for an API server's "no": who says it, what it says, what to do."""
+    if error.code == 401:
+        what = f"renew the credentials of context {client.target.context}: they are wrong, or have expired"
+    elif error.code == 403:
+        what = f"give the user of context {client.target.context} the rights, or take another context"
+    elif error.code == 429:
+        what = "it is overloaded; try again later"
+    elif error.code >= 500:
+        what = "it is up but not healthy; look at its log"
+    else:
+        what = "is this a Kubernetes API server?"
+    return KubedynoError(f"{client.server}: answers {error.code} ({error.message}); {what}")
+
+
+def _silent(client: Client, path: str) -> KubedynoError:
+    return KubedynoError(
+        f"{client.server}: no good answer to GET {path} within {_FIRST_ANSWER_S:g} s; is the cluster up, and the network?"
     )
 
 

@@ -416,7 +416,10 @@ def _registration(place: Place, draft: _Draft, node: NodeSettings | None) -> Nod
                 entry = arguments.at(argument)
                 if argument == "max-pods":
                     number = entry.integer(1, 1_000_000)
-                    result = number if node is None else replace(node, max_pods=number)
+                    if node is None:
+                        result = number
+                    else:
+                        node = result = replace(node, max_pods=number)
                 elif argument == "node-labels" and node is not None:
                     pairs = tuple(tuple(pair.partition("=")[::2]) for pair in entry.text().split(",") if pair)
                     node = result = replace(node, labels=(*node.labels, *pairs))  # type: ignore[arg-type]

@@ -130,3 +130,25 @@ def test_what_has_no_meaning_here_is_a_warning_that_names_it(body, named):
 )
 def test_what_is_misspelt_or_wrong_is_an_error_with_its_place(text, expected):
     assert expected in refusal(text)
+
+
+def test_one_node_s_kubelet_arguments_all_count_and_win_over_the_cluster_s_file():
+    parsed = settings(
+        """nodes:
+- role: control-plane
+- role: worker
+  kubeadmConfigPatches:
+  - |
+    kind: JoinConfiguration
+    nodeRegistration:
+      kubeletExtraArgs:
+        max-pods: "50"
+        node-labels: "tier=front"
+kubeadmConfigPatches:
+- |
+  kind: KubeletConfiguration
+  maxPods: 200
+"""
+    )
+    assert [node.max_pods for node in parsed.nodes] == [200, 50]
+    assert parsed.nodes[1].labels == (("tier", "front"),)
