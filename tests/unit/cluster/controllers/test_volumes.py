@@ -162,7 +162,9 @@ def test_a_claim_grows():
 
 def claims_set(**spec):
     template = {"metadata": {"name": "data", "labels": {"x": "y"}}, "spec": claim()["spec"]}
-    return workload("w", serviceName="s", replicas=2, volumeClaimTemplates=[template], **spec)
+    made = workload("w", serviceName="s", replicas=2, volumeClaimTemplates=[template], **spec)
+    made["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/d"}]
+    return made
 
 
 def test_a_statefulset_makes_its_claims_and_keeps_them():

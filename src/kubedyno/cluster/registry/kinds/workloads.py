@@ -7,7 +7,7 @@ from kubedyno.cluster.registry.cells import age, containers_of, labels_text, sel
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate_template
-from kubedyno.cluster.registry.metadata import selector_causes
+from kubedyno.cluster.registry.metadata import annotation_causes, label_causes, selector_causes
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
@@ -55,11 +55,15 @@ class Workload(Kind):
     def default_spec(self, spec: Object) -> None:
         """Fill in what is the kind's own."""
 
+    def validate_template(self, template: Object) -> list[Cause]:
+        """Return what is wrong with the template of its pods."""
+        return validate_template(template, "spec.template")
+
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
         causes = self.validate_spec(spec)
         causes += self._selector(spec)
-        causes += validate_template(spec["template"], "spec.template")
+        causes += self.validate_template(spec["template"])
         policy = spec["template"]["spec"].get("restartPolicy")
         if policy in {"OnFailure", "Never"}:
             causes.append(not_supported("spec.template.spec.restartPolicy", policy, ("Always",)))
@@ -297,6 +301,12 @@ class StatefulSets(Workload):
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"replicas": 0, "availableReplicas": 0}
+
+    def validate_template(self, template: Object) -> list[Cause]:
+        # The real one does not look at the pods' spec here: their mounts may be of the set's claims.
+        metadata = template.get("metadata", {})
+        causes = label_causes(metadata.get("labels", {}), "spec.template.labels")
+        return causes + annotation_causes(metadata.get("annotations", {}), "spec.template.annotations")
 
     def validate_spec(self, spec: Object) -> list[Cause]:
         causes = []
