@@ -38,6 +38,7 @@ from kubedyno.load.measurements.kinds import KINDS, ConditionLatency
 from kubedyno.load.measurements.measurement import ERROR_SHARE, Common, Measurement
 from kubedyno.load.measurements.podlatency import PodLatency
 from kubedyno.load.measurements.podwatch import PodWatch
+from kubedyno.load.measurements.pprof import Pprof
 from kubedyno.load.metrics.scrape import Window
 from kubedyno.load.outputs import Outputs
 from kubedyno.load.plan.plan import JobPlan, Plan
@@ -663,6 +664,8 @@ class Run:
         if m.name == "conditionLatency":
             mapping = await kinds.find(m.api_version, m.kind, "measurement conditionLatency")
             return ConditionLatency(m, client, self._clock, selector, mapping.plural)
+        if m.name == "pprof":
+            return Pprof(m, client, self._clock, selector, current.plan.spec.name)
         known = KINDS.get(m.name)
         if known is None:
             log.warning("Measurement [%s] needs pods of its own inside the cluster: not measured", m.name)
@@ -701,7 +704,7 @@ class Run:
                 f"something is wrong with system under test. {name} latencies error rate was: {share * 100:.2f}",
                 EXIT_MEASUREMENT,
             )
-        if current.plan.spec.skip_indexing:
+        if current.plan.spec.skip_indexing or name == "pprof":
             return
         log.info("Indexing collected data from measurement: %s", name)
         metadata = options.metadata | ({"incrementalLoadUUID": current.step} if current.step else {})
