@@ -1,5 +1,6 @@
 """The controller manager: makes all controllers, in the order in which they must learn of things, and starts them."""
 
+from kubedyno.cluster.controllers.autoscalers import Autoscalers
 from kubedyno.cluster.controllers.cronjobs import CronJobs
 from kubedyno.cluster.controllers.daemonsets import DaemonSets
 from kubedyno.cluster.controllers.deployments import Deployments
@@ -71,6 +72,7 @@ class ControllerManager:
         EndpointsController(trusted, pump, feeds, services)
         SliceMirroring(trusted, pump, feeds)
         ApiEndpoints(trusted, pump, feeds)
+        Autoscalers(trusted, pump, feeds, settings)
         Disruptions(trusted, pump, feeds)
         TaintEviction(trusted, pump, feeds)
         RoleAggregation(trusted, pump, feeds)

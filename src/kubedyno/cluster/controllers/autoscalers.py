@@ -1,0 +1,341 @@
+"""HorizontalPodAutoscalers: as many replicas as the use of their pods asks for.
+
+What a pod uses is said by its annotations kubedyno.io/usage-cpu and kubedyno.io/usage-memory. Where no pod says
+anything there is no source of metrics, and the autoscaler says so as one does in a cluster without metrics-server.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import orjson
+
+from kubedyno.base.times import rfc3339
+from kubedyno.cluster.controllers.autoscalerrules import TOLERANCE, History, Verdict, limited
+from kubedyno.cluster.controllers.feeds import Feeds
+from kubedyno.cluster.controllers.podstates import metadata_of
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kinds.podfacts import requests_of
+from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.workqueue import WorkQueue
+from kubedyno.kube.quantity import Quantity, milli_of, value_of
+from kubedyno.kube.resources import AUTOSCALERS, PODS
+from kubedyno.kube.selectors import LabelSelector
+from kubedyno.kube.status import StatusError
+
+_COMPONENT = "horizontal-pod-autoscaler"
+USAGE = "kubedyno.io/usage-"
+_MARK = USAGE.encode()
+# --horizontal-pod-autoscaler-sync-period.
+SYNC_S = 15.0
+# The minor version from which behavior's tolerance counts.
+_TOLERANCE_MINOR = 35
+_ENDED = frozenset({"Succeeded", "Failed"})
+_NO_METRICS = (
+    "unable to get metrics for resource {}: unable to fetch metrics from resource metrics API: the server could not "
+    "find the requested resource (get pods.metrics.k8s.io)"
+)
+
+
+class _NoMetricError(Exception):
+    """A metric cannot be had: the reason of the condition, and why."""
+
+    def __init__(self, reason: str, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.reason, self.text, self.kind = reason, text, kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """What a metric asks for: replicas, its name, and its current value as the status has it."""
+
+    replicas: int
+    name: str
+    current: dict[str, Any]
+
+
+class Autoscalers:
+    """The autoscaling controller.
+
+    Args:
+        trusted: Where it writes.
+        pump: Gives turns and time.
+        feeds: Gives changes.
+        settings: Of the cluster.
+    """
+
+    def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, settings: ClusterSettings) -> None:
+        self._queue: WorkQueue[str] = WorkQueue(pump, "horizontal-pod-autoscaler", self._reconcile)
+        self._trusted = trusted
+        self._store = trusted.store
+        self._clock = pump.clock
+        gates, by_default = settings.feature_gates, settings.minor >= _TOLERANCE_MINOR
+        self._own_tolerance = gates.get("HPAConfigurableTolerance", by_default)
+        self._histories: dict[str, History] = {}
+        self._generations: dict[str, int] = {}
+        feeds.follow(AUTOSCALERS, self._changed, self._gone)
+
+    def _changed(self, record: ObjectRecord) -> None:
+        # Its kind has no generation: another body is another spec.
+        body = hash(record.obj.body)
+        if self._generations.get(record.obj.uid) != body:
+            self._generations[record.obj.uid] = body
+            self._queue.add(record.key)
+
+    def _gone(self, record: ObjectRecord) -> None:
+        self._histories.pop(record.obj.uid, None)
+        self._generations.pop(record.obj.uid, None)
+        self._queue.forget(record.key)
+
+    def _reconcile(self, key: str, budget: int) -> int:
+        _ = budget
+        record = self._store.get(AUTOSCALERS, key)
+        if record is None:
+            return 1
+        if record.obj.deletion_s:
+            return 1
+        self._queue.add_after(key, SYNC_S)
+        spec = orjson.loads(b"{" + record.obj.body + b"}")["spec"]
+        status: dict[str, Any] = orjson.loads(record.obj.status or b"{}")
+        _Scaling(self, record, spec, status).run()
+        self._queue.forget(key)
+        return 8
+
+    def history(self, uid: str) -> History:
+        """Return what an autoscaler has done."""
+        return self._histories.setdefault(uid, History())
+
+    def tolerance(self, spec: dict[str, Any], *, up: bool) -> float:
+        """Return how far use may be from its target before anything is done."""
+        rules = (spec.get("behavior") or {}).get("scaleUp" if up else "scaleDown") or {}
+        if self._own_tolerance and rules.get("tolerance") is not None:
+            return float(Quantity.parse(str(rules["tolerance"])).amount)
+        return TOLERANCE
+
+
+class _Scaling:
+    """One look at one autoscaler."""
+
+    def __init__(self, owner: Autoscalers, record: ObjectRecord, spec: dict[str, Any], status: dict[str, Any]) -> None:
+        self._owner = owner
+        self._trusted, self._store = owner._trusted, owner._trusted.store
+        self._record, self._spec, self._status = record, spec, status
+        self._now_s = owner._clock.now()
+        self._now = rfc3339(self._now_s)
+        self._conditions: list[dict[str, Any]] = list(status.get("conditions") or ())
+        self._metrics: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        """Look, scale if need be, and write the status."""
+        reference, registry = self._spec["scaleTargetRef"], self._trusted.registry
+        resource = registry.resource_of(reference.get("apiVersion", "v1"), reference["kind"])
+        namespace, name = self._record.obj.namespace, reference["name"]
+        target = None if resource is None else self._store.get(resource, f"{namespace}/{name}")
+        if resource is None or target is None:
+            plural = reference["kind"] if resource is None else resource.group_resource
+            text = f'{plural} "{name}" not found'
+            self._event("Warning", "FailedGetScale", text)
+            why = f"the HPA controller was unable to get the target's current scale: {text}"
+            self._set("AbleToScale", ("False", "FailedGetScale", why))
+            self._write(self._status.get("currentReplicas", 0), self._status.get("desiredReplicas", 0))
+            return
+        text = "the HPA controller was able to get the target's current scale"
+        self._set("AbleToScale", ("True", "SucceededGetScale", text))
+        current, present, selector = registry.kind(resource).scale(self._store.encode_dict(resource, target))
+        wanted, why = self._decide(current, LabelSelector.parse(selector))
+        if wanted is None:
+            self._write(present, self._status.get("desiredReplicas", 0))
+            return
+        if wanted != current:
+            try:
+                registry.rescale(resource, namespace, name, wanted, manager="kube-controller-manager")
+            except StatusError as error:
+                self._event("Warning", "FailedRescale", f"New size: {wanted}; reason: {why}; error: {error.message}")
+                text = f"the HPA controller was unable to update the target scale: {error.message}"
+                self._set("AbleToScale", ("False", "FailedUpdateScale", text))
+                self._write(present, self._status.get("desiredReplicas", 0))
+                raise
+            self._event("Normal", "SuccessfulRescale", f"New size: {wanted}; reason: {why}")
+            text = f"the HPA controller was able to update the target scale to {wanted}"
+            self._set("AbleToScale", ("True", "SucceededRescale", text))
+            self._owner.history(self._record.obj.uid).changes.append((self._now_s, wanted - current))
+            self._status["lastScaleTime"] = self._now
+        self._write(present, wanted)
+
+    def _decide(self, current: int, selector: LabelSelector) -> tuple[int | None, str]:
+        """Return how many replicas there should be, and why; None when that cannot be said."""
+        least, most = self._spec.get("minReplicas", 1), self._spec["maxReplicas"]
+        if current == 0 and least != 0:
+            text = "scaling is disabled since the replica count of the target is zero"
+            self._set("ScalingActive", ("False", "ScalingDisabled", text))
+            return 0, ""
+        if current > most:
+            return most, "Current number of replicas above Spec.MaxReplicas"
+        if current < least:
+            return least, "Current number of replicas below Spec.MinReplicas"
+        proposal = self._propose(current, selector)
+        if proposal is None:
+            return None, ""
+        text = f"the HPA was able to successfully calculate a replica count from {proposal.name}"
+        self._set("ScalingActive", ("True", "ValidMetricFound", text))
+        why = f"{proposal.name} above target" if proposal.replicas > current else "All metrics below target"
+        history = self._owner.history(self._record.obj.uid)
+        behavior = self._spec.get("behavior") or {}
+        wanted, able, bound = limited(behavior, history, self._now_s, current, proposal.replicas, (least, most))
+        self._set("AbleToScale", able)
+        self._set("ScalingLimited", bound)
+        return wanted, why
+
+    def _propose(self, current: int, selector: LabelSelector) -> _Proposal | None:
+        """Return the largest proposal of all metrics; None, and the reason in the conditions, when there is none."""
+        metrics = self._spec.get("metrics", [])
+        best: _Proposal | None = None
+        wrong: list[_NoMetricError] = []
+        for metric in metrics:
+            try:
+                found = self._metric(metric, current, selector)
+            except _NoMetricError as error:
+                self._event("Warning", error.reason, error.text)
+                wrong.append(error)
+                continue
+            self._metrics.append(found.current)
+            if best is None or found.replicas > best.replicas:
+                best = found
+        if wrong and (best is None or best.replicas < current):
+            first = wrong[0]
+            text = f"the HPA was unable to compute the replica count: {first.text}"
+            self._set("ScalingActive", ("False", first.reason, text))
+            text = (
+                f"invalid metrics ({len(wrong)} invalid out of {len(metrics)}), first error is: failed to get "
+                f"{first.kind} metric value: {first.text}"
+            )
+            self._event("Warning", "FailedComputeMetricsReplicas", text)
+            return None
+        return best
+
+    def _metric(self, metric: dict[str, Any], current: int, selector: LabelSelector) -> _Proposal:
+        if metric["type"] == "Resource":
+            return self._resource(metric["resource"], current, selector)
+        member = metric["type"][0].lower() + metric["type"][1:]
+        source = metric.get(member, {})
+        name = source.get("metric", {}).get("name") or source.get("name", "")
+        if metric["type"] == "External":
+            text = (
+                f"unable to get external metric {self._record.obj.namespace}/{name}/nil: unable to fetch metrics from "
+                f"external metrics API: the server could not find the requested resource (get {name}.external.metrics.k8s.io)"
+            )
+            raise _NoMetricError("FailedGetExternalMetric", text, f"{name} external")
+        if metric["type"] == "ContainerResource":
+            text = f"failed to get {name} container metric value: {_NO_METRICS.format(name)}"
+            raise _NoMetricError("FailedGetContainerResourceMetric", text, f"{name} container")
+        text = (
+            f"unable to get metric {name}: unable to fetch metrics from custom metrics API: no custom metrics API "
+            "(custom.metrics.k8s.io) registered"
+        )
+        raise _NoMetricError(f"FailedGet{metric['type']}Metric", text, f"{name} {member}")
+
+    def _resource(self, source: dict[str, Any], current: int, selector: LabelSelector) -> _Proposal:
+        name, target = source["name"], source["target"]
+        percent = target.get("averageUtilization")
+        what = "utilization" if percent is not None else "value"
+        pods = [
+            pod for pod in self._store.list(PODS, self._record.obj.namespace)
+            if selector.matches(pod.obj.labels) and not pod.obj.deletion_s and pod.obj.facts.phase not in _ENDED
+        ]  # fmt: skip
+        used = {pod.key: use for pod in pods if (use := _use_of(pod, name)) is not None}
+        if not used:
+            text = f"failed to get {name} {what}: {_NO_METRICS.format(name)}"
+            raise _NoMetricError("FailedGetResourceMetric", text, f"{name} resource")
+        wanted = {pod.key: _request_of(pod, name) for pod in pods} if percent is not None else {}
+        if percent is not None and not all(wanted.values()):
+            pod = next(pod for pod in pods if not wanted[pod.key])
+            text = (
+                f"failed to get {name} utilization: missing request for {name} in container "
+                f"{pod.obj.facts.spec.containers[0][0]} of Pod {pod.obj.name}"
+            )
+            raise _NoMetricError("FailedGetResourceMetric", text, f"{name} resource")
+        average = -1 if percent is not None else _amount(name, target["averageValue"])
+        limits = {pod.key: wanted[pod.key] * percent / 100 if percent is not None else average for pod in pods}
+        ready = [pod.key for pod in pods if pod.key in used and (name != "cpu" or pod.obj.facts.ready)]
+        replicas = self._count(used, limits, ready, [pod.key for pod in pods], current)
+        value = sum(used[key] for key in ready) // max(len(ready), 1)
+        now: dict[str, Any] = {}
+        if percent is not None:
+            asked = sum(wanted[key] for key in ready)
+            now["averageUtilization"] = int(sum(used[key] for key in ready) * 100 / asked) if asked else 0
+        now["averageValue"] = f"{value}m" if name == "cpu" else str(value)
+        suffix = "utilization (percentage of request)" if percent is not None else ""
+        text = f"{name} resource {suffix}".rstrip()
+        return _Proposal(replicas, text, {"type": "Resource", "resource": {"name": name, "current": now}})
+
+    def _count(
+        self, used: dict[str, int], limits: dict[str, float], ready: list[str], pods: list[str], current: int
+    ) -> int:
+        """Return how many replicas bring the use per pod to what it may be.
+
+        Pods of which nothing is known are taken for idle when more are wanted, and for busy when fewer are.
+        """
+        if not ready:
+            return current
+        ratio = sum(used[key] for key in ready) / sum(limits[key] for key in ready)
+        others = [key for key in pods if key not in ready]
+        if not others:
+            return current if self._near(ratio) else ceil(ratio * len(ready))
+        assumed = sum(limits[key] for key in others if key not in used) if ratio < 1 else 0.0
+        new = (sum(used[key] for key in ready) + assumed) / sum(limits[key] for key in pods)
+        if self._near(new) or (ratio < 1 < new) or (ratio > 1 > new):
+            return current
+        count = ceil(new * len(pods))
+        return current if (new < 1 and count > current) or (new > 1 and count < current) else count
+
+    def _near(self, ratio: float) -> bool:
+        tolerance = self._owner.tolerance(self._spec, up=ratio > 1)
+        return abs(ratio - 1) <= tolerance
+
+    # --- status ------------------------------------------------------------------------------------------------------
+
+    def _set(self, type: str, verdict: Verdict) -> None:
+        state, reason, message = verdict
+        old = next((c for c in self._conditions if c["type"] == type), None)
+        since = old["lastTransitionTime"] if old is not None and old["status"] == state else self._now
+        new = {"type": type, "status": state, "lastTransitionTime": since, "reason": reason, "message": message}
+        if old is None:
+            self._conditions.append(new)
+        else:
+            self._conditions[self._conditions.index(old)] = new
+
+    def _write(self, current: int, wanted: int) -> None:
+        record = self._store.get(AUTOSCALERS, self._record.key)
+        if record is None:
+            return
+        members = {
+            "lastScaleTime": self._status.get("lastScaleTime"), "currentReplicas": current or None, "desiredReplicas": wanted,
+            "currentMetrics": self._metrics or None, "conditions": self._conditions,
+        }  # fmt: skip
+        always = {"currentMetrics"}
+        kept = {name: value for name, value in members.items() if value is not None or name in always}
+        self._trusted.replace_status(AUTOSCALERS, record, kept)
+
+    def _event(self, type: str, reason: str, message: str) -> None:
+        self._trusted.event(
+            AUTOSCALERS, self._record, type=type, reason=reason, message=message, component=_COMPONENT
+        )  # fmt: skip
+
+
+def _amount(name: str, text: str) -> int:
+    return milli_of(text) if name == "cpu" else value_of(text)
+
+
+def _use_of(pod: ObjectRecord, name: str) -> int | None:
+    """Return what a pod says that it uses of a resource: thousandths of a core, or bytes."""
+    if _MARK not in pod.obj.meta:
+        return None
+    text = metadata_of(pod.obj).get("annotations", {}).get(USAGE + name)
+    return None if text is None else _amount(name, text)
+
+
+def _request_of(pod: ObjectRecord, name: str) -> int:
+    spec = orjson.loads(b"{" + pod.obj.body + b"}")["spec"]
+    return requests_of(spec).get(name, 0)
