@@ -193,12 +193,15 @@ def test_unknown_verbs_and_flags_are_told_with_what_is_near(world, here):
 def test_a_stuck_run_ends_with_its_report_and_what_it_made_is_destroyed(world, here):
     kubedyno(world, here, "cluster", "up", "--name", "kubedyno")
     (here / "object.yaml").write_text(OBJECT + "  nodeSelector: {no: where}\n")
-    done = kubedyno(world, here, "init", "-c", "config.yaml", "--fail-when-stuck", "1s")
+    path = kubedyno(world, here, "cluster", "kubeconfig").stdout.strip()
+    done = kubedyno(world, here, "init", "-c", "config.yaml", "--fail-when-stuck", "1s", "--kubeconfig", path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "node affinity/selector" in done.stdout
     assert list(here.glob("kubedyno-report-*.html"))
-    assert "kubedyno destroy" in done.stdout + done.stderr
-    gone = kubedyno(world, here, "destroy", "-c", "config.yaml")
+    # The command names the cluster that was named, or it would look on another.
+    command = ["destroy", "-c", "config.yaml", "--kubeconfig", path]
+    assert f"remove it with: kubedyno {' '.join(command)}\n" in done.stdout
+    gone = kubedyno(world, here, *command)
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert re.search(r"\b3\b", gone.stdout), gone.stdout
 

@@ -69,6 +69,33 @@ def test_without_a_pod_network_the_node_stays_not_ready_and_that_is_said(up):
     assert any("--cni cilium" in line for line in finding.remedy)
 
 
+@pytest.mark.parametrize("version", ["1.33", "1.36"])
+def test_pods_that_a_not_ready_node_keeps_out_are_told_to_mend_the_node_not_its_taint(up, version):
+    cluster = up(f"bare{version[-2:]}", cni="none", version=version)
+    cluster.post(PODS, pod("out"))
+    finding = cause(cluster, "out")
+    assert finding.cause == "node-not-ready"
+    assert "had untolerated taint" in finding.evidence[0]
+    assert [line for line in finding.remedy if "--cni cilium" not in line] == []
+
+
+def test_pods_on_the_host_s_network_do_not_wait_for_a_pod_network(up):
+    cluster = up("hosted", cni="none", speed=0.01)
+    assert all(not finding.permanent for finding in cluster.findings("kube-system") if "etcd" in str(finding.pods))
+    assert any("etcd" in str(finding.pods) for finding in cluster.findings("kube-system"))
+
+
+def test_a_taint_that_somebody_put_is_to_be_taken_off_or_tolerated(up):
+    cluster = up("tainted").settled()
+    taint = {"spec": {"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}}
+    cluster.send("PATCH", f"/api/v1/nodes/{cluster.node}", taint, content_type="application/merge-patch+json")
+    cluster.post(PODS, pod("plain"))
+    cluster.post(PODS, pod("fitting", tolerations=[{"key": "gpu", "operator": "Exists"}]))
+    finding = cause(cluster, "plain")
+    assert "remove the taint" in finding.remedy[0]
+    assert finding.pods == ("default/plain",)
+
+
 def test_with_cilium_the_node_becomes_ready(up):
     cluster = up("ciliated", cni="cilium").settled()
     assert list(cluster.findings()) == []

@@ -19,6 +19,8 @@ _HEADROOM = 1.25
 _ADDRESSES_PER_POD = 2
 _UNAVAILABLE = re.compile(r"^(\d+)/(\d+) nodes are available: (.*?)\.(?: (.*))?$", re.DOTALL)
 _REASON = re.compile(r", (?=\d+ )")
+# What the node lifecycle controller puts on a node for as long as it is not Ready; nobody else should take them off.
+_NOT_READY_TAINTS = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 _NO_ADDRESS = re.compile(r"no IP addresses available in range set: ([\d.]+-[\d.]+)|No more IPs available|range is full")
 
 
@@ -74,6 +76,8 @@ class _Case:
 class _Context:
     facts: ClusterFacts
     fills: dict[str, NodeFill]
+    # Names of nodes that lack nothing but a pod network.
+    offline: frozenset[str]
 
 
 def explain(
@@ -92,7 +96,12 @@ def explain(
     events: dict[str, dict[str, Json]] = {}
     for event in facts.events:
         events.setdefault(event.get("involvedObject", {}).get("uid", ""), {})[event.get("reason", "")] = event
-    context = _Context(facts, {fill.name: fill for fill in node_fills(facts)})
+    offline = frozenset(
+        node["metadata"]["name"]
+        for node in facts.nodes
+        if "NetworkReady=false" in condition(node, "Ready").get("message", "")
+    )
+    context = _Context(facts, {fill.name: fill for fill in node_fills(facts)}, offline)
     groups: dict[tuple[str, str], list[_Case]] = {}
     for pod in facts.pods:
         if namespace is not None and pod["metadata"].get("namespace") != namespace:
@@ -251,10 +260,29 @@ def _no_address(cases: Sequence[_Case], node: str, context: _Context) -> Finding
     )
 
 
-def _is_node_not_ready(case: _Case, _: _Context) -> str | None:
-    if any("node.kubernetes.io/not-ready" in r or "node.kubernetes.io/unreachable" in r for r in case.reasons):
+def _is_node_not_ready(case: _Case, context: _Context) -> str | None:
+    if any(taint in reason for reason in case.reasons for taint in _NOT_READY_TAINTS):
         return "taint"
+    # From 1.35 on the message names no taint: the nodes do.
+    if any("untolerated taint(s)" in reason for reason in case.reasons):
+        repelling = {
+            taint.get("key")
+            for node in context.facts.nodes
+            for taint in node.get("spec", {}).get("taints", ())
+            if taint.get("effect") != "PreferNoSchedule" and not _tolerates(case.pod, taint)
+        }
+        if repelling and repelling <= _NOT_READY_TAINTS:
+            return "taint"
     return None
+
+
+def _tolerates(pod: Json, taint: Json) -> bool:
+    return any(
+        toleration.get("effect", taint.get("effect")) == taint.get("effect")
+        and toleration.get("key", taint.get("key")) == taint.get("key")
+        and (toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", ""))
+        for toleration in pod["spec"].get("tolerations", ())
+    )
 
 
 def _node_not_ready(cases: Sequence[_Case], _: str, context: _Context) -> Finding:
@@ -407,7 +435,12 @@ def _sandbox(cases: Sequence[_Case], group: str, _: _Context) -> Finding:
 def _is_bound_to_dead_node(case: _Case, context: _Context) -> str | None:
     node = case.pod["spec"].get("nodeName")
     fill = context.fills.get(node or "")
-    return node if fill is not None and not fill.ready else None
+    if fill is None or fill.ready:
+        return None
+    if case.pod["spec"].get("hostNetwork") and node in context.offline:
+        # It needs no pod network: it starts all the same.
+        return None
+    return str(node)
 
 
 def _bound_to_dead_node(cases: Sequence[_Case], node: str, context: _Context) -> Finding:

@@ -81,6 +81,17 @@ def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice")
     return code
 
 
+def _destroy(arguments: argparse.Namespace) -> str:
+    """Return the command that removes what a run left, on the very cluster that it ran on."""
+    import shlex
+
+    words = ["kubedyno", "destroy", "-c", arguments.config]
+    for flag in ("kubeconfig", "kube_context"):
+        if value := getattr(arguments, flag):
+            words += [f"--{flag.replace('_', '-')}", value]
+    return shlex.join(words)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns kube-burner's exit code."""
     import logging
@@ -130,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])
         print("\n".join(["", *session.summary_lines(document)]))
         if document.left and not arguments.ephemeral:
-            print(f"\n{left_line(document.left)}\n  remove it with: kubedyno destroy -c {arguments.config}")
+            print(f"\n{left_line(document.left)}\n  remove it with: {_destroy(arguments)}")
         print(f"\nreport: {report}")
     finally:
         if choice.running is not None and arguments.ephemeral:
