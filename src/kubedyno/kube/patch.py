@@ -354,7 +354,7 @@ def _merge_list(
         kept = [item for item in original if item not in (delete or ())]
         merged = (
             list(dict.fromkeys([*kept, *patch]))
-            if all(not isinstance(i, dict) for i in [*kept, *patch])
+            if all(not isinstance(i, dict | list) for i in [*kept, *patch])
             else [*kept, *patch]
         )
         return _ordered(merged, original, patch if order is None else order, None)

@@ -116,19 +116,32 @@ _SCALARS = frozenset(
 )
 
 
+def _bytes(value: Any) -> memoryview:
+    if isinstance(value, int):
+        raise ProtobufError("a number where bytes belong")
+    return value if isinstance(value, memoryview) else memoryview(value)
+
+
+def _string(value: Any) -> str:
+    return bytes(_bytes(value)).decode()
+
+
 def _scalar(kind: str, value: Any) -> Any:
     if kind == "string":
-        return bytes(value).decode()
+        return _string(value)
     if kind == "bytes":
-        return b64encode(value).decode()
+        return b64encode(_bytes(value)).decode()
+    if kind in {"double", "float"}:
+        size, form = (8, "<d") if kind == "double" else (4, "<f")
+        if len(_bytes(value)) != size:
+            raise ProtobufError("bytes where a number belongs")
+        return struct.unpack(form, value)[0]
+    if not isinstance(value, int):
+        raise ProtobufError("bytes where a number belongs")
     if kind == "bool":
         return bool(value)
     if kind in {"int32", "int64"}:
         return _signed(value)
-    if kind == "double":
-        return struct.unpack("<d", value)[0]
-    if kind == "float":
-        return struct.unpack("<f", value)[0]
     return value
 
 
@@ -149,18 +162,21 @@ def decode(body: bytes, api_version: str = "", kind: str = "") -> Json:
     if body[:4] != MAGIC:
         raise ProtobufError("no k8s envelope")
     raw = memoryview(b"")
-    for number, _, value in _fields(memoryview(body)[4:]):
-        if number == 1:
-            for inner, _, text in _fields(value):
-                if inner == 1:
-                    api_version = bytes(text).decode() or api_version
-                elif inner == 2:
-                    kind = bytes(text).decode() or kind
-        elif number == 2:
-            raw = value
     try:
+        for number, _, value in _fields(memoryview(body)[4:]):
+            if number == 1:
+                for inner, _, text in _fields(_bytes(value)):
+                    if inner == 1:
+                        api_version = _string(text) or api_version
+                    elif inner == 2:
+                        kind = _string(text) or kind
+            elif number == 2:
+                raw = _bytes(value)
         document = _decode(_message_of(api_version, kind), raw, 0)
-    except (UnicodeDecodeError, struct.error, RecursionError) as error:
+    except ProtobufError:
+        raise
+    except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+        # Texts that are none, times that never were, fields of another type than they should be.
         raise ProtobufError(str(error)) from error
     return {"apiVersion": api_version, "kind": kind, **document}
 
@@ -181,7 +197,7 @@ def _decode(message: str, data: memoryview, depth: int) -> Any:
             continue
         name, kind, label = field
         if label == "m":
-            key, entry = _map_entry(message, kind, value, depth)
+            key, entry = _map_entry(message, kind, _bytes(value), depth)
             result.setdefault(name, {})[key] = entry
             continue
         inner = _resolve(message, kind)
@@ -227,11 +243,11 @@ def _map_entry(message: str, kind: str, data: memoryview, depth: int) -> tuple[s
     key, value = "", None
     for number, _, part in _fields(data):
         if number == 1:
-            key = bytes(part).decode()
+            key = _string(part)
         elif inner is None:
             value = _scalar(value_kind, part)
         else:
-            value = _decode(inner, part, depth + 1)
+            value = _decode(inner, _bytes(part), depth + 1)
     if value is None:
         value = "" if inner is None else _decode(inner, memoryview(b""), depth + 1)
     return key, value
@@ -262,7 +278,7 @@ def _micro_time(data: memoryview) -> str | None:
 
 
 def _text(data: memoryview) -> str:
-    return next((bytes(value).decode() for number, _, value in _fields(data) if number == 1), "0")
+    return next((_string(value) for number, _, value in _fields(data) if number == 1), "0")
 
 
 def _int_or_string(data: memoryview) -> int | str:
@@ -273,7 +289,7 @@ def _int_or_string(data: memoryview) -> int | str:
         elif number == 2:
             number_value = _signed(value)
         else:
-            text = bytes(value).decode()
+            text = _string(value)
     return text if kind else number_value
 
 
@@ -281,7 +297,7 @@ def _raw_json(data: memoryview) -> Any:
     for number, _, value in _fields(data):
         if number == 1:
             try:
-                return orjson.loads(value)
+                return orjson.loads(_bytes(value))
             except orjson.JSONDecodeError as error:
                 raise ProtobufError(f"raw JSON: {error}") from error
     return None

@@ -135,6 +135,8 @@ class _Builder:
                     self._anchors.clear()
                     self._nodes = 0
                     yield _of_json(self._value(next(self._events), 0))
+        except RecursionError:
+            raise YAMLError(f"yaml: exceeded max depth of {MAX_DEPTH}") from None
         except pyyaml.MarkedYAMLError as error:
             raise _syntax_error(error) from None
         except pyyaml.YAMLError as error:

@@ -9,6 +9,7 @@ from kubedyno.cluster.apiserver.bodies import decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.execscript import Script
+from kubedyno.cluster.apiserver.members import checked
 from kubedyno.cluster.apiserver.negotiation import form_of
 from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
 from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, container_of, follow, log_of
@@ -33,6 +34,16 @@ _BUFFER_BYTES = 256 << 10
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale", namespaced=True)
 _SCALE_SHAPE = shape_of_kind("autoscaling/v1", "Scale")
 _SCALE_FIELDS = FieldManager(_SCALE, has_status=True, status_takes_labels=False)
+
+_METADATA = (dict, "v1.ObjectMeta")
+_BINDING = {
+    "metadata": _METADATA,
+    "metadata.name": (str, "string"),
+    "target": (dict, "v1.ObjectReference"),
+    "target.kind": (str, "string"),
+    "target.name": (str, "string"),
+}
+_EVICTION = {"metadata": _METADATA, "metadata.name": (str, "string"), "deleteOptions": (dict, "v1.DeleteOptions")}
 
 
 class Parts:
@@ -142,7 +153,7 @@ class Parts:
         request, route = call.request, call.route
         options = write_options(request.query, "CreateOptions")
         form = form_of(request.headers, options.pretty)
-        binding = decode(request.headers, request.body, "v1", "Binding")
+        binding = checked("Binding", "v1", decode(request.headers, request.body, "v1", "Binding"), _BINDING)
         self._registry.bind(route.namespace, route.name, binding, dry_run=options.dry_run)
         call.answer(201, form.media, value_bytes(success(201), form))
 
@@ -150,10 +161,9 @@ class Parts:
         """Answer POST eviction: a deletion, if the pod's budget allows it."""
         request, route = call.request, call.route
         form = form_of(request.headers)
-        eviction = decode(request.headers, request.body, "policy/v1", "Eviction")
-        metadata = eviction.get("metadata") if isinstance(eviction, dict) else None
-        given = (metadata or {}).get("name", "")
-        if given != route.name:
+        body = decode(request.headers, request.body, "policy/v1", "Eviction")
+        eviction = checked("Eviction", "v1", body, _EVICTION)
+        if eviction.get("metadata", {}).get("name", "") != route.name:
             raise BadRequest("name in URL does not match name in Eviction object")
         dry_run = write_options(request.query, "CreateOptions").dry_run
         options = dict(eviction.get("deleteOptions") or {})

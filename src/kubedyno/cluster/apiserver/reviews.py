@@ -9,6 +9,7 @@ from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.bodies import decode
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.members import checked
 from kubedyno.cluster.apiserver.negotiation import form_of
 from kubedyno.cluster.apiserver.tokens import ISSUER, ServiceAccountTokens
 from kubedyno.cluster.registry.kind import Kind
@@ -33,6 +34,16 @@ def review_kinds() -> dict[ResourceKey, Kind]:
     """Return the kinds that are answered and never stored."""
     resources = [by_plural(group, "v1", plural) for group, plural in _PLURALS]
     return {resource_key(resource): Kind(resource) for resource in resources if resource is not None}
+
+
+_SUBJECT = {
+    "spec.user": (str, "string"),
+    "spec.uid": (str, "string"),
+    "spec.groups": (list, "[]string"),
+    "spec.groups[]": (str, "string"),
+    "spec.extra": (dict, "map[string]v1.ExtraValue"),
+    "spec.extra[]": (list, "v1.ExtraValue"),
+}
 
 
 class Reviews:
@@ -92,6 +103,7 @@ class Reviews:
             raise invalid(resource, "", causes)
         user = call.user
         if resource.kind != "SelfSubjectAccessReview":
+            spec = checked(resource.kind, resource.version, {"spec": spec}, _SUBJECT)["spec"]
             extra = tuple((key, tuple(values)) for key, values in spec.get("extra", {}).items())
             user = User(spec.get("user", ""), tuple(spec.get("groups", ())), spec.get("uid", ""), extra)
         reason = self._authorizer.reason(user, attributes_of(spec))

@@ -1,7 +1,6 @@
 """certificates.k8s.io: requests for certificates, and their approval."""
 
 import base64
-import binascii
 from typing import Any
 
 from kubedyno.base.times import human_duration
@@ -90,7 +89,7 @@ def _request(text: str | None) -> list[Cause]:
     path = "spec.request"
     try:
         pem = base64.b64decode(text or "", validate=True)
-    except binascii.Error:
+    except ValueError:
         pem = b""
     if b"-----BEGIN CERTIFICATE REQUEST-----" not in pem:
         return [invalid_value(path, [], "PEM block type must be CERTIFICATE REQUEST")]

@@ -1,6 +1,7 @@
 """What is wrong with a pod's containers: names, ports, environment, resources, probes, mounts, security."""
 
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
@@ -344,9 +345,17 @@ def _amount(name: str, text: str, path: str) -> list[Cause]:
         causes.append(invalid_value(where, text, _NOT_NEGATIVE))
     if _is_extended(name) and amount != amount.to_integral_value():
         causes.append(invalid_value(where, text, "must be an integer"))
-    if name.startswith(_HUGE) and amount % Quantity.parse(name[len(_HUGE) :]).amount:
+    if name.startswith(_HUGE) and not _is_multiple(amount, Quantity.parse(name[len(_HUGE) :]).amount):
         causes.append(invalid_value(where, text, f"{text} is not positive integer multiple of {name}"))
     return causes
+
+
+def _is_multiple(amount: Decimal, of: Decimal) -> bool:
+    try:
+        return amount % of == 0
+    except InvalidOperation:
+        # More digits than decimals are worked out with: nobody has so much.
+        return False
 
 
 def _probe(probe: Object, path: str, kind: str) -> list[Cause]:
