@@ -144,6 +144,11 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
     async with Client(choice.target, limits) as client:
         target = await targets.describe(client, choice)
         targets.confirm(target, yes=yes, quiet=request.quiet)
+        for path in dict.fromkeys(job.kubeconfig for job in prepared.spec.jobs if job.kubeconfig):
+            # A cluster that a job names itself is asked for like the run's own.
+            another = targets.choose(path, None)
+            async with Client(another.target) as other:
+                targets.confirm(await targets.describe(other, another), yes=yes, quiet=request.quiet)
         options = Options(
             uuid=uuid,
             runid=prepared.runid,

@@ -224,7 +224,8 @@ class Run:
             async with aio.timeout(LAST_CLEANUP_S):
                 for job in self.result.jobs:
                     selector = f"kube-burner.io/runid={job.plan.runid}"
-                    await collect(self._client, selector, self._outside(job.plan), self._clock, LAST_CLEANUP_S)
+                    async with self._target_of(job.plan.spec) as (client, kinds):
+                        await collect(client, selector, _outside(job.plan, kinds), self._clock, LAST_CLEANUP_S)
         except TimeoutError:
             self._fail(f"what this run created is not gone after {LAST_CLEANUP_S:.0f}s", EXIT_FAILED)
         except (KubedynoError, StatusError, OSError) as error:
@@ -299,17 +300,18 @@ class Run:
         creating = [job for job in self.plan.jobs if job.spec.job_type == "create"]
         for job in creating:
             if job.spec.pre_load_images:
-                await preload(
-                    self._client,
-                    job.spec.name,
-                    job.images,
-                    period_s=job.spec.pre_load_period_s,
-                    fixed_sleep=self.options.compat == 1,
-                    node_labels=job.spec.pre_load_node_labels,
-                    namespace_labels=job.spec.namespace_labels if self.options.compat == 1 else {},
-                    clock=self._clock,
-                    random=self._random,
-                )
+                async with self._target_of(job.spec) as (client, _):
+                    await preload(
+                        client,
+                        job.spec.name,
+                        job.images,
+                        period_s=job.spec.pre_load_period_s,
+                        fixed_sleep=self.options.compat == 1,
+                        node_labels=job.spec.pre_load_node_labels,
+                        namespace_labels=job.spec.namespace_labels if self.options.compat == 1 else {},
+                        clock=self._clock,
+                        random=self._random,
+                    )
         for job in creating:
             if job.spec.cleanup:
                 if self.options.compat == 2:
@@ -333,7 +335,8 @@ class Run:
             for job in creating:
                 record = JobRecord(job.spec.name, "wait", job.spec.qps, job.spec.burst)
                 try:
-                    await jobs.wait_ready(job, self._context(None), record)
+                    async with self._target_of(job.spec) as (client, kinds):
+                        await jobs.wait_ready(job, self._context(None, client, kinds), record)
                 except jobs.WaitTimeoutError as error:
                     self._fail(str(error))
         if general.gc and general.gc_metrics:
@@ -572,22 +575,16 @@ class Run:
             own: Only what this run created; else what any run of the job did, as the original's clean-up does.
         """
         job = f"kube-burner.io/job={plan.spec.name}"
-        return await collect(
-            self._client,
-            f"{job},kube-burner.io/runid={plan.runid}" if own else job,
-            self._outside(plan),
-            self._clock,
-            self.options.timeout_s,
-            gvr=self.plan.spec.global_.deletion_strategy == "gvr",
-            told=job,
-        )
-
-    def _outside(self, plan: JobPlan) -> list[tuple[ServedKind, str]]:
-        return [
-            (mapping, namespace)
-            for kind, api_version, namespace in plan.outside
-            if (mapping := self._kinds.known(api_version, kind)) is not None
-        ]
+        async with self._target_of(plan.spec) as (client, kinds):
+            return await collect(
+                client,
+                f"{job},kube-burner.io/runid={plan.runid}" if own else job,
+                _outside(plan, kinds),
+                self._clock,
+                self.options.timeout_s,
+                gvr=self.plan.spec.global_.deletion_strategy == "gvr",
+                told=job,
+            )
 
     async def _collection_as_job(self) -> None:
         """Collect garbage now, and show it in summaries and metrics as a job of its own."""
@@ -782,6 +779,14 @@ class Run:
             if rate:
                 document["achievedQps"] = rate
         return {**document, **options.metadata}
+
+
+def _outside(plan: JobPlan, kinds: Kinds) -> list[tuple[ServedKind, str]]:
+    return [
+        (mapping, namespace)
+        for kind, api_version, namespace in plan.outside
+        if (mapping := kinds.known(api_version, kind)) is not None
+    ]
 
 
 async def _together(work: Sequence[Any]) -> None:

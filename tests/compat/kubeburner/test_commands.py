@@ -195,6 +195,27 @@ def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(
     assert right["timestamp"] < left["endTimestamp"]
 
 
+def test_a_job_runs_and_is_collected_on_the_cluster_that_it_names(folder, cluster):
+    other = embedded.up(cluster_settings(name="other", speed=0.0)[0])
+    try:
+        text = CONFIG.format(name="here", iterations=1)
+        text += (
+            CONFIG.format(name="there", iterations=1)
+            .replace("\njobs:\n", "")
+            .replace("  qps", f"  kubeconfig: {other.kubeconfig}\n  qps")
+        )
+        (folder / "two.yml").write_text(text)
+        assert main(["init", "-c", "two.yml", "--skip-log-file"]) == 0
+        both = {"here-0", "there-0"}
+        assert names(cluster, "/api/v1/namespaces") & both == {"here-0"}
+        assert names(other, "/api/v1/namespaces") & both == {"there-0"}
+        (folder / "two.yml").write_text("global: {gc: true}\n" + text)
+        assert main(["init", "-c", "two.yml", "--skip-log-file"]) == 0
+        assert not names(other, "/api/v1/namespaces") & both
+    finally:
+        embedded.down("other")
+
+
 def test_completion_scripts_name_every_verb_and_bash_takes_its_own(capsys, tmp_path):
     for shell in ("bash", "zsh", "fish"):
         assert main(["completion", shell]) == 0
