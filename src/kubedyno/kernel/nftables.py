@@ -30,9 +30,10 @@ _NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _GETRULE = (_SUBSYSTEM << 8 | n for n
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _BATCH_BODY = struct.pack(">BBH", 0, 0, _SUBSYSTEM)
 _REGISTER_VERDICT, _REGISTER_1, _REGISTER_2 = 0, 1, 2
-_META_PROTOCOL, _META_RANDOM = 16, 24
+_META_INPUT_NAME, _META_OUTPUT_NAME, _META_PROTOCOL, _META_RANDOM = 6, 7, 16, 24
+_NAME_BYTES = 16
 _CT_STATUS, _STATUS_DESTINATION_NAT = 2, 1 << 5
-_LESS = 2
+_LESS, _NOT_GREATER, _NOT_LESS = 2, 3, 5
 
 
 class Family(IntEnum):
@@ -125,6 +126,47 @@ def destination_port(protocol: int, port: int) -> list[bytes]:
     """Go on only for packets of a transport protocol (6 TCP, 17 UDP, 132 SCTP) to a port."""
     load = expression("meta", attribute(1, be32(_REGISTER_1)), attribute(2, be32(_META_PROTOCOL)))
     return [load, _compare(bytes([protocol])), *_payload(2, 2, port.to_bytes(2, "big"))]
+
+
+def destination_ports(protocol: int, first: int, last: int) -> list[bytes]:
+    """Go on only for packets of a transport protocol to a port in a range, both ends of it included."""
+    if first == last:
+        return destination_port(protocol, first)
+    load = expression("meta", attribute(1, be32(_REGISTER_1)), attribute(2, be32(_META_PROTOCOL)))
+    port, low = _payload(2, 2, first.to_bytes(2, "big"))[0], _compare(first.to_bytes(2, "big"), _NOT_LESS)
+    return [load, _compare(bytes([protocol])), port, low, _compare(last.to_bytes(2, "big"), _NOT_GREATER)]
+
+
+def network(cidr: str, *, outgoing: bool, inverted: bool = False) -> list[bytes]:
+    """Go on only for packets to (outgoing) or from an IPv4 network, or for all but those when inverted."""
+    host, _, length = cidr.partition("/")
+    bits = int(length or 32)
+    mask = ((1 << 32) - (1 << (32 - bits))).to_bytes(4, "big")
+    value = bytes(a & b for a, b in zip(address_bytes(host), mask, strict=True))
+    masked = expression(
+        "bitwise",
+        attribute(1, be32(_REGISTER_1)),
+        attribute(2, be32(_REGISTER_1)),
+        attribute(3, be32(4)),
+        nested(4, attribute(1, mask)),
+        nested(5, attribute(1, bytes(4))),
+    )
+    return [_payload(1, 16 if outgoing else 12, value)[0], masked, _compare(value, operator=int(inverted))]
+
+
+def on_loopback() -> list[bytes]:
+    """Go on only for packets that came in by `lo`."""
+    return _device(_META_INPUT_NAME)
+
+
+def to_loopback() -> list[bytes]:
+    """Go on only for packets that leave by `lo`."""
+    return _device(_META_OUTPUT_NAME)
+
+
+def _device(key: int) -> list[bytes]:
+    load = expression("meta", attribute(1, be32(_REGISTER_1)), attribute(2, be32(key)))
+    return [load, _compare(b"lo".ljust(_NAME_BYTES, b"\0"))]
 
 
 def one_in(count: int) -> list[bytes]:

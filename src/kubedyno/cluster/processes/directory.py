@@ -8,12 +8,13 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.processes.policies import Surroundings
 from kubedyno.cluster.processes.services import ServicePort
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.resources import PODS, SERVICES, Resource
+from kubedyno.kube.resources import NAMESPACES, PODS, SERVICES, Resource
 
-_SLICES = "endpointslices"
+_SLICES, _POLICIES = "endpointslices", "networkpolicies"
 _SERVICE_NAME = "kubernetes.io/service-name"
 _NONE = "None"
 
@@ -31,7 +32,9 @@ class Directory:
         self._dns_address = dns_address
         self._services = store.table(SERVICES)
         self._pods = store.table(PODS)
+        self._namespaces = store.table(NAMESPACES)
         self.slices: Resource | None = next((r for r in store.resources if r.plural == _SLICES), None)
+        self.policies: Resource | None = next((r for r in store.resources if r.plural == _POLICIES), None)
 
     def ports(self) -> list[ServicePort]:
         """Return all ports of services with an address. O(services times pods of a namespace)."""
@@ -45,6 +48,27 @@ class Directory:
                 endpoints = tuple(self._endpoints(record, spec, port))
                 found.append(ServicePort(address, port.get("protocol", "TCP"), port["port"], endpoints))
         return found
+
+    def policy_specs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the namespace and spec of each NetworkPolicy."""
+        if self.policies is None:
+            return []
+        return [(record.obj.namespace, _spec_of(record.obj)) for record in self._store.table(self.policies).all()]
+
+    def surroundings(self, ports: list[ServicePort]) -> Surroundings:
+        """Return what policies are resolved against. O(pods)."""
+        return Surroundings(
+            [record.obj for record in self._pods.all() if record.obj.facts.pod_ip and _lives(record.obj)],
+            {record.obj.name: record.obj.labels for record in self._namespaces.all()},
+            ports,
+            self._dns_address,
+            _named_port,
+        )
+
+    def pod(self, key: str) -> StoredObject | None:
+        """Return a pod by "ns/name"."""
+        record = self._pods.get(key)
+        return record.obj if record is not None else None
 
     def variables(self, namespace: str) -> dict[str, str]:
         """Return the variables that tell a pod of the services of its namespace (envvars.FromServices)."""
@@ -121,6 +145,10 @@ class Directory:
             for endpoint in body.get("endpoints") or ():
                 if (endpoint.get("conditions") or {}).get("ready", True):
                     yield from ((address, number) for address in endpoint["addresses"][:1] for number in numbers)
+
+
+def _lives(pod: StoredObject) -> bool:
+    return pod.facts.phase not in {"Succeeded", "Failed"} and not pod.facts.spec.host_network
 
 
 def _spec_of(obj: StoredObject) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class NodeNetwork:
         self._maps: Maps | None = None
         self._program: Program | None = None
         self._attached: dict[str, Attachment] = {}
-        self._gateway = str(IPv4Network(cidr)[1])
+        self.gateway = str(IPv4Network(cidr)[1])
         self.wire: Link | None = None
 
     def build(self, switch: Namespace, port: int, bridge: int) -> None:
@@ -73,9 +73,9 @@ class NodeNetwork:
             netlink.create(rtnetlink.link_body("br0", "bridge", settings=_MTU))
             self._bridge = netlink.link("br0").index
             netlink.set_link(self._bridge, up=True)
-            netlink.add_address(self._bridge, f"{self._gateway}/{IPv4Network(self.cidr).prefixlen}")
+            netlink.add_address(self._bridge, f"{self.gateway}/{IPv4Network(self.cidr).prefixlen}")
         else:
-            netlink.add_address(LOOPBACK_INDEX, f"{self._gateway}/32")
+            netlink.add_address(LOOPBACK_INDEX, f"{self.gateway}/32")
         if self._datapath == EBPF:
             self._maps = Maps.made()
             self._program = hostrouting.loaded(self._maps)
@@ -114,12 +114,12 @@ class NodeNetwork:
         if self._bridge is not None:
             netlink.set_link(host.index, LinkSettings(master=self._bridge))
             own.add_address(inner.index, f"{address}/{IPv4Network(self.cidr).prefixlen}")
-            own.add_route("0.0.0.0/0", inner.index, self._gateway)
+            own.add_route("0.0.0.0/0", inner.index, self.gateway)
         else:
             own.add_address(inner.index, f"{address}/32")
-            own.add_route(f"{self._gateway}/32", inner.index)
-            own.set_neighbour(inner.index, self._gateway, host.mac)
-            own.add_route("0.0.0.0/0", inner.index, self._gateway)
+            own.add_route(f"{self.gateway}/32", inner.index)
+            own.set_neighbour(inner.index, self.gateway, host.mac)
+            own.add_route("0.0.0.0/0", inner.index, self.gateway)
             # The veth has no address: without a source the kernel would take one of lo's, as the first device's.
             # A removed pod's veth may still have the address's route.
             netlink.replace_route(f"{address}/32", host.index, source=self.address)

@@ -8,20 +8,21 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
-from kubedyno.cluster.processes import containers, services
+from kubedyno.cluster.processes import containers, policies, services
 from kubedyno.cluster.processes.directory import Directory
 from kubedyno.cluster.processes.images import entry_of
 from kubedyno.cluster.processes.link import Command, Helper, PodLink
 from kubedyno.cluster.processes.names import Resolver
 from kubedyno.cluster.processes.network import ROUTE, Network, NodeNetwork
 from kubedyno.cluster.processes.output import ContainerLog
+from kubedyno.cluster.processes.policies import FREE, Verdicts, verdicts_of
 from kubedyno.cluster.processes.services import ServicePort
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.runtime import STDERR, Place, RuntimeRefusedError
@@ -29,7 +30,7 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kernel.netns import Namespace
 from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX
-from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS, SERVICES
+from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, PODS, SECRETS, SERVICES
 
 _DNS_OFFSET = 10
 # Changes of services and pods that come together are one change of rules.
@@ -62,6 +63,12 @@ class _Pod:
     containers: dict[str, _Container]
     link: PodLink | None = None
     stopped: Callable[[], None] | None = None
+    verdicts: Verdicts = FREE
+
+    @property
+    def key(self) -> str:
+        metadata = self.body["metadata"]
+        return f"{metadata['namespace']}/{metadata['name']}"
 
 
 class _Attached:
@@ -125,7 +132,7 @@ class PodProcesses:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        for kind in (SERVICES, PODS, self._directory.slices):
+        for kind in (SERVICES, PODS, NAMESPACES, self._directory.slices, self._directory.policies):
             if kind is not None:
                 store.table(kind).subscribe(self._changed)
 
@@ -166,6 +173,8 @@ class PodProcesses:
             return
         known = {c["name"]: _Container(c) for c in (*spec.get("initContainers", ()), *spec["containers"])}
         made = self._pods[uid] = _Pod(uid, pod, address, place, space, node if own_network else None, known)
+        # Before a process of it runs; the policies for others follow with the next update.
+        self._enforce([made])
         made.link = PodLink(end, done, lambda: self._lost(uid))
 
     def _lost(self, uid: str) -> None:
@@ -390,6 +399,26 @@ class PodProcesses:
             self._ports = ports
             for node in self.network.nodes.values():
                 self._install(node)
+        self._enforce(self._pods.values())
+
+    def _enforce(self, pods: Collection[_Pod]) -> None:
+        """Bring pods' filters up to date with the policies."""
+        specs = self._directory.policy_specs()
+        if not specs and all(pod.verdicts is FREE for pod in pods):
+            return
+        around = self._directory.surroundings(self._ports)
+        for pod in pods:
+            obj = self._directory.pod(pod.key)
+            # Policies don't apply to pods on the node's network.
+            if pod.node is None or obj is None or obj.uid != pod.uid:
+                continue
+            verdicts = verdicts_of(obj, specs, around) if specs else FREE
+            if verdicts != pod.verdicts:
+                try:
+                    policies.install(pod.space, verdicts, pod.node.address, pod.node.gateway)
+                    pod.verdicts = verdicts
+                except OSError as error:
+                    logger(__name__).error("policies of pod %s are not enforced: %s", pod.key, error)
 
     def _install(self, node: NodeNetwork) -> None:
         try:

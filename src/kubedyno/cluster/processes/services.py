@@ -12,7 +12,7 @@ from kubedyno.kernel.netns import Namespace
 from kubedyno.kernel.nftables import Chain, Family, Hook
 
 TABLE = "kubedyno-services"
-_PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _PREROUTING = Chain("prerouting", "nat", Hook.PREROUTING, nftables.PRIORITY_DSTNAT)
 _OUTPUT = Chain("output", "nat", Hook.OUTPUT, nftables.PRIORITY_DSTNAT)
 _POSTROUTING = Chain("postrouting", "nat", Hook.POSTROUTING, nftables.PRIORITY_SRCNAT)
@@ -49,7 +49,7 @@ def rules(ports: list[ServicePort], *, masquerade_all: bool) -> dict[Chain, list
             translate.append(
                 [
                     *nftables.destination(port.address),
-                    *nftables.destination_port(_PROTOCOLS[port.protocol], port.port),
+                    *nftables.destination_port(PROTOCOLS[port.protocol], port.port),
                     *nftables.one_in(left),
                     *nftables.counter(),
                     *nftables.destination_nat(address, number),
