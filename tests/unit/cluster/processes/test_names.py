@@ -1,0 +1,65 @@
+"""DNS answers, byte by byte; what is malformed gets none or a format error."""
+
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubedyno.cluster.processes.names import answer, resolv_conf
+
+KNOWN = {("web", "default", "svc"): ["10.96.0.7"], ("many", "default", "svc"): [f"10.0.0.{n}" for n in range(40)]}
+
+
+def query(name, kind=1, flags=0x0100, questions=1, category=1):
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
+    return struct.pack(">6H", 77, flags, questions, 0, 0, 0) + labels + struct.pack(">HH", kind, category)
+
+
+def asked(*args, **kwargs):
+    text = answer(query(*args, **kwargs), KNOWN.get)
+    number, flags, questions, answers, _, _ = struct.unpack_from(">6H", text)
+    assert (number, questions) == (77, 1)
+    return flags & 0xF, answers, text
+
+
+def test_a_name_has_its_address():
+    code, answers, text = asked("web.default.svc.cluster.local")
+    assert (code, answers, socket.inet_ntoa(text[-4:])) == (0, 1, "10.96.0.7")
+    assert struct.unpack_from(">H", text, 2)[0] & 0x8400 == 0x8400
+    assert asked("WEB.Default.svc.cluster.LOCAL")[:2] == (0, 1)
+
+
+def test_a_name_without_addresses_of_that_kind_exists_all_the_same():
+    assert asked("web.default.svc.cluster.local", kind=28)[:2] == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["other.default.svc.cluster.local", "example.com", "web", "cluster.local.example"])
+def test_other_names_do_not_exist(name):
+    assert asked(name)[:2] == (3, 0)
+
+
+def test_an_answer_fits_into_a_datagram():
+    code, answers, text = asked("many.default.svc.cluster.local")
+    assert (code, answers) == (0, 25)
+    assert len(text) <= 512
+
+
+def test_malformed_queries_are_told_so_and_answers_are_not_answered():
+    assert answer(b"short", KNOWN.get) == b""
+    assert answer(query("web.default.svc.cluster.local", flags=0x8000), KNOWN.get) == b""
+    for bad in (query("a", questions=2), query("a")[:-3], query("a", flags=0x2800)):
+        assert answer(bad, KNOWN.get)[3] & 0xF == 1
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_an_error(data):
+    text = answer(data, lambda _: ["1.2.3.4"])
+    assert text == b"" or text[:2] == data[:2]
+
+
+def test_pods_search_their_namespace_first():
+    assert resolv_conf("10.96.0.10", "mine").splitlines() == [
+        "search mine.svc.cluster.local svc.cluster.local cluster.local", "nameserver 10.96.0.10", "options ndots:5",
+    ]  # fmt: skip
