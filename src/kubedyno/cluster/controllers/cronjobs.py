@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from kubedyno.base.times import epoch_of, go_duration, rfc3339
+from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.controllers.crontimes import missed_s, next_s, zone_of
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
@@ -163,11 +163,6 @@ class CronJobs:
         return due_s
 
     def _start(self, record: ObjectRecord, spec: dict[str, Any], status: dict[str, Any], due_s: float) -> None:
-        now_s, deadline_s = self._clock.now(), spec.get("startingDeadlineSeconds")
-        if deadline_s is not None and due_s + deadline_s < now_s:
-            late = go_duration(int((now_s - due_s) * 1e9))
-            self._event(record, "Warning", "MissSchedule", f"Missed scheduled time to start a job: {late}")
-            return
         name = f"{record.obj.name}-{int(due_s) // 60}"
         active = status["active"]
         existing = self._jobs.get(f"{record.obj.namespace}/{name}")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.eviction import evict
 from kubedyno.kube.resources import DEPLOYMENTS, DISRUPTIONBUDGETS, PODS
 from kubedyno.kube.status import InternalError, TooManyRequests
@@ -112,3 +113,18 @@ def test_two_budgets_are_too_many():
     cluster.drain()
     with pytest.raises(InternalError, match="more than one PodDisruptionBudget"):
         evict(cluster.registry, NS, cluster.names(PODS)[0], {})
+
+
+def test_an_eviction_counts_until_its_deletion_is_seen_or_long_overdue():
+    cluster = make(minAvailable=3)
+    record = cluster.store.get(DISRUPTIONBUDGETS, f"{NS}/b")
+    now = rfc3339(cluster.clock.now())
+    cluster.trusted.replace_status(
+        DISRUPTIONBUDGETS, record, {**status(cluster), "disruptedPods": {cluster.names(PODS)[0]: now}}
+    )
+    cluster.drain()
+    assert counts(cluster) == (0, 3, 3, 4)
+    cluster.advance(119)
+    assert counts(cluster) == (0, 3, 3, 4)
+    cluster.advance(2)
+    assert counts(cluster) == (1, 4, 3, 4)

@@ -115,7 +115,9 @@ def test_a_pod_that_stops_still_serves_and_one_that_has_ended_is_gone():
     cluster.drain()
     endpoints = {e["targetRef"]["name"]: e for e in slices(cluster)[0]["endpoints"]}
     assert endpoints["p1"]["conditions"] == {"ready": False, "serving": True, "terminating": True}
-    assert [a["ip"] for a in cluster.get(ENDPOINTS, "web")["subsets"][0]["addresses"]] == ["10.0.0.3"]
+    (subset,) = cluster.get(ENDPOINTS, "web")["subsets"]
+    assert [a["ip"] for a in subset["addresses"]] == ["10.0.0.3"]
+    assert "notReadyAddresses" not in subset
     set_pod(cluster, "p2", ready=False, phase="Succeeded")
     cluster.drain()
     assert [e["targetRef"]["name"] for e in slices(cluster)[0]["endpoints"]] == ["p1"]
@@ -271,3 +273,16 @@ def test_the_api_server_tells_where_it_is():
     assert slice_["metadata"]["labels"] == {"kubernetes.io/service-name": "kubernetes"}
     assert slice_["endpoints"] == [{"addresses": ["172.18.0.2"], "conditions": {"ready": True}}]
     assert slice_["ports"] == [{"name": "https", "protocol": "TCP", "port": 6443}]
+
+
+def test_pods_move_to_a_slice_with_the_new_port():
+    cluster = make()
+    cluster.create(SERVICES, service())
+    for number in range(3):
+        add_pod(cluster, number)
+    cluster.drain()
+    cluster.apply(SERVICES, "web", ports=[{"port": 81, "protocol": "TCP", "targetPort": 8081}])
+    cluster.drain()
+    (slice_,) = slices(cluster)
+    assert [p["port"] for p in slice_["ports"]] == [8081]
+    assert len(slice_["endpoints"]) == 3

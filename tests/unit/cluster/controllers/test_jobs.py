@@ -330,3 +330,26 @@ def test_no_pod_is_lost_or_counted_twice_when_letting_go_fails(jobs, monkeypatch
     assert jobs.status["succeeded"] == 6
     assert len(jobs.pods()) == 6
     assert jobs.conditions()[-1][0] == "Complete"
+
+
+def test_a_pod_that_stops_is_replaced_at_once_or_only_when_it_has_ended():
+    for policy, running in (("TerminatingOrFailed", 1), ("Failed", 0)):
+        jobs = Jobs()
+        jobs.start(podReplacementPolicy=policy)
+        (pod,) = jobs.running()
+        jobs.trusted.bind(pod, "n1")
+        jobs.delete(PODS, pod.obj.name)
+        jobs.drain()
+        jobs.advance(11)
+        assert len(jobs.running()) == running
+        assert (jobs.status["terminating"], jobs.status.get("failed", 0)) == (1, running)
+
+
+def test_a_container_that_ended_well_matches_no_exit_code(jobs):
+    codes = {"operator": "NotIn", "values": [1]}
+    jobs.start(podFailurePolicy={"rules": [{"action": "FailJob", "onExitCodes": codes}]})
+    jobs.end("Failed", code=0)
+    assert jobs.conditions() == []
+    jobs.advance(11)
+    jobs.end("Failed", code=7)
+    assert jobs.conditions()[-1][1] == "PodFailurePolicy"

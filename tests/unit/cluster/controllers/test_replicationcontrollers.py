@@ -45,3 +45,13 @@ def test_it_adopts_what_it_selects():
     cluster.drain()
     assert len(cluster.pods()) == 2
     assert "p" in cluster.names(PODS)
+
+
+def test_what_it_does_not_select_is_left_alone():
+    cluster = Cluster()
+    cluster.create(PODS, {"metadata": {"name": "p", "labels": {"a": "c"}}, "spec": template()["spec"]})
+    cluster.drain()
+    cluster.create(REPLICATIONCONTROLLERS, make())
+    cluster.drain()
+    assert "ownerReferences" not in cluster.get(PODS, "p")["metadata"]
+    assert len(cluster.pods()) == 3

@@ -56,7 +56,7 @@ def role(name, labels=None, verbs=("get",), **more):
 def test_a_cluster_role_is_made_of_those_that_it_selects():
     cluster = Cluster()
     rule = {"clusterRoleSelectors": [{"matchLabels": {"to": "all"}}]}
-    cluster.create(CLUSTERROLES, role("all", aggregationRule=rule))
+    cluster.create(CLUSTERROLES, role("all", {"to": "all"}, ("list",), aggregationRule=rule))
     cluster.create(CLUSTERROLES, role("one", {"to": "all"}, ("get",)))
     cluster.create(CLUSTERROLES, role("two", {"to": "all"}, ("watch",)))
     cluster.create(CLUSTERROLES, role("three", {"to": "none"}, ("create",)))

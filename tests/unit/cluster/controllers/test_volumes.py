@@ -197,3 +197,16 @@ def test_claims_go_with_the_set_or_with_its_pods_when_it_says_so():
     cluster.delete(STATEFULSETS, "w", policy="Background")
     cluster.drain()
     assert (cluster.names(CLAIMS), cluster.names(VOLUMES)) == ([], [])
+
+
+def test_a_class_may_have_its_volumes_kept():
+    cluster = make()
+    cluster.create(STORAGECLASSES, {
+        "metadata": {"name": "kept"}, "provisioner": "kubedyno.io/disk", "reclaimPolicy": "Retain",
+    })  # fmt: skip
+    cluster.create(CLAIMS, claim(storageClassName="kept"))
+    cluster.drain()
+    assert phase(cluster) == "Bound"
+    cluster.delete(CLAIMS, "data")
+    cluster.drain()
+    assert [v["status"]["phase"] for v in cluster.all(VOLUMES)] == ["Released"]
