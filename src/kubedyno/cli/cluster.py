@@ -80,6 +80,15 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, metavar="DIR", help="keep the cluster there over restarts (default: memory only)"
     )
     parser.add_argument(
+        "--max-requests-inflight", type=int, metavar="N", help="reads under way at once (default 400; 0: no limit)"
+    )
+    parser.add_argument(
+        "--max-mutating-requests-inflight",
+        type=int,
+        metavar="N",
+        help="writes under way at once (default 200; 0: no limit)",
+    )
+    parser.add_argument(
         "--idle-timeout", metavar="DURATION", help="end after so long without a request (30m); 0: never"
     )
 
@@ -106,6 +115,8 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         datapath=arguments.datapath,
         images=arguments.images,
         data_dir=arguments.data_dir,
+        max_inflight=arguments.max_requests_inflight,
+        max_mutating_inflight=arguments.max_mutating_requests_inflight,
     )
 
 

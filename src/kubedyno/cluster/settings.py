@@ -61,6 +61,8 @@ class ClusterSettings:
         datapath: Between pods that are processes: "route", "bridge" or "ebpf".
         images: Image pattern → command line, beside those known (`processes.images`).
         data_dir: Absolute path of the folder in which the cluster is kept; "" keeps it in memory only.
+        max_inflight: Requests that read and may be under way at once; 0: no limit.
+        max_mutating_inflight: The same of those that write.
     """
 
     name: str = "kubedyno"
@@ -84,6 +86,8 @@ class ClusterSettings:
     datapath: str = "route"
     images: dict[str, list[str]] = field(default_factory=dict)
     data_dir: str = ""
+    max_inflight: int = 400
+    max_mutating_inflight: int = 200
 
     @property
     def minor(self) -> int:

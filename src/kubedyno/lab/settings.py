@@ -37,6 +37,8 @@ def cluster_settings(
     datapath: str | None = None,
     images: Path | None = None,
     data_dir: Path | None = None,
+    max_inflight: int | None = None,
+    max_mutating_inflight: int | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
@@ -107,6 +109,16 @@ def cluster_settings(
         settings = replace(settings, datapath=datapath)
     if images is not None:
         settings = replace(settings, images=_images(images))
+    for flag, limit in (
+        ("--max-requests-inflight", max_inflight),
+        ("--max-mutating-requests-inflight", max_mutating_inflight),
+    ):
+        if limit is not None and limit < 0:
+            raise KubedynoError(f"{flag} {limit}: must be 0 (no limit) or more")
+    if max_inflight is not None:
+        settings = replace(settings, max_inflight=max_inflight)
+    if max_mutating_inflight is not None:
+        settings = replace(settings, max_mutating_inflight=max_mutating_inflight)
     if data_dir is not None:
         settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
     if settings.runtime == "model" and (datapath is not None or images is not None):

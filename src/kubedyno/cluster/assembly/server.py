@@ -24,6 +24,7 @@ from kubedyno.cluster.assembly.cluster import Cluster
 from kubedyno.cluster.assembly.control import Control
 from kubedyno.cluster.assembly.keeping import Keeping, open_keeping
 from kubedyno.cluster.assembly.ports import open_ports
+from kubedyno.cluster.assembly.pressure import Pressure
 from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.messages import App, Request, Responder
@@ -80,7 +81,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    parts: list[Chaos] = []
+    parts: list[Pressure] = []
 
     def app(request: Request, responder: Responder) -> None:
         parts[0].app(request, responder)
@@ -108,11 +109,12 @@ async def _serve(
         journal=keeping.journal if keeping is not None else None,
     )
     control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK, cluster.pump)
+    authenticator = Authenticator({access.token: ADMIN})
     api = ApiServer(
         cluster.registry,
         cluster.pump,
         settings,
-        Authenticator({access.token: ADMIN}),
+        authenticator,
         address=f"{HOST}:{server.port}",
         control=control,
         runtime=cluster.processes,
@@ -120,7 +122,13 @@ async def _serve(
     )
     chaos = Chaos(api.app, cluster.store, clock)
     control.more["chaos"] = chaos.control
-    parts.append(chaos)
+    pressure = Pressure(
+        lambda: chaos.app,
+        lambda request: authenticator.user_of(request.headers, request.peer),
+        reading=settings.max_inflight,
+        mutating=settings.max_mutating_inflight,
+    )
+    parts.append(pressure)
     doors: list[asyncio.Server] = []
     try:
         write_kubeconfig(state_dir / "kubeconfig", settings.name, access, server.port)
