@@ -89,7 +89,7 @@ def _within(wanted: int, bounds: tuple[int, int]) -> Verdict:
 def _up_limit(rules: dict[str, Any], history: History, now_s: float, current: int) -> int:
     if rules.get("selectPolicy") == "Disabled":
         return current
-    limits = []
+    limits: list[int] = []
     for policy in rules["policies"]:
         start = current - history.added(now_s - policy["periodSeconds"])
         value = policy["value"]
@@ -100,7 +100,7 @@ def _up_limit(rules: dict[str, Any], history: History, now_s: float, current: in
 def _down_limit(rules: dict[str, Any], history: History, now_s: float, current: int) -> int:
     if rules.get("selectPolicy") == "Disabled":
         return current
-    limits = []
+    limits: list[int] = []
     for policy in rules["policies"]:
         start = current - history.added(now_s - policy["periodSeconds"])
         value = policy["value"]

@@ -6,7 +6,6 @@ yet, never at those that are.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -14,128 +13,45 @@ import orjson
 
 from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.jobindexes import parse, text_of
+from kubedyno.cluster.controllers.jobindexes import text_of
 from kubedyno.cluster.controllers.jobpolicies import action_on, finished_s, restarts_of, success_met
+from kubedyno.cluster.controllers.jobrows import (
+    ENDED,
+    Look,
+    Row,
+    Verdict,
+    backoff_s,
+    condition_of,
+    index_of,
+    is_final,
+    victims,
+)
 from kubedyno.cluster.controllers.jobspec import (
     CONTROLLER,
     FAILURES_KEY,
     IGNORED_FAILURES_KEY,
     INDEX_KEY,
     TRACKING,
-    spec_of,
     stamped_template,
 )
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate
+from kubedyno.cluster.registry.templates import PodTemplate
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import JOBS, PODS
-from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
 
 _COMPONENT = "job-controller"
-# How long changes of pods are gathered before the Job is looked at, and the back-off of pods that fail.
+# How long changes of pods are gathered before the Job is looked at.
 BATCH_S = 1.0
-BACKOFF_S = 10.0
-MAX_BACKOFF_S = 600.0
-_ENDED = frozenset({"Succeeded", "Failed"})
 # The condition that says how a Job will end, while its pods are stopped → the one that says that it has.
 _FINAL = {"SuccessCriteriaMet": "Complete", "FailureTarget": "Failed"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """How a Job ends: `type` is the interim condition's."""
-
-    type: str
-    reason: str
-    message: str
-
-    @property
-    def good(self) -> bool:
-        return self.type == "SuccessCriteriaMet"
-
-
-@dataclass(slots=True)
-class _Look:
-    """What a reconciliation finds and does."""
-
-    record: ObjectRecord
-    status: dict[str, Any]
-    now_s: float
-    active: list[ObjectRecord] = field(default_factory=list)
-    terminating: int = 0
-    # Pods to be counted; those that go without being counted; why the Job fails by its policy.
-    succeeded: list[ObjectRecord] = field(default_factory=list)
-    failed: list[ObjectRecord] = field(default_factory=list)
-    uncounted: list[ObjectRecord] = field(default_factory=list)
-    policy: str = ""
-    done: int = 1
-
-    def waiting(self, name: str) -> list[str]:
-        """Return the uids of pods to be counted: those that the status has named already, and those found now."""
-        named = self.status.get("uncountedTerminatedPods", {}).get(name, ())
-        found = self.succeeded if name == "succeeded" else self.failed
-        return list(dict.fromkeys([*named, *(pod.obj.uid for pod in found)]))
-
-
-class Row:
-    """A Job: its pods that are not counted yet or not gone yet, and its indexes."""
-
-    __slots__ = (
-        "_jobs", "failed_indexes", "failures", "failures_s", "generation", "index_failures", "key", "name",
-        "namespace", "owner", "pods", "selector", "spec", "succeeded_indexes", "template", "uid",
-    )  # fmt: skip
-
-    def __init__(self, jobs: "Jobs", obj: StoredObject) -> None:
-        self._jobs = jobs
-        self.key, self.namespace, self.name, self.uid = obj.key, obj.namespace, obj.name, obj.uid
-        self.owner = OwnerRef.of("batch/v1", "Job", obj.name, obj.uid)
-        self.pods: dict[str, None] = {}
-        # In a row since the last success; index → (counted, ignored, when) of its last failure.
-        self.failures, self.failures_s = 0, 0.0
-        self.index_failures: dict[int, tuple[int, int, float]] = {}
-        self.read(obj)
-        status = orjson.loads(obj.status or b"{}")
-        completions = self.spec.completions or 0
-        self.succeeded_indexes = parse(status.get("completedIndexes"), completions)
-        self.failed_indexes = parse(status.get("failedIndexes"), completions)
-
-    def read(self, obj: StoredObject) -> None:
-        """Take over a new generation of the spec."""
-        self.generation = obj.generation
-        self.spec = spec_of(obj.body)
-        self.selector = LabelSelector.of(self.spec.selector)
-        self.template: PodTemplate | None = None
-
-    # --- as an owner of pods -----------------------------------------------------------------------------------
-
-    def pod(self, record: ObjectRecord, *, gone: bool) -> None:
-        if gone:
-            self.pods.pop(record.key, None)
-        elif record.obj.facts.phase in _ENDED and TRACKING not in record.obj.finalizers:
-            if self.pods.pop(record.key, self) is self:
-                return
-        else:
-            self.pods[record.key] = None
-        self._jobs.pods_changed(self)
-
-    def owns(self, key: str) -> bool:
-        return key in self.pods
-
-    def adopts(self, obj: StoredObject) -> bool:
-        if obj.facts.phase in _ENDED or not self.selector.matches(obj.labels):
-            return False
-        return self._jobs.is_live(self)
-
-    def reference(self) -> dict[str, Any]:
-        return dict(orjson.loads(self.owner.json)[0])
 
 
 class Jobs:
@@ -229,8 +145,8 @@ class Jobs:
             return 1
         if row.generation != record.obj.generation:
             row.read(record.obj)
-        look = _Look(record, orjson.loads(record.obj.status or b"{}"), self._clock.now())
-        final = next((c for c in look.status.get("conditions", ()) if _is_final(c)), None)
+        look = Look(record, orjson.loads(record.obj.status or b"{}"), self._clock.now())
+        final = next((c for c in look.status.get("conditions", ()) if is_final(c)), None)
         if final is not None:
             return self._after_end(row, look, final)
         self._sort(row, look)
@@ -252,7 +168,7 @@ class Jobs:
             self._queue.forget(row)
         return look.done
 
-    def _after_end(self, row: Row, look: _Look, final: dict[str, Any]) -> int:
+    def _after_end(self, row: Row, look: Look, final: dict[str, Any]) -> int:
         """Let go of pods that are left, and of the Job itself when its time has come."""
         for key in list(row.pods):
             pod = self._pods.get(key)
@@ -268,7 +184,7 @@ class Jobs:
         self._queue.forget(row)
         return 1
 
-    def _sort(self, row: Row, look: _Look) -> None:
+    def _sort(self, row: Row, look: Look) -> None:
         """Look at the pods: who runs, who is to be counted."""
         early = not row.spec.replaces_failed_only or bool(look.record.obj.deletion_s)
         for key in list(row.pods):
@@ -278,7 +194,7 @@ class Jobs:
                 continue
             obj, tracked = pod.obj, TRACKING in pod.obj.finalizers
             phase = obj.facts.phase
-            if phase not in _ENDED:
+            if phase not in ENDED:
                 if not obj.deletion_s:
                     look.active.append(pod)
                     continue
@@ -292,24 +208,24 @@ class Jobs:
         if row.spec.indexed:
             self._sort_indexes(row, look)
 
-    def _sort_indexes(self, row: Row, look: _Look) -> None:
+    def _sort_indexes(self, row: Row, look: Look) -> None:
         """Note new indexes that have succeeded; only one pod of an index may run, and only of one that is wanted."""
         completions = row.spec.completions or 0
         for pod in look.succeeded:
-            index = _index_of(pod)
+            index = index_of(pod)
             if 0 <= index < completions:
                 row.succeeded_indexes.add(index)
         if len(row.succeeded_indexes) and max(row.succeeded_indexes) >= completions:
             row.succeeded_indexes = {index for index in row.succeeded_indexes if index < completions}
         seen: set[int] = set()
         for pod in list(look.active):
-            index = _index_of(pod)
+            index = index_of(pod)
             if index in seen or index in row.succeeded_indexes or not 0 <= index < completions:
                 look.active.remove(pod)
                 self._stop(row, look, pod)
             seen.add(index)
 
-    def _judge_failures(self, row: Row, look: _Look) -> None:
+    def _judge_failures(self, row: Row, look: Look) -> None:
         """Apply the policy to each pod that has failed, and learn from it when the next may be made."""
         ended = [(finished_s(pod.obj, look.now_s), pod) for pod in look.failed]
         if look.succeeded and not ended:
@@ -335,7 +251,7 @@ class Jobs:
         look.failed = counted
 
     def _note_index_failure(self, row: Row, pod: ObjectRecord, action: str, when_s: float) -> None:
-        index = _index_of(pod)
+        index = index_of(pod)
         annotations = metadata_of(pod.obj).get("annotations", {})
         counted = int(annotations.get(FAILURES_KEY, 0)) + (action != "Ignore")
         ignored = int(annotations.get(IGNORED_FAILURES_KEY, 0)) + (action == "Ignore")
@@ -346,18 +262,18 @@ class Jobs:
 
     # --- how it ends ---------------------------------------------------------------------------------------------
 
-    def _interim(self, look: _Look) -> _Verdict | None:
+    def _interim(self, look: Look) -> Verdict | None:
         for condition in look.status.get("conditions", ()):
             if condition["type"] in _FINAL and condition["status"] == "True":
-                return _Verdict(condition["type"], condition.get("reason", ""), condition.get("message", ""))
+                return Verdict(condition["type"], condition.get("reason", ""), condition.get("message", ""))
         return None
 
-    def _ends(self, row: Row, look: _Look) -> _Verdict | None:
+    def _ends(self, row: Row, look: Look) -> Verdict | None:
         """Say whether the Job ends now for another reason than that all is done."""
         spec = row.spec
 
-        def failed(reason: str, message: str) -> _Verdict:
-            return _Verdict("FailureTarget", reason, message)
+        def failed(reason: str, message: str) -> Verdict:
+            return Verdict("FailureTarget", reason, message)
 
         if look.policy:
             return failed("PodFailurePolicy", look.policy)
@@ -378,33 +294,33 @@ class Jobs:
                 return failed("FailedIndexes", "Job has failed indexes")
             why = success_met(spec.successPolicy, row.succeeded_indexes, spec.completions or 0)
             if why:
-                return _Verdict("SuccessCriteriaMet", "SuccessPolicy", why)
+                return Verdict("SuccessCriteriaMet", "SuccessPolicy", why)
         return None
 
-    def _restarts_exceed(self, row: Row, look: _Look) -> bool:
+    def _restarts_exceed(self, row: Row, look: Look) -> bool:
         """Say whether containers that are restarted in their pods have failed too often."""
         if row.spec.template["spec"].get("restartPolicy") != "OnFailure":
             return False
         restarts = sum(restarts_of(pod.obj) for pod in look.active)
         return restarts > 0 if row.spec.backoffLimit == 0 else restarts >= row.spec.backoffLimit
 
-    def _completes(self, row: Row, look: _Look) -> _Verdict | None:
+    def _completes(self, row: Row, look: Look) -> Verdict | None:
         wanted, succeeded = row.spec.completions, self._succeeded(row, look)
         if row.spec.suspend and wanted != 0:
             return None
         complete = succeeded > 0 if wanted is None else succeeded >= wanted
         if not complete or look.active:
             return None
-        return _Verdict("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
+        return Verdict("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
 
-    def _succeeded(self, row: Row, look: _Look) -> int:
+    def _succeeded(self, row: Row, look: Look) -> int:
         if row.spec.indexed:
             return len(row.succeeded_indexes)
         return int(look.status.get("succeeded", 0)) + len(look.waiting("succeeded"))
 
     # --- pods ----------------------------------------------------------------------------------------------------
 
-    def _manage(self, row: Row, look: _Look, budget: int) -> str:
+    def _manage(self, row: Row, look: Look, budget: int) -> str:
         """Make or stop pods; returns why no more could be made, "" if they could."""
         spec, active = row.spec, len(look.active)
         if spec.suspend:
@@ -415,7 +331,7 @@ class Jobs:
             left = spec.completions - self._succeeded(row, look) - len(row.failed_indexes)
             wanted = max(min(left, spec.parallelism), 0)
         if active > wanted:
-            for pod in _victims(look.active, active - wanted):
+            for pod in victims(look.active, active - wanted):
                 look.active.remove(pod)
                 self._stop(row, look, pod)
             return ""
@@ -425,13 +341,13 @@ class Jobs:
         if missing <= 0:
             return ""
         if spec.backoffLimitPerIndex is None and row.failures:
-            wait_s = row.failures_s + _backoff_s(row.failures) - look.now_s
+            wait_s = row.failures_s + backoff_s(row.failures) - look.now_s
             if wait_s > 0:
                 self._queue.add_after(row, wait_s)
                 return ""
         return self._create(row, look, missing, budget)
 
-    def _create(self, row: Row, look: _Look, missing: int, budget: int) -> str:
+    def _create(self, row: Row, look: Look, missing: int, budget: int) -> str:
         indexes: Iterable[int] = self._free_indexes(row, look, missing) if row.spec.indexed else [-1] * missing
         left = missing
         try:
@@ -450,7 +366,7 @@ class Jobs:
             return error.message
         return ""
 
-    def _create_one(self, row: Row, look: _Look, template: PodTemplate, index: int) -> ObjectRecord:
+    def _create_one(self, row: Row, look: Look, template: PodTemplate, index: int) -> ObjectRecord:
         if index < 0:
             pod = self._trusted.create_pod(row.namespace, template, row.owner, generate_name=row.name + "-")
         else:
@@ -470,12 +386,12 @@ class Jobs:
         self._event(look.record, "Normal", "SuccessfulCreate", f"Created pod: {pod.obj.name}")
         return pod
 
-    def _free_indexes(self, row: Row, look: _Look, count: int) -> list[int]:
+    def _free_indexes(self, row: Row, look: Look, count: int) -> list[int]:
         """Return the lowest indexes that have no pod, have not ended, and whose back-off is over."""
-        taken = {_index_of(pod) for pod in look.active}
+        taken = {index_of(pod) for pod in look.active}
         if row.spec.replaces_failed_only:
             stopping = (self._pods.get(key) for key in row.pods)
-            taken |= {_index_of(pod) for pod in stopping if pod is not None and pod.obj.facts.phase not in _ENDED}
+            taken |= {index_of(pod) for pod in stopping if pod is not None and pod.obj.facts.phase not in ENDED}
         found: list[int] = []
         for index in range(row.spec.completions or 0):
             if len(found) >= count:
@@ -484,14 +400,14 @@ class Jobs:
                 continue
             counted, ignored, failed_s = row.index_failures.get(index, (0, 0, 0.0))
             if counted + ignored:
-                wait_s = failed_s + _backoff_s(counted + ignored) - look.now_s
+                wait_s = failed_s + backoff_s(counted + ignored) - look.now_s
                 if wait_s > 0:
                     self._queue.add_after(row, wait_s)
                     continue
             found.append(index)
         return found
 
-    def _stop(self, row: Row, look: _Look, pod: ObjectRecord) -> None:
+    def _stop(self, row: Row, look: Look, pod: ObjectRecord) -> None:
         """Delete a pod that nobody counts."""
         if TRACKING in pod.obj.finalizers:
             pod = self._release(pod)
@@ -504,7 +420,7 @@ class Jobs:
             look.terminating += 1
         self._event(look.record, "Normal", "SuccessfulDelete", f"Deleted pod: {pod.obj.name}")
 
-    def _stop_all(self, row: Row, look: _Look, verdict: _Verdict) -> None:
+    def _stop_all(self, row: Row, look: Look, verdict: Verdict) -> None:
         """Delete the pods of a Job that ends; they have failed, unless it succeeds."""
         for pod in look.active:
             self._trusted.delete(PODS, pod.key, uid=pod.obj.uid)
@@ -513,14 +429,14 @@ class Jobs:
             if current is None:
                 row.pods.pop(pod.key, None)
             else:
-                look.terminating += current.obj.facts.phase not in _ENDED
+                look.terminating += current.obj.facts.phase not in ENDED
                 (look.uncounted if verdict.good else look.failed).append(current)
             self._event(look.record, "Normal", "SuccessfulDelete", f"Deleted pod: {pod.obj.name}")
         look.active = []
 
     # --- status --------------------------------------------------------------------------------------------------
 
-    def _write(self, row: Row, look: _Look, verdict: _Verdict | None) -> None:
+    def _write(self, row: Row, look: Look, verdict: Verdict | None) -> None:
         """Count pods, in the steps that make it safe, and write the conditions."""
         now = rfc3339(look.now_s)
         conditions = self._conditions(row, look, verdict, now)
@@ -544,7 +460,7 @@ class Jobs:
         ended = verdict is not None and not look.terminating and not look.active
         completed = ""
         if verdict is not None and ended:
-            conditions = [*conditions, _condition(_FINAL[verdict.type], verdict.reason, verdict.message, now)]
+            conditions = [*conditions, condition_of(_FINAL[verdict.type], verdict.reason, verdict.message, now)]
             completed = now if verdict.good else ""
         record = self._trusted.replace_status(
             JOBS, record, self._status(row, look, conditions, counts, {}, completed=completed)
@@ -564,24 +480,24 @@ class Jobs:
             return
         if TRACKING in current.obj.finalizers:
             self._release(current)
-        if current.obj.facts.phase in _ENDED:
+        if current.obj.facts.phase in ENDED:
             row.pods.pop(pod.key, None)
 
-    def _conditions(self, row: Row, look: _Look, verdict: _Verdict | None, now: str) -> list[dict[str, Any]]:
+    def _conditions(self, row: Row, look: Look, verdict: Verdict | None, now: str) -> list[dict[str, Any]]:
         conditions: list[dict[str, Any]] = list(look.status.get("conditions", ()))
         if verdict is not None:
             if not any(c["type"] == verdict.type for c in conditions):
-                conditions.append(_condition(verdict.type, verdict.reason, verdict.message, now))
+                conditions.append(condition_of(verdict.type, verdict.reason, verdict.message, now))
             return conditions
         if look.record.obj.deletion_s:
             return conditions
         old = next((c for c in conditions if c["type"] == "Suspended"), None)
         if row.spec.suspend and (old is None or old["status"] != "True"):
-            new = _condition("Suspended", "JobSuspended", "Job suspended", now)
+            new = condition_of("Suspended", "JobSuspended", "Job suspended", now)
             self._event(look.record, "Normal", "Suspended", "Job suspended")
             look.status.pop("startTime", None)
         elif not row.spec.suspend and old is not None and old["status"] == "True":
-            new = _condition("Suspended", "JobResumed", "Job resumed", now, status="False")
+            new = condition_of("Suspended", "JobResumed", "Job resumed", now, status="False")
             self._event(look.record, "Normal", "Resumed", "Job resumed")
             look.status["startTime"] = now
             self._queue.add(row)
@@ -590,7 +506,7 @@ class Jobs:
         return [c for c in conditions if c["type"] != "Suspended"] + [new]
 
     def _status(
-        self, row: Row, look: _Look, conditions: list[dict[str, Any]], counts: tuple[int, int],
+        self, row: Row, look: Look, conditions: list[dict[str, Any]], counts: tuple[int, int],
         waiting: dict[str, list[str]], *, completed: str = "",
     ) -> dict[str, Any]:  # fmt: skip
         """Return the whole status, in Go's order."""
@@ -612,34 +528,3 @@ class Jobs:
 
     def _event(self, record: ObjectRecord, type: str, reason: str, message: str) -> None:
         self._trusted.event(JOBS, record, type=type, reason=reason, message=message, component=_COMPONENT)
-
-
-def _is_final(condition: dict[str, Any]) -> bool:
-    return condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
-
-
-def _condition(type: str, reason: str, message: str, now: str, *, status: str = "True") -> dict[str, Any]:
-    return {
-        "type": type, "status": status, "lastProbeTime": now, "lastTransitionTime": now, "reason": reason,
-        "message": message,
-    }  # fmt: skip
-
-
-def _index_of(pod: ObjectRecord) -> int:
-    """Return a pod's completion index, -1 when it has none."""
-    text = pod.obj.labels.get(INDEX_KEY) or metadata_of(pod.obj).get("annotations", {}).get(INDEX_KEY, "")
-    return int(text) if text.isdigit() else -1
-
-
-def _backoff_s(failures: int) -> float:
-    return float(min(BACKOFF_S * 2 ** min(failures - 1, 10), MAX_BACKOFF_S))
-
-
-def _victims(active: list[ObjectRecord], count: int) -> list[ObjectRecord]:
-    """Return which pods go when fewer may run: those that are not there yet first, and the newest first."""
-
-    def rank(pod: ObjectRecord) -> tuple[bool, bool, bool, int]:
-        facts = pod.obj.facts
-        return bool(facts.node_name), facts.phase == "Running", bool(facts.ready), -pod.revision
-
-    return sorted(active, key=rank)[:count]
