@@ -195,6 +195,21 @@ def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(
     assert right["timestamp"] < left["endTimestamp"]
 
 
+def test_measurements_go_on_through_the_next_job_under_the_first_ones_name(folder, cluster):
+    first = CONFIG.format(name="sum-a", iterations=2).replace("  qps", "  metricsAggregate: true\n  qps")
+    text = first + CONFIG.format(name="sum-b", iterations=3).replace("\njobs:\n", "")
+    (folder / "sum.yml").write_text("global: {gc: true, gcMetrics: true, measurements: [{name: podLatency}]}\n" + text)
+    assert main(["init", "-c", "sum.yml", "--uuid", "u7", "--skip-log-file"]) == 0
+    made = folder / "collected-metrics-u7"
+    assert [path.name for path in made.glob("podLatencyM*")] == ["podLatencyMeasurement-sum-a.json"]
+    pods = json.loads((made / "podLatencyMeasurement-sum-a.json").read_text())
+    assert len(pods) == 5
+    assert {pod["jobName"] for pod in pods} == {"sum-a"}
+    summaries = json.loads((made / "jobSummary.json").read_text())
+    assert [s["jobConfig"]["name"] for s in summaries] == ["sum-a", "sum-b", "garbage-collection"]
+    assert not any(name.startswith("sum-") for name in names(cluster, "/api/v1/namespaces"))
+
+
 def test_a_job_runs_and_is_collected_on_the_cluster_that_it_names(folder, cluster):
     other = embedded.up(cluster_settings(name="other", speed=0.0)[0])
     try:

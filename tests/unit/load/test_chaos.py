@@ -14,6 +14,7 @@ from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.load.engine import sender as sending
 from kubedyno.load.engine.bucket import TokenBucket
+from kubedyno.load.engine.create import FINAL
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.sender import Sender
 
@@ -84,7 +85,7 @@ def test_what_was_accepted_and_what_was_given_up_is_all_there_was(seed, tmp_path
         async with Client(kubeconfig.load(tmp_path / "kubeconfig", None)) as client:
             sender = Sender(
                 client, TokenBucket(1000, 1000), record, SYSTEM_CLOCK, retry_budget_s=30,
-                final=lambda status: status in {400, 404, 409, 422}, on_error=lines.append, window=40,
+                final=lambda status: status in FINAL, on_error=lines.append, window=40,
             )  # fmt: skip
             for number in range(300):
                 await sender.send(

@@ -109,6 +109,14 @@ def test_a_node_counts_from_its_first_pressure_condition(clock):
     assert "namespace" not in document
 
 
+def test_a_node_whose_pressure_is_older_than_its_object_counts_from_the_pressure(clock):
+    nodes = make(NodeLatency, clock)
+    found = [condition("MemoryPressure", 1, "False"), condition("Ready", 7)]
+    send(nodes, obj("n1", {"conditions": found}, creationTimestamp=stamp(5)), "ADDED")
+    (document,) = documents(nodes)
+    assert (document["timestamp"], document["nodeReadyLatency"]) == (stamp(1), 6000)
+
+
 def test_a_claim_counts_from_its_first_sight_and_a_resize_from_its_request(clock):
     claims = make(PvcLatency, clock)
 

@@ -22,7 +22,7 @@ log = logger(__name__)
 
 # What the API says no to for good: not found, there already, malformed, invalid. The original tries the last two again
 # for an hour.
-_FINAL = frozenset({400, 404, 409, 422})
+FINAL = frozenset({400, 404, 409, 422})
 
 
 class CreateJob:
@@ -48,7 +48,7 @@ class CreateJob:
             record,
             context.clock,
             retry_budget_s=spec.max_wait_timeout_s,
-            final=lambda status: status in _FINAL,
+            final=lambda status: status in FINAL,
             on_error=noting(record),
         )
         # None: a kind that an object made before it will bring.
