@@ -260,6 +260,10 @@ class Rtnetlink(NetlinkSocket):
         """Change a link's settings and state."""
         self.call(Message.NEWLINK, 0, set_link_body(index, settings, up=up))
 
+    def set_address(self, index: int, mac: bytes) -> None:
+        """Give a link a hardware address, to keep from then on."""
+        self.call(Message.NEWLINK, 0, _IFI.pack(0, 0, index, 0, 0) + attribute(Ifla.ADDRESS, mac))
+
     def delete_link(self, index: int) -> None:
         """Delete a link; of a pair both ends go."""
         self.call(Message.DELLINK, 0, _IFI.pack(0, 0, index, 0, 0))

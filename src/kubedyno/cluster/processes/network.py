@@ -6,6 +6,7 @@ pods share a bridge; on the eBPF datapath a program takes packets from a pod's v
 wire. All is dropped by the kernel when its descriptors close, also after kill -9.
 """
 
+from contextlib import suppress
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
@@ -70,8 +71,14 @@ class NodeNetwork:
         netlink.set_link(self.wire.index, up=True)
         netlink.add_address(self.wire.index, f"{self.address}/{_NODE_PREFIX}")
         if self._datapath == BRIDGE:
+            # Else the bridge would translate frames itself, and send replies past the node's stack.
+            with suppress(FileNotFoundError):
+                self.space.set_sysctl("bridge/bridge-nf-call-iptables", 0)
             netlink.create(rtnetlink.link_body("br0", "bridge", settings=_MTU))
-            self._bridge = netlink.link("br0").index
+            bridge = netlink.link("br0")
+            self._bridge = bridge.index
+            # A bridge takes its ports' lowest address, which changes with them, unless it was given one.
+            netlink.set_address(bridge.index, bridge.mac)
             netlink.set_link(self._bridge, up=True)
             netlink.add_address(self._bridge, f"{self.gateway}/{IPv4Network(self.cidr).prefixlen}")
         else:

@@ -1,0 +1,138 @@
+"""The network of real pods without processes: each datapath proven by counters, and what is left when it is closed."""
+
+import socket
+
+import pytest
+
+from kubedyno.cluster.processes import services
+from kubedyno.cluster.processes.network import BRIDGE, EBPF, ROUTE, Network
+from kubedyno.cluster.processes.services import ServicePort
+
+PORT = 7000
+
+
+@pytest.fixture(params=[ROUTE, BRIDGE, EBPF])
+def network(request, needs):
+    if request.param == EBPF:
+        from kubedyno.datapath.topology import Path
+
+        needs(Path.EBPF)
+    made = Network(request.param)
+    for number, name in ((1, "a"), (2, "b")):
+        node, fresh = made.node(name, f"172.18.0.{number}", f"10.244.{number}.0/24")
+        assert fresh
+        for pod in (2, 3):
+            node.add(f"{name}{pod}", f"10.244.{number}.{pod}")
+    yield made
+    made.close()
+
+
+def talk(network, client, server, address, port=PORT):
+    """Send a word from a pod to another, and back; returns what address the server saw."""
+    ours, theirs = (network.nodes[name[0]].devices[name] for name in (client, server))
+    with theirs.space.inside():
+        listening = socket.create_server(("", PORT))
+    with listening:
+        with ours.space.inside():
+            asking = socket.socket()
+        with asking:
+            asking.settimeout(3)
+            asking.connect((address, port))
+            accepted, peer = listening.accept()
+            with accepted:
+                asking.sendall(b"word")
+                accepted.settimeout(3)
+                assert accepted.recv(9) == b"word"
+                accepted.sendall(b"back")
+                assert asking.recv(9) == b"back"
+    return peer[0]
+
+
+def test_packets_take_the_chosen_way(network):
+    before = {name: node.counted() for name, node in network.nodes.items()}
+    assert talk(network, "a2", "a3", "10.244.1.3") == "10.244.1.2"
+    same = {name: node.counted() for name, node in network.nodes.items()}
+    assert talk(network, "a2", "b2", "10.244.2.2") == "10.244.1.2"
+    other = {name: node.counted() for name, node in network.nodes.items()}
+
+    def grew(name, counter, first, second):
+        return second[name][counter] - first[name][counter]
+
+    if network.datapath == EBPF:
+        assert grew("a", "peer", before, same) >= 8
+        assert grew("a", "neigh", before, same) == 0
+        assert grew("a", "neigh", same, other) >= 4
+        assert grew("b", "peer", same, other) >= 4
+    elif network.datapath == ROUTE:
+        assert grew("a", "forwarded", before, same) >= 8
+        assert grew("b", "forwarded", same, other) >= 8
+    else:
+        # One segment on a node: the stack forwards between nodes alone.
+        assert grew("a", "forwarded", before, same) == 0
+        assert grew("a", "forwarded", same, other) >= 8
+
+
+@pytest.mark.parametrize(("client", "server", "target"), [
+    ("a2", "a3", "10.244.1.3"), ("a2", "b2", "10.244.2.2"), ("a2", "a2", "10.244.1.2"),
+])  # fmt: skip
+def test_a_service_is_translated_and_counted(network, client, server, target):
+    port = ServicePort("10.96.0.77", "TCP", 80, ((target, PORT),))
+    for node in network.nodes.values():
+        services.install(node.space, [port], masquerade_all=network.datapath != ROUTE)
+    seen = talk(network, client, server, "10.96.0.77", 80)
+    space = network.nodes[client[0]].space
+    assert services.translations(space) == 1
+    if network.datapath == ROUTE and client != server:
+        assert seen == "10.244.1.2"
+    # A second set of rules takes the place of the first, and begins to count anew.
+    services.install(space, [], masquerade_all=False)
+    assert services.translations(space) == 0
+    with pytest.raises(OSError, match=r"unreachable|timed out|No route"):
+        talk(network, client, server, "10.96.0.77", 80)
+
+
+def test_connections_are_spread_over_endpoints(network):
+    targets = (("10.244.1.3", PORT), ("10.244.2.2", PORT), ("10.244.2.3", PORT))
+    port = ServicePort("10.96.0.78", "TCP", 80, targets)
+    for node in network.nodes.values():
+        services.install(node.space, [port], masquerade_all=network.datapath != ROUTE)
+    listening = {}
+    for name in ("a3", "b2", "b3"):
+        with network.nodes[name[0]].devices[name].space.inside():
+            listening[name] = socket.create_server(("", PORT), backlog=200)
+    for _ in range(120):
+        with network.nodes["a"].devices["a2"].space.inside():
+            asking = socket.create_connection(("10.96.0.78", 80), 3)
+        asking.close()
+    counts = []
+    for one in listening.values():
+        one.settimeout(0)
+        number = 0
+        while True:
+            try:
+                one.accept()[0].close()
+            except BlockingIOError:
+                break
+            number += 1
+        counts.append(number)
+        one.close()
+    assert sum(counts) == 120
+    # 40 each on average; five standard deviations are 26.
+    assert min(counts) >= 14
+
+
+def test_a_removed_pods_address_can_be_another_pods(network):
+    node = network.nodes["b"]
+    node.remove("b2")
+    node.add("b4", "10.244.2.2")
+    assert talk(network, "a2", "b4", "10.244.2.2") == "10.244.1.2"
+
+
+def test_a_bridge_keeps_its_address_when_pods_come_and_go(network):
+    if network.datapath != BRIDGE:
+        pytest.skip("of the bridge datapath")
+    node = network.nodes["a"]
+    before = node.space.rtnetlink.link("br0").mac
+    for number in range(10, 30):
+        node.add(f"a{number}", f"10.244.1.{number}")
+    assert node.space.rtnetlink.link("br0").mac == before
