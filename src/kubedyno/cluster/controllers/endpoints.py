@@ -42,7 +42,7 @@ class EndpointsController:
     """
 
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, services: ServiceEndpoints) -> None:
-        self._queue: WorkQueue[str] = WorkQueue(pump, "endpoints", self._reconcile, name_of=self._name_of)
+        self._queue: WorkQueue[str] = WorkQueue(pump, "endpoints", self._reconcile)
         self._trusted = trusted
         self._clock = pump.clock
         self._services = services
@@ -51,31 +51,26 @@ class EndpointsController:
         services.gone.append(self._service_gone)
         feeds.follow(ENDPOINTS, gone=self._gone)
 
-    def _name_of(self, uid: str) -> str:
-        row = self._services.row(uid)
-        return uid if row is None else row.key
-
     def _changed(self, row: ServiceRow, key: str) -> None:
         _ = key
-        self._queue.add(row.uid)
+        self._queue.add(row.key)
 
     def _service_gone(self, row: ServiceRow) -> None:
-        service = self._trusted.store.get(SERVICES, row.key)
-        record = self._table.get(row.key)
-        if service is None and record is not None and _MANAGED_BY in record.obj.labels:
-            self._trusted.delete(ENDPOINTS, row.key, uid=record.obj.uid)
-        self._queue.forget(row.uid)
+        self._queue.add(row.key)
 
     def _gone(self, record: ObjectRecord) -> None:
-        service = self._trusted.store.get(SERVICES, record.key)
-        if service is not None and self._services.row(service.obj.uid) is not None:
-            self._queue.add(service.obj.uid)
+        self._queue.add(record.key)
 
-    def _reconcile(self, uid: str, budget: int) -> int:
+    def _reconcile(self, key: str, budget: int) -> int:
         _ = budget
-        row = self._services.row(uid)
-        service = None if row is None else self._trusted.store.get(SERVICES, row.key)
-        if row is None or service is None or service.obj.uid != uid or service.obj.deletion_s:
+        service, record = self._trusted.store.get(SERVICES, key), self._table.get(key)
+        row = None if service is None else self._services.row(service.obj.uid)
+        if service is None:
+            if record is not None and _MANAGED_BY in record.obj.labels:
+                self._trusted.delete(ENDPOINTS, key, uid=record.obj.uid)
+            self._queue.forget(key)
+            return 1
+        if row is None or service.obj.deletion_s:
             return 1
         labels = {**row.labels, _MANAGED_BY: _MANAGER}
         if row.headless:
@@ -86,7 +81,6 @@ class EndpointsController:
         annotations = {TRIGGER_TIME: rfc3339(self._clock.now())}
         if truncated:
             annotations[_OVER_CAPACITY] = "truncated"
-        record = self._table.get(row.key)
         try:
             if record is None:
                 metadata = {"name": row.name, "labels": labels, "annotations": annotations}
@@ -96,7 +90,7 @@ class EndpointsController:
         except StatusError as error:
             if not is_terminating(error):
                 raise
-        self._queue.forget(uid)
+        self._queue.forget(key)
         return 1 + len(row.endpoints) // 64
 
 
