@@ -250,8 +250,10 @@ class Pool:
                 )
                 connection = chooser.chosen
         except OSError as error:
+            self._connected()
             self._unreachable(error)
             return
+        self._connected()
         if connection is None or self._closed:
             if connection is not None:
                 connection.close()
@@ -259,6 +261,12 @@ class Pool:
         self._http1 = isinstance(connection, Http1ClientConnection)
         self._connections.append(connection)
         self._fill(connection)
+
+    def _connected(self) -> None:
+        """This task tries no more: who hears of its end and asks at once must not wait for it."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._connecting.discard(task)
 
     def _unreachable(self, error: OSError) -> None:
         log.debug("%s: %s", self.endpoint.authority, error)

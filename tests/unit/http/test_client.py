@@ -320,6 +320,16 @@ def test_informational_answers_and_dynamic_tables_before_the_settings_take_force
     scripted(script, test)
 
 
+def test_who_asks_again_right_after_a_refusal_is_refused_at_once_too():
+    async def main():
+        async with pool_of(1) as pool, asyncio.timeout(5):
+            for _ in range(3):
+                with pytest.raises(ConnectionRefusedError):
+                    await pool.request("GET", "/")
+
+    asyncio.run(main())
+
+
 def test_nobody_listening_is_refused_at_once():
     async def main():
         async with pool_of(1) as pool:
