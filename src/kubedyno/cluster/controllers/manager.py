@@ -24,6 +24,7 @@ from kubedyno.cluster.controllers.roleaggregation import RoleAggregation
 from kubedyno.cluster.controllers.serviceendpoints import ServiceEndpoints
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
 from kubedyno.cluster.controllers.tainteviction import TaintEviction
+from kubedyno.cluster.controllers.tokensecrets import TokenSecrets
 from kubedyno.cluster.controllers.volumebinding import VolumeBinding
 from kubedyno.cluster.controllers.volumeprotection import VolumeProtection
 from kubedyno.cluster.pump import Pump
@@ -77,6 +78,7 @@ class ControllerManager:
         TaintEviction(trusted, pump, feeds)
         RoleAggregation(trusted, pump, feeds)
         LoadBalancers(trusted, pump, feeds)
+        TokenSecrets(trusted, pump, feeds)
         VolumeProtection(trusted, pump, feeds)
         VolumeBinding(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)
