@@ -3,13 +3,27 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kubedyno.advisor import ciliumconflicts, ciliumtuning
-from kubedyno.advisor.ciliumvalues import nested
-from kubedyno.advisor.tuning import RULES, SEVERITIES, Advice, Setup
+from kubedyno.advisor import (
+    ciliumconfig,
+    ciliumconflicts,
+    ciliumtuning,
+    controlrules,
+    lifecyclerules,
+    noderules,
+    runrules,
+    workloadrules,
+)
+from kubedyno.advisor.ciliumvalues import Values, nested
+from kubedyno.advisor.clusterstate import ClusterState
+from kubedyno.advisor.ruleset import CLUSTER, PROBE, RUN, ProbeFacts, worst_first
+from kubedyno.advisor.tuning import RULES, SEVERITIES, Advice, Host, Setup
+from kubedyno.documents.run import RunDocument
 from kubedyno.kube import yaml
 
 # Importing a module of rules registers them.
-_MODULES = (ciliumconflicts, ciliumtuning)
+_MODULES = (ciliumconflicts, ciliumtuning, controlrules, lifecyclerules, noderules, runrules, workloadrules)
+# Rules of Setup that speak of hosts alone, whatever the CNI.
+HOST_RULES = ("kernel", "tuned", "cpu-governor", "irq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,46 @@ def findings(setup: Setup) -> list[Advice]:
     """Return what every rule says, the worst first."""
     found = [advice for rule in RULES.values() if (advice := rule(setup)) is not None]
     return sorted(found, key=lambda advice: (SEVERITIES.index(advice.severity), advice.rule))
+
+
+def all_findings(
+    setup: Setup | None,
+    state: ClusterState | None = None,
+    runs: tuple[RunDocument, ...] = (),
+    probed: ProbeFacts | None = None,
+) -> list[Advice]:
+    """Return what the rules say of everything that is known, the worst first.
+
+    Args:
+        setup: Cilium's values with what is known of hosts; None: no Cilium.
+        state: Of a live cluster.
+        runs: Documents of runs; of a rule that speaks of several, the last run's finding counts.
+        probed: Facts of a probe, with `setup`'s host made of them.
+    """
+    found = findings(setup) if setup is not None else []
+    if setup is None and (probed or state):
+        bare = Setup(Values({}), runrules.host_of(probed) if probed else Host())
+        if state is not None and bare.host.kernel is None:
+            bare = Setup(Values({}), ciliumconfig.host_of(state))
+        found += [advice for name in HOST_RULES if (advice := RULES[name](bare)) is not None]
+    if state is not None:
+        found += CLUSTER.findings(state)
+    if probed is not None:
+        found += PROBE.findings(probed)
+    by_rule = {advice.rule: advice for run in runs for advice in RUN.findings(run)}
+    return worst_first([*found, *by_rule.values()])
+
+
+def apply_commands(one: Advice, setup: Setup | None) -> list[str]:
+    """Return all commands that apply a finding."""
+    helm = helm_command(one, setup.values.version) if setup is not None else ""
+    return [text for text in (helm, *(patch.command() for patch in one.patches), *one.apply) if text]
+
+
+def undo_commands(one: Advice, setup: Setup | None) -> list[str]:
+    """Return all commands that take it back."""
+    helm = undo_command(one, setup) if setup is not None else ""
+    return [text for text in (helm, *(patch.command(undo=True) for patch in one.patches), *one.undo) if text]
 
 
 def overlay(setup: Setup, advice: list[Advice]) -> Overlay:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from kubedyno.advisor.ciliumvalues import Values
 
 SEVERITIES = ("error", "warning", "improvement", "note")
@@ -146,6 +148,31 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """A change of one API object by JSON Patch, and the one that takes it back.
+
+    Attributes:
+        target: As kubectl names it, such as "deployment/web".
+        namespace: "" for objects without one.
+        path: Of the object in the API.
+        change: Operations.
+        undo: Operations.
+    """
+
+    target: str
+    namespace: str
+    path: str
+    change: tuple[dict[str, Any], ...]
+    undo: tuple[dict[str, Any], ...]
+
+    def command(self, *, undo: bool = False) -> str:
+        """Return the kubectl command that does the same."""
+        text = orjson.dumps(list(self.undo if undo else self.change)).decode()
+        where = f"-n {self.namespace} " if self.namespace else ""
+        return f"kubectl {where}patch {self.target} --type json -p '{text}'"
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """One finding.
 
@@ -165,6 +192,7 @@ class Advice:
         undo: Commands that are no Helm values.
         source: Of the rule.
         ready: Whether all that it requires is known to be so; only then it is part of the overlay.
+        patches: Changes of API objects.
     """
 
     rule: str
@@ -182,6 +210,7 @@ class Advice:
     undo: tuple[str, ...] = ()
     source: str = ""
     ready: bool = True
+    patches: tuple[Patch, ...] = ()
 
 
 Rule = Callable[[Setup], Advice | None]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kubedyno.advisor import advice
+from kubedyno.advisor.ruleset import CLUSTER, PROBE, RUN
 from kubedyno.advisor.tuning import RULES
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -15,7 +16,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 def test_every_rule_is_in_the_page_with_its_own_words() -> None:
     page = (DOCS / "advise.md").read_text()
     assert advice.findings
-    for name, function in RULES.items():
+    for name, function in {**RULES, **CLUSTER.rules, **RUN.rules, **PROBE.rules}.items():
         assert f"| `{name}` | {(function.__doc__ or '').splitlines()[0]} |" in page
 
 

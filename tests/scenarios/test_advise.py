@@ -1,0 +1,79 @@
+"""`kubedyno advise` on a live cluster: findings, what may not be read, and a change that is applied and undone."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kubedyno.cli.main import main
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "registry.example/web:1", "imagePullPolicy": "Always"}]},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(up):
+    return up("t", nodes=2, max_pods=400).settled()
+
+
+def advise(cluster, capsys, *words: str) -> tuple[int, str, str]:
+    code = main(["advise", "--kubeconfig", str(cluster.running.kubeconfig), *words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def policy(cluster) -> str:
+    return cluster.kubectl("get", "deployment", "web", "-o", "jsonpath={..imagePullPolicy}")
+
+
+def test_the_wall_before_it_is_hit(cluster, capsys) -> None:
+    code, out, _ = advise(cluster, capsys, "-o", "json")
+    found = {one["rule"]: one for one in json.loads(out)["findings"]}
+    assert code == 2
+    assert "10.244.0.0/24 has 253 pod addresses" in " ".join(found["max-pods-addresses"]["evidence"])
+    assert "--node-cidr-mask-size=23" in found["max-pods-addresses"]["apply"][0]
+    assert len(found["bind-addresses"]["evidence"]) == 4
+
+
+def test_nothing_changes_without_a_confirmation_and_a_change_is_undone_by_what_was_printed(cluster, capsys) -> None:
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(DEPLOYMENT))
+    code, out, err = advise(cluster, capsys, "--apply", "image-pull-always")
+    assert (code, out) == (1, "")
+    assert "confirm with --yes; nothing was changed" in err
+    assert policy(cluster) == "Always"
+    code, out, err = advise(cluster, capsys, "--apply", "image-pull-always", "--yes")
+    assert code == 0, err
+    assert policy(cluster) == "IfNotPresent"
+    undo = next(line.strip() for line in out.splitlines() if line.startswith("  kubectl "))
+    assert undo in err
+    subprocess.run(
+        ["sh", "-c", undo], check=True, env={**__import__("os").environ, "KUBECONFIG": str(cluster.running.kubeconfig)}
+    )
+    assert policy(cluster) == "Always"
+
+
+@pytest.mark.parametrize("rule", ["nothing", "bind-addresses"])
+def test_what_cannot_be_applied_is_one_line(cluster, capsys, rule: str) -> None:
+    code, _, err = advise(cluster, capsys, "--apply", rule, "--yes")
+    assert code == 1
+    assert err.startswith(f"kubedyno: --apply {rule}: ")
+    assert err.count("\n") == 1
+
+
+def test_a_probe_that_is_none_is_one_line(capsys, tmp_path: Path) -> None:
+    file = tmp_path / "p.json"
+    file.write_text("[]")
+    assert main(["advise", "--probe", str(file)]) == 1
+    assert "no facts in it" in capsys.readouterr().err
