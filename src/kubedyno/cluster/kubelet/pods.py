@@ -207,20 +207,22 @@ class Pods:
         return run
 
     def restore(self, record: ObjectRecord, node: NodeRow) -> None:
-        """Take up a pod that ran when the cluster ended: it goes on as its status says.
+        """Take up a pod that had its sandbox when the cluster ended: it goes on as its status says.
 
         Others begin anew when the kubelet first looks at them, and so do processes: those are gone.
         """
         obj = record.obj
         facts: PodFacts = obj.facts
-        if self._desk.runtime is not None or obj.deletion_s or facts.phase != "Running":
+        own_network = not facts.spec.host_network
+        # In the host's network a pod has an address before it has anything.
+        begun = facts.phase == "Running" or (facts.phase == "Pending" and own_network and facts.pod_ip)
+        if self._desk.runtime is not None or obj.deletion_s or not begun:
             return
         status = orjson.loads(obj.status)
         shown = status.get("containerStatuses", ())
         if "startTime" not in status or {c["name"] for c in shown} != {c[0] for c in facts.spec.containers}:
             # Not a kubelet's word.
             return
-        own_network = not facts.spec.host_network
         if own_network and (node.pool is None or not node.pool.take(facts.pod_ip)):
             return
         run = self._enter(record, node, node.static.get(record.key), epoch_of(status["startTime"]))

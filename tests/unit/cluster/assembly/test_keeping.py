@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -171,6 +172,63 @@ def test_pods_addresses_and_nodes_are_as_they_were(settings: ClusterSettings) ->
     expected = asyncio.run(before(cluster))
     kill(cluster)
     asyncio.run(after(embedded.up(settings), expected))
+
+
+def test_containers_that_restart_wait_or_end_go_on_where_they_were(settings: ClusterSettings) -> None:
+    def pod(name: str, *containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+        return {"metadata": {"name": name}, "spec": {"containers": list(containers), **spec}}
+
+    nginx = {"name": "c", "image": "nginx"}
+    pods = [
+        pod("multi", nginx, {"name": "s", "image": "nginx"}, initContainers=[{"name": "i", "image": "busybox"}]),
+        pod("crash", {**nginx, "command": ["sh", "-c", "exit 1"]}),
+        pod("unpulled", {"name": "x", "image": "registry.invalid/x:1"}, nginx),
+        pod("ending", {**nginx, "command": ["sleep", "60"]}, restartPolicy="Never"),
+    ]
+    path = "/api/v1/namespaces/default/pods"
+
+    def shown(items: list[dict[str, Any]]) -> dict[str, Any]:
+        found = {}
+        for item in items:
+            status = item["status"]
+            each = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+            starts = [c["state"]["running"]["startedAt"] for c in each if "running" in c["state"]]
+            found[item["metadata"]["name"]] = (status.get("podIP"), starts, [c["restartCount"] for c in each])
+        return found
+
+    async def until(client: Client, done: Any) -> dict[str, Any]:
+        for _ in range(400):
+            found = shown(await client.list_all(path))
+            if done(found):
+                return found
+            await asyncio.sleep(0.02)
+        raise AssertionError(found)
+
+    def begun(found: dict[str, Any]) -> bool:
+        running = {name: len(starts) for name, (_, starts, _) in found.items()}
+        return running == {"multi": 2, "crash": 0, "unpulled": 1, "ending": 1} and found["crash"][2][0] > 1
+
+    async def before(cluster: Running) -> dict[str, Any]:
+        async with Client(kubeconfig.load(cluster.kubeconfig, None)) as client:
+            for one in pods:
+                await client.create(path, one)
+            return await until(client, begun)
+
+    async def after(cluster: Running, was: dict[str, Any]) -> None:
+        async with Client(kubeconfig.load(cluster.kubeconfig, None)) as client:
+            now = shown(await client.list_all(path))
+            for name in ("multi", "unpulled", "ending"):
+                assert now[name] == was[name]
+            assert now["crash"][0] == was["crash"][0]
+            # And each goes on: one crashes again, one comes to its end.
+            again = await until(client, lambda found: found["crash"][2] > was["crash"][2] and not found["ending"][1])
+            assert again["multi"] == was["multi"]
+
+    slow = replace(settings, speed=20)
+    cluster = embedded.up(slow)
+    was = asyncio.run(before(cluster))
+    kill(cluster)
+    asyncio.run(after(embedded.up(slow), was))
 
 
 def test_keys_are_their_owners_alone(settings: ClusterSettings) -> None:
