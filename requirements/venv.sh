@@ -4,15 +4,23 @@
 say() { printf 'kubedyno: %s\n' "$*" >&2; }
 
 find_python() {
-    for candidate in "${KUBEDYNO_PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
-        [ -n "$candidate" ] || continue
+    if [ -n "${KUBEDYNO_PYTHON:-}" ]; then
+        set -- "$KUBEDYNO_PYTHON"
+    else
+        set -- python3 python3.14 python3.13 python3.12 python3.11
+    fi
+    for candidate; do
         command -v "$candidate" >/dev/null 2>&1 || continue
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             command -v "$candidate"
             return 0
         fi
     done
-    say "needs Python 3.11 or later; install it or point KUBEDYNO_PYTHON to one"
+    if [ -n "${KUBEDYNO_PYTHON:-}" ]; then
+        say "KUBEDYNO_PYTHON=$KUBEDYNO_PYTHON is no Python 3.11 or later"
+    else
+        say "needs Python 3.11 or later; install it or point KUBEDYNO_PYTHON to one"
+    fi
     return 1
 }
 
@@ -21,6 +29,19 @@ ensure_venv() {
     here=$1 set_name=$2
     lock="$here/requirements/$set_name.lock"
     stamp="$here/.venv/.made-from-$set_name"
+    is_made && return 0
+    # Two that come at once would install over each other: the second waits, and finds it made.
+    if command -v flock >/dev/null 2>&1; then
+        exec 9<"$here/requirements/venv.sh"
+        flock 9
+    fi
+    if ! is_made; then
+        make_venv
+    fi
+    exec 9<&-
+}
+
+is_made() {
     if [ -f "$stamp" ] && cmp -s "$lock" "$stamp" && [ -x "$here/.venv/bin/python" ]; then
         return 0
     fi
@@ -29,6 +50,10 @@ ensure_venv() {
         cmp -s "$here/requirements/dev.lock" "$here/.venv/.made-from-dev"; then
         return 0
     fi
+    return 1
+}
+
+make_venv() {
     python=$(find_python) || exit 1
     say "setting up .venv (once)"
     if command -v uv >/dev/null 2>&1; then
