@@ -2,6 +2,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random as PlainRandom
+from shutil import copytree
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -195,6 +197,50 @@ def test_a_snapshot_takes_the_place_of_the_segments_before_it(kept: Kept) -> Non
     after = again(kept)
     assert after.all() == before
     assert after.store.revision == revision
+
+
+def test_ended_at_any_moment_of_a_snapshot_everything_is_there(kept: Kept, tmp_path: Path) -> None:
+    for i in range(700):
+        kept.create(f"c{i}")
+    copies: list[tuple[Path, dict[tuple[str, str], tuple[int, bytes]]]] = []
+    folder, lock = kept.journal._folder, Lock()
+    publish, sync = folder.publish, folder._sync
+
+    def copy() -> None:
+        copies.append((tmp_path / f"copy{len(copies)}", kept.all()))
+        copytree(kept.path, copies[-1][0])
+
+    def publish_locked(revision: int) -> None:
+        with lock:
+            publish(revision)
+
+    def sync_and_copy() -> None:
+        sync()
+        # After the snapshot has its name, and after what it makes needless is gone.
+        if lock.locked():
+            copy()
+
+    folder.publish, folder._sync = publish_locked, sync_and_copy  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(kept.journal.snapshot())
+        while not task.done():
+            with lock:
+                kept.registry.delete(CONFIGMAPS, NS, f"c{len(copies)}", {})
+                kept.journal.flush()
+                copy()
+            await asyncio.sleep(0.0005)
+
+    asyncio.run(scenario())
+    copy()
+    seen = set()
+    for path, state in copies:
+        seen.add((len(list(path.glob("snapshot-*[0-9]"))), len(list(path.glob("journal-*")))))
+        found = Kept(path)
+        assert found.all() == state
+        assert found.note == ""
+        found.close()
+    assert {(0, 2), (1, 2), (1, 1)} <= seen
 
 
 def test_a_damaged_snapshot_is_put_aside(kept: Kept) -> None:
