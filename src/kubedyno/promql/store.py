@@ -141,7 +141,8 @@ class SeriesStore:
             for name, columns in list(self._by_name.items()):
                 for key, column in list(columns.items()):
                     if not column.times or column.times[-1] < oldest:
-                        # Whoever holds the column sees that it is out: it has no samples and gets a new one.
+                        # Whoever holds the column sees by this that it is out, and asks for it again.
+                        column.times, column.values = array("q"), array("d")
                         del columns[key]
                         self._count -= 1
                         continue
@@ -151,12 +152,6 @@ class SeriesStore:
                         column.values = column.values[at:]
                 if not columns:
                     del self._by_name[name]
-
-    def holds(self, column: Column) -> bool:
-        """Say whether a column still is the one of its labels."""
-        with self._lock:
-            held = self._by_name.get(column.labels.get(NAME, ""), {}).get(frozenset(column.labels.items()))
-            return held is column
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, limit: int | None = None) -> list[Slice]:
         """Return the series that meet all matchers, with their samples from start to end, both included.

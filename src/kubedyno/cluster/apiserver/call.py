@@ -22,7 +22,7 @@ class Call:
         warnings: Become Warning headers.
     """
 
-    __slots__ = ("_counts", "request", "responder", "route", "user", "verb", "warnings")
+    __slots__ = ("_began_s", "_counts", "request", "responder", "route", "user", "verb", "warnings")
 
     def __init__(
         self, request: Request, responder: Responder, user: User, route: Route[Kind], verb: str, counts: RequestCounts
@@ -34,6 +34,7 @@ class Call:
         self.verb = verb
         self.warnings: list[str] = []
         self._counts = counts
+        self._began_s = counts.now_s()
 
     def answer(self, status: int, media: str, body: bytes, headers: Headers = ()) -> None:
         """Answer completely."""
@@ -53,7 +54,10 @@ class Call:
         return tunnel
 
     def _count(self, status: int) -> None:
-        self._counts.add(self.verb, self.route, status)
+        counts = self._counts
+        # A watch and a switched connection end when their peer likes.
+        endless = self.verb == "watch" or status == 101
+        counts.add(self.verb, self.route, status, None if endless else counts.now_s() - self._began_s)
 
     def _headers(self, more: Headers) -> Headers:
         if not self.warnings:

@@ -1,49 +1,179 @@
-"""/metrics: what the server has done, in Prometheus' text form."""
+"""/metrics: what the server has done, under the names that the real one has.
 
-from collections.abc import Mapping
+Every answer is counted once, whatever it is about, so that the sum over `apiserver_request_total` is the number of
+requests that clients have sent.
+"""
 
+from bisect import bisect_left
+from collections.abc import Callable
+
+from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.registry.kind import Kind
+from kubedyno.http.messages import Headers, Responder, Stream, Tunnel
 
-_Key = tuple[str, int, str, int]
+# Those of the real server's apiserver_request_duration_seconds.
+BOUNDS_S = (
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
+)  # fmt: skip
+# The real server names these verbs so; a watch has no duration there.
+_VERBS = {"create": "POST", "update": "PUT", "deletecollection": "DELETECOLLECTION"}
+# Paths that are told apart; others are one.
+_PATHS = frozenset(
+    {"/", "/api", "/apis", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/openapi/v3", "/version"}
+)
+_OBJECT, _NAMESPACE, _CLUSTER = "resource", "namespace", "cluster"
+
+Now = Callable[[], float]
+Close = Callable[[], None] | None
+_Key = tuple[str, int, str, str, int]
+
+
+class _Cell:
+    """Answers of one kind, and how long they took."""
+
+    __slots__ = ("buckets", "count", "seconds")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(BOUNDS_S) + 1)
 
 
 class RequestCounts:
-    """Answers by verb, resource, subresource and status."""
+    """Answers by verb, resource, subresource, scope and status.
 
-    def __init__(self) -> None:
-        self._counts: dict[_Key, int] = {}
+    Args:
+        now_s: Returns monotonic seconds.
+    """
+
+    def __init__(self, now_s: Now) -> None:
+        self.now_s = now_s
+        self._cells: dict[_Key, _Cell] = {}
         self._kinds: dict[int, Kind] = {}
+        # (verb, path, status) of what is no resource.
+        self._others: dict[tuple[str, str, int], _Cell] = {}
 
-    def add(self, verb: str, route: Route[Kind], status: int) -> None:
-        """Count one answer."""
-        key = (verb, id(route.kind), route.subresource, status)
-        try:
-            self._counts[key] += 1
-        except KeyError:
+    def add(self, verb: str, route: Route[Kind], status: int, seconds: float | None = None) -> None:
+        """Count one answer; `seconds` is None for one that does not end, a watch."""
+        scope = _OBJECT if route.name else _NAMESPACE if route.namespace else _CLUSTER
+        key = (verb, id(route.kind), route.subresource, scope, status)
+        cell = self._cells.get(key)
+        if cell is None:
             self._kinds[id(route.kind)] = route.kind
-            self._counts[key] = 1
+            cell = self._cells[key] = _Cell()
+        cell.count += 1
+        if seconds is not None:
+            cell.seconds += seconds
+            cell.buckets[bisect_left(BOUNDS_S, seconds)] += 1
 
-    def text(self, gauges: Mapping[str, tuple[str, float]]) -> bytes:
-        """Return the exposition.
+    def add_path(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count one answer that is about no resource."""
+        shown = path.rstrip("/") or "/"
+        if shown not in _PATHS:
+            shown = "/" + shown.split("/")[1]
+        cell = self._others.setdefault((method, shown, status), _Cell())
+        cell.count += 1
+        cell.seconds += seconds
+        cell.buckets[bisect_left(BOUNDS_S, seconds)] += 1
 
-        Args:
-            gauges: Name → (help, value).
-        """
-        lines = [
-            "# HELP apiserver_request_total Answers by verb, group, version, resource, subresource and code.",
-            "# TYPE apiserver_request_total counter",
-        ]
-        for (verb, kind, subresource, status), count in sorted(self._counts.items(), key=lambda item: str(item[0])):
+    @property
+    def total(self) -> int:
+        """All answers."""
+        return sum(cell.count for cell in (*self._cells.values(), *self._others.values()))
+
+    def write(self, page: Page) -> None:
+        """Add counters and histograms to a page."""
+        counted: dict[tuple[tuple[str, str], ...], int] = {}
+        timed: dict[tuple[tuple[str, str], ...], _Cell] = {}
+        for (verb, kind, subresource, scope, status), cell in self._cells.items():
             resource = self._kinds[kind].resource
-            lines.append(
-                f'apiserver_request_total{{code="{status}",group="{resource.group}",resource="{resource.plural}",'
-                f'subresource="{subresource}",verb="{_VERBS.get(verb, verb.upper())}",version="{resource.version}"}} '
-                f"{count}"
-            )
-        for name, (about, value) in gauges.items():
-            lines += [f"# HELP {name} {about}", f"# TYPE {name} gauge", f"{name} {value:g}"]
-        return ("\n".join(lines) + "\n").encode()
+            labels = {
+                "verb": _VERBS.get(verb, verb.upper()),
+                "group": resource.group,
+                "version": resource.version,
+                "resource": resource.plural,
+                "subresource": subresource,
+                "scope": scope,
+            }
+            _gather(labels, status, cell, counted, timed)
+        for (method, path, status), cell in self._others.items():
+            labels = {"verb": method, "group": "", "version": "", "resource": "", "subresource": path, "scope": ""}
+            _gather(labels, status, cell, counted, timed)
+        about = "Answers by verb, group, version, resource, subresource, scope and code."
+        for key in sorted(counted):
+            page.add("apiserver_request_total", "counter", about, dict(key), counted[key])
+        for name, about in (
+            ("apiserver_request_duration_seconds", "Seconds from a request's arrival to its answer."),
+            ("apiserver_request_sli_duration_seconds", "The same, without what webhooks took; there are none."),
+        ):
+            for key in sorted(timed):
+                cell = timed[key]
+                if any(cell.buckets):
+                    page.histogram(name, about, dict(key), BOUNDS_S, cell.buckets, cell.seconds)
 
 
-_VERBS = {"create": "POST", "update": "PUT"}
+def _gather(
+    labels: dict[str, str],
+    status: int,
+    cell: _Cell,
+    counted: dict[tuple[tuple[str, str], ...], int],
+    timed: dict[tuple[tuple[str, str], ...], _Cell],
+) -> None:
+    """Add what was counted by status to what is shown by code, and without."""
+    labels = {**labels, "component": "apiserver", "dry_run": ""}
+    key = tuple(sorted(labels.items()))
+    by_code = tuple(sorted({**labels, "code": str(status)}.items()))
+    counted[by_code] = counted.get(by_code, 0) + cell.count
+    whole = timed.setdefault(key, _Cell())
+    whole.seconds += cell.seconds
+    whole.buckets = [a + b for a, b in zip(whole.buckets, cell.buckets, strict=True)]
+
+
+class Counted:
+    """A responder whose answer, about no resource, is counted.
+
+    Args:
+        inner: The way back.
+        counts: Where.
+        method: Of the request.
+        path: Of the request.
+    """
+
+    __slots__ = ("_began_s", "_counts", "_inner", "_method", "_path")
+
+    def __init__(self, inner: Responder, counts: RequestCounts, method: str, path: str) -> None:
+        self._inner = inner
+        self._counts = counts
+        self._method = method
+        self._path = path
+        self._began_s = counts.now_s()
+
+    @property
+    def on_close(self) -> Close:
+        return self._inner.on_close
+
+    @on_close.setter
+    def on_close(self, call: Close) -> None:
+        self._inner.on_close = call
+
+    @property
+    def closed(self) -> bool:
+        return self._inner.closed
+
+    def send(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
+        self._count(status)
+        self._inner.send(status, content_type, body, headers)
+
+    def start(self, status: int, content_type: bytes | str, headers: Headers = ()) -> Stream:
+        self._count(status)
+        return self._inner.start(status, content_type, headers)
+
+    def upgrade(self, headers: Headers) -> Tunnel | None:
+        tunnel = self._inner.upgrade(headers)
+        if tunnel is not None:
+            self._count(101)
+        return tunnel
+
+    def _count(self, status: int) -> None:
+        self._counts.add_path(self._method, self._path, status, self._counts.now_s() - self._began_s)

@@ -20,18 +20,28 @@ from kubedyno.cluster.apiserver.escalation import Escalation
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
 from kubedyno.cluster.apiserver.impersonation import HEADER as IMPERSONATE
 from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated
-from kubedyno.cluster.apiserver.metrics import RequestCounts
+from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
+from kubedyno.cluster.apiserver.metricpages import MetricPages, proxied
+from kubedyno.cluster.apiserver.metrics import Counted, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
 from kubedyno.cluster.apiserver.openapi import OpenAPI, Served
 from kubedyno.cluster.apiserver.parts import Parts, unknown_part
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.apiserver.reads import Reads
+from kubedyno.cluster.apiserver.resourcemetrics import (
+    API_SERVICES,
+    ResourceMetrics,
+    metric_kinds,
+    served_metric_kinds,
+)
+from kubedyno.cluster.apiserver.resourcemetrics import GROUP as METRICS_GROUP
 from kubedyno.cluster.apiserver.reviews import Reviews, review_kinds
 from kubedyno.cluster.apiserver.routes import Route, Router, UnknownGroupError, UnknownResourceError
 from kubedyno.cluster.apiserver.streams import SUBRESOURCES as STREAMED
 from kubedyno.cluster.apiserver.streams import Streams
 from kubedyno.cluster.apiserver.tokenrequests import TokenRequests
 from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
+from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.apiserver.writes import Writes, not_allowed
 from kubedyno.cluster.pump import Pump
@@ -114,7 +124,7 @@ class ApiServer:
         self._control = control
         self._clock = registry.clock
         self._hub = WatchHub(registry.store)
-        self._counts = RequestCounts()
+        self._counts = RequestCounts(self._clock.monotonic)
         self._encoders: dict[int, Encoder] = {}
         self._routes: dict[str, Route[Kind]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,6 +139,14 @@ class ApiServer:
         authenticator.other_tokens = self._tokens.user_of
         self._review = Reviews(self._clock.now, self._user_of_token, self._tokens, self._authorizer)
         self._review_ids = frozenset(id(kind) for kind in self._reviews.values())
+        self._metric_kinds = metric_kinds()
+        self._metric_ids = frozenset(id(kind) for kind in self._metric_kinds.values())
+        self._usage = Usage(registry.store)
+        self._pages = MetricPages(
+            registry.store, self._usage, self._counts, self._hub, settings, self._clock, self._spawn
+        )
+        registry.store.table(API_SERVICES).subscribe(lambda: self._served_otherwise([]))
+        self._resource_metrics = ResourceMetrics(registry.store, self._usage, self._clock)
         self._pump = pump
         self._address = address
         self._stale = True
@@ -183,7 +201,11 @@ class ApiServer:
     def _refresh(self) -> None:
         """Bring what follows from the served kinds up to date; documents are made when somebody asks."""
         self._stale = False
-        kinds = {**self._registry.kinds, **self._reviews}
+        kinds = {
+            **self._registry.kinds,
+            **self._reviews,
+            **served_metric_kinds(self._registry.store, self._metric_kinds),
+        }
         self._router = Router(kinds)
         self._served = [(kind.resource, _served_parts(kind.resource)) for kind in kinds.values()]
         self._parts_of = {id(resource): {sub.name: sub for sub in subs} for resource, subs in self._served}
@@ -207,7 +229,9 @@ class ApiServer:
                 for kind in self._registry.kinds.values()
                 if isinstance(kind, CustomResource)
             }
-            self._openapi_made = OpenAPI(self._served, self._settings.git_version, schemas)
+            # metrics.k8s.io has no schemas in the vocabulary.
+            described = [entry for entry in self._served if entry[0].group != METRICS_GROUP]
+            self._openapi_made = OpenAPI(described, self._settings.git_version, schemas)
         return self._openapi_made
 
     @property
@@ -239,7 +263,8 @@ class ApiServer:
                 user = impersonated(user, request.headers, self._authorizer)
             route = self._routes.get(request.path)
             if route is None:
-                route = self._find(request, responder, user)
+                counted = Counted(responder, self._counts, request.method, request.path)
+                route = self._find(request, counted, user)
                 if route is None:
                     return
             named = bool(route.name)
@@ -253,6 +278,8 @@ class ApiServer:
                 raise not_allowed()
             if id(route.kind) in self._review_ids:
                 self._review.create(call)
+            elif id(route.kind) in self._metric_ids:
+                (self._resource_metrics.get if named else self._resource_metrics.list)(call)
             else:
                 found[1](call)
         except StatusError as error:
@@ -331,6 +358,13 @@ class ApiServer:
         if self._stale:
             self._refresh()
         if path.startswith(("/api/", "/apis/")):
+            of_node = proxied(path)
+            if of_node is not None and request.method in {"GET", "HEAD"}:
+                asked = Attributes("get", "", "nodes", "proxy", name=of_node[0])
+                if not user.superuser and not self._authorizer.allows(user, asked):
+                    raise forbidden(user, asked)
+                self._pages.node(*of_node, responder)
+                return None
             try:
                 route = self._router.find(path)
             except (UnknownGroupError, UnknownResourceError):
@@ -377,7 +411,9 @@ class ApiServer:
         root = "/" + path.split("/")[1]
         if root not in PUBLIC_PATHS:
             self._authorize_path(request, user)
-        if path.startswith("/kubedyno/") and self._control(request, responder, user):
+        if path.startswith("/kubedyno/") and (
+            self._pages.exporter(path, responder) or self._control(request, responder, user)
+        ):
             return
         if request.method not in {"GET", "HEAD"}:
             raise not_allowed()
@@ -396,8 +432,7 @@ class ApiServer:
         elif path.rstrip("/") == JWKS_PATH:
             responder.send(200, "application/jwk-set+json", self._tokens.jwks(), _PUBLIC)
         elif path == "/metrics":
-            media = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
-            responder.send(200, media, self._metrics(), HEADERS)
+            responder.send(200, METRICS_MEDIA, self._pages.own(len(self._tasks)), HEADERS)
         elif path == "/":
             responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
         else:
@@ -455,14 +490,6 @@ class ApiServer:
         else:
             responder.send(200, JSON, body, headers)
 
-    def _metrics(self) -> bytes:
-        store = self._registry.store
-        gauges = {
-            "apiserver_longrunning_requests": ("Watches that are open.", float(self._hub.watchers)),
-            "apiserver_resource_version": ("Revision of the last write.", float(store.revision)),
-        }
-        return self._counts.text(gauges)
-
     # --- errors ------------------------------------------------------------------------------------------------
 
     def _fail(self, call: Call, error: Exception) -> None:
@@ -482,6 +509,7 @@ class ApiServer:
         if call is not None:
             call.answer(error.code, form.media, body, headers)
         else:
+            self._counts.add_path(request.method, request.path, error.code, 0.0)
             responder.send(error.code, form.media, body, HEADERS + headers)
 
     def _user_of_token(self, token: str) -> User:

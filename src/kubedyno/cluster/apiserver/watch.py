@@ -124,6 +124,9 @@ class Channel:
         # Watchers that named a revision which is still to come.
         self._early: list[Watcher] = []
         self._armed = False
+        # Events written to watchers, and those in the piece that was made last.
+        self.sent = 0
+        self._made = 0
         self.close = self.table.subscribe(self._arm)
 
     @property
@@ -228,8 +231,10 @@ class Channel:
             elif watcher.wants_columns:
                 watcher.wants_columns = False
                 stream.write(self.encoder.with_columns(piece))
+                self.sent += self._made
             else:
                 stream.write(piece)
+                self.sent += self._made
 
     def piece(
         self, group: Group, records: Sequence[AnyRecord], encoded: dict[Any, dict[Any, bytes]] | None = None
@@ -255,6 +260,7 @@ class Channel:
             if data is None:
                 data = memo[key] = encode(kind, shown, form, include_object)
             pieces.append(data)
+        self._made = len(pieces)
         return b"".join(pieces)
 
     def _admit_early(self, records: Sequence[AnyRecord]) -> None:
@@ -269,6 +275,7 @@ class Channel:
             )
             if piece:
                 watcher.stream.write(self.encoder.with_columns(piece) if watcher.wants_columns else piece)
+                self.sent += self._made
                 watcher.wants_columns = False
             if watcher.since <= self._changes.revision:
                 self._early.remove(watcher)
@@ -292,6 +299,20 @@ class WatchHub:
     def watchers(self) -> int:
         """How many watches are open."""
         return sum(channel.watchers for channel in self._channels.values())
+
+    def events(self) -> dict[str, int]:
+        """Return how many events were sent, by group resource, all watches together."""
+        found: dict[str, int] = {}
+        for channel in self._channels.values():
+            found[channel.table.name] = found.get(channel.table.name, 0) + channel.sent
+        return found
+
+    def open_watches(self) -> dict[str, int]:
+        """Return how many watches are open, by group resource."""
+        found: dict[str, int] = {}
+        for channel in self._channels.values():
+            found[channel.table.name] = found.get(channel.table.name, 0) + channel.watchers
+        return found
 
     def open(
         self,
@@ -372,6 +393,7 @@ class WatchHub:
     def _write_initial(self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord]) -> None:
         encoder, group = channel.encoder, watcher.group
         piece = b"".join([encoder.event(ADDED, record, group.form, group.include_object) for record in records])
+        channel._made = len(records)
         self._write(channel, watcher, piece)
 
     def _write(self, channel: Channel, watcher: Watcher, piece: bytes) -> None:
@@ -380,6 +402,7 @@ class WatchHub:
                 watcher.wants_columns = False
                 piece = channel.encoder.with_columns(piece)
             watcher.stream.write(piece)
+            channel.sent += channel._made
 
     def _initial_done(self, channel: Channel, watcher: Watcher, *, announce: bool) -> None:
         if announce:

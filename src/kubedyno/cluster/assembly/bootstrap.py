@@ -171,7 +171,7 @@ def _arguments(values: dict[str, str]) -> list[Object]:
 
 def create_system(registry: Registry, settings: ClusterSettings) -> None:
     """Create the system's workloads and the add-ons that the settings name."""
-    names = ["system.yaml"]
+    names = ["system.yaml", "metrics-server.yaml"]
     if settings.cni == "kindnet":
         names.append("kindnet.yaml")
     elif settings.cni == "cilium":

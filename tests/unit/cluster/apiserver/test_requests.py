@@ -546,9 +546,12 @@ def test_metrics_count_what_was_answered(api):
     api.call("POST", CMS, {"metadata": {"name": "a"}})
     api.call("GET", f"{CMS}/b")
     text = api.call("GET", "/metrics").body.decode()
-    line = 'apiserver_request_total{code="%d",group="",resource="configmaps",subresource="",verb="%s",version="v1"} 1'
-    for code, verb in ((201, "POST"), (409, "POST"), (404, "GET")):
-        assert line % (code, verb) in text
+    line = (
+        'apiserver_request_total{code="%d",component="apiserver",dry_run="",group="",resource="configmaps",scope="%s",'
+        'subresource="",verb="%s",version="v1"} 1'
+    )
+    for code, verb, scope in ((201, "POST", "namespace"), (409, "POST", "namespace"), (404, "GET", "resource")):
+        assert line % (code, scope, verb) in text
 
 
 def test_reviews_say_what_is_so(api):

@@ -1,0 +1,119 @@
+"""A kubelet's pages of metrics, as the node's proxy path gives them: /metrics, /metrics/resource, /metrics/cadvisor.
+
+Made from the node's pods and the model of their use (`usage`) when somebody asks. Traffic and disks are not modelled:
+their counters are there and stay 0.
+"""
+
+from kubedyno.cluster.apiserver.exposition import Page, escaped
+from kubedyno.cluster.apiserver.usage import NodeUsage, PodUsage
+
+_PAUSE_BYTES = 256 << 10
+_RSS_SHARE = 0.9
+_CPU = "Seconds of CPU used."
+_MEMORY = "Working set."
+_NETWORK = (
+    "container_network_receive_bytes_total", "container_network_receive_packets_dropped_total",
+    "container_network_receive_packets_total", "container_network_transmit_bytes_total",
+    "container_network_transmit_packets_dropped_total", "container_network_transmit_packets_total",
+)  # fmt: skip
+_DISK = (
+    ("container_fs_usage_bytes", "gauge"), ("container_fs_reads_bytes_total", "counter"),
+    ("container_fs_writes_bytes_total", "counter"),
+)  # fmt: skip
+
+
+def kubelet(node: NodeUsage, version: str) -> Page:
+    """Return /metrics."""
+    page = Page()
+    containers = sum(len(pod.containers) for pod in node.pods)
+    page.add("kubelet_running_pods", "gauge", "Pods that have a sandbox.", {}, len(node.pods))
+    page.add("kubelet_running_containers", "gauge", "Containers by state.", {"container_state": "running"}, containers)
+    page.add("kubelet_node_name", "gauge", "The node's name.", {"node": node.name}, 1)
+    page.add("process_start_time_seconds", "gauge", "Start, epoch seconds.", {}, node.started_s)
+    page.add("kubernetes_build_info", "gauge", "Which version this is.", {"git_version": version}, 1)
+    return page
+
+
+def resource(node: NodeUsage, now_s: float) -> Page:
+    """Return /metrics/resource: what metrics-server reads."""
+    page = Page()
+    page.add("node_cpu_usage_seconds_total", "counter", _CPU, {}, node.core_seconds)
+    page.add("node_memory_working_set_bytes", "gauge", _MEMORY, {}, node.memory_bytes)
+    for pod in node.pods:
+        of = {"namespace": pod.namespace, "pod": pod.name}
+        seconds = memory = 0.0
+        for container in pod.containers:
+            labels = {"container": container.name, **of}
+            used = pod.core_seconds(container.cores, now_s)
+            seconds += used
+            memory += container.memory_bytes
+            page.add("container_cpu_usage_seconds_total", "counter", _CPU, labels, used)
+            page.add("container_memory_working_set_bytes", "gauge", _MEMORY, labels, container.memory_bytes)
+            page.add("container_start_time_seconds", "gauge", "Start, epoch seconds.", labels, pod.started_s)
+        page.add("pod_cpu_usage_seconds_total", "counter", _CPU, of, seconds)
+        page.add("pod_memory_working_set_bytes", "gauge", _MEMORY, of, memory)
+    page.add("resource_scrape_error", "gauge", "1 when something could not be read.", {}, 0)
+    return page
+
+
+def cadvisor(node: NodeUsage, now_s: float, cpu_milli: int, memory_bytes: int) -> Page:
+    """Return /metrics/cadvisor.
+
+    Args:
+        node: With its pods.
+        now_s: Epoch seconds.
+        cpu_milli: The machine's CPU.
+        memory_bytes: The machine's memory.
+    """
+    page = Page()
+    page.add("machine_cpu_cores", "gauge", "Cores.", {}, cpu_milli / 1000)
+    page.add("machine_memory_bytes", "gauge", "Memory.", {}, memory_bytes)
+    root = _identity("/", "", "", "", "", "")
+    _used(page, root, node.core_seconds, node.memory_bytes)
+    for name in ("container_fs_usage_bytes", "container_fs_limit_bytes"):
+        value = 0 if "usage" in name else 64 << 30
+        page.add(name, "gauge", "Bytes of the file system.", {"device": "/dev/vda1", "id": "/"}, value)
+    for pod in node.pods:
+        _pod(page, pod, now_s)
+    return page
+
+
+def _pod(page: Page, pod: PodUsage, now_s: float) -> None:
+    slice_id = f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{pod.uid.replace('-', '_')}.slice"
+    seconds = 0.0
+    memory = _PAUSE_BYTES
+    for container in pod.containers:
+        used = pod.core_seconds(container.cores, now_s)
+        seconds += used
+        memory += container.memory_bytes
+        identity = _identity(
+            f"{slice_id}/cri-containerd-{container.name}.scope",
+            container.name, container.image, f"{pod.uid}-{container.name}", pod.namespace, pod.name,
+        )  # fmt: skip
+        _used(page, identity, used, container.memory_bytes)
+    whole = _identity(slice_id, "", "", "", pod.namespace, pod.name)
+    _used(page, whole, seconds, memory)
+    network = f'{{id="{slice_id}",image="",interface="eth0",name="",namespace="{pod.namespace}",pod="{pod.name}"}}'
+    for name in _NETWORK:
+        page.family(name, "counter", "Traffic; not modelled.").append(f"{name}{network} 0\n")
+
+
+def _identity(id: str, container: str, image: str, name: str, namespace: str, pod: str) -> str:
+    return (
+        f'{{container="{container}",id="{id}",image="{escaped(image)}",name="{name}",namespace="{namespace}",'
+        f'pod="{pod}"'
+    )
+
+
+def _used(page: Page, identity: str, seconds: float, memory: float) -> None:
+    page.family("container_cpu_usage_seconds_total", "counter", _CPU).append(
+        f'container_cpu_usage_seconds_total{identity},cpu="total"}} {seconds!r}\n'
+    )
+    for name, share in (
+        ("container_memory_working_set_bytes", 1.0),
+        ("container_memory_usage_bytes", 1.0),
+        ("container_memory_rss", _RSS_SHARE),
+    ):
+        page.family(name, "gauge", "Memory of the container.").append(f"{name}{identity}}} {int(memory * share)}\n")
+    for name, sort in _DISK:
+        page.family(name, sort, "Bytes on disks; not modelled.").append(f'{name}{identity},device="/dev/vda1"}} 0\n')

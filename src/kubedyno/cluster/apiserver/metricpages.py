@@ -1,0 +1,200 @@
+"""Which page of metrics a path is: the server's own, those of each kubelet by its node's proxy, and the exporters'.
+
+`/metrics`, `/api/v1/nodes/NAME/proxy/metrics[/resource|/cadvisor|/probes]`, and, as no pods of theirs run,
+`/kubedyno/metrics/kube-state` and `/kubedyno/metrics/nodes`.
+"""
+
+import os
+import resource as process
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from kubedyno.base.clock import Clock
+from kubedyno.cluster.apiserver import kubeletpages
+from kubedyno.cluster.apiserver.exposition import Page
+from kubedyno.cluster.apiserver.metrics import RequestCounts
+from kubedyno.cluster.apiserver.statepages import StatePages
+from kubedyno.cluster.apiserver.usage import Usage
+from kubedyno.cluster.apiserver.watch import WatchHub
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import Store
+from kubedyno.http.messages import Headers, Responder
+from kubedyno.kube.resources import NODES
+from kubedyno.kube.status import NotFound, not_found
+
+MEDIA = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+NODE_PREFIX = "/api/v1/nodes/"
+_PROXY = "/proxy"
+STATE_PATH = "/kubedyno/metrics/kube-state"
+NODES_PATH = "/kubedyno/metrics/nodes"
+_HEADERS: Headers = (("Cache-Control", "no-cache, private"),)
+
+
+def proxied(path: str) -> tuple[str, str] | None:
+    """Return node and page of a path through a node's proxy, None when it is another one."""
+    if not path.startswith(NODE_PREFIX):
+        return None
+    name, proxy, page = path[len(NODE_PREFIX) :].partition(_PROXY + "/")
+    if not proxy or "/" in name:
+        return None
+    # The kubelet's port may be named: http or https, name, port.
+    parts = unquote(name).split(":")
+    return (parts[1] if parts[0] in {"http", "https"} and len(parts) > 1 else parts[0]), f"/{page}"
+
+
+class MetricPages:
+    """Makes the pages.
+
+    Args:
+        store: What is stored.
+        usage: What pods and nodes use.
+        counts: What was answered.
+        hub: The watches.
+        settings: Version.
+        clock: Of the pages.
+        spawn: Runs what outlives the call.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        usage: Usage,
+        counts: RequestCounts,
+        hub: WatchHub,
+        settings: ClusterSettings,
+        clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._store = store
+        self._usage = usage
+        self._counts = counts
+        self._hub = hub
+        self._version = settings.git_version
+        self._clock = clock
+        self._spawn = spawn
+        self._states = StatePages(store, usage, clock.now)
+        self._started_s = clock.now()
+
+    def own(self, under_way: int) -> bytes:
+        """Return the API server's page.
+
+        Args:
+            under_way: Answers that have begun and not ended, watches apart.
+        """
+        page = Page()
+        self._counts.write(page)
+        for kind, count in (("mutating", 0), ("readOnly", under_way + 1)):
+            # Writes are answered before anything else is looked at: none waits while a page is made.
+            page.add(
+                "apiserver_current_inflight_requests", "gauge", "Requests under way.", {"request_kind": kind}, count
+            )
+        about = "Watches that are open."
+        for resource, watchers in sorted(self._hub.open_watches().items()):
+            page.add(
+                "apiserver_longrunning_requests", "gauge", about,
+                {"verb": "WATCH", "resource": resource, "component": "apiserver"}, watchers,
+            )  # fmt: skip
+        for resource, events in sorted(self._hub.events().items()):
+            name, _, group = resource.partition(".")
+            page.add(
+                "apiserver_watch_events_total", "counter", "Events sent to watches.",
+                {"group": group, "resource": name}, events,
+            )  # fmt: skip
+        for table in self._store.tables():
+            name, _, group = table.name.partition(".")
+            count = table.count
+            page.add("apiserver_storage_objects", "gauge", "Stored objects.", {"resource": table.name}, count)
+            page.add(
+                "apiserver_resource_objects", "gauge", "Stored objects.", {"group": group, "resource": name}, count
+            )
+            page.add(
+                "etcd_object_counts", "gauge", "Stored objects, by the older name.", {"resource": table.name}, count
+            )
+        page.add("apiserver_resource_version", "gauge", "Revision of the last write.", {}, self._store.revision)
+        page.add(
+            "kubernetes_build_info", "gauge", "Which version this is.",
+            {"git_version": self._version, "major": "1", "minor": self._version.split(".")[1]}, 1,
+        )  # fmt: skip
+        self._process(page)
+        return page.text()
+
+    def _process(self, page: Page) -> None:
+        used = process.getrusage(process.RUSAGE_SELF)
+        seconds = used.ru_utime + used.ru_stime
+        page.add("process_cpu_seconds_total", "counter", "CPU of the cluster's process.", {}, seconds)
+        page.add("process_start_time_seconds", "gauge", "Start, epoch seconds.", {}, self._started_s)
+        page.add("process_resident_memory_bytes", "gauge", "Its memory.", {}, _resident_bytes(used.ru_maxrss))
+        page.add("process_open_fds", "gauge", "Its open files.", {}, _open_files())
+        page.add(
+            "go_goroutines", "gauge", "Threads of the process; there are no goroutines.", {}, threading.active_count()
+        )
+
+    def node(self, name: str, path: str, responder: Responder) -> None:
+        """Answer one of a kubelet's pages.
+
+        Raises:
+            NotFound: There is no such node, or no such page.
+        """
+        record = self._store.get(NODES, name)
+        if record is None:
+            raise not_found(NODES, name)
+        now_s = self._clock.now()
+        page = path.rstrip("/")
+        if page in {"/healthz", "/livez"}:
+            responder.send(200, "text/plain; charset=utf-8", b"ok", _HEADERS)
+            return
+        node = self._usage.node(record, now_s)
+        if page == "/metrics":
+            body = kubeletpages.kubelet(node, self._version).text()
+        elif page == "/metrics/resource":
+            body = kubeletpages.resource(node, now_s).text()
+        elif page == "/metrics/cadvisor":
+            facts = record.obj.facts
+            body = kubeletpages.cadvisor(node, now_s, facts.cpu_milli, facts.memory_bytes).text()
+        elif page == "/metrics/probes":
+            # Probes of modelled containers are never run.
+            body = b""
+        else:
+            raise NotFound("the server could not find the requested resource", {})
+        responder.send(200, MEDIA, body, _HEADERS)
+
+    def exporter(self, path: str, responder: Responder) -> bool:
+        """Answer an exporter's page; False when the path is none."""
+        if path == NODES_PATH:
+            responder.send(200, MEDIA, self._states.nodes(), _HEADERS)
+            return True
+        if path == STATE_PATH:
+            self._spawn(self._stream(responder))
+            return True
+        return False
+
+    async def _stream(self, responder: Responder) -> None:
+        stream = responder.start(200, MEDIA, _HEADERS)
+        try:
+            async for piece in self._states.state():
+                if stream.closed:
+                    return
+                stream.write(piece)
+                await stream.drain(1 << 20)
+        except BaseException:
+            # Nobody must take half a page for a whole one.
+            stream.abort()
+            raise
+        stream.close()
+
+
+def _open_files() -> int:
+    """Return how many files are open; 0 where /proc does not say."""
+    directory = Path("/proc/self/fd")
+    return sum(1 for _ in directory.iterdir()) if directory.is_dir() else 0
+
+
+def _resident_bytes(most_kb: int) -> int:
+    """Return the memory in use; the most there ever was where /proc does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return most_kb * 1024

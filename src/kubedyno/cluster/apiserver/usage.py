@@ -1,0 +1,206 @@
+"""What modelled pods and nodes use: CPU and memory from a stated model, as functions of time.
+
+A running pod uses what its annotations `kubedyno.io/usage-cpu` and `kubedyno.io/usage-memory` say; without them, half of
+the CPU and 60 % of the memory that it requests, and what a sleeping container takes where it requests nothing. CPU
+swings by 10 % around that with a period of five minutes and a phase of the pod's own. Seconds of CPU are the exact
+integral of this, so nothing has to be counted while nobody looks. A node uses the sum of its pods and what its kubelet
+and container runtime take.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kubedyno.base.times import epoch_of
+from kubedyno.cluster.storage.store import ObjectRecord, Store
+from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.resources import NODES, PODS
+
+CPU_ANNOTATION = "kubedyno.io/usage-cpu"
+MEMORY_ANNOTATION = "kubedyno.io/usage-memory"
+_CPU_SHARE = 0.5
+_MEMORY_SHARE = 0.6
+_IDLE_CORES = 0.001
+_IDLE_BYTES = 8 << 20
+_NODE_CORES = 0.05
+_NODE_BYTES = 350 << 20
+_SWING = 0.1
+_PERIOD_S = 300.0
+_TURN = 2 * math.pi / _PERIOD_S
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """A container of a running pod.
+
+    Attributes:
+        cores: On average.
+        memory_bytes: Working set.
+        image: As the pod names it.
+    """
+
+    name: str
+    image: str
+    cores: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodUsage:
+    """A pod that runs on a node.
+
+    Attributes:
+        phase: Where its swing stands at time 0, in radians.
+        started_s: Epoch seconds of its start.
+    """
+
+    key: str
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    labels: dict[str, str]
+    phase: float
+    started_s: float
+    containers: tuple[ContainerUsage, ...]
+
+    def factor(self, now_s: float) -> float:
+        """Return by what the average CPU use is to be multiplied now."""
+        return 1 + _SWING * math.sin(_TURN * now_s + self.phase)
+
+    def core_seconds(self, cores: float, now_s: float) -> float:
+        """Return the CPU time since the pod's start of something that uses so many cores on average."""
+        start_s = self.started_s
+        if now_s <= start_s:
+            return 0.0
+        swing = math.cos(_TURN * start_s + self.phase) - math.cos(_TURN * now_s + self.phase)
+        return cores * (now_s - start_s + _SWING / _TURN * swing)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUsage:
+    """A node and its running pods.
+
+    Attributes:
+        memory_bytes: Working set of all that runs there.
+        cores: Used now.
+        core_seconds: Since the node's start.
+    """
+
+    name: str
+    labels: dict[str, str]
+    pods: tuple[PodUsage, ...]
+    started_s: float
+    memory_bytes: int
+    cores: float
+    core_seconds: float
+
+
+class Usage:
+    """Says what uses how much.
+
+    Args:
+        store: The pods and nodes.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # By key: a pod's revision, and what was made of it.
+        self._known: dict[str, tuple[int, PodUsage | None]] = {}
+
+    def pod(self, record: ObjectRecord) -> PodUsage | None:
+        """Return a pod's use, None when it does not run."""
+        known = self._known.get(record.key)
+        if known is not None and known[0] == record.revision:
+            return known[1]
+        found = _pod_usage(record)
+        self._known[record.key] = (record.revision, found)
+        return found
+
+    def pods(self) -> list[PodUsage]:
+        """Return all running pods, by namespace and name."""
+        records = self._store.list(PODS)
+        if len(self._known) > 2 * len(records) + 1000:
+            self._known.clear()
+        return [usage for record in records if (usage := self.pod(record)) is not None]
+
+    def pods_of(self, node: str) -> list[PodUsage]:
+        """Return the running pods of a node."""
+        records = self._store.by_index(PODS, "node", node)
+        return [usage for record in records if (usage := self.pod(record)) is not None]
+
+    def node(self, record: ObjectRecord, now_s: float) -> NodeUsage:
+        """Return a node's use."""
+        pods = tuple(self.pods_of(record.obj.name))
+        started_s = created_of(record)
+        cores, memory = _NODE_CORES, _NODE_BYTES
+        seconds = _NODE_CORES * max(0.0, now_s - started_s)
+        for pod in pods:
+            factor = pod.factor(now_s)
+            for container in pod.containers:
+                cores += container.cores * factor
+                memory += container.memory_bytes
+                seconds += pod.core_seconds(container.cores, now_s)
+        return NodeUsage(record.obj.name, record.obj.labels, pods, started_s, memory, cores, seconds)
+
+    def node_record(self, name: str) -> ObjectRecord | None:
+        """Return a node, None when there is no such."""
+        return self._store.get(NODES, name)
+
+
+def created_of(record: ObjectRecord) -> float:
+    """Return an object's creation, epoch seconds."""
+    meta = orjson.loads(b"{" + record.obj.meta + b"}")
+    return epoch_of(meta["creationTimestamp"])
+
+
+def _pod_usage(record: ObjectRecord) -> PodUsage | None:
+    obj = record.obj
+    if b'"phase":"Running"' not in obj.status:
+        return None
+    status = orjson.loads(obj.status)
+    spec = orjson.loads(b"{" + obj.body + b"}")["spec"]
+    node = spec.get("nodeName", "")
+    if not node or status.get("phase") != "Running":
+        return None
+    meta = orjson.loads(b"{" + obj.meta + b"}")
+    annotations = meta.get("annotations") or {}
+    given = spec["containers"]
+    cpu = _amount(annotations.get(CPU_ANNOTATION))
+    memory = _amount(annotations.get(MEMORY_ANNOTATION))
+    containers = []
+    for container in given:
+        requests = (container.get("resources") or {}).get("requests") or {}
+        asked_cpu, asked_memory = _amount(requests.get("cpu")), _amount(requests.get("memory"))
+        # An annotation is the whole pod's: each container has an equal part of it.
+        cores = cpu / len(given) if cpu is not None else _CPU_SHARE * asked_cpu if asked_cpu else _IDLE_CORES
+        size = (
+            memory / len(given) if memory is not None else _MEMORY_SHARE * asked_memory if asked_memory else _IDLE_BYTES
+        )
+        containers.append(ContainerUsage(container["name"], container.get("image", ""), cores, int(size)))
+    started = status.get("startTime") or meta["creationTimestamp"]
+    return PodUsage(
+        obj.key,
+        obj.namespace,
+        obj.name,
+        obj.uid,
+        node,
+        obj.labels,
+        zlib.crc32(obj.uid.encode()) / 2**32 * 2 * math.pi,
+        epoch_of(started),
+        tuple(containers),
+    )
+
+
+def _amount(text: Any) -> float | None:
+    """Return a quantity as a float; None when there is none, or it is none."""
+    if text is None:
+        return None
+    try:
+        amount = float(Quantity.parse(str(text)).amount)
+    except ValueError:
+        return None
+    return amount if amount >= 0 else None

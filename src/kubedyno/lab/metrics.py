@@ -1,0 +1,385 @@
+"""A recorder of a cluster's metrics, and the Prometheus read API over what it has recorded.
+
+Targets are found through the API server: its own page, those of each node by the node's proxy, and whatever says that
+it is kube-state-metrics or a node exporter. The embedded cluster has the latter two under /kubedyno/metrics.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.errors import KubedynoError
+from kubedyno.base.log import logger
+from kubedyno.client.api import Client
+from kubedyno.http.messages import Headers, Request, Responder
+from kubedyno.http.server import Server
+from kubedyno.http.server import serve as listen
+from kubedyno.kube import yaml
+from kubedyno.kube.status import StatusError
+from kubedyno.lab.target import Choice
+from kubedyno.promql import dump
+from kubedyno.promql.engine import Engine
+from kubedyno.promql.errors import ExpositionError, StoreFullError
+from kubedyno.promql.exposition import ACCEPT, OPENMETRICS
+from kubedyno.promql.mentions import queries_in, wanted
+from kubedyno.promql.readapi import JSON, PREFIX, ReadAPI
+from kubedyno.promql.scraping import Keep, Target
+from kubedyno.promql.store import SeriesStore, StoreLimits
+
+log = logger(__name__)
+
+HOST = "127.0.0.1"
+# Pages that are asked for at once: a node's proxy is one connection more of the API server's.
+CONCURRENCY = 8
+_TRIM_S = 60.0
+_MAX_PAGE_BYTES = 256 << 20
+# /metrics/resource repeats what cadvisor says under the same names: whoever records both counts twice.
+_NODE_PAGES = (("kubelet", "metrics"), ("cadvisor", "metrics/cadvisor"))
+_EXPORTERS = (("kube-state-metrics", "kube-state-metrics"), ("node-exporter", "node-exporter"))
+_HEADERS: Headers = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
+_PLAIN = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to record.
+
+    Attributes:
+        interval_s: Between two looks at each target.
+        queries: Files with the queries that say what is recorded; none: everything.
+        limits: Of the store.
+    """
+
+    interval_s: float = 15.0
+    queries: tuple[Path, ...] = ()
+    limits: StoreLimits = field(default_factory=StoreLimits)
+
+
+def keep_of(files: Iterable[Path]) -> Keep | None:
+    """Return which metrics the queries of some files speak of; None without files: all.
+
+    Raises:
+        KubedynoError: A file cannot be read, or has no query.
+    """
+    queries: list[str] = []
+    for path in files:
+        try:
+            documents = yaml.load_all(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise KubedynoError(f"{path}: cannot be read ({error})") from error
+        found = list(queries_in(list(documents)))
+        if not found:
+            raise KubedynoError(f"{path}: has no query; give a metrics profile, an alert profile or a dashboard")
+        queries += found
+    return wanted(queries) if queries else None
+
+
+class Recorder:
+    """Scrapes a cluster's targets round by round.
+
+    Args:
+        client: The cluster.
+        embedded: It is the embedded one.
+        options: How.
+    """
+
+    def __init__(self, client: Client, options: Options, *, embedded: bool) -> None:
+        self.store = SeriesStore(options.limits)
+        self._client = client
+        self._options = options
+        self._embedded = embedded
+        self._keep = keep_of(options.queries)
+        self._targets: dict[str, Target] = {}
+        self._turns = asyncio.Semaphore(CONCURRENCY)
+        self._warned: set[str] = set()
+
+    def targets(self) -> list[Target]:
+        """Return what is scraped now."""
+        return list(self._targets.values())
+
+    async def run(self) -> None:
+        """Record until cancelled, a round each interval."""
+        trimmed_s = SYSTEM_CLOCK.monotonic()
+        while True:
+            began_s = SYSTEM_CLOCK.monotonic()
+            await self.round()
+            now_s = SYSTEM_CLOCK.monotonic()
+            if now_s - trimmed_s >= _TRIM_S:
+                trimmed_s = now_s
+                await asyncio.to_thread(self.store.trim, round(SYSTEM_CLOCK.now() * 1000))
+            await aio.sleep(max(0.0, self._options.interval_s - (now_s - began_s)))
+
+    async def round(self) -> None:
+        """Look at each target once."""
+        try:
+            await self._discover()
+        except (KubedynoError, StatusError) as error:
+            self._warn("targets", f"targets cannot be listed: {error}")
+        await asyncio.gather(*(self._scrape(path, target) for path, target in list(self._targets.items())))
+
+    async def _discover(self) -> None:
+        found: dict[str, dict[str, str]] = {
+            "/metrics": {"job": "apiserver", "instance": self._client.target.authority, "apiserver": "kube-apiserver"}
+        }
+        for node in await self._client.list_all("/api/v1/nodes"):
+            name = str(node["metadata"]["name"])
+            for job, page in _NODE_PAGES:
+                path = f"/api/v1/nodes/{name}/proxy/{page}"
+                found[path] = {"job": "kubelet", "instance": name, "node": name, "metrics_path": f"/{page}"}
+                if job == "cadvisor":
+                    found[path]["service"] = "kubelet"
+        if self._embedded:
+            found["/kubedyno/metrics/kube-state"] = {"job": "kube-state-metrics", "instance": "kube-state-metrics:8080"}
+            found["/kubedyno/metrics/nodes"] = {"job": "node-exporter", "instance": "node-exporter:9100"}
+        else:
+            for job, name in _EXPORTERS:
+                found |= await self._exporters(job, name)
+        for gone in self._targets.keys() - found.keys():
+            self._targets.pop(gone).lost("the target is gone", _now_ms(), 0.0)
+        for path, labels in found.items():
+            if path not in self._targets:
+                # What these say of a node or a pod is about others, not about themselves.
+                honor = labels["job"] in {"kube-state-metrics", "node-exporter"}
+                self._targets[path] = Target(self.store, labels, self._keep, honor_labels=honor)
+
+    async def _exporters(self, job: str, name: str) -> dict[str, dict[str, str]]:
+        """Return the pods that carry the recommended label of a known exporter."""
+        found: dict[str, dict[str, str]] = {}
+        for pod in await self._client.list_all(f"/api/v1/pods?labelSelector=app.kubernetes.io%2Fname%3D{name}"):
+            meta, spec = pod["metadata"], pod.get("spec") or {}
+            ports = [
+                port["containerPort"]
+                for container in spec.get("containers") or ()
+                for port in container.get("ports") or ()
+                if str(port.get("name", "")) in {"http", "metrics", "http-metrics", "https"}
+            ]
+            if (pod.get("status") or {}).get("phase") != "Running" or not ports:
+                continue
+            path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}:{ports[0]}/proxy/metrics"
+            node = str(spec.get("nodeName", ""))
+            found[path] = {"job": job, "instance": node if job == "node-exporter" else meta["name"], "node": node}
+        return found
+
+    async def _scrape(self, path: str, target: Target) -> None:
+        async with self._turns:
+            now_ms, began_s = _now_ms(), SYSTEM_CLOCK.monotonic()
+            try:
+                answer = await self._client.request("GET", path, headers=(("Accept", ACCEPT),))
+                took_s = SYSTEM_CLOCK.monotonic() - began_s
+                if answer.status != 200:
+                    text = answer.body[:200].decode(errors="replace").strip()
+                    raise KubedynoError(f"{path}: HTTP {answer.status}: {text}")
+                if len(answer.body) > _MAX_PAGE_BYTES:
+                    raise KubedynoError(f"{path}: a page of {len(answer.body)} bytes is too large")
+                media = answer.headers.get("content-type", "")
+                text = answer.body.decode(errors="replace")
+                await asyncio.to_thread(target.take, text, now_ms, took_s, openmetrics=media.startswith(OPENMETRICS))
+            except (ExpositionError, StoreFullError) as error:
+                # The target has noted it.
+                self._warn(path, f"{path}: {error}")
+            except KubedynoError as error:
+                target.lost(str(error), now_ms, SYSTEM_CLOCK.monotonic() - began_s)
+                self._warn(path, str(error))
+
+    def _warn(self, what: str, line: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            log.warning("%s", line)
+
+
+def _now_ms() -> int:
+    return round(SYSTEM_CLOCK.now() * 1000)
+
+
+class Door:
+    """The read API on a loopback port.
+
+    Args:
+        api: Answers.
+    """
+
+    def __init__(self, api: ReadAPI) -> None:
+        self._api = api
+        self._server: Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        # One query at a time: two would only share the interpreter.
+        self._turn = asyncio.Lock()
+
+    async def start(self, port: int) -> str:
+        """Listen and return the URL.
+
+        Raises:
+            KubedynoError: The port is in use.
+        """
+        self._server = await listen(self.app, HOST, port, None)
+        return f"http://{HOST}:{self._server.port}"
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._server is not None:
+            await self._server.close(0.2)
+
+    def app(self, request: Request, responder: Responder) -> None:
+        """Answer one request, now or later."""
+        assert self._server is not None
+        port = self._server.port
+        if request.headers.get("host") not in {f"{HOST}:{port}", f"localhost:{port}"}:
+            responder.send(421, _PLAIN, b"this server is for this machine only\n", _HEADERS)
+        elif request.path in {"/-/ready", "/-/healthy"}:
+            responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", _HEADERS)
+        elif not request.path.startswith(PREFIX):
+            responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
+        elif request.method not in {"GET", "POST"}:
+            responder.send(405, _PLAIN, b"it only reads\n", (*_HEADERS, ("allow", "GET, POST")))
+        else:
+            task = asyncio.get_running_loop().create_task(self._answer(request, responder))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, request: Request, responder: Responder) -> None:
+        given: dict[str, list[str]] = parse_qs(request.query, keep_blank_values=True)
+        if request.method == "POST":
+            form = parse_qs(request.body.decode(errors="replace"), keep_blank_values=True)
+            for name, values in form.items():
+                given.setdefault(name, []).extend(values)
+        async with self._turn:
+            if responder.closed:
+                return
+            try:
+                status, body = await asyncio.to_thread(self._api.answer, request.path[len(PREFIX) :].rstrip("/"), given)
+            except Exception:
+                log.exception("%s failed", request.path)
+                responder.send(500, _PLAIN, b"internal error\n", _HEADERS)
+                return
+        responder.send(status, JSON, body, _HEADERS)
+
+
+async def serve(choice: Choice, options: Options, port: int, say: Callable[[str], None]) -> None:
+    """Record a cluster and serve what is recorded until SIGINT or SIGTERM.
+
+    Args:
+        choice: The cluster.
+        options: How to record.
+        port: 0 picks a free one.
+        say: Prints a line.
+
+    Raises:
+        KubedynoError: The port is in use, or the cluster cannot be reached.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with Client(choice.target) as client:
+        await client.get("/version")
+        recorder = Recorder(client, options, embedded=choice.running is not None)
+        door = Door(ReadAPI(Engine(recorder.store), recorder.targets))
+        url = await door.start(port)
+        recording = asyncio.create_task(recorder.run())
+        try:
+            say(f"records {choice.target.server} every {options.interval_s:g} s; Prometheus read API: {url}")
+            say(f"Grafana: data source Prometheus, URL {url}; kube-burner: metricsEndpoints, endpoint: {url}")
+            done = asyncio.create_task(stopped.wait())
+            await asyncio.wait({done, recording}, return_when=asyncio.FIRST_COMPLETED)
+            done.cancel()
+            if recording.done():
+                recording.result()
+        finally:
+            recording.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await recording
+            await door.close()
+
+
+async def record(choice: Choice, options: Options, duration_s: float, path: Path) -> tuple[int, int]:
+    """Record a cluster for some time and write it down as OpenMetrics.
+
+    Returns:
+        How many series and samples there are.
+
+    Raises:
+        KubedynoError: The cluster cannot be reached, or the file cannot be written.
+    """
+    async with Client(choice.target) as client:
+        await client.get("/version")
+        recorder = Recorder(client, options, embedded=choice.running is not None)
+        recording = asyncio.create_task(recorder.run())
+        await asyncio.wait({recording}, timeout=duration_s)
+        if recording.done():
+            recording.result()
+        recording.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await recording
+    store = recorder.store
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(dump.written(store))
+    except OSError as error:
+        raise KubedynoError(f"{path}: cannot be written ({error.strerror})") from error
+    return len(store), store.samples
+
+
+async def snapshot(choice: Choice, options: Options, rounds: int) -> tuple[SeriesStore, int]:
+    """Look at a cluster's targets so many times and return what they say, and the time of the last look."""
+    async with Client(choice.target) as client:
+        await client.get("/version")
+        recorder = Recorder(client, options, embedded=choice.running is not None)
+        for number in range(rounds):
+            if number:
+                await aio.sleep(options.interval_s)
+            await recorder.round()
+    return recorder.store, _now_ms()
+
+
+def loaded(path: Path) -> tuple[SeriesStore, int]:
+    """Return a recording's store and the time of its last sample.
+
+    Raises:
+        KubedynoError: It cannot be read.
+    """
+    store = SeriesStore(StoreLimits(max_series=5_000_000))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KubedynoError(f"{path}: cannot be read ({error})") from error
+    try:
+        return store, dump.load(store, text)
+    except ExpositionError as error:
+        raise KubedynoError(f"{path}: {error}; give what `kubedyno metrics record` has written") from error
+
+
+async def ask(url: str, path: str, given: dict[str, Any]) -> tuple[int, bytes]:
+    """Ask the Prometheus of a URL.
+
+    Raises:
+        KubedynoError: It does not answer.
+    """
+    import urllib.error  # noqa: PLC0415 - only `query --prometheus-url` needs it
+    import urllib.parse  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
+    if not url.startswith(("http://", "https://")):
+        raise KubedynoError(f"{url}: is no URL of a Prometheus; write for example http://127.0.0.1:9090")
+    body = urllib.parse.urlencode(given).encode()
+    request = urllib.request.Request(f"{url.rstrip('/')}{PREFIX}{path}", body)  # noqa: S310 - checked above
+
+    def call() -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - checked above
+                return int(answer.status), answer.read(_MAX_PAGE_BYTES)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read(_MAX_PAGE_BYTES)
+        except OSError as error:
+            raise KubedynoError(f"{url}: {error}; is a Prometheus there?") from error
+
+    return await asyncio.to_thread(call)

@@ -1,0 +1,265 @@
+"""Prometheus' read API: a request's path and parameters to a status and JSON. No sockets here.
+
+Grafana's data source and kube-burner's metrics endpoint ask no more than this.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from kubedyno.base.clock import SYSTEM_CLOCK, Clock
+from kubedyno.base.times import epoch_of
+from kubedyno.promql.engine import Answer, Engine, Series
+from kubedyno.promql.errors import BadQueryError, QueryError
+from kubedyno.promql.exposition import number_of
+from kubedyno.promql.language import matchers_of, parsed, unwrapped
+from kubedyno.promql.matching import Matcher
+from kubedyno.promql.rows import NAME, json_number
+from kubedyno.promql.scraping import Target
+
+PREFIX = "/api/v1/"
+JSON = "application/json"
+MAX_POINTS = 11_000
+VERSION = "2.42.0"
+_DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?\Z")
+_UNITS_S = (365 * 86400, 7 * 86400, 86400, 3600, 60, 1, 0.001)
+# The widest span a series request without bounds is about.
+_EVER_MS = 1 << 52
+Parameters = Mapping[str, Sequence[str]]
+Reply = tuple[int, bytes]
+_STATUS = {"bad_data": 400, "execution": 422, "timeout": 503, "not_found": 404}
+
+
+class ReadAPI:
+    """Answers the paths under /api/v1.
+
+    Args:
+        engine: Evaluates.
+        targets: What is scraped now, for /targets.
+        clock: Of queries that name no time.
+    """
+
+    def __init__(
+        self, engine: Engine, targets: Callable[[], Iterable[Target]] = tuple, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._targets = targets
+        self._clock = clock
+        self._paths: dict[str, Callable[[Parameters], Any]] = {
+            "query": self._query,
+            "query_range": self._query_range,
+            "series": self._series,
+            "labels": self._labels,
+            "metadata": self._metadata,
+            "targets": self._target_list,
+            "rules": lambda _given: {"groups": []},
+            "alerts": lambda _given: {"alerts": []},
+            "query_exemplars": lambda _given: [],
+            "status/buildinfo": lambda _given: {
+                "version": VERSION,
+                "revision": "kubedyno",
+                "branch": "",
+                "buildUser": "",
+                "buildDate": "",
+                "goVersion": "",
+            },
+            "status/runtimeinfo": self._runtime,
+            "status/flags": lambda _given: {"query.lookback-delta": f"{engine.options.lookback_ms // 60_000}m"},
+        }
+
+    def answer(self, path: str, given: Parameters) -> Reply:
+        """Answer a path below /api/v1/.
+
+        Args:
+            path: e.g. "query" or "label/job/values".
+            given: Parameters, those of the query and of a form together.
+        """
+        data: Any
+        try:
+            found = re.fullmatch(r"label/([^/]+)/values", path)
+            if found is not None:
+                data = self._label_values(found[1], given)
+            elif path in self._paths:
+                data = self._paths[path](given)
+            else:
+                return _failure("not_found", f"no such path: {PREFIX}{path}")
+        except QueryError as error:
+            return _failure(error.kind, str(error))
+        return 200, b'{"status":"success","data":' + (data if isinstance(data, bytes) else orjson.dumps(data)) + b"}\n"
+
+    # --- queries -----------------------------------------------------------------------------------------------
+
+    def _query(self, given: Parameters) -> bytes:
+        text = _one(given, "query")
+        time = _one(given, "time", "")
+        time_ms = _time_ms(time, "time") if time else round(self._clock.now() * 1000)
+        return _answer_bytes(self._engine.instant(text, time_ms))
+
+    def _query_range(self, given: Parameters) -> bytes:
+        start = _time_ms(_one(given, "start"), "start")
+        end = _time_ms(_one(given, "end"), "end")
+        step = _step_ms(_one(given, "step"))
+        if end < start:
+            raise BadQueryError('invalid parameter "end": end timestamp must not be before start time')
+        if step <= 0:
+            raise BadQueryError(
+                'invalid parameter "step": zero or negative query resolution step widths are not accepted. '
+                "Try a positive integer"
+            )
+        if (end - start) // step > MAX_POINTS:
+            raise BadQueryError(
+                f"exceeded maximum resolution of {MAX_POINTS:,} points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)"
+            )
+        return _answer_bytes(self._engine.range(_one(given, "query"), start, end, step))
+
+    # --- what there is -----------------------------------------------------------------------------------------
+
+    def _selected(self, given: Parameters, *, required: bool) -> list[dict[str, str]]:
+        start = _time_ms(_one(given, "start", ""), "start", -_EVER_MS)
+        end = _time_ms(_one(given, "end", ""), "end", _EVER_MS)
+        texts = given.get("match[]", ())
+        if not texts:
+            if required:
+                raise BadQueryError("no match[] parameter provided")
+            return self._store.series([], start, end)
+        found: dict[int, dict[str, str]] = {}
+        for text in texts:
+            for labels in self._store.series(_matchers(text), start, end):
+                found[id(labels)] = labels
+        return list(found.values())
+
+    def _series(self, given: Parameters) -> list[dict[str, str]]:
+        return sorted(self._selected(given, required=True), key=lambda labels: sorted(labels.items()))
+
+    def _labels(self, given: Parameters) -> list[str]:
+        return sorted({name for labels in self._selected(given, required=False) for name in labels})
+
+    def _label_values(self, name: str, given: Parameters) -> list[str]:
+        if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) is None:
+            raise BadQueryError(f'invalid label name: "{name}"')
+        return sorted({labels[name] for labels in self._selected(given, required=False) if name in labels})
+
+    def _metadata(self, given: Parameters) -> dict[str, Any]:
+        metric = _one(given, "metric", "")
+        limit = _one(given, "limit", "")
+        if limit and not re.fullmatch(r"-?\d+", limit):
+            raise BadQueryError("limit must be a number")
+        chosen = {metric: self._store.metadata.get(metric)} if metric else dict(sorted(self._store.metadata.items()))
+        entries = [(name, about) for name, about in chosen.items() if about is not None]
+        if limit and int(limit) >= 0:
+            entries = entries[: int(limit)]
+        return {name: [{"type": about.type, "help": about.help, "unit": about.unit}] for name, about in entries}
+
+    def _target_list(self, given: Parameters) -> dict[str, Any]:
+        _ = given
+        active = [
+            {
+                "discoveredLabels": {},
+                "labels": target.labels,
+                "scrapePool": target.labels.get("job", ""),
+                "scrapeUrl": target.labels.get("instance", ""),
+                "globalUrl": "",
+                "lastError": target.error,
+                "lastScrape": _rfc3339(target.last_ms),
+                "lastScrapeDuration": target.duration_s,
+                "health": "unknown" if not target.last_ms else "down" if target.error else "up",
+            }
+            for target in self._targets()
+        ]
+        return {"activeTargets": active, "droppedTargets": []}
+
+    def _runtime(self, given: Parameters) -> dict[str, Any]:
+        _ = given
+        retention_s = self._store.limits.retention_ms // 1000
+        return {"timeSeriesCount": len(self._store), "storageRetention": f"{retention_s}s", "reloadConfigSuccess": True}
+
+
+def _failure(kind: str, message: str) -> Reply:
+    return _STATUS[kind], orjson.dumps({"status": "error", "errorType": kind, "error": message}) + b"\n"
+
+
+def _one(given: Parameters, name: str, default: str | None = None) -> str:
+    values = given.get(name, ())
+    if values:
+        return values[0]
+    if default is None:
+        raise BadQueryError(f'invalid parameter "{name}": it is missing')
+    return default
+
+
+def _time_ms(text: str, name: str, default: int | None = None) -> int:
+    if not text and default is not None:
+        return default
+    try:
+        seconds = number_of(text)
+    except ValueError:
+        try:
+            seconds = epoch_of(text)
+        except ValueError as error:
+            raise BadQueryError(f'invalid parameter "{name}": cannot parse "{text}" to a valid timestamp') from error
+    if not math.isfinite(seconds) or abs(seconds) > _EVER_MS / 1000:
+        raise BadQueryError(f'invalid parameter "{name}": cannot parse "{text}" to a valid timestamp')
+    return round(seconds * 1000)
+
+
+def _step_ms(text: str) -> int:
+    try:
+        seconds = number_of(text)
+    except ValueError:
+        found = _DURATION.match(text)
+        if not text or found is None:
+            raise BadQueryError(f'invalid parameter "step": cannot parse "{text}" to a valid duration') from None
+        seconds = sum(int(part) * unit for part, unit in zip(found.groups(), _UNITS_S, strict=True) if part)
+    if not math.isfinite(seconds) or abs(seconds) > _EVER_MS / 1000:
+        raise BadQueryError(f'invalid parameter "step": cannot parse "{text}" to a valid duration')
+    return round(seconds * 1000)
+
+
+def _matchers(text: str) -> list[Matcher]:
+    tree = unwrapped(parsed(text))
+    if not hasattr(tree, "matchers"):
+        raise BadQueryError(f'invalid parameter "match[]": {text} is no selector')
+    return matchers_of(tree)
+
+
+def _rfc3339(time_ms: int) -> str:
+    from datetime import UTC, datetime  # noqa: PLC0415 - only /targets needs it
+
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _answer_bytes(answer: Answer) -> bytes:
+    if answer.type == "string":
+        return orjson.dumps({"resultType": "string", "result": [0, answer.text]})
+    if answer.type == "scalar":
+        return b'{"resultType":"scalar","result":' + _point(*answer.series[0].points[0]) + b"}"
+    form = _vector if answer.type == "vector" else _matrix
+    parts = b",".join([form(series) for series in answer.series])
+    return b'{"resultType":"' + answer.type.encode() + b'","result":[' + parts + b"]}"
+
+
+def _vector(series: Series) -> bytes:
+    return b'{"metric":' + _metric(series) + b',"value":' + _point(*series.points[0]) + b"}"
+
+
+def _matrix(series: Series) -> bytes:
+    points = b",".join([_point(*point) for point in series.points])
+    return b'{"metric":' + _metric(series) + b',"values":[' + points + b"]}"
+
+
+def _metric(series: Series) -> bytes:
+    labels = series.labels
+    if NAME in labels:
+        return orjson.dumps({NAME: labels[NAME], **dict(sorted(labels.items()))})
+    return orjson.dumps(dict(sorted(labels.items())))
+
+
+def _point(time_ms: int, value: float) -> bytes:
+    seconds, rest = divmod(time_ms, 1000)
+    time = f"{seconds}.{rest:03d}".rstrip("0") if rest else str(seconds)
+    return f'[{time},"{json_number(value)}"]'.encode()

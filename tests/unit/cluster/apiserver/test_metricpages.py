@@ -1,0 +1,174 @@
+"""What the cluster says of itself: pages of metrics, and metrics.k8s.io."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kubedyno.promql.exposition import Sample, labels_of, read
+from unit.cluster.apiserver.harness import NS, START_S, TOKEN, Api, running
+
+METRICS = "/apis/metrics.k8s.io/v1beta1"
+PODS = f"/api/v1/namespaces/{NS}/pods"
+MERGE = {"authorization": f"Bearer {TOKEN}", "content-type": "application/merge-patch+json"}
+SERVICE = {
+    "metadata": {"name": "v1beta1.metrics.k8s.io"},
+    "spec": {"group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100},
+}
+
+
+def samples(text: bytes) -> list[tuple[dict[str, str], float]]:
+    return [(labels_of(item.series), item.value) for item in read(text.decode()) if isinstance(item, Sample)]
+
+
+def named(text: bytes, name: str, **wanted: str) -> list[tuple[dict[str, str], float]]:
+    return [
+        (labels, value)
+        for labels, value in samples(text)
+        if labels["__name__"] == name and all(labels.get(key, "") == text for key, text in wanted.items())
+    ]
+
+
+@pytest.fixture
+def cluster(api: Api) -> Api:
+    return prepared(api)
+
+
+def prepared(api: Api) -> Api:
+    assert api.call("POST", "/apis/apiregistration.k8s.io/v1/apiservices", SERVICE).status == 201
+    for name in ("n1", "n2"):
+        amounts = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+        node = {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}
+        assert api.call("POST", "/api/v1/nodes", node).status == 201
+        status = {"status": {"capacity": amounts, "allocatable": amounts}}
+        assert api.call("PATCH", f"/api/v1/nodes/{name}/status", status, MERGE).status == 200
+    return api
+
+
+def add_pod(api: Api, name: str, node: str = "n1", *, running: bool = True, **metadata: Any) -> None:
+    requests = {"cpu": "200m", "memory": "100Mi"}
+    container = {"name": "c", "image": "i:1", "resources": {"requests": requests}}
+    pod = {"metadata": {"name": name, **metadata}, "spec": {"nodeName": node, "containers": [container]}}
+    assert api.call("POST", PODS, pod).status == 201
+    if running:
+        status = {"status": {"phase": "Running", "startTime": "2026-11-18T11:06:40Z"}}
+        assert api.call("PATCH", f"{PODS}/{name}/status", status, MERGE).status == 200
+
+
+def test_a_pod_uses_a_share_of_its_requests_or_what_it_is_told_to(cluster):
+    add_pod(cluster, "plain", labels={"app": "x"})
+    annotations = {"kubedyno.io/usage-cpu": "2", "kubedyno.io/usage-memory": "1Gi"}
+    add_pod(cluster, "told", annotations=annotations)
+    add_pod(cluster, "waiting", running=False)
+    items = cluster.call("GET", f"{METRICS}/pods").json["items"]
+    assert [item["metadata"]["name"] for item in items] == ["plain", "told"]
+    plain, told = (item["containers"][0]["usage"] for item in items)
+    assert 0.09e9 <= int(plain["cpu"][:-1]) <= 0.11e9
+    assert plain["memory"] == f"{60 << 10}Ki"
+    assert 1.8e9 <= int(told["cpu"][:-1]) <= 2.2e9
+    assert told["memory"] == f"{1 << 20}Ki"
+    chosen = cluster.call("GET", f"{METRICS}/namespaces/{NS}/pods?labelSelector=app%3Dx").json["items"]
+    assert [item["metadata"]["name"] for item in chosen] == ["plain"]
+    assert cluster.call("GET", f"{METRICS}/namespaces/{NS}/pods/told").json["kind"] == "PodMetrics"
+    assert cluster.call("GET", f"{METRICS}/namespaces/{NS}/pods/waiting").status == 404
+
+
+def test_a_node_uses_what_its_pods_use_and_its_own(cluster):
+    before = {n["metadata"]["name"]: n["usage"] for n in cluster.call("GET", f"{METRICS}/nodes").json["items"]}
+    add_pod(cluster, "told", annotations={"kubedyno.io/usage-cpu": "2", "kubedyno.io/usage-memory": "1Gi"})
+    after = {n["metadata"]["name"]: n["usage"] for n in cluster.call("GET", f"{METRICS}/nodes").json["items"]}
+    grown = {name: int(after[name]["memory"][:-2]) - int(before[name]["memory"][:-2]) for name in after}
+    assert grown == {"n1": 1 << 20, "n2": 0}
+    assert int(after["n1"]["cpu"][:-1]) - int(before["n1"]["cpu"][:-1]) >= 1.8e9
+
+
+def test_metrics_are_read_only_and_served_while_the_apiservice_is_there(cluster):
+    assert cluster.call("POST", f"{METRICS}/nodes", {}).status == 405
+    assert cluster.call("GET", f"{METRICS}/nodes/none").status == 404
+    assert cluster.call("GET", "/apis/metrics.k8s.io").json["preferredVersion"]["version"] == "v1beta1"
+    assert cluster.call("GET", "/openapi/v2").status == 200
+    cluster.call("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io")
+    assert cluster.call("GET", f"{METRICS}/nodes").status == 404
+
+
+def test_cpu_seconds_are_the_integral_of_the_use(cluster):
+    add_pod(cluster, "told", annotations={"kubedyno.io/usage-cpu": "2"})
+    cluster.clock.now_s = START_S + 10_000
+    path = "/api/v1/nodes/n1/proxy/metrics/resource"
+    total = 0.0
+    ((_, first),) = named(cluster.call("GET", path).body, "container_cpu_usage_seconds_total")
+    for _ in range(300):
+        usage = cluster.call("GET", f"{METRICS}/namespaces/{NS}/pods/told").json["containers"][0]["usage"]["cpu"]
+        total += int(usage[:-1]) / 1e9
+        cluster.clock.now_s += 1
+    ((_, last),) = named(cluster.call("GET", path).body, "container_cpu_usage_seconds_total")
+    # One whole period: the swing cancels out, and a sum of seconds is near the integral.
+    assert last - first == pytest.approx(600, abs=0.01)
+    assert total == pytest.approx(last - first, rel=1e-3)
+
+
+def test_a_nodes_pages_are_its_own_pods(cluster):
+    add_pod(cluster, "a", "n1")
+    add_pod(cluster, "b", "n2")
+    page = cluster.call("GET", "/api/v1/nodes/n2/proxy/metrics/cadvisor").body
+    pods = {labels.get("pod") for labels, _ in named(page, "container_memory_working_set_bytes")}
+    assert pods == {None, "b"}
+    assert len(named(page, "container_cpu_usage_seconds_total", id="/")) == 1
+    kubelet = cluster.call("GET", "/api/v1/nodes/https:n2:10250/proxy/metrics").body
+    assert named(kubelet, "kubelet_running_pods")[0][1] == 1
+    assert cluster.call("GET", "/api/v1/nodes/none/proxy/metrics").status == 404
+    assert cluster.call("GET", "/api/v1/nodes/n1/proxy/nothing").status == 404
+    nodes = cluster.call("GET", "/kubedyno/metrics/nodes").body
+    idle = named(nodes, "node_cpu_seconds_total", mode="idle", instance="n1")
+    assert len(idle) == 4
+
+
+def test_every_answer_is_counted_once(cluster):
+    def total() -> float:
+        return sum(value for _, value in named(cluster.call("GET", "/metrics").body, "apiserver_request_total"))
+
+    before = total()
+    paths = (
+        ("GET", PODS), ("GET", f"{PODS}/none"), ("POST", PODS), ("GET", "/api"), ("GET", "/apis/apps/v1"),
+        ("GET", "/version"), ("GET", "/nothing"), ("GET", "/apis/no/such"), ("PUT", "/version"),
+        ("GET", "/healthz"), ("GET", f"{METRICS}/nodes"), ("GET", "/api/v1/nodes/n1/proxy/metrics"),
+        ("GET", "/api/v1/nodes/none/proxy/metrics"), ("DELETE", f"{PODS}/none"), ("GET", "/openapi/v2"),
+        ("GET", f"{PODS}/none/nothing"),
+    )  # fmt: skip
+    for method, path in paths:
+        assert cluster.call(method, path, {} if method == "POST" else None).status
+    assert cluster.call("GET", PODS, headers={"authorization": "Bearer wrong"}).status == 401
+    # The page before it counts too.
+    assert total() - before == len(paths) + 2
+
+
+def test_durations_are_counted_in_buckets(cluster):
+    cluster.call("GET", PODS)
+    page = cluster.call("GET", "/metrics").body
+    wanted = {"verb": "LIST", "resource": "pods", "scope": "namespace"}
+    buckets = named(page, "apiserver_request_duration_seconds_bucket", **wanted)
+    assert [labels["le"] for labels, _ in buckets][-1] == "+Inf"
+    assert buckets[-1][1] == named(page, "apiserver_request_duration_seconds_count", **wanted)[0][1] == 1
+    assert named(page, "apiserver_storage_objects", resource="nodes")[0][1] == 2
+
+
+async def state_page() -> bytes:
+    async with running() as api:
+        prepared(api)
+        add_pod(api, "a")
+        add_pod(api, "b", running=False)
+        answer = api.call("GET", "/kubedyno/metrics/kube-state")
+        await answer.done.wait()
+        return answer.body
+
+
+def test_kube_state_says_what_the_tables_hold():
+    body = asyncio.run(state_page())
+    phases = {(labels["pod"], labels["phase"]): value for labels, value in named(body, "kube_pod_status_phase")}
+    assert phases["a", "Running"] == 1
+    assert phases["b", "Pending"] == 1
+    assert sum(phases.values()) == 2
+    requests = named(body, "kube_pod_container_resource_requests", pod="a", resource="memory")
+    assert requests[0][0]["unit"] == "byte"
+    assert requests[0][1] == 100 << 20
+    assert {labels["node"] for labels, _ in named(body, "kube_node_info")} == {"n1", "n2"}
