@@ -75,10 +75,10 @@ class NodeNetwork:
             with suppress(FileNotFoundError):
                 self.space.set_sysctl("bridge/bridge-nf-call-iptables", 0)
             netlink.create(rtnetlink.link_body("br0", "bridge", settings=_MTU))
-            bridge = netlink.link("br0")
-            self._bridge = bridge.index
+            own = netlink.link("br0")
+            self._bridge = own.index
             # A bridge takes its ports' lowest address, which changes with them, unless it was given one.
-            netlink.set_address(bridge.index, bridge.mac)
+            netlink.set_address(own.index, own.mac)
             netlink.set_link(self._bridge, up=True)
             netlink.add_address(self._bridge, f"{self.gateway}/{IPv4Network(self.cidr).prefixlen}")
         else:
