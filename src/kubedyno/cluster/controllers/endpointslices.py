@@ -104,12 +104,28 @@ class EndpointSlices:
         state = self._states.get(row.uid)
         if state is None:
             state = self._states[row.uid] = _State(row)
+            self._load(state)
         if key:
             state.dirty[key] = None
         else:
             state.row = row
             state.dirty.update(dict.fromkeys([*state.place, *row.endpoints]))
         self._queue.add(row.uid)
+
+    def _load(self, state: _State) -> None:
+        """Take over the slices that are there already, as after a restart."""
+        for record in self._table.by_index("owner", state.uid):
+            if record.obj.labels.get(MANAGED_BY) != _MANAGER or record.obj.deletion_s:
+                continue
+            body = orjson.loads(b"{" + record.obj.body + b"}")
+            ports = body["ports"]
+            piece = _Slice(record.obj.name, body["addressType"], None if ports is None else _ports_of(ports))
+            for endpoint in body["endpoints"] or ():
+                key = f"{state.namespace}/{endpoint['targetRef']['name']}"
+                piece.endpoints[key] = Endpoint("", False, False, "", "", "", "", "", piece.ports or ())
+                state.place[key] = piece
+            state.slices.append(piece)
+            self._written[record.key] = record.revision
 
     def _gone(self, row: ServiceRow) -> None:
         state = self._states.pop(row.uid, None)
@@ -285,6 +301,10 @@ class EndpointSlices:
 
 def _family_of(endpoint: Endpoint) -> str:
     return "IPv6" if ":" in endpoint.ip else "IPv4"
+
+
+def _ports_of(ports: list[dict[str, Any]]) -> _Ports:
+    return tuple(Port(port["name"], port["protocol"], port["port"], port.get("appProtocol")) for port in ports)
 
 
 def _port_json(port: Port) -> dict[str, Any]:

@@ -89,10 +89,19 @@ class Jobs:
             if row.spec.managedBy != CONTROLLER:
                 return
             self._rows[obj.uid] = row
+            if row.spec.backoffLimitPerIndex is not None:
+                self._recall_failures(row)
             self._pod_rows.add(row)
         elif row.generation == obj.generation and not obj.deletion_s:
             return
         self._queue.add(row)
+
+    def _recall_failures(self, row: Row) -> None:
+        """Learn from pods that were counted before, as after a restart, how often each index has failed."""
+        for pod in self._pods.by_index("owner", row.uid):
+            if pod.obj.facts.phase == "Failed" and TRACKING not in pod.obj.finalizers:
+                action, _ = action_on(row.spec.podFailurePolicy, pod.obj)
+                self._note_index_failure(row, pod, action, finished_s(pod.obj, self._clock.now()))
 
     def _gone(self, record: ObjectRecord) -> None:
         row = self._rows.pop(record.obj.uid, None)
@@ -255,7 +264,8 @@ class Jobs:
         annotations = metadata_of(pod.obj).get("annotations", {})
         counted = int(annotations.get(FAILURES_KEY, 0)) + (action != "Ignore")
         ignored = int(annotations.get(IGNORED_FAILURES_KEY, 0)) + (action == "Ignore")
-        row.index_failures[index] = counted, ignored, when_s
+        if row.index_failures.get(index, (0, 0, 0.0)) < (counted, ignored, when_s):
+            row.index_failures[index] = counted, ignored, when_s
         limit = row.spec.backoffLimitPerIndex
         if limit is not None and (counted > limit or action == "FailIndex") and index not in row.succeeded_indexes:
             row.failed_indexes.add(index)
