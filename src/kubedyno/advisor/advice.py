@@ -15,8 +15,9 @@ from kubedyno.advisor import (
 )
 from kubedyno.advisor.ciliumvalues import Values, nested
 from kubedyno.advisor.clusterstate import ClusterState
+from kubedyno.advisor.hostfacts import Host
 from kubedyno.advisor.ruleset import CLUSTER, PROBE, RUN, ProbeFacts, worst_first
-from kubedyno.advisor.tuning import RULES, SEVERITIES, Advice, Host, Setup
+from kubedyno.advisor.tuning import RULES, SEVERITIES, Advice, Setup
 from kubedyno.documents.run import RunDocument
 from kubedyno.kube import yaml
 

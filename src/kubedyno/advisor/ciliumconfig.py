@@ -9,7 +9,8 @@ from typing import Any
 
 from kubedyno.advisor.ciliumvalues import Values, nested
 from kubedyno.advisor.clusterstate import ClusterState
-from kubedyno.advisor.tuning import Host, Setup
+from kubedyno.advisor.hostfacts import Host
+from kubedyno.advisor.tuning import Setup
 from kubedyno.kube import quantity
 
 Json = dict[str, Any]

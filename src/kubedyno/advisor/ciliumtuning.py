@@ -5,6 +5,7 @@ Sources: Cilium documentation 1.18, "Tuning Guide" and "System Requirements"; fi
 """
 
 from kubedyno.advisor import maps
+from kubedyno.advisor.hostfacts import XDP_DRIVERS
 from kubedyno.advisor.tuning import Advice, Setup, rule
 
 GUIDE = "Cilium 1.18 documentation, Tuning Guide"
@@ -355,15 +356,6 @@ def bbr(setup: Setup) -> Advice | None:
         source=GUIDE,
         ready=False,
     )
-
-
-# First kernel with native XDP of each driver, as the kube-proxy-free guide lists them.
-XDP_DRIVERS = {
-    "ena": (5, 6), "bnxt_en": (4, 11), "thunderx": (4, 12), "dpaa2": (5, 0), "ixgbe": (4, 12), "ixgbevf": (4, 17),
-    "i40e": (4, 13), "ice": (5, 5), "mvneta": (5, 5), "mlx4_en": (4, 8), "mlx4_core": (4, 8), "mlx5_core": (4, 9),
-    "hv_netvsc": (5, 6), "nfp": (4, 10), "virtio_net": (4, 10), "tun": (4, 14), "bonding": (5, 15), "qede": (4, 10),
-    "netsec": (5, 3), "sfc": (5, 5), "cpsw": (5, 3),
-}  # fmt: skip
 
 
 @rule

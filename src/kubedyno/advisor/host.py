@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from kubedyno.advisor.tuning import Host
+from kubedyno.advisor.hostfacts import Host
 from kubedyno.base.errors import KubedynoError
 from kubedyno.kernel import probe
 from kubedyno.kernel.probe import configuration_line

@@ -4,6 +4,7 @@ Found by trying, in network namespaces and a cgroup of its own that are gone aft
 changed. Versions and names of drivers decide only where trying would disturb the host, and then it says so.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from kubedyno.advisor import host
-from kubedyno.advisor.ciliumtuning import XDP_DRIVERS
+from kubedyno.advisor.hostfacts import XDP_DRIVERS
 from kubedyno.kernel import bpf, probe
 from kubedyno.kernel.assembler import R0, Assembler
 from kubedyno.kernel.bpf import AttachType, MapType, Program, ProgramType
@@ -23,6 +24,7 @@ from kubedyno.kernel.rtnetlink import DEFAULT_SETTINGS, veth_body
 
 TRIED, READ, GUESSED = "tried", "read", "by name"
 _NET = Path("/sys/class/net")
+_NOT_ALLOWED = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
 _SYS = Path("/proc/sys")
 
 _HELPERS = {
@@ -145,7 +147,9 @@ def _tried(group: str, name: str, how: str, attempt: Callable[[], None]) -> Fact
     except OSError as error:
         said = error.strerror or str(error)
         log = error.log.strip().splitlines() if isinstance(error, bpf.BpfError) else []
-        return Fact(group, name, "no", how, TRIED, f"{said}{f' ({log[-1]})' if log else ''}")
+        # What this process may not try may work for one that may.
+        value = "unknown" if error.errno in _NOT_ALLOWED else "no"
+        return Fact(group, name, value, how, TRIED, f"{said}{f' ({log[-1]})' if log else ''}")
     return Fact(group, name, "yes", how, TRIED)
 
 

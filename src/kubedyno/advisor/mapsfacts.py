@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubedyno.advisor import maps
+from kubedyno.advisor.components import metrics_of
+from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
 from kubedyno.kube import quantity
 from kubedyno.kube.status import StatusError
+from kubedyno.promql.errors import ExpositionError
 
 Json = dict[str, Any]
+PRESSURE = "cilium_bpf_map_pressure"
+# Where the chart lets agents serve metrics (prometheus.port); asked through the API server.
+_AGENT_METRICS_PORT = 9962
 # How the agent writes a node port's frontend; nothing is bound to it here.
 _WILDCARD = "0.0.0.0"  # noqa: S104
 
@@ -25,12 +31,21 @@ class NodeSize:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSizes:
-    """Nodes, and what services need; `missing` names what could not be read."""
+    """Nodes, and what services need; `missing` names what could not be read.
+
+    Attributes:
+        ratio: Of `cilium-config`, None without one.
+        distributed_lru: The same.
+        pressures: Map → the highest pressure of any agent, and that agent's node; empty when none could be asked.
+    """
 
     nodes: tuple[NodeSize, ...]
     demand: maps.Demand | None
     services: int
     missing: tuple[str, ...]
+    ratio: float | None = None
+    distributed_lru: bool = False
+    pressures: tuple[tuple[str, float, str], ...] = ()
 
 
 async def read(client: Client) -> ClusterSizes:
@@ -50,7 +65,70 @@ async def read(client: Client) -> ClusterSizes:
     services = await items("/api/v1/services", "services")
     slices = await items("/apis/discovery.k8s.io/v1/endpointslices", "endpoint slices")
     needed = demand_of(services, slices) if services is not None and slices is not None else None
-    return ClusterSizes(tuple(map(_node, nodes or ())), needed, len(services or ()), tuple(missing))
+    config = await _config(client, missing)
+    agents = await items("/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dcilium", "Cilium's agents")
+    pages = []
+    for agent in agents or ():
+        name = agent["metadata"]["name"]
+        path = f"/api/v1/namespaces/kube-system/pods/{name}:{_AGENT_METRICS_PORT}/proxy/metrics"
+        result = await client.request("GET", path)
+        if result.status == 200:
+            pages.append((agent["spec"].get("nodeName", name), result.body.decode(errors="replace")))
+        else:
+            missing.append(f"map pressure: {name}: port {_AGENT_METRICS_PORT} answered {result.status}")
+    ratio = config.get("bpf-map-dynamic-size-ratio", "")
+    return ClusterSizes(
+        tuple(map(_node, nodes or ())),
+        needed,
+        len(services or ()),
+        tuple(missing),
+        float(ratio) if _is_number(ratio) else None,
+        config.get("bpf-distributed-lru") == "true",
+        pressures_of(pages),
+    )
+
+
+async def _config(client: Client, missing: list[str]) -> dict[str, str]:
+    try:
+        answer = await client.get("/api/v1/namespaces/kube-system/configmaps/cilium-config")
+    except StatusError as error:
+        if error.code != 404:
+            missing.append(f"cilium-config: not read ({error.message})")
+        return {}
+    return dict(answer.get("data") or {})
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def pressures_of(pages: list[tuple[str, str]]) -> tuple[tuple[str, float, str], ...]:
+    """Return map, its highest pressure and where, the fullest first, from agents' metrics.
+
+    Args:
+        pages: Node or file, and its page.
+
+    Raises:
+        KubedynoError: A page is none.
+    """
+    highest: dict[str, tuple[float, str]] = {}
+    for where, page in pages:
+        try:
+            samples = metrics_of(page, [PRESSURE]).samples(PRESSURE)
+        except ExpositionError as error:
+            raise KubedynoError(f"{where}: {error}") from error
+        for labels, value in samples:
+            # Prometheus' federation adds the node or instance that a page of one agent has not.
+            place = labels.get("node") or labels.get("instance") or where
+            name = labels.get("map_name", "?")
+            highest[name] = max(highest.get(name, (-1.0, "")), (value, place))
+    return tuple(
+        (name, value, place) for name, (value, place) in sorted(highest.items(), key=lambda entry: -entry[1][0])
+    )
 
 
 def _node(node: Json) -> NodeSize:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from kubedyno.advisor.hostfacts import Host
 from kubedyno.advisor.ruleset import PROBE, RUN, ProbeFacts, shown
-from kubedyno.advisor.tuning import Advice, Host
+from kubedyno.advisor.tuning import Advice
 from kubedyno.documents.run import RunDocument
 
 RUNS = "the run's document"
@@ -196,7 +197,14 @@ def _number(text: str) -> int | None:
 
 
 def facts_of(document: Any) -> ProbeFacts:
-    """Return the facts of a probe's document (`kubedyno probe -o json`)."""
+    """Return the facts of a probe's document (`kubedyno probe -o json`); of a cluster's, the first node's that answered.
+
+    Raises:
+        KeyError: There are none.
+        TypeError: It is something else.
+    """
+    if "nodes" in document:
+        document = next((node for node in document["nodes"] if node["facts"]), {})
     return {(str(one["group"]), str(one["name"])): str(one["value"]) for one in document["facts"]}
 
 

@@ -4,7 +4,6 @@ A rule is one function with its source; `rule` registers it. Every figure of a f
 """
 
 import ipaddress
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,47 +11,11 @@ from typing import Any
 import orjson
 
 from kubedyno.advisor.ciliumvalues import Values
+from kubedyno.advisor.hostfacts import Host
 
 SEVERITIES = ("error", "warning", "improvement", "note")
 # kind's default, taken where nothing says which addresses pods have.
 ASSUMED_POD_CIDR = "10.244.0.0/16"
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What is known of the nodes; None where nobody looked.
-
-    Attributes:
-        kernel: Release such as "6.8.0-45-generic".
-        drivers: Of the network devices.
-        preempt: Preemption model: "none", "voluntary", "full", ….
-        governor: CPU frequency governors in use, "" where frequencies cannot be set.
-        tuned: Active tuned profile, "" without tuned.
-        irqbalance: Whether it runs.
-        netkit: Whether the kernel makes such devices.
-        fq: Whether the kernel has the qdisc.
-        memory_b: Total, bytes.
-        cpus: Possible ones.
-        mtus: Device → MTU of physical devices.
-    """
-
-    kernel: str | None = None
-    drivers: tuple[str, ...] | None = None
-    preempt: str | None = None
-    governor: str | None = None
-    tuned: str | None = None
-    irqbalance: bool | None = None
-    netkit: bool | None = None
-    fq: bool | None = None
-    memory_b: int | None = None
-    cpus: int | None = None
-    mtus: tuple[tuple[str, int], ...] | None = None
-
-    @property
-    def version(self) -> tuple[int, int] | None:
-        """Major and minor of the kernel, None when not known."""
-        found = re.match(r"(\d+)\.(\d+)", self.kernel or "")
-        return (int(found[1]), int(found[2])) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--status", metavar="FILE", help="compare with the output of `cilium-dbg status --verbose`")
     parser.add_argument("--cluster", action="store_true", help="the nodes and services of a cluster")
+    parser.add_argument("--metrics", metavar="FILE", help="an agent's /metrics page: grade cilium_bpf_map_pressure")
     parser.add_argument("--table", action="store_true", help="the documentation's table, and where it disagrees")
     parser.add_argument("--plot", metavar="FILE", help="write a picture of entries by memory and ratio (SVG)")
     parser.add_argument("-o", "--output", choices=("table", "json", "yaml", "kyaml"), default="table")
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print sizes; exit code 2 when a status differs from the formula."""
-    from kubedyno.advisor import host, maps
+    from kubedyno.advisor import host, maps, mapsfacts
 
     ratio = maps.DEFAULT_RATIO if arguments.ratio is None else arguments.ratio
     given = dict(_flag(word) for word in arguments.set)
@@ -60,6 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
         lines += _sizing_lines(sizing, where="" if arguments.memory else "this host: ")
         if status is not None:
             code = _compare(status, sizing, document, lines)
+    if arguments.metrics:
+        _pressures(mapsfacts.pressures_of([(arguments.metrics, _read(arguments.metrics))]), document, lines)
+        if not document["pressure"]:
+            raise KubedynoError(f"{arguments.metrics}: has no {mapsfacts.PRESSURE}; is it an agent's page?")
     if arguments.plot:
         _plot(arguments, ratio, lines)
     _print(arguments.output, document, lines)
@@ -216,13 +221,17 @@ def _cluster(
             return await mapsfacts.read(client)
 
     seen = aio.run(read())
+    # What the agents were told, unless another one is asked for.
+    if arguments.ratio is None and seen.ratio is not None:
+        ratio = seen.ratio
+    distributed = arguments.distributed_lru or seen.distributed_lru
     rows = []
     nodes = []
     for node in seen.nodes:
         if not node.memory_b or not node.cpus:
             lines.append(f"{node.name}: no memory or CPU capacity stated, left out")
             continue
-        sizing = maps.sizing(node.memory_b, ratio, node.cpus, distributed_lru=arguments.distributed_lru, given=given)
+        sizing = maps.sizing(node.memory_b, ratio, node.cpus, distributed_lru=distributed, given=given)
         found = sizing.dynamic
         figures = (found.ct_tcp, found.ct_any, found.nat, found.neigh, found.sock_rev, sizing.kube_proxy)
         rows.append((node.name, f"{node.memory_b / 2**30:.2f}", str(node.cpus), *map(str, figures)))
@@ -239,8 +248,22 @@ def _cluster(
             f"  {name}: {needed} entries needed, pressure {pressure:.3f}: {maps.grade(pressure)}"
             for (name, pressure), needed in zip(pressures.items(), needs, strict=True)
         ]
+    if seen.pressures:
+        _pressures(seen.pressures, document, lines)
     document["missing"] = list(seen.missing)
     lines += [f"not read: {text}" for text in seen.missing]
+
+
+def _pressures(pressures: Any, document: dict[str, Any], lines: list[str]) -> None:
+    from kubedyno.advisor import maps
+    from kubedyno.report.text import table
+
+    document["pressure"] = [
+        {"map": name, "pressure": value, "where": where, "grade": maps.grade(value)} for name, value, where in pressures
+    ]
+    rows = [(name, f"{value:.3f}", maps.grade(value), where) for name, value, where in pressures]
+    lines += ["", "pressure (entries needed against size), by the agents:"]
+    lines += table(("MAP", "PRESSURE", "GRADE", "HIGHEST ON"), rows)
 
 
 def _plot(arguments: argparse.Namespace, ratio: float, lines: list[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kubedyno.advisor import maps
+from kubedyno.advisor import maps, mapsfacts
 from kubedyno.cli.main import main
 from kubedyno.kube import yaml
 
@@ -44,6 +44,22 @@ def test_a_picture_is_written(tmp_path: Path) -> None:
     path = tmp_path / "maps.svg"
     assert main(["maps", "--memory", "16Gi", "--cpus", "1", "--plot", str(path)]) == 0
     assert path.read_text().startswith("<svg ")
+
+
+def test_the_pressure_of_maps_is_graded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "metrics"
+    page.write_text(
+        '# TYPE cilium_bpf_map_pressure gauge\ncilium_bpf_map_pressure{map_name="lb4_services_v2"} 1.44\n'
+        'cilium_bpf_map_pressure{map_name="ct4_global"} 0.71\ncilium_bpf_map_pressure{map_name="nat"} 0.2\n'
+    )
+    assert main(["maps", "--memory", "16Gi", "--cpus", "1", "--metrics", str(page), "-o", "json"]) == 0
+    found = [(one["map"], one["grade"]) for one in json.loads(capsys.readouterr().out)["pressure"]]
+    assert found == [("lb4_services_v2", "full"), ("ct4_global", "warning"), ("nat", "ok")]
+
+
+def test_of_several_agents_the_fullest_counts() -> None:
+    page = 'cilium_bpf_map_pressure{map_name="nat"} '
+    assert mapsfacts.pressures_of([("a", f"{page}0.2\n"), ("b", f"{page}0.9\n")]) == (("nat", 0.9, "b"),)
 
 
 def test_files_are_migrated_in_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +111,9 @@ def test_the_probe_prints_and_ends_well(capsys: pytest.CaptureFixture[str]) -> N
         ["maps", "--memory", "1Gi", "--set", "a"],
         ["maps", "--memory", "1Gi", "--connections", "99999999"],
         ["maps", "--memory", "1Gi", "--status", "{file}"],
+        ["maps", "--metrics", "{file}"],
+        ["probe", "--cluster"],
+        ["probe", "--cluster", "--timeout", "x"],
         ["migrate", "endpoints"],
         ["migrate", "endpoints", "/nowhere"],
         ["migrate", "endpoints", "--max-endpoints", "1001", "{file}"],
@@ -103,7 +122,13 @@ def test_the_probe_prints_and_ends_well(capsys: pytest.CaptureFixture[str]) -> N
         ["features", "--try-fields"],
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_1(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line_and_exit_code_1(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # No cluster is found by accident.
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    for name in ("HOME", "KUBEDYNO_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     file = str(GOLDEN / "cilium-install.txt")
     assert main([word.format(file=file) for word in words]) == 1
     captured = capsys.readouterr()

@@ -1,11 +1,14 @@
 """This host's probe against what the kernel's configuration says, and against what cannot be there."""
 
+import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from kubedyno.advisor import host, hostprobe
+from kubedyno.advisor import host, hostprobe, nodeprobe
 from kubedyno.base.errors import KubedynoError
 from kubedyno.kernel import probe
 
@@ -63,6 +66,39 @@ def test_every_fact_says_how_it_was_found(found: dict[tuple[str, str], hostprobe
         assert fact.value
         assert fact.how
         assert fact.sure in {hostprobe.TRIED, hostprobe.READ, hostprobe.GUESSED}
+
+
+def test_the_probe_of_a_node_needs_python_alone(tmp_path: Path) -> None:
+    path = tmp_path / "probe.pyz"
+    path.write_bytes(nodeprobe.program())
+    # As in a pod: no site packages, no working directory, no environment.
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(path)], capture_output=True, check=True, cwd=tmp_path, env={}
+    )
+    facts = {(fact.group, fact.name): fact.value for fact in nodeprobe.facts_of(done.stdout)}
+    assert facts["kernel", "release"] == os.uname().release
+    assert facts["machine", "irqbalance"] == "unknown"
+
+
+def test_what_may_not_be_tried_is_unknown() -> None:
+    def refused() -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    fact = hostprobe._tried("g", "n", "how", refused)
+    assert (fact.value, fact.why) == ("unknown", "Operation not permitted")
+
+
+def test_pods_of_the_probe_have_no_more_rights_than_it_needs() -> None:
+    _, daemon = nodeprobe.manifests("ns", "image", make_namespace=False)[-1]
+    pod = daemon["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert not {"hostPID", "hostIPC", "serviceAccountName"} & pod.keys()
+    security = container["securityContext"]
+    assert "privileged" not in security
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN"]}
+    assert [list(volume) for volume in pod["volumes"]] == [["name", "configMap"]]
 
 
 def test_without_a_cgroup2_mount_there_is_none(tmp_path: Path) -> None:

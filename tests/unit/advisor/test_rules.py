@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kubedyno.advisor import advice, ciliumvalues
 from kubedyno.advisor.ciliumvalues import Values, nested
-from kubedyno.advisor.tuning import RULES, Host, Setup, covers
+from kubedyno.advisor.hostfacts import Host
+from kubedyno.advisor.tuning import RULES, Setup, covers
 from kubedyno.base.errors import KubedynoError
 from kubedyno.kube import yaml
 
