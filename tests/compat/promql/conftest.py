@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,19 +32,12 @@ class Prometheus:
         return dict(json.loads(self._connection.getresponse().read()))
 
 
-@pytest.fixture(scope="session")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    binary, promtool = shutil.which("prometheus"), shutil.which("promtool")
-    if binary is None or promtool is None:
-        pytest.skip("no prometheus and promtool on this machine")
-    directory: Path = tmp_path_factory.mktemp("prometheus")
-    (directory / "series.om").write_text(dataset.openmetrics())
-    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", "series.om", "data"]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
-    (directory / "prometheus.yml").write_text("global: {evaluation_interval: 1m}\n")
+@contextmanager
+def started(binary: str, directory: Path) -> Iterator[int]:
+    """Run a Prometheus with the prometheus.yml and the data of a directory; yields its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = int(probe.getsockname()[1])
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -66,12 +59,26 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                     pass
                 assert process.poll() is None, (directory / "log").read_text()
                 time.sleep(0.1)
-            client = Prometheus(port)
-            yield client
-            client.close()
+            yield port
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    binary, promtool = shutil.which("prometheus"), shutil.which("promtool")
+    if binary is None or promtool is None:
+        pytest.skip("no prometheus and promtool on this machine")
+    directory: Path = tmp_path_factory.mktemp("prometheus")
+    (directory / "series.om").write_text(dataset.openmetrics())
+    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", "series.om", "data"]
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
+    (directory / "prometheus.yml").write_text("global: {evaluation_interval: 1m}\n")
+    with started(binary, directory) as port:
+        client = Prometheus(port)
+        yield client
+        client.close()
 
 
 @pytest.fixture(scope="session")
