@@ -236,7 +236,7 @@ def test_ctrl_c_stops_the_run_and_cleans_up_twice_leaves_at_once(world, here, ti
         gone = kubedyno(world, here, "destroy", "-c", "config.yaml")
         assert gone.stdout.startswith("0 namespaces")
     else:
-        assert "kubedyno destroy -c" in out
+        assert "kubedyno destroy -c config.yaml" in out
 
 
 def test_a_run_whose_reader_goes_away_goes_on_and_writes_its_report(here):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -206,7 +207,7 @@ async def _run(
     if not request.quiet:
         progress.start()
     work = asyncio.create_task(one.run())
-    restore = _catch_interrupts(work)
+    restore = _catch_interrupts(work, request.config)
     try:
         result = await work
     finally:
@@ -226,7 +227,7 @@ async def _run(
     return document
 
 
-def _catch_interrupts(work: "asyncio.Task[RunResult]") -> Callable[[], None]:
+def _catch_interrupts(work: "asyncio.Task[RunResult]", config: str) -> Callable[[], None]:
     """First Ctrl-C or SIGTERM: stop, clean up, report. Second: leave at once."""
     loop = asyncio.get_running_loop()
     told = False
@@ -235,7 +236,8 @@ def _catch_interrupts(work: "asyncio.Task[RunResult]") -> Callable[[], None]:
         nonlocal told
         if told:
             # What is left is named by the job labels: the user can find and destroy it.
-            print("\nkubedyno: left at once; remove what is left with: kubedyno destroy -c CONFIG", file=sys.stderr)  # noqa: T201
+            command = shlex.join(["kubedyno", "destroy", "-c", config])
+            print(f"\nkubedyno: left at once; remove what is left with: {command}", file=sys.stderr)  # noqa: T201
             logging.shutdown()
             os._exit(130)
         told = True
