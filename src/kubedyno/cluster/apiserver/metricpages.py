@@ -7,7 +7,7 @@
 import os
 import resource as process
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -164,26 +164,28 @@ class MetricPages:
     def exporter(self, path: str, responder: Responder) -> bool:
         """Answer an exporter's page; False when the path is none."""
         if path == NODES_PATH:
-            responder.send(200, MEDIA, self._states.nodes(), _HEADERS)
+            self._spawn(_stream(responder, self._states.nodes()))
             return True
         if path == STATE_PATH:
-            self._spawn(self._stream(responder))
+            self._spawn(_stream(responder, self._states.state()))
             return True
         return False
 
-    async def _stream(self, responder: Responder) -> None:
-        stream = responder.start(200, MEDIA, _HEADERS)
-        try:
-            async for piece in self._states.state():
-                if stream.closed:
-                    return
-                stream.write(piece)
-                await stream.drain(1 << 20)
-        except BaseException:
-            # Nobody must take half a page for a whole one.
-            stream.abort()
-            raise
-        stream.close()
+
+async def _stream(responder: Responder, pieces: AsyncIterator[bytes]) -> None:
+    """Answer with a page that is made while others are served."""
+    stream = responder.start(200, MEDIA, _HEADERS)
+    try:
+        async for piece in pieces:
+            if stream.closed:
+                return
+            stream.write(piece)
+            await stream.drain(1 << 20)
+    except BaseException:
+        # Nobody must take half a page for a whole one.
+        stream.abort()
+        raise
+    stream.close()
 
 
 def _open_files() -> int:

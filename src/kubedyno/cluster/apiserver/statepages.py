@@ -3,7 +3,7 @@
 What a pod says is kept as text by its revision, so that a page costs what has changed since the last one.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kubedyno.base import aio
@@ -27,8 +27,8 @@ from kubedyno.kube.resources import (
 )
 
 Object = dict[str, Any]
-# Of each pod in turn: half a millisecond.
-_PODS_A_STEP = 32
+# Between two turns of others: about a millisecond.
+_RECORDS_A_STEP = 32
 _PHASES = ("Pending", "Succeeded", "Failed", "Unknown", "Running")
 _ROLE = "node-role.kubernetes.io/"
 _UNITS = {"cpu": "core", "memory": "byte", "ephemeral-storage": "byte", "pods": "integer"}
@@ -57,9 +57,9 @@ class StatePages:
     async def state(self) -> AsyncIterator[bytes]:
         """Yield kube-state-metrics' page piece by piece; lets others run in between."""
         page = Page()
-        for record in self._store.list(NODES):
+        async for record in _in_turns(self._store.list(NODES)):
             _node(page, self._dict(NODES, record))
-        for record in self._store.list(NAMESPACES):
+        async for record in _in_turns(self._store.list(NAMESPACES)):
             labels = {"namespace": record.obj.name}
             obj = self._dict(NAMESPACES, record)
             page.add("kube_namespace_created", "gauge", "Creation.", labels, _created(obj))
@@ -67,12 +67,17 @@ class StatePages:
                 here = (obj.get("status") or {}).get("phase") == phase
                 page.add("kube_namespace_status_phase", "gauge", "Phase.", {**labels, "phase": phase}, float(here))
         yield page.text()
-        yield self._named(CONFIGMAPS, "kube_configmap_info", "configmap")
-        await aio.sleep(0)
-        yield self._named(SECRETS, "kube_secret_info", "secret")
-        await aio.sleep(0)
+        for resource, family, label in (
+            (CONFIGMAPS, "kube_configmap_info", "configmap"),
+            (SECRETS, "kube_secret_info", "secret"),
+        ):
+            page = Page()
+            async for record in _in_turns(self._store.list(resource)):
+                labels = {"namespace": record.obj.namespace, label: record.obj.name}
+                page.add(family, "gauge", "One there is.", labels, 1)
+            yield page.text()
         page = Page()
-        for record in self._store.list(SERVICES):
+        async for record in _in_turns(self._store.list(SERVICES)):
             spec = self._dict(SERVICES, record).get("spec") or {}
             labels = {
                 "namespace": record.obj.namespace,
@@ -84,10 +89,8 @@ class StatePages:
         yield page.text()
         for resource in (DEPLOYMENTS, REPLICASETS, STATEFULSETS, DAEMONSETS):
             page = Page()
-            for number_, record in enumerate(self._store.list(resource)):
+            async for record in _in_turns(self._store.list(resource)):
                 _workload(page, resource, record, self._dict(resource, record))
-                if number_ % _PODS_A_STEP == _PODS_A_STEP - 1:
-                    await aio.sleep(0)
             yield page.text()
         async for piece in self._pod_pages():
             yield piece
@@ -95,24 +98,16 @@ class StatePages:
     def _dict(self, resource: Resource, record: ObjectRecord) -> Object:
         return self._store.encode_dict(resource, record)
 
-    def _named(self, resource: Resource, family: str, label: str) -> bytes:
-        page = Page()
-        for record in self._store.list(resource):
-            page.add(family, "gauge", "One there is.", {"namespace": record.obj.namespace, label: record.obj.name}, 1)
-        return page.text()
-
     async def _pod_pages(self) -> AsyncIterator[bytes]:
         records = self._store.list(PODS)
         known = self._pods
         if len(known) > 2 * len(records) + 1000:
             known.clear()
         fragments: list[dict[str, str]] = []
-        for count, record in enumerate(records):
+        async for record in _in_turns(records):
             entry = known.get(record.key)
             if entry is None or entry[0] != record.revision:
                 entry = known[record.key] = (record.revision, _pod_lines(self._dict(PODS, record)))
-                if count % _PODS_A_STEP == _PODS_A_STEP - 1:
-                    await aio.sleep(0)
             fragments.append(entry[1])
         for family, (sort, about) in _POD_FAMILIES.items():
             text = "".join([lines[family] for lines in fragments if family in lines])
@@ -122,11 +117,11 @@ class StatePages:
 
     # --- node exporters ----------------------------------------------------------------------------------------
 
-    def nodes(self) -> bytes:
-        """Return what node exporters say, each node's under its name as `instance`."""
+    async def nodes(self) -> AsyncIterator[bytes]:
+        """Yield what node exporters say, each node's under its name as `instance`."""
         page = Page()
         now_s = self._now()
-        for record in self._store.list(NODES):
+        async for record in _in_turns(self._store.list(NODES)):
             facts = record.obj.facts
             node = self._usage.node(record, now_s)
             of = {"instance": node.name}
@@ -155,7 +150,15 @@ class StatePages:
             for name in ("read_bytes", "written_bytes", "reads_completed", "writes_completed"):
                 page.add(f"node_disk_{name}_total", "counter", "Disks; not modelled.", {**of, "device": "vda"}, 0)
             page.add("node_boot_time_seconds", "gauge", "Start, epoch seconds.", of, node.started_s)
-        return page.text()
+        yield page.text()
+
+
+async def _in_turns(records: Sequence[ObjectRecord]) -> AsyncIterator[ObjectRecord]:
+    """Yield records and let others run every so often."""
+    for count, record in enumerate(records, 1):
+        yield record
+        if count % _RECORDS_A_STEP == 0:
+            await aio.sleep(0)
 
 
 def _created(obj: Object) -> float:
