@@ -77,3 +77,27 @@ def test_a_probe_that_is_none_is_one_line(capsys, tmp_path: Path) -> None:
     file.write_text("[]")
     assert main(["advise", "--probe", str(file)]) == 1
     assert "no facts in it" in capsys.readouterr().err
+
+
+def test_two_pods_show_who_uses_a_private_image(up, capsys) -> None:
+    # Before 1.35 kubelets do not ask again for an image that is there.
+    cluster = up("u", version="1.34").settled()
+    spec = {"containers": [{"name": "c", "image": "private.example/app:1", "imagePullPolicy": "IfNotPresent"}]}
+    for namespace, more in (("tenant-a", {"imagePullSecrets": [{"name": "pull"}]}), ("tenant-b", {})):
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(space))
+        cluster.until(lambda n=namespace: "default" in cluster.kubectl("-n", n, "get", "serviceaccounts", "-o", "name"))
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "app", "namespace": namespace},
+            "spec": {**spec, **more, "nodeName": "u-control-plane"},
+        }
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+        cluster.until(lambda n=namespace: "Running" in cluster.kubectl("-n", n, "get", "pod", "app"))
+    _, out, _ = advise(cluster, capsys)
+    assert "[private-images]" in out
+    assert (
+        "private.example/app:1 on u-control-plane: pulled with the secret of tenant-a/app; without one,"
+        " tenant-b/app does use it"
+    ) in out

@@ -8,6 +8,9 @@ from kubedyno.cli.init import add_target_flags
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
+    parser.add_argument("action", nargs="?", choices=("demo",), help="demo NAME: show a feature on a cluster")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of the demonstration; without one they are listed")
+    parser.add_argument("--yes", action="store_true", help="with demo: do not ask before a real cluster is used")
     parser.add_argument("--target", default="1.34", metavar="VERSION", help="Kubernetes version (default %(default)s)")
     parser.add_argument("--cluster", action="store_true", help="ask a cluster instead of a version")
     parser.add_argument("--try-fields", action="store_true", help="with --cluster: send dry runs, which keep nothing")
@@ -24,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.cli.maps import print_document
     from kubedyno.report.text import table
 
+    if arguments.action == "demo":
+        return _demo(arguments)
     if arguments.try_fields and not arguments.cluster:
         raise KubedynoError("--try-fields: asks a cluster: give --cluster too")
     rows: list[tuple[str, ...]] = []
@@ -65,6 +70,27 @@ def run(arguments: argparse.Namespace) -> int:
     lines += [f"not read: {text}" for text in missing]
     print("\n".join(lines))
     return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    """Run a demonstration; exit code 0 when it was shown, 2 when the cluster does not have or model it."""
+    from kubedyno.base import aio
+    from kubedyno.base.errors import KubedynoError
+    from kubedyno.cli.maps import print_document
+    from kubedyno.lab import featuredemos, target
+
+    if not arguments.name:
+        print("\n".join(featuredemos.DEMOS))
+        return 0
+    if arguments.name not in featuredemos.DEMOS:
+        raise KubedynoError(f"features demo {arguments.name}: there are {', '.join(featuredemos.DEMOS)}")
+    choice = target.choose(arguments.kubeconfig, arguments.kube_context)
+    shown = aio.run(featuredemos.demonstrate(choice, arguments.name, yes=arguments.yes))
+    if arguments.output == "table":
+        print("\n".join([f"{arguments.name}: {shown.verdict}", *(f"  {line}" for line in shown.lines)]))
+    else:
+        print_document(arguments.output, {"name": arguments.name, "verdict": shown.verdict, "lines": list(shown.lines)})
+    return 0 if shown.verdict == "shown" else 2
 
 
 def _read(arguments: argparse.Namespace) -> Any:
