@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-endpoints", type=int, default=100, metavar="N", help="of a slice (default %(default)s)")
     parser.add_argument("--metrics", metavar="FILE", help="with --find: an API server's /metrics")
     parser.add_argument("--audit-log", metavar="FILE", help="with --find: an audit log, one JSON event a line")
+    parser.add_argument(
+        "-o", "--output", choices=("yaml", "kyaml", "json"), default="yaml", help="of what is printed (%(default)s)"
+    )
     add_target_flags(parser)
 
 
@@ -39,6 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise KubedynoError("migrate endpoints: give files, directories or --cluster")
     if others and not arguments.find:
         raise KubedynoError("--metrics and --audit-log are read by --find only")
+    if arguments.output != "yaml" and (arguments.write or arguments.find):
+        raise KubedynoError(
+            f"-o {arguments.output}: is of what is printed; --write keeps a file's form, --find has none"
+        )
     return _find(arguments) if arguments.find else _convert(arguments)
 
 
@@ -78,7 +85,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from kubedyno.advisor import endpoints
 
     count = slices = 0
-    first = True
+    printed: list[str] = []
     for path, text in _texts(arguments.path, (".yaml", ".yml", ".json")):
         if "Endpoints" not in text:
             continue
@@ -92,18 +99,33 @@ def _convert(arguments: argparse.Namespace) -> int:
         if arguments.write and not path.startswith("standard input"):
             Path(path).write_text(made.text)
         else:
-            sys.stdout.write(made.text if first or made.text.startswith("---") else "---\n" + made.text)
-            first = False
+            printed.append(made.text)
     if arguments.cluster:
         for note, text, number in _of_cluster(arguments):
             print(f"kubedyno: {note}", file=sys.stderr)
             if text:
-                sys.stdout.write(text if first else "---\n" + text)
-                first = False
+                printed.append(text)
                 count += 1
                 slices += number
+    _print(printed, arguments.output)
     print(f"kubedyno: {count} Endpoints became {slices} EndpointSlices", file=sys.stderr)
     return 0
+
+
+def _print(texts: list[str], output: str) -> None:
+    from kubedyno.kube import kyaml, yaml
+
+    text = "".join(
+        part if number == 0 or part.startswith("---") else "---\n" + part for number, part in enumerate(texts)
+    )
+    if output == "kyaml" and text:
+        text = kyaml.encode_file(text, "what was made")
+    elif output == "json":
+        import orjson
+
+        objects = [one for one in yaml.load_all(text, "what was made") if one is not None]
+        text = "".join(orjson.dumps(one, option=orjson.OPT_INDENT_2).decode() + "\n" for one in objects)
+    sys.stdout.write(text)
 
 
 def _of_cluster(arguments: argparse.Namespace) -> list[tuple[str, str, int]]:

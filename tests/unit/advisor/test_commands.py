@@ -73,6 +73,22 @@ def test_files_are_migrated_in_place(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["migrate", "endpoints", "--find", str(tmp_path)]) == 0
 
 
+@pytest.mark.parametrize("output", ["yaml", "kyaml", "json"])
+def test_what_is_migrated_is_printed_in_the_form_asked_for(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text((GOLDEN / "endpoints.yaml").read_text())
+    assert main(["migrate", "endpoints", "-o", output, str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    expected = yaml.load((GOLDEN / "endpointslice.yaml").read_text())
+    if output == "json":
+        assert [json.loads(part) for part in out.replace("}\n{", "}\n\0{").split("\0")] == [expected] * 2
+    else:
+        assert list(yaml.load_all(out)) == [expected] * 2
+        assert out.startswith("---\n{") is (output == "kyaml")
+
+
 def test_kyaml_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("# why\na:\n  - 1 # one\n")
@@ -116,6 +132,7 @@ def test_the_probe_prints_and_ends_well(capsys: pytest.CaptureFixture[str]) -> N
         ["probe", "--cluster", "--timeout", "x"],
         ["migrate", "endpoints"],
         ["migrate", "endpoints", "/nowhere"],
+        ["migrate", "endpoints", "--write", "-o", "kyaml", "{file}"],
         ["migrate", "endpoints", "--max-endpoints", "1001", "{file}"],
         ["migrate", "endpoints", "--audit-log", "{file}", "{file}"],
         ["features", "--target", "0.1"],
