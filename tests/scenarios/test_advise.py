@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kubedyno.cli.main import main
+from kubedyno.kube import yaml
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 DEPLOYMENT = {
@@ -101,3 +102,27 @@ def test_two_pods_show_who_uses_a_private_image(up, capsys) -> None:
         "private.example/app:1 on u-control-plane: pulled with the secret of tenant-a/app; without one,"
         " tenant-b/app does use it"
     ) in out
+
+
+def test_what_may_not_be_read_is_told_and_the_rest_is_answered(cluster, capsys, tmp_path: Path) -> None:
+    cluster.kubectl("create", "serviceaccount", "reader", "-n", "default")
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "nodes-and-pods"},
+        "rules": [{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list"]}],
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(role))
+    cluster.kubectl(
+        "create", "clusterrolebinding", "r", "--clusterrole=nodes-and-pods", "--serviceaccount=default:reader"
+    )
+    config = yaml.load(cluster.running.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": cluster.kubectl("create", "token", "reader", "-n", "default").strip()}
+    path = tmp_path / "reader"
+    path.write_text(json.dumps(config))
+    code = main(["advise", "--kubeconfig", str(path)])
+    out = capsys.readouterr().out
+    assert code == 2
+    assert "[max-pods-addresses]" in out
+    assert "not read: endpoint slices: not read (endpointslices.discovery.k8s.io is forbidden" in out
+    assert "not read: ConfigMap kube-proxy: not read (" in out

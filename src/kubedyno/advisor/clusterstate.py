@@ -42,7 +42,7 @@ class ClusterState:
         version: (major, minor) of the API server.
         webhooks: Validating and mutating configurations, `kind` set.
         flow_schemas: None when the API server has no priority and fairness.
-        kubelets: Node → its KubeletConfiguration, of the first few nodes.
+        kubelets: Node → its KubeletConfiguration, of the first few nodes; where none can be asked, kubeadm's for new ones.
         config_maps: Those of kube-system that configure kubeadm, kubelet, kube-proxy and Cilium, by name.
         metrics: Of the API server.
         etcd: Of etcd, or empty.
@@ -163,6 +163,7 @@ async def read(client: Client) -> ClusterState:
             f"/apis/admissionregistration.k8s.io/v1/{kind.lower()}webhookconfigurations", f"{kind.lower()} webhooks"
         )
         webhooks += [{**one, "kind": f"{kind}WebhookConfiguration"} for one in found or ()]
+    config_maps = await _config_maps(client, missing)
     nodes = await items("/api/v1/nodes", "nodes") or ()
     pods = await items("/api/v1/pods", "pods") or ()
     return ClusterState(
@@ -177,8 +178,8 @@ async def read(client: Client) -> ClusterState:
         webhooks=tuple(webhooks),
         service_accounts=await items("/api/v1/serviceaccounts", "service accounts") or (),
         flow_schemas=await items("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", "flow schemas"),
-        kubelets=await _kubelets(nodes, page, missing),
-        config_maps=await _config_maps(client, missing),
+        kubelets=await _kubelets(nodes, page, missing) or _kubeadms(config_maps, missing),
+        config_maps=config_maps,
         metrics=await metrics("/metrics", "metrics of the API server", API_SERVER_FAMILIES),
         etcd=await metrics(path, "metrics of etcd", ETCD_FAMILIES) if (path := _etcd_path(pods)) else Metrics(),
         missing=tuple(missing),
@@ -207,9 +208,23 @@ async def _kubelets(nodes: tuple[Json, ...], page: Any, missing: list[str]) -> d
     return found
 
 
+def _kubeadms(config_maps: dict[str, dict[str, str]], missing: list[str]) -> dict[str, Json]:
+    """Return what kubeadm gives to new kubelets, where none could be asked."""
+    text = config_maps.get("kubelet-config", {}).get("kubelet", "")
+    try:
+        found = yaml.load(text, "ConfigMap kubelet-config") if text else None
+    except KubedynoError as error:
+        missing.append(str(error))
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    missing.append("kubelets: judged by ConfigMap kubelet-config, which a node's own file may differ from")
+    return {"ConfigMap kubelet-config": found}
+
+
 async def _config_maps(client: Client, missing: list[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for name in ("kubeadm-config", "kube-proxy", "cilium-config"):
+    for name in ("kubeadm-config", "kubelet-config", "kube-proxy", "cilium-config"):
         try:
             answer = await client.get(f"/api/v1/namespaces/kube-system/configmaps/{name}")
         except StatusError as error:
