@@ -30,7 +30,19 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_exception_handler(_handle)
         return runner.run(main)
+
+
+def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what nobody caught, except that uvloop had something to send on a connection that was gone by then.
+
+    Whoever used the connection learns that by its `connection_lost`; uvloop's own report of it tells nothing more.
+    """
+    error = context.get("exception")
+    late = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
+    if not (late and str(context.get("message", "")).startswith("Fatal error on SSL protocol")):
+        loop.default_exception_handler(context)
 
 
 def collect_idle() -> None:
