@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from kubedyno.advisor import advice
+from kubedyno.base import aio
+from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.main import main
 from kubedyno.kube import yaml
+from kubedyno.lab import advise as lab
+from kubedyno.lab import target
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 DEPLOYMENT = {
@@ -63,6 +68,19 @@ def test_nothing_changes_without_a_confirmation_and_a_change_is_undone_by_what_w
         ["sh", "-c", undo], check=True, env={**__import__("os").environ, "KUBECONFIG": str(cluster.running.kubeconfig)}
     )
     assert policy(cluster) == "Always"
+
+
+def test_an_object_that_has_changed_since_is_left_alone(cluster) -> None:
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(DEPLOYMENT))
+    choice = target.choose(str(cluster.running.kubeconfig), None)
+    change = lab.plan(advice.all_findings(None, aio.run(lab.read(choice))), ["image-pull-always"], None)
+    path = "/spec/template/spec/containers/0/imagePullPolicy"
+    step = json.dumps([{"op": "replace", "path": path, "value": "Never"}])
+    cluster.kubectl("patch", "deployment", "web", "--type", "json", "-p", step)
+    with pytest.raises(KubedynoError, match="nothing was changed"):
+        lab.apply(choice, change, kubeconfig=None, context=None)
+    assert policy(cluster) == "Never"
+    cluster.kubectl("delete", "deployment", "web")
 
 
 @pytest.mark.parametrize("rule", ["nothing", "bind-addresses"])

@@ -365,7 +365,11 @@ def test_flags_with_and_without_equals() -> None:
 
 def test_a_quantile_is_linear_within_its_bucket() -> None:
     page = metrics(histogram("etcd_disk_wal_fsync_duration_seconds", "", 98, 2, 1.0))
-    assert page.quantiles("etcd_disk_wal_fsync_duration_seconds", 0.99)[()] == (pytest.approx(1.5), 100)
+    family = "etcd_disk_wal_fsync_duration_seconds"
+    assert page.quantiles(family, 0.985)[()] == (pytest.approx(1.25), 100)
+    assert page.quantiles(family, 0.49)[()][0] == pytest.approx(0.55)
+    beyond = metrics(f'{family}_bucket{{le="1"}} 1\n{family}_bucket{{le="+Inf"}} 9\n')
+    assert beyond.quantiles(family, 0.99)[()] == (1.0, 9)
 
 
 CILIUM = {
@@ -387,5 +391,27 @@ def test_a_running_ciliums_native_routing_cidr_is_found() -> None:
     assert (setup.values.version, setup.host.kernel, setup.nodes) == ("1.18.1", "6.12.0", 2)
     found = advice.all_findings(setup, state)
     assert (found[0].rule, found[0].severity) == ("native-routing-cidr", "error")
+    assert found[0].title == "ipv4NativeRoutingCIDR=172.20.0.0/16 does not cover the pod CIDR 10.244.0.0/16"
     assert "debug-log" in {one.rule for one in found}
     assert ciliumconfig.setup_of(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "path", "value"),
+    [
+        ("bpf-map-dynamic-size-ratio", "0.08", "bpf.mapDynamicSizeRatio", "0.08"),
+        ("enable-ipv4-big-tcp", "true", "enableIPv4BIGTCP", True),
+        ("datapath-mode", "netkit", "bpf.datapathMode", "netkit"),
+        ("cluster-pool-ipv4-cidr", "10.0.0.0/8 11.0.0.0/8", "ipam.operator.clusterPoolIPv4PodCIDRList",
+         ["10.0.0.0/8", "11.0.0.0/8"]),
+        ("enable-wireguard", "true", "encryption.type", "wireguard"),
+        ("bpf-lb-map-max", "131072", "bpf.lbMapMax", 131_072),
+        ("enable-hubble", "true", "hubble.enabled", True),
+        # The chart writes no such key when it is off.
+        ("debug-verbose", "", "hubble.enabled", False),
+    ],
+)  # fmt: skip
+def test_a_flag_of_the_agent_is_the_value_it_was_made_of(flag: str, text: str, path: str, value: Any) -> None:
+    setup = ciliumconfig.setup_of(replace(GOOD, config_maps={"cilium-config": {flag: text}}))
+    assert setup is not None
+    assert setup.values.get(path) == value
