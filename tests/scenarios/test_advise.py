@@ -144,3 +144,17 @@ def test_what_may_not_be_read_is_told_and_the_rest_is_answered(cluster, capsys, 
     assert "[max-pods-addresses]" in out
     assert "not read: endpoint slices: not read (endpointslices.discovery.k8s.io is forbidden" in out
     assert "not read: ConfigMap kube-proxy: not read (" in out
+
+
+def test_a_live_ciliums_configuration_is_judged_as_values(up, capsys) -> None:
+    cluster = up("c", nodes=2, cni="cilium").settled()
+    data = {"routing-mode": "native", "ipv4-native-routing-cidr": "172.20.0.0/16", "bpf-map-dynamic-size-ratio": "0.01"}
+    cluster.kubectl("-n", "kube-system", "patch", "configmap", "cilium-config", "-p", json.dumps({"data": data}))
+    code, out, _ = advise(cluster, capsys)
+    assert code == 2
+    assert "does not cover the pod CIDR 10.244.0.0/16  [native-routing-cidr]" in out
+    assert "\nipv4NativeRoutingCIDR: 10.244.0.0/16\n" in out
+    assert main(["maps", "--cluster", "--kubeconfig", str(cluster.running.kubeconfig), "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {node["ratio"] for node in found["nodes"]} == {0.01}
+    assert any(line.startswith("map pressure: ") for line in found["missing"])
