@@ -151,7 +151,8 @@ def _setup(arguments: argparse.Namespace, state: Any, probed: Any) -> Any:
     import ipaddress
 
     from kubedyno.advisor import ciliumconfig, ciliumvalues, host, runrules
-    from kubedyno.advisor.tuning import Host, Setup
+    from kubedyno.advisor.hostfacts import Host
+    from kubedyno.advisor.tuning import Setup
 
     running = ciliumconfig.setup_of(state) if state is not None else None
     if not arguments.cilium_values and not arguments.cilium_command and running is None:
