@@ -91,6 +91,49 @@ def test_a_service_is_translated_and_counted(network, client, server, target):
         talk(network, client, server, "10.96.0.77", 80)
 
 
+@pytest.mark.parametrize("client", ["a2", ""])
+def test_who_comes_before_the_rules_is_refused_and_served_after_them(network, client):
+    node = network.nodes["a"]
+    node.space.rtnetlink.add_route("10.96.0.0/16", node.wire.index)
+    services.refuse_unserved(node.space, "10.96.0.0/16")
+    # As a cluster's: with rules for other services, the kernel tracks connections already.
+    services.install(node.space, [], masquerade_all=network.datapath != ROUTE)
+    port = ServicePort("10.96.0.79", "TCP", 80, (("10.244.1.3", PORT),))
+    space = node.devices[client].space if client else node.space
+    with node.devices["a3"].space.inside():
+        listening = socket.create_server(("", PORT))
+    with listening:
+        # One source port: the same connection to conntrack.
+        for served in (False, True):
+            if served:
+                services.install(node.space, [port], masquerade_all=network.datapath != ROUTE)
+            with space.inside():
+                asking = socket.socket()
+            with asking:
+                asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                asking.bind(("", 34567))
+                asking.settimeout(3)
+                if served:
+                    asking.connect(("10.96.0.79", 80))
+                    continue
+                with pytest.raises(ConnectionRefusedError):
+                    asking.connect(("10.96.0.79", 80))
+
+
+def test_a_datagram_to_an_address_that_nothing_serves_is_refused(network):
+    node = network.nodes["a"]
+    node.space.rtnetlink.add_route("10.96.0.0/16", node.wire.index)
+    services.refuse_unserved(node.space, "10.96.0.0/16")
+    with node.devices["a2"].space.inside():
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with asking:
+        asking.settimeout(3)
+        asking.connect(("10.96.0.79", 81))
+        asking.send(b"word")
+        with pytest.raises(ConnectionRefusedError):
+            asking.recv(9)
+
+
 def test_connections_are_spread_over_endpoints(network):
     targets = (("10.244.1.3", PORT), ("10.244.2.2", PORT), ("10.244.2.3", PORT))
     port = ServicePort("10.96.0.78", "TCP", 80, targets)

@@ -76,7 +76,7 @@ def node(name):
 
 
 SERVE = "import socket,sys\ns=socket.create_server(('',8080))\nwhile 1:\n c,a=s.accept();c.sendall((sys.argv[1]+' '+a[0]).encode());c.close()"
-# Asks again while nobody listens: a server's interpreter takes its time to start.
+# Asks again while nobody listens: a server's interpreter takes its time to start, and so do a new service's rules.
 ASK = """
 import socket, sys, time
 for left in range(60, -1, -1):
@@ -97,7 +97,6 @@ def test_a_pod_reaches_pods_and_services_on_its_node_and_on_another(cluster, whe
     cluster.pod(name, "python3", "-c", SERVE, name, image="python", **node(where))
     cluster.service(name, name, 80, 8080)
     cluster.service(f"{name}-headless", name, 8080, 8080, clusterIP="None")
-    time.sleep(0.2)
     address = cluster.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIP}")
     own = cluster.kubectl("get", "pod", "client", "-o", "jsonpath={.status.podIP}")
     ask = ["exec", "client", "--", "python3", "-c", ASK]
@@ -110,7 +109,6 @@ def test_a_pod_reaches_pods_and_services_on_its_node_and_on_another(cluster, whe
 def test_a_pod_reaches_itself_through_its_service(cluster):
     cluster.pod("hairpin", "python3", "-c", SERVE, "mine", image="python")
     cluster.service("myself", "hairpin", 80, 8080)
-    time.sleep(0.2)
     assert cluster.kubectl("exec", "hairpin", "--", "python3", "-c", ASK, "myself", "80").startswith("mine")
 
 
@@ -118,7 +116,6 @@ def test_a_pod_on_the_node_network_reaches_pods_and_services(cluster):
     cluster.pod("hosted", "sleep", "inf", hostNetwork=True, **node("real-worker"))
     cluster.pod("answers", "python3", "-c", SERVE, "here", image="python", **node("real-worker2"))
     cluster.service("answers", "answers", 80, 8080)
-    time.sleep(0.2)
     assert cluster.kubectl("exec", "hosted", "--", "python3", "-c", ASK, "answers", "80").startswith("here")
     host = cluster.kubectl("get", "pod", "hosted", "-o", "jsonpath={.status.hostIP} {.status.podIP}").split()
     assert host[0] == host[1]

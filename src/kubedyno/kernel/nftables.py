@@ -34,6 +34,9 @@ _META_INPUT_NAME, _META_OUTPUT_NAME, _META_PROTOCOL, _META_RANDOM = 6, 7, 16, 24
 _NAME_BYTES = 16
 _CT_STATUS, _STATUS_DESTINATION_NAT = 2, 1 << 5
 _LESS, _NOT_GREATER, _NOT_LESS = 2, 3, 5
+_TCP = 6
+_REJECT_ICMP, _REJECT_RESET = 0, 1
+_PORT_UNREACHABLE = 3
 
 
 class Family(IntEnum):
@@ -231,6 +234,17 @@ def verdict(code: Verdict) -> list[bytes]:
 
 def _head(family: Family) -> bytes:
     return struct.pack(">BBH", family, 0, 0)
+
+
+def reset() -> list[bytes]:
+    """End TCP packets with a reset to who sent them; go on for all others."""
+    load = expression("meta", attribute(1, be32(_REGISTER_1)), attribute(2, be32(_META_PROTOCOL)))
+    return [load, _compare(bytes([_TCP])), expression("reject", attribute(1, be32(_REJECT_RESET)))]
+
+
+def unreachable() -> list[bytes]:
+    """End with an ICMP message to the sender that the port is unreachable."""
+    return [expression("reject", attribute(1, be32(_REJECT_ICMP)), attribute(2, bytes([_PORT_UNREACHABLE])))]
 
 
 def table_body(family: Family, table: str) -> bytes:

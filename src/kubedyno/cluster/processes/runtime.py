@@ -189,6 +189,10 @@ class PodProcesses:
             # Where the node itself looks for a service's address, before the rules send it elsewhere.
             netlink.add_route(self._service_subnet, node.wire.index)
             self._resolvers.append(Resolver(node.space, self._dns_address, self._directory.lookup))
+            try:
+                services.refuse_unserved(node.space, self._service_subnet)
+            except OSError as error:
+                logger(__name__).error("node %s does not refuse what no service serves: %s", node.name, error)
             self._ports = self._directory.ports()
             self._install(node)
         return node

@@ -2,20 +2,23 @@
 
 In Services and what is behind them, out one table a node: a connection to a service's address and port goes to one of its
 endpoints by equal chance. Where replies would not pass the node's stack (bridge, eBPF), translated connections come from
-the node's own address instead; elsewhere only those of a pod to itself.
+the node's own address instead; elsewhere only those of a pod to itself. A second table refuses what no rule translated.
 """
 
 from dataclasses import dataclass
 
 from kubedyno.kernel import nftables
 from kubedyno.kernel.netns import Namespace
-from kubedyno.kernel.nftables import Chain, Family, Hook
+from kubedyno.kernel.nftables import Chain, Family, Hook, Verdict
 
 TABLE = "kubedyno-services"
+_UNSERVED = "kubedyno-unserved"
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _PREROUTING = Chain("prerouting", "nat", Hook.PREROUTING, nftables.PRIORITY_DSTNAT)
 _OUTPUT = Chain("output", "nat", Hook.OUTPUT, nftables.PRIORITY_DSTNAT)
 _POSTROUTING = Chain("postrouting", "nat", Hook.POSTROUTING, nftables.PRIORITY_SRCNAT)
+_FORWARD = Chain("forward", "filter", Hook.FORWARD, nftables.PRIORITY_FILTER)
+_SENT = Chain("sent", "filter", Hook.OUTPUT, nftables.PRIORITY_FILTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,22 @@ def install(space: Namespace, ports: list[ServicePort], *, masquerade_all: bool)
         NetlinkError: The kernel has no nftables, conntrack or translation.
     """
     space.nftables.replace(Family.IPV4, TABLE, rules(ports, masquerade_all=masquerade_all))
+
+
+def refuse_unserved(space: Namespace, subnet: str) -> None:
+    """Have a node refuse packets to addresses and ports of services that nothing is behind, or not yet.
+
+    Were they let out instead, conntrack would remember the connection as one that is not translated: what the client
+    sends again would not be translated either, however soon the rules come.
+
+    Raises:
+        NetlinkError: The kernel has no nftables or cannot refuse.
+    """
+    still = nftables.network(subnet, outgoing=True)
+    refused = [[*still, *nftables.reset()], [*still, *nftables.unreachable()]]
+    # The DNS service's address is the node's own.
+    own = [*nftables.to_loopback(), *nftables.verdict(Verdict.ACCEPT)]
+    space.nftables.replace(Family.IPV4, _UNSERVED, {_FORWARD: refused, _SENT: [own, *refused]})
 
 
 def translations(space: Namespace) -> int:
