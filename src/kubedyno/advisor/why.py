@@ -241,7 +241,11 @@ def _no_address(cases: Sequence[_Case], node: str, context: _Context) -> Finding
         where = f"kubedyno cluster up --name {cluster}-{mask} --node-cidr-mask {mask} --max-pods {fill.max_pods}"
         remedy = (
             "a node's PodCIDR is immutable; make a new cluster with larger ones: "
-            + (where if cluster is not None else f"controller-manager --node-cidr-mask-size={mask} and new nodes"),
+            + (
+                f"{where} (and the flags that this one was started with)"
+                if cluster is not None
+                else f"controller-manager --node-cidr-mask-size={mask} and new nodes"
+            ),
             *remedy,
         )
         larger = NodeFill(

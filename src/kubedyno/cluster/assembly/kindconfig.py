@@ -13,6 +13,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.assembly.strict import Place, near
 from kubedyno.cluster.settings import (
     DEFAULT_VERSION,
+    GIT_VERSIONS,
     SUPPORTED_VERSIONS,
     ClusterSettings,
     NodeSettings,
@@ -36,7 +37,7 @@ _NETWORKING = (
     "kubeProxyMode", "dnsSearch",
 )  # fmt: skip
 _PORT = ("containerPort", "hostPort", "listenAddress", "protocol")
-_IMAGE_VERSION = re.compile(r":v?(\d+\.\d+)(?:\.\d+)?(?:[@-].*)?$")
+_IMAGE_VERSION = re.compile(r":v?(\d+\.\d+)(\.\d+)?(?:[@-].*)?$")
 _PATCH_KINDS = (
     "ClusterConfiguration", "InitConfiguration", "JoinConfiguration", "KubeletConfiguration", "KubeProxyConfiguration",
 )  # fmt: skip
@@ -189,7 +190,7 @@ def _node(place: Place, path: str, node: NodeSettings, draft: _Draft) -> tuple[N
     """Return a node with what its mapping says, and the version that its image names."""
     given, version = place.value, ""
     if given.get("image"):
-        version = _version(place.at("image"))
+        version = _version(place.at("image"), draft)
     if given.get("labels"):
         labels = place.at("labels")
         if not isinstance(labels.value, dict):
@@ -208,12 +209,15 @@ def _node(place: Place, path: str, node: NodeSettings, draft: _Draft) -> tuple[N
     return node, version
 
 
-def _version(place: Place) -> str:
+def _version(place: Place, draft: _Draft) -> str:
     found = _IMAGE_VERSION.search(place.text())
     if found is None:
         raise place.fail(f"is {place.text()!r}: names no Kubernetes version; write for example kindest/node:v1.33.2")
     if found[1] not in SUPPORTED_VERSIONS:
         raise place.fail(f"names Kubernetes {found[1]}; supported are {', '.join(SUPPORTED_VERSIONS)}")
+    named, served = f"v{found[1]}{found[2] or ''}", GIT_VERSIONS[found[1]]
+    if found[2] and named != served:
+        draft.ignore(place, f"names {named}; {served} is what the cluster says it is")
     return found[1]
 
 

@@ -57,6 +57,12 @@ def test_the_image_names_the_version(image):
     assert settings(f"nodes:\n- image: {image}\n").version == "1.33"
 
 
+def test_another_patch_version_than_the_one_served_is_told():
+    parsed, (line,) = parse(HEAD + "nodes:\n- image: kindest/node:v1.34.9\n", "kind.yaml")
+    assert parsed.version == "1.34"
+    assert line == "nodes[0].image (line 4) names v1.34.9; v1.34.1 is what the cluster says it is"
+
+
 def test_max_pods_come_from_the_cluster_s_patch_and_a_node_s_own_wins():
     patch = "kubeadmConfigPatches:\n- |\n  kind: KubeletConfiguration\n  maxPods: 150\n"
     own = "  kubeadmConfigPatches:\n  - |\n    kind: KubeletConfiguration\n    maxPods: 400\n"
