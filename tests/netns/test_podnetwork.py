@@ -166,9 +166,12 @@ def test_connections_are_spread_over_endpoints(network):
 
 def test_a_removed_pods_address_can_be_another_pods(network):
     node = network.nodes["b"]
+    for client in ("a2", "b3"):
+        talk(network, client, "b2", "10.244.2.2")
     node.remove("b2")
     node.add("b4", "10.244.2.2")
     assert talk(network, "a2", "b4", "10.244.2.2") == "10.244.1.2"
+    assert talk(network, "b3", "b4", "10.244.2.2") == "10.244.2.3"
 
 
 def test_a_bridge_keeps_its_address_when_pods_come_and_go(network):

@@ -14,12 +14,14 @@ from kubedyno.kernel import hostrouting, rtnetlink
 from kubedyno.kernel.bpf import Attachment, AttachType, Program
 from kubedyno.kernel.hostrouting import Maps
 from kubedyno.kernel.netns import Namespace
-from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX, Link, LinkSettings
+from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX, Link, LinkSettings, address_bytes
 
 ROUTE, BRIDGE, EBPF = "route", "bridge", "ebpf"
 DATAPATHS = (ROUTE, BRIDGE, EBPF)
 _NODE_PREFIX = 16
 _MTU = LinkSettings(mtu=1500)
+# MAC addresses that nobody makes: unicast, locally administered.
+_LOCAL_MAC = b"\x0a\x58"
 
 
 class Device(NamedTuple):
@@ -115,6 +117,9 @@ class NodeNetwork:
         self._count += 1
         name = f"pod{self._count}"
         netlink.create(rtnetlink.veth_body(name, "eth0", space.descriptor, _MTU))
+        if self._bridge is not None:
+            # By its address, as who has asked for that before remembers the answer, also when the pod is another.
+            own.set_address(own.link("eth0").index, _LOCAL_MAC + address_bytes(address))
         host, inner = netlink.link(name), own.link("eth0")
         _quieten(space)
         own.set_link(inner.index, up=True)
@@ -153,6 +158,9 @@ class NodeNetwork:
             attached.close()
         if self._maps is not None:
             self._maps.remove_pod(device.address)
+        if self._bridge is not None:
+            # Until its namespace is gone, the bridge would send it what is for the next pod of its address.
+            self.space.rtnetlink.set_link(device.host.index, LinkSettings(master=0))
         device.space.close()
 
     def counted(self) -> dict[str, int]:
