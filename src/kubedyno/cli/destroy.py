@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.uuid:
         choice = target.choose(arguments.kubeconfig, arguments.kube_context)
         removed = aio.run(destroy.by_uuid(arguments.uuid, choice, timeout_s, yes=arguments.yes))
-        print(f"{removed} namespaces and objects outside of them deleted")
+        print(removed)
         return 0
     request = session.Request(
         config=arguments.config,
@@ -40,5 +40,5 @@ def run(arguments: argparse.Namespace) -> int:
     session.prepare(request)
     choice = target.choose(arguments.kubeconfig, arguments.kube_context)
     removed = aio.run(destroy.destroy(request, choice, yes=arguments.yes))
-    print(f"{removed} namespaces and objects outside of them deleted")
+    print(removed)
     return 0

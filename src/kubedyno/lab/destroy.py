@@ -4,12 +4,12 @@ from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.client.api import Client
 from kubedyno.lab import session, target
 from kubedyno.lab.target import Choice
-from kubedyno.load.engine.cleanup import collect
+from kubedyno.load.engine.cleanup import Removed, collect
 from kubedyno.load.engine.mapping import discover
 
 
-async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int:
-    """Delete by job label, job by job; returns how many namespaces and objects outside of them there were.
+async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> Removed:
+    """Delete by job label, job by job; returns what there was.
 
     Raises:
         KubedynoError: Something is still there when the time is up.
@@ -18,7 +18,7 @@ async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int
     async with Client(choice.target) as client:
         target.confirm(await target.describe(client, choice), yes=yes)
         mappings = await discover(client)
-        removed = 0
+        removed = Removed()
         for job in prepared.plan.jobs:
             outside = [
                 (mapping, namespace)
@@ -31,11 +31,11 @@ async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> int
         return removed
 
 
-async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool, quiet: bool = False) -> int:
+async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool, quiet: bool = False) -> Removed:
     """Delete what one run created, whatever its jobs: its namespaces, and its cluster-scoped objects of every kind.
 
     Returns:
-        How many namespaces and objects outside of them there were.
+        What there was.
 
     Raises:
         KubedynoError: Something is still there when the time is up.

@@ -24,7 +24,7 @@ from kubedyno.load.config.sources import read_text
 from kubedyno.load.config.spec import JobSpec, MeasurementSpec
 from kubedyno.load.engine import health
 from kubedyno.load.engine import job as jobs
-from kubedyno.load.engine.cleanup import collect
+from kubedyno.load.engine.cleanup import Removed, collect
 from kubedyno.load.engine.context import JobContext, Kinds
 from kubedyno.load.engine.hooks import Hooks, script
 from kubedyno.load.engine.mapping import Mapping as ServedKind
@@ -567,7 +567,7 @@ class Run:
 
     # --- garbage -----------------------------------------------------------------------------------------------
 
-    async def collect(self, plan: JobPlan, *, own: bool = False) -> int:
+    async def collect(self, plan: JobPlan, *, own: bool = False) -> Removed:
         """Delete what a job created.
 
         Args:

@@ -1,6 +1,7 @@
 """Garbage collection of a job's objects: before a run, after it, and by `destroy`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import orjson
@@ -17,6 +18,24 @@ _POLL_S = 0.2
 _FOREGROUND = orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How much was deleted: namespaces, and objects outside of the job's namespaces."""
+
+    namespaces: int = 0
+    objects: int = 0
+
+    def __add__(self, other: "Removed") -> "Removed":
+        return Removed(self.namespaces + other.namespaces, self.objects + other.objects)
+
+    def __str__(self) -> str:
+        if not self.namespaces and not self.objects:
+            return "nothing of these jobs was there"
+        spaces = "namespace" if self.namespaces == 1 else "namespaces"
+        objects = "object" if self.objects == 1 else "objects"
+        return f"{self.namespaces} {spaces} and {self.objects} {objects} outside of them deleted"
+
+
 async def collect(
     client: Client,
     selector: str,
@@ -26,7 +45,7 @@ async def collect(
     *,
     gvr: bool = False,
     told: str = "",
-) -> int:
+) -> Removed:
     """Delete everything that a label selector names and wait until it is gone.
 
     Args:
@@ -39,7 +58,7 @@ async def collect(
         told: What the log says instead of the selector.
 
     Returns:
-        How many namespaces and objects outside of them there were.
+        What there was.
 
     Raises:
         KubedynoError: Something is still there after `timeout_s`.
@@ -57,7 +76,7 @@ async def collect(
                 if mapping.namespaced and not namespace:
                     name = item["metadata"]["name"]
                     await delete_collection(client, mapping, name, selector, clock, timeout_s, wait=True)
-    return removed + await delete_labelled(client, selector, clock, timeout_s, told)
+    return Removed(await delete_labelled(client, selector, clock, timeout_s, told), removed)
 
 
 async def delete_collection(
