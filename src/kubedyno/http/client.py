@@ -88,6 +88,8 @@ class Pool:
         self.limits = limits or PoolLimits()
         self._loop = asyncio.get_running_loop()
         self._connections: list[Connection] = []
+        # Also those that take no more requests, until their sockets are closed.
+        self._open: set[Connection] = set()
         self._queue: deque[Exchange] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._http1 = False
@@ -192,13 +194,15 @@ class Pool:
         queue, self._queue = self._queue, deque()
         for exchange in queue:
             exchange.finish(error)
-        for connection in list(self._connections):
+        for connection in list(self._open):
             connection.close()
         # TLS says goodbye and hears it; a server that says nothing is not waited for.
         with contextlib.suppress(TimeoutError):
             async with aio.timeout(_GOODBYE_S):
-                while self._connections:
+                while self._open:
                     await aio.sleep(0.001)
+        for connection in list(self._open):
+            connection.abort()
         # Transports that were aborted close in the loop's next turns.
         await aio.sleep(0)
         await aio.sleep(0)
@@ -302,6 +306,15 @@ class Pool:
             if self._queue and not self._closed:
                 self._grow()
 
+    def opened(self, connection: Connection) -> None:
+        """A connection has a socket."""
+        self._open.add(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection's socket is closed."""
+        self._open.discard(connection)
+        self.gone(connection)
+
     def failed(self, exchange: Exchange, error: OSError, *, unprocessed: bool) -> None:
         """An exchange came to nothing: send it again, or give it up."""
         exchange.carrier = None
@@ -341,5 +354,6 @@ class _Chooser(asyncio.Protocol):
             self.chosen = ClientConnection(self._pool, self._pool.limits.max_streams)
         else:
             self.chosen = Http1ClientConnection(self._pool)
+        self._pool.opened(self.chosen)
         transport.set_protocol(self.chosen)
         self.chosen.connection_made(transport)

@@ -93,6 +93,11 @@ class Http1ClientConnection(asyncio.Protocol):
     def close(self) -> None:
         self._abort()
 
+    def abort(self) -> None:
+        """Close at once, also when closing."""
+        self.closed = True
+        self._transport.abort()
+
     def _abort(self) -> None:
         if not self.closed:
             self.closed = True
@@ -226,7 +231,7 @@ class Http1ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self._pool.gone(self)
+        self._pool.lost(self)
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return

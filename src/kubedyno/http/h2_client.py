@@ -195,6 +195,11 @@ class ClientConnection(H2Connection):
         """Close; what is under way is lost."""
         self.end(Code.NO_ERROR)
 
+    def abort(self) -> None:
+        """Close at once, also when closing."""
+        self.closed = True
+        self.transport.abort()
+
     # -- hooks ---------------------------------------------------------------------------------------------------
 
     def find_stream(self, stream_id: int) -> H2Stream | None:
@@ -302,4 +307,5 @@ class ClientConnection(H2Connection):
             self._pool.failed(exchange, error, unprocessed=False)
 
     def on_lost(self, error: Exception | None) -> None:
+        self._pool.lost(self)
         self._fail_all(ConnectionLost(f"connection lost ({error})" if error else "connection closed by the server"))

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import hpack
 import pytest
 
+from kubedyno.http import client
 from kubedyno.http.exchange import AnswerTooLarge, ConnectionLost, RequestTimeout
 from kubedyno.http.frames import PREFACE, SETTINGS_ACK, Code, frame, goaway_frame, reset_frame, settings_frame
 from kubedyno.http.messages import Limits
@@ -343,5 +344,42 @@ def test_http2_without_tls_by_prior_knowledge_is_http_1_1_for_us_and_works():
     async def main():
         async with server_of(echo, secure=False) as server, pool_of(server.port, secure=False) as pool:
             assert (await pool.request("GET", "/x")).body == b"GET /x? 0"
+
+    asyncio.run(main())
+
+
+@BOTH
+def test_closing_leaves_no_socket_behind_however_long_the_server_is_silent(alpn, monkeypatch):
+    """Neither of a connection that hears no goodbye, nor of one that takes no more requests and has a stream open."""
+    monkeypatch.setattr(client, "_GOODBYE_S", 0.01)
+
+    async def main():
+        held = asyncio.Event()
+
+        async def relay(reader, writer):
+            # Once held, nothing passes.
+            try:
+                while data := await reader.read(1 << 16):
+                    if held.is_set():
+                        continue
+                    writer.write(data)
+            finally:
+                writer.close()
+
+        async def through(reader, writer):
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(relay(reader, far_writer), relay(far_reader, writer), return_exceptions=True)
+
+        async with server_of(lambda _, r: r.start(200, "text/plain").write(b"first")) as server:
+            port = server.port
+            between = await asyncio.start_server(through, "127.0.0.1", 0)
+            async with pool_of(between.sockets[0].getsockname()[1], alpn=alpn) as pool:
+                stream = await pool.open_stream("GET", "/")
+                assert await anext(stream) == b"first"
+                pool.gone(next(iter(pool._open)))
+                held.set()
+            assert not pool._open
+            between.close()
+            await asyncio.sleep(0.05)
 
     asyncio.run(main())
