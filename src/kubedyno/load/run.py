@@ -30,6 +30,7 @@ from kubedyno.load.engine.hooks import Hooks, script
 from kubedyno.load.engine.mapping import Mapping as ServedKind
 from kubedyno.load.engine.preload import preload
 from kubedyno.load.engine.record import JobRecord
+from kubedyno.load.engine.sender import GONE_S
 from kubedyno.load.engine.steps import steps
 from kubedyno.load.engine.stuck import Diagnose, Reason, StuckError, StuckWatch
 from kubedyno.load.engine.watchers import Watchers
@@ -538,6 +539,7 @@ class Run:
             lambda: self._stuck(current),
             waiting,
             self._fail,
+            min(GONE_S, self.options.fail_when_stuck_s or GONE_S),
         )
 
     def _stuck(self, current: JobResult | None) -> StuckWatch:

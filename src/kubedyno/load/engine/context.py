@@ -12,6 +12,7 @@ from kubedyno.base.random import Random
 from kubedyno.client.api import Client
 from kubedyno.load.engine.mapping import Mapping, Mappings, discover
 from kubedyno.load.engine.record import JobRecord
+from kubedyno.load.engine.sender import GONE_S
 from kubedyno.load.engine.stuck import StuckWatch
 
 log = logger(__name__)
@@ -74,6 +75,7 @@ class JobContext:
         stuck: Makes the watch that runs beside a wait.
         waiting: Told what is waited for, "" for nothing.
         failed: Told of a fault that makes the run fail and does not end it.
+        gone_after_s: How long nobody may answer before the run ends.
     """
 
     client: Client
@@ -86,6 +88,7 @@ class JobContext:
     stuck: Callable[[], StuckWatch]
     waiting: Callable[[str], None]
     failed: Callable[[str], None]
+    gone_after_s: float = GONE_S
 
     def label(self, key: str) -> str:
         """Return a label of the version's family: "kube-burner.io/job" or "kube-burner-job"."""

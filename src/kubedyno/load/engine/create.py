@@ -50,6 +50,7 @@ class CreateJob:
             retry_budget_s=spec.max_wait_timeout_s,
             final=lambda status: status in FINAL,
             on_error=noting(record),
+            gone_after_s=context.gone_after_s,
         )
         # None: a kind that an object made before it will bring.
         self.mappings: list[Mapping | None] = []

@@ -59,6 +59,7 @@ class ExistingJob:
             retry_budget_s=_VOLUME_TRIES_S if volumes else 0,
             final=lambda status: not volumes or status != _TOO_SOON,
             on_error=noting(record),
+            gone_after_s=context.gone_after_s,
         )
 
     async def run(self) -> None:
