@@ -54,6 +54,8 @@ SETTLE_S = 0.5
 # Clean-up after a run that was interrupted or timed out takes at most so long.
 LAST_CLEANUP_S = 60.0
 COLLECTION = "garbage-collection"
+# Objects of these kinds make the cluster serve others.
+BRINGING = frozenset({"CustomResourceDefinition", "APIService", "Subscription"})
 
 
 @dataclass(slots=True)
@@ -297,6 +299,7 @@ class Run:
 
     async def _all(self) -> None:
         await self._kinds.refresh()
+        await self._check_kinds()
         self._announce()
         creating = [job for job in self.plan.jobs if job.spec.job_type == "create"]
         for job in creating:
@@ -342,6 +345,27 @@ class Run:
                     self._fail(str(error))
         if general.gc and general.gc_metrics:
             await self._collection_as_job()
+
+    async def _check_kinds(self) -> None:
+        """Say which kinds of the jobs are not served, before anything is made.
+
+        The first job's fail the run. Whatever came before a later one may still bring its kinds: a definition is
+        trusted to, an operator that installs its own may, so of those there is a warning.
+        """
+        trusted = made = False
+        for job in self.plan.jobs:
+            spec = job.spec
+            trusted = trusted or bool(spec.hooks) or any(item.kind in BRINGING for item in job.objects)
+            wanted = [(item.api_version, item.kind, item.template) for item in job.objects]
+            wanted += [(target.api_version, target.kind, f"job {spec.name}") for target in job.targets]
+            async with self._target_of(spec) as (_, kinds):
+                missing = [] if trusted else [one for one in wanted if kinds.known(one[0], one[1]) is None]
+            for api_version, kind, what in missing:
+                line = f"{what}: the cluster serves no {kind} of {api_version}"
+                if not made:
+                    raise KubedynoError(line)
+                log.warning("%s; job %s fails unless an earlier one brings it", line, spec.name)
+            made = made or bool(job.objects)
 
     def _announce(self) -> None:
         """Say what each job will do, as the original does when it makes its executors."""

@@ -7,6 +7,7 @@ import orjson
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
+from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.client.api import Client
@@ -74,6 +75,7 @@ async def preload(
 
     Raises:
         StatusError: The API refuses the namespace or the DaemonSet.
+        KubedynoError: What answers is no Kubernetes API.
     """
     if not images:
         log.info("No images found to pre-load, continuing")
@@ -88,22 +90,28 @@ async def preload(
     try:
         log.info("Pre-load: Creating DaemonSet using images [%s] in namespace %s", " ".join(images), namespace)
         path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets"
-        made = await _create(client, path, daemonset(images, node_labels))
+        name = await _create(client, path, daemonset(images, node_labels))
         if fixed_sleep:
             log.info("Pre-load: Sleeping for %gs", period_s)
             await aio.sleep(period_s)
         else:
-            await _wait_pulled(client, namespace, f"{path}/{made['metadata']['name']}", period_s, clock)
+            await _wait_pulled(client, namespace, f"{path}/{name}", period_s, clock)
     finally:
         log.debug("Pre-load: Deleting namespace %s", namespace)
         await client.request("DELETE", f"/api/v1/namespaces/{namespace}")
 
 
-async def _create(client: Client, path: str, body: dict[str, object]) -> dict[str, dict[str, str]]:
+async def _create(client: Client, path: str, body: dict[str, object]) -> str:
     answer = await client.request("POST", path, body=orjson.dumps(body))
     if answer.status not in {200, 201}:
         raise StatusError.from_response(answer.status, answer.body)
-    return dict(orjson.loads(answer.body))
+    try:
+        return str(orjson.loads(answer.body)["metadata"]["name"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise KubedynoError(
+            f"{client.server}: answered POST {path} with {answer.body[:60]!r}, which is no object; "
+            "is this a Kubernetes API server?"
+        ) from None
 
 
 async def _wait_pulled(client: Client, namespace: str, path: str, period_s: float, clock: Clock) -> None:
