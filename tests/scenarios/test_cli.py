@@ -206,6 +206,76 @@ def test_a_stuck_run_ends_with_its_report_and_what_it_made_is_destroyed(world, h
     assert re.search(r"\b3\b", gone.stdout), gone.stdout
 
 
+def test_a_cluster_that_goes_away_is_said_once_and_ends_the_run_with_its_report(world, here):
+    kubedyno(world, here, "cluster", "up", "--name", "fleeting")
+    path = kubedyno(world, here, "cluster", "kubeconfig", "--name", "fleeting").stdout.strip()
+    config = (
+        CONFIG.format(iterations=5000, wait="true").replace("qps: 1000", "qps: 50").replace("burst: 1000", "burst: 1")
+    )
+    (here / "config.yaml").write_text(
+        config.replace("namespace: work", "namespace: work\n    namespacedIterations: false")
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kubedyno", "init", "-c", "config.yaml", "--kubeconfig", path, "--fail-when-stuck", "2s"],
+        cwd=here, env=environment(world), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while not any("0/5000 iterations" in path.read_text() for path in here.glob("kube-burner-*.log")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        kubedyno(world, here, "cluster", "down", "--name", "fleeting")
+        out, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 1, out
+    assert "Traceback" not in out
+    # Once when it happens, and at the end as what ended the run.
+    assert out.count("Requests wait until it answers again") == 1
+    assert "no answer for 2s" in out
+    assert out.count("Retrying object creation") <= 1
+    assert list(here.glob("kubedyno-report-*.html"))
+
+
+WIDGET = """
+apiVersion: example.com/v1
+kind: Widget
+metadata: {name: "widget-{{.Iteration}}"}
+"""
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  names: {kind: Widget, plural: widgets}
+  scope: Namespaced
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+"""
+
+
+def test_an_unserved_kind_is_said_before_anything_is_made_unless_an_earlier_job_brings_it(world, here):
+    job = CONFIG.format(iterations=1, wait="true")
+    pods = "objects:\n      - objectTemplate: pod.yaml\n        replicas: 1"
+    (here / "pod.yaml").write_text(OBJECT)
+    (here / "object.yaml").write_text(WIDGET)
+    (here / "config.yaml").write_text(
+        job.replace("objects:", pods).replace("preLoadImages: false", "preLoadImages: true")
+    )
+    done = kubedyno(world, here, "init", "-c", "config.yaml")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "object.yaml: the cluster serves no Widget of example.com/v1" in done.stdout
+    assert "Pre-load" not in done.stdout
+    assert "Triggering job" not in done.stdout
+    (here / "definition.yaml").write_text(DEFINITION)
+    first = job.replace("name: job", "name: define").replace("object.yaml", "definition.yaml")
+    (here / "config.yaml").write_text(first + job.replace("\njobs:\n", ""))
+    done = kubedyno(world, here, "init", "-c", "config.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    kubedyno(world, here, "destroy", "-c", "config.yaml")
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_stops_the_run_and_cleans_up_twice_leaves_at_once(world, here, times):
     held = OBJECT.replace("metadata:\n", "metadata:\n  finalizers: [example.com/hold]\n") if times == 2 else OBJECT

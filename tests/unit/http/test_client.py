@@ -331,6 +331,29 @@ def test_who_asks_again_right_after_a_refusal_is_refused_at_once_too():
     asyncio.run(main())
 
 
+def test_one_waiting_request_opens_a_second_http_1_1_connection():
+    async def main():
+        held = []
+
+        def both(_request, responder):
+            # The first is answered only once the second is there.
+            held.append(responder)
+            if len(held) == 2:
+                for one in held:
+                    one.send(200, "text/plain", b"both")
+
+        async with (
+            server_of(both, secure=False) as server,
+            pool_of(server.port, secure=False) as pool,
+            asyncio.timeout(5),
+        ):
+            answers = await asyncio.gather(pool.request("POST", "/1"), pool.request("POST", "/2"))
+            assert [answer.body for answer in answers] == [b"both", b"both"]
+            assert pool.connections == 2
+
+    asyncio.run(main())
+
+
 def test_nobody_listening_is_refused_at_once():
     async def main():
         async with pool_of(1) as pool:
