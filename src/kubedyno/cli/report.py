@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import msgspec
 
-    from kubedyno.base.errors import KubedynoError
+    from kubedyno.base.files import write_whole
     from kubedyno.documents.run import Chapter, read_runs
     from kubedyno.report import figures, forms, html, text
 
@@ -53,12 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out is None:
         sys.stdout.write(content)
     else:
-        draft = out.with_suffix(".part")
-        try:
-            draft.write_text(content, encoding="utf-8")
-            draft.replace(out)
-        except OSError as error:
-            raise KubedynoError(f"{out}: cannot be written ({error.strerror})") from error
+        write_whole(out, content)
         print(f"report: {out}")
     for line in lines:
         print(f"limit not kept: {line}", file=sys.stderr)

@@ -19,6 +19,7 @@ import msgspec
 from kubedyno import __version__
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.files import write_whole
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.datapath import compare, findings, measure
@@ -378,10 +379,7 @@ def write(directory: FilePath, document: NetLabRun) -> FilePath:
     if document.rows:
         indexer.index(ROW_FILE_NAME, [msgspec.to_builtins(row) for row in document.rows])
     path = directory / f"kubedyno-report-{document.uuid}.html"
-    try:
-        path.write_text(report.page(document), encoding="utf-8")
-    except OSError as error:
-        raise KubedynoError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(path, report.page(document))
     return path
 
 

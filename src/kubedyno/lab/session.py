@@ -19,6 +19,7 @@ from kubedyno.advisor import facts, why
 from kubedyno.advisor.why import Finding
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.files import write_whole
 from kubedyno.base.log import LEVELS, LogrusFormatter, logger
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
@@ -288,12 +289,7 @@ def write_report(directory: Path, name: str, title: str, chapters: Sequence[Chap
         KubedynoError: The file cannot be written.
     """
     path = directory / f"kubedyno-report-{name.replace('/', '_')}.html"
-    draft = path.with_suffix(".part")
-    try:
-        draft.write_text(html.page(title, chapters), encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise KubedynoError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(path, html.page(title, chapters))
     return path
 
 
