@@ -12,7 +12,7 @@ from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
 from kubedyno.http.h1_server import Http1Connection
 from kubedyno.http.h2_server import ServerConnection
-from kubedyno.http.messages import App, Certificate, Limits, Peer
+from kubedyno.http.messages import App, Certificate, Limits, Peer, Request
 
 _SWEEP_S = 1.0
 _HANDSHAKE_TIMEOUT_S = 15.0
@@ -78,6 +78,10 @@ class Server:
             ) from error
         self.port = self._listener.sockets[0].getsockname()[1]
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    def is_named_by(self, request: Request) -> bool:
+        """Say whether a request names this server as this machine does: no page of another site can, by a name of its own."""
+        return request.headers.get("host") in {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
 
     def next_peer(self, transport: asyncio.BaseTransport) -> Peer:
         """Return who is at the other end of a new connection."""

@@ -231,8 +231,7 @@ class Door:
     def app(self, request: Request, responder: Responder) -> None:
         """Answer one request, now or later."""
         assert self._server is not None
-        port = self._server.port
-        if request.headers.get("host") not in {f"{HOST}:{port}", f"localhost:{port}"}:
+        if not self._server.is_named_by(request):
             responder.send(421, _PLAIN, b"this server is for this machine only\n", _HEADERS)
         elif request.path in {"/-/ready", "/-/healthy"}:
             responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", _HEADERS)

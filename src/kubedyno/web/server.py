@@ -81,8 +81,7 @@ class Page:
     def app(self, request: Request, responder: Responder) -> None:
         """Answer one request."""
         assert self._server is not None
-        port = self._server.port
-        if request.headers.get("host") not in {f"{HOST}:{port}", f"localhost:{port}"}:
+        if not self._server.is_named_by(request):
             responder.send(421, _PLAIN, b"this page is for this machine only\n", _HEADERS)
             return
         prefix = f"/{self._secret}/"
