@@ -72,7 +72,7 @@ def _document(
     arguments: argparse.Namespace, setup: Any, found: list[Any], overlay: Any, missing: tuple[str, ...]
 ) -> None:
     from kubedyno.advisor import advice
-    from kubedyno.cli.maps import print_document
+    from kubedyno.kube import forms
 
     entries = []
     for one in found:
@@ -91,7 +91,7 @@ def _document(
         "notes": list(setup.values.notes) if setup is not None else [],
         "missing": list(missing),
     }
-    print_document(arguments.output, document)
+    print(forms.text_of(document, arguments.output), end="")
 
 
 def _live(arguments: argparse.Namespace) -> tuple[Any, Any]:

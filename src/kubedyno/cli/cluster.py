@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     status = verbs.add_parser("status", help="show nodes, pods and health of a cluster")
     _name(status)
-    status.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    status.add_argument("-o", "--output", choices=("text", "json", "yaml", "kyaml"), default="text")
     status.set_defaults(handle=_status)
 
     kubeconfig = verbs.add_parser("kubeconfig", help="print the path of a cluster's kubeconfig, or its text")
@@ -185,15 +185,14 @@ def _list(_arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    import json
-
+    from kubedyno.kube import forms
     from kubedyno.lab import control
 
     status = control.call(arguments.name, "GET", "/kubedyno/status")
-    if arguments.output == "json":
-        print(json.dumps(status, indent=2))
-    else:
+    if arguments.output == "text":
         print("\n".join(control.status_lines(status)))
+    else:
+        print(forms.text_of(status, arguments.output), end="")
     return 0
 
 

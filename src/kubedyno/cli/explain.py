@@ -8,7 +8,7 @@ from kubedyno.cli.init import add_target_flags
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
     parser.add_argument("-n", "--namespace", help="only pods of this namespace")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument("-o", "--output", choices=("text", "json", "yaml", "kyaml"), default="text")
     parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
     add_target_flags(parser)
 
@@ -19,5 +19,5 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.lab import explain, target
 
     choice = target.choose(arguments.kubeconfig, arguments.kube_context)
-    print(aio.run(explain.explain(choice, arguments.namespace, arguments.output)))
+    print(aio.run(explain.explain(choice, arguments.namespace, arguments.output)), end="")
     return 0

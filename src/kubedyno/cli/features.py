@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
     from kubedyno.advisor import features
     from kubedyno.base.errors import KubedynoError
-    from kubedyno.cli.maps import print_document
+    from kubedyno.kube import forms
     from kubedyno.report.text import table
 
     if arguments.action == "demo":
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             rows.append((feature.name, feature.gate or "-", *shown, since))
             documents.append(_document(feature) | {"stage": shown[0], "default": shown[1], "since": since})
     if arguments.output != "table":
-        print_document(arguments.output, {"features": documents, "missing": list(missing)})
+        print(forms.text_of({"features": documents, "missing": list(missing)}, arguments.output), end="")
         return 0
     lines += table(header, rows)
     if arguments.wide:
@@ -76,7 +76,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     """Run a demonstration; exit code 0 when it was shown, 2 when the cluster does not have or model it."""
     from kubedyno.base import aio
     from kubedyno.base.errors import KubedynoError
-    from kubedyno.cli.maps import print_document
+    from kubedyno.kube import forms
     from kubedyno.lab import featuredemos, target
 
     if not arguments.name:
@@ -89,7 +89,12 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.output == "table":
         print("\n".join([f"{arguments.name}: {shown.verdict}", *(f"  {line}" for line in shown.lines)]))
     else:
-        print_document(arguments.output, {"name": arguments.name, "verdict": shown.verdict, "lines": list(shown.lines)})
+        print(
+            forms.text_of(
+                {"name": arguments.name, "verdict": shown.verdict, "lines": list(shown.lines)}, arguments.output
+            ),
+            end="",
+        )
     return 0 if shown.verdict == "shown" else 2
 
 

@@ -282,20 +282,6 @@ def _print(output: str, document: dict[str, Any], lines: list[str]) -> None:
     if output == "table":
         print("\n".join(lines))
         return
-    print_document(output, document)
+    from kubedyno.kube import forms
 
-
-def print_document(output: str, document: Any) -> None:
-    """Print a document as JSON, YAML or KYAML."""
-    if output == "json":
-        import orjson
-
-        print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
-    elif output == "kyaml":
-        from kubedyno.kube import kyaml
-
-        print(kyaml.dump(document), end="")
-    else:
-        from kubedyno.kube import yaml
-
-        print(yaml.dump(document), end="")
+    print(forms.text_of(document, output), end="")

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Probe and print; exit code 0 whatever is missing, 1 when no node answers."""
     from kubedyno.advisor import hostprobe
-    from kubedyno.cli.maps import print_document
+    from kubedyno.kube import forms
 
     if arguments.manifest:
         return _manifest(arguments)
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _cluster(arguments)
     found = hostprobe.facts()
     if arguments.output != "table":
-        print_document(arguments.output, {"facts": [asdict(fact) for fact in found]})
+        print(forms.text_of({"facts": [asdict(fact) for fact in found]}, arguments.output), end="")
         return 0
     print("\n".join(_lines(found)))
     return 0
@@ -59,22 +59,21 @@ def _lines(found: Iterable[Any]) -> list[str]:
 
 def _manifest(arguments: argparse.Namespace) -> int:
     from kubedyno.advisor import nodeprobe
-    from kubedyno.kube import kyaml, yaml
+    from kubedyno.kube import forms
 
     space = arguments.namespace or nodeprobe.APP
     image = arguments.image or nodeprobe.IMAGE
     made = nodeprobe.manifests(space, image, make_namespace=arguments.namespace is None)
-    if arguments.output == "kyaml":
-        print("".join(kyaml.dump(thing) for _, thing in made), end="")
-    else:
-        print("---\n".join(yaml.dump(thing) for _, thing in made), end="")
+    form = forms.KYAML if arguments.output == forms.KYAML else forms.YAML
+    between = "" if form == forms.KYAML else "---\n"
+    print(between.join(forms.text_of(thing, form) for _, thing in made), end="")
     return 0
 
 
 def _cluster(arguments: argparse.Namespace) -> int:
     from kubedyno.advisor import nodeprobe as advisor
     from kubedyno.base import aio
-    from kubedyno.cli.maps import print_document
+    from kubedyno.kube import forms
     from kubedyno.lab import flags, nodeprobe, target
 
     timeout_s = flags.seconds("--timeout", arguments.timeout)
@@ -91,7 +90,7 @@ def _cluster(arguments: argparse.Namespace) -> int:
     answered = [node for node in nodes if not node.error]
     if arguments.output != "table":
         entries = [{"name": one.node, "error": one.error, "facts": list(map(asdict, one.facts))} for one in nodes]
-        print_document(arguments.output, {"nodes": entries})
+        print(forms.text_of({"nodes": entries}, arguments.output), end="")
         return 0 if answered else 1
     shared, others = advisor.common(nodes)
     if answered:

@@ -2,11 +2,10 @@
 
 from dataclasses import asdict
 
-import orjson
-
 from kubedyno.advisor import facts, walls, why
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
+from kubedyno.kube import forms
 from kubedyno.kube.status import StatusError
 from kubedyno.lab import target
 from kubedyno.lab.target import Choice
@@ -30,13 +29,13 @@ async def explain(choice: Choice, namespace: str | None, output: str) -> str:
             raise KubedynoError(f"{client.server}: {unread}; without them nothing can be explained")
     findings = why.explain(seen, namespace)
     fills = walls.node_fills(seen)
-    if output == "json":
+    if output != "text":
         document = {
             "findings": [asdict(finding) for finding in findings],
             "nodes": [asdict(fill) for fill in fills],
             "missing": seen.missing,
         }
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+        return forms.text_of(document, output)
     lines: list[str] = []
     for finding in findings:
         lines += [*finding.lines(), ""]
@@ -63,4 +62,4 @@ async def explain(choice: Choice, namespace: str | None, output: str) -> str:
         )
         if len(fills) > len(shown):
             lines.append(f"({len(fills) - len(shown)} more nodes)")
-    return "\n".join(lines).rstrip()
+    return "\n".join(lines).rstrip() + "\n"

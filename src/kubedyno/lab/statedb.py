@@ -12,6 +12,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.cluster.assembly import controltext
+from kubedyno.kube import forms
 from kubedyno.kube.status import StatusError
 from kubedyno.lab import control
 from kubedyno.lab.embedded import Running
@@ -19,7 +20,7 @@ from kubedyno.statedb import dump
 
 ROOT = "/kubedyno/statedb"
 PAGE = 2000
-TABLE, JSON, YAML = FORMATS = ("table", "json", "yaml")
+TABLE = "table"
 
 
 def _path(table: str, asked: Mapping[str, str], part: str = "") -> str:
@@ -71,19 +72,15 @@ async def _show(cluster: Running, table: str, asked: Mapping[str, str], limit: i
 
 def text(document: dict[str, Any], output: str) -> str:
     """Return a table's document for the terminal."""
-    if output == JSON:
-        return dump.to_json(document).decode()
-    if output == YAML:
-        return dump.to_yaml(document)
+    if output != TABLE:
+        return forms.text_of(document, output)
     more = "(there is more: raise --limit)\n" if document.get("more") else ""
     return controltext.rows(document["objects"]) + more
 
 
 def overview_text(document: dict[str, Any], output: str) -> str:
     """Return the list of tables for the terminal."""
-    if output == JSON:
-        return dump.to_json(document).decode()
-    return dump.to_yaml(document) if output == YAML else controltext.overview(document)
+    return controltext.overview(document) if output == TABLE else forms.text_of(document, output)
 
 
 async def changes(cluster: Running, table: str, asked: Mapping[str, str]) -> AsyncGenerator[dict[str, Any], None]:
@@ -110,10 +107,10 @@ async def changes(cluster: Running, table: str, asked: Mapping[str, str]) -> Asy
 
 def change_text(change: Mapping[str, Any], output: str) -> str:
     """Return one change for the terminal."""
-    if output == JSON:
+    if output == forms.JSON:
         return orjson.dumps(change).decode() + "\n"
-    if output == YAML:
-        return "---\n" + dump.to_yaml(dict(change))
+    if output != TABLE:
+        return ("---\n" if output == forms.YAML else "") + forms.text_of(dict(change), output)
     cells = controltext.columns_of(change["object"])
     shown = "  ".join(f"{name}={dump.cell(cell)}" for name, cell in cells.items())
     return f"{change['revision']:>8}  {change['type']:<6}  {change['key']}  {shown}\n"
