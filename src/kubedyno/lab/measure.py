@@ -28,7 +28,8 @@ from kubedyno.load.metrics.scrape import Window
 from kubedyno.load.outputs import outputs
 from kubedyno.load.plan.plan import make_plan
 from kubedyno.load.plan.template import render_config
-from kubedyno.load.run import EXIT_ALERT, EXIT_FAILED, EXIT_OK, Options, Run
+from kubedyno.load.result import EXIT_ALERT, EXIT_FAILED, EXIT_OK, Options
+from kubedyno.load.run import Run
 
 log = logger(__name__)
 

@@ -41,7 +41,8 @@ from kubedyno.load.metrics.profiles import alert_profile, metric_profile
 from kubedyno.load.outputs import Outputs, outputs
 from kubedyno.load.plan.plan import Plan, make_plan
 from kubedyno.load.plan.template import render_config
-from kubedyno.load.run import JobResult, Options, Run, RunResult
+from kubedyno.load.result import JobResult, Options, RunResult
+from kubedyno.load.run import Run
 from kubedyno.report import html, text
 from kubedyno.stats.quantiles import Summary, summary_of
 

@@ -1,0 +1,94 @@
+"""What a run is told and what it leaves behind: options, the results of its jobs, and kube-burner's exit codes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubedyno.base.log import logger
+from kubedyno.load.engine.record import JobRecord
+from kubedyno.load.engine.stuck import Reason
+from kubedyno.load.measurements.measurement import Measurement
+from kubedyno.load.measurements.podwatch import PodWatch
+from kubedyno.load.metrics.scrape import Window
+from kubedyno.load.plan.plan import JobPlan
+
+log = logger(__name__)
+
+EXIT_OK, EXIT_FAILED, EXIT_TIMEOUT, EXIT_ALERT, EXIT_MEASUREMENT = 0, 1, 2, 3, 4
+
+
+@dataclass(slots=True)
+class JobResult:
+    """What one job left behind; `ended_at` of a window is where its queries end."""
+
+    plan: JobPlan
+    record: JobRecord
+    pods: PodWatch | None = None
+    measurements: list[Measurement] = field(default_factory=list)
+    # Of a chain of jobs with metricsAggregate: the first one's name, which documents carry.
+    measured_as: str = ""
+    alerts: list[str] = field(default_factory=list)
+    step: str = ""
+
+
+@dataclass(slots=True)
+class Options:
+    """How to run; what to run is the Plan.
+
+    Attributes:
+        uuid: Benchmark id, any text.
+        runid: Fresh for each process: labels, waits and watches key on it.
+        timeout_s: Of the whole run.
+        compat: 1 or 2: whose defaults, log lines and fields.
+        version: What documents say of the program.
+        fail_when_stuck_s: End after being stuck for so long; None never.
+        user_metadata: Merged into jobSummary (top level) and `metadata` of every document.
+        cluster_metadata: k8sVersion and totalNodes, merged likewise (2.x).
+        directory: Of the configuration: scripts are looked for there too.
+    """
+
+    uuid: str
+    runid: str
+    timeout_s: float
+    compat: int
+    version: str
+    fail_when_stuck_s: float | None = None
+    user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    cluster_metadata: Mapping[str, Any] = field(default_factory=dict)
+    directory: Path = field(default_factory=Path)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Of every document: the cluster's in 2.x, and the user's."""
+        return ({**self.cluster_metadata} if self.compat == 2 else {}) | dict(self.user_metadata)
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What a run left behind; `exit_code` is kube-burner's, `reasons` are (seconds since start, cause) of waits."""
+
+    jobs: list[JobResult] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    exit_code: int = EXIT_OK
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    reasons: list[tuple[float, Reason]] = field(default_factory=list)
+    interrupted: bool = False
+
+    def fail(self, line: str, code: int = EXIT_FAILED) -> None:
+        """Note what makes the run fail, and tell it once; the last code counts, as in the original."""
+        if line not in self.errors:
+            log.error("%s", line)
+            self.errors.append(line)
+        self.exit_code = code
+
+    def indexed(self) -> list[JobResult]:
+        """Return the jobs whose documents are written."""
+        return [job for job in self.jobs if not job.plan.spec.skip_indexing]
+
+
+def window_of(job: JobResult, options: Options) -> Window:
+    """Return the time of a job that queries ask about."""
+    record = job.record
+    return Window(record.name, record.started_at, record.ended_at, options.uuid, options.metadata, record.churned)
