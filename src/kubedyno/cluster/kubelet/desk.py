@@ -91,6 +91,9 @@ class Desk:
                 return need
         return None
 
+    def missing_volume(self, run: PodRun) -> tuple[str, Need] | None:
+        return next((v for v in run.plan.volumes if self.missing(run, (v[1],)) is not None), None)
+
     def event(self, run: PodRun, type_: str, reason: str, message: str, path: str = "") -> None:
         """Say something about a pod, if its object is still there."""
         record = self.pods.get(run.key)

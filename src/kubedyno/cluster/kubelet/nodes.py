@@ -17,6 +17,7 @@ from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet import config as configuration
 from kubedyno.cluster.kubelet.addresses import CILIUM, PTP, AddressPool
 from kubedyno.cluster.kubelet.config import ConfigError, KubeletConfig
+from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.nodeobject import START_EVENTS, ids_of, lease_body, lease_of, node_of, status_of
 from kubedyno.cluster.kubelet.pods import Pods
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
@@ -68,14 +69,15 @@ class Nodes:
         random: Random,
         runtime: Runtime | None = None,
     ) -> None:
+        self._desk = Desk(trusted, pump, settings, random, runtime)
         self._trusted = trusted
         self._pump = pump
         self._settings = settings
         self._random = random
-        self._clock = trusted.registry.clock
+        self._clock = self._desk.clock
         self._store = trusted.store
         self._nodes = self._store.table(NODES)
-        self._pod_table = self._store.table(PODS)
+        self._pod_table = self._desk.pods
         self._leases = self._store.table(LEASES)
         self._node_changes = self._nodes.changes()
         self._pod_changes = self._pod_table.changes()
@@ -96,7 +98,7 @@ class Nodes:
         )
         self._lease_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-leases", self._beat, **more)
         self._pod_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-pods", self._reconcile_pod, **more)
-        self.pods = Pods(trusted, pump, settings, random, runtime)
+        self.pods = Pods(self._desk)
         self.pods.on_failure(lambda key, error: self._pod_queue.retry(key, text_of(error)))
         # Called once, when all nodes are Ready.
         self.on_all_ready: Callable[[], None] | None = None

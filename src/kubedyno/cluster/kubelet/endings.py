@@ -1,0 +1,196 @@
+"""How pods end: completion, deletion within a grace period, and what a node gets back of them."""
+
+from collections.abc import Callable
+
+import orjson
+
+from kubedyno.base.times import rfc3339
+from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.rows import NodeRow
+from kubedyno.cluster.kubelet.runs import PodRun, Stage, State, container_id, status_of, template_of
+from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import PODS
+
+_STAMP_LENGTH = len("2026-11-24T15:04:05Z")
+_GRACE = b'"deletionGracePeriodSeconds":'
+
+
+class Endings:
+    """Ends of all pods.
+
+    Args:
+        desk: Timers, events, statuses.
+        runs: Key → pod on a node; one that ends is taken out.
+        on_free: Told of a node that an address has come back to.
+    """
+
+    def __init__(self, desk: Desk, runs: dict[str, PodRun], on_free: Callable[[NodeRow], None]) -> None:
+        self._desk = desk
+        self._runs = runs
+        self.on_free = on_free
+
+    def container_over(self, run: PodRun, fatal: bool) -> None:
+        """A container won't run again: the pod may be over."""
+        if fatal:
+            run.forced_phase = "Failed"
+            self._complete(run)
+            return
+        assert run.containers is not None
+        policy = run.plan.facts.restart_policy
+        for container in run.containers:
+            if container.state is not State.TERMINATED:
+                return
+            if policy == "OnFailure" and container.exit_code:
+                return
+        failed = any(c.exit_code for c in run.containers)
+        run.forced_phase = "Failed" if failed else "Succeeded"
+        self._complete(run)
+
+    def _complete(self, run: PodRun) -> None:
+        """A pod is over: its sidecars stop, its sandbox goes, it counts no more."""
+        run.go(Stage.COMPLETED)
+        run.epoch += 1
+        for container in run.running():
+            plan = container.plan
+            self._desk.event(run, "Normal", "Killing", f"Stopping container {plan.name}", plan.field_path)
+        run.end_all(self._desk.clock.now())
+        self._release(run)
+
+    def _release(self, run: PodRun) -> None:
+        """Give back what a pod holds on its node."""
+        node, facts = run.node, run.plan.facts
+        node.pods -= 1
+        node.cpu_milli -= facts.cpu_milli
+        node.memory_bytes -= facts.memory_bytes
+        node.waiting.pop(run.key, None)
+        if run.real and self._desk.runtime is not None:
+            # Before its address is another's.
+            self._desk.runtime.remove(run.uid)
+        self.release_address(run)
+
+    def release_address(self, run: PodRun) -> None:
+        node = run.node
+        if run.address and not run.plan.facts.host_network and node.pool is not None:
+            node.pool.release(run.address)
+            # Else the waiting pods find it when they try again, at their own pace.
+            if self._desk.latency.instant:
+                self.on_free(node)
+
+    def terminate(self, run: PodRun, record: ObjectRecord) -> None:
+        """A pod is to go: stop its containers within its grace period, then have it removed."""
+        if run.static:
+            # The mirror goes at once; the containers stay.
+            self._desk.trusted.finish_delete(PODS, record.key, uid=run.uid)
+            return
+        first = run.stage is not Stage.TERMINATING
+        over = run.stage is Stage.COMPLETED
+        running = run.stage is Stage.RUNNING
+        run.grace_s = grace_s = grace_of(record)
+        run.epoch += 1
+        run.node.waiting.pop(run.key, None)
+        if over:
+            run.go(Stage.TERMINATING)
+            self._finish(run, record)
+            return
+        plans = run.plan.containers if run.containers is None else tuple(c.plan for c in run.running())
+        compact = run.containers is None and running
+        if first:
+            # The row's containers follow from RUNNING: made before the stage goes on, where they are needed.
+            if not compact or not self._desk.latency.instant:
+                run.expand()
+            run.go(Stage.TERMINATING)
+            for plan in plans:
+                text = f"Stopping container {plan.name}"
+                self._desk.event_of(record, run.node, "Normal", "Killing", text, plan.field_path)
+        if run.real and self._desk.runtime is not None:
+            epoch = run.epoch
+
+            def stopped() -> None:
+                if run.epoch == epoch:
+                    self._stopped(run)
+                    self._desk.flush()
+
+            self._desk.runtime.stop(run.uid, grace_s, stopped)
+            return
+        stops_s = max(
+            (
+                self._desk.latency.stop(grace_s, hook_s=plan.pre_stop_s, ignores_term=plan.ignores_term)
+                for plan in plans
+            ),
+            default=0.0,
+        )
+        self._desk.after(run, stops_s, self._stopped)
+
+    def _stopped(self, run: PodRun) -> None:
+        record = self._desk.pods.get(run.key)
+        if record is None or record.obj.uid != run.uid:
+            return
+        now_s = self._desk.clock.now()
+        obj = record.obj
+        facts: PodFacts = obj.facts
+        if run.containers is None:
+            if not run.plan.stops:
+                run.plan.stops = template_of(run.plan, self._desk.minor, stopped=True)
+            status = run.plan.stops % self._holes(run, record, now_s)
+            ignored = any(c.ignores_term for c in run.plan.containers)
+            phase = "Failed" if ignored else "Succeeded"
+        else:
+            run.end_all(now_s)
+            whole = status_of(run, now_s, self._desk.minor, obj.generation, orjson.loads(obj.status))
+            status, phase = orjson.dumps(whole), whole["phase"]
+        address = run.node.address if run.plan.facts.host_network else run.address
+        new = PodFacts(facts.node_name, phase, False, address, facts.spec, facts.pinned_node)
+        record = self._desk.trusted.replace_status(PODS, record, status, new)
+        run.written = record.revision
+        # The address is free before the pod is gone: the sandbox goes first. Nothing before this may come twice.
+        self._release(run)
+        self._finish(run, record)
+
+    def _holes(self, run: PodRun, record: ObjectRecord, now_s: float) -> dict[bytes, object]:
+        obj, node = record.obj, run.node
+        start = rfc3339(run.start_s).encode()
+        address = node.address if run.plan.facts.host_network else run.address
+        at = obj.status.find(b'"type":"PodScheduled"')
+        at = obj.status.find(b'"lastTransitionTime":"', at) + len(b'"lastTransitionTime":"')
+        holes: dict[bytes, object] = {
+            b"host": node.address.encode(), b"ip": address.encode(), b"bound": obj.status[at : at + _STAMP_LENGTH],
+            b"start": start, b"now": rfc3339(now_s).encode(), b"suffix": run.suffix,
+            b"generation": b"%d" % obj.generation,
+        }  # fmt: skip
+        for i, container in enumerate(run.plan.containers):
+            holes[b"id%d" % i] = container_id(run.id_base, container.name, 0).encode()
+        return holes
+
+    def _finish(self, run: PodRun, record: ObjectRecord) -> None:
+        self._forget(run)
+        run.go(Stage.GONE)
+        run.epoch += 1
+        del self._runs[run.key]
+        self._desk.trusted.finish_delete(PODS, record.key, uid=run.uid)
+
+    def gone(self, run: PodRun) -> None:
+        """A pod's object went before its containers: they are killed, without another word to the API."""
+        del self._runs[run.key]
+        if run.static:
+            return
+        released = run.stage is Stage.COMPLETED
+        run.go(Stage.GONE)
+        run.epoch += 1
+        if not released:
+            self._release(run)
+        self._forget(run)
+
+    def _forget(self, run: PodRun) -> None:
+        if run.real and self._desk.runtime is not None:
+            self._desk.runtime.forget(run.uid)
+
+
+def grace_of(record: ObjectRecord) -> int:
+    """Return metadata.deletionGracePeriodSeconds."""
+    meta = record.obj.meta
+    at = meta.find(_GRACE)
+    if at < 0:
+        return 0
+    digits = meta[at + len(_GRACE) : at + len(_GRACE) + 20].partition(b",")[0].partition(b"}")[0]
+    return int(digits)
