@@ -60,7 +60,7 @@ class Deployments:
                 orphan = self._sets.get(key)
                 if orphan is not None:
                     self._adopt(row, orphan)
-        elif obj.status == row.status_bytes and row.generation == obj.generation:
+        elif obj.status == row.status_bytes and row.generation == obj.generation and obj.meta == row.meta:
             return
         self.queue.add(row)
 
@@ -126,6 +126,7 @@ class Deployments:
             return 1
         if row.generation != record.obj.generation:
             row.read(record.obj)
+        row.read_metadata(record.obj)
         row.read_status(record.obj.status)
         late_in_s = self._sync.run(row, record)
         if late_in_s is None:

@@ -147,8 +147,8 @@ class DeploymentRow:
     """A Deployment and its ReplicaSets by key."""
 
     __slots__ = (
-        "children", "collisions", "conditions", "counts", "generation", "key", "name", "namespace", "selector", "spec",
-        "status_bytes", "surge", "template", "template_hash", "uid", "unavailable",
+        "annotations", "children", "collisions", "conditions", "counts", "generation", "key", "meta", "name",
+        "namespace", "selector", "spec", "status_bytes", "surge", "template", "template_hash", "uid", "unavailable",
     )  # fmt: skip
 
     def __init__(self, obj: StoredObject) -> None:
@@ -158,7 +158,16 @@ class DeploymentRow:
         self.counts = Counts()
         self.collisions = 0
         self.status_bytes = b""
+        self.meta = b""
+        self.annotations: dict[str, str] = {}
         self.read(obj)
+        self.read_metadata(obj)
+
+    def read_metadata(self, obj: StoredObject) -> None:
+        """Take over annotations that somebody changed."""
+        if obj.meta != self.meta:
+            self.meta = obj.meta
+            self.annotations = metadata_of(obj).get("annotations", {})
 
     def read(self, obj: StoredObject) -> None:
         """Take over a new generation of the spec."""
@@ -212,12 +221,11 @@ class DeploymentRow:
             (child for child in self.children.values() if child is not new), key=lambda c: (c.revision, c.name)
         )
 
-    def new_set(self, obj: StoredObject, annotations: dict[str, str], revision: int, replicas: int) -> dict[str, Any]:
+    def new_set(self, obj: StoredObject, revision: int, replicas: int) -> dict[str, Any]:
         """Return the ReplicaSet of the current template.
 
         Args:
             obj: The Deployment.
-            annotations: The Deployment's.
             revision: The rollout's number.
             replicas: How many pods it begins with.
         """
@@ -237,25 +245,22 @@ class DeploymentRow:
             "metadata": {
                 "name": f"{self.name}-{pod_hash}",
                 "labels": labels,
-                "annotations": self.set_annotations(annotations, revision),
+                "annotations": self.set_annotations(revision),
                 "ownerReferences": [self.reference()],
             },
             "spec": new_spec,
             "status": {"replicas": 0},
         }
 
-    def set_annotations(
-        self, annotations: dict[str, str], revision: int, old: dict[str, str] | None = None
-    ) -> dict[str, str]:
-        """Return the annotations of the ReplicaSet of the current template.
+    def set_annotations(self, revision: int, old: dict[str, str] | None = None) -> dict[str, str]:
+        """Return the annotations of the ReplicaSet of the current template: the Deployment's, and of the rollout.
 
         Args:
-            annotations: The Deployment's.
             revision: The rollout's number.
             old: Those that the ReplicaSet has.
         """
         before = old or {}
-        result = {**before, **{name: value for name, value in annotations.items() if name not in _OWN}}
+        result = {**before, **{name: value for name, value in self.annotations.items() if name not in _OWN}}
         known = before.get(REVISION, "")
         if int(known or "0") < revision:
             if known and known != "0":

@@ -6,7 +6,6 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.controllers import conditions, rollout
 from kubedyno.cluster.controllers.deployrows import DESIRED, REVISION, Child, Counts, DeploymentRow, with_replicas
-from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.replicasets import TERMINATING_MINOR
 from kubedyno.cluster.registry.trusted import Trusted
@@ -116,7 +115,7 @@ class DeploymentSync:
             size = rollout.new_replicas(wanted, row.surge, rollout.Size(0), total) if row.rolling else wanted
             new = self._create(row, record, revision, size)
             return new, str(revision) if new is not None else ""
-        shown = self._keep_annotations(row, record, new, revision)
+        shown = self._keep_annotations(row, new, revision)
         size = wanted
         if row.rolling:
             size = rollout.new_replicas(wanted, row.surge, new.size, total + new.replicas)
@@ -134,11 +133,10 @@ class DeploymentSync:
 
     def _create(self, row: DeploymentRow, record: ObjectRecord, revision: int, replicas: int) -> Child | None:
         """Make the ReplicaSet of the current template; another hash where its name is taken."""
-        annotations = metadata_of(record.obj).get("annotations", {})
-        wanted = row.new_set(record.obj, annotations, revision, replicas)
+        wanted = row.new_set(record.obj, revision, replicas)
         while self._sets.get(f"{row.namespace}/{wanted['metadata']['name']}") is not None:
             row.collisions += 1
-            wanted = row.new_set(record.obj, annotations, revision, replicas)
+            wanted = row.new_set(record.obj, revision, replicas)
         try:
             created = self._trusted.create(REPLICASETS, row.namespace, wanted)
         except StatusError as error:
@@ -157,10 +155,9 @@ class DeploymentSync:
             self._put(row, _PROGRESSING, "True", "NewReplicaSetCreated", f'Created new replica set "{child.name}"')
         return child
 
-    def _keep_annotations(self, row: DeploymentRow, record: ObjectRecord, new: Child, revision: int) -> str:
+    def _keep_annotations(self, row: DeploymentRow, new: Child, revision: int) -> str:
         """Bring the new ReplicaSet's annotations and minReadySeconds up to date; returns its revision."""
-        annotations = metadata_of(record.obj).get("annotations", {}) if new.revision < revision else {}
-        wanted = row.set_annotations(annotations, revision, new.annotations)
+        wanted = row.set_annotations(revision, new.annotations)
         if wanted != new.annotations or new.min_ready_s != row.spec.minReadySeconds:
             current = self._sets.get(new.key)
             if current is not None:
@@ -245,11 +242,11 @@ class DeploymentSync:
         status = self._status(row, counts)
         annotations = None
         if revision:
-            known = metadata_of(record.obj).get("annotations", {})
-            if known.get(REVISION) != revision:
-                annotations = dict(sorted({**known, REVISION: revision}.items()))
+            if row.annotations.get(REVISION) != revision:
+                annotations = dict(sorted({**row.annotations, REVISION: revision}.items()))
         if annotations is not None:
-            self._trusted.replace(DEPLOYMENTS, record, annotations=annotations, status=status)
+            written = self._trusted.replace(DEPLOYMENTS, record, annotations=annotations, status=status)
+            row.meta, row.annotations = written.obj.meta, annotations
         elif status != record.obj.status:
             self._trusted.replace_status(DEPLOYMENTS, record, status)
         row.template = None

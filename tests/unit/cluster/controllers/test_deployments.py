@@ -236,3 +236,25 @@ def test_a_progress_deadline_of_never_has_no_progressing_condition(cluster):
     cluster.drain()
     assert set(conditions(cluster)) == {"Available"}
     assert cluster.get(DEPLOYMENTS, "w", NS)["status"]["readyReplicas"] == 1
+
+
+def test_a_change_cause_given_later_is_that_of_the_current_replica_set(cluster):
+    cluster.create(DEPLOYMENTS, workload(replicas=1))
+    cluster.drain()
+    cluster.apply(DEPLOYMENTS, "w", template=template(image="nginx:2"))
+    cluster.drain()
+
+    def explain(obj):
+        obj["metadata"]["annotations"]["kubernetes.io/change-cause"] = "image 2"
+        return obj
+
+    cluster.registry.modify(DEPLOYMENTS, NS, "w", explain)
+    cluster.drain()
+    causes = {
+        obj["spec"]["template"]["spec"]["containers"][0]["image"]: obj["metadata"]["annotations"].get(
+            "kubernetes.io/change-cause"
+        )
+        for obj in cluster.all(REPLICASETS)
+    }
+    assert causes.pop("nginx:2") == "image 2"
+    assert list(causes.values()) == [None]
