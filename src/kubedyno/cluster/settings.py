@@ -10,6 +10,8 @@ DEFAULT_MAX_PODS = 110
 DEFAULT_NODE_CIDR_MASK = 24
 DEFAULT_POD_SUBNET = "10.244.0.0/16"
 DEFAULT_SERVICE_SUBNET = "10.96.0.0/16"
+# That of kind for clusters of both families.
+DEFAULT_SECOND_SERVICE_SUBNET = "fd00:10:96::/112"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +105,10 @@ def node_names(cluster: str, control_planes: int, workers: int) -> tuple[str, ..
     """Return kind's node names: NAME-control-plane, NAME-control-plane2 and on, NAME-worker, NAME-worker2 and on."""
     planes = [f"{cluster}-control-plane{i if i > 1 else ''}" for i in range(1, control_planes + 1)]
     return (*planes, *(f"{cluster}-worker{i if i > 1 else ''}" for i in range(1, workers + 1)))
+        second_service_subnet: CIDR of the ClusterIPs of the other family, "" for none: Services may then have two.
+    second_service_subnet: str = ""
+    @property
+    def service_subnets(self) -> tuple[str, ...]:
+        """The subnets of ClusterIPs, the first the one of Services that do not say."""
+        return tuple(subnet for subnet in (self.service_subnet, self.second_service_subnet) if subnet)
+

@@ -52,7 +52,7 @@ def _values(settings: ClusterSettings) -> dict[str, str]:
         "etcd": _ETCD[settings.version],
         "coredns": _COREDNS[settings.version],
         "pod_subnet": settings.pod_subnet,
-        "service_subnet": settings.service_subnet,
+        "service_subnet": ",".join(settings.service_subnets),
         "node_cidr_mask": str(settings.node_cidr_mask),
         "allocate_node_cidrs": str(settings.allocate_node_cidrs).lower(),
         "kube_proxy_mode": settings.kube_proxy_mode,
@@ -100,7 +100,7 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
             "apiVersion": "networking.k8s.io/v1",
             "kind": "ServiceCIDR",
             "metadata": {"name": "kubernetes"},
-            "spec": {"cidrs": [settings.service_subnet]},
+            "spec": {"cidrs": list(settings.service_subnets)},
         },
     )
     labels = {"component": "apiserver", "provider": "kubernetes"}
@@ -154,7 +154,7 @@ def _cluster_configuration(settings: ClusterSettings) -> str:
         "networking": {
             "dnsDomain": "cluster.local",
             "podSubnet": settings.pod_subnet,
-            "serviceSubnet": settings.service_subnet,
+            "serviceSubnet": ",".join(settings.service_subnets),
         },
     }
     if "scheduler" in bind:

@@ -27,6 +27,7 @@ _FIXED = {
     "name": "--name",
     "pod_subnet": "podSubnet",
     "service_subnet": "serviceSubnet",
+    "second_service_subnet": "ipFamily",
     "node_cidr_mask": "--node-cidr-mask",
     "version": "--kubernetes-version",
 }

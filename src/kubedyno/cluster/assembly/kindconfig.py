@@ -12,6 +12,7 @@ from typing import Any
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.assembly.strict import Place, near
 from kubedyno.cluster.settings import (
+    DEFAULT_SECOND_SERVICE_SUBNET,
     DEFAULT_VERSION,
     GIT_VERSIONS,
     SUPPORTED_VERSIONS,
@@ -47,6 +48,8 @@ _CLUSTER_CONFIGURATION = (
     "encryptionAlgorithm", "certificateValidityPeriod", "caCertificateValidityPeriod",
 )  # fmt: skip
 _COMPONENT = ("extraArgs", "extraVolumes", "extraEnvs", "certSANs", "timeoutForControlPlane")
+# A larger one is refused by the real API server as well.
+_MIN_IPV6_PREFIX = 64
 _PROXY_MODES = ("iptables", "ipvs", "nftables", "none")
 
 
@@ -114,7 +117,7 @@ def _networking(place: Place, draft: _Draft) -> None:
         if key == "podSubnet":
             changes["pod_subnet"] = _subnet(value)
         elif key == "serviceSubnet":
-            changes["service_subnet"] = _subnet(value)
+            _service_subnets(value, changes)
         elif key == "disableDefaultCNI":
             if value.boolean():
                 changes["cni"] = "none"
@@ -126,20 +129,38 @@ def _networking(place: Place, draft: _Draft) -> None:
             if value.text() != "127.0.0.1":
                 draft.ignore(value, "is not taken: the API server listens on 127.0.0.1 only")
         elif key == "ipFamily":
-            if value.choice("ipv4", "ipv6", "dual") != "ipv4":
-                draft.ignore(value, "is not modelled: pods and services get IPv4 addresses only")
+            family = value.choice("ipv4", "ipv6", "dual")
+            if family == "dual":
+                changes.setdefault("second_service_subnet", DEFAULT_SECOND_SERVICE_SUBNET)
+                draft.ignore(value, "is taken for Services only: pods get IPv4 addresses")
+            elif family == "ipv6":
+                draft.ignore(value, "is not modelled: pods and services get IPv4 addresses")
         else:
             draft.ignore(value, "has no meaning here: there is no resolver in simulated nodes")
 
 
 def _subnet(place: Place) -> str:
+    return _network(place, place.text(), 4)
+
+
+def _network(place: Place, text: str, version: int) -> str:
     try:
-        network = ipaddress.ip_network(place.text())
+        network = ipaddress.ip_network(text.strip())
     except ValueError as error:
         raise place.fail(f"is no subnet: {error}; write for example 10.244.0.0/16") from error
     if network.version != 4:
         raise place.fail("must be an IPv4 subnet")
     return str(network)
+
+
+def _service_subnets(place: Place, changes: dict[str, Any]) -> None:
+    """Read one subnet, or "IPv4,IPv6"."""
+    first, comma, second = place.text().partition(",")
+    changes["service_subnet"] = _network(place, first, 4)
+    if comma:
+        changes["second_service_subnet"] = _network(place, second, 6)
+        if ipaddress.ip_network(changes["second_service_subnet"]).prefixlen < _MIN_IPV6_PREFIX:
+            raise place.fail(f"must have an IPv6 subnet of /{_MIN_IPV6_PREFIX} or smaller")
 
 
 def _check_subnets(settings: ClusterSettings, path: str) -> None:
@@ -293,8 +314,7 @@ def _cluster_configuration(place: Place, draft: _Draft) -> None:
                 if part == "dnsDomain":
                     draft.ignore(value.at(part), "has no meaning here")
                 else:
-                    field = {"podSubnet": "pod_subnet", "serviceSubnet": "service_subnet"}[part]
-                    draft.changes[field] = _subnet(value.at(part))
+                    _service_subnets(value.at(part), draft.changes)
         elif key == "featureGates":
             draft.ignore(value, "are kubeadm's own; Kubernetes' gates stand under the configuration's featureGates")
         else:
@@ -341,7 +361,7 @@ def _arguments(place: Place, component: str, draft: _Draft) -> None:
         elif name == "cluster-cidr":
             draft.changes["pod_subnet"] = _subnet(value)
         elif name == "service-cluster-ip-range":
-            draft.changes["service_subnet"] = _subnet(value)
+            _service_subnets(value, draft.changes)
         else:
             draft.changes["node_cidr_mask"] = value.integer(8, 30)
 

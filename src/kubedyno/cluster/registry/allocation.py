@@ -1,177 +1,296 @@
-"""Addresses and node ports of Services: handed out at random from a range, taken back when the Service goes."""
+"""Cluster addresses and node ports of Services: handed out at random from their ranges, taken back with the Service.
+
+An address is taken while there is an IPAddress object of that name; node ports are kept here.
+"""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterator
+from itertools import chain
+from socket import AF_INET, AF_INET6, inet_ntop
 
+import orjson
+
+from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
+from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.resources import SERVICES
-from kubedyno.kube.status import InternalError, invalid, invalid_value
+from kubedyno.cluster.registry.nodeports import NodePorts
+from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.store import Store
+from kubedyno.kube.resources import SERVICES, by_plural
+from kubedyno.kube.status import Cause, InternalError, invalid, invalid_value
 
-NODE_PORTS = range(30000, 32768)
+_IPADDRESSES = by_plural("networking.k8s.io", "v1", "ipaddresses")
+_SERVICECIDRS = by_plural("networking.k8s.io", "v1", "servicecidrs")
+assert _IPADDRESSES is not None
+assert _SERVICECIDRS is not None
+IPADDRESSES, SERVICECIDRS = _IPADDRESSES, _SERVICECIDRS
+_LABELS = {
+    family: {
+        "ipaddress.kubernetes.io/ip-family": family,
+        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+    }
+    for family in ("IPv4", "IPv6")
+}
 # Random picks before a full scan: a free one is found at once unless the range is nearly full.
 _PICKS = 32
-_EXTERNAL = frozenset({"NodePort", "LoadBalancer"})
+# The lower part of a range is for addresses that are asked for by name: a sixteenth of it, between these bounds.
+_MIN_STATIC, _MAX_STATIC = 16, 256
+_OTHER = {"IPv4": "IPv6", "IPv6": "IPv4"}
+_DUAL = frozenset({"PreferDualStack", "RequireDualStack"})
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def family_of(text: str) -> str:
+    """Return the family of an address or a subnet."""
+    return "IPv6" if ":" in text else "IPv4"
 
 
 class Allocator:
-    """Cluster addresses and node ports in use.
+    """What Services are given.
 
     Args:
-        store: Where the Services are; what they hold is learnt from it on first use.
+        store: Where Services, IPAddresses and ServiceCIDRs are; node ports in use are learnt from it on first use.
+        clock: Stamps IPAddresses.
         random: Picks.
-        subnet: CIDR of ClusterIPs.
+        subnets: CIDRs of ClusterIPs, one a family; the first is the one of Services that do not say.
     """
 
-    def __init__(self, store: Store, random: Random, subnet: str) -> None:
+    def __init__(self, store: Store, clock: Clock, random: Random, subnets: tuple[str, ...]) -> None:
         self._store = store
+        self._clock = clock
         self._random = random
-        self._network = ipaddress.ip_network(subnet)
-        self._addresses: dict[str, str] = {}
-        self._ports: dict[tuple[str, int], str] = {}
+        self._subnets = {family_of(subnet): ipaddress.ip_network(subnet) for subnet in subnets}
+        self._default = family_of(subnets[0])
+        self._table = store.table(IPADDRESSES)
+        self._networks: dict[str, list[Network]] = {}
+        store.table(SERVICECIDRS).subscribe(self._networks.clear)
+        self._ports = NodePorts(random)
         self._learnt = False
 
-    def allocate(self, service: Object, uid: str, *, dry_run: bool) -> None:
-        """Fill in a valid Service's addresses and ports, in place, and take them.
+    def allocate(self, service: Object, old: Object | None, uid: str, *, dry_run: bool) -> None:
+        """Fill in a valid Service's families, addresses and ports, in place, and take them; what `old` gave up is free.
 
         Args:
-            service: Defaulted and valid; its own earlier allocations stay.
+            service: Defaulted and valid.
+            old: Its version until now, None for a new one.
             uid: Whose they become.
             dry_run: Take nothing.
 
         Raises:
-            Invalid: What the client asked for is taken, or outside the range.
+            Invalid: What the client asked for is taken, outside the range, or not of this cluster's families.
             InternalError: The range is used up.
         """
         self._learn()
-        spec = service["spec"]
-        if spec["type"] == "ExternalName":
-            return
-        name = service["metadata"].get("name", "")
-        self._check_families(spec, name)
-        self._allocate_address(spec, uid, name, dry_run=dry_run)
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        if spec["type"] in _EXTERNAL and (
-            spec["type"] == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
-        ):
-            self._allocate_ports(spec, uid, name, dry_run=dry_run)
-
-    def _check_families(self, spec: Object, name: str) -> None:
-        """Refuse families that the cluster's one service subnet does not have."""
-        family = f"IPv{self._network.version}"
-        causes = [
-            invalid_value(f"spec.ipFamilies[{i}]", asked, "not configured on this cluster")
-            for i, asked in enumerate(spec.get("ipFamilies", ()))
-            if asked != family
-        ]
-        if spec.get("ipFamilyPolicy") == "RequireDualStack":
-            text = "this cluster is not configured for dual-stack services"
-            causes.append(invalid_value("spec.ipFamilyPolicy", "RequireDualStack", text))
-        if causes:
-            raise invalid(SERVICES, name, causes)
-        spec["ipFamilies"] = [family]
-
-    def _allocate_address(self, spec: Object, uid: str, name: str, *, dry_run: bool) -> None:
-        asked = spec.get("clusterIP") or (spec.get("clusterIPs") or [""])[0]
-        if asked == "None":
-            spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
-            return
-        if asked:
-            why = self._refusal(asked, uid, dry_run=dry_run)
-            if why:
-                text = f"failed to allocate IP {asked}: {why}"
-                raise invalid(SERVICES, name, [invalid_value("spec.clusterIPs", [asked], text)])
-            address = asked
+        spec, before = service["spec"], old["spec"] if old is not None else {}
+        if spec["type"] != "ExternalName":
+            self._settle_families(service, spec, before)
+            taken = self._allocate_addresses(service, spec, before, dry_run=dry_run)
         else:
-            address = self._free_address()
-        if not dry_run:
-            self._addresses[address] = uid
-        spec["clusterIP"], spec["clusterIPs"] = address, [address]
-
-    def _refusal(self, asked: str, uid: str, *, dry_run: bool) -> str:
-        if ipaddress.ip_address(asked) not in self._network:
-            return f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {self._network}"
-        taken = self._addresses.get(asked, uid) != uid and not dry_run
-        return "provided IP is already allocated" if taken else ""
-
-    def _free_address(self) -> str:
-        network = self._network
-        first, count = int(network.network_address) + 1, network.num_addresses - 2
-        for _ in range(_PICKS):
-            address = str(ipaddress.ip_address(first + self._random.randrange(count)))
-            if address not in self._addresses:
-                return address
-        for number in range(first, first + count):
-            address = str(ipaddress.ip_address(number))
-            if address not in self._addresses:
-                return address
-        raise InternalError("failed to allocate a serviceIP: range is full")
-
-    def _allocate_ports(self, spec: Object, uid: str, name: str, *, dry_run: bool) -> None:
-        taken: dict[tuple[str, int], str] = {}
-        for i, port in enumerate(spec.get("ports", ())):
-            protocol, asked = port.get("protocol", "TCP"), port.get("nodePort")
-            if asked:
-                path = f"spec.ports[{i}].nodePort"
-                if asked not in NODE_PORTS and not dry_run:
-                    text = f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
-                    raise invalid(SERVICES, name, [invalid_value(path, asked, text)])
-                if self._ports.get((protocol, asked), uid) != uid and not dry_run:
-                    text = "provided port is already allocated"
-                    raise invalid(SERVICES, name, [invalid_value(path, asked, text)])
-            else:
-                asked = port["nodePort"] = self._free_port(protocol, taken)
-            taken[protocol, asked] = uid
-        if spec["type"] == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
-            port = spec.get("healthCheckNodePort") or self._free_port("TCP", taken)
-            spec["healthCheckNodePort"] = port
-            taken["TCP", port] = uid
-        if not dry_run:
-            self._ports.update(taken)
-
-    def _free_port(self, protocol: str, taken: dict[tuple[str, int], str]) -> int:
-        def free(port: int) -> bool:
-            return (protocol, port) not in self._ports and (protocol, port) not in taken
-
-        for _ in range(_PICKS):
-            port = self._random.choice(NODE_PORTS)
-            if free(port):
-                return port
-        for port in NODE_PORTS:
-            if free(port):
-                return port
-        raise InternalError("failed to allocate a nodePort: range is full")
+            taken = []
+        try:
+            self._ports.allocate(service, before, uid, dry_run=dry_run)
+        except Exception:
+            for address in taken:
+                self._store.remove(IPADDRESSES, address)
+            raise
+        if not dry_run and old is not None:
+            kept = set(spec.get("clusterIPs", ()))
+            self._release(old, [address for address in before.get("clusterIPs", ()) if address not in kept])
 
     def release(self, service: Object) -> None:
         """Take a deleted Service's addresses and ports back."""
-        uid = service["metadata"].get("uid", "")
-        for address in service.get("spec", {}).get("clusterIPs", ()):
-            if self._addresses.get(address) == uid:
-                del self._addresses[address]
-        for port in service.get("spec", {}).get("ports", ()):
-            key = (port.get("protocol", "TCP"), port.get("nodePort", 0))
-            if self._ports.get(key) == uid:
-                del self._ports[key]
-        health = ("TCP", service.get("spec", {}).get("healthCheckNodePort", 0))
-        if self._ports.get(health) == uid:
-            del self._ports[health]
+        spec = service.get("spec", {})
+        self._release(service, spec.get("clusterIPs", []))
+        self._ports.release(spec, service["metadata"].get("uid", ""))
+
+    def _release(self, service: Object, addresses: list[str]) -> None:
+        for address in addresses:
+            record = self._store.get(IPADDRESSES, address)
+            if record is not None:
+                parent = self._store.encode_dict(IPADDRESSES, record)["spec"].get("parentRef")
+                if parent == _parent(service):
+                    self._store.remove(IPADDRESSES, address)
+
+    # --- families ----------------------------------------------------------------------------------------------
+
+    def _settle_families(self, service: Object, spec: Object, before: Object) -> None:
+        """Decide which families a Service has, from its policy and addresses and what the cluster has.
+
+        Raises:
+            Invalid: They contradict each other, or the cluster does not have them.
+        """
+        if spec.get("ipFamilyPolicy") == before.get("ipFamilyPolicy") == "PreferDualStack" and all(
+            spec.get(name) == before.get(name) for name in ("clusterIPs", "ipFamilies")
+        ):
+            # Such a Service neither gains nor loses an address by itself.
+            return
+        bare = spec.get("clusterIP") == "None" and not spec.get("selector")
+        if "ipFamilyPolicy" not in spec:
+            spec["ipFamilyPolicy"] = before.get("ipFamilyPolicy") or ("RequireDualStack" if bare else "SingleStack")
+        policy = spec["ipFamilyPolicy"]
+        addresses, families = list(spec.get("clusterIPs", ())), list(spec.get("ipFamilies", ()))
+        path, causes = "spec.ipFamilyPolicy", list[Cause]()
+        if policy == "SingleStack":
+            # The policy alone says that the second of each is to go.
+            if len(addresses) > 1 and addresses == before.get("clusterIPs"):
+                del addresses[1:]
+            if len(families) > 1 and families == before.get("ipFamilies"):
+                del families[1:]
+            for of, what in ((addresses, "cluster IPs"), (families, "IP families")):
+                if len(of) > 1:
+                    text = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+                    causes.append(invalid_value(path, policy, text))
+        elif before.get("type", "ExternalName") != "ExternalName":
+            for name, of, what in (("clusterIPs", addresses, "cluster IP"), ("ipFamilies", families, "IP family")):
+                if 0 < len(of) < len(before.get(name, ())):
+                    text = f"must be 'SingleStack' to release the secondary {what}"
+                    causes.append(invalid_value(path, policy, text))
+        for i, address in enumerate(addresses[len(families) :], len(families)):
+            if address == "None":
+                break
+            if (family := family_of(address)) in self._subnets:
+                families.append(family)
+            else:
+                text = f"{family} is not configured on this cluster"
+                causes.append(invalid_value(f"spec.clusterIPs[{i}]", addresses, text))
+        if not causes and not bare:
+            if policy == "RequireDualStack" and len(self._subnets) == 1:
+                causes.append(invalid_value(path, policy, "this cluster is not configured for dual-stack services"))
+            for i, family in enumerate(families):
+                if family not in self._subnets:
+                    causes.append(invalid_value(f"spec.ipFamilies[{i}]", family, "not configured on this cluster"))
+        if causes:
+            raise invalid(SERVICES, service["metadata"].get("name", ""), causes)
+        families = families or [self._default]
+        if policy in _DUAL and len(families) == 1 and (bare or len(self._subnets) > 1):
+            families.append(_OTHER[families[0]])
+        spec["ipFamilies"] = families
+        if addresses:
+            spec["clusterIPs"] = addresses
+
+    # --- addresses ---------------------------------------------------------------------------------------------
+
+    def _allocate_addresses(self, service: Object, spec: Object, before: Object, *, dry_run: bool) -> list[str]:
+        """Give a Service an address of each of its families; returns those that it had not."""
+        if spec.get("clusterIP") == "None":
+            spec["clusterIPs"] = ["None"]
+            return []
+        addresses = spec.setdefault("clusterIPs", [])
+        had, taken = set(before.get("clusterIPs", ())), list[str]()
+        try:
+            for i, family in enumerate(spec["ipFamilies"]):
+                if i < len(addresses) and addresses[i] in had:
+                    continue
+                if i < len(addresses):
+                    address = str(ipaddress.ip_address(addresses[i]))
+                    self._check_asked(service, addresses[i], dry_run=dry_run)
+                else:
+                    address = self._free_address(family, dry_run=dry_run)
+                    addresses.append(address)
+                if not dry_run:
+                    self._take(address, service)
+                    taken.append(address)
+        except Exception:
+            for address in taken:
+                self._store.remove(IPADDRESSES, address)
+            raise
+        spec["clusterIP"] = addresses[0]
+        return taken
+
+    def _take(self, address: str, service: Object) -> None:
+        """Make the IPAddress that says whose an address is. Names are valid by now: nothing in them is escaped."""
+        uid, metadata = self._random.uid(), service["metadata"]
+        labels = _LABELS[family_of(address)]
+        meta = (
+            f'"name":"{address}","uid":"{uid}","creationTimestamp":"{rfc3339(self._clock.now())}","labels":'
+        ).encode() + orjson.dumps(labels)
+        namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
+        body = f'"spec":{{"parentRef":{{"resource":"services","namespace":"{namespace}","name":"{name}"}}}}'.encode()
+        self._store.put_in(
+            self._table, StoredObject(address, "", address, uid, 0, labels, (), 0.0, (), meta, b"", body, b"", None)
+        )
+
+    def _check_asked(self, service: Object, asked: str, *, dry_run: bool) -> None:
+        """Refuse an address that a Service cannot have.
+
+        Raises:
+            Invalid: It is taken, or in no range.
+        """
+        address = ipaddress.ip_address(asked)
+        networks = self._of_family(family_of(asked))
+        within = next((network for network in networks if address in network), None)
+        if within is None and not dry_run:
+            why = "the provided network does not match the current range"
+        elif within is None or address == within.network_address or _is_broadcast(address, within):
+            shown = within or networks[0]
+            why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {shown}"
+        elif not dry_run and self._store.get(IPADDRESSES, str(address)) is not None:
+            why = "provided IP is already allocated"
+        else:
+            return
+        text = f"failed to allocate IP {asked}: {why}"
+        name = service["metadata"].get("name", "")
+        raise invalid(SERVICES, name, [invalid_value("spec.clusterIPs", service["spec"]["clusterIPs"], text)])
+
+    def _of_family(self, family: str) -> list[Network]:
+        """Return the subnets of a family: the cluster's own, then those that ServiceCIDRs add."""
+        if not self._networks:
+            for known, subnet in self._subnets.items():
+                self._networks[known] = [subnet]
+            for record in self._store.list(SERVICECIDRS):
+                if record.obj.deletion_s:
+                    continue
+                for cidr in self._store.encode_dict(SERVICECIDRS, record)["spec"].get("cidrs", ()):
+                    of = self._networks.get(family_of(cidr), [])
+                    network = ipaddress.ip_network(cidr)
+                    if network not in of:
+                        of.append(network)
+        return self._networks[family]
+
+    def _free_address(self, family: str, *, dry_run: bool) -> str:
+        networks = self._of_family(family)
+        if dry_run:
+            # A real one looks for none either.
+            return str(networks[0].network_address)
+        for network in networks:
+            for address in self._candidates(network):
+                if self._table.get(address) is None:
+                    return address
+        raise InternalError("Internal error occurred: failed to allocate a serviceIP: range is full")
+
+    def _candidates(self, network: Network) -> Iterator[str]:
+        """Yield a subnet's addresses: some of the upper part at random, then all of that part, then the lower."""
+        first = int(network.network_address) + 1
+        count = network.num_addresses - (2 if network.version == 4 else 1)
+        if count <= 0:
+            return
+        static = 0 if count < _MIN_STATIC else min(max(_MIN_STATIC, count // 16), _MAX_STATIC)
+        size, family = (4, AF_INET) if network.version == 4 else (16, AF_INET6)
+        picks = (static + self._random.randrange(count - static) for _ in range(_PICKS))
+        for offset in chain(picks, range(static, count), range(static)):
+            yield inet_ntop(family, (first + offset).to_bytes(size))
+
+    # --- what is there already ---------------------------------------------------------------------------------
 
     def _learn(self) -> None:
         """Take what the Services that were stored without this allocator hold."""
         if self._learnt:
             return
         self._learnt = True
-        self._hold(self._store.list(SERVICES))
+        for record in self._store.list(SERVICES):
+            service = self._store.encode_dict(SERVICES, record)
+            self._ports.hold(service["spec"], record.obj.uid)
+            for address in service["spec"].get("clusterIPs", ()):
+                if address != "None" and self._store.get(IPADDRESSES, address) is None:
+                    self._take(address, service)
 
-    def _hold(self, records: Iterable[ObjectRecord]) -> None:
-        for record in records:
-            spec = self._store.encode_dict(SERVICES, record)["spec"]
-            for address in spec.get("clusterIPs", ()):
-                if address != "None":
-                    self._addresses[address] = record.obj.uid
-            for port in spec.get("ports", ()):
-                if port.get("nodePort"):
-                    self._ports[port.get("protocol", "TCP"), port["nodePort"]] = record.obj.uid
-            if spec.get("healthCheckNodePort"):
-                self._ports["TCP", spec["healthCheckNodePort"]] = record.obj.uid
+
+def _parent(service: Object) -> Object:
+    metadata = service["metadata"]
+    return {"resource": "services", "namespace": metadata.get("namespace", ""), "name": metadata.get("name", "")}
+
+
+def _is_broadcast(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: Network) -> bool:
+    return network.version == 4 and address == network.broadcast_address

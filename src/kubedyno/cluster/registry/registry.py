@@ -93,7 +93,7 @@ class Registry:
         self.classes = PodClasses(store)
         self.rules = NamespaceRules(store)
         self.shapes = Shapes()
-        self.allocator = Allocator(store, random, settings.service_subnet)
+        self.allocator = Allocator(store, clock, random, settings.service_subnets)
 
     def kind(self, resource: Resource) -> Kind:
         """Return a resource's kind.
@@ -243,7 +243,7 @@ class Registry:
         if ruled:
             self.rules.check(kind.stored_as or resource, namespace, new, warnings)
         if resource is SERVICES:
-            self.allocator.allocate(new, metadata["uid"], dry_run=dry_run)
+            self.allocator.allocate(new, None, metadata["uid"], dry_run=dry_run)
         if resource is PODS:
             _stamp_conditions(new, now)
         stored = stored_of(kind, new, managed=managed)
@@ -536,7 +536,7 @@ class Registry:
         if warnings is not None and not subresource:
             warnings += kind.warnings(new)
         if resource is SERVICES and not subresource:
-            self._reallocate(new, old, record.obj.uid, dry_run=dry_run)
+            self.allocator.allocate(new, old, record.obj.uid, dry_run=dry_run)
         if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):
             metadata["generation"] = before.get("generation", 0) + 1
         metadata.pop("resourceVersion", None)
@@ -581,14 +581,6 @@ class Registry:
                 f"{record.obj.uid}"
             )
             raise conflict(resource, record.obj.name, why)
-
-    def _reallocate(self, new: Object, old: Object, uid: str, *, dry_run: bool) -> None:
-        """Allocate what a changed Service needs, and take back what it gave up."""
-        self.allocator.allocate(new, uid, dry_run=dry_run)
-        if dry_run:
-            return
-        self.allocator.release(old)
-        self.allocator.allocate(new, uid, dry_run=False)
 
     def _is_finished(self, kind: Kind, stored: StoredObject, new: Object) -> bool:
         """Say whether an object that is being deleted waits for nothing more."""

@@ -70,6 +70,13 @@ def test_max_pods_come_from_the_cluster_s_patch_and_a_node_s_own_wins():
     assert [node.max_pods for node in parsed.nodes] == [150, 400]
 
 
+def test_services_may_have_addresses_of_both_families():
+    parsed, _ = parse(HEAD + "networking: {ipFamily: dual}\n", "kind.yaml", name=None)
+    assert parsed.service_subnets == ("10.96.0.0/16", "fd00:10:96::/112")
+    both = "networking: {serviceSubnet: '10.1.0.0/16,fd00::/112'}\n"
+    assert settings(both).service_subnets == ("10.1.0.0/16", "fd00::/112")
+
+
 def test_extra_arguments_may_be_a_list_of_name_and_value():
     patch = (
         "kubeadmConfigPatches:\n- |\n  kind: ClusterConfiguration\n  controllerManager:\n    extraArgs:\n"
@@ -84,6 +91,7 @@ def test_extra_arguments_may_be_a_list_of_name_and_value():
         ("nodes:\n- extraMounts: [{hostPath: /a, containerPath: /b}]\n", "nodes[0].extraMounts"),
         ("containerdConfigPatches: ['x']\n", "containerdConfigPatches"),
         ("networking: {ipFamily: dual}\n", "networking.ipFamily"),
+        ("networking: {ipFamily: ipv6}\n", "networking.ipFamily"),
         ("networking: {apiServerAddress: 0.0.0.0}\n", "networking.apiServerAddress"),
         ("runtimeConfig: {api/all: 'true'}\n", "runtimeConfig"),
         (

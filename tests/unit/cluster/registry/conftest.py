@@ -31,10 +31,11 @@ class Cluster:
 
     verify: bool = True
     clock: FakeClock = field(default_factory=FakeClock)
+    settings: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:
         self.store = Store(self.clock)
-        self.registry = Registry(self.store, self.clock, Random(1), ClusterSettings())
+        self.registry = Registry(self.store, self.clock, Random(1), self.settings)
         self.trusted = Trusted(self.registry, verify=self.verify)
         self.add_namespace(NS)
 

@@ -9,6 +9,12 @@ from kubedyno.cluster.registry.kinds.endpoints import special_causes
 from kubedyno.cluster.registry.kinds.networking import cidr_causes
 from kubedyno.cluster.registry.kinds.rules import qualified
 from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
+from kubedyno.cluster.registry.kinds.serviceaddresses import (
+    address_causes,
+    address_update_causes,
+    align,
+    needs_health_check,
+)
 from kubedyno.cluster.registry.metadata import label_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_qualified_name
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
@@ -62,27 +68,32 @@ class Services(Kind):
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"loadBalancer": {}}
+        align(obj["spec"], {})
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         super().prepare_update(obj, old)
         spec, before = obj["spec"], old["spec"]
-        if spec["type"] == "ExternalName":
-            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-                spec.pop(name, None)
-            return
         # What was allocated stays unless the client says otherwise.
-        for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"):
-            if name in before and name not in spec:
-                spec[name] = before[name]
+        if "ExternalName" not in {spec["type"], before["type"]}:
+            if not spec.get("clusterIP") and before.get("clusterIP"):
+                spec["clusterIP"] = before["clusterIP"]
+            if not spec.get("clusterIPs") and spec.get("clusterIP") == before.get("clusterIP"):
+                _keep(spec, before, "clusterIPs")
         if spec["type"] in _EXTERNAL:
             ports = {(p.get("protocol"), p.get("port")): p.get("nodePort") for p in before.get("ports", ())}
             for port in spec.get("ports", ()):
                 node_port = ports.get((port.get("protocol"), port.get("port")))
                 if node_port:
                     port.setdefault("nodePort", node_port)
-        elif before["type"] in _EXTERNAL:
-            for port in spec.get("ports", ()):
-                port.pop("nodePort", None)
+        if needs_health_check(spec) and needs_health_check(before):
+            _keep(spec, before, "healthCheckNodePort")
+        align(spec, before)
+        _drop_of_other_type(spec, before)
+        if spec["type"] != "ExternalName" and spec.get("clusterIPs") == before.get("clusterIPs"):
+            if "ipFamilyPolicy" not in spec:
+                _keep(spec, before, "ipFamilyPolicy")
+            if not spec.get("ipFamilies"):
+                _keep(spec, before, "ipFamilies")
 
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
@@ -107,7 +118,7 @@ class Services(Kind):
                 path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
                 text = f"must be greater than 0 and less than {_MAX_AFFINITY_TIMEOUT_S}"
                 causes.append(invalid_value(path, seconds, text))
-        causes += _addresses(spec)
+        causes += address_causes(spec)
         for i, address in enumerate(spec.get("externalIPs", ())):
             causes += ip_causes(f"spec.externalIPs[{i}]", address) or special_causes(f"spec.externalIPs[{i}]", address)
         if kind not in _TYPES:
@@ -116,17 +127,12 @@ class Services(Kind):
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         spec, before = obj["spec"], old["spec"]
-        causes = []
-        if (
-            before["type"] != "ExternalName"
-            and spec["type"] != "ExternalName"
-            and before.get("clusterIP")
-            and spec.get("clusterIP") != before["clusterIP"]
-        ):
-            value = [spec.get("clusterIP")]
-            causes.append(invalid_value("spec.clusterIPs[0]", value, "may not change once set"))
-            return causes
-        return causes + self.validate(obj)
+        causes = address_update_causes(spec, before)
+        if spec["type"] == before["type"] == "LoadBalancer":
+            given = spec.get("loadBalancerClass")
+            if given != before.get("loadBalancerClass"):
+                causes.append(invalid_value("spec.loadBalancerClass", given, "may not change once set"))
+        return causes or self.validate(obj)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status", {})
@@ -140,6 +146,34 @@ class Services(Kind):
             age(obj, now_s),
             labels_text(spec.get("selector")),
         ]
+
+
+def _keep(spec: Object, before: Object, name: str) -> None:
+    """Take a member over that the client left out."""
+    if before.get(name) and not spec.get(name):
+        spec[name] = before[name]
+
+
+def _drop_of_other_type(spec: Object, before: Object) -> None:
+    """Drop what only the type before had, where the client sent it as it was; what it changed is told as wrong."""
+    if spec["type"] == "ExternalName" != before["type"]:
+        for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+            if spec.get(name) == before.get(name):
+                spec.pop(name, None)
+    if before["type"] in _EXTERNAL and spec["type"] not in _EXTERNAL:
+        held = [port.get("nodePort") for port in before.get("ports", ())]
+        for port in spec.get("ports", ()):
+            if port.get("nodePort") in held:
+                port.pop("nodePort", None)
+        if not spec.get("externalIPs") and spec.get("externalTrafficPolicy") == before.get("externalTrafficPolicy"):
+            spec.pop("externalTrafficPolicy", None)
+    health = "healthCheckNodePort"
+    if needs_health_check(before) and not needs_health_check(spec) and spec.get(health) == before.get(health):
+        spec.pop(health, None)
+    if before["type"] == "LoadBalancer" != spec["type"]:
+        for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+            if spec.get(name) == before.get(name):
+                spec.pop(name, None)
 
 
 def _external(spec: Object, status: Object) -> str:
@@ -168,6 +202,7 @@ def _ports(spec: Object) -> list[Cause]:
     causes: list[Cause] = []
     names: set[str] = set()
     seen: set[tuple[Any, Any]] = set()
+    node_ports: set[tuple[Any, Any]] = set()
     for i, port in enumerate(ports):
         path, name = f"spec.ports[{i}]", port.get("name", "")
         if not name and len(ports) > 1:
@@ -189,6 +224,11 @@ def _ports(spec: Object) -> list[Cause]:
             causes += port_causes(f"{path}.targetPort", target)
         if port.get("nodePort") and spec["type"] in {"ClusterIP", "ExternalName"}:
             causes.append(forbidden_field(f"{path}.nodePort", f"may not be used when `type` is '{spec['type']}'"))
+        if port.get("nodePort"):
+            key = (port["protocol"], port["nodePort"])
+            if key in node_ports:
+                causes.append(duplicate(f"{path}.nodePort", port["nodePort"]))
+            node_ports.add(key)
         key = (port["protocol"], port.get("port"))
         if key in seen:
             shown = {
@@ -197,30 +237,6 @@ def _ports(spec: Object) -> list[Cause]:
             }  # fmt: skip
             causes.append(duplicate(path, shown))
         seen.add(key)
-    return causes
-
-
-def _addresses(spec: Object) -> list[Cause]:
-    causes: list[Cause] = []
-    address, addresses = spec.get("clusterIP", ""), spec.get("clusterIPs", [])
-    if address and addresses and addresses[0] != address:
-        causes.append(invalid_value("spec.clusterIPs", addresses, "first value must match `clusterIP`"))
-    elif address and address != "None":
-        causes += ip_causes("spec.clusterIPs[0]", address)
-    if spec["type"] == "ExternalName" and address:
-        causes.append(forbidden_field("spec.clusterIPs", "may not be set when `type` is 'ExternalName'"))
-    if spec["type"] in _EXTERNAL and address == "None":
-        text = f"may not be set to 'None' for {spec['type']} services"
-        causes.append(invalid_value("spec.clusterIPs[0]", "None", text))
-    families = spec.get("ipFamilies", ())
-    for i, family in enumerate(families):
-        if family not in {"IPv4", "IPv6"}:
-            causes.append(not_supported(f"spec.ipFamilies[{i}]", family, ("IPv4", "IPv6")))
-        elif family in families[:i]:
-            causes.append(duplicate(f"spec.ipFamilies[{i}]", family))
-    policy, policies = spec.get("ipFamilyPolicy"), ("SingleStack", "PreferDualStack", "RequireDualStack")
-    if policy is not None and policy not in policies:
-        causes.append(not_supported("spec.ipFamilyPolicy", policy, policies))
     return causes
 
 
