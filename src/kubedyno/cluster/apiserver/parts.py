@@ -179,11 +179,12 @@ class Parts:
         if self._runtime is not None and self._runtime.has(record.obj.uid):
             self._real_log(call, self._runtime, record, container["name"], given)
             return
-        log = log_of(pod, container, self._script_of(pod))
-        text = "".join(_selected(log.written(self._registry.clock.now()), given)).encode()
+        previous, now_s = _is_set(given, "previous"), self._registry.clock.now()
+        log = log_of(pod, container, self._script_of(pod), previous=previous)
+        text = "".join(_selected(log.written(now_s), given, now_s)).encode()
         limit = _count(given, "limitBytes")
         text = text if limit is None else text[:limit]
-        if given.get("follow", "").lower() in {"true", "1"}:
+        if _is_set(given, "follow") and not previous:
             stream = call.start(200, "text/plain")
             stream.write(text)
             self._spawn(self._follow(stream, record, container["name"], log, given))
@@ -194,12 +195,13 @@ class Parts:
         self, call: Call, runtime: Runtime, record: ObjectRecord, container: str, given: dict[str, str]
     ) -> None:
         """Answer with what a process has written."""
-        uid, previous = record.obj.uid, given.get("previous", "").lower() in {"true", "1"}
+        uid, previous, now_s = record.obj.uid, _is_set(given, "previous"), self._registry.clock.now()
         try:
-            text = "".join(_selected(realpods.logged(runtime, uid, container, previous=previous), given)).encode()
+            lines = realpods.logged(runtime, uid, container, previous=previous)
+            text = "".join(_selected(lines, given, now_s)).encode()
             limit = _count(given, "limitBytes")
             text = text if limit is None else text[:limit]
-            if previous or given.get("follow", "").lower() not in {"true", "1"}:
+            if previous or not _is_set(given, "follow"):
                 call.answer(200, "text/plain", text)
                 return
             follower = realpods.Follower(runtime, uid, container)
@@ -231,13 +233,25 @@ class Parts:
         stream.close()
 
 
-def _selected(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:
-    since = given.get("sinceTime")
+def _is_set(given: dict[str, str], name: str) -> bool:
+    return given.get(name, "").lower() in {"true", "1"}
+
+
+def _selected(lines: list[tuple[str, str]], given: dict[str, str], now_s: float) -> list[str]:
+    """Return the lines that were asked for, by their times and number."""
+    since, seconds = given.get("sinceTime"), _count(given, "sinceSeconds")
+    if since and seconds is not None:
+        text = "at most one of `sinceTime` or `sinceSeconds` may be specified"
+        raise BadRequest(f"PodLogOptions: Forbidden: {text}")
+    if seconds == 0:
+        raise BadRequest("PodLogOptions: sinceSeconds: Invalid value: 0: must be greater than 0")
+    since_s = None if seconds is None else now_s - seconds
     if since:
         try:
             since_s = epoch_of(since)
         except ValueError:
             raise BadRequest(f"sinceTime: {since} is no time") from None
+    if since_s is not None:
         lines = [(at, line) for at, line in lines if at and epoch_of(at) >= since_s]
     tail = _count(given, "tailLines")
     if tail is not None:
@@ -246,7 +260,7 @@ def _selected(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:
 
 
 def _texts(lines: list[tuple[str, str]], given: dict[str, str]) -> list[str]:
-    stamped = given.get("timestamps", "").lower() in {"true", "1"}
+    stamped = _is_set(given, "timestamps")
     return [f"{at} {line}\n" if stamped else f"{line}\n" for at, line in lines]
 
 

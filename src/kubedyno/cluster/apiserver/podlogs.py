@@ -56,13 +56,13 @@ def _names(spec: Object, which: str) -> str:
     return " ".join(container["name"] for container in spec[which])
 
 
-def state_of(pod: Object, container: str) -> Object:
-    """Return a container's state, empty when its kubelet has not told any."""
+def state_of(pod: Object, container: str, which: str = "state") -> Object:
+    """Return a container's state, or its lastState; empty when its kubelet has not told any."""
     status = pod.get("status", {})
     for name in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for found in status.get(name, []):
             if found["name"] == container:
-                return dict(found.get("state", {}))
+                return dict(found.get(which, {}))
     return {}
 
 
@@ -107,15 +107,17 @@ class Log:
         return self.between(max(0, count - MAX_LINES) if self.rate else 0, count)
 
 
-def log_of(pod: Object, container: Object, script: Script) -> Log:
-    """Return a container's log.
+def log_of(pod: Object, container: Object, script: Script, *, previous: bool = False) -> Log:
+    """Return a container's log, or that of the run before its last restart.
 
     Raises:
-        BadRequest: It has not started.
+        BadRequest: It has not started, or not been restarted.
     """
     metadata, name = pod["metadata"], container["name"]
-    state = state_of(pod, name)
+    state = state_of(pod, name, "lastState" if previous else "state")
     begun = state.get("running") or state.get("terminated")
+    if begun is None and previous:
+        raise BadRequest(f'previous terminated container "{name}" in pod "{metadata["name"]}" not found')
     if begun is None:
         reason = state.get("waiting", {}).get("reason", "ContainerCreating")
         if not pod["spec"].get("nodeName"):

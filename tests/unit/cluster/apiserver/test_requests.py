@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from kubedyno.base import aio
+from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver import reads
 from kubedyno.cluster.apiserver.server import LIMITS
 from kubedyno.kube import protobuf
@@ -460,6 +461,28 @@ def test_a_pod_may_say_what_its_log_is(api):
     assert api.call("GET", f"{PODS_PATH}/p/log?tailLines=2").body == b"two\nthree\n"
     assert api.call("GET", f"{PODS_PATH}/p/log?limitBytes=5").body == b"one\nt"
     assert api.call("GET", f"{PODS_PATH}/p/log?tailLines=x").status == 400
+
+
+def test_a_log_may_be_asked_for_since_some_seconds(api):
+    running_pod(api)
+    age_s = int(api.registry.clock.now() - epoch_of("2026-01-01T00:00:00Z"))
+    assert api.call("GET", f"{PODS_PATH}/p/log?sinceSeconds={age_s + 60}").body
+    assert api.call("GET", f"{PODS_PATH}/p/log?sinceSeconds={age_s - 60}").body == b""
+    assert api.call("GET", f"{PODS_PATH}/p/log?sinceSeconds=0").status == 400
+
+
+def test_a_previous_log_is_that_of_the_run_before_the_last_restart(api):
+    running_pod(api)
+    refused = api.call("GET", f"{PODS_PATH}/p/log?previous=true")
+    assert refused.status == 400
+    assert refused.json["message"] == 'previous terminated container "c" in pod "p" not found'
+    ended = {"startedAt": "2025-12-31T00:00:00Z", "finishedAt": "2025-12-31T01:00:00Z", "exitCode": 1}
+    statuses = api.call("GET", f"{PODS_PATH}/p").json["status"]["containerStatuses"]
+    statuses[0] |= {"lastState": {"terminated": ended}, "restartCount": 1}
+    patch = {"status": {"containerStatuses": statuses}}
+    assert api.call("PATCH", f"{PODS_PATH}/p/status", patch, MERGE).status == 200
+    log = api.call("GET", f"{PODS_PATH}/p/log?previous=true&timestamps=true").body
+    assert log == b"2025-12-31T00:00:00Z container c started from image nginx:1\n"
 
 
 def test_a_followed_log_ends_with_its_container():
