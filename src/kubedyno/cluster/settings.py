@@ -47,6 +47,7 @@ class ClusterSettings:
         version: "1.33" … "1.36": version, gate defaults and message texts.
         pod_subnet: CIDR that node PodCIDRs are cut from.
         service_subnet: CIDR of ClusterIPs.
+        second_service_subnet: CIDR of the ClusterIPs of the other family, "" for none: Services may then have two.
         node_cidr_mask: Prefix length of a node's PodCIDR.
         allocate_node_cidrs: False: nodes get no PodCIDR.
         cni: "kindnet", "cilium" (its IPAM only), or "none" (nodes stay NotReady).
@@ -72,6 +73,7 @@ class ClusterSettings:
     version: str = DEFAULT_VERSION
     pod_subnet: str = DEFAULT_POD_SUBNET
     service_subnet: str = DEFAULT_SERVICE_SUBNET
+    second_service_subnet: str = ""
     node_cidr_mask: int = DEFAULT_NODE_CIDR_MASK
     allocate_node_cidrs: bool = True
     cni: str = "kindnet"
@@ -97,6 +99,11 @@ class ClusterSettings:
         return int(self.version.split(".")[1])
 
     @property
+    def service_subnets(self) -> tuple[str, ...]:
+        """The subnets of ClusterIPs, the first the one of Services that do not say."""
+        return tuple(subnet for subnet in (self.service_subnet, self.second_service_subnet) if subnet)
+
+    @property
     def git_version(self) -> str:
         return GIT_VERSIONS[self.version]
 
@@ -105,10 +112,3 @@ def node_names(cluster: str, control_planes: int, workers: int) -> tuple[str, ..
     """Return kind's node names: NAME-control-plane, NAME-control-plane2 and on, NAME-worker, NAME-worker2 and on."""
     planes = [f"{cluster}-control-plane{i if i > 1 else ''}" for i in range(1, control_planes + 1)]
     return (*planes, *(f"{cluster}-worker{i if i > 1 else ''}" for i in range(1, workers + 1)))
-        second_service_subnet: CIDR of the ClusterIPs of the other family, "" for none: Services may then have two.
-    second_service_subnet: str = ""
-    @property
-    def service_subnets(self) -> tuple[str, ...]:
-        """The subnets of ClusterIPs, the first the one of Services that do not say."""
-        return tuple(subnet for subnet in (self.service_subnet, self.second_service_subnet) if subnet)
-
