@@ -148,8 +148,8 @@ def _network(place: Place, text: str, version: int) -> str:
         network = ipaddress.ip_network(text.strip())
     except ValueError as error:
         raise place.fail(f"is no subnet: {error}; write for example 10.244.0.0/16") from error
-    if network.version != 4:
-        raise place.fail("must be an IPv4 subnet")
+    if network.version != version:
+        raise place.fail(f"must be an IPv{version} subnet")
     return str(network)
 
 
@@ -313,6 +313,8 @@ def _cluster_configuration(place: Place, draft: _Draft) -> None:
             for part in value.mapping(("podSubnet", "serviceSubnet", "dnsDomain")):
                 if part == "dnsDomain":
                     draft.ignore(value.at(part), "has no meaning here")
+                elif part == "podSubnet":
+                    draft.changes["pod_subnet"] = _subnet(value.at(part))
                 else:
                     _service_subnets(value.at(part), draft.changes)
         elif key == "featureGates":
