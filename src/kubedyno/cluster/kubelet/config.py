@@ -6,11 +6,14 @@ from starting; a field that it doesn't know is only logged, because the loader o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from kubedyno.base.times import duration_ns_of
+from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES, gates_on
+from kubedyno.cluster.kubelet.images import image_of
+from kubedyno.cluster.kubelet.pullrecords import NEVER, NEVER_ALLOWLISTED, NEVER_PRELOADED, POLICIES, Verification
 from kubedyno.cluster.settings import DEFAULT_MAX_PODS, ClusterSettings, NodeSettings
 from kubedyno.kube import yaml
 
@@ -125,14 +128,18 @@ class KubeletConfig:
 
     Attributes:
         max_pods: The pods that the node takes, after podsPerCore.
-        serialize_pulls: One image at a time.
+        parallel_pulls: How many images at once, 0: as many as are asked for.
+        verification: When a pod's credentials count for an image that is there.
+        gates: Feature gates that are on.
         lease_duration_s: Of the node's lease; it is renewed four times as often.
         status_report_s: Period of node statuses when nothing changes.
         warning: What the kubelet logs about fields that it doesn't know, "" when there are none.
     """
 
     max_pods: int = DEFAULT_MAX_PODS
-    serialize_pulls: bool = True
+    parallel_pulls: int = 1
+    verification: Verification = field(default_factory=Verification)
+    gates: frozenset[str] = frozenset()
     lease_duration_s: int = 40
     status_report_s: float = 300.0
     warning: str = ""
@@ -194,12 +201,13 @@ def render(settings: ClusterSettings, node: NodeSettings, dns_address: str) -> s
 
 
 @lru_cache(maxsize=64)
-def parse(text: str, cpu_milli: int) -> KubeletConfig:
+def parse(text: str, cpu_milli: int, minor: int) -> KubeletConfig:
     """Read a configuration; the same text gives the same answer, which is kept.
 
     Args:
         text: The file's.
         cpu_milli: CPU capacity of the node, for podsPerCore.
+        minor: Of the kubelet's version, for feature gates.
 
     Raises:
         ConfigError: The kubelet would not start with it.
@@ -238,7 +246,9 @@ def parse(text: str, cpu_milli: int) -> KubeletConfig:
         yaml.load(text, strict=True)
     except yaml.YAMLError as error:
         unknown.append(str(error))
+    gates = gates_on(minor, config.get("featureGates") or {})
     problems = [text for text in (check(config) for check in _CHECKS) if text]
+    problems += _verification_problems(config, gates)
     if problems:
         listed = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
         raise ConfigError(f"failed to validate kubelet configuration, error: {listed}, path: {PATH}")
@@ -246,19 +256,25 @@ def parse(text: str, cpu_milli: int) -> KubeletConfig:
     if unknown:
         listed = ", ".join(unknown)
         warning = f'"Using lenient decoding as strict decoding failed" err="strict decoding error: {listed}"'
-    return _taken(config, cpu_milli, warning)
+    return _taken(config, cpu_milli, gates, warning)
 
 
-def _taken(config: dict[str, Any], cpu_milli: int, warning: str) -> KubeletConfig:
+def _taken(config: dict[str, Any], cpu_milli: int, gates: frozenset[str], warning: str) -> KubeletConfig:
     max_pods = config.get("maxPods") or DEFAULT_MAX_PODS
     per_core = config.get("podsPerCore") or 0
     if per_core:
         max_pods = min(max_pods, per_core * max(1, cpu_milli // 1000))
-    parallel = config.get("serializeImagePulls") is False
+    parallel = (config.get("maxParallelImagePulls") or 0) if config.get("serializeImagePulls") is False else 1
+    verification = Verification(NEVER)
+    if ENSURE_SECRET_PULLED_IMAGES in gates:
+        policy = config.get("imagePullCredentialsVerificationPolicy") or NEVER_PRELOADED
+        verification = Verification(policy, tuple(config.get("preloadedImagesVerificationAllowlist") or ()))
     report_ns = duration_ns_of(str(config.get("nodeStatusReportFrequency") or "0"))
     return KubeletConfig(
         max_pods,
-        not parallel,
+        parallel,
+        verification,
+        gates,
         config.get("nodeLeaseDurationSeconds") or 40,
         report_ns / 1e9 or 300.0,
         warning,
@@ -375,7 +391,67 @@ def _check_lease(config: dict[str, Any]) -> str:
     return "invalid configuration: nodeLeaseDurationSeconds must be greater than 0"
 
 
+def _check_parallel_pulls(config: dict[str, Any]) -> str:
+    limit = config.get("maxParallelImagePulls")
+    if limit is None:
+        return ""
+    if limit < 1:
+        return f"invalid configuration: maxParallelImagePulls {limit} must be a positive number"
+    if limit > 1 and config.get("serializeImagePulls") is not False:
+        return (
+            "invalid configuration: maxParallelImagePulls cannot be larger than 1 unless SerializeImagePulls "
+            "(--serialize-image-pulls) is set to false"
+        )
+    return ""
+
+
+def _verification_problems(config: dict[str, Any], gates: frozenset[str]) -> list[str]:
+    policy = config.get("imagePullCredentialsVerificationPolicy") or ""
+    allowlist = config.get("preloadedImagesVerificationAllowlist") or []
+    if ENSURE_SECRET_PULLED_IMAGES not in gates:
+        return [
+            f"invalid configuration: `{name}` must not be set if {ENSURE_SECRET_PULLED_IMAGES} feature gate is not enabled"
+            for name in ("imagePullCredentialsVerificationPolicy", "preloadedImagesVerificationAllowlist")
+            if config.get(name)
+        ]
+    problems = []
+    if policy and policy not in POLICIES:
+        *first, last = (f'"{one}"' for one in POLICIES)
+        problems.append(
+            f'invalid configuration: option "{policy}" specified for imagePullCredentialsVerificationPolicy. '
+            f"Valid options are {', '.join(first)} or {last}"
+        )
+    if allowlist and policy != NEVER_ALLOWLISTED:
+        # The misspelt name is the kubelet's.
+        problems.append(
+            "invalid configuration: can't set `preloadedImagesVerificationAllowlist` if "
+            f'`imagePullCredentialsVertificationPolicy` is not "{NEVER_ALLOWLISTED}"'
+        )
+    else:
+        wrong = next((text for text in map(_allowlist_problem, allowlist) if text), "")
+        if wrong:
+            where = "invalid image pattern in `preloadedImagesVerificationAllowlist`"
+            problems.append(f"invalid configuration: {where}: {wrong}")
+    return problems
+
+
+def _allowlist_problem(pattern: str) -> str:
+    if pattern != pattern.strip():
+        return f"leading/trailing spaces are not allowed: {pattern}"
+    prefix = pattern[:-1] if pattern.endswith("/*") else pattern
+    if not prefix:
+        return f"the supplied pattern is too short: {pattern}"
+    if "*" in prefix:
+        return f"not a valid wildcard pattern, only patterns ending with '/*' are allowed: {pattern}"
+    if pattern.endswith("/*"):
+        return "at least registry hostname is required" if prefix == "/" else ""
+    if image_of(pattern).repository != pattern:
+        return f"neither tag nor digest is accepted in an image reference: {pattern}"
+    return ""
+
+
 _CHECKS: tuple[Check, ...] = (
+    _check_parallel_pulls,
     _check_lease,
     _not_negative("eventBurst", "event-burst"),
     _not_negative("eventRecordQPS", "event-qps"),

@@ -10,11 +10,12 @@ from math import inf
 from typing import Any
 
 from kubedyno.cluster.kubelet.desk import Desk
-from kubedyno.cluster.kubelet.images import Image, pull_error
+from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES
+from kubedyno.cluster.kubelet.images import pull_error
 from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S, MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.resumption import CRASH_LOOP, take_up
 from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State, terminated
-from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, local, pulled
+from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, local, present, pulled
 
 # A container that ended is started anew after this at the soonest, at speed 0 too: an endless loop has to end a call.
 _MIN_RESTART_S = 1e-3
@@ -116,14 +117,22 @@ class Containers:
             self._desk.event(run, "Normal", "Pulled", local(reference), plan.field_path)
             self._create(run, container)
             return
-        present = node.images.has(image)
-        if plan.pull_policy != "Always" and present:
+        is_there = node.images.has(image)
+        credentials = self._desk.credentials(run, image)
+        verification = node.config.verification
+        if plan.pull_policy != "Always" and is_there and not node.pulls.must_ask(image, verification, credentials):
             node.images.add(image)
-            self._desk.event(run, "Normal", "Pulled", self._texts.present(reference), plan.field_path)
+            text = present(reference, verified=ENSURE_SECRET_PULLED_IMAGES in node.config.gates)
+            self._desk.event(run, "Normal", "Pulled", text, plan.field_path)
             self._create(run, container)
             return
         if plan.pull_policy == "Never":
-            text = f'Container image "{reference}" is not present with pull policy of Never'
+            why = "is not present with pull policy of Never"
+            if is_there:
+                why = (
+                    "is present with pull policy of Never but does not have the proper credentials to access the image"
+                )
+            text = f'Container image "{reference}" {why}'
             self._desk.event(run, "Warning", "ErrImageNeverPull", text, plan.field_path)
             self._desk.event(run, "Warning", "Failed", "Error: ErrImageNeverPull", plan.field_path)
             container.reason, container.message = "ErrImageNeverPull", text
@@ -132,9 +141,14 @@ class Containers:
             self.begin_next(run)
             return
         self._desk.event(run, "Normal", "Pulling", f'Pulling image "{reference}"', plan.field_path)
+        credential, error = None, ""
         if run.plan.fail_pull or not image.exists:
+            error = pull_error(image, forced=run.plan.fail_pull)
+        else:
+            credential, error = self._desk.registries.granted(image, credentials)
+        if error:
             delay_s = self._latency.failed_pull()
-            self._desk.after(run, delay_s, lambda run: self._pull_failed(run, container, image))
+            self._desk.after(run, delay_s, lambda run: self._pull_failed(run, container, error))
             return
         now_s = self._desk.pump.clock.monotonic()
         begin_s, own_s = node.images.pull(
@@ -142,21 +156,41 @@ class Containers:
             now_s,
             whole_s=self._latency.pull(image.size_bytes, present=False),
             known_s=self._latency.pull(image.size_bytes, present=True),
-            serial=node.config.serialize_pulls,
+            parallel=node.config.parallel_pulls,
         )
         waited_s = begin_s + own_s - now_s
 
         def arrived(run: PodRun) -> None:
             node.images.add(image)
+            node.pulls.note(image, credential)
             text = pulled(reference, own_s, waited_s, image.size_bytes)
             self._desk.event(run, "Normal", "Pulled", text, plan.field_path)
             self._create(run, container)
 
         self._desk.after(run, waited_s, arrived)
 
-    def _pull_failed(self, run: PodRun, container: ContainerRun, image: Image) -> None:
+    def tell_missing_secrets(self, run: PodRun) -> None:
+        """Say which pull secrets of a pod are not there; its images are tried without."""
+        missing = self._desk.missing_pull_secrets(run)
+        if missing:
+            text = (
+                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); attempting to pull the image may "
+                "not succeed."
+            )
+            self._desk.event(run, "Warning", "FailedToRetrieveImagePullSecret", text)
+
+    def note_images(self, run: PodRun) -> None:
+        """Take note of the images of a pod that ran before the cluster was started again, and whom they are for."""
+        for plan in (*run.plan.init, *run.plan.containers):
+            image = plan.image
+            run.node.images.add(image)
+            if self._desk.registries.is_private(image):
+                credential, error = self._desk.registries.granted(image, self._desk.credentials(run, image))
+                if not error:
+                    run.node.pulls.note(image, credential)
+
+    def _pull_failed(self, run: PodRun, container: ContainerRun, error: str) -> None:
         plan = container.plan
-        error = pull_error(image, forced=run.plan.fail_pull)
         text = f'Failed to pull image "{plan.reference}": {error}'
         self._desk.event(run, "Warning", "Failed", text, plan.field_path)
         self._desk.event(run, "Warning", "Failed", "Error: ErrImagePull", plan.field_path)
@@ -175,7 +209,12 @@ class Containers:
         pause_s = self._latency.paced(container.pull_backoff_s)
         # The next sync, a moment later, finds the image in its back-off.
         self._desk.after(run, min(self._latency.paced(1.0), pause_s / 2), hold)
-        self._desk.after(run, pause_s, lambda run: self._pull(run, container))
+
+        def again(run: PodRun) -> None:
+            self.tell_missing_secrets(run)
+            self._pull(run, container)
+
+        self._desk.after(run, pause_s, again)
         self.begin_next(run)
 
     def _create(self, run: PodRun, container: ContainerRun) -> None:

@@ -11,8 +11,12 @@ import orjson
 
 from kubedyno.base.log import logger
 from kubedyno.base.random import Random
+from kubedyno.cluster.kubelet.credentials import Credential, Source, auths_of, is_for
+from kubedyno.cluster.kubelet.gates import TOKENS_FOR_CREDENTIAL_PROVIDERS
+from kubedyno.cluster.kubelet.images import Image
 from kubedyno.cluster.kubelet.latency import Latency
 from kubedyno.cluster.kubelet.plan import Need
+from kubedyno.cluster.kubelet.registries import Registries
 from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.runs import PodRun, Stage, status_of
 from kubedyno.cluster.kubelet.texts import Texts
@@ -22,7 +26,7 @@ from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS
+from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS, SERVICEACCOUNTS
 
 Step = Callable[[PodRun], None]
 
@@ -55,6 +59,8 @@ class Desk:
         self.latency = Latency(random, settings.speed)
         self.texts = Texts(settings.minor)
         self._sources = {"configmap": trusted.store.table(CONFIGMAPS), "secret": trusted.store.table(SECRETS)}
+        self._accounts = trusted.store.table(SERVICEACCOUNTS)
+        self.registries = Registries(trusted.store)
         self._dirty: deque[PodRun] = deque()
         # Told of each pod whose step or status failed; it is to come again.
         self.on_failure: Callable[[str, Exception], None] = _ignore
@@ -82,6 +88,38 @@ class Desk:
             self.flush()
 
         self.pump.call_later(delay_s, due)
+
+    def missing_pull_secrets(self, run: PodRun) -> list[str]:
+        """Return the names of a pod's pull secrets that are not there."""
+        if not run.plan.pull_secrets:
+            return []
+        namespace = run.key.partition("/")[0]
+        secrets = self._sources["secret"]
+        return [name for name in run.plan.pull_secrets if secrets.get(f"{namespace}/{name}") is None]
+
+    def credentials(self, run: PodRun, image: Image) -> list[Credential]:
+        """Return what a pod can show for an image: its pull secrets', then its service account's token.
+
+        A token is there where a credential provider of the node is set up for the registry, which is the case for those
+        that take tokens.
+        """
+        namespace = run.key.partition("/")[0]
+        found: list[tuple[str, Credential]] = []
+        for name in run.plan.pull_secrets:
+            record = self._sources["secret"].get(f"{namespace}/{name}")
+            if record is None:
+                continue
+            source = Source("Secret", namespace, name, record.obj.uid)
+            data = orjson.loads(b"{" + record.obj.body + b"}").get("data") or {}
+            found += [(key, Credential(source, user, password)) for key, user, password in auths_of(data)]
+        found.sort(key=lambda one: one[0], reverse=True)
+        shown = [credential for key, credential in found if is_for(key, image.repository)]
+        if TOKENS_FOR_CREDENTIAL_PROVIDERS in run.node.config.gates and self.registries.tokens_taken(image):
+            name = run.plan.facts.service_account
+            account = self._accounts.get(f"{namespace}/{name}")
+            if account is not None:
+                shown.append(Credential(Source("ServiceAccount", namespace, name, account.obj.uid)))
+        return shown
 
     def missing(self, run: PodRun, needs: Iterable[Need]) -> Need | None:
         """Return the first ConfigMap or Secret that isn't there."""

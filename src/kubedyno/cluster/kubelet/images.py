@@ -1,12 +1,13 @@
 """Container images: names, sizes, ids, and what a node has of them.
 
-There is no registry: every image exists, except on hosts under ".invalid", which by RFC 6761 never resolve. Sizes of
-some well-known images are theirs; others have one that follows from their name.
+There is no registry: every image exists, except on hosts under ".invalid", which by RFC 6761 never resolve; who may
+have it `registries` says. Sizes of some well-known images are theirs; others have one that follows from their name.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from heapq import heappop, heappush
 
 _MB = 1_000_000
 # Compressed size on linux/amd64, by the last part of the name and the tag's end; "" is any tag.
@@ -105,8 +106,8 @@ class NodeImages:
     def __init__(self) -> None:
         # Name → image, in the order of arrival.
         self._present: dict[str, Image] = {}
-        # Monotonic seconds when a serialised puller is done with what waits for it.
-        self._busy_until_s = 0.0
+        # Monotonic seconds at which the pulls are done that count against the limit, one for each place that is used.
+        self._busy_until_s: list[float] = []
         # Images that are being pulled → monotonic seconds of their arrival.
         self._coming: dict[str, float] = {}
         # An image came since the node's status was last written.
@@ -121,7 +122,7 @@ class NodeImages:
             self.news = True
             self._coming.pop(image.name, None)
 
-    def pull(self, image: Image, now_s: float, *, whole_s: float, known_s: float, serial: bool) -> tuple[float, float]:
+    def pull(self, image: Image, now_s: float, *, whole_s: float, known_s: float, parallel: int) -> tuple[float, float]:
         """Enter a pull.
 
         Args:
@@ -129,17 +130,22 @@ class NodeImages:
             now_s: Monotonic seconds.
             whole_s: How long it takes from the registry.
             known_s: How long it takes when the runtime finds that it has it all.
-            serial: One at a time; else a second pull of an image joins the first.
+            parallel: How many at once, 0: as many as there are. A second pull of an image joins the first.
 
         Returns:
             Monotonic seconds at which it begins, and how long it then takes.
         """
+        busy = self._busy_until_s
+        while busy and busy[0] <= now_s:
+            heappop(busy)
+        begin_s = now_s
+        while parallel and len(busy) >= parallel:
+            begin_s = heappop(busy)
         arrives_s = self._coming.get(image.name, now_s)
         known = self.has(image) or image.name in self._coming
-        begin_s = max(now_s, self._busy_until_s) if serial else now_s
         own_s = max(known_s, arrives_s - begin_s) if known else whole_s
-        if serial:
-            self._busy_until_s = begin_s + own_s
+        if parallel:
+            heappush(busy, begin_s + own_s)
         if not known:
             self._coming[image.name] = begin_s + own_s
         return begin_s, own_s
@@ -159,10 +165,31 @@ def pull_error(image: Image, *, forced: bool) -> str:
     """
     head = f'failed to pull and unpack image "{image.name}": failed to resolve reference "{image.name}": '
     if not forced:
-        path = image.repository.removeprefix(f"{image.host}/")
-        tag = image.name.rpartition(":")[2]
         return (
             f"rpc error: code = Unknown desc = {head}failed to do request: "
-            f'Head "https://{image.host}/v2/{path}/manifests/{tag}": dial tcp: lookup {image.host}: no such host'
+            f'Head "{_manifest(image)}": dial tcp: lookup {image.host}: no such host'
         )
     return f"rpc error: code = NotFound desc = {head}{image.name}: not found"
+
+
+def denied(image: Image, *, anonymous: bool) -> str:
+    """Return containerd's words when a registry does not let somebody have an image.
+
+    Args:
+        image: The image.
+        anonymous: No user and password were shown; else they were wrong.
+    """
+    head = f'failed to pull and unpack image "{image.name}": failed to resolve reference "{image.name}": '
+    if anonymous:
+        return (
+            f"rpc error: code = Unknown desc = {head}pull access denied, repository does not exist or may require "
+            "authorization: authorization failed: no basic auth credentials"
+        )
+    return f"rpc error: code = Unknown desc = {head}unexpected status from HEAD request to {_manifest(image)}: 401 Unauthorized"
+
+
+def _manifest(image: Image) -> str:
+    path = image.repository.removeprefix(f"{image.host}/")
+    tag = image.name.rpartition("@")[2] if "@" in image.name else image.name.rpartition(":")[2]
+    host = "registry-1.docker.io" if image.host == "docker.io" else image.host
+    return f"https://{host}/v2/{path}/manifests/{tag}"

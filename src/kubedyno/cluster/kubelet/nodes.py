@@ -27,7 +27,7 @@ from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings, NodeSettings
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import LEASES, NAMESPACES, NODES, PODS
+from kubedyno.kube.resources import LEASES, NAMESPACES, NODES, PODS, SECRETS
 from kubedyno.reconciler.execute import text_of
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
@@ -114,8 +114,7 @@ class Nodes:
         ids = (self._random.hex(32), self._random.uid(), self._random.uid())
         address = str(IPv4Address(int(_NODE_NETWORK.network_address) + _FIRST_ADDRESS + index))
         row = NodeRow(node, index, address, text, KubeletConfig(), ids)
-        if node.max_pods is not None:
-            self._read_config(row)
+        self._read_config(row)
         self._rows[node.name] = row
         self._not_ready += 1
         if self._started:
@@ -130,6 +129,7 @@ class Nodes:
                 self._mirror_queue.add((row.name, key))
         self._nodes.subscribe(self._worker.wake)
         self._pod_table.subscribe(self._worker.wake)
+        self._store.table(SECRETS).subscribe(self._worker.wake)
         turns = max(1, min(_TURNS, len(self._rows)))
         for turn in range(turns):
             self._pump.call_later(_LEASE_S / _RENEWALS * (turn + 1) / turns, self._turn(turn, turns))
@@ -137,6 +137,7 @@ class Nodes:
 
     def restore(self) -> None:
         """Take up the nodes and pods that are there from before a restart: what ran goes on, with its addresses."""
+        self._desk.registries.refresh()
         for row in self._rows.values():
             record = self._nodes.get(row.name)
             if record is None or row.failed:
@@ -209,7 +210,7 @@ class Nodes:
     def _read_config(self, row: NodeRow) -> bool:
         """Read a node's file; False when the kubelet fails over it."""
         try:
-            row.config = configuration.parse(row.text, row.settings.cpu_milli)
+            row.config = configuration.parse(row.text, row.settings.cpu_milli, self._settings.minor)
         except ConfigError as error:
             row.error = str(error)
             self._health.part(row.name).stopped(row.error)
@@ -271,6 +272,8 @@ class Nodes:
         """Put what has changed into the queues."""
         _ = limit
         rows = self._rows
+        # Before the pods that may need them.
+        self._desk.registries.refresh()
         try:
             for record in self._node_changes.next(_CHANGES):
                 row = rows.get(record.key)

@@ -119,6 +119,7 @@ class PodPlan:
         not_ready: Its readiness probes never succeed.
         volumes: ConfigMaps and Secrets that it mounts, by volume.
         ephemeral: Containers that were added for debugging.
+        pull_secrets: Names of its imagePullSecrets.
         starts: Status of such a pod that has just started; made on first use.
         stops: Status of one that was stopped, with holes.
     """
@@ -133,6 +134,7 @@ class PodPlan:
     not_ready: bool = False
     volumes: tuple[tuple[str, Need], ...] = ()
     ephemeral: tuple[ContainerPlan, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
     starts: StartForm | None = None
     stops: bytes = b""
     variants: dict[tuple[str, ...], "PodPlan"] = field(default_factory=dict)
@@ -187,9 +189,9 @@ class Plans:
             containers = plan.containers
             if run_s is not None:
                 containers = tuple(replace(c, run_s=run_s, exit_code=exit_code) for c in containers)
-            found = plan.variants[wanted] = PodPlan(
-                plan.facts, plan.init, containers, plan.gates, plan.qos, False, _true(fail), _true(unready),
-                plan.volumes, plan.ephemeral,
+            found = plan.variants[wanted] = replace(
+                plan, containers=containers, simple=False, fail_pull=_true(fail), not_ready=_true(unready), starts=None,
+                stops=b"", variants={},
             )  # fmt: skip
         return found
 
@@ -233,7 +235,18 @@ def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
     simple = not (init or gates or ephemeral or spec.get("resourceClaims")) and all(
         c.image.exists and c.pull_policy != "Never" and c.run_s == inf and not c.needs for c in containers
     )
-    return PodPlan(facts, init, containers, gates, qos_class(spec), simple, volumes=_mounted(spec), ephemeral=ephemeral)
+    pull_secrets = tuple(one["name"] for one in spec.get("imagePullSecrets", ()) if one.get("name"))
+    return PodPlan(
+        facts,
+        init,
+        containers,
+        gates,
+        qos_class(spec),
+        simple,
+        volumes=_mounted(spec),
+        ephemeral=ephemeral,
+        pull_secrets=pull_secrets,
+    )
 
 
 def _mounted(spec: dict[str, Any]) -> tuple[tuple[str, Need], ...]:

@@ -193,8 +193,7 @@ class Pods:
         run = self._enter(record, node, node.static.get(record.key), epoch_of(status["startTime"]))
         run.address = facts.pod_ip if own_network else ""
         run.written = record.revision
-        for container in run.plan.containers:
-            node.images.add(container.image)
+        self._containers.note_images(run)
         if run.plan.simple and all(is_as_started(one, status["startTime"]) for one in shown):
             run.go(Stage.RUNNING)
             return

@@ -2,11 +2,13 @@
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES
 from kubedyno.cluster.kubelet.plan import ContainerPlan, StartForm
+from kubedyno.cluster.kubelet.pullrecords import NEVER, NEVER_PRELOADED
 from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.runs import PodRun, Stage, template_of
 from kubedyno.cluster.kubelet.started import Started
-from kubedyno.cluster.kubelet.texts import pulled
+from kubedyno.cluster.kubelet.texts import present, pulled
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -16,6 +18,8 @@ _BOUND = (
     b'{"phase":"Pending","conditions":[{"type":"PodScheduled","status":"True","lastProbeTime":null,'
     b'"lastTransitionTime":"'
 )
+# Policies that let everybody have an image that came with the node.
+_LENIENT = frozenset({NEVER, NEVER_PRELOADED})
 _STAMP_LENGTH = len("2026-11-24T15:04:05Z")
 
 
@@ -40,6 +44,8 @@ class QuickStart:
         if node.pool is None and not host_network:
             return False
         if plan.volumes and self._desk.missing_volume(run) is not None:
+            return False
+        if not self._gives_images(run):
             return False
         start = self._stamp
         if start != (now := rfc3339(run.start_s).encode()):
@@ -75,6 +81,13 @@ class QuickStart:
             run.written = written.revision
         return True
 
+    def _gives_images(self, run: PodRun) -> bool:
+        """Say whether anybody may have the images, so that nothing needs looking at."""
+        desk, plan = self._desk, run.plan
+        if run.node.config.verification.policy not in _LENIENT or desk.missing_pull_secrets(run):
+            return False
+        return not desk.registries or not any(desk.registries.is_private(c.image) for c in plan.containers)
+
     def _say_started(self, record: ObjectRecord, node: NodeRow, container: ContainerPlan) -> None:
         say, texts, images = self._desk.event_of, self._desk.texts, node.images
         image, path = container.image, container.field_path
@@ -83,7 +96,7 @@ class QuickStart:
             text = pulled(container.reference, 0.0, 0.0, image.size_bytes)
             images.add(image)
         else:
-            text = texts.present(container.reference)
+            text = present(container.reference, verified=ENSURE_SECRET_PULLED_IMAGES in node.config.gates)
             if image.preloaded:
                 images.add(image)
         say(record, node, "Normal", "Pulled", text, path)

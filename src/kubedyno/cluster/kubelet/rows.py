@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kubedyno.cluster.kubelet.addresses import AddressPool
 from kubedyno.cluster.kubelet.config import KubeletConfig
 from kubedyno.cluster.kubelet.images import NodeImages
+from kubedyno.cluster.kubelet.pullrecords import PullRecords
 from kubedyno.cluster.settings import NodeSettings
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class NodeRow:
         ready: Its status says Ready.
         pool: Pod addresses; None while it has no PodCIDR or no CNI.
         images: Container images.
+        pulls: What its kubelet remembers of pulls.
         pods: Pods that count against maxPods.
         cpu_milli: CPU requests of these.
         memory_bytes: Memory requests of these.
@@ -63,6 +65,7 @@ class NodeRow:
     ready: bool = False
     pool: AddressPool | None = None
     images: NodeImages = field(default_factory=NodeImages)
+    pulls: PullRecords = field(default_factory=PullRecords)
     pods: int = 0
     cpu_milli: int = 0
     memory_bytes: int = 0

@@ -64,6 +64,7 @@ class Sandboxes:
 
     def _begin(self, run: PodRun) -> None:
         run.go(Stage.INITIALIZING if run.init else Stage.STARTING)
+        self._containers.tell_missing_secrets(run)
         self._containers.begin_next(run)
         self._containers.begin_ephemeral(run)
 

@@ -29,14 +29,16 @@ class Texts:
     def started(self, container: str) -> str:
         return "Container started" if self._short else f"Started container {container}"
 
-    def present(self, image: str) -> str:
-        return _present(image, short=self._short)
-
 
 @lru_cache(_CACHED_TEXTS)
-def _present(image: str, *, short: bool) -> str:
-    # One text for all events that say it.
-    more = " and can be accessed by the pod" if short else ""
+def present(image: str, *, verified: bool) -> str:
+    """Return the text about an image that is there, the same string for all events that say it.
+
+    Args:
+        image: Its reference.
+        verified: The kubelet has looked at who may use it.
+    """
+    more = " and can be accessed by the pod" if verified else ""
     return f'Container image "{image}" already present on machine{more}'
 
 
