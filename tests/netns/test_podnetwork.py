@@ -48,6 +48,13 @@ def talk(network, client, server, address, port=PORT):
     return peer[0]
 
 
+def install(network, ports, hosts=()):
+    """Put the rules of services and host ports into every node."""
+    for node in network.nodes.values():
+        own = services.Node(node.name, node.address, node.cidr)
+        services.install(node.space, ports, hosts, own, masquerade_all=network.datapath != ROUTE)
+
+
 def test_packets_take_the_chosen_way(network):
     before = {name: node.counted() for name, node in network.nodes.items()}
     assert talk(network, "a2", "a3", "10.244.1.3") == "10.244.1.2"
@@ -76,19 +83,45 @@ def test_packets_take_the_chosen_way(network):
     ("a2", "a3", "10.244.1.3"), ("a2", "b2", "10.244.2.2"), ("a2", "a2", "10.244.1.2"),
 ])  # fmt: skip
 def test_a_service_is_translated_and_counted(network, client, server, target):
-    port = ServicePort("10.96.0.77", "TCP", 80, ((target, PORT),))
-    for node in network.nodes.values():
-        services.install(node.space, [port], masquerade_all=network.datapath != ROUTE)
+    port = ServicePort(("10.96.0.77",), "TCP", 80, ((target, PORT),))
+    install(network, [port])
     seen = talk(network, client, server, "10.96.0.77", 80)
     space = network.nodes[client[0]].space
     assert services.translations(space) == 1
     if network.datapath == ROUTE and client != server:
         assert seen == "10.244.1.2"
     # A second set of rules takes the place of the first, and begins to count anew.
-    services.install(space, [], masquerade_all=False)
+    install(network, [])
     assert services.translations(space) == 0
     with pytest.raises(OSError, match=r"unreachable|timed out|No route"):
         talk(network, client, server, "10.96.0.77", 80)
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+@pytest.mark.parametrize("server", ["a3", "b2"])
+def test_a_node_port_is_on_every_node_and_a_local_one_on_its_own(network, node, server):
+    number = {"a": 1, "b": 2}
+    target = (f"10.244.{number[server[0]]}.{server[1]}", PORT)
+    address = network.nodes[node].address
+    install(network, [ServicePort(("10.96.0.81",), "TCP", 80, (target,), node_port=30080)])
+    # Replies come back by the node that was asked, so the server sees an address of a node.
+    assert talk(network, "a2", server, address, 30080) != "10.244.1.2"
+    install(network, [ServicePort(("10.96.0.81",), "TCP", 80, (target,), node_port=30080, local=True)])
+    if node != server[0]:
+        with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
+            talk(network, "a2", server, address, 30080)
+    elif network.datapath == ROUTE:
+        # The point of externalTrafficPolicy Local: the client's own address is kept.
+        assert talk(network, "a2", server, address, 30080) == "10.244.1.2"
+    else:
+        talk(network, "a2", server, address, 30080)
+
+
+def test_a_host_port_is_on_the_pods_node_alone(network):
+    install(network, [], [services.HostPort("b", "TCP", 4000, ("10.244.2.2", PORT))])
+    talk(network, "a2", "b2", network.nodes["b"].address, 4000)
+    with pytest.raises(ConnectionRefusedError):
+        talk(network, "a2", "b2", network.nodes["a"].address, 4000)
 
 
 @pytest.mark.parametrize("client", ["a2", ""])
@@ -97,8 +130,8 @@ def test_who_comes_before_the_rules_is_refused_and_served_after_them(network, cl
     node.space.rtnetlink.add_route("10.96.0.0/16", node.wire.index)
     services.refuse_unserved(node.space, "10.96.0.0/16")
     # As a cluster's: with rules for other services, the kernel tracks connections already.
-    services.install(node.space, [], masquerade_all=network.datapath != ROUTE)
-    port = ServicePort("10.96.0.79", "TCP", 80, (("10.244.1.3", PORT),))
+    install(network, [])
+    port = ServicePort(("10.96.0.79",), "TCP", 80, (("10.244.1.3", PORT),))
     space = node.devices[client].space if client else node.space
     with node.devices["a3"].space.inside():
         listening = socket.create_server(("", PORT))
@@ -106,7 +139,7 @@ def test_who_comes_before_the_rules_is_refused_and_served_after_them(network, cl
         # One source port: the same connection to conntrack.
         for served in (False, True):
             if served:
-                services.install(node.space, [port], masquerade_all=network.datapath != ROUTE)
+                install(network, [port])
             with space.inside():
                 asking = socket.socket()
             with asking:
@@ -136,9 +169,8 @@ def test_a_datagram_to_an_address_that_nothing_serves_is_refused(network):
 
 def test_connections_are_spread_over_endpoints(network):
     targets = (("10.244.1.3", PORT), ("10.244.2.2", PORT), ("10.244.2.3", PORT))
-    port = ServicePort("10.96.0.78", "TCP", 80, targets)
-    for node in network.nodes.values():
-        services.install(node.space, [port], masquerade_all=network.datapath != ROUTE)
+    port = ServicePort(("10.96.0.78",), "TCP", 80, targets)
+    install(network, [port])
     listening = {}
     for name in ("a3", "b2", "b3"):
         with network.nodes[name[0]].devices[name].space.inside():

@@ -276,6 +276,50 @@ def test_a_pod_cannot_reach_the_machine(cluster):
         server.wait()
 
 
+API = """
+token=$(cat $0/token); curl -s -m 5 --cacert $0/ca.crt -H "Authorization: Bearer $token" $1
+"""
+
+
+def test_a_pod_asks_the_api_server_as_its_service_account_and_gets_what_that_may(cluster):
+    cluster.pod("asking", "sleep", "inf")
+    folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert cluster.sh("asking", f"cat {folder}/namespace") == "default"
+
+    def ask(path):
+        url = f"https://kubernetes.default.svc/{path}"
+        return json.loads(cluster.kubectl("exec", "asking", "--", "sh", "-c", API, folder, url))
+
+    refused = ask("api/v1/namespaces/default/pods")
+    assert refused["code"] == 403
+    assert 'User "system:serviceaccount:default:default" cannot list resource "pods"' in refused["message"]
+    cluster.kubectl("create", "rolebinding", "asking", "--clusterrole=view", "--serviceaccount=default:default")
+    assert "asking" in [pod["metadata"]["name"] for pod in ask("api/v1/namespaces/default/pods")["items"]]
+    # By the variables too, as client libraries do, and the certificate is good for that address.
+    address = "https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/version"
+    script = f"curl -s -m 5 -w '%{{http_code}}' -o /dev/null --cacert {folder}/ca.crt {address}"
+    assert cluster.sh("asking", script) == "200"
+    # A token dies with its pod.
+    token = cluster.sh("asking", f"cat {folder}/token")
+    cluster.kubectl("delete", "pod", "asking", "--now")
+    assert "Unauthorized" in cluster.kubectl("--token", token, "get", "pods", code=1)
+
+
+def test_node_ports_and_host_ports_lead_to_processes(cluster):
+    cluster.pod("client", "sleep", "inf", **node("real-worker"))
+    ports = {"ports": [{"containerPort": 8080, "hostPort": 4000}]}
+    cluster.pod("ported", "python3", "-c", SERVE, "ported", image="python", container=ports, **node("real-worker2"))
+    cluster.service("ported", "ported", 80, 8080, type="NodePort")
+    number = cluster.kubectl("get", "svc", "ported", "-o", "jsonpath={.spec.ports[0].nodePort}")
+    addresses = cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].status.addresses[0].address}").split()
+    ask = ["exec", "client", "--", "python3", "-c", ASK]
+    # Also the control plane's, where no pod of ours ever was.
+    for address in addresses:
+        assert cluster.kubectl(*ask, address, number).startswith("ported")
+    own = cluster.kubectl("get", "pod", "ported", "-o", "jsonpath={.status.hostIP}")
+    assert cluster.kubectl(*ask, own, "4000").startswith("ported")
+
+
 # --- what is left ----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 STDOUT, STDERR = 1, 2
+# (pod, audience or "" for the API server, seconds) → a token of its ServiceAccount that dies with it; "": there is none.
+Mint = Callable[[dict[str, Any], str, int], str]
 
 
 class RuntimeRefusedError(Exception):
@@ -99,6 +101,15 @@ class Process(Protocol):
 
 class Runtime(Protocol):
     """Runs pods as real processes."""
+
+    def serve_api(self, port: int, mint: Mint) -> None:
+        """Let pods reach the API server by the service `kubernetes`, with tokens of their ServiceAccounts.
+
+        Args:
+            port: The API server's on loopback.
+            mint: Makes tokens.
+        """
+        ...
 
     def refusal(self, pod: dict[str, Any]) -> str:
         """Return why a pod is not run, "" when it is. Pure; a pod is asked about once."""

@@ -30,7 +30,7 @@ _NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _GETRULE = (_SUBSYSTEM << 8 | n for n
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _BATCH_BODY = struct.pack(">BBH", 0, 0, _SUBSYSTEM)
 _REGISTER_VERDICT, _REGISTER_1, _REGISTER_2 = 0, 1, 2
-_META_INPUT_NAME, _META_OUTPUT_NAME, _META_PROTOCOL, _META_RANDOM = 6, 7, 16, 24
+_META_MARK, _META_INPUT_NAME, _META_OUTPUT_NAME, _META_PROTOCOL, _META_RANDOM = 3, 6, 7, 16, 24
 _NAME_BYTES = 16
 _CT_STATUS, _STATUS_DESTINATION_NAT = 2, 1 << 5
 _LESS, _NOT_GREATER, _NOT_LESS = 2, 3, 5
@@ -184,6 +184,21 @@ def one_in(count: int) -> list[bytes]:
 def translated() -> list[bytes]:
     """Go on only for packets of connections whose destination was translated."""
     return _ct_bits(_CT_STATUS, _STATUS_DESTINATION_NAT)
+
+
+def set_mark(mark: int) -> list[bytes]:
+    """Give the packet a mark, which stays with it on its way through this machine."""
+    value = struct.pack("=I", mark)
+    return [
+        expression("immediate", attribute(1, be32(_REGISTER_1)), nested(2, attribute(1, value))),
+        expression("meta", attribute(2, be32(_META_MARK)), attribute(3, be32(_REGISTER_1))),
+    ]
+
+
+def marked(mark: int) -> list[bytes]:
+    """Go on only for packets with a mark."""
+    load = expression("meta", attribute(1, be32(_REGISTER_1)), attribute(2, be32(_META_MARK)))
+    return [load, _compare(struct.pack("=I", mark))]
 
 
 def masquerade() -> list[bytes]:

@@ -137,6 +137,8 @@ class ApiServer:
         self._escalation = Escalation(registry.store, self._authorizer)
         self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random, signing_key)
         authenticator.other_tokens = self._tokens.user_of
+        if runtime is not None:
+            runtime.serve_api(int(address.rpartition(":")[2]), self._tokens.for_pod)
         self._review = Reviews(self._clock.now, self._user_of_token, self._tokens, self._authorizer)
         self._review_ids = frozenset(id(kind) for kind in self._reviews.values())
         self._metric_kinds = metric_kinds()

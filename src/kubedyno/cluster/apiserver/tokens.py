@@ -33,6 +33,7 @@ _COORDINATE_BYTES = 32
 # Tokens whose signature is known to be good; forgotten all at once.
 _REMEMBERED = 4096
 _MAX_LENGTH = 8192
+_EXTENDED_FROM_S, _YEAR_S = 3607, 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,24 @@ class ServiceAccountTokens:
         r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         signature = r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
         return f"{signed}.{_encoded(signature)}"
+
+    def for_pod(self, pod: dict[str, Any], audience: str, lifetime_s: int) -> str:
+        """Return a token as a kubelet gets it for a pod: of its account, bound to it; "" when one of them is gone.
+
+        Args:
+            pod: The pod.
+            audience: Whom it is for, "" for the API server.
+            lifetime_s: As the pod's volume says. The default of an hour counts for a year, as the API server extends it
+                for clients that never read the file again (--service-account-extend-token-expiration).
+        """
+        metadata = pod["metadata"]
+        namespace = metadata["namespace"]
+        account = self._store.get(SERVICEACCOUNTS, key_of(namespace, pod["spec"].get("serviceAccountName", "")))
+        record = self._store.get(PODS, key_of(namespace, metadata["name"]))
+        if account is None or record is None or record.obj.uid != metadata["uid"]:
+            return ""
+        extended = lifetime_s == _EXTENDED_FROM_S and not audience
+        return self.issue(account, [audience or ISSUER], _YEAR_S if extended else lifetime_s, ("Pod", record))
 
     def user_of(self, token: str) -> User:
         """Return whose a token is, if it is for this API server.

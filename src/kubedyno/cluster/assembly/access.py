@@ -3,6 +3,7 @@
 import base64
 import os
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 from kubedyno.base.random import secret_token
@@ -13,7 +14,14 @@ from kubedyno.kube import yaml
 ADMIN = User("kubernetes-admin", ("kubeadm:cluster-admins", "system:masters", "system:authenticated"))
 HOST = "127.0.0.1"
 # Names that a client may call the API server by.
-_NAMES = (HOST, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+_NAMES = (
+    HOST,
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,17 @@ class Access:
     signing_key: bytes = b""
 
 
-def make_access() -> Access:
-    """Return fresh keys."""
+def make_access(service_subnet: str) -> Access:
+    """Return fresh keys; the server's certificate is good for loopback and for the service `kubernetes`."""
+    service_address = str(ip_network(service_subnet.partition(",")[0])[1])
     authority = Authority("kubernetes")
     groups = [group for group in ADMIN.groups if group != "system:authenticated"]
-    return Access(authority.certificate, authority.server(_NAMES), authority.client(ADMIN.name, groups), secret_token())
+    return Access(
+        authority.certificate,
+        authority.server((*_NAMES, service_address)),
+        authority.client(ADMIN.name, groups),
+        secret_token(),
+    )
 
 
 def write_kubeconfig(path: Path, name: str, access: Access, port: int) -> None:

@@ -78,7 +78,7 @@ async def open_keeping(settings: ClusterSettings) -> Keeping:
                 raise KubedynoError(
                     f"{path}: this cluster was made with {flag} {was}, not {now}; say so, or use another"
                 )
-        access = _access(path / "keys.json")
+        access = _access(path / "keys.json", settings.service_subnet)
     except BaseException:
         await journal.close()
         raise
@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _access(path: Path) -> Access:
+def _access(path: Path, service_subnet: str) -> Access:
     """Return the keys of a file, or fresh ones, which are written there."""
     document = _read(path)
     if document:
@@ -112,7 +112,7 @@ def _access(path: Path) -> Access:
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    access = replace(make_access(), signing_key=key)
+    access = replace(make_access(service_subnet), signing_key=key)
     write_secret(path, orjson.dumps(_document_of(access)))
     return access
 

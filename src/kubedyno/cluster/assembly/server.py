@@ -76,7 +76,7 @@ async def _serve(
     ready: Callable[[dict[str, Any]], None],
     helper: Helper | None,
 ) -> None:
-    access = make_access() if keeping is None else keeping.access
+    access = make_access(settings.service_subnet) if keeping is None else keeping.access
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

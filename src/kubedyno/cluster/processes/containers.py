@@ -21,6 +21,9 @@ _SOURCE = str(Path(__file__).resolve().parents[3])
 
 # ("configmap" or "secret", name) → its data, {} when it isn't there.
 Data = Callable[[str, str], dict[str, str]]
+# (audience or "", seconds) → a token of the pod's ServiceAccount, "" where there are none.
+Token = Callable[[str, int], str]
+_TOKEN_S = 3600
 
 
 def refusal_of(pod: dict[str, Any], own_images: dict[str, list[str]]) -> str:
@@ -148,7 +151,7 @@ def user_of(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
     return {"uid": uid, "gid": gid, "groups": sorted(groups)}
 
 
-def plan_of(pod: dict[str, Any], address: str, dns_address: str, data: Data) -> dict[str, Any]:
+def plan_of(pod: dict[str, Any], address: str, dns_address: str, data: Data, token: Token) -> dict[str, Any]:
     """Return what a pod's fence is made from (`fence.enter`)."""
     spec, metadata = pod["spec"], pod["metadata"]
     hostname = hostname_of(pod)
@@ -160,7 +163,7 @@ def plan_of(pod: dict[str, Any], address: str, dns_address: str, data: Data) -> 
         "/etc/hostname": f"{hostname}\n",
         "/etc/resolv.conf": names.resolv_conf(dns_address, metadata["namespace"]),
     }
-    volumes = {volume["name"]: _volume(volume, metadata, data) for volume in spec.get("volumes", ())}
+    volumes = {volume["name"]: _volume(volume, metadata, data, token) for volume in spec.get("volumes", ())}
     mounts = {
         mount["mountPath"]: mount["name"]
         for container in (*spec.get("initContainers", ()), *spec["containers"])
@@ -185,7 +188,7 @@ def _libraries() -> list[str]:
     return [path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and Path(path).is_dir()]
 
 
-def _volume(volume: dict[str, Any], metadata: dict[str, Any], data: Data) -> dict[str, str]:
+def _volume(volume: dict[str, Any], metadata: dict[str, Any], data: Data, token: Token) -> dict[str, str]:
     if "configMap" in volume:
         return _items(data("configmap", volume["configMap"].get("name", "")), volume["configMap"])
     if "secret" in volume:
@@ -195,6 +198,10 @@ def _volume(volume: dict[str, Any], metadata: dict[str, Any], data: Data) -> dic
         for kind in ("configMap", "secret"):
             if kind in source:
                 found |= _items(data(kind.lower(), source[kind].get("name", "")), source[kind])
+        if "serviceAccountToken" in source:
+            asked = source["serviceAccountToken"]
+            text = token(asked.get("audience", ""), asked.get("expirationSeconds", _TOKEN_S))
+            found |= {asked["path"]: text} if text else {}
         for item in (source.get("downwardAPI") or {}).get("items", ()):
             if "fieldRef" in item:
                 pod = {"metadata": metadata}

@@ -9,14 +9,16 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.processes.policies import Surroundings
-from kubedyno.cluster.processes.services import ServicePort
+from kubedyno.cluster.processes.services import HostPort, ServicePort
+from kubedyno.cluster.runtime import Place
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.resources import NAMESPACES, PODS, SERVICES, Resource
+from kubedyno.kube.resources import NAMESPACES, NODES, PODS, SERVICES, Resource
 
 _SLICES, _POLICIES = "endpointslices", "networkpolicies"
 _SERVICE_NAME = "kubernetes.io/service-name"
 _NONE = "None"
+_API_SERVICE = "default/kubernetes"
 
 
 class Directory:
@@ -44,9 +46,33 @@ class Directory:
             address = spec.get("clusterIP", "")
             if not address or address == _NONE or ":" in address or address == self._dns_address:
                 continue
+            balanced = [one.get("ip", "") for one in _status_of(record.obj).get("loadBalancer", {}).get("ingress", ())]
+            others = [one for one in (*spec.get("externalIPs", ()), *balanced) if one and ":" not in one]
+            addresses = tuple(dict.fromkeys((address, *others)))
+            local = spec.get("externalTrafficPolicy") == "Local"
             for port in spec.get("ports", ()):
                 endpoints = tuple(self._endpoints(record, spec, port))
-                found.append(ServicePort(address, port.get("protocol", "TCP"), port["port"], endpoints))
+                protocol, node_port = port.get("protocol", "TCP"), port.get("nodePort", 0)
+                found.append(ServicePort(addresses, protocol, port["port"], endpoints, node_port, local))
+        return found
+
+    def host_ports(self) -> list[HostPort]:
+        """Return the host ports of pods that have an address of their own. O(pods)."""
+        found = []
+        for record in self._pods.all():
+            facts = record.obj.facts
+            if facts.spec.host_ports and facts.pod_ip and _lives(record.obj):
+                for container in _spec_of(record.obj)["containers"]:
+                    found += [
+                        HostPort(
+                            facts.node_name,
+                            port.get("protocol", "TCP"),
+                            port["hostPort"],
+                            (facts.pod_ip, port["containerPort"]),
+                        )
+                        for port in container.get("ports", ())
+                        if port.get("hostPort")
+                    ]
         return found
 
     def policy_specs(self) -> list[tuple[str, dict[str, Any]]]:
@@ -70,10 +96,34 @@ class Directory:
         record = self._pods.get(key)
         return record.obj if record is not None else None
 
-    def variables(self, namespace: str) -> dict[str, str]:
-        """Return the variables that tell a pod of the services of its namespace (envvars.FromServices)."""
+    def api_endpoints(self) -> list[tuple[str, int]]:
+        """Return where the API server is said to be, by the slices of the service `kubernetes`."""
+        record = self._services.get(_API_SERVICE)
+        if record is None:
+            return []
+        ports = _spec_of(record.obj).get("ports", ())
+        return list(dict.fromkeys(one for port in ports for one in self._sliced(record.obj, port)))
+
+    def place_of(self, address: str) -> Place | None:
+        """Return the node with an address, None when there is none, or none with a range for pods."""
+        for record in self._store.table(NODES).all():
+            cidr = _spec_of(record.obj).get("podCIDR", "")
+            known = (one["address"] for one in _status_of(record.obj).get("addresses", ()))
+            if cidr and address in known:
+                return Place(record.obj.name, address, cidr)
+        return None
+
+    def variables(self, namespace: str, *, links: bool = True) -> dict[str, str]:
+        """Return the variables that tell a pod of the API server and of other services (envvars.FromServices).
+
+        Args:
+            namespace: The pod's.
+            links: enableServiceLinks: of its namespace's services too.
+        """
         found: dict[str, str] = {}
-        for record in self._services.prefix(f"{namespace}/"):
+        own = self._services.prefix(f"{namespace}/") if links else ()
+        first = self._services.get(_API_SERVICE)
+        for record in (*([first] if first is not None else ()), *own):
             spec = _spec_of(record.obj)
             address, ports = spec.get("clusterIP", ""), spec.get("ports", ())
             if not address or address == _NONE or not ports:
@@ -83,6 +133,16 @@ class Directory:
             for port in ports:
                 if port.get("name"):
                     found[f"{name}_SERVICE_PORT_{port['name'].upper().replace('-', '_')}"] = str(port["port"])
+                number, protocol = port["port"], port.get("protocol", "TCP")
+                link, url = f"{name}_PORT_{number}_{protocol}", f"{protocol.lower()}://{address}:{number}"
+                if port is ports[0]:
+                    found[f"{name}_PORT"] = url
+                found |= {
+                    link: url,
+                    f"{link}_PROTO": protocol.lower(),
+                    f"{link}_PORT": str(number),
+                    f"{link}_ADDR": address,
+                }
         return found
 
     def lookup(self, labels: tuple[str, ...]) -> list[str] | None:
@@ -140,7 +200,7 @@ class Directory:
         for record in self._store.list(self.slices, service.namespace):
             if record.obj.labels.get(_SERVICE_NAME) != service.name:
                 continue
-            body = orjson.loads(b"{" + record.obj.body + b"}")
+            body = _body_of(record.obj)
             numbers = [p["port"] for p in body.get("ports") or () if p.get("name", "") == port.get("name", "")]
             for endpoint in body.get("endpoints") or ():
                 if (endpoint.get("conditions") or {}).get("ready", True):
@@ -151,8 +211,16 @@ def _lives(pod: StoredObject) -> bool:
     return pod.facts.phase not in {"Succeeded", "Failed"} and not pod.facts.spec.host_network
 
 
+def _body_of(obj: StoredObject) -> dict[str, Any]:
+    return dict(orjson.loads(b"{" + obj.body + b"}"))
+
+
 def _spec_of(obj: StoredObject) -> dict[str, Any]:
-    return dict(orjson.loads(b"{" + obj.body + b"}").get("spec", {}))
+    return dict(_body_of(obj).get("spec", {}))
+
+
+def _status_of(obj: StoredObject) -> dict[str, Any]:
+    return dict(orjson.loads(obj.status or b"{}"))
 
 
 def _named_port(pod: StoredObject, name: str) -> int:

@@ -159,7 +159,7 @@ def _services(allowance: Allowance, services: list[ServicePort]) -> list[Allowan
             )
             if inside and fits:
                 ports = ((service.protocol, service.port, service.port),)
-                found.append(Allowance((f"{service.address}/32",), (), ports))
+                found.append(Allowance(tuple(f"{address}/32" for address in service.addresses), (), ports))
                 break
     return found
 

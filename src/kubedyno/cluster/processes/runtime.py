@@ -16,6 +16,7 @@ from typing import Any
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.cluster.processes import containers, policies, services
+from kubedyno.cluster.processes.apirelay import ApiRelay
 from kubedyno.cluster.processes.directory import Directory
 from kubedyno.cluster.processes.images import entry_of
 from kubedyno.cluster.processes.link import Command, Helper, PodLink
@@ -23,9 +24,9 @@ from kubedyno.cluster.processes.names import Resolver
 from kubedyno.cluster.processes.network import ROUTE, Network, NodeNetwork
 from kubedyno.cluster.processes.output import ContainerLog
 from kubedyno.cluster.processes.policies import FREE, Verdicts, verdicts_of
-from kubedyno.cluster.processes.services import ServicePort
+from kubedyno.cluster.processes.services import HostPort, Node, ServicePort
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.runtime import STDERR, Place, RuntimeRefusedError
+from kubedyno.cluster.runtime import STDERR, Mint, Place, RuntimeRefusedError
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kernel.netns import Namespace
@@ -128,6 +129,10 @@ class PodProcesses:
         self._ended: dict[str, _Pod] = {}
         self._resolvers: list[Resolver] = []
         self._ports: list[ServicePort] = []
+        self._host_ports: list[HostPort] = []
+        self._relays: list[ApiRelay] = []
+        self._server_port = 0
+        self._mint: Mint | None = None
         self._due = False
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
@@ -136,12 +141,17 @@ class PodProcesses:
             if kind is not None:
                 store.table(kind).subscribe(self._changed)
 
+    def serve_api(self, port: int, mint: Mint) -> None:
+        self._server_port, self._mint = port, mint
+
     def close(self) -> None:
         """End all pods; they are gone when this returns."""
         for uid in list(self._pods):
             self.remove(uid)
         for resolver in self._resolvers:
             resolver.close()
+        for relay in self._relays:
+            relay.close()
         self._helper.close()
         self.network.close()
 
@@ -161,7 +171,7 @@ class PodProcesses:
             own_network = not spec.get("hostNetwork")
             space = node.add(uid, address).space if own_network else node.space
             try:
-                plan = containers.plan_of(pod, address, self._dns_address, self._data_of(pod))
+                plan = containers.plan_of(pod, address, self._dns_address, self._data_of(pod), self._token_of(pod))
                 end = self._helper.fork(plan, space.descriptor)
             except OSError:
                 if own_network:
@@ -193,9 +203,26 @@ class PodProcesses:
                 services.refuse_unserved(node.space, self._service_subnet)
             except OSError as error:
                 logger(__name__).error("node %s does not refuse what no service serves: %s", node.name, error)
-            self._ports = self._directory.ports()
+            self._ports, self._host_ports = self._directory.ports(), self._directory.host_ports()
             self._install(node)
+            self._changed()
         return node
+
+    def _relay_api(self) -> None:
+        """Let the API server be reached where it is said to be, once that node has its range; makes the node."""
+        if self._relays or not self._server_port:
+            return
+        for address, port in self._directory.api_endpoints():
+            place = self._directory.place_of(address)
+            if place is None:
+                continue
+            try:
+                self._relays.append(ApiRelay(self._node(place).space, address, port, self._server_port))
+            except OSError as error:
+                logger(__name__).error("pods do not reach the API server at %s:%d: %s", address, port, error)
+
+    def _token_of(self, pod: dict[str, Any]) -> containers.Token:
+        return lambda audience, seconds: self._mint(pod, audience, seconds) if self._mint is not None else ""
 
     def _data_of(self, pod: dict[str, Any]) -> containers.Data:
         namespace = pod["metadata"]["namespace"]
@@ -273,7 +300,9 @@ class PodProcesses:
             "status.hostIP": pod.place.node_address,
             "status.hostIPs": pod.place.node_address,
         }
-        variables = self._directory.variables(pod.body["metadata"]["namespace"])
+        variables = self._directory.variables(
+            pod.body["metadata"]["namespace"], links=pod.body["spec"].get("enableServiceLinks", True)
+        )
         return containers.environment_of(pod.body, spec, facts, variables, self._data_of(pod.body))
 
     def _run(
@@ -398,9 +427,10 @@ class PodProcesses:
 
     def _update(self) -> None:
         self._due = False
-        ports = self._directory.ports()
-        if ports != self._ports:
-            self._ports = ports
+        self._relay_api()
+        ports, host_ports = self._directory.ports(), self._directory.host_ports()
+        if (ports, host_ports) != (self._ports, self._host_ports):
+            self._ports, self._host_ports = ports, host_ports
             for node in self.network.nodes.values():
                 self._install(node)
         self._enforce(self._pods.values())
@@ -426,6 +456,12 @@ class PodProcesses:
 
     def _install(self, node: NodeNetwork) -> None:
         try:
-            services.install(node.space, self._ports, masquerade_all=self.network.datapath != ROUTE)
+            services.install(
+                node.space,
+                self._ports,
+                self._host_ports,
+                Node(node.name, node.address, node.cidr),
+                masquerade_all=self.network.datapath != ROUTE,
+            )
         except OSError as error:
             logger(__name__).error("services of node %s are not up to date: %s", node.name, error)

@@ -133,12 +133,21 @@ def test_a_plan_has_names_files_and_mounts():
         volumes=[{"name": "m", "configMap": {"name": "cm", "items": [{"key": "a", "path": "sub/a.txt"}]}}],
         hostAliases=[{"ip": "1.2.3.4", "hostnames": ["one", "two"]}],
     )
-    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {"a": "text", "b": "other"})
+    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {"a": "text", "b": "other"}, lambda *_: "")
     assert plan["volumes"] == {"m": {"sub/a.txt": "text"}}
     assert plan["mounts"] == [["m", "/etc/m"]]
     assert "10.0.0.5\tp\n1.2.3.4\tone two\n" in plan["files"]["/etc/hosts"]
     assert plan["files"]["/etc/resolv.conf"].startswith("search ns.svc.cluster.local ")
     assert not any(path == "/" or path.startswith("/usr") for path in plan["programs"])
+
+
+def test_a_token_is_asked_for_as_the_volume_says_and_left_out_where_there_is_none():
+    token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
+    vault = {"serviceAccountToken": {"path": "vault", "audience": "vault"}}
+    made = pod(volumes=[{"name": "t", "projected": {"sources": [token, vault]}}])
+    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {}, lambda audience, lasting: f"{audience}/{lasting}")
+    assert plan["volumes"] == {"t": {"token": "/3607", "vault": "vault/3600"}}
+    assert plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {}, lambda *_: "")["volumes"] == {"t": {}}
 
 
 def test_hostname_and_user_follow_the_spec():

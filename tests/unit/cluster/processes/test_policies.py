@@ -21,7 +21,7 @@ DNS = made("coredns", "10.0.0.9", "kube-system", **{"k8s-app": "kube-dns"})
 AROUND = Surroundings(
     [WEB, FRONT, OTHER, DNS],
     {"default": {}, "elsewhere": {"team": "b"}, "kube-system": {}},
-    [ServicePort("10.96.0.5", "TCP", 8000, (("10.0.0.1", 80),))],
+    [ServicePort(("10.96.0.5",), "TCP", 8000, (("10.0.0.1", 80),))],
     "10.96.0.10",
     lambda pod, name: {"http": 80}.get(name, 0) if pod is WEB else 0,
 )  # fmt: skip
