@@ -318,7 +318,8 @@ _SPECIAL: dict[str, Any] = {
 # --- encode ----------------------------------------------------------------------------------------------------
 
 
-def _number(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return an integer as a varint; a negative one in ten bytes, as two's complement."""
     value &= (1 << 64) - 1
     out = bytearray()
     while value >= 0x80:
@@ -328,8 +329,9 @@ def _number(value: int) -> bytes:
     return bytes(out)
 
 
-def _block(number: int, data: bytes) -> bytes:
-    return _number(number << 3 | 2) + _number(len(data)) + data
+def block(field: int, data: bytes) -> bytes:
+    """Return a length-delimited field: a text, bytes or a message."""
+    return varint(field << 3 | 2) + varint(len(data)) + data
 
 
 def encode(document: Json) -> bytes:
@@ -343,8 +345,8 @@ def encode(document: Json) -> bytes:
         raw = _encode(_message_of(api_version, kind), document)
     except (TypeError, ValueError, AttributeError) as error:
         raise ProtobufError(f"{kind}: {error}") from error
-    head = _block(1, api_version.encode()) + _block(2, kind.encode())
-    return MAGIC + _block(1, head) + _block(2, raw) + _block(3, b"") + _block(4, b"")
+    head = block(1, api_version.encode()) + block(2, kind.encode())
+    return MAGIC + block(1, head) + block(2, raw) + block(3, b"") + block(4, b"")
 
 
 def _encode(message: str, value: Any) -> bytes:
@@ -362,7 +364,7 @@ def _encode(message: str, value: Any) -> bytes:
         if name in _INLINE and inner is not None:
             raw = _encode(inner, value)
             if raw:
-                parts.append(_block(number, raw))
+                parts.append(block(number, raw))
             continue
         entry = value.get(name)
         if entry is None:
@@ -372,7 +374,7 @@ def _encode(message: str, value: Any) -> bytes:
             inner = _resolve(message, value_kind)
             for key in sorted(entry):
                 coded = _coded(2, value_kind, inner, entry[key])
-                parts.append(_block(number, _block(1, key.encode()) + coded))
+                parts.append(block(number, block(1, key.encode()) + coded))
         elif label == "r":
             parts += [_coded(number, kind, inner, item) for item in entry]
         else:
@@ -382,38 +384,38 @@ def _encode(message: str, value: Any) -> bytes:
 
 def _coded(number: int, kind: str, inner: str | None, value: Any) -> bytes:
     if inner is not None:
-        return _block(number, _encode(inner, value))
+        return block(number, _encode(inner, value))
     if kind == "string":
-        return _block(number, value.encode())
+        return block(number, value.encode())
     if kind == "bytes":
-        return _block(number, b64decode(value))
+        return block(number, b64decode(value))
     if kind == "bool":
-        return _number(number << 3) + (b"\x01" if value else b"\0")
+        return varint(number << 3) + (b"\x01" if value else b"\0")
     if kind == "double":
-        return _number(number << 3 | 1) + struct.pack("<d", value)
+        return varint(number << 3 | 1) + struct.pack("<d", value)
     if kind == "float":
-        return _number(number << 3 | 5) + struct.pack("<f", value)
-    return _number(number << 3) + _number(int(value))
+        return varint(number << 3 | 5) + struct.pack("<f", value)
+    return varint(number << 3) + varint(int(value))
 
 
 def _encode_time(value: str) -> bytes:
     moment = datetime.fromisoformat(value)
     nanos = moment.microsecond * 1000
-    return b"\x08" + _number(int(moment.timestamp())) + (b"\x10" + _number(nanos) if nanos else b"")
+    return b"\x08" + varint(int(moment.timestamp())) + (b"\x10" + varint(nanos) if nanos else b"")
 
 
 def _encode_int_or_string(value: int | str) -> bytes:
     if isinstance(value, str):
-        return b"\x08\x01\x10\0" + _block(3, value.encode())
-    return b"\x08\0\x10" + _number(value) + _block(3, b"")
+        return b"\x08\x01\x10\0" + block(3, value.encode())
+    return b"\x08\0\x10" + varint(value) + block(3, b"")
 
 
 _ENCODERS: dict[str, Any] = {
     f"{_META}Time": _encode_time,
     f"{_META}MicroTime": _encode_time,
-    f"{_META}FieldsV1": lambda value: _block(1, orjson.dumps(value)),
-    "k8s.io.apimachinery.pkg.api.resource.Quantity": lambda value: _block(1, str(value).encode()),
+    f"{_META}FieldsV1": lambda value: block(1, orjson.dumps(value)),
+    "k8s.io.apimachinery.pkg.api.resource.Quantity": lambda value: block(1, str(value).encode()),
     "k8s.io.apimachinery.pkg.util.intstr.IntOrString": _encode_int_or_string,
-    "k8s.io.apimachinery.pkg.runtime.RawExtension": lambda value: _block(1, orjson.dumps(value)),
-    "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON": lambda value: _block(1, orjson.dumps(value)),
+    "k8s.io.apimachinery.pkg.runtime.RawExtension": lambda value: block(1, orjson.dumps(value)),
+    "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON": lambda value: block(1, orjson.dumps(value)),
 }

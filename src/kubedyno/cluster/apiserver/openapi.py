@@ -14,19 +14,11 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.apiserver import openapiproto
+from kubedyno.cluster.apiserver.openapipaths import as_v2, gvk_of, long_name, path_items, schema_name, types_of
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
 from kubedyno.kube.resources import Resource, Subresource, vocabulary
 
-# Type prefixes of the vocabulary that do not live under io.k8s.api.
-_LONG_PREFIXES = {
-    "meta": "io.k8s.apimachinery.pkg.apis.meta",
-    "api": "io.k8s.apimachinery.pkg.api",
-    "util": "io.k8s.apimachinery.pkg.util",
-    "runtime": "io.k8s.apimachinery.pkg.runtime",
-    "version": "io.k8s.apimachinery.pkg.version",
-    "apiextensions-apiserver": "io.k8s.apiextensions-apiserver",
-    "kube-aggregator": "io.k8s.kube-aggregator",
-}
 # Types that are a text or a number on the wire.
 _SCALARS: dict[str, dict[str, Any]] = {
     "meta.v1.Time": {"type": "string", "format": "date-time"},
@@ -35,17 +27,7 @@ _SCALARS: dict[str, dict[str, Any]] = {
     "api.resource.Quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
     "util.intstr.IntOrString": {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
 }
-_PATCH_MEDIA = (
-    "application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)  # fmt: skip
-_QUERY = {
-    "dryRun": "When present, indicates that modifications should not be persisted.",
-    "fieldManager": "The name associated with the actor or entity that is making these changes.",
-    "fieldValidation": "How to handle objects with unknown or duplicate fields: Ignore, Warn or Strict.",
-    "force": "Of an apply request: take over fields that others own.",
-}
-_METADATA = "meta.v1.ObjectMeta"
+_METADATA, _LIST_METADATA = "meta.v1.ObjectMeta", "meta.v1.ListMeta"
 _TYPE_TEXTS = {
     "apiVersion": "The version of the schema that this object follows.",
     "kind": "What this object is.",
@@ -112,11 +94,22 @@ class OpenAPI:
     def v2(self) -> bytes:
         """Return the one v2 document."""
         if "v2" not in self._made:
-            schemas = self._components(list(self._served()))
-            definitions = {name: _v2_of(schema) for name, schema in schemas.items()}
-            document = {"swagger": "2.0", "info": self._info(), "paths": {}, "definitions": definitions}
-            self._made["v2"] = orjson.dumps(document)
+            self._made["v2"] = orjson.dumps(self._v2())
         return self._made["v2"]
+
+    def v2_protobuf(self) -> bytes:
+        """Return the one v2 document as `openapiproto.CONTENT_TYPE`."""
+        if "v2 protobuf" not in self._made:
+            self._made["v2 protobuf"] = openapiproto.encode(self._v2())
+        return self._made["v2 protobuf"]
+
+    def _v2(self) -> dict[str, Any]:
+        entries = list(self._served())
+        definitions = {name: _v2_of(schema) for name, schema in self._components(entries).items()}
+        paths: dict[str, Any] = {}
+        for resource, subresources in entries:
+            paths |= as_v2(path_items(resource, subresources))
+        return {"swagger": "2.0", "info": self._info(), "paths": paths, "definitions": definitions}
 
     def _info(self) -> dict[str, str]:
         return {"title": "Kubernetes", "version": self._git_version}
@@ -124,16 +117,7 @@ class OpenAPI:
     def _v3(self, entries: list[Served]) -> dict[str, Any]:
         paths: dict[str, Any] = {}
         for resource, subresources in entries:
-            middle = "/namespaces/{namespace}" if resource.namespaced else ""
-            collection = f"{resource.base_path}{middle}/{resource.plural}"
-            paths[collection] = _operations(resource, {"list": "get", "create": "post", "deletecollection": "delete"})
-            paths[f"{collection}/{{name}}"] = _operations(
-                resource, {"get": "get", "update": "put", "patch": "patch", "delete": "delete"}
-            )
-            for sub in subresources:
-                part = _subresource_operations(resource, sub)
-                if part:
-                    paths[f"{collection}/{{name}}/{sub.name}"] = part
+            paths |= path_items(resource, subresources)
         schemas = self._components(entries)
         return {"openapi": "3.0.0", "info": self._info(), "paths": paths, "components": {"schemas": schemas}}
 
@@ -141,38 +125,27 @@ class OpenAPI:
         """Return the schemas of resources and of what they are made of, by name."""
         roots: list[str] = []
         customs: dict[str, Any] = {}
-        for resource, _ in entries:
+        for resource, subresources in entries:
+            roots += types_of(resource, subresources)
             schema = self._schemas.get(resource_key(resource))
             if schema is None:
                 roots.append(_type_of(resource))
             else:
-                roots.append(_METADATA)
-                customs[_schema_name(resource)] = _whole(resource, schema)
-        schemas = {_long(name): _schema(name) for name in _closure(roots)}
+                roots += [_METADATA, _LIST_METADATA]
+                customs[schema_name(resource)] = _whole(resource, schema)
+                customs[schema_name(resource, f"{resource.kind}List")] = _list_of(resource)
+        schemas = {long_name(name): _schema(name) for name in _closure(roots)}
         schemas |= customs
         for resource, _ in entries:
-            schemas[_schema_name(resource)]["x-kubernetes-group-version-kind"] = [_gvk(resource)]
+            for kind in (resource.kind, f"{resource.kind}List"):
+                known = schemas.get(schema_name(resource, kind))
+                if known is not None:
+                    known["x-kubernetes-group-version-kind"] = [gvk_of(resource.api_version, kind)]
         return schemas
-
-
-def _gvk(resource: Resource) -> dict[str, str]:
-    return {"group": resource.group, "kind": resource.kind, "version": resource.version}
 
 
 def _type_of(resource: Resource) -> str:
     return str(vocabulary()["kinds"][f"{resource.api_version}/{resource.kind}"])
-
-
-def _schema_name(resource: Resource) -> str:
-    """Return e.g. io.k8s.api.apps.v1.Deployment, or com.example.v1.Widget for a custom resource."""
-    known = vocabulary()["kinds"].get(f"{resource.api_version}/{resource.kind}")
-    if known is not None:
-        return _long(str(known))
-    return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
-
-
-def _is_custom(resource: Resource) -> bool:
-    return f"{resource.api_version}/{resource.kind}" not in vocabulary()["kinds"]
 
 
 def _whole(resource: Resource, schema: dict[str, Any]) -> dict[str, Any]:
@@ -187,56 +160,16 @@ def _whole(resource: Resource, schema: dict[str, Any]) -> dict[str, Any]:
     return {**about, **schema, "type": "object", "properties": {**properties, **own}}
 
 
+def _list_of(resource: Resource) -> dict[str, Any]:
+    """Return the schema of a list of custom resources."""
+    properties = {name: _text_property(name) for name in ("apiVersion", "kind")}
+    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{schema_name(resource)}"}}
+    properties |= {"metadata": _element(f"#{_LIST_METADATA}"), "items": items}
+    return {"description": f"A list of {resource.kind}.", "type": "object", "properties": properties}
+
+
 def _text_property(name: str) -> dict[str, Any]:
     return {"description": _TYPE_TEXTS[name], "type": "string"}
-
-
-def _long(name: str) -> str:
-    """Return e.g. io.k8s.api.apps.v1.Deployment for apps.v1.Deployment."""
-    head, _, rest = name.partition(".")
-    return f"{_LONG_PREFIXES.get(head, f'io.k8s.api.{head}')}.{rest}"
-
-
-def _operations(resource: Resource, methods: dict[str, str]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{_schema_name(resource)}"}
-    return {method: _operation(resource, verb, schema) for verb, method in methods.items() if verb in resource.verbs}
-
-
-def _subresource_operations(resource: Resource, sub: Subresource) -> dict[str, Any]:
-    if sub.kind != resource.kind:
-        return {}
-    schema = {"$ref": f"#/components/schemas/{_schema_name(resource)}"}
-    methods = {"get": "get", "update": "put", "patch": "patch"}
-    return {method: _operation(resource, verb, schema) for verb, method in methods.items() if verb in sub.verbs}
-
-
-def _operation(resource: Resource, verb: str, schema: dict[str, Any]) -> dict[str, Any]:
-    action = {"create": "post", "update": "put"}.get(verb, verb)
-    operation: dict[str, Any] = {
-        "description": f"{verb} {resource.kind}",
-        "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": schema}}}},
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": _gvk(resource),
-    }
-    if verb in {"create", "update", "patch"}:
-        names = ["dryRun", "fieldManager", "fieldValidation", *(["force"] if verb == "patch" else [])]
-        operation["parameters"] = [
-            {
-                "name": name,
-                "in": "query",
-                "description": _QUERY[name],
-                "schema": {"type": "string", "uniqueItems": True},
-            }
-            for name in names
-        ]
-        media: tuple[str, ...] = _PATCH_MEDIA if verb == "patch" else ("*/*",)
-        if verb == "patch" and _is_custom(resource):
-            media = tuple(m for m in media if "strategic" not in m)
-        operation["requestBody"] = {
-            "content": {m: {"schema": {"type": "object"} if verb == "patch" else schema} for m in media},
-            "required": True,
-        }
-    return operation
 
 
 def _closure(roots: list[str]) -> list[str]:
@@ -303,7 +236,7 @@ def _property(shape: list[Any]) -> dict[str, Any]:
 def _element(name: str) -> dict[str, Any]:
     if name.startswith("#"):
         # A bare $ref allows no sibling such as a description, hence allOf.
-        return {"allOf": [{"$ref": f"#/components/schemas/{_long(name[1:])}"}]}
+        return {"allOf": [{"$ref": f"#/components/schemas/{long_name(name[1:])}"}]}
     return {} if name == "any" else {"type": name}
 
 
@@ -315,6 +248,8 @@ def _v2_of(schema: Any) -> Any:
         return schema
     found = {key: _v2_of(value) for key, value in schema.items() if key not in {"allOf", "oneOf"}}
     composed = schema.get("allOf")
+    if isinstance(found.get("$ref"), str):
+        found["$ref"] = found["$ref"].replace("#/components/schemas/", "#/definitions/")
     if isinstance(composed, list) and "$ref" in composed[0]:
         found["$ref"] = composed[0]["$ref"].replace("#/components/schemas/", "#/definitions/")
     if isinstance(schema.get("oneOf"), list):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kubedyno.base.log import logger
+from kubedyno.cluster.apiserver import openapiproto
 from kubedyno.cluster.apiserver.aggregation import Aggregation
 from kubedyno.cluster.apiserver.authentication import PUBLIC_PATHS, Authenticator, User
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
@@ -464,9 +465,14 @@ class ApiServer:
         path = request.path.rstrip("/")
         if path == "/openapi/v2":
             accept = request.headers.get("accept", "*/*")
+            etag = self._openapi.etag("v2")
+            if openapiproto.MEDIA in accept:
+                message = self._openapi.v2_protobuf()
+                self._tagged(request, responder, message, etag, HEADERS, openapiproto.CONTENT_TYPE)
+                return
             if not any(part in accept for part in ("*/*", "application/json")):
                 raise NotAcceptable("only the following media types are accepted: application/json")
-            self._tagged(request, responder, self._openapi.v2(), self._openapi.etag("v2"), HEADERS)
+            self._tagged(request, responder, self._openapi.v2(), etag, HEADERS)
             return
         if path == "/openapi/v3":
             responder.send(200, JSON, self._openapi.index(), HEADERS)
@@ -485,12 +491,14 @@ class ApiServer:
         headers: Headers = (("Cache-Control", "public, immutable"),) if wanted else HEADERS
         self._tagged(request, responder, body, etag, headers)
 
-    def _tagged(self, request: Request, responder: Responder, body: bytes, etag: str, headers: Headers) -> None:
+    def _tagged(
+        self, request: Request, responder: Responder, body: bytes, etag: str, headers: Headers, media: str = JSON
+    ) -> None:
         headers = (*headers, ("Etag", etag), ("Vary", "Accept"))
         if request.headers.get("if-none-match") == etag:
             responder.send(304, b"", b"", headers)
         else:
-            responder.send(200, JSON, body, headers)
+            responder.send(200, media, body, headers)
 
     # --- errors ------------------------------------------------------------------------------------------------
 

@@ -241,9 +241,8 @@ class DeploymentSync:
         self._note_failure(row)
         status = self._status(row, counts)
         annotations = None
-        if revision:
-            if row.annotations.get(REVISION) != revision:
-                annotations = dict(sorted({**row.annotations, REVISION: revision}.items()))
+        if revision and row.annotations.get(REVISION) != revision:
+            annotations = dict(sorted({**row.annotations, REVISION: revision}.items()))
         if annotations is not None:
             written = self._trusted.replace(DEPLOYMENTS, record, annotations=annotations, status=status)
             row.meta, row.annotations = written.obj.meta, annotations
