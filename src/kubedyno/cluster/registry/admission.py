@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from kubedyno.base.random import Random
 from kubedyno.cluster.registry.codec import meta_dict
 from kubedyno.cluster.registry.kind import Object
@@ -15,6 +17,7 @@ from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, Resource,
 from kubedyno.kube.status import Forbidden, forbidden, not_found
 
 TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - a name's beginning
+_PULL_SECRETS = b'"imagePullSecrets"'
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105
 _TOKEN_EXPIRATION_S = 3607
 _NOT_READY_SECONDS = 300
@@ -152,14 +155,26 @@ def check_namespace(store: Store, resource: Resource, namespace: str, name: str)
         raise error
 
 
-def check_service_account(store: Store, namespace: str, account: str, pod: str) -> None:
-    """Check that a pod's service account exists.
+def take_account(store: Store, namespace: str, account: str, pod: Object) -> None:
+    """Check that a pod's service account exists, and give the pod its pull secrets if it names none itself.
 
     Raises:
         Forbidden: It does not.
     """
-    if store.get(SERVICEACCOUNTS, f"{namespace}/{account}") is None:
-        raise no_service_account(namespace, account, pod)
+    record = store.get(SERVICEACCOUNTS, f"{namespace}/{account}")
+    if record is None:
+        raise no_service_account(namespace, account, pod["metadata"].get("name", ""))
+    secrets = pull_secrets_of(record)
+    if secrets and not pod["spec"].get("imagePullSecrets"):
+        pod["spec"]["imagePullSecrets"] = secrets
+
+
+def pull_secrets_of(account: ObjectRecord) -> list[Object]:
+    """Return a service account's imagePullSecrets."""
+    body = account.obj.body
+    if _PULL_SECRETS not in body:
+        return []
+    return list(orjson.loads(b"{" + body + b"}").get("imagePullSecrets") or ())
 
 
 def no_service_account(namespace: str, account: str, pod: str) -> Forbidden:

@@ -21,7 +21,7 @@ from kubedyno.cluster.registry.admission import (
     admit_pod,
     check_expansion,
     check_namespace,
-    check_service_account,
+    take_account,
 )
 from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound
@@ -211,7 +211,7 @@ class Registry:
             admit_pod(new, self.random, self.classes)
             account = new["spec"].get("serviceAccountName")
             if account:
-                check_service_account(store, namespace, account, name)
+                take_account(store, namespace, account, new)
         elif resource is CLAIMS:
             admit_claim(store, new)
         elif resource is INGRESSES:

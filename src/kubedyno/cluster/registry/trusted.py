@@ -10,7 +10,7 @@ import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
-from kubedyno.cluster.registry.admission import PRIORITY_CLASSES, check_namespace, no_service_account
+from kubedyno.cluster.registry.admission import PRIORITY_CLASSES, check_namespace, no_service_account, pull_secrets_of
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.eventrecorder import EventRecorder
@@ -161,8 +161,12 @@ class Trusted:
         if record is None or record.obj.deletion_s:
             check_namespace(self.store, PODS, namespace, name)
         account = template.facts.service_account
-        if account and self._accounts.get(f"{namespace}/{account}") is None:
-            raise no_service_account(namespace, account, name or generate_name)
+        pull_secrets: list[Object] = []
+        if account:
+            account_record = self._accounts.get(f"{namespace}/{account}")
+            if account_record is None:
+                raise no_service_account(namespace, account, name or generate_name)
+            pull_secrets = pull_secrets_of(account_record)
         generated = ""
         if not name:
             prefix = generate_name[:_MAX_GENERATED_PREFIX]
@@ -193,11 +197,13 @@ class Trusted:
         facts = PodFacts("", "Pending", False, "", template.facts, node)
         suffix = random.suffix()
         ruled = self._rules.apply_to(namespace)
-        if template.pinned or hostname or template.finalizers or ruled:
+        if template.pinned or hostname or template.finalizers or ruled or pull_secrets:
             stored = StoredObject(
                 key, namespace, name, uid, 1, all_labels, owners, 0.0, template.finalizers, meta, b"",
                 body_of(template, suffix, node, hostname), status, facts,
             )  # fmt: skip
+            if pull_secrets:
+                stored = self._with_pull_secrets(stored, pull_secrets)
             if ruled:
                 stored = self._ruled(namespace, stored)
         else:
@@ -207,6 +213,14 @@ class Trusted:
             )  # fmt: skip
             stored = cast("StoredObject", lean)
         return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.put_in(table, stored)
+
+    def _with_pull_secrets(self, stored: StoredObject, secrets: list[Object]) -> StoredObject:
+        """Return a new pod with its service account's pull secrets, unless it has some of its own."""
+        pod = self.store.dict_of(PODS, stored)
+        if pod["spec"].get("imagePullSecrets"):
+            return stored
+        pod["spec"]["imagePullSecrets"] = secrets
+        return stored_of(self.registry.kind(PODS), pod)
 
     def _gated_status(self, status: bytes) -> bytes:
         parsed = orjson.loads(status)

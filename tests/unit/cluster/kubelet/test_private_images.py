@@ -10,7 +10,7 @@ from kubedyno.cluster.kubelet.credentials import auths_of, is_for
 from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES, TOKENS_FOR_CREDENTIAL_PROVIDERS
 from kubedyno.cluster.kubelet.registries import LABEL, SERVICE_ACCOUNTS
 from kubedyno.kube import yaml
-from kubedyno.kube.resources import SECRETS, SERVICEACCOUNTS
+from kubedyno.kube.resources import PODS, SECRETS, SERVICEACCOUNTS
 
 from .conftest import NS, Sim
 
@@ -324,3 +324,27 @@ def test_all_forms_of_a_credential() -> None:
     wanted = [("index.docker.io", "u", "p"), ("a.example/x", "u", "p:q")]
     assert auths_of({".dockerconfigjson": whole}) == wanted
     assert auths_of({".dockercfg": b64encode(orjson.dumps(auths)).decode()}) == wanted
+
+
+def account_with(sim: Sim, *names: str) -> None:
+    secrets = [{"name": name} for name in names]
+    sim.registry.create(SERVICEACCOUNTS, NS, {"metadata": {"name": "builder"}, "imagePullSecrets": secrets})
+
+
+def test_a_pod_has_the_pull_secrets_of_its_service_account(sim: Sim) -> None:
+    private(sim)
+    secret(sim, "pull")
+    account_with(sim, "pull")
+    assert "running" in start(sim, "p", serviceAccountName="builder")
+    assert sim.get(PODS, "p")["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+    # Its own come instead of these.
+    assert "waiting" in start(sim, "own", "other", serviceAccountName="builder")
+
+
+def test_so_has_one_of_a_workload(sim: Sim) -> None:
+    account_with(sim, "pull")
+    for secrets, wanted in (([], "pull"), ([{"name": "own"}], "own")):
+        spec = {"containers": [{"name": "c", "image": IMAGE}], "serviceAccountName": "builder"}
+        template = sim.trusted.pod_template({"spec": {**spec, **({"imagePullSecrets": secrets} if secrets else {})}})
+        record = sim.trusted.create_pod(NS, template, generate_name="w-")
+        assert sim.store.encode_dict(PODS, record)["spec"]["imagePullSecrets"] == [{"name": wanted}]
