@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from kubedyno.advisor import facts, walls, why
+from kubedyno.advisor import facts, metricbinds, walls, why
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
 from kubedyno.kube import forms
@@ -27,6 +27,7 @@ async def explain(choice: Choice, namespace: str | None, output: str) -> str:
         unread = next((line for line in seen.missing if line.startswith("pods: ")), None)
         if unread is not None:
             raise KubedynoError(f"{client.server}: {unread}; without them nothing can be explained")
+        binds = await _binds(client, seen) if namespace is None else []
     findings = why.explain(seen, namespace)
     fills = walls.node_fills(seen)
     if output != "text":
@@ -34,6 +35,7 @@ async def explain(choice: Choice, namespace: str | None, output: str) -> str:
             "findings": [asdict(finding) for finding in findings],
             "nodes": [asdict(fill) for fill in fills],
             "missing": seen.missing,
+            "metricTargetsDown": [asdict(bound) for bound in binds],
         }
         return forms.text_of(document, output)
     lines: list[str] = []
@@ -41,6 +43,8 @@ async def explain(choice: Choice, namespace: str | None, output: str) -> str:
         lines += [*finding.lines(), ""]
     if not findings:
         lines += ["all pods run" + (f" in namespace {namespace}" if namespace else ""), ""]
+    if binds:
+        lines += [*metricbinds.lines(binds), ""]
     lines += [f"not read: {line}" for line in seen.missing]
     shown = [fill for fill in fills if fill.pods][:20] or fills[:20]
     if shown:
@@ -63,3 +67,15 @@ async def explain(choice: Choice, namespace: str | None, output: str) -> str:
         if len(fills) > len(shown):
             lines.append(f"({len(fills) - len(shown)} more nodes)")
     return "\n".join(lines).rstrip() + "\n"
+
+
+async def _binds(client: Client, seen: facts.ClusterFacts) -> list[metricbinds.Bound]:
+    """Return the components whose metrics a Prometheus in the cluster asks in vain; none where there is no Prometheus."""
+    if not metricbinds.has_prometheus(seen.pods):
+        return []
+    try:
+        proxy = metricbinds.proxy_bind_of(await client.get("/api/v1/namespaces/kube-system/configmaps/kube-proxy"))
+    except StatusError:
+        # There is none, or it may not be read: nothing is said of it.
+        proxy = None
+    return metricbinds.bound_to_loopback(seen.pods, proxy)

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import orjson
+
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
+from kubedyno.http.exchange import Result
 from kubedyno.http.messages import Headers, Request, Responder
 from kubedyno.http.server import Server
 from kubedyno.http.server import serve as listen
@@ -41,7 +44,15 @@ CONCURRENCY = 8
 _TRIM_S = 60.0
 _MAX_PAGE_BYTES = 256 << 20
 # /metrics/resource repeats what cadvisor says under the same names: whoever records both counts twice.
-_NODE_PAGES = (("kubelet", "metrics"), ("cadvisor", "metrics/cadvisor"))
+_DISCOVERY = "/kubedyno/metrics/targets"
+# Job, its pods' label, and scheme and port of its metrics; TLS ones are asked by the API server, which shows them no
+# credentials: most refuse.
+_COMPONENTS = (
+    ("kube-controller-manager", "component=kube-controller-manager", "https:10257"),
+    ("kube-scheduler", "component=kube-scheduler", "https:10259"),
+    ("kube-etcd", "component=etcd", "2381"),
+    ("kube-proxy", "k8s-app=kube-proxy", "10249"),
+)
 _EXPORTERS = (("kube-state-metrics", "kube-state-metrics"), ("node-exporter", "node-exporter"))
 _HEADERS: Headers = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 _PLAIN = "text/plain; charset=utf-8"
@@ -125,22 +136,7 @@ class Recorder:
         await asyncio.gather(*(self._scrape(path, target) for path, target in list(self._targets.items())))
 
     async def _discover(self) -> None:
-        found: dict[str, dict[str, str]] = {
-            "/metrics": {"job": "apiserver", "instance": self._client.target.authority, "apiserver": "kube-apiserver"}
-        }
-        for node in await self._client.list_all("/api/v1/nodes"):
-            name = str(node["metadata"]["name"])
-            for job, page in _NODE_PAGES:
-                path = f"/api/v1/nodes/{name}/proxy/{page}"
-                found[path] = {"job": "kubelet", "instance": name, "node": name, "metrics_path": f"/{page}"}
-                if job == "cadvisor":
-                    found[path]["service"] = "kubelet"
-        if self._embedded:
-            found["/kubedyno/metrics/kube-state"] = {"job": "kube-state-metrics", "instance": "kube-state-metrics:8080"}
-            found["/kubedyno/metrics/nodes"] = {"job": "node-exporter", "instance": "node-exporter:9100"}
-        else:
-            for job, name in _EXPORTERS:
-                found |= await self._exporters(job, name)
+        found = await (self._listed() if self._embedded else self._found())
         for gone in self._targets.keys() - found.keys():
             self._targets.pop(gone).lost("the target is gone", _now_ms(), 0.0)
         for path, labels in found.items():
@@ -148,6 +144,55 @@ class Recorder:
                 # What these say of a node or a pod is about others, not about themselves.
                 honor = labels["job"] in {"kube-state-metrics", "node-exporter"}
                 self._targets[path] = Target(self.store, labels, self._keep, honor_labels=honor)
+
+    async def _listed(self) -> dict[str, dict[str, str]]:
+        """Return what the embedded cluster lists, as its service discovery."""
+        found = {}
+        for entry in orjson.loads((await self._got(_DISCOVERY)).body):
+            labels = dict(entry["labels"])
+            path = labels.pop("__metrics_path__")
+            found[path] = {name: value for name, value in labels.items() if not name.startswith("__")}
+        return found
+
+    async def _got(self, path: str) -> Result:
+        answer = await self._client.request("GET", path)
+        if answer.status != 200:
+            raise KubedynoError(f"{path}: HTTP {answer.status}: {_line(answer.body)}")
+        return answer
+
+    async def _found(self) -> dict[str, dict[str, str]]:
+        """Return what a real cluster's objects tell of."""
+        found: dict[str, dict[str, str]] = {
+            "/metrics": {"job": "apiserver", "instance": self._client.target.authority, "apiserver": "kube-apiserver"}
+        }
+        for node in await self._client.list_all("/api/v1/nodes"):
+            name = str(node["metadata"]["name"])
+            for page in ("metrics", "metrics/cadvisor"):
+                path = f"/api/v1/nodes/{name}/proxy/{page}"
+                found[path] = {
+                    "job": "kubelet", "instance": name, "node": name, "service": "kubelet", "metrics_path": f"/{page}",
+                }  # fmt: skip
+        for job, name in _EXPORTERS:
+            found |= await self._exporters(job, name)
+        for job, label, port in _COMPONENTS:
+            found |= await self._components(job, label, port)
+        return found
+
+    async def _components(self, job: str, label: str, port: str) -> dict[str, dict[str, str]]:
+        """Return the pods of a control plane's component, as kubeadm labels them, at the port of its metrics."""
+        found: dict[str, dict[str, str]] = {}
+        selector = label.replace("=", "%3D")
+        for pod in await self._client.list_all(f"/api/v1/namespaces/kube-system/pods?labelSelector={selector}"):
+            name, status, spec = str(pod["metadata"]["name"]), pod.get("status") or {}, pod.get("spec") or {}
+            if status.get("phase") != "Running" or not status.get("podIP"):
+                continue
+            scheme, _, number = port.rpartition(":")
+            of = f"{scheme}:{name}:{number}" if scheme else f"{name}:{number}"
+            found[f"/api/v1/namespaces/kube-system/pods/{of}/proxy/metrics"] = {
+                "job": job, "instance": f"{status['podIP']}:{number}", "pod": name, "node": str(spec.get("nodeName", "")),
+                "namespace": "kube-system", "service": job,
+            }  # fmt: skip
+        return found
 
     async def _exporters(self, job: str, name: str) -> dict[str, dict[str, str]]:
         """Return the pods that carry the recommended label of a known exporter."""
@@ -174,8 +219,9 @@ class Recorder:
                 answer = await self._client.request("GET", path, headers=(("Accept", ACCEPT),))
                 took_s = SYSTEM_CLOCK.monotonic() - began_s
                 if answer.status != 200:
-                    text = answer.body[:200].decode(errors="replace").strip()
-                    raise KubedynoError(f"{path}: HTTP {answer.status}: {text}")
+                    if answer.status == 503 and b"connection refused" in answer.body[:1000]:
+                        raise KubedynoError(_line(answer.body))
+                    raise KubedynoError(f"{path}: HTTP {answer.status}: {_line(answer.body)}")
                 if len(answer.body) > _MAX_PAGE_BYTES:
                     raise KubedynoError(f"{path}: a page of {len(answer.body)} bytes is too large")
                 media = answer.headers.get("content-type", "")
@@ -192,6 +238,11 @@ class Recorder:
         if what not in self._warned:
             self._warned.add(what)
             log.warning("%s", line)
+
+
+def _line(body: bytes) -> str:
+    """Return the beginning of an answer as one line that a terminal may have."""
+    return "".join(c if c.isprintable() else " " for c in body[:300].decode(errors="replace").strip())
 
 
 def _now_ms() -> int:

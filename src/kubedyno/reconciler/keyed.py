@@ -197,11 +197,12 @@ class KeyedReconciler(Generic[K]):
         asked_s, reconcile, retries = self._asked_s, self._reconcile, self._retries
         failing, errors = len(retries), self.metrics.errors
         began_s = self._monotonic()
-        waited_s, taken, failed = 0.0, 0, 0
+        waited_s, asked_sum_s, taken, failed = 0.0, 0.0, 0, 0
         try:
             while keys and limit > 0:
                 key = self._running = keys.popleft()
                 since_s = asked_s.pop(key)
+                asked_sum_s += since_s
                 self._taken += 1
                 taken += 1
                 try:
@@ -227,6 +228,9 @@ class KeyedReconciler(Generic[K]):
         metrics.rounds += 1
         metrics.update.seconds += now_s - began_s
         metrics.update.count += taken
+        metrics.works.add((now_s - began_s) / taken, taken)
+        # One that was asked for within this turn has not waited.
+        metrics.waits.add(max(0.0, began_s - asked_sum_s / taken), taken)
         done = taken - failed
         metrics.latency.seconds += done * now_s - waited_s
         metrics.latency.count += done

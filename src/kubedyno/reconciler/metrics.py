@@ -1,8 +1,13 @@
 """What reconcilers count, under the names of Cilium's."""
 
 from dataclasses import dataclass, field
+from itertools import accumulate, repeat
 
 from kubedyno.statedb.metrics import Sample, Sum
+from kubedyno.stats.histogram import Histogram
+
+# Those of client-go's work queues: 10 ns, and ten times as much each.
+SPREAD_BOUNDS_S = tuple(accumulate(repeat(10, 9), lambda bound, factor: bound * factor, initial=10e-9))
 
 
 @dataclass(slots=True)
@@ -20,6 +25,8 @@ class ReconcilerMetrics:
         prune_errors: Prunes that failed, ever.
         prune_failing: True while the last prune has failed.
         latency: From the request of a status to Done.
+        waits: From a key's request to its turn; of a keyed reconciler, as the mean of each turn's keys.
+        works: What a key took in its turn; likewise.
     """
 
     name: str
@@ -32,6 +39,8 @@ class ReconcilerMetrics:
     prune_errors: int = 0
     prune_failing: bool = False
     latency: Sum = field(default_factory=Sum)
+    waits: Histogram = field(default_factory=lambda: Histogram(SPREAD_BOUNDS_S))
+    works: Histogram = field(default_factory=lambda: Histogram(SPREAD_BOUNDS_S))
 
     def samples(self) -> list[Sample]:
         """Return the figures; durations in seconds."""

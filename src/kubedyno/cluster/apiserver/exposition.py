@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
+from kubedyno.stats.histogram import Histogram
+
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
@@ -64,6 +66,10 @@ class Page:
             lines.append(f'{name}_bucket{{{inner}{comma}le="{bound}"}} {below}\n')
         around = f"{{{inner}}}" if inner else ""
         lines.append(f"{name}_sum{around} {number(total)}\n{name}_count{around} {below}\n")
+
+    def spread(self, name: str, about: str, labels: Mapping[str, str], histogram: Histogram) -> None:
+        """Add a histogram that was counted as one; see `histogram`."""
+        self.histogram(name, about, labels, histogram.bounds, histogram.counts, histogram.total)
 
     def text(self) -> bytes:
         """Return the page; families without a sample are left out."""

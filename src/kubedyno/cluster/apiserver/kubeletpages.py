@@ -4,8 +4,10 @@ Made from the node's pods and the model of their use (`usage`) when somebody ask
 their counters are there and stay 0.
 """
 
+from kubedyno.cluster.apiserver import processpage
 from kubedyno.cluster.apiserver.exposition import Page, escaped
-from kubedyno.cluster.apiserver.usage import NodeUsage, PodUsage
+from kubedyno.cluster.apiserver.usage import KUBELET_BYTES, KUBELET_CORES, NodeUsage, PodUsage
+from kubedyno.cluster.settings import ClusterSettings
 
 _PAUSE_BYTES = 256 << 10
 _RSS_SHARE = 0.9
@@ -22,15 +24,18 @@ _DISK = (
 )  # fmt: skip
 
 
-def kubelet(node: NodeUsage, version: str) -> Page:
+def kubelet(node: NodeUsage, settings: ClusterSettings, now_s: float) -> Page:
     """Return /metrics."""
     page = Page()
     containers = sum(len(pod.containers) for pod in node.pods)
     page.add("kubelet_running_pods", "gauge", "Pods that have a sandbox.", {}, len(node.pods))
     page.add("kubelet_running_containers", "gauge", "Containers by state.", {"container_state": "running"}, containers)
     page.add("kubelet_node_name", "gauge", "The node's name.", {"node": node.name}, 1)
+    age_s = max(0.0, now_s - node.started_s)
+    page.add("process_cpu_seconds_total", "counter", "CPU of the kubelet; a model.", {}, KUBELET_CORES * age_s)
+    page.add("process_resident_memory_bytes", "gauge", "Memory of the kubelet; a model.", {}, KUBELET_BYTES)
     page.add("process_start_time_seconds", "gauge", "Start, epoch seconds.", {}, node.started_s)
-    page.add("kubernetes_build_info", "gauge", "Which version this is.", {"git_version": version}, 1)
+    processpage.version(page, settings)
     return page
 
 

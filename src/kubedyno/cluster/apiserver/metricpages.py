@@ -4,16 +4,12 @@
 `/kubedyno/metrics/kube-state` and `/kubedyno/metrics/nodes`.
 """
 
-import os
-import resource as process
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from kubedyno.base.clock import Clock
-from kubedyno.cluster.apiserver import kubeletpages
+from kubedyno.cluster.apiserver import kubeletpages, processpage
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.metrics import RequestCounts
 from kubedyno.cluster.apiserver.statepages import StatePages
@@ -56,6 +52,10 @@ class MetricPages:
         settings: Version.
         clock: Of the pages.
         spawn: Runs what outlives the call.
+
+    Attributes:
+        others_cpu_s: Returns the CPU that other components in this process have used.
+        pauses: Of the garbage collector; None where nobody listens.
     """
 
     def __init__(
@@ -72,11 +72,13 @@ class MetricPages:
         self._usage = usage
         self._counts = counts
         self._hub = hub
-        self._version = settings.git_version
+        self._settings = settings
         self._clock = clock
         self._spawn = spawn
         self._states = StatePages(store, usage, clock.now)
         self._started_s = clock.now()
+        self.others_cpu_s: Callable[[], float] = float
+        self.pauses: processpage.Pauses | None = None
 
     def own(self, under_way: int) -> bytes:
         """Return the API server's page.
@@ -113,24 +115,13 @@ class MetricPages:
             page.add(
                 "etcd_object_counts", "gauge", "Stored objects, by the older name.", {"resource": table.name}, count
             )
+        _storage(page, self._store)
         page.add("apiserver_resource_version", "gauge", "Revision of the last write.", {}, self._store.revision)
-        page.add(
-            "kubernetes_build_info", "gauge", "Which version this is.",
-            {"git_version": self._version, "major": "1", "minor": self._version.split(".")[1]}, 1,
-        )  # fmt: skip
-        self._process(page)
+        processpage.version(page, self._settings)
+        # What the other components have used is on their pages.
+        cpu_s = max(0.0, processpage.process_cpu_s() - self.others_cpu_s())
+        processpage.write(page, cpu_s=cpu_s, started_s=self._started_s, pauses=self.pauses)
         return page.text()
-
-    def _process(self, page: Page) -> None:
-        used = process.getrusage(process.RUSAGE_SELF)
-        seconds = used.ru_utime + used.ru_stime
-        page.add("process_cpu_seconds_total", "counter", "CPU of the cluster's process.", {}, seconds)
-        page.add("process_start_time_seconds", "gauge", "Start, epoch seconds.", {}, self._started_s)
-        page.add("process_resident_memory_bytes", "gauge", "Its memory.", {}, _resident_bytes(used.ru_maxrss))
-        page.add("process_open_fds", "gauge", "Its open files.", {}, _open_files())
-        page.add(
-            "go_goroutines", "gauge", "Threads of the process; there are no goroutines.", {}, threading.active_count()
-        )
 
     def node(self, name: str, path: str, responder: Responder) -> None:
         """Answer one of a kubelet's pages.
@@ -148,7 +139,7 @@ class MetricPages:
             return
         node = self._usage.node(record, now_s)
         if page == "/metrics":
-            body = kubeletpages.kubelet(node, self._version).text()
+            body = kubeletpages.kubelet(node, self._settings, now_s).text()
         elif page == "/metrics/resource":
             body = kubeletpages.resource(node, now_s).text()
         elif page == "/metrics/cadvisor":
@@ -188,15 +179,9 @@ async def _stream(responder: Responder, pieces: AsyncIterator[bytes]) -> None:
     stream.close()
 
 
-def _open_files() -> int:
-    """Return how many files are open; 0 where /proc does not say."""
-    directory = Path("/proc/self/fd")
-    return sum(1 for _ in directory.iterdir()) if directory.is_dir() else 0
-
-
-def _resident_bytes(most_kb: int) -> int:
-    """Return the memory in use; the most there ever was where /proc does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return most_kb * 1024
+def _storage(page: Page, store: Store) -> None:
+    """Add the requests to the store, as a real API server counts those to etcd."""
+    for (operation, table), cell in store.operations.cells.items():
+        resource, _, group = table.partition(".")
+        labels = {"group": group, "operation": operation, "resource": resource}
+        page.spread("etcd_request_duration_seconds", "The store's operations.", labels, cell)

@@ -104,6 +104,7 @@ class ApiServer:
 
     Attributes:
         ready: What /readyz says.
+        pages: Its metrics, and those of kubelets and exporters.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class ApiServer:
         self._metric_kinds = metric_kinds()
         self._metric_ids = frozenset(id(kind) for kind in self._metric_kinds.values())
         self._usage = Usage(registry.store)
-        self._pages = MetricPages(
+        self.pages = MetricPages(
             registry.store, self._usage, self._counts, self._hub, settings, self._clock, self._spawn
         )
         registry.store.table(API_SERVICES).subscribe(lambda: self._served_otherwise([]))
@@ -366,7 +367,7 @@ class ApiServer:
                 asked = Attributes("get", "", "nodes", "proxy", name=of_node[0])
                 if not user.superuser and not self._authorizer.allows(user, asked):
                     raise forbidden(user, asked)
-                self._pages.node(*of_node, responder)
+                self.pages.node(*of_node, responder)
                 return None
             try:
                 route = self._router.find(path)
@@ -415,7 +416,7 @@ class ApiServer:
         if root not in PUBLIC_PATHS:
             self._authorize_path(request, user)
         if path.startswith("/kubedyno/") and (
-            self._pages.exporter(path, responder) or self._control(request, responder, user)
+            self.pages.exporter(path, responder) or self._control(request, responder, user)
         ):
             return
         if request.method not in {"GET", "HEAD"}:
@@ -435,7 +436,7 @@ class ApiServer:
         elif path.rstrip("/") == JWKS_PATH:
             responder.send(200, "application/jwk-set+json", self._tokens.jwks(), _PUBLIC)
         elif path == "/metrics":
-            responder.send(200, METRICS_MEDIA, self._pages.own(len(self._tasks)), HEADERS)
+            responder.send(200, METRICS_MEDIA, self.pages.own(len(self._tasks)), HEADERS)
         elif path == "/":
             responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
         else:

@@ -27,6 +27,9 @@ _IDLE_CORES = 0.001
 _IDLE_BYTES = 8 << 20
 _NODE_CORES = 0.05
 _NODE_BYTES = 350 << 20
+# Of these, the kubelet itself; the rest is the container runtime's and the system's.
+KUBELET_CORES = 0.03
+KUBELET_BYTES = 120 << 20
 _SWING = 0.1
 _PERIOD_S = 300.0
 _TURN = 2 * math.pi / _PERIOD_S

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
 from kubedyno.cluster.assembly import bootstrap
+from kubedyno.cluster.assembly.serviceproxy import ServiceProxy
 from kubedyno.cluster.controllers.manager import ControllerManager
 from kubedyno.cluster.kubelet.nodes import Nodes
 from kubedyno.cluster.processes.link import Helper
@@ -56,8 +57,11 @@ class Cluster:
             journal.follow(self.store)
         self.trusted = Trusted(self.registry, verify=verify)
         self.pump = Pump(clock, pending_requests)
-        self.controllers = ControllerManager(self.trusted, self.pump, settings, ca_pem=ca_pem)
-        self.scheduler = Scheduler(self.trusted, self.pump, settings)
+        # A door for each, so that what each has sent can be told.
+        self.controllers_door, self.scheduler_door = self.trusted.of_its_own(), self.trusted.of_its_own()
+        self.controllers = ControllerManager(self.controllers_door, self.pump, settings, ca_pem=ca_pem)
+        self.scheduler = Scheduler(self.scheduler_door, self.pump, settings)
+        self.proxy = ServiceProxy(self.store, self.pump)
         self.processes: PodProcesses | None = None
         if helper is not None:
             self.processes = PodProcesses(helper, self.store, self.pump, clock, settings)
@@ -75,6 +79,8 @@ class Cluster:
         self.controllers.start()
         self.scheduler.start()
         self.nodes.start()
+        if settings.kube_proxy_mode != "none":
+            self.proxy.start()
         bootstrap.create_kubelet_config(self.registry, self.nodes.config_text(settings.nodes[0].name))
         for node in settings.nodes:
             if node.control_plane:

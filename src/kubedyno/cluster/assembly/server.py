@@ -17,10 +17,13 @@ from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.authentication import Authenticator
+from kubedyno.cluster.apiserver.processpage import Pauses
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
 from kubedyno.cluster.assembly.chaos import Chaos, SkewedClock
 from kubedyno.cluster.assembly.cluster import Cluster
+from kubedyno.cluster.assembly.componentpages import ComponentPages, parts_of
+from kubedyno.cluster.assembly.components import Components
 from kubedyno.cluster.assembly.control import Control
 from kubedyno.cluster.assembly.keeping import Keeping, open_keeping
 from kubedyno.cluster.assembly.ports import open_ports
@@ -120,6 +123,12 @@ async def _serve(
         runtime=cluster.processes,
         signing_key=access.signing_key,
     )
+    pauses = Pauses()
+    address = f"{HOST}:{server.port}"
+    pages = ComponentPages(parts_of(cluster, address, keeping.journal if keeping is not None else None), pauses)
+    api.pages.pauses, api.pages.others_cpu_s = pauses, pages.busy_s
+    components = Components(cluster.store, settings, pages.of, address)
+    control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
     chaos = Chaos(api.app, cluster.store, clock)
     control.more["chaos"] = chaos.control
     pressure = Pressure(
@@ -149,6 +158,7 @@ async def _serve(
         for door in doors:
             door.close()
         chaos.close()
+        pauses.close()
         cluster.stop()
         api.close()
         await server.close()

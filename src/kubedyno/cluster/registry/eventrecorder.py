@@ -5,7 +5,7 @@ others write core/v1's: a repetition raises `count`, many similar ones are combi
 component are limited to a burst and a trickle.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any, TypeVar, cast
 
 from kubedyno.base.clock import Clock
@@ -84,9 +84,13 @@ class EventRecorder:
         store: Where to.
         clock: Stamps them.
         random: Makes uids.
+
+    Attributes:
+        written: How many each component has written, by the method that its client would have used.
     """
 
     def __init__(self, store: Store, clock: Clock, random: Random) -> None:
+        self.written: Counter[tuple[str, str]] = Counter()
         self._store = store
         self._clock = clock
         self._salt = random.hex(_SALT_DIGITS).encode()
@@ -146,7 +150,7 @@ class EventRecorder:
         if seen is not None and self._store.get(EVENTS, seen.key) is not None:
             event = seen.again(message, seen.count + 1, now_s)
             self._seen.keep(seen_key, event)
-            return self._write(event)
+            return self._write(event, "PATCH")
         event = self._new(origin, about, uid, host, message, now_s)
         self._seen.keep(seen_key, event)
         return self._put(event)
@@ -176,7 +180,7 @@ class EventRecorder:
             if seen.count > 2 and now_s - seen.written_s < _SERIES_REFRESH_S:
                 return None
             seen.written_s = now_s
-            return self._write(seen.event.again(seen.event.message, seen.count, now_s))
+            return self._write(seen.event.again(seen.event.message, seen.count, now_s), "PATCH")
         event = self._new(origin, about, uid, host, message, now_s)
         self._series.keep(key, _Seen(event, now_s))
         return self._put(event)
@@ -200,9 +204,10 @@ class EventRecorder:
 
     def _put(self, event: RecordedEvent) -> ObjectRecord:
         self._due.append(event)
-        return self._write(event)
+        return self._write(event, "POST")
 
-    def _write(self, event: RecordedEvent) -> ObjectRecord:
+    def _write(self, event: RecordedEvent, method: str) -> ObjectRecord:
+        self.written[event.origin.component, method] += 1
         # To all who read it, it is one.
         return self._store.put(EVENTS, cast("StoredObject", event))
 

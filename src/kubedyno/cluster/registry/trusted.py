@@ -4,7 +4,8 @@ All else is as for anyone: resourceVersion, uid, generation, namespaces that are
 `verify` each write is decoded and validated too, as tests and simulation run it.
 """
 
-from typing import Any, cast
+import copy
+from typing import Any, Self, cast
 
 import orjson
 
@@ -38,9 +39,13 @@ class Trusted:
     Args:
         registry: Gives kinds, store, clock and random.
         verify: Decode and validate each write.
+
+    Attributes:
+        writes: What was written through this door, by the method that a client would have used; events apart.
     """
 
     def __init__(self, registry: Registry, *, verify: bool = False) -> None:
+        self.writes = _no_writes()
         self.registry = registry
         self.store = registry.store
         self.verify = verify
@@ -54,6 +59,12 @@ class Trusted:
         self._namespaces = self.store.table(NAMESPACES)
         self._accounts = self.store.table(SERVICEACCOUNTS)
         self._pods = self.store.table(PODS)
+
+    def of_its_own(self) -> Self:
+        """Return a door that counts for one part of the cluster alone, and is the same else."""
+        door = copy.copy(self)
+        door.writes = _no_writes()
+        return door
 
     # --- create ----------------------------------------------------------------------------------------------
 
@@ -93,6 +104,7 @@ class Trusted:
             raise already_exists(resource, stored.name)
         if resource.namespaced and self._rules.apply_to(namespace):
             self._rules.check(resource, namespace, self.store.dict_of(resource, stored), None)
+        self.writes["POST"] += 1
         return self._put(kind, stored)
 
     def _ruled(self, namespace: str, stored: StoredObject) -> StoredObject:
@@ -212,6 +224,7 @@ class Trusted:
                 template.body, suffix.encode() if len(template.body) > 1 else b"", status, facts,
             )  # fmt: skip
             stored = cast("StoredObject", lean)
+        self.writes["POST"] += 1
         return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.put_in(table, stored)
 
     def _with_pull_secrets(self, stored: StoredObject, secrets: list[Object]) -> StoredObject:
@@ -250,6 +263,7 @@ class Trusted:
             # Its text holds the suffix; the form asks for it again.
             raise TypeError(f"pod {obj.key} is not a lean one")
         self._check_newest(PODS, record)
+        self.writes["PATCH"] += 1
         return self._put(self.registry.kind(PODS), cast("StoredObject", obj.with_status(status, facts)))
 
     def replace_status(
@@ -274,6 +288,7 @@ class Trusted:
         encoded = status if isinstance(status, bytes) else packed(status)
         if encoded == obj.status:
             return record
+        self.writes["PUT"] += 1
         kind = self.registry.kind(resource)
         if facts is None and kind.has_facts:
             facts = kind.facts({**self.store.encode_dict(resource, record), "status": orjson.loads(encoded)})
@@ -313,6 +328,7 @@ class Trusted:
             StatusError: The record is not the newest.
         """
         self._check_newest(resource, record)
+        self.writes["PUT"] += 1
         kind, obj = self.registry.kind(resource), record.obj
         new_body = orjson.dumps(body)[1:-1] if isinstance(body, dict) else body
         new_status = packed(status) if isinstance(status, dict) else status
@@ -350,6 +366,7 @@ class Trusted:
             StatusError: It is assigned already, being deleted, or the record is not the newest.
         """
         self._check_newest(PODS, record)
+        self.writes["POST"] += 1
         return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now()))
 
     # --- delete ----------------------------------------------------------------------------------------------
@@ -384,6 +401,7 @@ class Trusted:
         record = self.store.get(resource, key)
         if record is None or (uid is not None and record.obj.uid != uid):
             return None
+        self.writes["DELETE"] += 1
         options: Object = {}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
@@ -405,6 +423,7 @@ class Trusted:
         record = self.store.get(resource, key)
         if record is None or (uid is not None and record.obj.uid != uid):
             return None
+        self.writes["DELETE"] += 1
         kind, obj = self.registry.kind(resource), record.obj
         if not obj.finalizers:
             return self.registry.remove(kind, key)
@@ -441,6 +460,10 @@ class Trusted:
                 raise AssertionError(
                     f"{kind.resource.plural} {stored.key}: {field} is {given!r}, its JSON says {found!r}"
                 )
+
+
+def _no_writes() -> dict[str, int]:
+    return {"POST": 0, "PUT": 0, "PATCH": 0, "DELETE": 0}
 
 
 __all__ = ["OwnerRef", "PodTemplate", "Trusted"]

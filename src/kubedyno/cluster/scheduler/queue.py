@@ -37,6 +37,7 @@ class Waiting:
 
     Attributes:
         obj: Its newest version that the scheduler has seen.
+        added_s: When its first one came.
         attempts: How often it was unschedulable.
         plugins: Which plugins rejected it last.
         since_s: When it entered the pool.
@@ -44,10 +45,22 @@ class Waiting:
         told: What its condition was last set to, and the status that made.
     """
 
-    __slots__ = ("attempts", "backoff_until_s", "errors", "obj", "place", "plugins", "since_s", "ticket", "told")
+    __slots__ = (
+        "added_s",
+        "attempts",
+        "backoff_until_s",
+        "errors",
+        "obj",
+        "place",
+        "plugins",
+        "since_s",
+        "ticket",
+        "told",
+    )
 
-    def __init__(self, obj: StoredObject) -> None:
+    def __init__(self, obj: StoredObject, added_s: float = 0.0) -> None:
         self.obj = obj
+        self.added_s = added_s
         self.place = Place.GONE
         self.attempts = 0
         self.errors = 0
@@ -83,9 +96,9 @@ class Queue:
         self._errors: Heap = []
         self.pool: dict[str, Waiting] = {}
 
-    def add(self, obj: StoredObject) -> None:
+    def add(self, obj: StoredObject, now_s: float = 0.0) -> None:
         """Take in a pod that is new here."""
-        waiting = self.pods[obj.key] = Waiting(obj)
+        waiting = self.pods[obj.key] = Waiting(obj, now_s)
         self._make_ready(waiting)
 
     def remove(self, key: str) -> bool:

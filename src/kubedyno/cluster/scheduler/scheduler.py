@@ -17,6 +17,7 @@ from kubedyno.cluster.pump import Pump, Timer
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.scheduler.constraints import Parser
+from kubedyno.cluster.scheduler.counts import ERROR, SCHEDULED, UNSCHEDULABLE, Counts
 from kubedyno.cluster.scheduler.cycle import Cycle, Failure
 from kubedyno.cluster.scheduler.hints import Hints, News, NodeChange
 from kubedyno.cluster.scheduler.nodeinfo import Cluster, NodeInfo
@@ -55,9 +56,13 @@ class Scheduler:
         trusted: The door for writes.
         pump: Gives turns.
         settings: Version, gates, and the node it runs on.
+
+    Attributes:
+        counts: What it has done.
     """
 
     def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings) -> None:
+        self.counts = Counts()
         self._trusted = trusted
         self._store = trusted.store
         self._pump = pump
@@ -98,6 +103,16 @@ class Scheduler:
         """How many pods wait for a node."""
         return len(self._queue.pods)
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many pods wait in each of its queues; O(pods that wait)."""
+        found = {"active": 0, "backoff": 0, "unschedulable": len(self._queue.pool), "gated": 0}
+        for waiting in self._queue.pods.values():
+            if waiting.place is Place.READY or waiting.place is Place.TAKEN:
+                found["active"] += 1
+            elif waiting.place is not Place.POOL:
+                found["backoff"] += 1
+        return found
+
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
         record = self._store.get(NAMESPACES, name)
         return _NO_LABELS if record is None else record.obj.labels
@@ -120,18 +135,25 @@ class Scheduler:
             self._spread_news(now_s)
         if self._node_changes.behind or self._pod_changes.behind:
             return True
-        queue = self._queue
+        queue, counts, monotonic, began_s = self._queue, self.counts, self._pump.clock.monotonic, now_s
         while limit > 0:
             waiting = queue.take(now_s)
             if waiting is None:
                 break
+            result: str | None = ERROR
             try:
-                self._schedule(waiting, now_s)
+                result = self._schedule(waiting, now_s)
             except Exception as error:  # noqa: BLE001 - logged; one pod or node holds up no other
                 self._failed(waiting, now_s, error)
             else:
                 if self._errors and self._errors.pop(waiting.obj.key, None) is not None:
                     self._report()
+            ended_s = monotonic()
+            if result is not None:
+                counts.tried(result, ended_s - began_s)
+            if result is SCHEDULED:
+                counts.bound(waiting.attempts + 1, ended_s - waiting.added_s)
+            began_s = ended_s
             limit -= 1 + self._cycle.looked_at // _NODES_AN_ITEM
         if queue.has_ready(now_s):
             return True
@@ -141,7 +163,9 @@ class Scheduler:
     def _spread_news(self, now_s: float) -> None:
         news, self._news = self._news, News()
         if self._queue.pool:
+            before = len(self._queue.pool)
             self._queue.move(now_s, Hints(news, self._parser, self._namespace_labels).may_help)
+            self.counts.came("active", "ClusterEvent", before - len(self._queue.pool))
 
     def _set_timer(self, now_s: float) -> None:
         due_s = self._queue.next_due_s()
@@ -262,7 +286,8 @@ class Scheduler:
             self._forget(obj.key)
             waiting = None
         if waiting is None:
-            queue.add(obj)
+            queue.add(obj, self._pump.clock.monotonic())
+            self.counts.came("active", "UnscheduledPodAdd")
             return
         old, waiting.obj = waiting.obj, obj
         if old.labels != obj.labels or (old.facts.spec is not obj.facts.spec and old.facts.spec != obj.facts.spec):
@@ -284,20 +309,21 @@ class Scheduler:
 
     # --- scheduling ----------------------------------------------------------------------------------------------
 
-    def _schedule(self, waiting: Waiting, now_s: float) -> None:
+    def _schedule(self, waiting: Waiting, now_s: float) -> str | None:
+        """Try a pod; returns what became of it, None when it is gone."""
         key = waiting.obj.key
         record = self._pods.get(key)
         if record is None or record.obj.uid != waiting.obj.uid:
             self._forget(key)
-            return
+            return None
         result = self._cycle.node_for(record.obj)
         if type(result) is NodeInfo:
-            self._bind(waiting, record, result, now_s)
-        else:
-            assert isinstance(result, Failure)
-            self._fail(waiting, record, result, now_s)
+            return self._bind(waiting, record, result, now_s)
+        assert isinstance(result, Failure)
+        self._fail(waiting, record, result, now_s)
+        return UNSCHEDULABLE
 
-    def _bind(self, waiting: Waiting, record: ObjectRecord, node: NodeInfo, now_s: float) -> None:
+    def _bind(self, waiting: Waiting, record: ObjectRecord, node: NodeInfo, now_s: float) -> str:
         obj = record.obj
         try:
             with self._together:
@@ -308,16 +334,18 @@ class Scheduler:
             # It is being deleted, or somebody else was faster: its next version says so.
             self._queue.put_back_after_error(waiting, now_s)
             self._write_event(record, "Warning", "FailedScheduling", f"binding rejected: {error.message}", "Scheduling")
-            return
+            return ERROR
         cluster = self._cluster
         self._queue.remove(obj.key)
         if cluster.nominations:
             cluster.nominate(obj, None)
         cluster.add_pod(bound.obj, node.name)
         self._placed(bound.obj)
+        return SCHEDULED
 
     def _fail(self, waiting: Waiting, record: ObjectRecord, failure: Failure, now_s: float) -> None:
         self._queue.put_back(waiting, failure.plugins, now_s)
+        self.counts.came("unschedulable", "ScheduleAttemptFailure")
         self._write_event(record, "Warning", "FailedScheduling", failure.message, "Scheduling")
         message, status = waiting.told
         if (
@@ -341,6 +369,8 @@ class Scheduler:
             self._evict(record, failure.preempt)
 
     def _evict(self, preemptor: ObjectRecord, candidate: Candidate) -> None:
+        self.counts.preemptions += 1
+        self.counts.victims.add(len(candidate.victims))
         for victim in candidate.victims:
             record = self._pods.get(victim.key)
             if record is None or record.obj.uid != victim.uid:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kubedyno.base import aio
+from kubedyno.base.clock import elapsed_ns
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.cluster.storage.journalfiles import END, Folder, Kept
@@ -24,7 +25,10 @@ from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable, Store
 from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
+from kubedyno.stats.histogram import Histogram
 
+# Those of etcd's histograms of its disk: 1 ms, doubled 13 times.
+DISK_BOUNDS_S = tuple(0.001 * 2**power for power in range(14))
 # Seconds between two times that the file is brought to disk.
 SYNC_S = 0.2
 # A segment ends after so many bytes.
@@ -45,6 +49,9 @@ class Journal:
     Attributes:
         kept: What it holds; let go of by `follow`.
         on_failure: Called once when it cannot be written any more; nothing is acknowledged from then on.
+        written_bytes: Since the start, snapshots apart.
+        writes: How long each write took, seconds.
+        syncs: How long it took to bring the file to disk, each time, seconds.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,6 +64,9 @@ class Journal:
         except BaseException:
             self._folder.close()
             raise
+        self.written_bytes = 0
+        self.writes = Histogram(DISK_BOUNDS_S)
+        self.syncs = Histogram(DISK_BOUNDS_S)
         self.on_failure: Callable[[str], None] | None = None
         self._failure = ""
         self._store: Store | None = None
@@ -71,6 +81,11 @@ class Journal:
         self._retired: list[int] = []
         self._task: asyncio.Task[None] | None = None
         self._snapshots: asyncio.Task[None] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What lies in the folder: segments and the newest snapshot."""
+        return self._bytes + self._snapshot_bytes
 
     # --- following ---------------------------------------------------------------------------------------------
 
@@ -133,12 +148,15 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
+        began_ns = elapsed_ns()
         try:
             while view:
                 view = view[os.write(self._segment, view) :]
         except OSError as error:
             self._fail(f"cannot be written ({error.strerror})")
             raise
+        self.writes.add((elapsed_ns() - began_ns) / 1e9)
+        self.written_bytes += len(data)
         self._segment_bytes += len(data)
         self._bytes += len(data)
         self._unsynced = True
@@ -173,8 +191,10 @@ class Journal:
         retired, self._retired = self._retired, []
         loop = asyncio.get_running_loop()
         # The segment may be retired meanwhile, but is closed here only.
+        began_ns = elapsed_ns()
         for descriptor in (*retired, self._segment):
             await loop.run_in_executor(None, os.fsync, descriptor)
+        self.syncs.add((elapsed_ns() - began_ns) / 1e9)
         for descriptor in retired:
             os.close(descriptor)
 

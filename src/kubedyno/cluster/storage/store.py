@@ -13,9 +13,10 @@ import orjson
 
 from kubedyno.base.clock import Clock
 from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.cluster.storage.operations import CREATE, DELETE, UPDATE, Operations
 from kubedyno.kube.resources import EVENTS, Resource
 from kubedyno.statedb.db import DB
-from kubedyno.statedb.records import History, Index, Record
+from kubedyno.statedb.records import History, Index, Record, Tombstone
 from kubedyno.statedb.table import Table
 from kubedyno.statedb.txn import WriteTxn
 
@@ -58,10 +59,15 @@ class Store:
 
     Args:
         clock: Stamps records, for the age of history.
+
+    Attributes:
+        operations: What was written, and how long it took.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.db = DB(clock)
+        self.operations = Operations()
+        self._monotonic = clock.monotonic
         self.resources: list[Resource] = []
         self._by_key: dict[ResourceKey, _View] = {}
         # By identity of the (frozen, module-level) Resource: hashing its fields costs more than a put.
@@ -157,10 +163,13 @@ class Store:
 
     def put_in(self, table: ObjectTable, obj: StoredObject) -> ObjectRecord:
         """Insert or replace an object by its table."""
-        together = self._together
-        if together is None:
-            return self.db.put(table, obj)
-        return together.of(table).insert(table, obj)
+        together, began_s = self._together, self._monotonic()
+        record = self.db.put(table, obj) if together is None else together.of(table).insert(table, obj)
+        old = record.prev
+        self.operations.add(
+            CREATE if old is None or type(old) is Tombstone else UPDATE, table.name, self._monotonic() - began_s
+        )
+        return record
 
     def remove(self, resource: Resource, key: str) -> ObjectRecord | None:
         """Delete an object, in a transaction of its own unless within `together`.
@@ -168,10 +177,11 @@ class Store:
         Returns:
             Its tombstone, None when it was not there.
         """
-        table, together = self._view(resource).table, self._together
-        if together is None:
-            return self.db.remove(table, key)
-        return together.of(table).delete(table, key)
+        table, together, began_s = self._view(resource).table, self._together, self._monotonic()
+        gone = self.db.remove(table, key) if together is None else together.of(table).delete(table, key)
+        if gone is not None:
+            self.operations.add(DELETE, table.name, self._monotonic() - began_s)
+        return gone
 
     def together(self, *resources: Resource) -> "Together":
         """Return a context, to be used as often as one likes, in which writes of those resources are told at its end.
