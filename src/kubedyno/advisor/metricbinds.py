@@ -64,7 +64,7 @@ def bound_to_loopback(pods: Iterable[Json], proxy_bind: str | None) -> list[Boun
             if values and all(_LOOPBACK.match(value) for value in values):
                 found.append(Bound(component, meta["name"], f"{address}:{port}", f"{flag}{','.join(values)}"))
         elif labels.get("k8s-app") == "kube-proxy" and proxy_bind is not None and _is_loopback(proxy_bind):
-            setting = f"metricsBindAddress: {proxy_bind or '""'}"
+            setting = f"metricsBindAddress: {proxy_bind}" if proxy_bind else 'metricsBindAddress: ""'
             found.append(Bound("kube-proxy", meta["name"], f"{address}:{_PROXY_PORT}", setting))
     return found
 
