@@ -75,6 +75,13 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--datapath", choices=("route", "bridge", "ebpf"), help="between pods that are processes (default route)"
     )
+    parser.add_argument(
+        "--private-registry",
+        action="append",
+        default=[],
+        metavar="HOST[/PATH]=USER:PASSWORD",
+        help="images of that host are pulled with this login only (may be repeated)",
+    )
     parser.add_argument("--images", type=Path, metavar="FILE", help="YAML: image pattern to local command line")
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="keep the cluster there over restarts (default: memory only)"
@@ -114,6 +121,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         runtime=arguments.runtime,
         datapath=arguments.datapath,
         images=arguments.images,
+        private_registries=arguments.private_registry,
         data_dir=arguments.data_dir,
         max_inflight=arguments.max_requests_inflight,
         max_mutating_inflight=arguments.max_mutating_requests_inflight,

@@ -63,6 +63,7 @@ class ClusterSettings:
         runtime: "model" (pods have a life, no processes) or "netns" (pods of known images are processes).
         datapath: Between pods that are processes: "route", "bridge" or "ebpf".
         images: Image pattern → command line, beside those known (`processes.images`).
+        private_registries: (host with an optional path, user, password) of registries that give images only to these.
         data_dir: Absolute path of the folder in which the cluster is kept; "" keeps it in memory only.
         max_inflight: Requests that read and may be under way at once; 0: no limit.
         max_mutating_inflight: The same of those that write.
@@ -89,6 +90,7 @@ class ClusterSettings:
     runtime: str = "model"
     datapath: str = "route"
     images: dict[str, list[str]] = field(default_factory=dict)
+    private_registries: tuple[tuple[str, str, str], ...] = ()
     data_dir: str = ""
     max_inflight: int = 400
     max_mutating_inflight: int = 200

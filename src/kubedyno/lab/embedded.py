@@ -159,7 +159,10 @@ def up(settings: ClusterSettings, clock: Clock = SYSTEM_CLOCK) -> Running:
 
 
 def _spawn(settings: ClusterSettings, directory: Path, clock: Clock) -> Running:
-    (directory / "settings.json").write_bytes(msgspec.json.encode(settings))
+    path = directory / "settings.json"
+    # It may hold logins of registries.
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(settings))
     log = directory / "log"
     read_end, write_end = os.pipe()
     try:

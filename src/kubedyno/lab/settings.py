@@ -1,6 +1,7 @@
 """Flags and a kind configuration to `ClusterSettings`."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def cluster_settings(
     runtime: str | None = None,
     datapath: str | None = None,
     images: Path | None = None,
+    private_registries: Sequence[str] = (),
     data_dir: Path | None = None,
     max_inflight: int | None = None,
     max_mutating_inflight: int | None = None,
@@ -119,6 +121,8 @@ def cluster_settings(
         settings = replace(settings, max_inflight=max_inflight)
     if max_mutating_inflight is not None:
         settings = replace(settings, max_mutating_inflight=max_mutating_inflight)
+    if private_registries:
+        settings = replace(settings, private_registries=tuple(map(_registry, private_registries)))
     if data_dir is not None:
         settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
     if settings.runtime == "model" and (datapath is not None or images is not None):
@@ -126,6 +130,18 @@ def cluster_settings(
     if settings.runtime != "model" and len(settings.nodes) > MAX_REAL_NODES:
         raise KubedynoError(f"--runtime {settings.runtime}: at most {MAX_REAL_NODES} nodes, not {len(settings.nodes)}")
     return settings, warnings
+
+
+def _registry(text: str) -> tuple[str, str, str]:
+    """Return (host with an optional path, user, password) of a --private-registry."""
+    place, equals, login = text.partition("=")
+    user, colon, password = login.partition(":")
+    if not (equals and colon and place and user and password) or "://" in place:
+        # Without what was given: it may hold a password.
+        raise KubedynoError(
+            "--private-registry: write HOST[/PATH]=USER:PASSWORD, for example registry.example/team=puller:secret"
+        )
+    return place.strip("/"), user, password
 
 
 def _images(path: Path) -> dict[str, list[str]]:

@@ -13,12 +13,14 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.kubelet import registries
+from kubedyno.cluster.kubelet.credentials import DOCKER_CONFIG_JSON
 from kubedyno.cluster.registry.bootstrapobjects import bootstrap_objects
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.kube import yaml
-from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, SERVICES, Resource, by_kind
+from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS, SERVICES, Resource, by_kind
 
 Object = dict[str, Any]
 
@@ -127,6 +129,21 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
     _config_map(registry, "kube-public", "cluster-info", {"kubeconfig": yaml.dump(kubeconfig)})
     _config_map(registry, "kube-system", "kubeadm-config", {"ClusterConfiguration": _cluster_configuration(settings)})
     _config_map(registry, "kube-system", "extension-apiserver-authentication", {"client-ca-file": ca_pem.decode()})
+    if settings.private_registries:
+        _private_registries(registry, settings)
+
+
+def _private_registries(registry: Registry, settings: ClusterSettings) -> None:
+    """Say which registries are private, in the form in which it can be said later too."""
+    for number, (host, user, password) in enumerate(settings.private_registries):
+        auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+        config = orjson.dumps({"auths": {host: {"auth": auth}}})
+        secret = {
+            "metadata": {"name": f"private-registry-{number}", "labels": {registries.LABEL: "true"}},
+            "type": "kubernetes.io/dockerconfigjson",
+            "data": {DOCKER_CONFIG_JSON: base64.b64encode(config).decode()},
+        }
+        _ensure(registry, SECRETS, registries.NAMESPACE, secret)
 
 
 def _config_map(registry: Registry, namespace: str, name: str, data: dict[str, str]) -> None:
