@@ -10,7 +10,6 @@ from kubedyno.load.measurements.kinds import (
     JobLatency,
     NodeLatency,
     PvcLatency,
-    ServiceLatency,
     VmiLatency,
     VmimLatency,
     VolumeSnapshotLatency,
@@ -134,30 +133,6 @@ def test_a_claim_counts_from_its_first_sight_and_a_resize_from_its_request(clock
     (document,) = documents(claims)
     assert (document["pendingLatency"], document["bindingLatency"], document["resizeLatency"]) == (0, 2500, 3000)
     assert (document["size"], document["storageClass"], document["resizedCapacity"]) == ("1Gi", "fast", "2Gi")
-
-
-@pytest.mark.parametrize("slice_first", [True, False])
-def test_a_service_is_ready_with_its_first_endpoint_in_nanoseconds(clock, slice_first):
-    services = make(ServiceLatency, clock)
-    body = obj("s", spec={"type": "LoadBalancer"})
-    piece = {
-        "metadata": {"namespace": "n", "labels": {"kubernetes.io/service-name": "s"}},
-        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
-    }
-    waiting = piece | {"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": False}}]}
-    if slice_first:
-        services._slice("ADDED", orjson.dumps(piece))
-        send(services, body, "ADDED")
-        assert documents(services)[0]["ready"] == 0
-        return
-    send(services, body, "ADDED")
-    services._slice("ADDED", orjson.dumps(waiting))
-    assert documents(services) == []
-    clock.at_s += 0.25
-    services._slice("MODIFIED", orjson.dumps(piece))
-    send(services, body | {"status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}})
-    (document,) = documents(services)
-    assert (document["ready"], document["ipAssigned"], document["type"]) == (250_000_000, 250_000_000, "LoadBalancer")
 
 
 def phases(*pairs):

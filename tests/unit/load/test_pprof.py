@@ -10,7 +10,7 @@ from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client.exec import Done
 from kubedyno.load.config.spec import MeasurementSpec
-from kubedyno.load.measurements import pprof
+from kubedyno.load.measurements import nodecollector, pprof
 
 TARGET = {"name": "api", "namespace": "n", "labelSelector": {"app": "x"}, "url": "https://localhost/heap"}
 
@@ -100,7 +100,8 @@ def test_a_certificate_lies_in_files_of_the_pod_only_while_curl_runs(tmp_path):
     ("entry", "said"),
     [
         ({"name": "a"}, "needs name and url"),
-        ({"name": "a", "url": "u"}, "needs labelSelector"),
+        ({"name": "a", "url": "u"}, "needs a labelSelector"),
+        (TARGET | {"bearerToken": "t", "cert": "x", "key": "y"}, "cannot be specified together"),
         (TARGET | {"cert": "x"}, "a certificate needs its key"),
         (TARGET | {"certFile": "/none", "key": "x"}, "/none: cannot be read"),
     ],
@@ -110,3 +111,31 @@ def test_a_wrong_target_is_named(entry, said):
         pprof.targets_of({"pprofTargets": [entry]})
     with pytest.raises(KubedynoError, match="needs pprofTargets"):
         pprof.targets_of({})
+
+
+def test_programs_of_nodes_are_asked_from_the_collector_by_token_or_socket():
+    kubelet = {"name": "kubelet", "url": "https://localhost:10250/debug/pprof/heap"}
+    crio = {"name": "crio", "url": "http://x/debug/pprof/heap", "unixSocketPath": "/var/run/crio/crio.sock"}
+    found = pprof.targets_of({"pprofTargets": [kubelet, crio], "nodeAffinity": {"a": "b"}})
+    assert [(t.namespace, t.selector, t.of_nodes) for t in found] == [
+        ("kube-burner-pprof-collector", "app=kube-burner-pprof-collector", True)
+    ] * 2
+    token = "$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)"
+    line = f'curl -fsSLkH "Authorization: Bearer {token}" https://localhost:10250/debug/pprof/heap'
+    assert found[0].command == ("sh", "-c", line)
+    assert found[1].command[2:4] == ("--unix-socket", "/mnt/var/run/crio/crio.sock")
+
+
+def test_the_collector_goes_to_nodes_that_have_all_labels():
+    made = nodecollector.daemonset({"b": "2", "a": ""}, "i")
+    spec = made["spec"]["template"]["spec"]
+    terms = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert terms == [
+        {
+            "matchExpressions": [
+                {"key": "a", "operator": "In", "values": [""]},
+                {"key": "b", "operator": "In", "values": ["2"]},
+            ]
+        }
+    ]
+    assert spec["hostNetwork"] is True

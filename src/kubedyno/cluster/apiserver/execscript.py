@@ -107,6 +107,10 @@ class Script:
 
     def answer(self, container: str, words: Sequence[str]) -> Answer:
         """Return what a command answers: the first entry that fits, else the refusal."""
+        return self.find(container, words) or not_runnable(words)
+
+    def find(self, container: str, words: Sequence[str]) -> Answer | None:
+        """Return the answer of the first entry that fits, None when there is none."""
         line = " ".join(words)
         if len(line) <= MAX_COMMAND:
             for command in self.commands:
@@ -114,7 +118,7 @@ class Script:
                     continue
                 if tuple(words) == command.words if command.words is not None else command.matches(line):
                     return command.answer
-        return not_runnable(words)
+        return None
 
     def log(self, container: str) -> LogScript | None:
         """Return a container's log, None when the script has none."""

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from kubedyno.base import aio
-from kubedyno.cluster.apiserver import execscript, realpods
+from kubedyno.cluster.apiserver import execscript, portprobe, realpods
 from kubedyno.cluster.apiserver.call import NO_SNIFF, Call
 from kubedyno.cluster.apiserver.execscript import EMPTY, SCRIPT, Answer, PortReply, Script, ScriptError
 from kubedyno.cluster.apiserver.podlogs import cancel_on_close, container_of, follow, is_running, log_of
@@ -81,6 +81,7 @@ class Streams:
         self._store = registry.store
         self._reads = reads
         self._spawn = spawn
+        self._ports = portprobe.Ports(registry.store, registry.clock)
 
     def script_of(self, pod: Object) -> Script:
         """Return a pod's script: its annotation's, that of the ConfigMap which it names, or its namespace's.
@@ -130,7 +131,13 @@ class Streams:
             if runtime is not None:
                 await realpods.run(session, runtime, pod["metadata"]["uid"], container, words)
                 return
-            await self._run(session, pod, container, words, script.answer(container, words))
+            answer = script.find(container, words)
+            probe = portprobe.probe_of(words) if answer is None else None
+            if probe is not None and self._ports.answers(probe):
+                code = await self._ports.run(probe, pod["metadata"]["namespace"])
+                await session.finish(failure(words, code) if code else success())
+                return
+            await self._run(session, pod, container, words, answer or execscript.not_runnable(words))
 
         self._open(call, pod, container, query, work)
 

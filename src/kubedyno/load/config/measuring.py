@@ -10,7 +10,7 @@ from kubedyno.load.config.spec import ConditionSpec, MeasurementSpec, ThresholdS
 _KEYS = dict.fromkeys(
     (
         "name", "thresholds", "quantilesIndexer", "timeseriesIndexer", "pprofInterval", "pprofDirectory", "pprofTargets",
-        "nodeAffinity", "svcTimeout", "esIndex", "config", "kind", "apiVersion", "conditions",
+        "nodeAffinity", "svcTimeout", "esIndex", "config", "kind", "apiVersion", "conditions", "image",
     )
 )  # fmt: skip
 _METRICS = ("P99", "P95", "P50", "Avg", "Max")

@@ -12,6 +12,7 @@ from kubedyno.base.times import epoch_of
 from kubedyno.client.api import Client
 from kubedyno.load.config.spec import MeasurementSpec
 from kubedyno.load.measurements.measurement import Measurement, Subject, conditions, first, transition
+from kubedyno.load.measurements.services import ServiceLatency
 from kubedyno.load.plan import jq
 
 Json = dict[str, Any]
@@ -124,71 +125,6 @@ class PvcLatency(Measurement):
 
 def _storage(place: Any) -> str:
     return str(place.get("storage", "")) if isinstance(place, dict) else ""
-
-
-class ServiceLatency(Measurement):
-    """From the first sight of a Service to ready endpoints, and to its load balancer's address, in nanoseconds.
-
-    The original goes on to probe connections from a pod of its own. Nothing is run in the cluster here: `ready` is
-    the moment at which the Service has a ready endpoint, by the local clock.
-    """
-
-    name, metric = "serviceLatency", "svcLatencyMeasurement"
-    kind, plural = "Service", "services"
-    fields = {"Ready": "ready", "IPAssigned": "ipAssigned"}  # noqa: RUF012 - never changed
-    unit_s = 1e-9
-
-    def __init__(self, spec: MeasurementSpec, client: Client, clock: Clock, selector: str) -> None:
-        super().__init__(spec, client, clock, selector)
-        self._services: dict[tuple[str, str], Subject] = {}
-        self._early: dict[tuple[str, str], float] = {}
-
-    async def start(self) -> None:
-        log.info("serviceLatency: ready means ready endpoints; connections are not probed")
-        await asyncio.gather(
-            super().start(),
-            self.followed.begin("/apis/discovery.k8s.io/v1/endpointslices", "", self._slice),
-        )
-
-    def names_of(self, obj: Json) -> Json:
-        return {"service": obj["metadata"]["name"], "type": (obj.get("spec") or {}).get("type", "ClusterIP")}
-
-    def take(self, subject: Subject, obj: Json, now_s: float) -> None:
-        meta = obj["metadata"]
-        if (meta.get("annotations") or {}).get("kube-burner.io/service-latency") == "false":
-            return
-        key = (meta.get("namespace", ""), meta["name"])
-        if key not in self._services:
-            subject.zero_s = now_s
-            self._services[key] = subject
-            if key in self._early:
-                self._ready(subject, max(self._early.pop(key), now_s))
-        ingress = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress")
-        if ingress:
-            first(subject, "IPAssigned", now_s)
-
-    def _slice(self, kind: str, raw: bytes) -> None:
-        if kind == "DELETED":
-            return
-        obj = orjson.loads(raw)
-        meta = obj["metadata"]
-        service = (meta.get("labels") or {}).get("kubernetes.io/service-name")
-        if not service or not any(
-            (entry.get("conditions") or {}).get("ready") is not False and entry.get("addresses")
-            for entry in obj.get("endpoints") or ()
-        ):
-            return
-        key = (meta.get("namespace", ""), service)
-        subject = self._services.get(key)
-        if subject is None:
-            self._early.setdefault(key, self._clock.now())
-        else:
-            self._ready(subject, self._clock.now())
-
-    @staticmethod
-    def _ready(subject: Subject, at_s: float) -> None:
-        first(subject, "Ready", at_s)
-        subject.done = True
 
 
 class DataVolumeLatency(Measurement):

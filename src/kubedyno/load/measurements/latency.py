@@ -60,8 +60,9 @@ def pod_documents(
             "namespace": pod.namespace,
             "podName": pod.name,
             "nodeName": pod.node,
-            "metadata": dict(metadata) if metadata else None,
         }
+        if metadata:
+            document["metadata"] = dict(metadata)
         documents.append(document)
     return documents
 
@@ -99,7 +100,7 @@ def quantile_documents(
             "timestamp": timestamp,
             "metricName": metric,
             "jobName": job,
-            "metadata": dict(metadata) if metadata else None,
+            **({"metadata": dict(metadata)} if metadata else {}),
         }
         for name, s in summaries.items()
     ]

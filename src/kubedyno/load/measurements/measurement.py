@@ -70,6 +70,9 @@ class Measurement:
         metric: Name of its documents.
         fields: Condition → document field.
         unit_s: What figures are counted in, in seconds: 0.001, or 1e-9 where the original counts nanoseconds.
+        optional: Conditions whose field is left out when it is not known.
+        placed: Documents say which namespace.
+        numbered: They say which iteration and replica, too.
     """
 
     name = ""
@@ -79,7 +82,9 @@ class Measurement:
     plural = ""
     fields: Mapping[str, str] = {}
     unit_s = 0.001
+    optional: frozenset[str] = frozenset()
     placed = True
+    numbered = True
 
     def __init__(self, spec: MeasurementSpec, client: Client, clock: Clock, selector: str) -> None:
         self.spec = spec
@@ -155,14 +160,14 @@ class Measurement:
             document: Json = {"timestamp": rfc3339(subject.zero_s)}
             for condition, name in self.fields.items():
                 # kube-burner writes 0 for a moment that it does not know; the quantiles leave it out.
-                document[name] = max(0, self._figure(subject, condition) or 0)
+                figure = self._figure(subject, condition)
+                if figure is not None or condition not in self.optional:
+                    document[name] = max(0, figure or 0)
             document |= {"metricName": self.metric, "uuid": common.uuid, "jobName": common.job}
+            if self.placed and self.numbered:
+                document |= {"jobIteration": subject.number("job-iteration"), "replica": subject.number("replica")}
             if self.placed:
-                document |= {
-                    "jobIteration": subject.number("job-iteration"),
-                    "replica": subject.number("replica"),
-                    "namespace": subject.namespace,
-                }
+                document["namespace"] = subject.namespace
             document |= subject.names | subject.extra
             if common.churned(subject.zero_s):
                 document["churnMetric"] = True

@@ -1,7 +1,11 @@
-"""`pprof`: profiles of running programs, fetched by curl inside their own pods, at a job's start and end and between."""
+"""`pprof`: profiles of running programs, fetched by curl inside of pods, at a job's start and end and between.
+
+Programs in pods are asked there; those of nodes (a target without labelSelector) from a DaemonSet on the host's network.
+"""
 
 import asyncio
 import base64
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from kubedyno.client.exec import run_command
 from kubedyno.kube.status import StatusError
 from kubedyno.load.config.spec import MeasurementSpec
 from kubedyno.load.measurements.measurement import Measurement
+from kubedyno.load.measurements.nodecollector import IMAGE, MOUNTED, NAME, NodeCollector
 
 log = logger(__name__)
 
@@ -27,12 +32,13 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One of `pprofTargets`."""
+    """One of `pprofTargets`; `of_nodes` are asked from every pod of the collector."""
 
     name: str
     namespace: str
     selector: str
     command: tuple[str, ...]
+    of_nodes: bool = False
 
 
 def targets_of(options: dict[str, Any]) -> list[Target]:
@@ -46,15 +52,33 @@ def targets_of(options: dict[str, Any]) -> list[Target]:
         where = f"pprofTargets[{number}]"
         if not isinstance(entry, dict) or not entry.get("name") or not entry.get("url"):
             raise KubedynoError(f"{where}: needs name and url")
-        if not entry.get("labelSelector"):
-            raise KubedynoError(f"{where}: needs labelSelector; collecting from nodes (nodeAffinity) is not supported")
-        selector = ",".join(f"{key}={value}" for key, value in sorted(entry["labelSelector"].items()))
-        found.append(
-            Target(str(entry["name"]), str(entry.get("namespace") or "default"), selector, _command(entry, where))
-        )
+        if entry.get("bearerToken") and (entry.get("cert") or entry.get("certFile")):
+            raise KubedynoError(
+                f"{where}: bearerToken and cert auth methods cannot be specified together in the same target"
+            )
+        selector = entry.get("labelSelector") or {}
+        if not selector and not options.get("nodeAffinity"):
+            raise KubedynoError(
+                f"{where}: needs a labelSelector; or the measurement a nodeAffinity, for programs of nodes"
+            )
+        if selector:
+            text = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+            place = str(entry.get("namespace") or "default")
+            found.append(Target(str(entry["name"]), place, text, _command(entry, where)))
+        else:
+            found.append(Target(str(entry["name"]), NAME, f"app={NAME}", _on_node(entry), of_nodes=True))
     if not found:
         raise KubedynoError("measurement pprof: needs pprofTargets")
     return found
+
+
+def _on_node(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return the words that print a profile of a node's program, as its collector has the node's sockets and a token."""
+    if entry.get("unixSocketPath"):
+        path = f"{MOUNTED}/{str(entry['unixSocketPath']).lstrip('/')}"
+        return ("curl", "-fsSLk", "--unix-socket", path, str(entry["url"]))
+    token = "$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)"  # noqa: S105 - where it is
+    return ("sh", "-c", f'curl -fsSLkH "Authorization: Bearer {token}" {shlex.quote(str(entry["url"]))}')
 
 
 def _command(entry: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -109,12 +133,26 @@ class Pprof(Measurement):
             raise KubedynoError(f"measurement pprof: pprofInterval {interval}: {error}") from error
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._between: asyncio.Task[None] | None = None
+        affinity = spec.options.get("nodeAffinity") or {}
+        if not isinstance(affinity, dict):
+            raise KubedynoError(
+                "measurement pprof: nodeAffinity: needs labels, e.g. {node-role.kubernetes.io/worker: ''}"
+            )
+        self._collector: NodeCollector | None = None
+        if affinity:
+            labels = {str(key): "" if value is None else str(value) for key, value in affinity.items()}
+            self._collector = NodeCollector(client, clock, labels, str(spec.options.get("image") or IMAGE))
 
     async def start(self) -> None:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise KubedynoError(f"{self._directory}: cannot be made ({error.strerror})") from error
+        if self._collector is not None:
+            try:
+                await self._collector.open()
+            except (StatusError, KubedynoError) as error:
+                self._trouble(f"pprof: {getattr(error, 'message', error)}")
         await self._fetch("start")
         if self._interval_s:
             self._between = asyncio.create_task(self._repeat())
@@ -129,10 +167,13 @@ class Pprof(Measurement):
             self._between.cancel()
             await asyncio.gather(self._between, return_exceptions=True)
         await self._fetch("end")
+        if self._collector is not None:
+            await self._collector.close()
 
     async def _fetch(self, moment: str) -> None:
         work = []
         for target in self._targets:
+            log.info("Collecting %s pprof", target.name)
             path = f"/api/v1/namespaces/{target.namespace}/pods?labelSelector={quote(target.selector)}"
             try:
                 pods = await self._client.list_all(path)
@@ -141,13 +182,18 @@ class Pprof(Measurement):
                 continue
             if not pods:
                 self._trouble(f"pprof {target.name}: no pod in {target.namespace} has {target.selector}")
-            work += [self._one(target, pod, moment) for pod in pods]
+            work += [
+                self._one(target, pod, moment)
+                for pod in pods
+                if not target.of_nodes or (pod.get("status") or {}).get("phase") == "Running"
+            ]
         await asyncio.gather(*work)
 
     async def _one(self, target: Target, pod: dict[str, Any], moment: str) -> None:
         name = pod["metadata"]["name"]
         container = pod["spec"]["containers"][0]["name"]
-        file = self._directory / f"{target.name}-{name}-{self._job}-{moment}.pprof"
+        origin = pod["spec"].get("nodeName", "") if target.of_nodes else name
+        file = self._directory / f"{target.name}-{origin}-{self._job}-{moment}.pprof"
         try:
             async with self._turns:
                 done = await run_command(self._client, target.namespace, name, container, list(target.command))
