@@ -60,9 +60,8 @@ def pod_documents(
             "namespace": pod.namespace,
             "podName": pod.name,
             "nodeName": pod.node,
+            "metadata": dict(metadata) if metadata else None,
         }
-        if metadata:
-            document["metadata"] = dict(metadata)
         documents.append(document)
     return documents
 
@@ -100,7 +99,7 @@ def quantile_documents(
             "timestamp": timestamp,
             "metricName": metric,
             "jobName": job,
-            **({"metadata": dict(metadata)} if metadata else {}),
+            "metadata": dict(metadata) if metadata else None,
         }
         for name, s in summaries.items()
     ]
