@@ -1,38 +1,33 @@
 """Validation rules of custom resources (x-kubernetes-validations), evaluated where `cel-expr-python` is installed.
 
-That is the extra `cel`. Without it, and for rules that use functions which only Kubernetes' CEL has (`UNKNOWN`), rules
-are kept and not evaluated, and whoever writes a definition is told so. The costs of rules are not estimated.
+That is the extra `cel`. Without it, and for rules that use functions which are not evaluated here (`UNKNOWN`), rules are
+kept and not evaluated, and whoever writes a definition is told so. The costs of rules are not estimated.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry.celfunctions import (
+    UNKNOWN,
+    available,
+    compile_problem,
+    environment,
+    module,
+    runtime_problem,
+)
 from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, RULES, Schema
 from kubedyno.kube.status import Cause
 
+__all__ = ["Program", "available", "evaluate", "matches", "program", "rule_causes", "rule_warnings"]
+
 Object = dict[str, Any]
-_MODULE = "cel_expr_python"
-# Functions of Kubernetes' CEL that the evaluator lacks.
-UNKNOWN = frozenset({
-    "cidr", "containsCIDR", "containsIP", "find", "findAll", "format", "ip", "isCIDR", "isGreaterThan", "isIP",
-    "isInteger", "isLessThan", "isQuantity", "isSemver", "isSorted", "isURL", "lastIndexOf", "quantity", "semver",
-    "sum", "url",
-})  # fmt: skip
 _UNDECLARED = re.compile(r"undeclared reference to '(\w+)'")
 _TRANSITION = re.compile(r"\boldSelf\b")
-# Go's words for what C++ says otherwise.
-_WORDS = (
-    (re.compile(r"expression of type ('\w+') cannot be the operand of a select operation"),
-     r"type \1 does not support field selection"),
-)  # fmt: skip
-_NO_KEY = re.compile(r'NOT_FOUND: Key not found in map : "?([^"]*)"?')
 _REASONS = {
     "": "FieldValueInvalid",
     "FieldValueInvalid": "FieldValueInvalid",
@@ -64,22 +59,11 @@ class Program:
 
 
 @cache
-def available() -> bool:
-    """Say whether rules can be evaluated."""
-    return find_spec(_MODULE) is not None
-
-
-@cache
 def _environment(kind: str) -> Any:
     """Return the environment of rules about a value of a schema's type."""
-    cel = import_module(f"{_MODULE}.cel")
+    cel = module()
     own = {"string": cel.Type.STRING, "boolean": cel.Type.BOOL, "integer": cel.Type.INT}.get(kind, cel.Type.DYN)
-    extensions = [
-        import_module(f"{_MODULE}.ext.ext_strings").ExtStrings(),
-        import_module(f"{_MODULE}.ext.ext_math").ExtMath(),
-        import_module(f"{_MODULE}.ext.ext_optional").ExtOptional(),
-    ]
-    return cel.NewEnv(variables={"self": own, "oldSelf": own}, extensions=extensions)
+    return environment({"self": own, "oldSelf": own})
 
 
 @lru_cache(maxsize=4096)
@@ -88,13 +72,10 @@ def program(rule: str, kind: str) -> Program:
     try:
         return Program(_environment(kind).compile(rule))
     except RuntimeError as error:
-        text = str(error)
+        text = compile_problem(error)
     undeclared = _UNDECLARED.search(text)
     if undeclared is not None and undeclared[1] in UNKNOWN:
         return Program(unknown=undeclared[1])
-    text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    for pattern, words in _WORDS:
-        text = pattern.sub(words, text)
     return Program(problem=text)
 
 
@@ -208,8 +189,7 @@ def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes
     field = path + rule.get("fieldPath", "") if path else rule.get("fieldPath", "").removeprefix(".") or "<nil>"
     kind = str(result.type().name())
     if kind != "BOOL":
-        why = _NO_KEY.sub(r"no such key: \1", str(result.value()))
-        message = f"{why} evaluating rule: {(rule.get('message') or text).strip()}"
+        message = f"{runtime_problem(result)} evaluating rule: {(rule.get('message') or text).strip()}"
         shown = schema.raw.get("type", "")
         causes.append(Cause("FieldValueInvalid", field, f'Invalid value: "{shown}": {message}'))
     elif not result.value():

@@ -3,6 +3,18 @@
 from typing import Any
 from urllib.parse import urlsplit
 
+from kubedyno.cluster.registry.admissioncel import (
+    BOOL,
+    CONDITION,
+    LIST,
+    MAP,
+    PARAMS,
+    POLICY,
+    STRING,
+    condition_causes,
+    expression_causes,
+    unevaluated,
+)
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import named, one_of
@@ -138,6 +150,9 @@ class WebhookConfigurations(Kind):
             names.add(name)
         return causes
 
+    def warnings(self, obj: Object) -> list[str]:
+        return unevaluated(obj) if any(hook.get("matchConditions") for hook in obj.get("webhooks", ())) else []
+
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], len(obj.get("webhooks", ())), age(obj, now_s)]
 
@@ -172,7 +187,7 @@ def _webhook(hook: Object, path: str) -> list[Cause]:
     causes += _review_versions(hook["admissionReviewVersions"] or [], f"{path}.admissionReviewVersions")
     if hook.get("reinvocationPolicy") is not None:
         causes += one_of(f"{path}.reinvocationPolicy", hook["reinvocationPolicy"], ("IfNeeded", "Never"))
-    return causes
+    return causes + condition_causes(f"{path}.matchConditions", hook.get("matchConditions", ()), CONDITION)
 
 
 def _review_versions(versions: list[str], path: str) -> list[Cause]:
@@ -194,7 +209,7 @@ def _review_versions(versions: list[str], path: str) -> list[Cause]:
 
 
 class AdmissionPolicies(Kind):
-    """ValidatingAdmissionPolicy and MutatingAdmissionPolicy; what their CEL says is neither checked nor run."""
+    """ValidatingAdmissionPolicy and MutatingAdmissionPolicy."""
 
     has_generation = True
 
@@ -222,7 +237,13 @@ class AdmissionPolicies(Kind):
             causes.append(required("spec.matchConstraints"))
         else:
             causes += _match_causes(match, "spec.matchConstraints", needed=True)
-        return causes + (_mutations(spec) if self._mutating else _validations(spec))
+        place = place_of(spec)
+        conditions = condition_causes("spec.matchConditions", spec.get("matchConditions", ()), place - {"variables"})
+        causes += conditions + _variables(spec, place)
+        return causes + (_mutations(spec, place) if self._mutating else _validations(spec, place))
+
+    def warnings(self, obj: Object) -> list[str]:
+        return unevaluated(obj)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec = obj.get("spec", {})
@@ -262,27 +283,61 @@ def _match_causes(match: Object, path: str, *, needed: bool = False) -> list[Cau
     return causes
 
 
-def _validations(spec: Object) -> list[Cause]:
+def place_of(spec: Object) -> frozenset[str]:
+    """Return which variables a policy's expressions have beyond those that all have."""
+    return POLICY | PARAMS if spec.get("paramKind") else POLICY
+
+
+def _names(spec: Object) -> list[str]:
+    return [variable.get("name", "") for variable in spec.get("variables", ())]
+
+
+def _variables(spec: Object, place: frozenset[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    names = _names(spec)
+    for i, variable in enumerate(spec.get("variables", ())):
+        where, name = f"spec.variables[{i}]", names[i]
+        if not name:
+            causes.append(required(f"{where}.name", "name is not specified"))
+        elif not (name.isascii() and name.isidentifier()):
+            causes.append(invalid_value(f"{where}.name", name, "name is not a valid CEL identifier"))
+        elif name in names[:i]:
+            causes.append(duplicate(f"{where}.name", name))
+        text = variable.get("expression", "")
+        causes += expression_causes(f"{where}.expression", text, place, declared=names[:i])
+    return causes
+
+
+def _validations(spec: Object, place: frozenset[str]) -> list[Cause]:
     validations, annotations = spec.get("validations", ()), spec.get("auditAnnotations", ())
     causes: list[Cause] = []
     if not validations and not annotations:
         text = "validations or auditAnnotations must be non-empty"
         return [required("spec.validations", f"{text}"), required("spec.auditAnnotations", f"{text}")]
     for i, validation in enumerate(validations):
-        if not validation.get("expression", "").strip():
-            causes.append(required(f"spec.validations[{i}].expression", "expression is not specified"))
+        where = f"spec.validations[{i}]"
+        causes += expression_causes(
+            f"{where}.expression", validation.get("expression", ""), place, BOOL, declared=_names(spec)
+        )
+        message = validation.get("messageExpression")
+        if message is not None:
+            causes += expression_causes(
+                f"{where}.messageExpression", message, place, STRING, declared=_names(spec)
+            )  # fmt: skip
         reason = validation.get("reason")
         reasons = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
         if reason is not None and reason not in reasons:
             causes.append(not_supported(f"spec.validations[{i}].reason", reason, reasons))
     for i, annotation in enumerate(annotations):
-        causes += [
-            required(f"spec.auditAnnotations[{i}].{n}") for n in ("key", "valueExpression") if not annotation.get(n)
-        ]
+        where = f"spec.auditAnnotations[{i}]"
+        if not annotation.get("key"):
+            causes.append(required(f"{where}.key"))
+        text = annotation.get("valueExpression", "")
+        causes += expression_causes(f"{where}.valueExpression", text, place, STRING, "null_type", declared=_names(spec))
     return causes
 
 
-def _mutations(spec: Object) -> list[Cause]:
+def _mutations(spec: Object, place: frozenset[str]) -> list[Cause]:
     mutations = spec.get("mutations", ())
     if not mutations:
         return [required("spec.mutations", "mutations must contain at least one item")]
@@ -292,6 +347,17 @@ def _mutations(spec: Object) -> list[Cause]:
             f"spec.mutations[{i}].patchType", mutation.get("patchType", ""), ("ApplyConfiguration", "JSONPatch"),
             needed=True,
         )  # fmt: skip
+        for form, kind in (("applyConfiguration", MAP), ("jsonPatch", LIST)):
+            where, given = f"spec.mutations[{i}].{form}", mutation.get(form)
+            wanted = mutation.get("patchType", "").lower() == form.lower()
+            if wanted and given is None:
+                causes.append(required(where, f"must be specified when patchType is {mutation['patchType']}"))
+            elif given is not None and not wanted:
+                causes.append(forbidden_field(where, f"may not be specified when patchType is {mutation['patchType']}"))
+            elif given is not None:
+                causes += expression_causes(
+                    f"{where}.expression", given.get("expression", ""), place, kind, declared=_names(spec)
+                )
     return causes + one_of("spec.reinvocationPolicy", spec["reinvocationPolicy"], ("IfNeeded", "Never"))
 
 

@@ -1,0 +1,261 @@
+"""Kubernetes' own functions of CEL, and how values and errors come back from the evaluator.
+
+The evaluator converts what its functions are given before it checks it, and cannot convert every value: a list or a map
+with an optional in it would end the process. So functions here take and return strings, numbers and booleans only, and
+values of Kubernetes' opaque types (quantities, addresses, URLs, what an authorizer is asked) are strings to the
+evaluator. What cannot be said that way is in `UNKNOWN`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+
+from kubedyno.kube.quantity import Quantity
+
+_MODULE = "cel_expr_python"
+_EXTENSIONS = {"strings": "ExtStrings", "math": "ExtMath", "optional": "ExtOptional", "encoders": "ExtEncoders",
+               "bindings": "ExtBindings"}  # fmt: skip
+# Functions of Kubernetes' CEL that are not evaluated here.
+UNKNOWN = frozenset({
+    "find", "findAll", "flatten", "isSemver", "isSorted", "named", "namedPattern", "semver", "sets", "slice", "sort", "sum",
+    "validate",
+})  # fmt: skip
+# What whoever lacks the evaluator has to do.
+INSTALL = "pip install 'kubedyno[cel]'"
+# Go's words for what C++ says otherwise.
+_COMPILER_WORDS = (
+    (re.compile(r"expression of type ('\w+') cannot be the operand of a select operation"),
+     r"type \1 does not support field selection"),
+)  # fmt: skip
+_RUNTIME_WORDS = (
+    (re.compile(r'Key not found in map : "?([^"]*)"?'), r"no such key: \1"),
+    (re.compile(r"No matching overloads found : .*"), "no such overload"),
+    (re.compile(r"Applying SELECT to non-message type.*"), "no such overload"),
+    (re.compile(r"Index error: index=(-?\d+) size=\d+"), r"index out of bounds: \1"),
+    (re.compile(r"^divide by zero"), "division by zero"),
+    (re.compile(r"^modulus by zero"), "modulus by zero"),
+)  # fmt: skip
+_CODE = re.compile(r"^[A-Z_]+: ")
+_NUMBERS = frozenset({"INT", "UINT", "DOUBLE"})
+_PLAIN = frozenset({"BOOL", "STRING", "NULL", *_NUMBERS})
+
+
+class ConversionError(ValueError):
+    """A value that no object can have: a type, an optional, a duration."""
+
+
+@cache
+def available() -> bool:
+    """Say whether expressions can be evaluated: the extra `cel` is installed."""
+    return find_spec(_MODULE) is not None
+
+
+def module() -> Any:
+    """Return the evaluator; only where it is `available`."""
+    return import_module(f"{_MODULE}.cel")
+
+
+def environment(variables: dict[str, Any], more: tuple[Any, ...] = ()) -> Any:
+    """Return an environment with Kubernetes' libraries.
+
+    Args:
+        variables: Name → the evaluator's type.
+        more: Functions beside them (`function`).
+    """
+    extensions = [getattr(import_module(f"{_MODULE}.ext.ext_{name}"), made)() for name, made in _EXTENSIONS.items()]
+    return module().NewEnv(variables=variables, extensions=extensions, functions=[*functions(), *more])
+
+
+def compile_problem(error: RuntimeError) -> str:
+    """Return the compiler's complaint in Go's words."""
+    text = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
+    for pattern, words in _COMPILER_WORDS:
+        text = pattern.sub(words, text)
+    return text
+
+
+def runtime_problem(value: Any) -> str:
+    """Return the text of a result that is an error, in Go's words."""
+    text = _CODE.sub("", str(value.value()))
+    for pattern, words in _RUNTIME_WORDS:
+        text = pattern.sub(words, text)
+    return text
+
+
+def type_name(kind: Any) -> str:
+    """Return a type as Go writes it, e.g. "map(string, int)"."""
+    name = str(kind.name()).lower().replace("<", "(").replace(">", ")")
+    return {"null": "null_type", "duration": "google.protobuf.Duration", "timestamp": "google.protobuf.Timestamp"}.get(
+        name, name
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return a result as JSON knows it.
+
+    Raises:
+        ConversionError: JSON has no such values.
+    """
+    name = str(value.type().name())
+    if name in _PLAIN:
+        return value.value()
+    if name.startswith("LIST"):
+        return [plain(item) for item in value.value()]
+    if name.startswith("MAP"):
+        return {_key(key): plain(item) for key, item in value.value().items()}
+    raise ConversionError(f"unsupported conversion of a value of type {type_name(value.type())}")
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise ConversionError("keys must be strings")
+    return key
+
+
+# --- functions ---------------------------------------------------------------------------------------------------
+
+
+def function(name: str, *overloads: tuple[str, str, Callable[..., Any]]) -> Any:
+    """Return a function's declaration.
+
+    Args:
+        name: As it is called.
+        overloads: Signature, e.g. "s.s>b" (a string's member that takes a string and returns a boolean) or "s>i";
+            letters s, i, d, b; what it is; the implementation.
+    """
+    cel = module()
+    types = {"s": cel.Type.STRING, "i": cel.Type.INT, "d": cel.Type.DOUBLE, "b": cel.Type.BOOL}
+    made = []
+    for signature, what, implementation in overloads:
+        given, _, returned = signature.partition(">")
+        own, dot, others = given.partition(".")
+        parameters = [types[letter] for letter in own + others]
+        identifier = f"{name}_{what}_{signature}".replace(".", "_").replace(">", "_")
+        made.append(cel.Overload(identifier, types[returned], parameters, bool(dot), implementation))
+    return cel.FunctionDecl(name, made)
+
+
+@cache
+def functions() -> tuple[Any, ...]:
+    """Return Kubernetes' functions; only where they are `available`."""
+    table: dict[str, tuple[tuple[str, str, Callable[..., Any]], ...]] = {
+            "quantity": (("s>s", "q", _quantity),),
+            "isQuantity": (("s>b", "q", _is(_quantity)),),
+            "sign": (("s.>i", "q", lambda q: _compare(q, "0")),),
+            "isInteger": (("s.>b", "q", lambda q: _value_of(q).denominator == 1),),
+            "asInteger": (("s.>i", "q", _as_integer),),
+            "asApproximateFloat": (("s.>d", "q", lambda q: float(_value_of(q))),),
+            "isLessThan": (("s.s>b", "q", lambda a, b: _value_of(a) < _value_of(b)),),
+            "isGreaterThan": (("s.s>b", "q", lambda a, b: _value_of(a) > _value_of(b)),),
+            "compareTo": (("s.s>i", "q", _compare),),
+            "add": (("s.s>s", "q", lambda a, b: _written(_value_of(a) + _value_of(b))),
+                    ("s.i>s", "q", lambda a, b: _written(_value_of(a) + b))),
+            "sub": (("s.s>s", "q", lambda a, b: _written(_value_of(a) - _value_of(b))),
+                    ("s.i>s", "q", lambda a, b: _written(_value_of(a) - b))),
+            "ip": (("s>s", "ip", _ip), ("s.>s", "cidr", lambda cidr: str(_interface(cidr).ip))),
+            "isIP": (("s>b", "ip", _is(_ip)),),
+            "ip.isCanonical": (("s>b", "ip", lambda text: _ip(text) == text),),
+            "family": (("s.>i", "ip", lambda text: ipaddress.ip_address(text).version),),
+            "isUnspecified": (("s.>b", "ip", lambda text: ipaddress.ip_address(text).is_unspecified),),
+            "isLoopback": (("s.>b", "ip", lambda text: ipaddress.ip_address(text).is_loopback),),
+            "isLinkLocalMulticast": (("s.>b", "ip", _is_link_local_multicast),),
+            "isLinkLocalUnicast": (("s.>b", "ip", lambda text: ipaddress.ip_address(text).is_link_local),),
+            "isGlobalUnicast": (("s.>b", "ip", _is_global_unicast),),
+            "cidr": (("s>s", "cidr", lambda text: str(_interface(text))),),
+            "isCIDR": (("s>b", "cidr", _is(_interface)),),
+            "containsIP": (("s.s>b", "cidr", lambda cidr, text: ipaddress.ip_address(text) in _interface(cidr).network),),
+            "containsCIDR": (("s.s>b", "cidr", _contains_cidr),),
+            "masked": (("s.>s", "cidr", lambda cidr: str(_interface(cidr).network)),),
+            "prefixLength": (("s.>i", "cidr", lambda cidr: _interface(cidr).network.prefixlen),),
+            "url": (("s>s", "url", _url),),
+            "isURL": (("s>b", "url", _is(_url)),),
+            "getScheme": (("s.>s", "url", lambda url: urlsplit(url).scheme),),
+            "getHost": (("s.>s", "url", lambda url: urlsplit(url).netloc.rpartition("@")[2]),),
+            "getHostname": (("s.>s", "url", lambda url: urlsplit(url).hostname or ""),),
+            "getPort": (("s.>s", "url", lambda url: str(urlsplit(url).port or "")),),
+            "getEscapedPath": (("s.>s", "url", lambda url: urlsplit(url).path),),
+            "jsonpatch.escapeKey": (("s>s", "json", lambda key: key.replace("~", "~0").replace("/", "~1")),),
+    }  # fmt: skip
+    return tuple(function(name, *overloads) for name, overloads in table.items())
+
+
+def _is(parse: Callable[[str], Any]) -> Callable[[str], bool]:
+    def does(text: str) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    return does
+
+
+def _value_of(text: str) -> Fraction:
+    """Return a quantity's exact value."""
+    return Fraction(Quantity.parse(text).amount)
+
+
+def _quantity(text: str) -> str:
+    """Return a quantity so that equal ones are equal texts."""
+    return _written(_value_of(text))
+
+
+def _written(value: Fraction) -> str:
+    # No quantity is finer than a billionth.
+    return str(value.numerator) if value.denominator == 1 else f"{value * 10**9 // 1}n"
+
+
+def _compare(a: str, b: str) -> int:
+    left, right = _value_of(a), _value_of(b)
+    return (left > right) - (left < right)
+
+
+def _as_integer(text: str) -> int:
+    value = _value_of(text)
+    if value.denominator != 1 or not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("cannot convert value to integer")
+    return int(value)
+
+
+def _ip(text: str) -> str:
+    if "%" in text:
+        raise ValueError(f"IP Address {text!r} parse error during conversion from string: zones are not allowed")
+    return str(ipaddress.ip_address(text))
+
+
+def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    if "/" not in text:
+        raise ValueError(f"network address parse error during conversion from string: {text!r}: no '/'")
+    return ipaddress.ip_interface(text)
+
+
+def _contains_cidr(cidr: str, other: str) -> bool:
+    outer, inner = _interface(cidr).network, _interface(other).network
+    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def _is_link_local_multicast(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    return address in ipaddress.ip_network("224.0.0.0/24" if address.version == 4 else "ff02::/16")
+
+
+def _is_global_unicast(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    broadcast = address == ipaddress.ip_address("255.255.255.255")
+    return not (
+        address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local or broadcast
+    )
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if not (parts.scheme and parts.netloc) and not text.startswith("/"):
+        raise ValueError(f"URL parse error during conversion from string: parse {text!r}: invalid URI for request")
+    _ = parts.port
+    return text
