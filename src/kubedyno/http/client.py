@@ -6,9 +6,12 @@ streams beyond a GOAWAY) is sent again; what it may have acted on is not, unless
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
@@ -48,6 +51,7 @@ class Endpoint:
         authority: What requests name as host, e.g. "127.0.0.1:6443".
         ssl_context: None for plain HTTP.
         server_name: Name that the server's certificate must carry, when it is not `host`.
+        dial: Makes the connected sockets, where not by looking up `host`; raises OSError.
     """
 
     host: str
@@ -55,6 +59,7 @@ class Endpoint:
     authority: str
     ssl_context: ssl.SSLContext | None = None
     server_name: str | None = None
+    dial: Callable[[], Awaitable[socket.socket]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +250,14 @@ class Pool:
         connection: Connection | None = None
         try:
             async with aio.timeout(self.limits.connect_timeout_s):
+                place: dict[str, Any] = {"host": endpoint.host, "port": endpoint.port}
+                if endpoint.dial is not None:
+                    place = {"sock": await endpoint.dial()}
                 _, chooser = await self._loop.create_connection(
                     lambda: _Chooser(self),
-                    endpoint.host,
-                    endpoint.port,
                     ssl=endpoint.ssl_context,
                     server_hostname=(endpoint.server_name or endpoint.host) if endpoint.ssl_context else None,
+                    **place,
                 )
                 connection = chooser.chosen
         except OSError as error:

@@ -41,10 +41,10 @@ class Call:
         self._count(status)
         self.responder.send(status, media, body, self._headers(headers))
 
-    def start(self, status: int, media: str) -> Stream:
+    def start(self, status: int, media: str, headers: Headers = ()) -> Stream:
         """Begin an answer in pieces."""
         self._count(status)
-        return self.responder.start(status, media, self._headers(()))
+        return self.responder.start(status, media, self._headers(headers))
 
     def upgrade(self, headers: Headers) -> Tunnel | None:
         """Switch to another protocol; None when the connection cannot."""

@@ -6,10 +6,10 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
-from urllib.parse import unquote
 
 from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver import kubeletpages, processpage
+from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.metrics import RequestCounts
 from kubedyno.cluster.apiserver.statepages import StatePages
@@ -22,23 +22,9 @@ from kubedyno.kube.resources import NODES
 from kubedyno.kube.status import NotFound, not_found
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
-NODE_PREFIX = "/api/v1/nodes/"
-_PROXY = "/proxy"
 STATE_PATH = "/kubedyno/metrics/kube-state"
 NODES_PATH = "/kubedyno/metrics/nodes"
 _HEADERS: Headers = (("Cache-Control", "no-cache, private"),)
-
-
-def proxied(path: str) -> tuple[str, str] | None:
-    """Return node and page of a path through a node's proxy, None when it is another one."""
-    if not path.startswith(NODE_PREFIX):
-        return None
-    name, proxy, page = path[len(NODE_PREFIX) :].partition(_PROXY + "/")
-    if not proxy or "/" in name:
-        return None
-    # The kubelet's port may be named: http or https, name, port.
-    parts = unquote(name).split(":")
-    return (parts[1] if parts[0] in {"http", "https"} and len(parts) > 1 else parts[0]), f"/{page}"
 
 
 class MetricPages:
@@ -123,8 +109,8 @@ class MetricPages:
         processpage.write(page, cpu_s=cpu_s, started_s=self._started_s, pauses=self.pauses)
         return page.text()
 
-    def node(self, name: str, path: str, responder: Responder) -> None:
-        """Answer one of a kubelet's pages.
+    def node(self, name: str, path: str, call: Call) -> None:
+        """Answer one of a kubelet's pages of metrics.
 
         Raises:
             NotFound: There is no such node, or no such page.
@@ -134,9 +120,6 @@ class MetricPages:
             raise not_found(NODES, name)
         now_s = self._clock.now()
         page = path.rstrip("/")
-        if page in {"/healthz", "/livez"}:
-            responder.send(200, "text/plain; charset=utf-8", b"ok", _HEADERS)
-            return
         node = self._usage.node(record, now_s)
         if page == "/metrics":
             body = kubeletpages.kubelet(node, self._settings, now_s).text()
@@ -150,7 +133,7 @@ class MetricPages:
             body = b""
         else:
             raise NotFound("the server could not find the requested resource", {})
-        responder.send(200, MEDIA, body, _HEADERS)
+        call.answer(200, MEDIA, body)
 
     def exporter(self, path: str, responder: Responder) -> bool:
         """Answer an exporter's page; False when the path is none."""

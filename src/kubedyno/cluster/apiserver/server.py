@@ -21,12 +21,16 @@ from kubedyno.cluster.apiserver.escalation import Escalation
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
 from kubedyno.cluster.apiserver.impersonation import HEADER as IMPERSONATE
 from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated
+from kubedyno.cluster.apiserver.kubeletproxy import KubeletProxy
 from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
-from kubedyno.cluster.apiserver.metricpages import MetricPages, proxied
+from kubedyno.cluster.apiserver.metricpages import MetricPages
 from kubedyno.cluster.apiserver.metrics import Counted, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
 from kubedyno.cluster.apiserver.openapi import OpenAPI, Served
 from kubedyno.cluster.apiserver.parts import Parts, unknown_part
+from kubedyno.cluster.apiserver.proxies import Proxies
+from kubedyno.cluster.apiserver.proxypaths import PROXY, Target, target_of
+from kubedyno.cluster.apiserver.proxypaths import SUBRESOURCES as PROXIED
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.resourcemetrics import (
@@ -55,7 +59,7 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import resource_key
 from kubedyno.http.messages import Headers, Limits, Peer, Request, Responder
-from kubedyno.kube.resources import PODS, Resource, Subresource
+from kubedyno.kube.resources import NODES, PODS, Resource, Subresource
 from kubedyno.kube.status import (
     Forbidden,
     InternalError,
@@ -105,6 +109,7 @@ class ApiServer:
     Attributes:
         ready: What /readyz says.
         pages: Its metrics, and those of kubelets and exporters.
+        kubelets: The kubelets' other pages.
     """
 
     def __init__(
@@ -150,6 +155,17 @@ class ApiServer:
             registry.store, self._usage, self._counts, self._hub, settings, self._clock, self._spawn
         )
         registry.store.table(API_SERVICES).subscribe(lambda: self._served_otherwise([]))
+        self._proxies = Proxies(
+            registry.store, registry.random, self._spawn, self._fail, streams.script_of, settings.speed, runtime
+        )
+        self.kubelets = KubeletProxy(
+            registry.store,
+            self._usage,
+            self._clock,
+            self.pages.node,
+            parts.log,
+            registry.kind(PODS),
+        )
         self._resource_metrics = ResourceMetrics(registry.store, self._usage, self._clock)
         self._pump = pump
         self._address = address
@@ -266,6 +282,12 @@ class ApiServer:
             if IMPERSONATE in request.headers:
                 user = impersonated(user, request.headers, self._authorizer)
             route = self._routes.get(request.path)
+            if route is None and (target := target_of(request.path)) is not None:
+                route = Route(self._registry.kind(target.resource), target.namespace, target.id, PROXY)
+                verb = _VERBS.get(request.method, request.method.lower())
+                call = Call(request, responder, user, route, verb, self._counts)
+                self._proxy(call, target)
+                return
             if route is None:
                 counted = Counted(responder, self._counts, request.method, request.path)
                 route = self._find(request, counted, user)
@@ -291,6 +313,24 @@ class ApiServer:
         except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on
             logger(__name__).exception("%s %s failed", request.method, request.path)
             self._refuse(request, responder, InternalError(f"Internal error occurred: {error}"), call)
+
+    def user_of(self, request: Request) -> User:
+        """Return who asks, or whom that one acts as.
+
+        Raises:
+            Unauthorized: Nobody known.
+            Forbidden: Somebody who may not act as another.
+        """
+        user = self._authenticator.user_of(request.headers, request.peer)
+        if IMPERSONATE in request.headers:
+            user = impersonated(user, request.headers, self._authorizer)
+        return user
+
+    def _proxy(self, call: Call, target: Target) -> None:
+        """Pass a request on to a pod, a Service or a kubelet."""
+        if not call.user.superuser:
+            self._authorize(call)
+        (self.kubelets if target.resource is NODES else self._proxies).answer(call, target)
 
     def _authorize(self, call: Call) -> None:
         """Let a request pass that its user may make.
@@ -362,13 +402,6 @@ class ApiServer:
         if self._stale:
             self._refresh()
         if path.startswith(("/api/", "/apis/")):
-            of_node = proxied(path)
-            if of_node is not None and request.method in {"GET", "HEAD"}:
-                asked = Attributes("get", "", "nodes", "proxy", name=of_node[0])
-                if not user.superuser and not self._authorizer.allows(user, asked):
-                    raise forbidden(user, asked)
-                self.pages.node(*of_node, responder)
-                return None
             try:
                 route = self._router.find(path)
             except (UnknownGroupError, UnknownResourceError):
@@ -540,4 +573,8 @@ class ApiServer:
 def _served_parts(resource: Resource) -> tuple[Subresource, ...]:
     """Return the subresources of a resource that act."""
     parts = [sub for sub in resource.subresources if sub.name in _PARTS]
-    return tuple(sorted((*parts, *STREAMED), key=lambda sub: sub.name) if resource is PODS else parts)
+    if resource is PODS:
+        parts += STREAMED
+    if not resource.group and resource.plural in PROXIED:
+        return tuple(sorted((*parts, PROXIED[resource.plural]), key=lambda sub: sub.name))
+    return tuple(parts)

@@ -126,6 +126,7 @@ async def _serve(
     pauses = Pauses()
     address = f"{HOST}:{server.port}"
     pages = ComponentPages(parts_of(cluster, address, keeping.journal if keeping is not None else None), pauses)
+    api.kubelets.configuration = cluster.nodes.config_text
     api.pages.pauses, api.pages.others_cpu_s = pauses, pages.busy_s
     components = Components(cluster.store, settings, pages.of, address)
     control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
