@@ -4,7 +4,7 @@
 `/kubedyno/metrics/kube-state` and `/kubedyno/metrics/nodes`.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 from kubedyno.base.clock import Clock
@@ -42,6 +42,7 @@ class MetricPages:
     Attributes:
         others_cpu_s: Returns the CPU that other components in this process have used.
         pauses: Of the garbage collector; None where nobody listens.
+        kubelet_counters: Returns (metric, help text, value) of what a node's kubelet counts itself.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class MetricPages:
         self._started_s = clock.now()
         self.others_cpu_s: Callable[[], float] = float
         self.pauses: processpage.Pauses | None = None
+        self.kubelet_counters: Callable[[str], Iterable[tuple[str, str, int]]] = lambda _: ()
 
     def own(self, under_way: int) -> bytes:
         """Return the API server's page.
@@ -122,7 +124,10 @@ class MetricPages:
         page = path.rstrip("/")
         node = self._usage.node(record, now_s)
         if page == "/metrics":
-            body = kubeletpages.kubelet(node, self._settings, now_s).text()
+            own = kubeletpages.kubelet(node, self._settings, now_s)
+            for metric, text, value in self.kubelet_counters(name):
+                own.add(metric, "counter", text, {}, value)
+            body = own.text()
         elif page == "/metrics/resource":
             body = kubeletpages.resource(node, now_s).text()
         elif page == "/metrics/cadvisor":

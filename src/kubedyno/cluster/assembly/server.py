@@ -130,6 +130,7 @@ async def _serve(
     api.pages.pauses, api.pages.others_cpu_s = pauses, pages.busy_s
     components = Components(cluster.store, settings, pages.of, address)
     control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
+    api.pages.kubelet_counters = cluster.nodes.counters
     chaos = Chaos(api.app, cluster.store, clock)
     control.more["chaos"] = chaos.control
     pressure = Pressure(

@@ -10,18 +10,19 @@ from math import inf
 from typing import Any
 
 from kubedyno.cluster.kubelet.desk import Desk
-from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES
-from kubedyno.cluster.kubelet.images import pull_error
+from kubedyno.cluster.kubelet.imagevolumes import CREATE_FAILED, ImageVolumes
 from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S, MAX_BACKOFF_S
+from kubedyno.cluster.kubelet.pulls import BACK_OFF, FAILED, NEVER, Pulls, Wanted
 from kubedyno.cluster.kubelet.resumption import CRASH_LOOP, take_up
 from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State, terminated
-from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting, local, present, pulled
+from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting
 
 # A container that ended is started anew after this at the soonest, at speed 0 too: an endless loop has to end a call.
 _MIN_RESTART_S = 1e-3
 # A container whose program cannot be executed has this exit code (kuberuntime: StartError).
 _START_FAILED = 128
-_START_FAILURES = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "CreateContainerConfigError"})
+_CONFIG_ERROR = "CreateContainerConfigError"
+_START_FAILURES = frozenset({FAILED, BACK_OFF, NEVER, _CONFIG_ERROR, CREATE_FAILED})
 
 
 class Containers:
@@ -38,6 +39,8 @@ class Containers:
         self._texts = desk.texts
         self._clock = desk.clock
         self._over = over
+        self.pulls = Pulls(desk)
+        self.volumes = ImageVolumes(desk, self.pulls, self._volume_changed)
 
     def resume(self, run: PodRun, status: dict[str, Any]) -> None:
         """Go on with the containers of a pod as its status says; nothing of what was is said again."""
@@ -110,125 +113,49 @@ class Containers:
                 self._pull(run, container)
 
     def _pull(self, run: PodRun, container: ContainerRun) -> None:
-        plan, node = container.plan, run.node
-        image, reference = plan.image, plan.reference
-        if run.real and image.exists and not run.plan.fail_pull:
-            node.images.add(image)
-            self._desk.event(run, "Normal", "Pulled", local(reference), plan.field_path)
-            self._create(run, container)
-            return
-        is_there = node.images.has(image)
-        credentials = self._desk.credentials(run, image)
-        verification = node.config.verification
-        if plan.pull_policy != "Always" and is_there and not node.pulls.must_ask(image, verification, credentials):
-            node.images.add(image)
-            text = present(reference, verified=ENSURE_SECRET_PULLED_IMAGES in node.config.gates)
-            self._desk.event(run, "Normal", "Pulled", text, plan.field_path)
-            self._create(run, container)
-            return
-        if plan.pull_policy == "Never":
-            why = "is not present with pull policy of Never"
-            if is_there:
-                why = (
-                    "is present with pull policy of Never but does not have the proper credentials to access the image"
-                )
-            text = f'Container image "{reference}" {why}'
-            self._desk.event(run, "Warning", "ErrImageNeverPull", text, plan.field_path)
-            self._desk.event(run, "Warning", "Failed", "Error: ErrImageNeverPull", plan.field_path)
-            container.reason, container.message = "ErrImageNeverPull", text
-            self._desk.request_publish(run)
-            self._desk.after(run, self._latency.retry(), lambda run: self._pull(run, container))
-            self.begin_next(run)
-            return
-        self._desk.event(run, "Normal", "Pulling", f'Pulling image "{reference}"', plan.field_path)
-        credential, error = None, ""
-        if run.plan.fail_pull or not image.exists:
-            error = pull_error(image, forced=run.plan.fail_pull)
-        else:
-            credential, error = self._desk.registries.granted(image, credentials)
-        if error:
-            delay_s = self._latency.failed_pull()
-            self._desk.after(run, delay_s, lambda run: self._pull_failed(run, container, error))
-            return
-        now_s = self._desk.pump.clock.monotonic()
-        begin_s, own_s = node.images.pull(
-            image,
-            now_s,
-            whole_s=self._latency.pull(image.size_bytes, present=False),
-            known_s=self._latency.pull(image.size_bytes, present=True),
-            parallel=node.config.parallel_pulls,
-        )
-        waited_s = begin_s + own_s - now_s
+        wanted, plan = container.wanted, container.plan
+        if wanted is None or wanted.image is not plan.image:
+            wanted = Wanted(plan.image, plan.reference, plan.pull_policy, plan.field_path)
+            container.wanted = wanted
 
-        def arrived(run: PodRun) -> None:
-            node.images.add(image)
-            node.pulls.note(image, credential)
-            text = pulled(reference, own_s, waited_s, image.size_bytes)
-            self._desk.event(run, "Normal", "Pulled", text, plan.field_path)
-            self._create(run, container)
+        def held(run: PodRun, reason: str, message: str) -> None:
+            self._hold(run, container, reason, message, f"Error: {reason}")
 
-        self._desk.after(run, waited_s, arrived)
+        self.pulls.ensure(run, wanted, lambda run: self._create(run, container), held)
 
-    def tell_missing_secrets(self, run: PodRun) -> None:
-        """Say which pull secrets of a pod are not there; its images are tried without."""
-        missing = self._desk.missing_pull_secrets(run)
-        if missing:
-            text = (
-                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); attempting to pull the image may "
-                "not succeed."
-            )
-            self._desk.event(run, "Warning", "FailedToRetrieveImagePullSecret", text)
-
-    def note_images(self, run: PodRun) -> None:
-        """Take note of the images of a pod that ran before the cluster was started again, and whom they are for."""
-        for plan in (*run.plan.init, *run.plan.containers):
-            image = plan.image
-            run.node.images.add(image)
-            if self._desk.registries.is_private(image):
-                credential, error = self._desk.registries.granted(image, self._desk.credentials(run, image))
-                if not error:
-                    run.node.pulls.note(image, credential)
-
-    def _pull_failed(self, run: PodRun, container: ContainerRun, error: str) -> None:
-        plan = container.plan
-        text = f'Failed to pull image "{plan.reference}": {error}'
-        self._desk.event(run, "Warning", "Failed", text, plan.field_path)
-        self._desk.event(run, "Warning", "Failed", "Error: ErrImagePull", plan.field_path)
-        container.state, container.reason, container.message = State.WAITING, "ErrImagePull", error
-        container.pull_backoff_s = min(container.pull_backoff_s * 2 or BACKOFF_S, MAX_BACKOFF_S)
+    def _hold(self, run: PodRun, container: ContainerRun, reason: str, message: str, said: str) -> None:
+        """Note that a container cannot be started for now; that doesn't hold up the others."""
+        self._desk.event(run, "Warning", "Failed", said, container.plan.field_path)
+        container.state, container.reason, container.message = State.WAITING, reason, message
         self._desk.request_publish(run)
+        if reason != BACK_OFF:
+            self.begin_next(run)
 
-        def hold(run: PodRun) -> None:
-            back_off = f'Back-off pulling image "{plan.reference}"'
-            self._desk.event(run, "Normal", "BackOff", back_off, plan.field_path)
-            self._desk.event(run, "Warning", "Failed", "Error: ImagePullBackOff", plan.field_path)
-            container.reason = "ImagePullBackOff"
-            container.message = f"{back_off}: ErrImagePull: {error}"
-            self._desk.request_publish(run)
-
-        pause_s = self._latency.paced(container.pull_backoff_s)
-        # The next sync, a moment later, finds the image in its back-off.
-        self._desk.after(run, min(self._latency.paced(1.0), pause_s / 2), hold)
-
-        def again(run: PodRun) -> None:
-            self.tell_missing_secrets(run)
-            self._pull(run, container)
-
-        self._desk.after(run, pause_s, again)
-        self.begin_next(run)
+    def _volume_changed(self, run: PodRun) -> None:
+        """Try the containers again that wait for an image volume."""
+        for container in (*run.init, *(run.containers or ())):
+            if container.awaits_volume:
+                container.awaits_volume = False
+                self._create(run, container)
 
     def _create(self, run: PodRun, container: ContainerRun) -> None:
         plan = container.plan
         lacking = self._desk.missing(run, plan.needs)
         if lacking is not None:
             text = f'{lacking[0]} "{lacking[1]}" not found'
-            self._desk.event(run, "Warning", "Failed", f"Error: {text}", plan.field_path)
-            container.state, container.reason, container.message = State.WAITING, "CreateContainerConfigError", text
-            self._desk.request_publish(run)
+            self._hold(run, container, _CONFIG_ERROR, text, f"Error: {text}")
             self._desk.after(run, self._latency.retry(), lambda run: self._pull(run, container))
-            self.begin_next(run)
             return
-
+        problem = self.volumes.problem(run, plan) if plan.image_mounts else None
+        if problem is not None:
+            reason, message = problem
+            if reason in {CREATE_FAILED, _CONFIG_ERROR}:
+                self._hold(run, container, reason, message, f"Error: {message}")
+                self._desk.after(run, self._latency.retry(), lambda run: self._pull(run, container))
+            else:
+                container.awaits_volume = True
+                self._hold(run, container, reason, message, f"Error: {reason}")
+            return
         if run.real:
             self._run(run, container)
             return

@@ -233,6 +233,11 @@ class Nodes:
             "warning": row.config.warning,
         }
 
+    def counters(self, node: str) -> tuple[tuple[str, str, int], ...]:
+        """Return (metric, help text, value) of what a kubelet counts itself; none of a node that is no kubelet's."""
+        row = self._rows.get(node)
+        return row.volumes.counters() if row is not None else ()
+
     def add_static_pod(self, node: str, manifest: dict[str, Any]) -> None:
         """Put a manifest into a node's /etc/kubernetes/manifests: its pod runs, and is mirrored to the API.
 

@@ -7,7 +7,7 @@ else from its command as far as that is plain (`sleep 5; exit 1`), else it runs 
 import re
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -22,6 +22,8 @@ RUN_SECONDS = "kubedyno.io/run-seconds"
 EXIT_CODE = "kubedyno.io/exit-code"
 FAIL_PULL = "kubedyno.io/fail-pull"
 NOT_READY = "kubedyno.io/not-ready"
+IMAGE_PATHS = "kubedyno.io/image-paths"
+_KNOWN = (RUN_SECONDS, EXIT_CODE, FAIL_PULL, NOT_READY, IMAGE_PATHS)
 _MARK = b"kubedyno.io/"
 _TOKEN_VOLUME = b"kube-api-access-"
 _SUFFIX_LENGTH = 5
@@ -55,6 +57,36 @@ class Probe:
     successes: int
 
 
+class ImageMount(NamedTuple):
+    """A container's mount of an image volume.
+
+    Attributes:
+        volume: The volume's name.
+        sub_path: subPath.
+        expression: subPathExpr.
+    """
+
+    volume: str
+    sub_path: str
+    expression: str
+
+
+class ImageVolume(NamedTuple):
+    """A volume that is an image.
+
+    Attributes:
+        name: Its name.
+        reference: The image as the pod names it.
+        image: The same, resolved.
+        pull_policy: Its pullPolicy.
+    """
+
+    name: str
+    reference: str
+    image: Image
+    pull_policy: str
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerPlan:
     """A container.
@@ -74,6 +106,8 @@ class ContainerPlan:
         pre_stop_s: How long its preStop hook sleeps.
         needs: ConfigMaps and Secrets of its environment, as ("configmap" or "secret", name).
         tail: The end of its status, as JSON members: resources, mounts, user.
+        image_mounts: Its mounts of image volumes.
+        env: (name, value, field path) of its environment, where mounts need that.
     """
 
     name: str
@@ -90,6 +124,8 @@ class ContainerPlan:
     pre_stop_s: float
     needs: tuple[Need, ...]
     tail: dict[str, Any]
+    image_mounts: tuple[ImageMount, ...] = ()
+    env: tuple[tuple[str, str, str], ...] = ()
 
 
 class StartForm(msgspec.Struct, frozen=True, gc=False):
@@ -120,6 +156,8 @@ class PodPlan:
         volumes: ConfigMaps and Secrets that it mounts, by volume.
         ephemeral: Containers that were added for debugging.
         pull_secrets: Names of its imagePullSecrets.
+        image_volumes: Volumes that are images.
+        image_paths: The directories that these have; None: all.
         starts: Status of such a pod that has just started; made on first use.
         stops: Status of one that was stopped, with holes.
     """
@@ -135,6 +173,8 @@ class PodPlan:
     volumes: tuple[tuple[str, Need], ...] = ()
     ephemeral: tuple[ContainerPlan, ...] = ()
     pull_secrets: tuple[str, ...] = ()
+    image_volumes: tuple[ImageVolume, ...] = ()
+    image_paths: tuple[str, ...] | None = None
     starts: StartForm | None = None
     stops: bytes = b""
     variants: dict[tuple[str, ...], "PodPlan"] = field(default_factory=dict)
@@ -178,19 +218,19 @@ class Plans:
 
     def _variant(self, plan: PodPlan, obj: StoredObject) -> PodPlan:
         annotations = orjson.loads(b"{" + obj.meta + b"}").get("annotations", {})
-        wanted = tuple(annotations.get(name, "") for name in (RUN_SECONDS, EXIT_CODE, FAIL_PULL, NOT_READY))
+        wanted = tuple(annotations.get(name, "") for name in _KNOWN)
         if not any(wanted):
             return plan
         found = plan.variants.get(wanted)
         if found is None:
-            run, code, fail, unready = wanted
+            run, code, fail, unready, paths = wanted
             run_s = _seconds(run) if run else 0.0 if code else None
             exit_code = int(code) if code.isdecimal() else 0
             containers = plan.containers
             if run_s is not None:
                 containers = tuple(replace(c, run_s=run_s, exit_code=exit_code) for c in containers)
             found = plan.variants[wanted] = replace(
-                plan, containers=containers, simple=False, fail_pull=_true(fail), not_ready=_true(unready), starts=None,
+                plan, containers=containers, simple=False, image_paths=_paths(paths), fail_pull=_true(fail), not_ready=_true(unready), starts=None,
                 stops=b"", variants={},
             )  # fmt: skip
         return found
@@ -203,6 +243,10 @@ def _seconds(text: str) -> float:
 
 def _true(text: str) -> bool:
     return text.lower() in {"true", "1", "yes"}
+
+
+def _paths(text: str) -> tuple[str, ...] | None:
+    return tuple(part.strip().strip("/") for part in text.split(",") if part.strip()) if text else None
 
 
 def _common(obj: StoredObject) -> bytes:
@@ -228,11 +272,19 @@ def suffix_of(obj: StoredObject) -> bytes:
 
 def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
     context = spec.get("securityContext") or {}
-    init = tuple(_container(c, context, "initContainers") for c in spec.get("initContainers", ()))
-    containers = tuple(_container(c, context, "containers") for c in spec.get("containers", ()))
+    image_volumes = tuple(
+        ImageVolume(volume["name"], reference, image_of(reference), volume["image"].get("pullPolicy", "IfNotPresent"))
+        for volume in spec.get("volumes", ())
+        if (reference := (volume.get("image") or {}).get("reference"))
+    )
+    images = frozenset(volume.name for volume in image_volumes)
+    init = tuple(_container(c, context, "initContainers", images) for c in spec.get("initContainers", ()))
+    containers = tuple(_container(c, context, "containers", images) for c in spec.get("containers", ()))
     gates = tuple(gate["conditionType"] for gate in spec.get("readinessGates", ()))
-    ephemeral = tuple(_container(c, context, "ephemeralContainers") for c in spec.get("ephemeralContainers", ()))
-    simple = not (init or gates or ephemeral or spec.get("resourceClaims")) and all(
+    ephemeral = tuple(
+        _container(c, context, "ephemeralContainers", images) for c in spec.get("ephemeralContainers", ())
+    )
+    simple = not (init or gates or ephemeral or image_volumes or spec.get("resourceClaims")) and all(
         c.image.exists and c.pull_policy != "Never" and c.run_s == inf and not c.needs for c in containers
     )
     pull_secrets = tuple(one["name"] for one in spec.get("imagePullSecrets", ()) if one.get("name"))
@@ -246,6 +298,7 @@ def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
         volumes=_mounted(spec),
         ephemeral=ephemeral,
         pull_secrets=pull_secrets,
+        image_volumes=image_volumes,
     )
 
 
@@ -284,7 +337,9 @@ def _pre_stop(container: dict[str, Any]) -> float:
     return known[0] if known else 0.0
 
 
-def _container(container: dict[str, Any], context: dict[str, Any], group: str) -> ContainerPlan:
+def _container(
+    container: dict[str, Any], context: dict[str, Any], group: str, image_volumes: frozenset[str]
+) -> ContainerPlan:
     image = image_of(container.get("image", ""))
     argv = [*container.get("command", ()), *container.get("args", ())]
     run_s, exit_code = _behaviour(container, image)
@@ -294,6 +349,11 @@ def _container(container: dict[str, Any], context: dict[str, Any], group: str) -
         run_s, exit_code = 0.0, 0
     program = argv[0].rpartition("/")[2] if argv else ""
     last = image.repository.rpartition("/")[2]
+    image_mounts = tuple(
+        ImageMount(mount["name"], mount.get("subPath", ""), mount.get("subPathExpr", ""))
+        for mount in container.get("volumeMounts", ())
+        if mount["name"] in image_volumes
+    )
     return ContainerPlan(
         container["name"],
         container.get("image", ""),
@@ -309,7 +369,19 @@ def _container(container: dict[str, Any], context: dict[str, Any], group: str) -
         _pre_stop(container),
         _needs(container),
         _tail(container, context),
+        image_mounts,
+        _environment(container) if any(mount.expression for mount in image_mounts) else (),
     )
+
+
+def _environment(container: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """Return (name, value, field path) of a container's variables that are plain or from the pod's own fields."""
+    found = []
+    for variable in container.get("env", ()):
+        source = (variable.get("valueFrom") or {}).get("fieldRef") or {}
+        if source or "valueFrom" not in variable:
+            found.append((variable["name"], variable.get("value", ""), source.get("fieldPath", "")))
+    return tuple(found)
 
 
 def _probe(probe: dict[str, Any] | None) -> Probe | None:

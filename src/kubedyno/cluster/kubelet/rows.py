@@ -28,6 +28,29 @@ class StaticPod:
 
 
 @dataclass(slots=True)
+class VolumeCounts:
+    """What a kubelet counts of image volumes since its start.
+
+    Attributes:
+        requested: Volumes that pods asked for.
+        mounted: Mounts that succeeded.
+        failed: Mounts that did not.
+    """
+
+    requested: int = 0
+    mounted: int = 0
+    failed: int = 0
+
+    def counters(self) -> tuple[tuple[str, str, int], ...]:
+        """Return (metric, help text, value)."""
+        return (
+            ("kubelet_image_volume_requested_total", "Number of requested image volumes.", self.requested),
+            ("kubelet_image_volume_mounted_succeed_total", "Number of successful image volume mounts.", self.mounted),
+            ("kubelet_image_volume_mounted_errors_total", "Number of failed image volume mounts.", self.failed),
+        )
+
+
+@dataclass(slots=True)
 class NodeRow:
     """A node.
 
@@ -44,6 +67,7 @@ class NodeRow:
         pool: Pod addresses; None while it has no PodCIDR or no CNI.
         images: Container images.
         pulls: What its kubelet remembers of pulls.
+        volumes: What it counts of image volumes.
         pods: Pods that count against maxPods.
         cpu_milli: CPU requests of these.
         memory_bytes: Memory requests of these.
@@ -66,6 +90,7 @@ class NodeRow:
     pool: AddressPool | None = None
     images: NodeImages = field(default_factory=NodeImages)
     pulls: PullRecords = field(default_factory=PullRecords)
+    volumes: VolumeCounts = field(default_factory=VolumeCounts)
     pods: int = 0
     cpu_milli: int = 0
     memory_bytes: int = 0

@@ -16,6 +16,7 @@ from kubedyno.cluster.kubelet.plan import SUFFIX, ContainerPlan, PodPlan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kubedyno.cluster.kubelet.pulls import Wanted
     from kubedyno.cluster.kubelet.rows import NodeRow
     from kubedyno.cluster.pump import Timer
 
@@ -85,7 +86,8 @@ class ContainerRun:
         started: It passed its startup probe, if it has one.
         last: lastState.
         backoff_s: The next pause before a restart; 0 when the first restart is still to come.
-        pull_backoff_s: The next pause after a failed pull.
+        wanted: Its image, as long as that is the same.
+        awaits_volume: An image volume that it mounts has not come.
         shown: It was created at least once: its image has an id.
     """
 
@@ -102,8 +104,27 @@ class ContainerRun:
     started: bool = False
     last: dict[str, Any] = field(default_factory=dict)
     backoff_s: float = 0.0
-    pull_backoff_s: float = 0.0
+    wanted: "Wanted | None" = None
+    awaits_volume: bool = False
     shown: bool = False
+
+
+@dataclass(slots=True)
+class VolumeRun:
+    """An image volume.
+
+    Attributes:
+        ready: Its image has come.
+        reason: Why not.
+        message: More of that.
+    """
+
+    ready: bool = False
+    reason: str = "ContainerCreating"
+    message: str = ""
+
+
+_NO_VOLUMES: dict[str, VolumeRun] = {}
 
 
 class PodRun:
@@ -111,7 +132,7 @@ class PodRun:
 
     __slots__ = (
         "address", "conditions", "containers", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "note", "plan",
-        "publish_timer", "real", "stage", "start_s", "static", "suffix", "uid", "written",
+        "publish_timer", "real", "stage", "start_s", "static", "suffix", "uid", "volumes", "written",
     )  # fmt: skip
 
     def __init__(self, key: str, uid: str, node: "NodeRow", plan: PodPlan, start_s: float, suffix: bytes) -> None:
@@ -136,6 +157,8 @@ class PodRun:
         self.ephemeral: tuple[ContainerRun, ...] = ()
         # Condition → [status, epoch seconds of its last transition]; only with containers.
         self.conditions: dict[str, list[Any]] = _NO_CONDITIONS
+        # Image volumes by name; none while the pod has not begun.
+        self.volumes: dict[str, VolumeRun] = _NO_VOLUMES
         # "Succeeded" or "Failed" once the pod as a whole is over.
         self.forced_phase = ""
         # Revision of the status that was written last: that change is no news.

@@ -64,7 +64,13 @@ class Sandboxes:
 
     def _begin(self, run: PodRun) -> None:
         run.go(Stage.INITIALIZING if run.init else Stage.STARTING)
-        self._containers.tell_missing_secrets(run)
+        self._containers.pulls.tell_missing_secrets(run)
+        if run.plan.image_volumes:
+            self._containers.volumes.pull(run, self._begin_containers)
+        else:
+            self._begin_containers(run)
+
+    def _begin_containers(self, run: PodRun) -> None:
         self._containers.begin_next(run)
         self._containers.begin_ephemeral(run)
 
