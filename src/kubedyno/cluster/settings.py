@@ -37,6 +37,71 @@ class NodeSettings:
     port_mappings: tuple[tuple[int, int], ...] = ()
 
 
+# Score plugins and their weights (pkg/scheduler/apis/config/v1/default_plugins.go).
+DEFAULT_SCORES = (
+    ("TaintToleration", 3), ("NodeAffinity", 2), ("PodTopologySpread", 2), ("InterPodAffinity", 2),
+    ("NodeResourcesFit", 1), ("NodeResourcesBalancedAllocation", 1), ("ImageLocality", 1),
+)  # fmt: skip
+# Plugins that can say no to a node, in their order.
+FILTER_PLUGINS = (
+    "NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit",
+    "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "PodTopologySpread", "InterPodAffinity",
+    "DynamicResources",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerProfile:
+    """One profile of the scheduler: what pods with its name as schedulerName are placed by.
+
+    Attributes:
+        name: schedulerName.
+        filters_off: Plugins that say no to no node.
+        scores: (plugin, weight) of those that prefer nodes.
+        strategy: Of NodeResourcesFit: "LeastAllocated", "MostAllocated" or "RequestedToCapacityRatio".
+        resources: (resource, weight) that the strategy looks at.
+        balanced: Resources that NodeResourcesBalancedAllocation looks at.
+        shape: (utilization in percent, score 0 … 10), ascending, of RequestedToCapacityRatio.
+        percentage: Of nodes to find feasible before scores decide; 0: as the cluster's size asks for.
+        added_affinity: A NodeAffinity in JSON that all pods have besides their own; "" for none.
+        hard_pod_affinity_weight: What a required term of another pod counts in scores.
+        preempts: Pods make room for more important ones.
+        min_candidates_percent: Share of nodes that preemption looks at before it chooses,
+        min_candidates: at least so many.
+    """
+
+    name: str = "default-scheduler"
+    filters_off: tuple[str, ...] = ()
+    scores: tuple[tuple[str, int], ...] = DEFAULT_SCORES
+    strategy: str = "LeastAllocated"
+    resources: tuple[tuple[str, int], ...] = (("cpu", 1), ("memory", 1))
+    balanced: tuple[str, ...] = ("cpu", "memory")
+    shape: tuple[tuple[int, int], ...] = ()
+    percentage: int = 0
+    added_affinity: str = ""
+    hard_pod_affinity_weight: int = 1
+    preempts: bool = True
+    min_candidates_percent: int = 10
+    min_candidates: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """A KubeSchedulerConfiguration, as far as it acts here.
+
+    Attributes:
+        profiles: At least one, of different names.
+        initial_backoff_s: podInitialBackoffSeconds.
+        max_backoff_s: podMaxBackoffSeconds.
+        bind_timeout_s: For how long a pod waits for its volumes to be bound.
+    """
+
+    profiles: tuple[SchedulerProfile, ...] = (SchedulerProfile(),)
+    initial_backoff_s: float = 1.0
+    max_backoff_s: float = 10.0
+    bind_timeout_s: float = 600.0
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """The whole cluster.
@@ -60,6 +125,7 @@ class ClusterSettings:
         bind_addresses: component ("controller-manager", "scheduler", "etcd", "kube-proxy") → metrics bind address.
         authorization: "RBAC", or "AlwaysAllow": whoever is known may do everything.
         feature_gates: Gate → on/off, over the version's defaults.
+        scheduler: Profiles and times of the scheduler.
         runtime: "model" (pods have a life, no processes) or "netns" (pods of known images are processes).
         datapath: Between pods that are processes: "route", "bridge" or "ebpf".
         images: Image pattern → command line, beside those known (`processes.images`).
@@ -87,6 +153,7 @@ class ClusterSettings:
     bind_addresses: dict[str, str] = field(default_factory=dict)
     authorization: str = "RBAC"
     feature_gates: dict[str, bool] = field(default_factory=dict)
+    scheduler: SchedulerSettings = SchedulerSettings()
     runtime: str = "model"
     datapath: str = "route"
     images: dict[str, list[str]] = field(default_factory=dict)

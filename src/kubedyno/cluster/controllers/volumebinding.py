@@ -1,6 +1,7 @@
 """Claims and volumes find each other: what is there is bound, what a class can make is made.
 
-A class that waits for the first consumer is served when a pod that uses the claim has a node. Volumes of kind's
+A class that waits for the first consumer is served when the scheduler has chosen a node for a pod that uses the claim:
+it says so in the claim's annotation, or in the volume that it reserved. Volumes of kind's
 local-path provisioner, and of provisioners below kubedyno.io, are made and deleted here, as objects only; for any other
 provisioner the claim waits, as it does where no driver runs.
 """
@@ -17,25 +18,32 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.cluster.registry.kinds.volumes import VOLUME_FINALIZER, class_of
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.registry.volumematching import (
+    BIND_COMPLETED,
+    NO_PROVISIONER,
+    SELECTED_NODE,
+    claim_uid,
+    claims_of,
+    free_volumes,
+    reference_to,
+    reserved_for,
+)
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.quantity import value_of
 from kubedyno.kube.resources import PODS, STORAGECLASSES
-from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
 
 _COMPONENT = "persistentvolume-controller"
 _LOCAL_PATH = "rancher.io/local-path"
 _OWN_PREFIX = "kubedyno.io/"
 _LOCAL_DIRECTORY = "/var/local-path-provisioner"
-_SELECTED = "volume.kubernetes.io/selected-node"
 _PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 _BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
-_BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 _BOUND_BY_US = "pv.kubernetes.io/bound-by-controller"
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-_NO_PROVISIONER = "kubernetes.io/no-provisioner"
 _HOST = "kubernetes.io/hostname"
+_ENDED = frozenset({"Succeeded", "Failed"})
 # --pvclaimbinder-sync-period: what waits is looked at, and said, again.
 SYNC_S = 15.0
 
@@ -55,14 +63,11 @@ class VolumeBinding:
         self._clock = pump.clock
         self._claims: WorkQueue[str] = WorkQueue(pump, "claim-binder", self._reconcile_claim)
         self._volumes: WorkQueue[str] = WorkQueue(pump, "volume-binder", self._reconcile_volume)
-        # Namespace → claims that wait for a pod to use them.
-        self._waiting: dict[str, set[str]] = {}
         # Claims without a volume.
         self._unbound: dict[str, None] = {}
         feeds.follow(STORAGECLASSES, self._class_changed)
         feeds.follow(CLAIMS, self._claim_changed, self._claim_gone)
         feeds.follow(VOLUMES, self._volume_changed, self._volume_gone)
-        feeds.follow(PODS, self._pod_changed)
 
     # --- news ------------------------------------------------------------------------------------------------------
 
@@ -76,7 +81,6 @@ class VolumeBinding:
 
     def _claim_gone(self, record: ObjectRecord) -> None:
         self._unbound.pop(record.key, None)
-        self._stop_waiting(record.obj.namespace, record.key)
         self._claims.forget(record.key)
         for volume in self._store.by_index(VOLUMES, "claim", record.key):
             self._volumes.add(volume.key)
@@ -89,20 +93,6 @@ class VolumeBinding:
         if record.obj.facts:
             self._claims.add(record.obj.facts)
 
-    def _pod_changed(self, record: ObjectRecord) -> None:
-        if self._waiting and record.obj.facts.node_name and record.obj.namespace in self._waiting:
-            for name in _claims_of(record):
-                key = f"{record.obj.namespace}/{name}"
-                if key in self._waiting[record.obj.namespace]:
-                    self._claims.add(key)
-
-    def _stop_waiting(self, namespace: str, key: str) -> None:
-        waiting = self._waiting.get(namespace)
-        if waiting is not None:
-            waiting.discard(key)
-            if not waiting:
-                del self._waiting[namespace]
-
     # --- claims ----------------------------------------------------------------------------------------------------
 
     def _reconcile_claim(self, key: str, budget: int) -> int:
@@ -112,7 +102,7 @@ class VolumeBinding:
             return 1
         claim = self._store.encode_dict(CLAIMS, record)
         name = claim["spec"].get("volumeName", "")
-        if _BIND_COMPLETED in claim["metadata"].get("annotations", {}):
+        if BIND_COMPLETED in claim["metadata"].get("annotations", {}):
             self._unbound.pop(key, None)
             self._keep_bound(record, claim)
         elif not record.obj.deletion_s:
@@ -157,33 +147,13 @@ class VolumeBinding:
         self._event(record, "Normal", "VolumeResizeSuccessful", text, component=f"external-resizer {provisioner}")
 
     def _match(self, claim: dict[str, Any]) -> ObjectRecord | None:
-        """Return the smallest volume that is free, or made for it, and is enough."""
-        spec, metadata = claim["spec"], claim["metadata"]
-        key = f"{metadata['namespace']}/{metadata['name']}"
-        for volume in self._store.by_index(VOLUMES, "claim", key):
-            if not volume.obj.deletion_s and _claim_uid(volume) in {"", metadata["uid"]}:
-                return volume
-        wanted = value_of(spec.get("resources", {}).get("requests", {}).get("storage", "0"))
-        selector = LabelSelector.of(spec["selector"]) if "selector" in spec else LabelSelector()
-        best: tuple[int, str, ObjectRecord] | None = None
-        for volume in self._store.list(VOLUMES):
-            if volume.obj.facts or volume.obj.deletion_s or not selector.matches(volume.obj.labels):
-                continue
-            found = self._store.encode_dict(VOLUMES, volume)
-            own = found["spec"]
-            size = value_of(own["capacity"]["storage"])
-            if (
-                found.get("status", {}).get("phase") in {"Available", "Pending"}
-                and class_of(found) == class_of(claim)
-                and size >= wanted
-                and set(spec.get("accessModes", ())) <= set(own.get("accessModes", ()))
-                and own.get("volumeMode", "Filesystem") == spec.get("volumeMode", "Filesystem")
-                and (best is None or (size, volume.key) < best[:2])
-            ):
-                best = size, volume.key, volume
-        if best is None or (self._waits(claim) and self._consumer(claim) is None):
-            return None
-        return best[2]
+        """Return the volume that was reserved for a claim, or the smallest free one that is enough."""
+        metadata = claim["metadata"]
+        reserved = reserved_for(self._store, f"{metadata['namespace']}/{metadata['name']}", metadata["uid"])
+        if reserved is not None or self._waits(claim):
+            return reserved
+        free = free_volumes(self._store, claim)
+        return free[0][0] if free else None
 
     def _class(self, claim: dict[str, Any]) -> dict[str, Any] | None:
         record = self._store.get(STORAGECLASSES, class_of(claim))
@@ -193,13 +163,14 @@ class VolumeBinding:
         made = self._class(claim)
         return made is not None and made.get("volumeBindingMode") == "WaitForFirstConsumer"
 
-    def _consumer(self, claim: dict[str, Any]) -> ObjectRecord | None:
-        """Return a pod that uses a claim and has a node."""
-        metadata = claim["metadata"]
-        for pod in self._store.list(PODS, metadata["namespace"]):
-            if pod.obj.facts.node_name and not pod.obj.deletion_s and metadata["name"] in _claims_of(pod):
-                return pod
-        return None
+    def _consumers(self, claim: ObjectRecord) -> list[str]:
+        """Return the names of the pods that use a claim and have not ended."""
+        pods = self._store.list(PODS, claim.obj.namespace)
+        return [
+            pod.obj.name
+            for pod in pods
+            if pod.obj.facts.spec.attached and pod.obj.facts.phase not in _ENDED and claim.obj.name in _claims_of(pod)
+        ]
 
     def _provide(self, record: ObjectRecord, claim: dict[str, Any]) -> None:
         """Have a volume made, or say why none is."""
@@ -214,21 +185,19 @@ class VolumeBinding:
             self._event(record, "Warning", "ProvisioningFailed", text)
             self._claims.add_after(record.key, SYNC_S)
             return
-        pod = None
-        if made.get("volumeBindingMode") == "WaitForFirstConsumer":
-            namespace = record.obj.namespace
-            pod = self._consumer(claim)
-            if pod is None:
-                self._waiting.setdefault(namespace, set()).add(record.key)
-                text = "waiting for first consumer to be created before binding"
-                self._event(record, "Normal", "WaitForFirstConsumer", text)
-                self._claims.add_after(record.key, SYNC_S)
-                return
-            self._stop_waiting(namespace, record.key)
-        provisioner = made["provisioner"]
-        if provisioner == _NO_PROVISIONER:
+        node = claim["metadata"].get("annotations", {}).get(SELECTED_NODE, "")
+        if made.get("volumeBindingMode") == "WaitForFirstConsumer" and not node:
+            pods = self._consumers(record)
+            reason, text = "WaitForFirstConsumer", "waiting for first consumer to be created before binding"
+            if pods:
+                reason, text = "WaitForPodScheduled", f"waiting for pod {','.join(pods)} to be scheduled"
+            self._event(record, "Normal", reason, text)
+            self._claims.add_after(record.key, SYNC_S)
             return
-        record = self._annotate(record, provisioner, "" if pod is None else pod.obj.facts.node_name)
+        provisioner = made["provisioner"]
+        if provisioner == NO_PROVISIONER:
+            return
+        record = self._annotate(record, provisioner)
         text = (
             f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the "
             "system administrator. If volume creation is delayed, please verify that the provisioner is running and "
@@ -236,15 +205,13 @@ class VolumeBinding:
         )
         self._event(record, "Normal", "ExternalProvisioning", text)
         if _is_ours(provisioner):
-            self._provision(record, made, "" if pod is None else pod.obj.facts.node_name)
+            self._provision(record, made, node)
         else:
             self._claims.add_after(record.key, SYNC_S)
 
-    def _annotate(self, record: ObjectRecord, provisioner: str, node: str) -> ObjectRecord:
+    def _annotate(self, record: ObjectRecord, provisioner: str) -> ObjectRecord:
         annotations = metadata_of(record.obj).get("annotations", {})
         wanted = {**annotations, _BETA_PROVISIONER: provisioner, _PROVISIONER: provisioner}
-        if node:
-            wanted[_SELECTED] = node
         if wanted == annotations:
             return record
         return self._trusted.replace(CLAIMS, record, annotations=wanted)
@@ -261,7 +228,7 @@ class VolumeBinding:
             "capacity": {"storage": spec.get("resources", {}).get("requests", {}).get("storage", "0")},
             "hostPath": {"path": path, "type": "DirectoryOrCreate"},
             "accessModes": spec.get("accessModes", []),
-            "claimRef": _reference(record),
+            "claimRef": reference_to(record),
             "persistentVolumeReclaimPolicy": made.get("reclaimPolicy", "Delete"),
             "storageClassName": made["metadata"]["name"],
             "volumeMode": spec.get("volumeMode", "Filesystem"),
@@ -288,14 +255,14 @@ class VolumeBinding:
         spec = body["spec"]
         if spec.get("claimRef", {}).get("uid") != record.obj.uid:
             ours = not spec.get("claimRef")
-            spec["claimRef"] = _reference(record)
+            spec["claimRef"] = reference_to(record)
             annotations = metadata_of(volume.obj).get("annotations", {})
             volume = self._trusted.replace(
                 VOLUMES, volume, body=body, annotations={**annotations, _BOUND_BY_US: "yes"} if ours else None
             )
         self._phase(volume, "Bound")
         claim = orjson.loads(b"{" + record.obj.body + b"}")
-        annotations = {**metadata_of(record.obj).get("annotations", {}), _BIND_COMPLETED: "yes"}
+        annotations = {**metadata_of(record.obj).get("annotations", {}), BIND_COMPLETED: "yes"}
         if not claim["spec"].get("volumeName") or provisioned:
             annotations[_BOUND_BY_US] = "yes"
         claim["spec"]["volumeName"] = volume.obj.name
@@ -303,7 +270,6 @@ class VolumeBinding:
         status = {"phase": "Bound", "accessModes": spec.get("accessModes", []), "capacity": spec["capacity"]}
         self._trusted.replace_status(CLAIMS, record, status)
         self._unbound.pop(record.key, None)
-        self._stop_waiting(record.obj.namespace, record.key)
 
     # --- volumes ---------------------------------------------------------------------------------------------------
 
@@ -353,25 +319,13 @@ def _is_ours(provisioner: str) -> bool:
 
 def _claims_of(pod: ObjectRecord) -> set[str]:
     """Return the names of the claims that a pod uses."""
-    body = pod.obj.body
-    if b'"claimName"' not in body and b'"ephemeral"' not in body:
-        return set()
-    spec = orjson.loads(b"{" + body + b"}")["spec"]
-    named = (v.get("persistentVolumeClaim", {}).get("claimName", "") for v in spec.get("volumes", ()))
-    return {name for name in named if name}
+    spec = orjson.loads(b"{" + pod.obj.body + b"}")["spec"]
+    return {name for name, _ in claims_of(pod.obj.name, spec)}
 
 
 def _claim_uid(volume: ObjectRecord) -> str:
-    spec = orjson.loads(b"{" + volume.obj.body + b"}")["spec"]
-    return str((spec.get("claimRef") or {}).get("uid", ""))
+    return claim_uid(orjson.loads(b"{" + volume.obj.body + b"}"))
 
 
 def _is_for(volume: ObjectRecord, claim: ObjectRecord) -> bool:
     return volume.obj.facts in {"", claim.key} and _claim_uid(volume) in {"", claim.obj.uid}
-
-
-def _reference(claim: ObjectRecord) -> dict[str, Any]:
-    return {
-        "kind": "PersistentVolumeClaim", "namespace": claim.obj.namespace, "name": claim.obj.name,
-        "uid": claim.obj.uid, "apiVersion": "v1", "resourceVersion": str(claim.revision),
-    }  # fmt: skip

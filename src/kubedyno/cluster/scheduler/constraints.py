@@ -158,7 +158,7 @@ def _parsed(namespace: str, affinity: dict[str, Any], spread: list[dict[str, Any
     required = node.get(_REQUIRED)
     return Constraints(
         orjson.dumps(node) if node else b"",
-        None if required is None else tuple(_node_term(t) for t in required.get("nodeSelectorTerms") or ()),
+        None if required is None else node_terms(required),
         tuple((t["weight"], _node_term(t.get("preference") or {})) for t in node.get(_PREFERRED) or ()),
         _pod_terms(namespace, together.get(_REQUIRED)),
         _pod_terms(namespace, apart.get(_REQUIRED)),
@@ -177,6 +177,11 @@ def _requirements(expressions: list[dict[str, Any]] | None) -> tuple[Requirement
 
 def _node_term(term: dict[str, Any]) -> NodeTerm:
     return NodeTerm(_requirements(term.get("matchExpressions")), _requirements(term.get("matchFields")))
+
+
+def node_terms(selector: dict[str, Any]) -> tuple[NodeTerm, ...]:
+    """Return the terms of a NodeSelector in JSON, one of which must hold."""
+    return tuple(_node_term(term) for term in selector.get("nodeSelectorTerms") or ())
 
 
 def _pod_terms(namespace: str, terms: list[dict[str, Any]] | None, weight: int = 0) -> tuple[PodTerm, ...]:

@@ -4,32 +4,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
+from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.scheduler import messages
-from kubedyno.cluster.scheduler.constraints import UNCONSTRAINED, Constraints, NamespaceLabels, Parser
-from kubedyno.cluster.scheduler.filters import NODE_AFFINITY, NOT_PINNED, Filters, Rejection
+from kubedyno.cluster.scheduler.claims import DYNAMIC_RESOURCES, ClaimNeed, Claims
+from kubedyno.cluster.scheduler.constraints import UNCONSTRAINED, Constraints, NamespaceLabels, Parser, node_terms
+from kubedyno.cluster.scheduler.devices import ClaimFault
+from kubedyno.cluster.scheduler.filters import NODE_AFFINITY, NOT_PINNED, ChosenFilters, Filters, Rejection
 from kubedyno.cluster.scheduler.nodeinfo import Cluster, NodeInfo
-from kubedyno.cluster.scheduler.preemption import Candidate, choose, victims_on
-from kubedyno.cluster.scheduler.scores import best_of
+from kubedyno.cluster.scheduler.preemption import Budget, Candidate, budgets_of, choose, victims_on
+from kubedyno.cluster.scheduler.refusal import Refusal
+from kubedyno.cluster.scheduler.scores import Scoring, image_names
 from kubedyno.cluster.scheduler.shapes import Shape, Shapes
 from kubedyno.cluster.scheduler.topology import Topology, wanted_by_others
+from kubedyno.cluster.scheduler.volumes import VolumeNeed, Volumes
+from kubedyno.cluster.settings import ClusterSettings, SchedulerProfile
 from kubedyno.cluster.storage.objects import StoredObject
 
 _NEVER = b'"preemptionPolicy":"Never"'
 _PREEMPTED = b'"PreemptionByScheduler"'
-# Nodes that preemption looks for before it chooses: a tenth of all, at least so many (its default arguments).
-_MIN_CANDIDATES = 100
 # A scan ends at so many feasible nodes: all of a small cluster, 46 % of 500, 10 % of 5,000, at least 5 % and 100
 # (numFeasibleNodesToFind with percentageOfNodesToScore at its default). The next one starts where it ended.
 _MIN_FEASIBLE = 100
 _MIN_PERCENT = 5
 
 
-def feasible_to_find(nodes: int) -> int:
-    """Return after how many feasible nodes a scan may end in a cluster of so many."""
+def feasible_to_find(nodes: int, percentage: int = 0) -> int:
+    """Return after how many feasible nodes a scan may end in a cluster of so many.
+
+    Args:
+        nodes: How many there are.
+        percentage: percentageOfNodesToScore; 0: by the cluster's size.
+    """
     if nodes < _MIN_FEASIBLE:
         return nodes
-    percent = max(50 - nodes // 125, _MIN_PERCENT)
+    percent = percentage or max(50 - nodes // 125, _MIN_PERCENT)
     return max(nodes * percent // 100, _MIN_FEASIBLE)
 
 
@@ -38,41 +49,83 @@ class Failure:
     """Why a pod has no node.
 
     Attributes:
-        message: Of event and condition.
+        message: Of event and condition; "" for a pod that is not tried yet, of which nothing is said.
         plugins: Those that rejected it on some node.
         preempt: The node on which room can be made, and by whom leaving; None when there is none.
         keeps_nomination: Victims are leaving the node that was cleared for it: that stays its own.
+        deallocate: The claim whose devices are to be taken from it, "" for none.
+        is_error: Something is wrong with what it asks for: it is tried again after a back-off.
     """
 
     message: str
     plugins: frozenset[str]
     preempt: Candidate | None = None
     keeps_nomination: bool = False
+    deallocate: str = ""
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a pod needs of its node beyond resources: volumes, devices."""
+
+    volumes: VolumeNeed | None = None
+    devices: ClaimNeed | None = None
+
+
+NOTHING = Needs()
 
 
 class Cycle:
-    """Decides.
+    """Decides, for the pods of one profile.
 
     Args:
+        trusted: Store, and the door for writes of volumes and claims that come with a decision.
         cluster: Nodes and pods.
         parser: Of constraints.
-        minor: Kubernetes' minor version.
-        gates: Feature gates that differ from its defaults.
+        settings: Version and gates.
+        profile: The profile.
+        claims: Who has which device.
         namespace_labels: A namespace's labels by name.
+
+    Attributes:
+        looked_at: Nodes that were looked at for the last pod: what its turn cost.
+        needs: What the last pod needs beyond resources.
     """
 
     def __init__(
-        self, cluster: Cluster, parser: Parser, minor: int, gates: dict[str, bool], namespace_labels: NamespaceLabels
+        self,
+        trusted: Trusted,
+        cluster: Cluster,
+        parser: Parser,
+        settings: ClusterSettings,
+        profile: SchedulerProfile,
+        claims: Claims,
+        namespace_labels: NamespaceLabels,
     ) -> None:
+        self._store = trusted.store
         self._cluster = cluster
         self._parser = parser
-        self._filters = Filters(minor)
-        self._shapes = Shapes(cluster, self._filters)
-        self._claims = messages.dynamic_resources(minor, gates)
+        self._profile = profile
+        self.off = off = frozenset(profile.filters_off)
+        self._filters = Filters(settings.minor)
+        if off or profile.added_affinity:
+            required = orjson.loads(profile.added_affinity or "{}").get(
+                "requiredDuringSchedulingIgnoredDuringExecution"
+            )
+            added = None if required is None else node_terms(required)
+            self._filters = ChosenFilters(settings.minor, off, added)
+        self._scoring = Scoring(profile)
+        self._shapes = Shapes(cluster, self._filters, self._scoring)
+        self._with_claims = DYNAMIC_RESOURCES not in off and messages.dynamic_resources(
+            settings.minor, settings.feature_gates
+        )
+        self.volumes = Volumes(trusted, cluster, settings.minor, off)
+        self.claims = claims
         self._namespace_labels = namespace_labels
         self._start = 0
-        # Nodes that were looked at for the last pod: what its turn cost.
         self.looked_at = 0
+        self.needs = NOTHING
 
     def node_for(self, pod: StoredObject) -> NodeInfo | Failure:
         """Return the node for a pod, or why there is none."""
@@ -80,19 +133,66 @@ class Cycle:
         spec: PodSpecFacts = facts.spec
         constraints = self._parser.of(pod) if spec.has_affinity else UNCONSTRAINED
         self.looked_at = 1
+        self.needs = NOTHING
+        if (spec.attached or spec.claims_devices) and cluster.nodes:
+            needs = self._needs_of(pod)
+            if isinstance(needs, Refusal):
+                return self._refused(pod, needs)
+            self.needs = needs
         if not (
             facts.pinned_node
             or constraints.relative
             or cluster.soft_tainted
             or cluster.nominations
+            or self.needs is not NOTHING
             or (cluster.term_groups and wanted_by_others(cluster, pod, self._namespace_labels))
         ):
             shape = self._shapes.of(spec, constraints)
             return shape.best() or self._failure_of(shape, pod, spec, constraints)
-        return self.scan(pod)
+        try:
+            return self.scan(pod)
+        except ClaimFault as fault:
+            message = f'running "{DYNAMIC_RESOURCES}" filter plugin: {fault}'
+            return Failure(message, frozenset({DYNAMIC_RESOURCES}), is_error=True)
+
+    def _needs_of(self, pod: StoredObject) -> Needs | Refusal:
+        spec: PodSpecFacts = pod.facts.spec
+        volumes: VolumeNeed | Refusal | None = None
+        devices: ClaimNeed | Refusal | None = None
+        if spec.claims_devices and self._with_claims:
+            devices = self.claims.need_of(pod)
+            # Before it is tried at all, its claims must have been made.
+            if isinstance(devices, Refusal) and not devices.message:
+                return devices
+        if spec.attached:
+            volumes = self.volumes.need_of(pod)
+        if isinstance(volumes, Refusal):
+            return volumes
+        if isinstance(devices, Refusal):
+            return devices
+        return NOTHING if volumes is None and devices is None else Needs(volumes, devices)
+
+    def _refused(self, pod: StoredObject, refusal: Refusal) -> Failure:
+        """Return the failure of a pod that was refused before any node was looked at."""
+        if not refusal.message:
+            return Failure("", frozenset({refusal.plugin}))
+        total = len(self._cluster.nodes)
+        first = messages.refused(total, refusal.message)
+        claims = ""
+        if self._with_claims:
+            claims = messages.UNKNOWN_POD if refusal.before_claims else messages.NO_CLAIMS
+        preemption = ""
+        if self._profile.preempts:
+            preemption = messages.NEVER_PREEMPTS if _NEVER in pod.body else ""
+            preemption = preemption or messages.available(total, {messages.NOT_HELPFUL: total})
+        return Failure(messages.unschedulable(first, preemption, claims), frozenset({refusal.plugin}))
 
     def scan(self, pod: StoredObject) -> NodeInfo | Failure:
-        """Do the same by looking at every node that the pod may be for."""
+        """Do the same by looking at every node that the pod may be for.
+
+        Raises:
+            ClaimFault: A claim on devices is wrong.
+        """
         cluster = self._cluster
         if not cluster.nodes:
             return Failure(messages.NO_NODES, frozenset())
@@ -101,7 +201,7 @@ class Cycle:
         constraints = self._parser.of(pod)
         topology = None
         if constraints.relative or cluster.with_terms:
-            topology = Topology(cluster, pod, constraints, self._namespace_labels)
+            topology = Topology(cluster, pod, constraints, self._namespace_labels, profile=self._profile)
         check = self._checker(pod, constraints, topology)
         nominated = cluster.nominations.get(pod.key)
         if nominated is not None and nominated.present and check(nominated) is None:
@@ -109,13 +209,13 @@ class Cycle:
         feasible = []
         rejected: list[tuple[NodeInfo, Rejection]] = []
         pinned = facts.pinned_node
-        if pinned:
+        if pinned and NODE_AFFINITY not in self.off:
             nodes = [cluster.nodes[pinned]] if pinned in cluster.nodes else []
         else:
             nodes = list(cluster.nodes.values())
             start = self._start % len(nodes)
             nodes = nodes[start:] + nodes[:start]
-        enough = feasible_to_find(len(nodes))
+        enough = feasible_to_find(len(nodes), self._profile.percentage)
         for node in nodes:
             rejection = check(node)
             if rejection is not None:
@@ -129,32 +229,39 @@ class Cycle:
         if looked_at < len(nodes):
             self._start += looked_at
         if feasible:
-            return best_of(spec, constraints, topology, feasible)
+            shares = cluster.image_shares(image_names(spec)) if cluster.image_nodes else {}
+            return self._scoring.best_of(spec, constraints, topology, feasible, shares)
         return self._failure(pod, constraints, rejected)
 
     def _checker(
         self, pod: StoredObject, constraints: Constraints, topology: Topology | None
     ) -> Callable[[NodeInfo], Rejection | None]:
-        spec: PodSpecFacts = pod.facts.spec
-        filters, pinned = self._filters, pod.facts.pinned_node
+        pinned = pod.facts.pinned_node
+        filters, spec = self._filters, pod.facts.spec
+        volumes, devices = self.needs.volumes, self.needs.devices
 
         def check(node: NodeInfo) -> Rejection | None:
-            view = node
-            if node.nominated:
-                # Room that is being made for a pod at least as important is taken already.
-                others = [
-                    other
-                    for other in node.nominated.values()
-                    if other.key != pod.key and other.facts.spec.priority >= spec.priority
-                ]
-                if others:
-                    view = node.with_pods([*node.pods.values(), *others])
-            rejection = filters.check(spec, constraints, pinned, view)
+            rejection = filters.check(spec, constraints, pinned, self._with_nominated(pod, node, node))
+            if rejection is None and volumes is not None:
+                rejection = volumes.check(node)
             if rejection is None and topology is not None:
                 rejection = topology.check(node)
+            if rejection is None and devices is not None:
+                rejection = devices.check(node)
             return rejection
 
         return check
+
+    def _with_nominated(self, pod: StoredObject, node: NodeInfo, view: NodeInfo) -> NodeInfo:
+        """Return a view of a node in which room that is made for a pod at least as important is taken already."""
+        if not node.nominated:
+            return view
+        others = [
+            other
+            for other in node.nominated.values()
+            if other.key != pod.key and other.facts.spec.priority >= pod.facts.spec.priority
+        ]
+        return view.with_pods([*view.pods.values(), *others]) if others else view
 
     # --- failure -------------------------------------------------------------------------------------------------
 
@@ -192,12 +299,23 @@ class Cycle:
             reasons[NOT_PINNED.reasons[0]] = absent
             plugins.add(NODE_AFFINITY)
         first = messages.available(total, reasons)
-        preempt, said = self._preemption(pod, constraints, rejected)
+        claims = deallocate = ""
+        if self._with_claims:
+            devices = self.needs.devices
+            claims = messages.NO_CLAIMS
+            if devices is not None:
+                deallocate = devices.to_deallocate()
+                claims = messages.DEALLOCATED if deallocate else messages.STILL_NOT
+        preempt: Candidate | None = None
+        said: str | None = ""
+        if self._profile.preempts:
+            preempt, said = self._preemption(pod, constraints, rejected)
         return Failure(
-            messages.unschedulable(first, said, claims=self._claims),
+            messages.unschedulable(first, said, claims),
             frozenset(plugins),
             preempt,
             said == messages.VICTIMS_LEAVING,
+            deallocate,
         )
 
     def _preemption(
@@ -221,11 +339,13 @@ class Cycle:
         if potential and not self._outranks(spec):
             reasons[messages.NO_VICTIMS] = len(potential)
         elif potential:
-            enough = min(max(total // 10, _MIN_CANDIDATES), total)
+            profile = self._profile
+            enough = min(max(total * profile.min_candidates_percent // 100, profile.min_candidates, 1), total)
             found = []
+            budgets: list[Budget] = budgets_of(self._store)
             for node in potential:
                 self.looked_at += len(node.pods)
-                result = victims_on(node, spec.priority, self._checker_without(pod, constraints))
+                result = victims_on(node, spec.priority, self._checker_without(pod, constraints), budgets)
                 if isinstance(result, Candidate):
                     candidates.append(result)
                     if len(candidates) >= enough:
@@ -243,18 +363,18 @@ class Cycle:
         """Return a check for a node some of whose pods are thought away."""
         cluster = self._cluster
 
+        volumes, devices = self.needs.volumes, self.needs.devices
+
         def check(node: NodeInfo) -> Rejection | None:
             topology = None
             if constraints.spread or constraints.affinity or constraints.anti_affinity or cluster.with_terms:
-                topology = Topology(cluster, pod, constraints, self._namespace_labels, node)
-            real = cluster.infos[node.name]
-            others = [
-                other
-                for other in real.nominated.values()
-                if other.key != pod.key and other.facts.spec.priority >= pod.facts.spec.priority
-            ]
-            view = node.with_pods([*node.pods.values(), *others]) if others else node
+                topology = Topology(cluster, pod, constraints, self._namespace_labels, node, profile=self._profile)
+            view = self._with_nominated(pod, cluster.infos[node.name], node)
             rejection = self._filters.check(pod.facts.spec, constraints, pod.facts.pinned_node, view)
-            return topology.check(node) if rejection is None and topology is not None else rejection
+            if rejection is None and volumes is not None:
+                rejection = volumes.check(node)
+            if rejection is None and topology is not None:
+                rejection = topology.check(node)
+            return devices.check(node) if rejection is None and devices is not None else rejection
 
         return check

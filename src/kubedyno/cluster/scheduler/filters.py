@@ -6,7 +6,7 @@ What depends on other nodes' pods (spreading, pod affinity) is in `topology`.
 from dataclasses import dataclass
 
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts, Toleration
-from kubedyno.cluster.scheduler.constraints import Constraints
+from kubedyno.cluster.scheduler.constraints import Constraints, NodeTerm
 from kubedyno.cluster.scheduler.nodeinfo import NodeInfo
 
 NODE_UNSCHEDULABLE = "NodeUnschedulable"
@@ -40,6 +40,9 @@ class Rejection:
 
 CORDONED = Rejection(NODE_UNSCHEDULABLE, ("node(s) were unschedulable",), resolvable=False)
 NOT_SELECTED = Rejection(NODE_AFFINITY, ("node(s) didn't match Pod's node affinity/selector",), resolvable=False)
+NOT_ADDED = Rejection(
+    NODE_AFFINITY, ("node(s) didn't match scheduler-enforced node affinity",), resolvable=False
+)  # fmt: skip
 PORTS_TAKEN = Rejection(NODE_PORTS, ("node(s) didn't have free ports for the requested pod ports",), resolvable=True)
 NOT_PINNED = Rejection(NODE_AFFINITY, ("node(s) didn't satisfy plugin(s) [NodeAffinity]",), resolvable=False)
 TOO_MANY_PODS = Rejection(RESOURCES, ("Too many pods",), resolvable=True)
@@ -123,6 +126,12 @@ class Filters:
     def __init__(self, minor: int) -> None:
         self._names_taint = minor < _SHORT_TAINT_REASON_MINOR
 
+    def tainted(self, taint: tuple[str, str, str]) -> Rejection:
+        """Return the answer because of a taint."""
+        if self._names_taint:
+            return Rejection(TAINTS, (f"node(s) had untolerated taint {{{taint[0]}: {taint[1]}}}",), resolvable=False)
+        return _TAINTED
+
     def check(self, spec: PodSpecFacts, constraints: Constraints, pinned: str, node: NodeInfo) -> Rejection | None:
         """Return the first plugin's answer that is no, None when a node can take a pod."""
         facts = node.facts
@@ -131,9 +140,7 @@ class Filters:
         if facts.taints:
             taint = untolerated(spec.tolerations, node)
             if taint is not None:
-                if self._names_taint:
-                    return Rejection(TAINTS, (f"node(s) had untolerated taint {{{taint[0]}: {taint[1]}}}",), False)
-                return _TAINTED
+                return self.tainted(taint)
         if pinned and pinned != node.name:
             return NOT_SELECTED
         if (spec.node_selector or constraints.node_terms is not None) and not selected(spec, constraints, node):
@@ -141,3 +148,37 @@ class Filters:
         if spec.host_ports and not node.has_ports(spec.host_ports):
             return PORTS_TAKEN
         return fits(spec, node)
+
+
+class ChosenFilters(Filters):
+    """The filters of a profile that differs from the default one.
+
+    Args:
+        minor: Kubernetes' minor version.
+        off: Plugins that it does without.
+        added: Its added affinity: one of these terms must hold for a node; None for none.
+    """
+
+    def __init__(self, minor: int, off: frozenset[str], added: tuple[NodeTerm, ...] | None) -> None:
+        super().__init__(minor)
+        self._off = off
+        self._added = added
+
+    def check(self, spec: PodSpecFacts, constraints: Constraints, pinned: str, node: NodeInfo) -> Rejection | None:
+        """Return the first plugin's answer that is no, None when a node can take a pod."""
+        off = self._off
+        if NODE_UNSCHEDULABLE not in off and cordoned(spec, node):
+            return CORDONED
+        if TAINTS not in off:
+            taint = untolerated(spec.tolerations, node)
+            if taint is not None:
+                return self.tainted(taint)
+        if NODE_AFFINITY not in off:
+            added = self._added
+            if added is not None and not any(term.matches(node.name, node.labels) for term in added):
+                return NOT_ADDED
+            if (pinned and pinned != node.name) or not selected(spec, constraints, node):
+                return NOT_SELECTED
+        if NODE_PORTS not in off and spec.host_ports and not node.has_ports(spec.host_ports):
+            return PORTS_TAKEN
+        return None if RESOURCES in off else fits(spec, node)

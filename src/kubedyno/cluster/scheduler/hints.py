@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from kubedyno.cluster.registry.kinds.nodes import NodeFacts
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
+from kubedyno.cluster.scheduler import volumes
+from kubedyno.cluster.scheduler.claims import DYNAMIC_RESOURCES
 from kubedyno.cluster.scheduler.constraints import Constraints, NamespaceLabels, Parser
 from kubedyno.cluster.scheduler.filters import (
     NODE_AFFINITY,
@@ -23,6 +25,11 @@ from kubedyno.cluster.scheduler.nodeinfo import NodeInfo
 from kubedyno.cluster.scheduler.queue import Waiting
 from kubedyno.cluster.scheduler.shapes import shape_key
 from kubedyno.cluster.storage.objects import StoredObject
+
+_NOWHERE: frozenset[str] = frozenset()
+# Plugins that say no because of pods on a node; and because of where a node is.
+_BY_OTHER_PODS = frozenset({volumes.RESTRICTIONS, volumes.LIMITS})
+_BY_PLACE = frozenset({volumes.BINDING, volumes.ZONE, volumes.LIMITS, DYNAMIC_RESOURCES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,11 @@ class News:
     placed: list[StoredObject] = field(default_factory=list)
     nodes: list[NodeChange] = field(default_factory=list)
     node_gone: bool = False
+    # Plugin → namespaces in which something changed that it looks at, "" for what has none.
+    others: dict[str, set[str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.freed or self.placed or self.nodes or self.node_gone)
+        return bool(self.freed or self.placed or self.nodes or self.node_gone or self.others)
 
 
 class Hints:
@@ -83,6 +92,9 @@ class Hints:
         if not plugins:
             return bool(self._news.nodes)
         spec: PodSpecFacts = pod.facts.spec
+        others = self._news.others
+        if others and any(not others.get(p, _NOWHERE).isdisjoint((pod.namespace, "")) for p in plugins):
+            return True
         if self._by_freed(spec, plugins):
             return True
         if SPREAD in plugins or POD_AFFINITY in plugins:
@@ -97,6 +109,8 @@ class Hints:
 
     def _by_freed(self, spec: PodSpecFacts, plugins: frozenset[str]) -> bool:
         if RESOURCES in plugins and self._news.freed:
+            return True
+        if self._news.freed and not plugins.isdisjoint(_BY_OTHER_PODS):
             return True
         if NODE_PORTS in plugins and self._freed_ports:
             freed = {(protocol, port) for protocol, _, port in self._freed_ports}
@@ -140,5 +154,7 @@ class Hints:
             if pinned in {"", node.name} and selected(spec, self._parser.of(pod), node):
                 return True
         if NODE_PORTS in plugins and is_new:
+            return True
+        if labels_changed and not plugins.isdisjoint(_BY_PLACE):
             return True
         return bool(plugins & {SPREAD, POD_AFFINITY}) and (labels_changed or taints_changed)

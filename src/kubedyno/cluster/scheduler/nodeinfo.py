@@ -125,6 +125,10 @@ class Cluster:
         self.priorities: dict[int, int] = {}
         # Nodes with a taint of effect PreferNoSchedule, and pods that nodes are being cleared for.
         self.soft_tainted = 0
+        # Image → nodes that have it.
+        self.image_nodes: dict[str, int] = {}
+        # Counts up when an image comes to the first node or leaves the last one.
+        self.images_version = 0
         self.nominations: dict[str, NodeInfo] = {}
         self.generation = 0
         self.log: list[NodeInfo] = []
@@ -165,6 +169,9 @@ class Cluster:
             node.facts = new
             return None
         self.soft_tainted += _soft(new) - _soft(facts)
+        if facts.images != new.images:
+            self._count_images(facts, -1)
+            self._count_images(new, 1)
         node.facts, node.labels, node.present = new, obj.labels, True
         node.extra = dict(new.extra)
         self.nodes[node.name] = node
@@ -177,9 +184,26 @@ class Cluster:
         if node is None:
             return
         self.soft_tainted -= _soft(node.facts)
+        self._count_images(node.facts, -1)
         node.present, node.facts, node.labels, node.extra = False, _NOTHING, {}, {}
         self.touch(node)
         self._drop_empty(node)
+
+    def _count_images(self, facts: NodeFacts, sign: int) -> None:
+        counts = self.image_nodes
+        for name, _ in facts.images:
+            left = counts.get(name, 0) + sign
+            if not left or name not in counts:
+                self.images_version += 1
+            if left:
+                counts[name] = left
+            else:
+                del counts[name]
+
+    def image_shares(self, images: Iterable[str]) -> dict[str, float]:
+        """Return which share of all nodes has an image, of those images that any node has."""
+        counts, total = self.image_nodes, len(self.nodes)
+        return {image: counts[image] / total for image in images if image in counts} if counts else {}
 
     def _drop_empty(self, node: NodeInfo) -> None:
         if not node.present and not node.pods and not node.nominated:
@@ -271,4 +295,5 @@ def _same(old: NodeFacts, new: NodeFacts) -> bool:
         and old.cpu_milli == new.cpu_milli
         and old.memory_bytes == new.memory_bytes
         and old.extra == new.extra
+        and old.images == new.images
     )

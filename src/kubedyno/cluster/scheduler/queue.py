@@ -74,9 +74,9 @@ class Waiting:
 Heap = list[tuple[float, int, int, Waiting]]
 
 
-def backoff_s(failures: int) -> float:
+def backoff_s(failures: int, initial_s: float = INITIAL_BACKOFF_S, max_s: float = MAX_BACKOFF_S) -> float:
     """Return for how long a pod backs off after so many failures in a row."""
-    return min(INITIAL_BACKOFF_S * 2.0 ** max(min(failures, 16) - 1, 0), MAX_BACKOFF_S)
+    return min(initial_s * 2.0 ** max(min(failures, 16) - 1, 0), max_s)
 
 
 class Queue:
@@ -84,10 +84,20 @@ class Queue:
 
     Args:
         pops_early: Pods that back off may be taken when none is ready (SchedulerPopFromBackoffQ).
+        initial_backoff_s: podInitialBackoffSeconds.
+        max_backoff_s: podMaxBackoffSeconds.
     """
 
-    def __init__(self, *, pops_early: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        pops_early: bool = True,
+        initial_backoff_s: float = INITIAL_BACKOFF_S,
+        max_backoff_s: float = MAX_BACKOFF_S,
+    ) -> None:
         self._pops_early = pops_early
+        self._initial_s = initial_backoff_s
+        self._max_s = max_backoff_s
         self._tickets = count(1)
         self.pods: dict[str, Waiting] = {}
         # (time due, -priority, ticket, pod), time 0 for those that are ready; valid while the pod has that ticket.
@@ -138,7 +148,7 @@ class Queue:
         waiting.attempts += 1
         waiting.errors = 0
         waiting.plugins = plugins
-        waiting.backoff_until_s = self._end_of(now_s + backoff_s(waiting.attempts))
+        waiting.backoff_until_s = self._end_of(now_s + backoff_s(waiting.attempts, self._initial_s, self._max_s))
         waiting.since_s = now_s
         waiting.place = Place.POOL
         # Last in, last out: the pool is in the order of time, for `flush`.
@@ -147,7 +157,7 @@ class Queue:
     def put_back_after_error(self, waiting: Waiting, now_s: float) -> None:
         """Try a pod again that was taken and could not be bound, after its back-off."""
         waiting.errors += 1
-        waiting.backoff_until_s = self._end_of(now_s + backoff_s(waiting.errors))
+        waiting.backoff_until_s = self._end_of(now_s + backoff_s(waiting.errors, self._initial_s, self._max_s))
         self._push(self._errors, waiting, waiting.backoff_until_s, Place.ERROR_BACKOFF)
 
     def _end_of(self, due_s: float) -> float:

@@ -5,48 +5,53 @@ counts its own bindings at once: since nothing awaits within a step, a decision 
 it fails over, a pod or a change, is tried again after a back-off, shows in its health, and holds up nobody.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
-from typing import Any
 
 import orjson
 
 from kubedyno.base.log import logger
-from kubedyno.base.times import rfc3339
 from kubedyno.cluster.pump import Pump, Timer
+from kubedyno.cluster.registry.admission import CLAIMS
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.scheduler import claims, volumes
+from kubedyno.cluster.scheduler import counts as results
+from kubedyno.cluster.scheduler.claims import Claims
 from kubedyno.cluster.scheduler.constraints import Parser
-from kubedyno.cluster.scheduler.counts import ERROR, SCHEDULED, UNSCHEDULABLE, Counts
-from kubedyno.cluster.scheduler.cycle import Cycle, Failure
+from kubedyno.cluster.scheduler.counts import ERROR, SCHEDULED, Counts
+from kubedyno.cluster.scheduler.cycle import NOTHING, Cycle, Failure
 from kubedyno.cluster.scheduler.hints import Hints, News, NodeChange
 from kubedyno.cluster.scheduler.nodeinfo import Cluster, NodeInfo
+from kubedyno.cluster.scheduler.podwrites import SCHEDULER_ERROR, UNSCHEDULABLE, PodWrites
 from kubedyno.cluster.scheduler.preemption import Candidate
 from kubedyno.cluster.scheduler.queue import Place, Queue, Waiting
+from kubedyno.cluster.scheduler.volumewaits import Assumed, VolumeWaits
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
-from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import EVENTS, NAMESPACES, NODES, PODS
+from kubedyno.kube.resources import EVENTS, NAMESPACES, NODES, PODS, RESOURCECLAIMS, RESOURCESLICES, Resource
 from kubedyno.kube.status import StatusError
 from kubedyno.reconciler.execute import text_of
 from kubedyno.reconciler.settings import REPORTED_ERRORS
+from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.records import Tombstone
 
-NAME = "default-scheduler"
 # Changes read in one turn: a fraction of a millisecond.
 _CHANGES = 256
 # Nodes to look at that count as one item of a turn.
 _NODES_AN_ITEM = 30
 # How often pods are looked for that have been unschedulable for too long (flushUnschedulablePodsLeftover).
 _FLUSH_S = 30.0
+_NOMINATED = b'"nominatedNodeName"'
+_CLAIMS_MADE = b'"resourceClaimStatuses"'
 _DONE = frozenset({"Succeeded", "Failed"})
 _EARLY_GATE = "SchedulerPopFromBackoffQ"
-_GENERATION_GATE = "PodObservedGenerationTracking"
-_GENERATION_MINOR = 34
 _NO_LABELS: Mapping[str, str] = {}
 _GROUP = "scheduler"
-_PREEMPTING = f"{NAME}: preempting to accommodate a higher priority pod"
+NAME = "default-scheduler"
 
 
 class Scheduler:
@@ -84,11 +89,35 @@ class Scheduler:
         parser = self._parser = Parser()
         self._cluster = Cluster(parser)
         gates = settings.feature_gates
-        self._cycle = Cycle(self._cluster, parser, settings.minor, gates, self._namespace_labels)
-        self._queue = Queue(pops_early=gates.get(_EARLY_GATE, True))
-        self._observes_generation = gates.get(_GENERATION_GATE, settings.minor >= _GENERATION_MINOR)
-        self._host = settings.nodes[0].name
+        times, self._claims = settings.scheduler, Claims(trusted)
+        # By schedulerName; pods of any other name are somebody else's.
+        self._cycles = {
+            profile.name: Cycle(
+                trusted, self._cluster, parser, settings, profile, self._claims, self._namespace_labels
+            )
+            for profile in times.profiles
+        }  # fmt: skip
+        self._queue = Queue(
+            pops_early=gates.get(_EARLY_GATE, True),
+            initial_backoff_s=times.initial_backoff_s,
+            max_backoff_s=times.max_backoff_s,
+        )
+        self._writes = PodWrites(trusted, settings)
+        self._waits = VolumeWaits(pump, times.bind_timeout_s, self._volumes_bound, self._volumes_late)
+        # Tables and who follows their changes, by plural.
+        self._follows: dict[str, tuple[ObjectTable, Callable[[ObjectRecord], None]]] = {
+            "pods": (self._pods, self._follow_pod),
+            "nodes": (self._nodes, self._follow_node),
+        }
+        # Of what volumes and devices depend on.
+        self._others: list[tuple[str, Changes[StoredObject]]] = []
+        for watched, plugins in ((volumes.WATCHED, volumes.PLUGINS), (claims.WATCHED, (claims.DYNAMIC_RESOURCES,))):
+            for resource in watched:
+                table = self._store.table(resource)
+                self._follows[resource.plural] = table, partial(self._follow_other, resource, plugins)
+                self._others.append((resource.plural, table.changes()))
         self._news = News()
+        self._looked_at = 0
         self._timer: Timer | None = None
         self._timer_due_s = 0.0
 
@@ -96,6 +125,8 @@ class Scheduler:
         """Follow the tables from now on; all that is there counts as news."""
         self._pods.subscribe(self._worker.wake)
         self._nodes.subscribe(self._worker.wake)
+        for plural, _ in self._others:
+            self._follows[plural][0].subscribe(self._worker.wake)
         self._worker.wake()
 
     @property
@@ -130,10 +161,16 @@ class Scheduler:
                 self._follow_pod(record)
             except Exception as error:  # noqa: BLE001 - logged; one pod or node holds up no other
                 self._miss("pods", record, error)
+        for plural, changes in self._others:
+            for record in changes.next(_CHANGES):
+                try:
+                    self._follows[plural][1](record)
+                except Exception as error:  # noqa: BLE001 - logged; one object holds up no other
+                    self._miss(plural, record, error)
         now_s = self._pump.clock.monotonic()
         if self._news:
             self._spread_news(now_s)
-        if self._node_changes.behind or self._pod_changes.behind:
+        if self._node_changes.behind or self._pod_changes.behind or any(changes.behind for _, changes in self._others):
             return True
         queue, counts, monotonic, began_s = self._queue, self.counts, self._pump.clock.monotonic, now_s
         while limit > 0:
@@ -154,7 +191,7 @@ class Scheduler:
             if result is SCHEDULED:
                 counts.bound(waiting.attempts + 1, ended_s - waiting.added_s)
             began_s = ended_s
-            limit -= 1 + self._cycle.looked_at // _NODES_AN_ITEM
+            limit -= 1 + self._looked_at // _NODES_AN_ITEM
         if queue.has_ready(now_s):
             return True
         self._set_timer(now_s)
@@ -212,17 +249,14 @@ class Scheduler:
     def _follow_again(self, where: tuple[str, str], budget: int) -> int:
         _ = budget
         plural, key = where
-        table = self._nodes if plural == "nodes" else self._pods
+        table, follow = self._follows[plural]
         # As it is now; of what is gone its last version.
         record = table.get(key) or self._missed[where]
         if type(record) is not Tombstone and table.get(key) is None:
             # Its deletion was followed.
             del self._missed[where]
             return 1
-        if plural == "nodes":
-            self._follow_node(record)
-        else:
-            self._follow_pod(record)
+        follow(record)
         del self._missed[where]
         self._worker.wake()
         return 1
@@ -246,13 +280,15 @@ class Scheduler:
             counted = node.pods[obj.key]
             if (
                 counted.uid == obj.uid
-                and facts.node_name == node.name
+                and (facts.node_name == node.name or (obj.key in self._waits.pods and not facts.node_name))
                 and type(record) is not Tombstone
                 and facts.phase not in _DONE
+                and (facts.node_name or not obj.deletion_s)
             ):
                 self._follow_counted(node, counted, obj)
                 return
             self._cluster.remove_pod(counted)
+            self._waits.forget(obj.key)
             self._news.freed.append(counted)
         if type(record) is Tombstone:
             self._forget(obj.key)
@@ -261,7 +297,9 @@ class Scheduler:
             if facts.phase not in _DONE:
                 self._cluster.add_pod(obj, facts.node_name)
                 self._placed(obj)
-        elif obj.deletion_s or facts.phase in _DONE or facts.spec.gated or facts.spec.scheduler_name != NAME:
+        elif (
+            obj.deletion_s or facts.phase in _DONE or facts.spec.gated or facts.spec.scheduler_name not in self._cycles
+        ):
             self._forget(obj.key)
         else:
             self._follow_waiting(obj)
@@ -288,10 +326,28 @@ class Scheduler:
         if waiting is None:
             queue.add(obj, self._pump.clock.monotonic())
             self.counts.came("active", "UnscheduledPodAdd")
+            if _NOMINATED in obj.status:
+                # Room was made for it before a restart, or somebody else chose a node.
+                name = orjson.loads(obj.status).get("nominatedNodeName", "")
+                self._cluster.nominate(obj, self._cluster.nodes.get(name))
             return
         old, waiting.obj = waiting.obj, obj
-        if old.labels != obj.labels or (old.facts.spec is not obj.facts.spec and old.facts.spec != obj.facts.spec):
+        if (
+            old.labels != obj.labels
+            or (old.facts.spec is not obj.facts.spec and old.facts.spec != obj.facts.spec)
+            or (obj.facts.spec.claims_devices and (_CLAIMS_MADE in obj.status) is not (_CLAIMS_MADE in old.status))
+        ):
             queue.updated(waiting, self._pump.clock.monotonic())
+
+    def _follow_other(self, resource: Resource, plugins: tuple[str, ...], record: ObjectRecord) -> None:
+        """Follow a change of what volumes and devices depend on."""
+        if resource is RESOURCECLAIMS or resource is RESOURCESLICES:
+            self._claims.followed(record, slices=resource is RESOURCESLICES)
+        elif resource is CLAIMS:
+            self._waits.claim_changed(record.key)
+        if self._queue.pool:
+            for plugin in plugins:
+                self._news.others.setdefault(plugin, set()).add(record.obj.namespace)
 
     def _forget(self, key: str) -> None:
         if self._errors and self._errors.pop(key, None) is not None:
@@ -316,12 +372,67 @@ class Scheduler:
         if record is None or record.obj.uid != waiting.obj.uid:
             self._forget(key)
             return None
-        result = self._cycle.node_for(record.obj)
+        cycle = self._cycles[record.obj.facts.spec.scheduler_name]
+        result = cycle.node_for(record.obj)
+        self._looked_at = cycle.looked_at
         if type(result) is NodeInfo:
+            if cycle.needs is not NOTHING and not self._prepare(cycle, record, result):
+                return SCHEDULED
             return self._bind(waiting, record, result, now_s)
         assert isinstance(result, Failure)
         self._fail(waiting, record, result, now_s)
-        return UNSCHEDULABLE
+        return results.UNSCHEDULABLE
+
+    def _prepare(self, cycle: Cycle, record: ObjectRecord, node: NodeInfo) -> bool:
+        """Have volumes and devices made ready for a pod on its node; False when it has to wait for its volumes."""
+        needs = cycle.needs
+        if needs.devices is not None:
+            cycle.claims.prepare(needs.devices, node)
+        if needs.volumes is None:
+            return True
+        names = cycle.volumes.prepare(needs.volumes, node)
+        if not names or cycle.volumes.bound(names):
+            return True
+        self._queue.remove(record.key)
+        self._cluster.nominate(record.obj, None)
+        self._cluster.add_pod(record.obj, node.name)
+        self._waits.add(Assumed(record.key, record.obj.uid, node.name, tuple(names), cycle.volumes))
+        return False
+
+    def _volumes_bound(self, assumed: Assumed) -> None:
+        """Bind a pod whose volumes are there."""
+        record = self._assumed(assumed)
+        if record is None:
+            return
+        node = self._cluster.info(assumed.node)
+        self._cluster.remove_pod(record.obj)
+        now_s = self._pump.clock.monotonic()
+        self._queue.add(record.obj, now_s)
+        waiting = self._queue.pods[record.key]
+        waiting.place = Place.TAKEN
+        self._bind(waiting, record, node, now_s)
+
+    def _volumes_late(self, assumed: Assumed) -> None:
+        """Try a pod again whose volumes were not bound in time."""
+        record = self._assumed(assumed)
+        if record is None:
+            return
+        self._cluster.remove_pod(record.obj)
+        self._news.freed.append(record.obj)
+        now_s = self._pump.clock.monotonic()
+        self._queue.add(record.obj, now_s)
+        self._queue.put_back_after_error(self._queue.pods[record.key], now_s)
+        message = 'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded'
+        self._writes.event(record, "Warning", "FailedScheduling", message, "Scheduling")
+        self._writes.unscheduled(record, SCHEDULER_ERROR, message, "")
+        self._worker.wake()
+
+    def _assumed(self, assumed: Assumed) -> ObjectRecord | None:
+        """Return the pod that waited for its volumes, None when it is not what it was."""
+        record = self._pods.get(assumed.key)
+        if record is None or record.obj.uid != assumed.uid or record.obj.facts.node_name or record.obj.deletion_s:
+            return None
+        return record
 
     def _bind(self, waiting: Waiting, record: ObjectRecord, node: NodeInfo, now_s: float) -> str:
         obj = record.obj
@@ -329,11 +440,13 @@ class Scheduler:
             with self._together:
                 bound = self._trusted.bind(record, node.name)
                 text = f"Successfully assigned {obj.key} to {node.name}"
-                self._write_event(record, "Normal", "Scheduled", text, "Binding")
+                self._writes.event(record, "Normal", "Scheduled", text, "Binding")
         except StatusError as error:
             # It is being deleted, or somebody else was faster: its next version says so.
             self._queue.put_back_after_error(waiting, now_s)
-            self._write_event(record, "Warning", "FailedScheduling", f"binding rejected: {error.message}", "Scheduling")
+            self._writes.event(
+                record, "Warning", "FailedScheduling", f"binding rejected: {error.message}", "Scheduling"
+            )
             return ERROR
         cluster = self._cluster
         self._queue.remove(obj.key)
@@ -344,9 +457,19 @@ class Scheduler:
         return SCHEDULED
 
     def _fail(self, waiting: Waiting, record: ObjectRecord, failure: Failure, now_s: float) -> None:
-        self._queue.put_back(waiting, failure.plugins, now_s)
+        if failure.is_error:
+            self._queue.put_back_after_error(waiting, now_s)
+        else:
+            self._queue.put_back(waiting, failure.plugins, now_s)
+        if not failure.message:
+            # Not tried yet: what was not tried backs off from nothing.
+            waiting.attempts -= 1
+            waiting.backoff_until_s = 0.0
+            return
         self.counts.came("unschedulable", "ScheduleAttemptFailure")
-        self._write_event(record, "Warning", "FailedScheduling", failure.message, "Scheduling")
+        self._writes.event(record, "Warning", "FailedScheduling", failure.message, "Scheduling")
+        if failure.deallocate:
+            self._claims.deallocate(failure.deallocate)
         message, status = waiting.told
         if (
             failure.preempt is None
@@ -363,7 +486,8 @@ class Scheduler:
             nominated = self._cluster.nominations[record.key].name
         elif record.key in self._cluster.nominations:
             self._cluster.nominate(record.obj, None)
-        written = self._write_condition(record, failure.message, nominated)
+        reason = SCHEDULER_ERROR if failure.is_error else UNSCHEDULABLE
+        written = self._writes.unscheduled(record, reason, failure.message, nominated)
         waiting.told = (failure.message, written.obj.status)
         if failure.preempt is not None:
             self._evict(record, failure.preempt)
@@ -376,59 +500,7 @@ class Scheduler:
             if record is None or record.obj.uid != victim.uid:
                 continue
             if not record.obj.deletion_s:
-                record = self._mark_disrupted(record)
+                record = self._writes.disrupted(record, preemptor.obj.facts.spec.scheduler_name)
                 self._trusted.delete(PODS, victim.key, uid=victim.uid)
             message = f"Preempted by pod {preemptor.obj.uid} on node {candidate.node.name}"
-            self._write_event(record, "Normal", "Preempted", message, "Preempting")
-
-    # --- writes --------------------------------------------------------------------------------------------------
-
-    def _write_event(self, record: ObjectRecord, type: str, reason: str, message: str, action: str) -> None:
-        self._trusted.event(
-            PODS, record, type=type, reason=reason, message=message, component=NAME, host=self._host, action=action
-        )
-
-    def _condition(self, obj: StoredObject, fields: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
-        """Return a condition as the scheduler writes it; its transition is the old one's while its status stays."""
-        stamp = rfc3339(self._trusted.registry.clock.now())
-        if old is not None and old.get("status") == fields["status"]:
-            stamp = old.get("lastTransitionTime") or stamp
-        generation = {"observedGeneration": obj.generation} if self._observes_generation else {}
-        return {
-            "type": fields["type"],
-            **generation,
-            "status": fields["status"],
-            "lastProbeTime": None,
-            "lastTransitionTime": stamp,
-            "reason": fields["reason"],
-            "message": fields["message"],
-        }
-
-    def _write_condition(self, record: ObjectRecord, message: str, nominated: str) -> ObjectRecord:
-        fields = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-        return self._write_status(record, fields, nominated)
-
-    def _mark_disrupted(self, record: ObjectRecord) -> ObjectRecord:
-        fields = {
-            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": _PREEMPTING,
-        }  # fmt: skip
-        return self._write_status(record, fields, None)
-
-    def _write_status(self, record: ObjectRecord, fields: dict[str, Any], nominated: str | None) -> ObjectRecord:
-        """Set a condition, and the nominated node unless None; nothing is written when nothing changes."""
-        obj = record.obj
-        status: dict[str, Any] = orjson.loads(obj.status)
-        conditions: list[dict[str, Any]] = status.get("conditions", [])
-        at = next((i for i, c in enumerate(conditions) if c.get("type") == fields["type"]), len(conditions))
-        old = conditions[at] if at < len(conditions) else None
-        new = self._condition(obj, fields, old)
-        if old == new and (nominated is None or status.get("nominatedNodeName", "") == nominated):
-            return record
-        kept = status.pop("nominatedNodeName", "") if nominated is None else nominated
-        # Members in the API's order, as far as a pod without a node has them.
-        changed: dict[str, Any] = {"phase": status.pop("phase", "Pending")}
-        changed["conditions"] = [*conditions[:at], new, *conditions[at + 1 :]]
-        changed |= {name: value for name, value in status.items() if name not in {"conditions", "nominatedNodeName"}}
-        if kept:
-            changed["nominatedNodeName"] = kept
-        return self._trusted.replace_status(PODS, record, changed, obj.facts)
+            self._writes.event(record, "Normal", "Preempted", message, "Preempting")

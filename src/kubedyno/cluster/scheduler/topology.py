@@ -10,11 +10,11 @@ from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
 from kubedyno.cluster.scheduler.constraints import Constraints, NamespaceLabels, PodTerm, Spread
 from kubedyno.cluster.scheduler.filters import POD_AFFINITY, SPREAD, Rejection, selected, untolerated
 from kubedyno.cluster.scheduler.nodeinfo import Cluster, NodeInfo
+from kubedyno.cluster.settings import SchedulerProfile
 from kubedyno.cluster.storage.objects import StoredObject
 
+_DEFAULT = SchedulerProfile()
 MAX_SCORE = 100
-# hardPodAffinityWeight of the default profile.
-_HARD_WEIGHT = 1
 _HOSTNAME = "kubernetes.io/hostname"
 
 NO_TOPOLOGY = Rejection(
@@ -47,6 +47,7 @@ class Topology:
         constraints: Its constraints.
         namespace_labels: A namespace's labels by name.
         substitute: A node to look at instead of the one of that name: it with fewer pods.
+        profile: Whose plugins count.
     """
 
     def __init__(
@@ -56,8 +57,13 @@ class Topology:
         constraints: Constraints,
         namespace_labels: NamespaceLabels,
         substitute: NodeInfo | None = None,
+        *,
+        profile: SchedulerProfile = _DEFAULT,
     ) -> None:
         self._cluster = cluster
+        self._hard_weight = profile.hard_pod_affinity_weight
+        self._spreads = SPREAD not in profile.filters_off
+        self._minds_others = POD_AFFINITY not in profile.filters_off
         self._pod = pod
         self._constraints = constraints
         self._namespace_labels = namespace_labels
@@ -131,7 +137,7 @@ class Topology:
                     _note(self._unwelcome, term, node)
             for term in theirs.affinity:
                 if term.matches(me, labels_of):
-                    self._score(term, node, _HARD_WEIGHT)
+                    self._score(term, node, self._hard_weight)
             for term in theirs.affinity_preferred:
                 if term.matches(me, labels_of):
                     self._score(term, node, term.weight)
@@ -164,6 +170,11 @@ class Topology:
 
     def check(self, node: NodeInfo) -> Rejection | None:
         """Return why a node is wrong for the pod, None when it is not."""
+        return (self._check_spread(node) if self._spreads else None) or (
+            self._check_others(node) if self._minds_others else None
+        )
+
+    def _check_spread(self, node: NodeInfo) -> Rejection | None:
         labels = node.labels
         for i, spread in enumerate(self._constraints.spread):
             value = labels.get(spread.topology_key)
@@ -172,6 +183,10 @@ class Topology:
             count = self._spread[i].get(value, 0)
             if count + self._self_matches[i] - self._lowest[i] > spread.max_skew:
                 return SKEWED
+        return None
+
+    def _check_others(self, node: NodeInfo) -> Rejection | None:
+        labels = node.labels
         for term in self._constraints.affinity:
             value = labels.get(term.topology_key)
             if value is None:

@@ -8,8 +8,10 @@ import pytest
 from kubedyno.base.random import Random
 from kubedyno.cluster.controllers.manager import ControllerManager
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.admission import CLAIMS
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.registry.volumematching import SELECTED_NODE, claims_of
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import EVENTS, NAMESPACES, NODES, PODS, Resource
@@ -102,8 +104,18 @@ class Cluster:
         self._kubelet = self.pump.worker("kubelet", step)
         table.subscribe(self._kubelet.wake)
 
+    def choose(self, pod: ObjectRecord, node: str) -> None:
+        """Tell a pod's claims of its node, as the scheduler does."""
+        spec = self.store.encode_dict(PODS, pod)["spec"]
+        for name, _ in claims_of(pod.obj.name, spec):
+            claim = self.store.get(CLAIMS, f"{pod.obj.namespace}/{name}")
+            if claim is not None:
+                annotations = self.store.encode_dict(CLAIMS, claim)["metadata"].get("annotations", {})
+                self.trusted.replace(CLAIMS, claim, annotations={**annotations, SELECTED_NODE: node})
+
     def run(self, pod: ObjectRecord, node: str = "n1") -> None:
-        """Bind a pod and make it ready."""
+        """Bind a pod and make it ready, as scheduler and kubelet do."""
+        self.choose(pod, node)
         bound = self.trusted.bind(pod, node) if not pod.obj.facts.node_name else pod
         self.set_ready(bound)
 

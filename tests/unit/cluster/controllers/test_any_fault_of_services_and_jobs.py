@@ -28,6 +28,7 @@ class Fleeting:
         cluster.run = self.run
 
     def run(self, pod, node="n1"):
+        self.cluster.choose(pod, node)
         bound = self.cluster.trusted.bind(pod, node)
         ends = "job-name" in pod.obj.labels
         self.number += 1

@@ -31,13 +31,13 @@ def nodes(sim):
 @pytest.mark.parametrize(
     ("owner", "method", "key_of"),
     [
-        ("_cycle", "node_for", lambda obj: obj.key),
-        ("_trusted", "bind", lambda record, _node: record.key),
+        (lambda scheduler: scheduler._cycles["default-scheduler"], "node_for", lambda obj: obj.key),
+        (lambda scheduler: scheduler._trusted, "bind", lambda record, _node: record.key),
     ],
 )
 def test_a_pod_whose_scheduling_fails(sim, monkeypatch, caplog, owner, method, key_of):
     sim.node("n1")
-    fault = Fault(monkeypatch, getattr(sim.scheduler, owner), method, key_of)
+    fault = Fault(monkeypatch, owner(sim.scheduler), method, key_of)
     for name in ("a", "bad", "z"):
         sim.pod(name)
     sim.advance(1)
@@ -82,7 +82,7 @@ def test_a_node_that_cannot_be_read(sim, monkeypatch, caplog):
 
 def test_a_failing_pod_that_goes_is_forgotten(sim, monkeypatch, caplog):
     sim.node("n1")
-    Fault(monkeypatch, sim.scheduler._cycle, "node_for", lambda obj: obj.key)
+    Fault(monkeypatch, sim.scheduler._cycles["default-scheduler"], "node_for", lambda obj: obj.key)
     sim.pod("bad")
     assert degraded(sim)
     sim.delete("bad")

@@ -1,6 +1,6 @@
 """Room for the more important."""
 
-from kubedyno.kube.resources import NODES, PODS
+from kubedyno.kube.resources import DISRUPTIONBUDGETS, NODES, PODS
 
 
 def gone(sim, name):
@@ -94,3 +94,47 @@ def test_a_preemptor_takes_the_node_that_was_cleared_for_it(sim):
 
     sim.do(both)
     assert sim.node_of("high") == "n1"
+
+
+def budget(sim, name, labels, allowed, namespace="ns"):
+    status = {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}
+    spec = {"minAvailable": 1, "selector": {"matchLabels": labels}}
+    obj = {"metadata": {"name": name}, "spec": spec, "status": status}
+    sim.do(sim.trusted.create, DISRUPTIONBUDGETS, namespace, obj)
+
+
+def test_the_node_where_no_budget_is_broken_is_chosen(sim):
+    budget(sim, "b", {"app": "guarded"}, 0)
+    sim.node("n1", cpu="1")
+    sim.pod("guarded", cpu="1", priority=1, labels={"app": "guarded"})
+    sim.node("n2", cpu="1")
+    sim.pod("free", cpu="1", priority=3, labels={"app": "free"})
+    sim.pod("high", cpu="1", priority=10)
+    assert (gone(sim, "guarded"), gone(sim, "free")) == (False, True)
+
+
+def test_on_one_node_pods_under_a_budget_come_back_first(sim):
+    budget(sim, "b", {"app": "guarded"}, 0)
+    sim.node(cpu="2")
+    sim.pod("guarded", cpu="1", priority=1, labels={"app": "guarded"})
+    sim.pod("free", cpu="1", priority=5, labels={"app": "free"})
+    sim.pod("high", cpu="1", priority=10)
+    assert (gone(sim, "guarded"), gone(sim, "free")) == (False, True)
+
+
+def test_a_budget_is_broken_when_there_is_no_other_way(sim):
+    budget(sim, "b", {"app": "guarded"}, 0)
+    sim.node(cpu="1")
+    sim.pod("guarded", cpu="1", priority=1, labels={"app": "guarded"})
+    sim.pod("high", cpu="1", priority=10)
+    assert gone(sim, "guarded")
+
+
+def test_disruptions_that_a_budget_allows_break_nothing(sim):
+    budget(sim, "b", {"app": "guarded"}, 1)
+    sim.node("n1", cpu="1")
+    sim.pod("guarded", cpu="1", priority=1, labels={"app": "guarded"})
+    sim.node("n2", cpu="1")
+    sim.pod("free", cpu="1", priority=3, labels={"app": "free"})
+    sim.pod("high", cpu="1", priority=10)
+    assert (gone(sim, "guarded"), gone(sim, "free")) == (True, False)

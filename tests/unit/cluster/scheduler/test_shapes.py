@@ -27,7 +27,7 @@ class Checked(Sim):
 
     def __init__(self) -> None:
         super().__init__(verify=False)
-        cycle = self.scheduler._cycle
+        cycle = self.scheduler._cycles["default-scheduler"]
         fast, filters, cluster = cycle.node_for, Filters(36), self.scheduler._cluster
         self.decisions = 0
 
@@ -98,9 +98,9 @@ def test_pods_of_one_shape_share_one_heap():
         sim.node("n1")
         sim.node("n2")
         sim.pods(50)
-        shapes = sim.scheduler._cycle._shapes._shapes
+        shapes = sim.scheduler._cycles["default-scheduler"]._shapes._shapes
         assert len(shapes) == 1
         (shape,) = shapes.values()
-        assert len(shape._heap) <= 4 * 2 + 64
+        assert sum(map(len, shape._heaps.values())) <= 4 * 2 + 64
     finally:
         sim.close()

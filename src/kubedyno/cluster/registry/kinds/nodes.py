@@ -32,6 +32,7 @@ class NodeFacts(msgspec.Struct, frozen=True, gc=False):
         pods: Allocatable pods.
         extra: (resource name, amount) of what else is allocatable.
         addresses: (type, address) each.
+        images: (name, bytes) of each image that it has.
     """
 
     ready: bool
@@ -43,6 +44,7 @@ class NodeFacts(msgspec.Struct, frozen=True, gc=False):
     pods: int
     extra: tuple[tuple[str, int], ...]
     addresses: tuple[tuple[str, str], ...]
+    images: tuple[tuple[str, int], ...] = ()
 
 
 def node_facts(node: Object) -> NodeFacts:
@@ -60,6 +62,9 @@ def node_facts(node: Object) -> NodeFacts:
         value_of(pods),
         tuple((name, value_of(text)) for name, text in sorted(allocatable.items())),
         tuple((a.get("type", ""), a.get("address", "")) for a in status.get("addresses", ())),
+        tuple(
+            (name, image.get("sizeBytes", 0)) for image in status.get("images") or () for name in image.get("names") or ()
+        ),
     )
 
 

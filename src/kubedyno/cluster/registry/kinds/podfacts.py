@@ -32,6 +32,8 @@ class PodSpecFacts(msgspec.Struct, frozen=True, gc=False):
         init_containers: The same of init containers.
         restart_policy: restartPolicy.
         service_account: serviceAccountName.
+        attached: Has volumes of claims, its own ones too.
+        claims_devices: Has resourceClaims.
     """
 
     cpu_milli: int
@@ -50,6 +52,8 @@ class PodSpecFacts(msgspec.Struct, frozen=True, gc=False):
     init_containers: tuple[tuple[str, str, str], ...]
     restart_policy: str
     service_account: str
+    attached: bool = False
+    claims_devices: bool = False
 
 
 class PodFacts(msgspec.Struct, frozen=True, gc=False):
@@ -147,6 +151,8 @@ def spec_facts(spec: dict[str, Any]) -> PodSpecFacts:
         _containers(spec, "initContainers"),
         spec.get("restartPolicy", "Always"),
         spec.get("serviceAccountName", ""),
+        any("persistentVolumeClaim" in v or "ephemeral" in v for v in spec.get("volumes") or ()),
+        bool(spec.get("resourceClaims")),
     )
 
 
