@@ -38,6 +38,9 @@ class JobDocument(msgspec.Struct, frozen=True):
     Attributes:
         accept_ms: First try to acceptance by the API.
         late_ms: Schedule to first try.
+        corrected_ms: When an open loop would have sent, to acceptance: waits behind a slow API and retries count.
+        seen_ms: Kind → sending to the object's first sight by a watch.
+        hdr_us: Name of a sample → HDR histogram: (largest value of the bucket in microseconds, count), three digits.
         start_ms: Condition → first sight of the pod to first sight of the condition, by the watch.
         start_server_ms: The same from the API's own stamps (whole seconds where it has no finer ones).
         timeline: One entry a second: second, sent, accepted, failed, pods by phase.
@@ -62,6 +65,19 @@ class JobDocument(msgspec.Struct, frozen=True):
     start_ms: dict[str, Figures]
     start_server_ms: dict[str, Figures]
     timeline: list[dict[str, Any]]
+    corrected_ms: Figures | None = None
+    seen_ms: dict[str, Figures] = {}
+    hdr_us: dict[str, list[tuple[int, int]]] = {}
+
+    def requests(self) -> list[tuple[str, Figures]]:
+        """Return what is known of a job's requests: three clocks, from sending and from when an open loop would have sent."""
+        found = [
+            ("sent → accepted", self.accept_ms),
+            ("intended → accepted", self.corrected_ms),
+            ("due → sent", self.late_ms),
+            *((f"sent → {kind} seen", figures) for kind, figures in self.seen_ms.items()),
+        ]
+        return [(what, figures) for what, figures in found if figures is not None]
 
 
 class FindingDocument(msgspec.Struct, frozen=True):
@@ -79,7 +95,10 @@ class FindingDocument(msgspec.Struct, frozen=True):
 
 
 class RunDocument(msgspec.Struct, frozen=True):
-    """One run of a configuration; times are RFC 3339. `left` says what a run that did not end well left behind."""
+    """One run of a configuration; times are RFC 3339. `left` says what a run that did not end well left behind.
+
+    `clock_ms` is by how much the server's clock is ahead of ours, and by how much that may be off; None: not known.
+    """
 
     uuid: str
     kubedyno: str
@@ -92,6 +111,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     findings: list[FindingDocument]
     not_measured: list[str]
     left: list[str] = []
+    clock_ms: tuple[float, float] | None = None
     metricName: str = FILE_NAME
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from kubedyno.base.files import write_whole
 from kubedyno.base.log import LEVELS, LogrusFormatter, logger
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
-from kubedyno.client import kubeconfig
+from kubedyno.client import clockgap, kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.documents.run import FILE_NAME, Chapter, Figures, FindingDocument, JobDocument, RunDocument
 from kubedyno.documents.run import Target as TargetDocument
@@ -35,6 +36,7 @@ from kubedyno.lab.target import Choice
 from kubedyno.load.config.load import load_config
 from kubedyno.load.config.sources import is_url
 from kubedyno.load.config.spec import Spec
+from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.stuck import Reason
 from kubedyno.load.measurements.latency import quantiles, watched_summary
 from kubedyno.load.metrics.profiles import alert_profile, metric_profile
@@ -44,6 +46,7 @@ from kubedyno.load.plan.template import render_config
 from kubedyno.load.result import JobResult, Options, RunResult
 from kubedyno.load.run import Run
 from kubedyno.report import html, text
+from kubedyno.stats.hdr import Hdr
 from kubedyno.stats.quantiles import Summary, summary_of
 
 log = logger(__name__)
@@ -206,6 +209,8 @@ async def _run(
             task.add_done_callback(helpers.discard)
 
     one.on_reasons = on_reasons
+    gap = clockgap.Gap()
+    measuring = asyncio.create_task(clockgap.measure(client, SYSTEM_CLOCK, gap))
     if not request.quiet:
         progress.start()
     work = asyncio.create_task(one.run())
@@ -214,6 +219,8 @@ async def _run(
         result = await work
     finally:
         restore()
+        measuring.cancel()
+        await asyncio.gather(measuring, return_exceptions=True)
         await progress.close()
         await asyncio.gather(*helpers, return_exceptions=True)
     last: list[Finding] = []
@@ -222,7 +229,7 @@ async def _run(
     except (KubedynoError, StatusError, OSError) as error:
         log.warning("cannot say why pods do not run: %s", error)
     left = await _left(client, options) if result.exit_code else []
-    document = document_of(result, options, target, last, left)
+    document = document_of(result, options, target, last, left, gap)
     for outlet in made.outlets:
         if outlet.local is not None:
             outlet.local.index(FILE_NAME, [msgspec.to_builtins(document)])
@@ -315,7 +322,12 @@ async def _left(client: Client, options: Options) -> list[str]:
 
 
 def document_of(
-    result: RunResult, options: Options, target: TargetDocument, last: Sequence[Finding], left: Sequence[str] = ()
+    result: RunResult,
+    options: Options,
+    target: TargetDocument,
+    last: Sequence[Finding],
+    left: Sequence[str] = (),
+    gap: clockgap.Gap | None = None,
 ) -> RunDocument:
     """Return the document of a run."""
     seen: dict[tuple[str, str], FindingDocument] = {}
@@ -325,8 +337,7 @@ def document_of(
             seen[reason.cause, reason.title.split(" on ")[-1]] = _finding(reason, second, at_end=False)
     span_s = result.ended_at - result.started_at
     findings = _latest(seen.values()) + [_finding(finding, span_s, at_end=True) for finding in last]
-    troubles = [line for job in result.jobs if job.pods is not None for line in job.pods.trouble]
-    troubles += [line for job in result.jobs for m in job.measurements for line in m.followed.trouble]
+    troubles = [line for job in result.jobs for line in job.troubles]
     return RunDocument(
         uuid=options.uuid,
         kubedyno=__version__,
@@ -343,6 +354,9 @@ def document_of(
             *troubles,
         ],
         left=list(left),
+        clock_ms=(round(gap.middle_s * 1000, 1), round(gap.half_s * 1000, 1))
+        if gap is not None and gap.known
+        else None,
     )
 
 
@@ -375,6 +389,12 @@ def _figures(summary: Summary) -> Figures:
     )  # fmt: skip
 
 
+def _samples(record: JobRecord) -> list[tuple[str, "array[float]"]]:
+    """Return the samples of a job's requests that are kept as histograms, in ms."""
+    seen = [(f"seen {kind}", values) for kind, values in record.seen_ms.items()]
+    return [("accepted", record.accept_ms), ("corrected", record.corrected_ms), ("late", record.late_ms), *seen]
+
+
 def _job(job: JobResult) -> JobDocument:
     record, spec = job.record, job.plan.spec
     tracker = job.pods.tracker if job.pods is not None else None
@@ -399,4 +419,7 @@ def _job(job: JobResult) -> JobDocument:
         start_ms={name: _figures(s) for name, s in watched_summary(tracker).items()} if tracker is not None else {},
         start_server_ms={name: _figures(s) for name, s in quantiles(pods, 2).items()},
         timeline=record.timeline(),
+        corrected_ms=_figures(summary_of(record.corrected_ms)) if record.corrected_ms else None,
+        seen_ms={kind: _figures(summary_of(values)) for kind, values in record.seen_ms.items()},
+        hdr_us={name: Hdr(int(ms * 1000) for ms in values).pairs() for name, values in _samples(record) if values},
     )

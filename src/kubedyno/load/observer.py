@@ -1,6 +1,7 @@
 """The measurements of a run's jobs: started before a job, let catch up after it, judged and written."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
@@ -17,6 +18,7 @@ from kubedyno.load.measurements.netpol import NetpolLatency
 from kubedyno.load.measurements.podlatency import PodLatency
 from kubedyno.load.measurements.podwatch import PodWatch
 from kubedyno.load.measurements.pprof import Pprof
+from kubedyno.load.measurements.sightings import Sightings
 from kubedyno.load.outputs import Outputs
 from kubedyno.load.result import EXIT_MEASUREMENT, JobResult, Options, RunResult
 
@@ -55,6 +57,26 @@ class Observer:
             current.pods = self.carried.pods
             return
         await self.begin(current, wanted, client, kinds, f"kube-burner.io/runid={runid}")
+        if spec.job_type == "create":
+            await self._watch_made(current, client, kinds)
+
+    async def _watch_made(self, current: JobResult, client: Client, kinds: Kinds) -> None:
+        """Begin to note when what the job makes is seen, each kind by one watch."""
+        plan, tracker = current.plan, current.pods.tracker if current.pods is not None else None
+        current.sightings = sightings = Sightings(client, self._clock, current.record.on_seen)
+        mappings = {item.kind: kinds.known(item.api_version, item.kind) for item in plan.objects}
+        if tracker is not None and "Pod" in mappings:
+            sightings.expect("Pod")
+            tracker.on_first = lambda pod: sightings.first("Pod", pod.name, pod.namespace)
+        query = f"labelSelector={quote(f'kube-burner.io/runid={plan.runid},kube-burner.io/job={plan.spec.name}')}"
+        await sightings.start(
+            [
+                (kind, m.path(None))
+                for kind, m in mappings.items()
+                if m is not None and "watch" in m.verbs and kind != "Pod"
+            ],
+            query,
+        )
 
     async def begin(
         self,
@@ -135,6 +157,8 @@ class Observer:
             last: No job follows.
         """
         carried = self.carried
+        if current.sightings is not None:
+            await current.sightings.stop()
         if current.plan.spec.metrics_aggregate and not early and not last:
             self.carried = current if carried is None else carried
             return False

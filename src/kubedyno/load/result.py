@@ -10,6 +10,7 @@ from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.stuck import Reason
 from kubedyno.load.measurements.measurement import Measurement
 from kubedyno.load.measurements.podwatch import PodWatch
+from kubedyno.load.measurements.sightings import Sightings
 from kubedyno.load.metrics.scrape import Window
 from kubedyno.load.plan.plan import JobPlan
 
@@ -26,10 +27,18 @@ class JobResult:
     record: JobRecord
     pods: PodWatch | None = None
     measurements: list[Measurement] = field(default_factory=list)
+    sightings: Sightings | None = None
     # Of a chain of jobs with metricsAggregate: the first one's name, which documents carry.
     measured_as: str = ""
     alerts: list[str] = field(default_factory=list)
     step: str = ""
+
+    @property
+    def troubles(self) -> list[str]:
+        """What of it could not be measured."""
+        found = [] if self.pods is None else list(self.pods.trouble)
+        found += [line for measurement in self.measurements for line in measurement.followed.trouble]
+        return found + ([] if self.sightings is None else self.sightings.trouble)
 
 
 @dataclass(slots=True)

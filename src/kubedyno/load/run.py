@@ -373,6 +373,7 @@ class Run:
             waiting,
             self.result.fail,
             min(GONE_S, self.options.fail_when_stuck_s or GONE_S),
+            current.sightings.sent if current is not None and current.sightings is not None else None,
         )
 
     def _stuck(self, current: JobResult | None) -> StuckWatch:

@@ -64,6 +64,11 @@ def _run(run: RunDocument) -> str:
     if run.findings:
         parts.append("<h3>What stopped pods</h3>")
         parts += [_finding(finding) for finding in run.findings]
+    if run.clock_ms is not None:
+        parts.append(
+            f"<p class=small>The server's clock is {run.clock_ms[0]:.0f} ms ahead of ours, give or take "
+            f"{run.clock_ms[1]:.0f} ms.</p>"
+        )
     if run.not_measured:
         parts.append(f"<p class=small>Not measured: {escape('; '.join(run.not_measured))}.</p>")
     return "\n".join(parts)
@@ -90,7 +95,7 @@ def _job(job: JobDocument) -> str:
                 {
                     "sent": [entry["sent"] for entry in job.timeline],
                     "accepted": [entry["accepted"] for entry in job.timeline],
-                    "asked (qps)": [job.qps if entry["sent"] else 0 for entry in job.timeline],
+                    "asked": [entry.get("asked", job.qps if entry["sent"] else 0) for entry in job.timeline],
                 },
             )
         )
@@ -114,10 +119,7 @@ def _latencies(job: JobDocument) -> str:
     rows += [
         (f"pod created → {name}", job.start_ms[name]) for name in CONDITIONS if name in job.start_ms
     ]  # fmt: skip
-    if job.accept_ms is not None:
-        rows.append(("request sent → accepted", job.accept_ms))
-    if job.late_ms is not None:
-        rows.append(("request due → sent", job.late_ms))
+    rows += [(f"request {what}", figures) for what, figures in job.requests()]
     if not rows:
         return ""
     parts = ["<table><tr><th>latency, ms</th><th>P50</th><th>P95</th><th>P99</th><th>max</th><th>n</th></tr>"]

@@ -28,13 +28,24 @@ def summary(run: RunDocument) -> list[str]:
         for name in CONDITIONS
         if name in job.start_ms
     ]
-    latencies += [_latency_row(f"{job.name}: sent → accepted", job.accept_ms) for job in run.jobs if job.accept_ms]
+    for job in run.jobs:
+        latencies += [_latency_row(f"{job.name}: {what}", figures) for what, figures in job.requests()]
     if latencies:
         lines += ["", *table(("LATENCY (ms, by watch)", "P50", "P95", "P99", "MAX", "N"), latencies)]
+    lines += clock_lines(run)
     for finding in run.findings:
         if finding.at_end:
             lines += ["", *finding_lines(finding)]
     return lines
+
+
+def clock_lines(run: RunDocument) -> list[str]:
+    """Return how far the server's clock is from ours: what server stamps and our own have between them."""
+    if run.clock_ms is None:
+        return []
+    ahead, off = run.clock_ms
+    where = "ahead of" if ahead >= 0 else "behind"
+    return ["", f"clocks: the server's is {abs(ahead):.0f} ms {where} ours, give or take {off:.0f} ms"]
 
 
 def rate_notes(job: JobDocument) -> list[str]:

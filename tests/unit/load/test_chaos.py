@@ -108,4 +108,4 @@ def test_what_was_accepted_and_what_was_given_up_is_all_there_was(seed, tmp_path
     assert len(server.made) == record.accepted
     assert record.failed["Invalid"] == server.answers[422] > 0
     assert record.retried > 0
-    assert sum(sent for sent, _, _ in record.per_second.values()) == 300
+    assert sum(sent for sent, _, _, _ in record.per_second.values()) == 300

@@ -76,6 +76,7 @@ class JobContext:
         waiting: Told what is waited for, "" for nothing.
         failed: Told of a fault that makes the run fail and does not end it.
         gone_after_s: How long nobody may answer before the run ends.
+        sent: Told of each object that is sent ("Kind/name in namespace N", monotonic seconds).
     """
 
     client: Client
@@ -89,6 +90,7 @@ class JobContext:
     waiting: Callable[[str], None]
     failed: Callable[[str], None]
     gone_after_s: float = GONE_S
+    sent: Callable[[str, float], None] | None = None
 
     def label(self, key: str) -> str:
         """Return a label of the version's family: "kube-burner.io/job" or "kube-burner-job"."""

@@ -51,6 +51,8 @@ class CreateJob:
             final=lambda status: status in FINAL,
             on_error=noting(record),
             gone_after_s=context.gone_after_s,
+            ideal=pacing(spec, context.directory),
+            on_sent=context.sent,
         )
         # None: a kind that an object made before it will bring.
         self.mappings: list[Mapping | None] = []

@@ -5,6 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+# Of a job's seconds so many are listed in its summary: a day.
+_MOST_SECONDS = 86_400
+
 
 @dataclass(slots=True)
 class JobRecord:
@@ -16,9 +19,12 @@ class JobRecord:
         accepted: Answered with success.
         retried: Later tries sent.
         failed: Given up, by reason; never silently dropped.
-        accept_ms: Time from each first try to its acceptance.
+        accept_ms: Time from the last try of each request to its acceptance.
+        corrected_ms: The same from when an open loop would have sent it: what waited behind a slow API counts, too
+            (no coordinated omission), and so do retries.
+        seen_ms: Kind → time from an object's sending to its first sight by a watch.
         late_ms: How much later than its schedule each request left.
-        per_second: Second since start → [sent, accepted, failed].
+        per_second: Second since start → [sent, accepted, failed, asked]; asked by the schedule alone.
         errors: The run's error lines of this job.
         churn_started_at: Epoch seconds; 0 when there was no churn.
         churn_ended_at: Likewise.
@@ -34,7 +40,9 @@ class JobRecord:
     retried: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     accept_ms: "array[float]" = field(default_factory=lambda: array("f"))
+    corrected_ms: "array[float]" = field(default_factory=lambda: array("f"))
     late_ms: "array[float]" = field(default_factory=lambda: array("f"))
+    seen_ms: dict[str, "array[float]"] = field(default_factory=dict)
     per_second: dict[int, list[int]] = field(default_factory=dict)
     phases: list[tuple[float, dict[str, int]]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -51,22 +59,31 @@ class JobRecord:
         key = int(now_s - self.started_s)
         counts = self.per_second.get(key)
         if counts is None:
-            counts = self.per_second[key] = [0, 0, 0]
+            counts = self.per_second[key] = [0, 0, 0, 0]
         return counts
 
-    def on_sent(self, now_s: float, due_s: float) -> None:
-        """Count a first try that left at `now_s` and was due at `due_s`."""
+    def on_sent(self, now_s: float, due_s: float, intended_s: float) -> None:
+        """Count a first try that left at `now_s`, was due at `due_s`, and in an open loop would have left at `intended_s`."""
         if not self.sent:
             self.sending_s = now_s
         self.sent += 1
         self.sent_last_s = now_s
         self.late_ms.append((now_s - due_s) * 1000)
         self._second(now_s)[0] += 1
+        self._second(intended_s)[3] += 1
 
-    def on_accepted(self, now_s: float, sent_s: float) -> None:
+    def on_seen(self, kind: str, now_s: float, sent_s: float) -> None:
+        """Count the first sight of an object that was sent."""
+        found = self.seen_ms.get(kind)
+        if found is None:
+            found = self.seen_ms[kind] = array("f")
+        found.append((now_s - sent_s) * 1000)
+
+    def on_accepted(self, now_s: float, sent_s: float, intended_s: float) -> None:
         """Count a success."""
         self.accepted += 1
         self.accept_ms.append((now_s - sent_s) * 1000)
+        self.corrected_ms.append((now_s - intended_s) * 1000)
         self._second(now_s)[1] += 1
 
     def on_failed(self, now_s: float, reason: str) -> None:
@@ -84,8 +101,17 @@ class JobRecord:
         span_s = self.sent_last_s - self.sending_s
         return (self.sent - 1) / span_s if self.sent > 1 and span_s > 0 else 0.0
 
+    def rates(self) -> dict[str, list[int]]:
+        """Return requests in each second, from the first that was sent on: what the schedule asked, and what left."""
+        hit = [second for second, counts in self.per_second.items() if counts[0] or counts[3]]
+        if not hit:
+            return {"asked": [], "reached": []}
+        seconds = range(min(hit), min(max(hit), min(hit) + _MOST_SECONDS - 1) + 1)
+        counts = [self.per_second.get(second, (0, 0, 0, 0)) for second in seconds]
+        return {"asked": [each[3] for each in counts], "reached": [each[0] for each in counts]}
+
     def timeline(self) -> list[dict[str, Any]]:
-        """Return one document a second: requests sent, accepted and failed, and pods by phase at its end."""
+        """Return one document a second: requests asked, sent, accepted and failed, and pods by phase at its end."""
         last = max([0, *self.per_second, *(int(at_s) for at_s, _ in self.phases)])
         pods: dict[str, int] = {}
         pending = iter(self.phases)
@@ -95,8 +121,15 @@ class JobRecord:
             while following is not None and following[0] < second + 1:
                 pods = following[1]
                 following = next(pending, None)
-            sent, accepted, failed = self.per_second.get(second, (0, 0, 0))
+            sent, accepted, failed, asked = self.per_second.get(second, (0, 0, 0, 0))
             documents.append(
-                {"second": second, "sent": sent, "accepted": accepted, "failed": failed, "pods": dict(pods)}
+                {
+                    "second": second,
+                    "asked": asked,
+                    "sent": sent,
+                    "accepted": accepted,
+                    "failed": failed,
+                    "pods": dict(pods),
+                }
             )
         return documents

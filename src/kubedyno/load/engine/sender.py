@@ -71,17 +71,17 @@ def retry_delays_s(budget_s: float) -> list[float]:
 class _Request:
     """One request under way; called with its result."""
 
-    __slots__ = ("body", "due_s", "headers", "label", "method", "path", "sender", "sent_s", "tries")
+    __slots__ = ("body", "headers", "intended_s", "label", "method", "path", "sender", "sent_s", "tries")
 
     def __init__(
-        self, sender: "Sender", method: str, path: str, body: bytes, label: str, due_s: float, headers: Headers
+        self, sender: "Sender", method: str, path: str, body: bytes, label: str, intended_s: float, headers: Headers
     ) -> None:
         self.sender = sender
         self.method = method
         self.path = path
         self.body = body
         self.label = label
-        self.due_s = due_s
+        self.intended_s = intended_s
         self.headers = headers
         self.sent_s = 0.0
         self.tries = 0
@@ -106,6 +106,8 @@ class Sender:
         on_error: Called once for each request given up, with its line.
         window: Requests that may be under way.
         gone_after_s: How long nobody may answer.
+        ideal: The same schedule as `bucket` once more, for what an open loop would have sent; None: `bucket`'s own times.
+        on_sent: Told of each request that leaves: label, and when.
     """
 
     def __init__(
@@ -120,7 +122,13 @@ class Sender:
         on_error: Callable[[str], None],
         window: int = WINDOW,
         gone_after_s: float = GONE_S,
+        ideal: Pacing | None = None,
+        on_sent: Callable[[str, float], None] | None = None,
     ) -> None:
+        self._ideal = ideal
+        self._intended_s = 0.0
+        self._left_s = 0.0
+        self._on_sent = on_sent
         self._client = client
         self._bucket = bucket
         self._record = record
@@ -157,6 +165,7 @@ class Sender:
         Raises:
             GoneError: Nobody answered for too long.
         """
+        asked_s = self._clock.monotonic()
         if self._gone_s is not None:
             await self._wait_back()
         if self._under_way >= self._window:
@@ -166,13 +175,24 @@ class Sender:
         wanted_s = self._wanted_s if now_s - self._wanted_s < STALL_S else now_s
         due_s = self._bucket.reserve(wanted_s)
         self._wanted_s = max(due_s, wanted_s)
+        intended_s = due_s if self._ideal is None else self._open_loop(self._ideal, asked_s)
         if due_s - now_s > GRAIN_S:
             await aio.sleep(due_s - now_s)
-        request = _Request(self, method, path, body, label, due_s, headers)
+        request = _Request(self, method, path, body, label, intended_s, headers)
         self._under_way += 1
-        request.sent_s = self._clock.monotonic()
-        self._record.on_sent(request.sent_s, due_s)
+        self._left_s = request.sent_s = self._clock.monotonic()
+        self._record.on_sent(request.sent_s, due_s, intended_s)
+        if self._on_sent is not None:
+            self._on_sent(label, request.sent_s)
         self._client.submit(method, path, body, request, headers)
+
+    def _open_loop(self, ideal: Pacing, asked_s: float) -> float:
+        """Return when a request would leave if nobody ever waited for room: only the job's own pauses move the schedule."""
+        paused = asked_s - self._left_s >= STALL_S
+        wanted_s = max(asked_s, self._intended_s) if paused else self._intended_s
+        due_s = ideal.reserve(wanted_s)
+        self._intended_s = max(due_s, wanted_s)
+        return due_s
 
     async def finish(self) -> None:
         """Wait until every request has been answered or given up; raises as `send`."""
@@ -225,7 +245,7 @@ class Sender:
         now_s = self._answered_s = self._clock.monotonic()
         if self._gone_s is not None:
             self._is_back(now_s)
-        self._record.on_accepted(now_s, request.sent_s)
+        self._record.on_accepted(now_s, request.sent_s, request.intended_s)
         if log.isEnabledFor(10):
             log.debug("%s %s", _DONE.get(request.method, "Sent"), request.label)
         self._done()

@@ -5,6 +5,7 @@ are decoded only as far as these need. A condition or event that is absent count
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,8 @@ class PodTracker:
     """
 
     def __init__(self) -> None:
+        # Told of each pod when it is seen first.
+        self.on_first: Callable[[PodStart], None] | None = None
         self.pods: dict[str, PodStart] = {}
         self.phases: Counter[str] = Counter()
         self.changes = 0
@@ -131,6 +134,8 @@ class PodTracker:
                 {},
             )
             self.pods[meta.uid] = start
+            if self.on_first is not None:
+                self.on_first(start)
             for reason, at_s in self._early.pop(meta.uid, ()):
                 self._moment(start, reason, at_s)
         self.changes += 1
