@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 from kubedyno.base.times import duration_ns_of
-from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES, gates_on
 from kubedyno.cluster.kubelet.images import image_of
 from kubedyno.cluster.kubelet.pullrecords import NEVER, NEVER_ALLOWLISTED, NEVER_PRELOADED, POLICIES, Verification
+from kubedyno.cluster.registry.featuregates import ENSURE_SECRET_PULLED_IMAGES, gates_on
 from kubedyno.cluster.settings import DEFAULT_MAX_PODS, ClusterSettings, NodeSettings
 from kubedyno.kube import yaml
 

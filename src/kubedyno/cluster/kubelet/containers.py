@@ -128,8 +128,7 @@ class Containers:
         self._desk.event(run, "Warning", "Failed", said, container.plan.field_path)
         container.state, container.reason, container.message = State.WAITING, reason, message
         self._desk.request_publish(run)
-        if reason != BACK_OFF:
-            self.begin_next(run)
+        self.begin_next(run)
 
     def _volume_changed(self, run: PodRun) -> None:
         """Try the containers again that wait for an image volume."""

@@ -12,7 +12,6 @@ import orjson
 from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.cluster.kubelet.credentials import Credential, Source, auths_of, is_for
-from kubedyno.cluster.kubelet.gates import TOKENS_FOR_CREDENTIAL_PROVIDERS
 from kubedyno.cluster.kubelet.images import Image
 from kubedyno.cluster.kubelet.latency import Latency
 from kubedyno.cluster.kubelet.plan import Need
@@ -21,6 +20,7 @@ from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.runs import PodRun, Stage, status_of
 from kubedyno.cluster.kubelet.texts import Texts
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.featuregates import TOKENS_FOR_CREDENTIAL_PROVIDERS
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, is_ready
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.runtime import Runtime

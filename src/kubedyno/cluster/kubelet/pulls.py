@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubedyno.cluster.kubelet.desk import Desk, Step
-from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES
 from kubedyno.cluster.kubelet.images import Image, pull_error
 from kubedyno.cluster.kubelet.latency import BACKOFF_S, MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.runs import PodRun
 from kubedyno.cluster.kubelet.texts import local, present, pulled
+from kubedyno.cluster.registry.featuregates import ENSURE_SECRET_PULLED_IMAGES
 
 NEVER = "ErrImageNeverPull"
 FAILED = "ErrImagePull"

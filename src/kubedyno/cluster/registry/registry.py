@@ -27,6 +27,7 @@ from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
+from kubedyno.cluster.registry.disabledfields import WITH_PODS, DisabledFields
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.leanpod import Shapes
@@ -93,6 +94,7 @@ class Registry:
         self.classes = PodClasses(store)
         self.rules = NamespaceRules(store)
         self.shapes = Shapes()
+        self._disabled = DisabledFields(settings)
         self.allocator = Allocator(store, clock, random, settings.service_subnets)
 
     def kind(self, resource: Resource) -> Kind:
@@ -228,6 +230,8 @@ class Registry:
         now = metadata["creationTimestamp"] = rfc3339(self.clock.now())
         if kind.has_generation:
             metadata["generation"] = 1
+        if resource.plural in WITH_PODS:
+            self._disabled.drop(new)
         if name or kind.resource is not NAMESPACES:
             kind.prepare_create(new)
         deduplicate_owners(metadata, warnings)
@@ -519,6 +523,8 @@ class Registry:
             new = kind.prepare_part(subresource, new, old)
             metadata = new["metadata"]
         else:
+            if resource.plural in WITH_PODS:
+                self._disabled.drop(new, old)
             kind.prepare_update(new, old)
         deduplicate_owners(metadata, warnings)
         causes = metadata_update_causes(metadata, before)

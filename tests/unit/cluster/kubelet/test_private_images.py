@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from kubedyno.cluster.kubelet.credentials import auths_of, is_for
-from kubedyno.cluster.kubelet.gates import ENSURE_SECRET_PULLED_IMAGES, TOKENS_FOR_CREDENTIAL_PROVIDERS
 from kubedyno.cluster.kubelet.registries import LABEL, SERVICE_ACCOUNTS
+from kubedyno.cluster.registry.featuregates import ENSURE_SECRET_PULLED_IMAGES, TOKENS_FOR_CREDENTIAL_PROVIDERS
 from kubedyno.kube import yaml
 from kubedyno.kube.resources import PODS, SECRETS, SERVICEACCOUNTS
 

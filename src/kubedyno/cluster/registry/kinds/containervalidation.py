@@ -5,6 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.stopsignals import stop_signal_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_qualified_name
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import (
@@ -136,6 +137,9 @@ def _container(container: Object, path: str, spec: Object, volumes: set[str]) ->
             if not 0 <= seconds <= grace:
                 text = f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
                 causes.append(invalid_value(f"{path}.lifecycle.{hook}.sleep", seconds, text))
+    signal = container.get("lifecycle", {}).get("stopSignal")
+    if signal is not None:
+        causes += stop_signal_causes(signal, f"{path}.lifecycle.stopSignal", spec.get("os", {}).get("name", ""))
     security = container.get("securityContext")
     if security is not None:
         causes += _security(security, f"{path}.securityContext")

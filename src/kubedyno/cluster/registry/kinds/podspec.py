@@ -173,6 +173,8 @@ def default_volume_source(name: str, source: Spec) -> None:
     """Fill in a volume source's defaults, in place."""
     if name in {"secret", "configMap", "downwardAPI", "projected"}:
         source.setdefault("defaultMode", _FILE_MODE)
+    elif name == "image":
+        source.setdefault("pullPolicy", pull_policy_of(source.get("reference", "")))
     default = _BY_SOURCE.get(name)
     if default is not None:
         default(source)

@@ -61,6 +61,8 @@ def validate_volumes(spec: Object, path: str) -> tuple[list[Cause], set[str]]:
 
 def _source(volume: Object, path: str) -> list[Cause]:
     found = [name for name in volume if name != "name"]
+    if not found:
+        return [required(path, "must specify a volume type")]
     causes = [forbidden_field(f"{path}.{name}", "may not specify more than 1 volume type") for name in found[1:]]
     return causes + source_causes(found[0], volume[found[0]], f"{path}.{found[0]}")
 

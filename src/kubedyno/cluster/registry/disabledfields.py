@@ -1,0 +1,103 @@
+"""Fields of pods that an API server takes only while their feature gate is on.
+
+Off, they are dropped from what clients write, without a word, unless the stored object has them already (the strategies'
+dropDisabledFields).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kubedyno.cluster.registry.featuregates import IMAGE_VOLUME, RESTART_RULES, STOP_SIGNALS, gates_on
+from kubedyno.cluster.settings import ClusterSettings
+
+Object = dict[str, Any]
+# Plural names of the resources that have a pod spec in them.
+WITH_PODS = frozenset(
+    {
+        "cronjobs", "daemonsets", "deployments", "jobs", "pods", "podtemplates", "replicasets", "replicationcontrollers",
+        "statefulsets",
+    }
+)  # fmt: skip
+_GROUPS = ("containers", "initContainers", "ephemeralContainers")
+
+
+def _stop_signals(spec: Object) -> Iterator[tuple[Object, str]]:
+    for container in _containers(spec):
+        lifecycle = container.get("lifecycle")
+        if lifecycle and "stopSignal" in lifecycle:
+            yield lifecycle, "stopSignal"
+
+
+def _restart_rules(spec: Object) -> Iterator[tuple[Object, str]]:
+    for container in _containers(spec):
+        if "restartPolicyRules" in container:
+            yield container, "restartPolicyRules"
+    for container in spec.get("containers") or ():
+        if "restartPolicy" in container:
+            yield container, "restartPolicy"
+
+
+def _image_volumes(spec: Object) -> Iterator[tuple[Object, str]]:
+    for volume in spec.get("volumes") or ():
+        if "image" in volume:
+            yield volume, "image"
+
+
+def _containers(spec: Object) -> Iterator[Object]:
+    for group in _GROUPS:
+        yield from spec.get(group) or ()
+
+
+# Gate → finds the places of its fields in a pod spec.
+_FIELDS: dict[str, Callable[[Object], Iterator[tuple[Object, str]]]] = {
+    STOP_SIGNALS: _stop_signals,
+    RESTART_RULES: _restart_rules,
+    IMAGE_VOLUME: _image_volumes,
+}
+
+
+class DisabledFields:
+    """Drops them.
+
+    Args:
+        settings: Version and gates of the cluster.
+    """
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        on = gates_on(settings.minor, settings.feature_gates)
+        self._finders = tuple(find for gate, find in _FIELDS.items() if gate not in on)
+
+    def drop(self, new: Object, old: Object | None = None) -> None:
+        """Drop the fields that are off from an object with a pod spec in it, in place.
+
+        Args:
+            new: A pod, or anything with a pod template.
+            old: What is stored: fields that it uses stay.
+        """
+        if not self._finders:
+            return
+        spec = _pod_spec(new)
+        if spec is None:
+            return
+        before = _pod_spec(old) if old is not None else None
+        for find in self._finders:
+            places = list(find(spec))
+            if places and not (before is not None and next(find(before), None)):
+                for place, field in places:
+                    del place[field]
+
+
+def _pod_spec(obj: Object) -> Object | None:
+    spec = obj.get("spec")
+    if not isinstance(spec, dict):
+        template = obj.get("template")
+        inner = template.get("spec") if isinstance(template, dict) else None
+        return inner if isinstance(inner, dict) else None
+    if "containers" in spec:
+        return spec
+    template = spec.get("template")
+    if not isinstance(template, dict):
+        job = spec.get("jobTemplate")
+        template = (job.get("spec") or {}).get("template") if isinstance(job, dict) else None
+    inner = template.get("spec") if isinstance(template, dict) else None
+    return inner if isinstance(inner, dict) else None

@@ -1,0 +1,120 @@
+"""Fields of pods behind feature gates: dropped while they are off, checked while they are on."""
+
+from typing import Any
+
+import pytest
+
+from kubedyno.base.random import Random
+from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.storage.store import Store
+from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, by_plural
+from kubedyno.kube.status import Invalid
+
+DEPLOYMENTS = by_plural("apps", "v1", "deployments")
+CRONJOBS = by_plural("batch", "v1", "cronjobs")
+
+
+class Clock:
+    def now(self) -> float:
+        return 1_795_000_000.0
+
+    monotonic = now
+
+
+def registry(version: str = "1.36", **gates: bool) -> Registry:
+    settings = ClusterSettings(version=version, feature_gates=gates)
+    made = Registry(Store(Clock()), Clock(), Random(1), settings)
+    made.create(NAMESPACES, "", {"metadata": {"name": "ns"}})
+    made.create(SERVICEACCOUNTS, "ns", {"metadata": {"name": "default"}})
+    return made
+
+
+def container(**more: Any) -> dict[str, Any]:
+    return {"name": "c", "image": "x", **more}
+
+
+def made(registry: Registry, name: str = "p", **spec: Any) -> dict[str, Any]:
+    pod = {"metadata": {"name": name}, "spec": {"containers": [container()], **spec}}
+    record = registry.create(PODS, "ns", pod)
+    return registry.store.encode_dict(PODS, record)["spec"]
+
+
+SIGNAL = {"lifecycle": {"stopSignal": "SIGUSR1"}}
+RULES = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+
+
+def test_a_stop_signal_is_dropped_while_its_gate_is_off() -> None:
+    spec = made(registry(), containers=[container(**SIGNAL)])
+    assert spec["containers"][0]["lifecycle"] == {}
+
+
+@pytest.mark.parametrize(
+    ("signal", "system", "why"),
+    [
+        ("SIGUSR1", None, "Forbidden: may not be set for containers with empty `spec.os.name`"),
+        ("SIGUSR1", "windows", 'Unsupported value: "SIGUSR1": supported values: "SIGKILL", "SIGTERM"'),
+        ("SIGNONE", "linux", 'Unsupported value: "SIGNONE": supported values: "SIGABRT", '),
+        ("SIGUSR1", "linux", ""),
+        ("SIGRTMIN+15", "linux", ""),
+        ("SIGKILL", "windows", ""),
+    ],
+)
+def test_a_stop_signal_has_to_be_one_of_the_pods_system(signal: str, system: str | None, why: str) -> None:
+    spec: dict[str, Any] = {"containers": [container(lifecycle={"stopSignal": signal})]}
+    if system:
+        spec["os"] = {"name": system}
+    on = registry(ContainerStopSignals=True)
+    if not why:
+        assert made(on, **spec)["containers"][0]["lifecycle"] == {"stopSignal": signal}
+        return
+    with pytest.raises(Invalid) as failure:
+        made(on, **spec)
+    assert f"spec.containers[0].lifecycle.stopSignal: {why}" in failure.value.message
+
+
+def test_what_is_stored_with_a_gate_on_stays_after_it_is_off() -> None:
+    on = registry(ContainerStopSignals=True)
+    made(on, containers=[container(**SIGNAL)], os={"name": "linux"})
+    record = on.store.get(PODS, "ns/p")
+    assert record is not None
+    pod = on.store.encode_dict(PODS, record)
+    off = registry()
+    on._disabled = off._disabled
+    pod["metadata"]["labels"] = {"a": "b"}
+    on.update(PODS, "ns", "p", pod)
+    record = on.store.get(PODS, "ns/p")
+    assert record is not None
+    assert on.store.encode_dict(PODS, record)["spec"]["containers"][0]["lifecycle"] == {"stopSignal": "SIGUSR1"}
+
+
+def test_templates_lose_them_too() -> None:
+    assert DEPLOYMENTS is not None
+    assert CRONJOBS is not None
+    off = registry("1.34")
+    rules = container(restartPolicyRules=RULES, restartPolicy="Never")
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [rules]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    record = off.create(DEPLOYMENTS, "ns", {"metadata": {"name": "d"}, "spec": spec})
+    inner = off.store.encode_dict(DEPLOYMENTS, record)["spec"]["template"]["spec"]["containers"][0]
+    assert "restartPolicyRules" not in inner
+    assert "restartPolicy" not in inner
+    job = {"spec": {"template": {"spec": {"containers": [rules], "restartPolicy": "Never"}}}}
+    cron = {"metadata": {"name": "c"}, "spec": {"schedule": "* * * * *", "jobTemplate": job}}
+    record = off.create(CRONJOBS, "ns", cron)
+    inner = off.store.encode_dict(CRONJOBS, record)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert "restartPolicyRules" not in inner
+
+
+def test_restart_rules_of_containers_are_kept_from_1_35() -> None:
+    spec = made(registry(), containers=[container(restartPolicyRules=RULES, restartPolicy="Never")])
+    assert spec["containers"][0]["restartPolicyRules"] == RULES
+
+
+def test_an_image_volume_needs_its_gate() -> None:
+    volume = {"name": "v", "image": {"reference": "quay.io/x:latest"}}
+    spec = made(registry(), volumes=[volume])
+    assert spec["volumes"][0] == {"name": "v", "image": {"reference": "quay.io/x:latest", "pullPolicy": "Always"}}
+    with pytest.raises(Invalid, match="must specify a volume type"):
+        made(registry("1.34"), volumes=[volume])
+    assert made(registry("1.34", ImageVolume=True), volumes=[volume])["volumes"][0]["image"]
