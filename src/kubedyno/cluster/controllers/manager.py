@@ -7,6 +7,7 @@ from kubedyno.cluster.controllers.deployments import Deployments
 from kubedyno.cluster.controllers.disruptions import Disruptions
 from kubedyno.cluster.controllers.endpoints import ApiEndpoints, EndpointsController, SliceMirroring
 from kubedyno.cluster.controllers.endpointslices import EndpointSlices
+from kubedyno.cluster.controllers.ephemeralvolumes import EphemeralVolumes
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.garbage import GarbageCollector
 from kubedyno.cluster.controllers.jobs import Jobs
@@ -19,6 +20,7 @@ from kubedyno.cluster.controllers.podgc import PodGarbage
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.replicasets import ReplicaSets
 from kubedyno.cluster.controllers.replicationcontrollers import ReplicationControllers
+from kubedyno.cluster.controllers.resourceclaims import ResourceClaimsController
 from kubedyno.cluster.controllers.resourcequotas import ResourceQuotas
 from kubedyno.cluster.controllers.roleaggregation import RoleAggregation
 from kubedyno.cluster.controllers.serviceendpoints import ServiceEndpoints
@@ -29,7 +31,7 @@ from kubedyno.cluster.controllers.volumebinding import VolumeBinding
 from kubedyno.cluster.controllers.volumeprotection import VolumeProtection
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
-from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.settings import ClusterSettings, dynamic_resources
 
 # How often events that are due are looked for, and how many go in one turn.
 _EXPIRY_PERIOD_S = 10.0
@@ -81,6 +83,9 @@ class ControllerManager:
         TokenSecrets(trusted, pump, feeds)
         VolumeProtection(trusted, pump, feeds)
         VolumeBinding(trusted, pump, feeds)
+        EphemeralVolumes(trusted, pump, feeds)
+        if dynamic_resources(settings):
+            ResourceClaimsController(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)
         Namespaces(trusted, pump, feeds)
         GarbageCollector(trusted, pump, feeds)

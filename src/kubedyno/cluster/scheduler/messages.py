@@ -14,13 +14,6 @@ NO_CLAIMS = "no new claims to deallocate"
 STILL_NOT = "still not schedulable"
 DEALLOCATED = "deallocation of ResourceClaim completed"
 UNKNOWN_POD = "not found"
-_DYNAMIC_RESOURCES_GATE = "DynamicResourceAllocation"
-_DYNAMIC_RESOURCES_MINOR = 34
-
-
-def dynamic_resources(minor: int, gates: dict[str, bool]) -> bool:
-    """Say whether the plugin for dynamic resources is on in a version."""
-    return gates.get(_DYNAMIC_RESOURCES_GATE, minor >= _DYNAMIC_RESOURCES_MINOR)
 
 
 def available(nodes: int, reasons: dict[str, int]) -> str:
