@@ -1,5 +1,7 @@
 """One request under way: what it names, who asks, and how to answer it."""
 
+from typing import Any
+
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.metrics import RequestCounts
 from kubedyno.cluster.apiserver.routes import Route
@@ -20,9 +22,10 @@ class Call:
         route: What the path names.
         verb: "get", "list", "watch", "create", …
         warnings: Become Warning headers.
+        gate: Its way through admission (`admission`), once something is about it.
     """
 
-    __slots__ = ("_began_s", "_counts", "request", "responder", "route", "user", "verb", "warnings")
+    __slots__ = ("_began_s", "_counts", "gate", "request", "responder", "route", "user", "verb", "warnings")
 
     def __init__(
         self, request: Request, responder: Responder, user: User, route: Route[Kind], verb: str, counts: RequestCounts
@@ -33,6 +36,7 @@ class Call:
         self.route = route
         self.verb = verb
         self.warnings: list[str] = []
+        self.gate: Any = None
         self._counts = counts
         self._began_s = counts.now_s()
 

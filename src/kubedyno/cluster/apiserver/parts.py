@@ -5,6 +5,8 @@ from typing import Any
 
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver import realpods
+from kubedyno.cluster.apiserver.admission import RequestGate
+from kubedyno.cluster.apiserver.admissionrequests import CREATE, UPDATE
 from kubedyno.cluster.apiserver.bodies import decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
@@ -63,8 +65,10 @@ class Parts:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         script_of: Callable[[Object], Script],
         runtime: Runtime | None = None,
+        gate_of: Callable[[Call], RequestGate | None] = lambda _: None,
     ) -> None:
         self._runtime = runtime
+        self._gate_of = gate_of
         self._spawn = spawn
         self._script_of = script_of
         self._registry = registry
@@ -118,6 +122,11 @@ class Parts:
         if replicas < 0 and not isinstance(route.kind, CustomResource):
             cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
             raise invalid(_SCALE, route.name, [cause])
+        gate = self._gate_of(call)
+        if gate is not None:
+            shown = {"kind": "Scale", "apiVersion": "autoscaling/v1", **wanted}
+            wanted = gate.pass_part(UPDATE, ("autoscaling", "v1", "Scale"), shown, self._scale(call, record))
+            replicas = wanted.get("spec", {}).get("replicas", 0)
         new = self._registry.rescale(
             resource,
             route.namespace,
@@ -154,6 +163,9 @@ class Parts:
         options = write_options(request.query, "CreateOptions")
         form = form_of(request.headers, options.pretty)
         binding = checked("Binding", "v1", decode(request.headers, request.body, "v1", "Binding"), _BINDING)
+        gate = self._gate_of(call)
+        if gate is not None:
+            binding = gate.pass_part(CREATE, ("", "v1", "Binding"), binding)
         self._registry.bind(route.namespace, route.name, binding, dry_run=options.dry_run)
         call.answer(201, form.media, value_bytes(success(201), form))
 
@@ -165,6 +177,9 @@ class Parts:
         eviction = checked("Eviction", "v1", body, _EVICTION)
         if eviction.get("metadata", {}).get("name", "") != route.name:
             raise BadRequest("name in URL does not match name in Eviction object")
+        gate = self._gate_of(call)
+        if gate is not None:
+            eviction = gate.pass_part(CREATE, ("policy", "v1", "Eviction"), eviction)
         dry_run = write_options(request.query, "CreateOptions").dry_run
         options = dict(eviction.get("deleteOptions") or {})
         evict(self._registry, route.namespace, route.name, options, dry_run=dry_run)

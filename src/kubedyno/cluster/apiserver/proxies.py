@@ -8,7 +8,7 @@ endpoint that is no pod cannot be reached. A kubelet's pages are made here (`kub
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -174,6 +174,15 @@ class Proxies:
             why = "only pods are dialled here, and this is none's address"
             raise ServiceUnavailable(f"error trying to reach service: dial tcp {address}:{number}: {why}")
         return self._backend(pod, number, f"{address}:{number}", secure=scheme == "https")
+
+    def door(self, namespace: str, name: str, port: int) -> Callable[[], Awaitable[socket.socket]]:
+        """Return what dials one of a Service's pods.
+
+        Raises:
+            StatusError: There is no such Service or port, or no pod behind it.
+        """
+        backend = self._service(Target(SERVICES, namespace, f"https:{name}:{port}", "", ""))
+        return lambda: self._dial(backend)
 
     # --- the connection ----------------------------------------------------------------------------------------
 

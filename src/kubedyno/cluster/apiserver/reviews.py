@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubedyno.base.times import rfc3339
+from kubedyno.cluster.apiserver.admissionrequests import user_info
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.bodies import decode
@@ -85,7 +86,7 @@ class Reviews:
             spec = {}
         elif resource.kind == "SelfSubjectReview":
             metadata = {"creationTimestamp": rfc3339(self._now())}
-            status = {"userInfo": _user_info(call.user)}
+            status = {"userInfo": user_info(call.user)}
         elif resource.kind == "TokenReview":
             status = self._token_status(spec.get("token", ""), spec.get("audiences") or [])
         else:
@@ -145,7 +146,7 @@ class Reviews:
             given = " ".join(f'"{audience}"' for audience in own)
             text = f"token audiences [{given}] is invalid for the target audiences [{wanted}]"
             return {"user": {}, "error": f"[invalid bearer token, {text}]"}
-        return {"authenticated": True, "user": _user_info(user), "audiences": shared}
+        return {"authenticated": True, "user": user_info(user), "audiences": shared}
 
 
 def attributes_of(spec: Object) -> Attributes:
@@ -188,13 +189,3 @@ def _access_causes(resource: Resource, spec: Object, namespace: str) -> list[Cau
             )
         )
     return causes
-
-
-def _user_info(user: User) -> Object:
-    info: Object = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra}
-    return info

@@ -6,11 +6,14 @@ and `health`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from socket import socket
 from typing import Any
 
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver import openapiproto
+from kubedyno.cluster.apiserver.admission import Admission, connected
+from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
 from kubedyno.cluster.apiserver.aggregation import Aggregation
 from kubedyno.cluster.apiserver.authentication import PUBLIC_PATHS, Authenticator, User
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
@@ -48,6 +51,7 @@ from kubedyno.cluster.apiserver.tokenrequests import TokenRequests
 from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
 from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.apiserver.watch import WatchHub
+from kubedyno.cluster.apiserver.webhookclient import WebhookClient
 from kubedyno.cluster.apiserver.writes import Writes, not_allowed
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.customresources import CustomResource
@@ -136,11 +140,13 @@ class ApiServer:
         self._routes: dict[str, Route[Kind]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
-        writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit)
-        streams = Streams(registry, reads, self._spawn, runtime)
-        parts = Parts(registry, reads, self._spawn, streams.script_of, runtime)
-        self._reviews = review_kinds()
         self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
+        self._webhooks = WebhookClient(self._door)
+        self._admission = admission = Admission(registry, self._authorizer, self._webhooks)
+        writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit, admission)
+        streams = Streams(registry, reads, self._spawn, runtime)
+        parts = Parts(registry, reads, self._spawn, streams.script_of, runtime, admission.gate)
+        self._reviews = review_kinds()
         self._escalation = Escalation(registry.store, self._authorizer)
         self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random, signing_key)
         authenticator.other_tokens = self._tokens.user_of
@@ -199,12 +205,12 @@ class ApiServer:
             ("POST", "binding"): ("create", parts.bind),
             ("POST", "eviction"): ("create", parts.evict),
             ("GET", "log"): ("get", parts.log),
-            ("GET", "exec"): ("get", streams.exec),
-            ("POST", "exec"): ("create", streams.exec),
-            ("GET", "attach"): ("get", streams.attach),
-            ("POST", "attach"): ("create", streams.attach),
-            ("GET", "portforward"): ("get", streams.port_forward),
-            ("POST", "portforward"): ("create", streams.port_forward),
+            ("GET", "exec"): ("get", self._admitted(streams.exec)),
+            ("POST", "exec"): ("create", self._admitted(streams.exec)),
+            ("GET", "attach"): ("get", self._admitted(streams.attach)),
+            ("POST", "attach"): ("create", self._admitted(streams.attach)),
+            ("GET", "portforward"): ("get", self._admitted(streams.port_forward)),
+            ("POST", "portforward"): ("create", self._admitted(streams.port_forward)),
             ("POST", "token"): ("create", TokenRequests(registry, reads, self._tokens).create),
         }
 
@@ -216,6 +222,7 @@ class ApiServer:
             self._hub.drop(kind)
             self._encoders.pop(id(kind), None)
         self._routes.clear()
+        self._admission.served_otherwise()
         self._stale = True
 
     def _refresh(self) -> None:
@@ -271,12 +278,14 @@ class ApiServer:
         self._hub.close()
         for task in list(self._tasks):
             task.cancel()
+        self._webhooks.close()
 
     # --- requests ----------------------------------------------------------------------------------------------
 
     def app(self, request: Request, responder: Responder) -> None:
         """Answer a request, now or later."""
         call: Call | None = None
+        found: tuple[str, Handler] | None = None
         try:
             user = self._authenticator.user_of(request.headers, request.peer)
             if IMPERSONATE in request.headers:
@@ -308,6 +317,10 @@ class ApiServer:
                 (self._resource_metrics.get if named else self._resource_metrics.list)(call)
             else:
                 found[1](call)
+        except ReviewsNeeded as needed:
+            assert call is not None
+            assert found is not None
+            self._spawn(self._answer_later(call, found[1], needed))
         except StatusError as error:
             self._refuse(request, responder, error, call)
         except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on
@@ -325,6 +338,37 @@ class ApiServer:
         if IMPERSONATE in request.headers:
             user = impersonated(user, request.headers, self._authorizer)
         return user
+
+    async def _answer_later(self, call: Call, handler: Handler, needed: ReviewsNeeded) -> None:
+        """Answer a request whose webhooks have to be asked first: it is begun anew with what they said."""
+        while not call.responder.closed:
+            await self._admission.settle(needed, call.gate)
+            call.warnings.clear()
+            try:
+                handler(call)
+            except ReviewsNeeded as more:
+                needed = more
+                continue
+            except StatusError as error:
+                self._fail(call, error)
+            except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on
+                logger(__name__).exception("%s %s failed", call.request.method, call.request.path)
+                self._fail(call, error)
+            return
+
+    def _door(self, namespace: str, name: str, port: int) -> Callable[[], Awaitable[socket]]:
+        return self._proxies.door(namespace, name, port)
+
+    def _admitted(self, handler: Handler) -> Handler:
+        """Return a handler of requests that enter a pod, before which policies and webhooks are asked."""
+
+        def does(call: Call) -> None:
+            gate = self._admission.gate(call)
+            if gate is not None:
+                connected(gate, call)
+            handler(call)
+
+        return does
 
     def _proxy(self, call: Call, target: Target) -> None:
         """Pass a request on to a pod, a Service or a kubelet."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
+from kubedyno.cluster.apiserver.admission import Admission, RequestGate
+from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
 from kubedyno.cluster.apiserver.bodies import check_duplicates, decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
@@ -41,6 +43,7 @@ class Writes:
         spawn: Runs what outlives the call.
         refuse: Answers a call with an error.
         admit: Lets an object pass that is to be written, or raises.
+        admission: Policies and webhooks.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Writes:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         refuse: Callable[[Call, Exception], None],
         admit: Callable[[Call, Any], None],
+        admission: Admission,
     ) -> None:
         self._registry = registry
         self._reads = reads
@@ -58,6 +62,8 @@ class Writes:
         self._spawn = spawn
         self._refuse = refuse
         self._admit = admit
+        self._admission = admission
+        self._gate = admission.gate
 
     def create(self, call: Call) -> None:
         """Answer POST on a collection."""
@@ -77,6 +83,7 @@ class Writes:
             dry_run=options.dry_run,
             field_validation=options.field_validation,
             warnings=call.warnings,
+            gate=self._gate(call),
         )
         call.answer(201, form.media, self._encoder_of(kind).object(record, form))
 
@@ -120,6 +127,7 @@ class Writes:
             dry_run=options.dry_run,
             field_validation=options.field_validation,
             warnings=call.warnings,
+            gate=self._gate(call),
         )
         call.answer(200 if existed else 201, form.media, self._encoder_of(route.kind).object(record, form))
 
@@ -143,6 +151,7 @@ class Writes:
                 subresource=route.subresource,
                 dry_run=options.dry_run,
                 warnings=call.warnings,
+                gate=self._gate(call),
             )
             call.answer(201 if created else 200, form.media, self._encoder_of(route.kind).object(record, form))
             return
@@ -165,6 +174,7 @@ class Writes:
             dry_run=options.dry_run,
             field_validation=options.field_validation,
             warnings=call.warnings,
+            gate=self._gate(call),
         )
         call.answer(200, form.media, self._encoder_of(route.kind).object(record, form))
 
@@ -173,11 +183,19 @@ class Writes:
         request, route = call.request, call.route
         kind = route.kind
         form = form_of(request.headers)
-        record, gone = self._registry.delete(kind.resource, route.namespace, route.name, self.options(call))
+        options = self.options(call)
+        gate = self._deletion_gate(call, options)
+        record, gone = self._registry.delete(kind.resource, route.namespace, route.name, options, gate)
         if gone and not kind.returns_deleted:
             call.answer(200, form.media, value_bytes(_deleted(kind.resource, record), form))
         else:
             call.answer(200, form.media, self._encoder_of(kind).object(record, form))
+
+    def _deletion_gate(self, call: Call, options: dict[str, Any]) -> RequestGate | None:
+        gate = self._gate(call)
+        if gate is not None:
+            gate.options = options
+        return gate
 
     def options(self, call: Call) -> dict[str, Any]:
         """Return a request's DeleteOptions."""
@@ -195,7 +213,10 @@ class Writes:
         selection = Selection(self._registry, route.kind, route.namespace, wanted.labels, wanted.fields)
         options = self.options(call)
         page = self._reads.page(selection, wanted)
-        if len(page.records) <= DELETIONS_A_STEP:
+        gate = self._deletion_gate(call, options)
+        if gate is not None:
+            self._spawn(self._delete_gated(call, page, options, gate))
+        elif len(page.records) <= DELETIONS_A_STEP:
             self._delete_some(call, page, options, 0)
             self._reads.send(call, self._encoder_of(route.kind), page, form)
         else:
@@ -211,10 +232,35 @@ class Writes:
                 continue
 
     async def _delete_all(self, call: Call, page: Page, options: dict[str, Any]) -> None:
+        await self._delete_by_and_by(call, page, self._in_steps(call, page, options))
+
+    async def _in_steps(self, call: Call, page: Page, options: dict[str, Any]) -> None:
+        for start in range(0, len(page.records), DELETIONS_A_STEP):
+            self._delete_some(call, page, options, start)
+            await aio.sleep(0)
+
+    async def _delete_gated(self, call: Call, page: Page, options: dict[str, Any], gate: RequestGate) -> None:
+        await self._delete_by_and_by(call, page, self._one_by_one(call, page, options, gate))
+
+    async def _one_by_one(self, call: Call, page: Page, options: dict[str, Any], gate: RequestGate) -> None:
+        """Delete objects that policies and webhooks are asked about, each in as many turns as it takes."""
+        resource = call.route.kind.resource
+        for record in page.records:
+            gate.rounds = 0
+            while True:
+                try:
+                    self._registry.delete(resource, record.obj.namespace, record.obj.name, options, gate)
+                except NotFound:
+                    # Somebody was faster: it is as gone as it was to be.
+                    break
+                except ReviewsNeeded as needed:
+                    await self._admission.settle(needed, gate)
+                else:
+                    break
+
+    async def _delete_by_and_by(self, call: Call, page: Page, deletions: Coroutine[Any, Any, None]) -> None:
         try:
-            for start in range(0, len(page.records), DELETIONS_A_STEP):
-                self._delete_some(call, page, options, start)
-                await aio.sleep(0)
+            await deletions
             form = form_of(call.request.headers, collection=True)
             self._reads.send(call, self._encoder_of(call.route.kind), page, form)
         except StatusError as error:

@@ -28,6 +28,8 @@ from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.disabledfields import WITH_PODS, DisabledFields
+from kubedyno.cluster.registry.gate import Gate
+from kubedyno.cluster.registry.disabledfields import WITH_PODS, DisabledFields
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.leanpod import Shapes
@@ -148,6 +150,7 @@ class Registry:
         dry_run: bool = False,
         field_validation: str = "Warn",
         warnings: list[str] | None = None,
+        gate: Gate | None = None,
     ) -> ObjectRecord:
         """Create an object.
 
@@ -159,6 +162,7 @@ class Registry:
             dry_run: Do everything but store; the record has revision 0 then.
             field_validation: "Strict", "Warn" or "Ignore" for unknown fields.
             warnings: Receives warnings for the client.
+            gate: Admission beyond the built-in; None: nothing else is asked.
 
         Returns:
             The stored record.
@@ -179,8 +183,8 @@ class Registry:
         kind.default(new)
         managed = b"" if manager is None else self._owned(kind, new, manager)
         if not metadata.get("name") and metadata.get("generateName"):
-            return self._create_generated(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
-        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
+            return self._create_generated(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
+        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
 
     def _owned(self, kind: Kind, new: Object, manager: str) -> bytes:
         """Return the managedFields of an object to be created, in the form in which it is stored."""
@@ -188,20 +192,22 @@ class Registry:
         return kind.fields.created(new, manager, rfc3339(self.clock.now()))
 
     def _create_generated(
-        self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None
-    ) -> ObjectRecord:
+        self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None,
+        gate: Gate | None,
+    ) -> ObjectRecord:  # fmt: skip
         prefix = new["metadata"]["generateName"][:_MAX_GENERATED_PREFIX]
         for attempt in range(_GENERATE_ATTEMPTS):
-            name = prefix + self.random.suffix()
+            name = prefix + (gate.suffix if gate is not None and not attempt else self.random.suffix())
             taken = self.store.get(kind.resource, key_of(namespace, name)) is not None
             if not taken or attempt == _GENERATE_ATTEMPTS - 1:
                 new["metadata"]["name"] = name
                 break
-        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
+        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
 
     def _create(
-        self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None
-    ) -> ObjectRecord:
+        self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None,
+        gate: Gate | None,
+    ) -> ObjectRecord:  # fmt: skip
         resource, metadata, store = kind.resource, new["metadata"], self.store
         name = metadata.get("name", "")
         if resource.namespaced:
@@ -210,7 +216,7 @@ class Registry:
         if resource is PODS:
             if ruled:
                 self.rules.mutate(resource, namespace, new)
-            admit_pod(new, self.random, self.classes)
+            admit_pod(new, self.random, self.classes, volume_suffix="" if gate is None else gate.suffix)
             account = new["spec"].get("serviceAccountName")
             if account:
                 take_account(store, namespace, account, new)
@@ -218,6 +224,9 @@ class Registry:
             admit_claim(store, new)
         elif resource is INGRESSES:
             admit_ingress(store, new)
+        if gate is not None:
+            new = gate.mutated(kind, "", new, None)
+            metadata = new["metadata"]
         for member in (
             "selfLink",
             "deletionTimestamp",
@@ -226,8 +235,8 @@ class Registry:
             "managedFields",
         ):
             metadata.pop(member, None)
-        metadata["uid"] = self.random.uid()
-        now = metadata["creationTimestamp"] = rfc3339(self.clock.now())
+        metadata["uid"] = self.random.uid() if gate is None else gate.uid
+        now = metadata["creationTimestamp"] = rfc3339(self.clock.now() if gate is None else gate.now_s)
         if kind.has_generation:
             metadata["generation"] = 1
         if resource.plural in WITH_PODS:
@@ -241,6 +250,8 @@ class Registry:
             raise invalid(kind.stored_as or resource, name, causes)
         if warnings is not None:
             warnings += kind.warnings(new)
+        if gate is not None:
+            gate.check(kind, "", new, None)
         key = key_of(namespace if resource.namespaced else "", name)
         if store.get(resource, key) is not None:
             raise already_exists(resource, name)
@@ -274,6 +285,7 @@ class Registry:
         dry_run: bool = False,
         field_validation: str = "Warn",
         warnings: list[str] | None = None,
+        gate: Gate | None = None,
     ) -> ObjectRecord:
         """Replace an object (PUT).
 
@@ -287,6 +299,7 @@ class Registry:
             dry_run: As in `create`; the record keeps the current revision then.
             field_validation: As in `create`.
             warnings: As in `create`.
+            gate: As in `create`.
 
         Returns:
             The stored record; the current one when nothing changed. A kind that says so is created when absent.
@@ -315,13 +328,13 @@ class Registry:
                 metadata["namespace"] = namespace
             metadata.pop("resourceVersion", None)
             managed = b"" if manager is None else self._owned(kind, new, manager)
-            return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings)
+            return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
         if not kind.unconditional_update and metadata.get("resourceVersion", "") in {"", "0"}:
             cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(resource, name, [cause])
         self._check_version(resource, old, metadata)
         self._check_uid(resource, old, metadata)
-        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings)
+        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
 
     def modify(
         self,
@@ -335,6 +348,7 @@ class Registry:
         dry_run: bool = False,
         field_validation: str = "Warn",
         warnings: list[str] | None = None,
+        gate: Gate | None = None,
     ) -> ObjectRecord:
         """Change an object by a function of its current version (PATCH).
 
@@ -348,6 +362,7 @@ class Registry:
             dry_run: As in `update`.
             field_validation: As in `create`.
             warnings: As in `create`.
+            gate: As in `create`.
 
         Returns:
             The stored record; the current one when nothing changed.
@@ -375,7 +390,7 @@ class Registry:
             raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
         self._check_scope(resource, namespace, metadata)
         self._check_version(resource, old, metadata)
-        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings)
+        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
 
     def apply(
         self,
@@ -389,6 +404,7 @@ class Registry:
         subresource: str = "",
         dry_run: bool = False,
         warnings: list[str] | None = None,
+        gate: Gate | None = None,
     ) -> tuple[ObjectRecord, bool]:
         """Make an object what a manager wants of it (server-side apply).
 
@@ -402,6 +418,7 @@ class Registry:
             subresource: As in `update`.
             dry_run: As in `update`.
             warnings: As in `create`.
+            gate: As in `create`.
 
         Returns:
             The stored record, and whether it was created.
@@ -431,7 +448,12 @@ class Registry:
         self._check_scope(resource, namespace, metadata)
         if old is not None:
             self._check_version(resource, old, metadata)
-            return self._update(kind, old, new, subresource, applied=managed, dry_run=dry_run, warnings=warnings), False
+            return (
+                self._update(
+                    kind, old, new, subresource, applied=managed, dry_run=dry_run, warnings=warnings, gate=gate
+                ),
+                False,
+            )
         if metadata.get("uid"):
             uid = metadata["uid"]
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
@@ -439,7 +461,7 @@ class Registry:
         kind.default(new)
         if resource.namespaced:
             metadata["namespace"] = namespace
-        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings), True
+        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate), True
 
     def rescale(
         self,
@@ -491,6 +513,7 @@ class Registry:
         applied: bytes | None = None,
         dry_run: bool,
         warnings: list[str] | None,
+        gate: Gate | None = None,
     ) -> ObjectRecord:
         """Store a decoded new version of an object, by the rules of its kind; `applied` is what an apply owns."""
         resource, store = kind.resource, self.store
@@ -502,6 +525,9 @@ class Registry:
         if manager is not None:
             now = rfc3339(self.clock.now())
             managed = self.kind(core).fields.updated(old, new, managed, manager, subresource, now)
+        if gate is not None:
+            new = gate.mutated(kind, subresource, new, record)
+            metadata = new["metadata"]
         # What a client may leave out, or never changes.
         before = old["metadata"]
         for member in ("uid", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
@@ -537,6 +563,8 @@ class Registry:
             causes += kind.validate_status(new, old)
         if causes:
             raise invalid(core, name, causes)
+        if gate is not None:
+            gate.check(kind, subresource, new, record)
         if not subresource:
             self._admit_update(resource, new, old, warnings)
         if warnings is not None and not subresource:
@@ -597,7 +625,7 @@ class Registry:
     # --- delete ----------------------------------------------------------------------------------------------
 
     def delete(
-        self, resource: Resource, namespace: str, name: str, options: Object | None = None
+        self, resource: Resource, namespace: str, name: str, options: Object | None = None, gate: Gate | None = None
     ) -> tuple[ObjectRecord, bool]:
         """Delete an object, now or when its grace period and finalizers are over.
 
@@ -606,6 +634,7 @@ class Registry:
             namespace: Of the request.
             name: Of the request.
             options: DeleteOptions as JSON.
+            gate: As in `create`.
 
         Returns:
             The object as it is to be answered, and whether it is gone.
@@ -621,6 +650,8 @@ class Registry:
             raise not_found(resource, name)
         deletion.check_preconditions(kind, record, options)
         dry_run = bool(options.get("dryRun"))
+        if gate is not None:
+            gate.check(kind, "", None, record)
         if resource is NAMESPACES:
             return self._delete_namespace(kind, record, dry_run=dry_run)
         decision = deletion.decide(kind, record, options, self.clock.now(), self._grace_of(kind, record))
