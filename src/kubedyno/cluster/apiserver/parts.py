@@ -12,12 +12,13 @@ from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.execscript import Script
 from kubedyno.cluster.apiserver.members import checked
-from kubedyno.cluster.apiserver.negotiation import form_of
+from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, form_of
 from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
 from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, container_of, follow, log_of
 from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
+from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.eviction import evict
 from kubedyno.cluster.registry.fieldmanager import FieldManager
@@ -35,6 +36,12 @@ from kubedyno.kube.typed import merge, shape_of_kind
 _BUFFER_BYTES = 256 << 10
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale", namespaced=True)
 _SCALE_SHAPE = shape_of_kind("autoscaling/v1", "Scale")
+_SCALE_COLUMNS = (
+    ("Name", "string", "name", "Name must be unique within a namespace."),
+    ("Desired", "integer", "", "replicas is the desired number of instances for the scaled object."),
+    ("Available", "integer", "", "replicas is the actual number of observed instances of the scaled object."),
+    ("Age", "string", "", "The time since the scaled object was created."),
+)
 _SCALE_FIELDS = FieldManager(_SCALE, has_status=True, status_takes_labels=False)
 
 _METADATA = (dict, "v1.ObjectMeta")
@@ -80,7 +87,10 @@ class Parts:
     def get_scale(self, call: Call) -> None:
         """Answer GET scale."""
         form = form_of(call.request.headers, parameters(call.request.query).get("pretty"))
-        call.answer(200, form.media, value_bytes(self._scale(call, self._reads.record(call)), form))
+        scale = self._scale(call, self._reads.record(call))
+        if form.shape is TABLE:
+            scale = _scale_table(scale, form, self._registry.clock.now())
+        call.answer(200, form.media, value_bytes(scale, form))
 
     def put_scale(self, call: Call) -> None:
         """Answer PUT scale."""
@@ -246,6 +256,27 @@ class Parts:
             stream.write("".join(_texts(lines, given)).encode())
             await stream.drain(_BUFFER_BYTES)
         stream.close()
+
+
+def _scale_table(scale: Object, form: Form, now_s: float) -> Object:
+    """Return a scale as a Table of one row."""
+    cells = [
+        scale["metadata"]["name"],
+        scale["spec"].get("replicas", 0),
+        scale["status"]["replicas"],
+        age(scale, now_s),
+    ]
+    partial = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": scale["metadata"]}
+    return {
+        "kind": "Table",
+        "apiVersion": f"meta.k8s.io/{form.version}",
+        "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
+        "columnDefinitions": [
+            {"name": name, "type": type, "format": format, "description": text, "priority": 0}
+            for name, type, format, text in _SCALE_COLUMNS
+        ],
+        "rows": [{"cells": cells, "object": partial}],
+    }
 
 
 def _is_set(given: dict[str, str], name: str) -> bool:
