@@ -1,19 +1,20 @@
 """What every indexer can do, and the choice of one by its type."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.documents.local import LocalIndexer
 from kubedyno.documents.openmetrics import OpenMetricsIndexer
 from kubedyno.documents.opensearch import OpenSearchIndexer
+from kubedyno.documents.stream import Document
 
 
 class Indexer(Protocol):
     """Where documents go. Calls may block; none is made by two threads at once."""
 
-    def write(self, metric: str, documents: Sequence[Mapping[str, Any]]) -> str:
+    def write(self, metric: str, documents: Iterable[Document]) -> str:
         """Store at least one document and return the log line that says so.
 
         Raises:

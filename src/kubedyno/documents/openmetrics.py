@@ -5,12 +5,13 @@ document's texts and `field`. Samples of a metric must stand together and in ord
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import epoch_of
+from kubedyno.documents.stream import Document
 
 FILE_NAME = "metrics.om"
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9_]")
@@ -30,7 +31,7 @@ class OpenMetricsIndexer:
         except OSError as error:
             raise KubedynoError(f"{directory}: cannot be made ({error.strerror}); choose another") from error
 
-    def write(self, metric: str, documents: Sequence[Mapping[str, Any]]) -> str:
+    def write(self, metric: str, documents: Iterable[Document]) -> str:
         """Keep samples; nothing is written yet."""
         before = sum(len(samples) for samples in self._series.values())
         for document in documents:

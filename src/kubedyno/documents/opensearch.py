@@ -5,7 +5,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ import orjson
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import go_duration
+from kubedyno.documents.stream import Document
 
 _CHUNK = 500
 _TIMEOUT_S = 60
@@ -44,26 +45,26 @@ class OpenSearchIndexer:
         except opensearchpy.exceptions.OpenSearchException as error:
             raise KubedynoError(f"{self._servers}: the indexer cannot use it ({_short(error)})") from error
 
-    def write(self, metric: str, documents: Sequence[Mapping[str, Any]]) -> str:
+    def write(self, metric: str, documents: Iterable[Document]) -> str:
         """Store documents; those that are there already are skipped.
 
         Raises:
             KubedynoError: Some could not be stored.
         """
         began_s = SYSTEM_CLOCK.monotonic()
-        seen: set[str] = set()
+        seen: set[bytes] = set()
         skipped = 0
 
         def actions() -> Iterator[dict[str, Any]]:
             nonlocal skipped
             for document in documents:
                 body = orjson.dumps(document)
-                key = hashlib.sha256(body).hexdigest()
+                key = hashlib.sha256(body).digest()
                 if key in seen:
                     skipped += 1
                     continue
                 seen.add(key)
-                yield {"_op_type": "index", "_index": self._index, "_id": key, "_source": document}
+                yield {"_op_type": "index", "_index": self._index, "_id": key.hex(), "_source": document}
 
         created = updated = 0
         failed: list[str] = []

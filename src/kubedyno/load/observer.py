@@ -1,6 +1,6 @@
 """The measurements of a run's jobs: started before a job, let catch up after it, judged and written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from kubedyno.base import aio
@@ -8,6 +8,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339_micro
 from kubedyno.client.api import Client
+from kubedyno.documents.stream import Again, Document
 from kubedyno.load.config import measuring
 from kubedyno.load.config.spec import MeasurementSpec
 from kubedyno.load.engine.context import Kinds
@@ -208,7 +209,8 @@ class Observer:
             return
         log.info("Indexing collected data from measurement: %s", name)
         metadata = options.metadata | ({"incrementalLoadUUID": current.step} if current.step else {})
-        documents = measurement.documents(Common(job, options.uuid, metadata, current.record.churned))
+        common = Common(job, options.uuid, metadata, current.record.churned)
+        documents = Again(lambda: measurement.documents(common))
         quantiles = latency.quantile_documents(
             summaries,
             metric=measurement.quantiles_metric,
@@ -217,10 +219,11 @@ class Observer:
             timestamp=rfc3339_micro(self._clock.now()),
             metadata=metadata,
         )
-        for metric, made, only in (
+        written: tuple[tuple[str, Iterable[Document], str], ...] = (
             (measurement.metric, documents, spec.timeseries_indexer),
             (measurement.quantiles_metric, quantiles, spec.quantiles_indexer),
-        ):
+        )
+        for metric, made, only in written:
             await self._outputs.index(f"{metric}-{job}", made, announce=metric, only=only)
 
 

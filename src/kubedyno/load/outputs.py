@@ -1,7 +1,7 @@
 """Where documents of a run go, and the Prometheus servers that it asks: `metricsEndpoints`, ready to use."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from kubedyno.base.times import rfc3339
 from kubedyno.documents import tarball
 from kubedyno.documents.indexers import Indexer, indexer
 from kubedyno.documents.local import LocalIndexer
+from kubedyno.documents.stream import Document, is_empty
 from kubedyno.load.config.spec import EndpointSpec
 from kubedyno.load.metrics import scrape
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, alert_profile, metric_profile
@@ -93,10 +94,14 @@ class Outputs:
                 await asyncio.to_thread(tarball.create, outlet.directory, outlet.tarball)
                 log.info("Metrics tarball generated at %s", outlet.tarball)
 
-    async def index(
-        self, metric: str, documents: Sequence[Mapping[str, Any]], announce: str = "", only: str = ""
-    ) -> None:
+    async def index(self, metric: str, documents: Iterable[Document], announce: str = "", only: str = "") -> None:
         """Write documents to every outlet, or to the one named `only`; none is an error line, as in the original.
+
+        Args:
+            metric: Name of the file.
+            documents: Begin anew each time they are asked for.
+            announce: Name in the log.
+            only: Alias of the one outlet.
 
         Raises:
             KubedynoError: They cannot be stored.
@@ -107,12 +112,12 @@ class Outputs:
                     log.info("Indexing metric %s", announce)
                 await self._write(outlet, metric, documents)
 
-    async def _write(self, outlet: Outlet, metric: str, documents: Sequence[Mapping[str, Any]]) -> None:
-        if not documents:
+    async def _write(self, outlet: Outlet, metric: str, documents: Iterable[Document]) -> None:
+        if is_empty(documents):
             log.error("empty document list in %s", metric)
             return
         if outlet.local is not None:
-            path, count = outlet.local.index(metric, documents)
+            path, count = await asyncio.to_thread(outlet.local.index, metric, documents)
             verb = "created with" if self._compat == 1 else "now contains"
             log.info("File %s %s %d documents", path, verb, count)
         else:

@@ -57,7 +57,7 @@ def condition(name, second, status="True"):
 
 
 def documents(measurement, churned=lambda _at_s: False):
-    return measurement.documents(Common("job", "u", {"team": "x"}, churned))
+    return list(measurement.documents(Common("job", "u", {"team": "x"}, churned)))
 
 
 def test_a_job_is_measured_from_creation_to_completion(clock):

@@ -164,7 +164,11 @@ def test_the_first_and_the_last_connection_are_the_policys_figures(monkeypatch):
 
 def test_the_job_that_makes_the_pods_is_left_out(monkeypatch):
     one, client = measured(monkeypatch, Proxy(b"{}"), {netpol.SKIP: "true"})
-    assert (client.log, one.followed.trouble, one.documents(Common("j", "u", {}, lambda _: False))) == ([], [], [])
+    assert (client.log, one.followed.trouble, list(one.documents(Common("j", "u", {}, lambda _: False)))) == (
+        [],
+        [],
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,7 @@ def test_what_is_no_such_proxy_is_told_and_measures_nothing(monkeypatch, proxy, 
     (line,) = one.followed.trouble
     assert line.startswith("netpolLatency: not measured: ")
     assert said in line
-    assert not one.documents(Common("j", "u", {}, lambda _: False))
+    assert not list(one.documents(Common("j", "u", {}, lambda _: False)))
     assert client.log[-1][0] == "DELETE"
 
 

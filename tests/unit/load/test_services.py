@@ -57,7 +57,7 @@ def measured(script, checker=None):
         one._open = True
         await script(one)
         await one.stop()
-        return one.documents(Common("job", "u", {}, lambda _at_s: False)), one.checker, one.followed.trouble
+        return list(one.documents(Common("job", "u", {}, lambda _at_s: False))), one.checker, one.followed.trouble
 
     return asyncio.run(run())
 

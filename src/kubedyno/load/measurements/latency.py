@@ -37,33 +37,26 @@ def latencies_ms(pod: PodStart, compat: int) -> dict[str, int]:
     return result
 
 
-def pod_documents(
-    pods: Iterable[PodStart], *, job: str, uuid: str, metadata: Mapping[str, Any] | None, compat: int
-) -> list[dict[str, Any]]:
-    """Return `podLatencyMeasurement` documents of the pods that became Ready."""
-    fields = _FIELDS_2 if compat == 2 else _FIELDS_1
-    documents = []
-    for pod in pods:
-        if "Ready" not in pod.seen_s:
-            continue
-        latency = latencies_ms(pod, compat)
-        document: dict[str, Any] = {"timestamp": rfc3339(pod.created_s)}
-        for name, field in fields.items():
-            # kube-burner writes 0 for a moment that it does not know; the quantiles below leave it out.
-            document[field] = latency.get(name, 0)
-        document |= {
-            "metricName": "podLatencyMeasurement",
-            "uuid": uuid,
-            "jobName": job,
-            "jobIteration": pod.iteration,
-            "replica": pod.replica,
-            "namespace": pod.namespace,
-            "podName": pod.name,
-            "nodeName": pod.node,
-            "metadata": dict(metadata) if metadata else None,
-        }
-        documents.append(document)
-    return documents
+def pod_document(
+    pod: PodStart, *, job: str, uuid: str, metadata: Mapping[str, Any] | None, compat: int
+) -> dict[str, Any]:
+    """Return the `podLatencyMeasurement` document of a pod that became Ready."""
+    latency = latencies_ms(pod, compat)
+    document: dict[str, Any] = {"timestamp": rfc3339(pod.created_s)}
+    for name, field in (_FIELDS_2 if compat == 2 else _FIELDS_1).items():
+        # kube-burner writes 0 for a moment that it does not know; the quantiles below leave it out.
+        document[field] = latency.get(name, 0)
+    return document | {
+        "metricName": "podLatencyMeasurement",
+        "uuid": uuid,
+        "jobName": job,
+        "jobIteration": pod.iteration,
+        "replica": pod.replica,
+        "namespace": pod.namespace,
+        "podName": pod.name,
+        "nodeName": pod.node,
+        "metadata": dict(metadata) if metadata else None,
+    }
 
 
 def quantiles(pods: Iterable[PodStart], compat: int) -> dict[str, Summary]:

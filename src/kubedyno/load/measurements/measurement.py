@@ -4,7 +4,7 @@ A measurement folds watch events into `Subject`s, one an object. A moment that w
 failure.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -151,9 +151,8 @@ class Measurement:
 
     # --- results -----------------------------------------------------------------------------------------------
 
-    def documents(self, common: Common) -> list[Json]:
-        """Return one document for each subject that is done."""
-        made = []
+    def documents(self, common: Common) -> Iterator[Json]:
+        """Yield one document for each subject that is done."""
         for subject in self.subjects.values():
             if not subject.done:
                 continue
@@ -173,8 +172,7 @@ class Measurement:
                 document["churnMetric"] = True
             if common.metadata:
                 document["metadata"] = dict(common.metadata)
-            made.append(document)
-        return made
+            yield document
 
     def _figure(self, subject: Subject, condition: str) -> int | None:
         at_s = subject.moments.get(condition)

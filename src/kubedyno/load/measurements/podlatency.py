@@ -1,5 +1,6 @@
 """`podLatency` as a measurement among others, over the pod watch that the progress line and the report share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from kubedyno.base.clock import Clock
@@ -27,19 +28,16 @@ class PodLatency(Measurement):
     async def start(self) -> None:
         """Do nothing: the watch is another's."""
 
-    def documents(self, common: Common) -> list[dict[str, Any]]:
-        made = latency.pod_documents(
-            self._tracker.pods.values(),
-            job=common.job,
-            uuid=common.uuid,
-            metadata=common.metadata,
-            compat=self._compat,
-        )
-        ready = [pod for pod in self._tracker.pods.values() if "Ready" in pod.seen_s]
-        for document, pod in zip(made, ready, strict=True):
+    def documents(self, common: Common) -> Iterator[dict[str, Any]]:
+        for pod in self._tracker.pods.values():
+            if "Ready" not in pod.seen_s:
+                continue
+            document = latency.pod_document(
+                pod, job=common.job, uuid=common.uuid, metadata=common.metadata, compat=self._compat
+            )
             if common.churned(pod.created_s):
                 document["churnMetric"] = True
-        return made
+            yield document
 
     def summaries(self) -> dict[str, Summary]:
         return latency.quantiles(self._tracker.pods.values(), self._compat)
