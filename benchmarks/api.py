@@ -12,31 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import orjson
-
-from benchmarks.apihost import NAMESPACE, TOKEN
+from benchmarks.apihost import CALM, FLOOD, TOKEN
+from benchmarks.bodies import CONFIGMAPS, DEPLOYMENTS, PODS, configmap, deployment, headers_of, pod
 from benchmarks.measure import cpu_s, peak_mb, rss_mb
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.http import tls
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import Result, StreamExchange
+from kubedyno.stats.quantiles import percentile
 
-_DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
-_PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-_CONFIGMAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
-_HEADERS = (
-    ("authorization", f"Bearer {TOKEN}"),
-    ("content-type", "application/json"),
-    ("accept", "application/json"),
-    ("user-agent", "bench"),
-)
-_PATCH_HEADERS = (
-    ("authorization", f"Bearer {TOKEN}"),
-    ("content-type", "application/strategic-merge-patch+json"),
-    ("accept", "application/json"),
-    ("user-agent", "bench"),
-)
+_HEADERS = headers_of(TOKEN)
+_PATCH_HEADERS = headers_of(TOKEN, "application/strategic-merge-patch+json")
 _WATCHERS = 1000
 _CONNECTIONS = 100
 
@@ -48,9 +35,10 @@ def _trust(path: str) -> ssl.SSLContext:
 class _Host:
     """The server's process, and a client of it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, pool: Pool) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, pool: Pool, certificate: str) -> None:
         self.pid = process.pid
         self.pool = pool
+        self.certificate = certificate
 
     async def all(self, requests: list[tuple[str, str, bytes]], headers: tuple[tuple[str, str], ...]) -> None:
         """Send requests, 100 under way at a time."""
@@ -100,55 +88,22 @@ async def _hosting(*arguments: str) -> AsyncIterator[_Host]:
         limits = PoolLimits(max_streams=250, max_connections=8)
         pool = Pool(Endpoint("127.0.0.1", int(port), f"127.0.0.1:{port}", context), limits)
         try:
-            yield _Host(process, pool)
+            yield _Host(process, pool, path)
         finally:
             await pool.close()
             process.stdin.close()
             await process.wait()
 
 
-def deployment(number: int) -> bytes:
-    """Return a Deployment as the study's load has it, about 1.2 KB as stored."""
-    name = f"deployment-{number}"
-    labels = {"app": name, "group": "load", "kube-burner-job": "bench", "kube-burner-index": "0"}
-    container = {
-        "name": "nginx",
-        "image": "nginx:alpine",
-        "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": f"ENVVAR{i}_{number}", "value": "abcdefghij" * 4} for i in range(4)],
-        "ports": [{"containerPort": 80, "protocol": "TCP"}],
-        "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}, "limits": {"cpu": "100m", "memory": "100Mi"}},
-        "readinessProbe": {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 10},
-    }
-    spec = {
-        "replicas": 1,
-        "selector": {"matchLabels": {"app": name}},
-        "template": {
-            "metadata": {"labels": labels},
-            "spec": {"containers": [container], "nodeSelector": {"role": "worker"}, "restartPolicy": "Always"},
-        },
-    }
-    return orjson.dumps(
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
-    )
-
-
-def pod(number: int) -> bytes:
-    """Return a small pod."""
-    container = {"name": "c", "image": "nginx:alpine", "resources": {"requests": {"cpu": "10m"}}}
-    metadata = {"name": f"pod-{number}", "labels": {"app": f"app-{number % 100}"}}
-    return orjson.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
-
-
 async def _writes(count: int) -> dict[str, float]:
     async with _hosting() as host:
-        bodies = [("POST", _DEPLOYMENTS, deployment(i)) for i in range(count)]
+        bodies = [("POST", DEPLOYMENTS, deployment(f"deployment-{i}")) for i in range(count)]
         await host.all(bodies[:500], _HEADERS)
         before_s, wall_s = cpu_s(host.pid), SYSTEM_CLOCK.monotonic()
         await host.all(bodies[500:], _HEADERS)
         used_s, wall_s = cpu_s(host.pid) - before_s, SYSTEM_CLOCK.monotonic() - wall_s
         patch = b'{"spec":{"template":{"spec":{"containers":[{"name":"nginx","image":"nginx:%d"}]}}}}'
-        patches = [("PATCH", f"{_DEPLOYMENTS}/deployment-{i}", patch % i) for i in range(count)]
+        patches = [("PATCH", f"{DEPLOYMENTS}/deployment-{i}", patch % i) for i in range(count)]
         before_patch_s = cpu_s(host.pid)
         await host.all(patches, _PATCH_HEADERS)
         patched_s = cpu_s(host.pid) - before_patch_s
@@ -161,10 +116,10 @@ async def _writes(count: int) -> dict[str, float]:
 
 async def _lists(count: int, rounds: int) -> dict[str, float]:
     async with _hosting() as host:
-        await host.all([("POST", _PODS, pod(i)) for i in range(count)], _HEADERS)
+        await host.all([("POST", PODS, pod(i)) for i in range(count)], _HEADERS)
         rss_before_mb, before_s = rss_mb(host.pid), cpu_s(host.pid)
         for _ in range(rounds):
-            stream = await host.pool.open_stream("GET", _PODS, _HEADERS)
+            stream = await host.pool.open_stream("GET", PODS, _HEADERS)
             size = 0
             async for piece in stream:
                 size += len(piece)
@@ -179,9 +134,9 @@ async def _lists(count: int, rounds: int) -> dict[str, float]:
 
 async def _watches(events: int) -> dict[str, float]:
     async with _hosting() as host:
-        await host.all([("POST", _CONFIGMAPS, _configmap(0))], _HEADERS)
+        await host.all([("POST", CONFIGMAPS, configmap(0))], _HEADERS)
         streams = [
-            await host.pool.open_stream("GET", f"{_CONFIGMAPS}?watch=true&resourceVersion=3", _HEADERS)
+            await host.pool.open_stream("GET", f"{CONFIGMAPS}?watch=true&resourceVersion=3", _HEADERS)
             for _ in range(_WATCHERS)
         ]
         seen = [asyncio.Event() for _ in streams]
@@ -203,7 +158,7 @@ async def _watches(events: int) -> dict[str, float]:
             for event in seen:
                 event.clear()
             before_s = cpu_s(host.pid)
-            await host.all([("POST", _CONFIGMAPS, _configmap(start + i)) for i in range(size)], _HEADERS)
+            await host.all([("POST", CONFIGMAPS, configmap(start + i)) for i in range(size)], _HEADERS)
             async with aio.timeout(60):
                 await asyncio.gather(*(event.wait() for event in seen))
             return cpu_s(host.pid) - before_s
@@ -219,13 +174,13 @@ async def _watches(events: int) -> dict[str, float]:
 async def _wakeups(events: int) -> dict[str, float]:
     """Send single events to watchers that have a connection each: every one costs a TLS record and a system call."""
     async with _hosting() as host:
-        await host.all([("POST", _CONFIGMAPS, _configmap(0))], _HEADERS)
+        await host.all([("POST", CONFIGMAPS, configmap(0))], _HEADERS)
         pools = [Pool(host.pool.endpoint) for _ in range(_CONNECTIONS)]
-        path = f"{_CONFIGMAPS}?watch=true&resourceVersion=3"
+        path = f"{CONFIGMAPS}?watch=true&resourceVersion=3"
         streams = [await pool.open_stream("GET", path, _HEADERS) for pool in pools]
         before_s = cpu_s(host.pid)
         for i in range(events):
-            await host.all([("POST", _CONFIGMAPS, _configmap(1 + i))], _HEADERS)
+            await host.all([("POST", CONFIGMAPS, configmap(1 + i))], _HEADERS)
             async with aio.timeout(10):
                 for stream in streams:
                     assert await anext(stream)
@@ -235,21 +190,54 @@ async def _wakeups(events: int) -> dict[str, float]:
         return {"watch_us_per_wakeup": used_s / events / _CONNECTIONS * 1e6}
 
 
-def _configmap(number: int) -> bytes:
-    return b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"cm-%d"},"data":{"a":"b"}}' % number
-
-
 async def _under_load(count: int) -> dict[str, float]:
     async with _hosting("--busy") as host:
-        await host.all([("POST", _CONFIGMAPS, _configmap(1))], _HEADERS)
+        await host.all([("POST", CONFIGMAPS, configmap(1))], _HEADERS)
         took_ms = []
         for _ in range(count):
             begun_s = SYSTEM_CLOCK.monotonic()
-            result = await host.pool.request("GET", f"{_CONFIGMAPS}/cm-1", _HEADERS)
+            result = await host.pool.request("GET", f"{CONFIGMAPS}/cm-1", _HEADERS)
             assert result.status == 200
             took_ms.append((SYSTEM_CLOCK.monotonic() - begun_s) * 1e3)
-        took_ms.sort()
-        return {"p99_ms_under_load": took_ms[len(took_ms) * 99 // 100]}
+        return {"p99_ms_under_load": percentile(sorted(took_ms), 99)}
+
+
+@asynccontextmanager
+async def _flooding(host: _Host, window: int, connections: int) -> AsyncIterator[None]:
+    """Let another process create Deployments, so many under way at a time on each of its connections."""
+    arguments = (str(host.pool.endpoint.port), host.certificate, FLOOD, str(window), str(connections))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.flood", *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    await aio.sleep(1.0)
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def _flooded(count: int) -> dict[str, float]:
+    """Ask for a small object now and then, alone and while another user floods the server with writes."""
+    async with _hosting() as host:
+        await host.all([("POST", CONFIGMAPS, configmap(1))], _HEADERS)
+        headers = headers_of(CALM)
+
+        async def p99_ms() -> float:
+            took_ms = []
+            for _ in range(count):
+                await aio.sleep(0.002)
+                begun_s = SYSTEM_CLOCK.monotonic()
+                result = await host.pool.request("GET", f"{CONFIGMAPS}/cm-1", headers)
+                assert result.status == 200, result.body
+                took_ms.append((SYSTEM_CLOCK.monotonic() - begun_s) * 1e3)
+            return percentile(sorted(took_ms), 99)
+
+        alone_ms = await p99_ms()
+        async with _flooding(host, 100, 4):
+            flooded_ms = await p99_ms()
+        return {"calm_p99_ms": alone_ms, "flooded_p99_ms": flooded_ms, "flooded_over_calm": flooded_ms / alone_ms}
 
 
 def figures(*, quick: bool) -> dict[str, float]:
@@ -258,4 +246,5 @@ def figures(*, quick: bool) -> dict[str, float]:
     result |= aio.run(_lists(10_000, 3 if quick else 10))
     result |= aio.run(_watches(500 if quick else 2000))
     result |= aio.run(_wakeups(100 if quick else 500))
-    return result | aio.run(_under_load(500 if quick else 2000))
+    result |= aio.run(_under_load(500 if quick else 2000))
+    return result | aio.run(_flooded(500 if quick else 2000))

@@ -96,6 +96,12 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         help="writes under way at once (default 200; 0: no limit)",
     )
     parser.add_argument(
+        "--enable-priority-and-fairness",
+        choices=("true", "false"),
+        default="true",
+        help="share the two limits out by FlowSchemas and priority levels (default true)",
+    )
+    parser.add_argument(
         "--idle-timeout", metavar="DURATION", help="end after so long without a request (30m); 0: never"
     )
 
@@ -125,6 +131,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         data_dir=arguments.data_dir,
         max_inflight=arguments.max_requests_inflight,
         max_mutating_inflight=arguments.max_mutating_requests_inflight,
+        priority_and_fairness=arguments.enable_priority_and_fairness == "true",
     )
 
 

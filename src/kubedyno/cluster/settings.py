@@ -133,6 +133,7 @@ class ClusterSettings:
         data_dir: Absolute path of the folder in which the cluster is kept; "" keeps it in memory only.
         max_inflight: Requests that read and may be under way at once; 0: no limit.
         max_mutating_inflight: The same of those that write.
+        priority_and_fairness: The two limits together are the seats of priority levels, instead of limits of their own.
     """
 
     name: str = "kubedyno"
@@ -161,6 +162,7 @@ class ClusterSettings:
     data_dir: str = ""
     max_inflight: int = 400
     max_mutating_inflight: int = 200
+    priority_and_fairness: bool = True
 
     @property
     def minor(self) -> int:

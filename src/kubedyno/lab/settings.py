@@ -41,6 +41,7 @@ def cluster_settings(
     data_dir: Path | None = None,
     max_inflight: int | None = None,
     max_mutating_inflight: int | None = None,
+    priority_and_fairness: bool = True,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
@@ -123,6 +124,7 @@ def cluster_settings(
         settings = replace(settings, max_mutating_inflight=max_mutating_inflight)
     if private_registries:
         settings = replace(settings, private_registries=tuple(map(_registry, private_registries)))
+    settings = replace(settings, priority_and_fairness=priority_and_fairness)
     if data_dir is not None:
         settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
     if settings.runtime == "model" and (datapath is not None or images is not None):

@@ -64,6 +64,8 @@ class MetricPages:
         self._spawn = spawn
         self._states = StatePages(store, usage, clock.now)
         self._started_s = clock.now()
+        # What adds series to the server's own page.
+        self.more: list[Callable[[Page], None]] = []
         self.others_cpu_s: Callable[[], float] = float
         self.pauses: processpage.Pauses | None = None
         self.kubelet_counters: Callable[[str], Iterable[tuple[str, str, int]]] = lambda _: ()
@@ -104,6 +106,8 @@ class MetricPages:
                 "etcd_object_counts", "gauge", "Stored objects, by the older name.", {"resource": table.name}, count
             )
         _storage(page, self._store)
+        for add in self.more:
+            add(page)
         page.add("apiserver_resource_version", "gauge", "Revision of the last write.", {}, self._store.revision)
         processpage.version(page, self._settings)
         # What the other components have used is on their pages.

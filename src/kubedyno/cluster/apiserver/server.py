@@ -21,6 +21,9 @@ from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF, Call
 from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.escalation import Escalation
+from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl, Ticket
+from kubedyno.cluster.apiserver.flowcontrol.pages import ROOT as DUMPS
+from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps, add_series
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
 from kubedyno.cluster.apiserver.impersonation import HEADER as IMPERSONATE
 from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated
@@ -175,6 +178,7 @@ class ApiServer:
         self._resource_metrics = ResourceMetrics(registry.store, self._usage, self._clock)
         self._pump = pump
         self._address = address
+        self._dumps: Dumps | None = None
         self._stale = True
         self._router: Router[Kind] = Router({})
         self._parts_of: dict[int, dict[str, Subresource]] = {}
@@ -273,6 +277,11 @@ class ApiServer:
             encoder = self._encoders[id(kind)] = Encoder(self._registry, kind, self._clock)
         return encoder
 
+    def show(self, control: FlowControl) -> None:
+        """Tell of the flow control in front of this server: in its metrics, and in what /debug dumps."""
+        self._dumps = Dumps(control, self._clock)
+        self.pages.more.append(lambda page: add_series(page, control))
+
     def close(self) -> None:
         """End watches and answers under way."""
         self._hub.close()
@@ -287,9 +296,7 @@ class ApiServer:
         call: Call | None = None
         found: tuple[str, Handler] | None = None
         try:
-            user = self._authenticator.user_of(request.headers, request.peer)
-            if IMPERSONATE in request.headers:
-                user = impersonated(user, request.headers, self._authorizer)
+            user = responder.user if type(responder) is Ticket else self.user_of(request)
             route = self._routes.get(request.path)
             if route is None and (target := target_of(request.path)) is not None:
                 route = Route(self._registry.kind(target.resource), target.namespace, target.id, PROXY)
@@ -514,6 +521,8 @@ class ApiServer:
             responder.send(200, "application/jwk-set+json", self._tokens.jwks(), _PUBLIC)
         elif path == "/metrics":
             responder.send(200, METRICS_MEDIA, self.pages.own(len(self._tasks)), HEADERS)
+        elif self._dumps is not None and path.startswith(DUMPS) and (dump := self._dumps.page(request)) is not None:
+            responder.send(200, _TEXT, dump, HEADERS)
         elif path == "/":
             responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
         else:

@@ -1,4 +1,4 @@
-"""How many requests may be under way: the API server's max-in-flight limits, in front of everything else.
+"""How many requests may be under way: the API server's max-in-flight limits, where priority and fairness is off.
 
 Most requests are answered before the next is looked at, and count for nothing. What waits (a long list for a slow
 reader, a write for a webhook, a latency on purpose) counts until it is answered; watches and streams never do.
@@ -73,6 +73,9 @@ class Pressure:
         self._app()(request, responder)
         if limit and not responder.closed and not is_long_running(request):
             self._waiting[sort].append(responder)
+
+    def stop(self) -> None:
+        """Let nothing run any more: nothing here does by itself."""
 
     def _open(self, sort: int) -> int:
         waiting = self._waiting[sort]

@@ -17,6 +17,8 @@ from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.authentication import Authenticator
+from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl
+from kubedyno.cluster.apiserver.flowcontrol.upkeep import Upkeep
 from kubedyno.cluster.apiserver.processpage import Pauses
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
@@ -84,7 +86,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    parts: list[Pressure] = []
+    parts: list[FlowControl | Pressure] = []
 
     def app(request: Request, responder: Responder) -> None:
         parts[0].app(request, responder)
@@ -133,13 +135,20 @@ async def _serve(
     api.pages.kubelet_counters = cluster.nodes.counters
     chaos = Chaos(api.app, cluster.store, clock)
     control.more["chaos"] = chaos.control
-    pressure = Pressure(
-        lambda: chaos.app,
-        lambda request: authenticator.user_of(request.headers, request.peer),
-        reading=settings.max_inflight,
-        mutating=settings.max_mutating_inflight,
-    )
-    parts.append(pressure)
+    seats = settings.max_inflight + settings.max_mutating_inflight
+    front: FlowControl | Pressure
+    if settings.priority_and_fairness and seats:
+        front = FlowControl(lambda: chaos.app, api.user_of, cluster.store, seats=seats, now_s=clock.monotonic)
+        api.show(front)
+        Upkeep(cluster.registry, cluster.pump, clock)
+    else:
+        front = Pressure(
+            lambda: chaos.app,
+            api.user_of,
+            reading=settings.max_inflight,
+            mutating=settings.max_mutating_inflight,
+        )
+    parts.append(front)
     doors: list[asyncio.Server] = []
     try:
         write_kubeconfig(state_dir / "kubeconfig", settings.name, access, server.port)
@@ -159,6 +168,7 @@ async def _serve(
     finally:
         for door in doors:
             door.close()
+        front.stop()
         chaos.close()
         pauses.close()
         cluster.stop()

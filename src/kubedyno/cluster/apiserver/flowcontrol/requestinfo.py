@@ -1,0 +1,51 @@
+"""What a request is about, by its method, path and query alone: before anybody looks up whether there is such a thing."""
+
+from functools import lru_cache
+
+from kubedyno.cluster.apiserver.authorization import Attributes
+from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.http.messages import Request
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get", "DELETE": "delete"}
+_NAMESPACE_PARTS = frozenset({"status", "finalize"})
+_LONG_PARTS = frozenset({"attach", "exec", "log", "portforward", "proxy"})
+_FALSE = frozenset({"", "0", "false"})
+_REMEMBERED = 8192
+
+
+def attributes_of(request: Request) -> Attributes:
+    """Return verb, resource and place of a request; for what is no resource, the method and the path."""
+    # The query matters for a watch alone: other requests of one path are one.
+    query = request.query
+    if query and "watch" in query and parameters(query).get("watch", "").lower() not in _FALSE:
+        return _attributes(request.method, request.path, "watch")
+    return _attributes(request.method, request.path, "list")
+
+
+def is_long_running(asked: Attributes) -> bool:
+    """Say whether a request stays for as long as its client likes: no watch, but a log, a stream or a proxied one."""
+    return asked.subresource in _LONG_PARTS
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _attributes(method: str, path: str, collected: str) -> Attributes:
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        group, rest = "", parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, rest = parts[1], parts[3:]
+    else:
+        return Attributes(method.lower(), path=path)
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 1:
+        # A namespace is in itself, as the real server has it.
+        namespace = rest[1]
+        if len(rest) > 2 and rest[2] not in _NAMESPACE_PARTS:
+            rest = rest[2:]
+    name = rest[1] if len(rest) > 1 else ""
+    verb = _VERBS.get(method, method.lower())
+    if verb == "get" and not name:
+        verb = collected
+    elif verb == "delete" and not name:
+        verb = "deletecollection"
+    return Attributes(verb, group, rest[0], rest[2] if len(rest) > 2 else "", namespace, name)
