@@ -1,0 +1,304 @@
+"""Mutating and validating webhooks: a real server on loopback is asked over TLS."""
+
+from contextlib import asynccontextmanager
+
+from kubedyno.base import aio
+from unit.cluster.apiserver.harness import NS, running
+from unit.cluster.apiserver.hooks import hooks, patch
+
+REG = "/apis/admissionregistration.k8s.io/v1"
+MAPS = f"/api/v1/namespaces/{NS}/configmaps"
+RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}
+MERGE = {"content-type": "application/merge-patch+json"}
+_LIMIT_S = 20.0
+
+
+class World:
+    """An API server and a webhook server."""
+
+    def __init__(self, api, server):
+        self.api = api
+        self.hooks = server
+
+    async def call(self, *given, **named):
+        answer = self.api.call(*given, **named)
+        async with aio.timeout(_LIMIT_S):
+            await answer.done.wait()
+        return answer
+
+    async def configure(self, sort, *parts, name="w"):
+        whole = []
+        for i, part in enumerate(parts):
+            path = part.pop("path", f"/{i}")
+            whole.append(
+                {"name": f"h{i}.{name}.io", "sideEffects": "None", "admissionReviewVersions": ["v1"], "rules": [RULE],
+                 "clientConfig": self.hooks.client(path), **part}
+            )  # fmt: skip
+        path = f"{REG}/{sort}webhookconfigurations"
+        answer = await self.call("POST", path, {"metadata": {"name": name}, "webhooks": whole})
+        assert answer.status == 201, answer.json
+
+
+@asynccontextmanager
+async def world():
+    async with hooks() as server, running() as api:
+        yield World(api, server)
+
+
+def configmap(name="c", labels=None, **data):
+    metadata = {"name": name, **({"labels": labels} if labels else {})}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def run(test):
+    """Make a plain test of a coroutine function that takes a world."""
+
+    def plain():
+        async def inside():
+            async with world() as made:
+                await test(made)
+
+        aio.run(inside())
+
+    plain.__name__ = test.__name__
+    return plain
+
+
+def allow(_):
+    return {"allowed": True}
+
+
+@run
+async def test_a_refusal_has_the_webhooks_words_and_code(w):
+    w.hooks.replies["/0"] = lambda _: {
+        "allowed": False,
+        "status": {"message": "not today", "code": 403, "reason": "Forbidden"},
+    }
+    await w.configure("validating", {})
+    answer = await w.call("POST", MAPS, configmap())
+    assert answer.json == {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "code": 403,
+        "message": 'admission webhook "h0.w.io" denied the request: not today',
+    }  # fmt: skip
+    w.hooks.replies["/0"] = lambda _: {"allowed": False}
+    answer = await w.call("POST", MAPS, configmap())
+    assert (answer.status, answer.json["message"]) == (
+        400, 'admission webhook "h0.w.io" denied the request without explanation',
+    )  # fmt: skip
+    assert (await w.call("GET", f"{MAPS}/c")).status == 404
+
+
+@run
+async def test_a_review_tells_all_of_a_request(w):
+    w.hooks.replies["/0"] = allow
+    await w.configure("validating", {})
+    await w.call("POST", f"{MAPS}?fieldManager=me&dryRun=All", configmap(a="1"))
+    (review,) = w.hooks.seen
+    request = review["request"]
+    gvk, gvr = (
+        {"group": "", "version": "v1", "kind": "ConfigMap"},
+        {"group": "", "version": "v1", "resource": "configmaps"},
+    )
+    assert (review["kind"], review["apiVersion"]) == ("AdmissionReview", "admission.k8s.io/v1")
+    assert request.pop("uid")
+    obj = request.pop("object")
+    assert (obj["kind"], obj["metadata"]["name"], obj["data"]) == ("ConfigMap", "c", {"a": "1"})
+    assert obj["metadata"]["uid"]
+    assert request == {
+        "kind": gvk, "resource": gvr, "requestKind": gvk, "requestResource": gvr, "name": "c", "namespace": NS,
+        "operation": "CREATE", "userInfo": {"username": "admin", "groups": ["system:masters", "system:authenticated"]},
+        "oldObject": None, "dryRun": True,
+        "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me", "dryRun": ["All"]},
+    }  # fmt: skip
+    assert w.hooks.queries == ["timeout=10s"]
+    assert (await w.call("GET", f"{MAPS}/c")).status == 404, "a dry run stores nothing"
+
+
+@run
+async def test_mutations_are_stored_and_seen_by_those_after(w):
+    w.hooks.replies["/0"] = lambda _: patch({"op": "add", "path": "/metadata/labels", "value": {"by": "first"}})
+    w.hooks.replies["/1"] = lambda r: patch(
+        {"op": "add", "path": "/data/seen", "value": r["object"]["metadata"]["labels"]["by"]}
+    )
+    w.hooks.replies["/v"] = allow
+    await w.configure("mutating", {}, {})
+    await w.configure("validating", {"path": "/v"})
+    made = (await w.call("POST", MAPS, configmap(a="1"))).json
+    assert made["metadata"]["labels"] == {"by": "first"}
+    assert made["data"] == {"a": "1", "seen": "first"}
+    assert w.hooks.seen[-1]["request"]["object"]["metadata"]["uid"] == made["metadata"]["uid"], (
+        "one uid, however often it is begun"
+    )
+    changed = (await w.call("PATCH", f"{MAPS}/c", {"data": {"b": "2"}}, MERGE)).json
+    assert changed["data"] == {"a": "1", "b": "2", "seen": "first"}
+    assert w.hooks.seen[-1]["request"]["oldObject"]["data"] == {"a": "1", "seen": "first"}
+
+
+@run
+async def test_webhooks_that_want_to_are_asked_again_after_a_change(w):
+    w.hooks.replies["/0"] = lambda r: patch(
+        {"op": "add", "path": "/data/turns", "value": r["object"]["data"].get("turns", "") + "x"}
+    )
+    w.hooks.replies["/1"] = lambda _: patch({"op": "add", "path": "/data/late", "value": "1"})
+    await w.configure("mutating", {"reinvocationPolicy": "IfNeeded"}, {})
+    made = (await w.call("POST", MAPS, configmap(a="1"))).json
+    assert made["data"] == {"a": "1", "late": "1", "turns": "xx"}
+
+
+@run
+async def test_failure_policy_decides_over_a_webhook_that_is_gone(w):
+    await w.configure("validating", {"clientConfig": {"url": "https://127.0.0.1:1/x"}})
+    answer = await w.call("POST", MAPS, configmap())
+    text = (
+        'failed calling webhook "h0.w.io": failed to call webhook: Post "https://127.0.0.1:1/x?timeout=10s": '
+        "dial tcp 127.0.0.1:1: connect: connection refused"
+    )
+    assert (answer.status, answer.json["reason"]) == (500, "InternalError")
+    assert answer.json["message"] == f"Internal error occurred: {text}"
+    assert answer.json["details"] == {"causes": [{"message": text}]}
+    await w.call("DELETE", f"{REG}/validatingwebhookconfigurations/w")
+    await w.configure("validating", {"clientConfig": {"url": "https://127.0.0.1:1/x"}, "failurePolicy": "Ignore"})
+    assert (await w.call("POST", MAPS, configmap())).status == 201
+
+
+@run
+async def test_a_webhook_that_hangs_is_given_up_after_its_timeout(w):
+    w.hooks.silent.add("/0")
+    await w.configure("validating", {"timeoutSeconds": 1})
+    other = w.api.call("POST", f"/api/v1/namespaces/{NS}/secrets", {"metadata": {"name": "s"}})
+    waiting = w.api.call("POST", MAPS, configmap())
+    assert (other.status, waiting.status) == (201, 0), "nobody else waits"
+    async with aio.timeout(_LIMIT_S):
+        await waiting.done.wait()
+    assert waiting.json["message"].endswith(f':{w.hooks.port}/0?timeout=1s": context deadline exceeded')
+
+
+@run
+async def test_other_addresses_than_loopback_are_never_dialled(w):
+    for url, host in (("https://192.0.2.1/x", "192.0.2.1"), ("https://example.org/x", "example.org")):
+        await w.configure("validating", {"clientConfig": {"url": url}})
+        answer = await w.call("POST", MAPS, configmap())
+        why = f"kubedyno calls webhooks on loopback and in its own pods only, and {host} is neither"
+        assert answer.json["message"].endswith(f'Post "{url}?timeout=10s": {why}')
+        await w.call("DELETE", f"{REG}/validatingwebhookconfigurations/w")
+
+
+@run
+async def test_a_service_without_pods_cannot_answer(w):
+    await w.configure("validating", {"clientConfig": {"service": {"name": "s", "namespace": NS, "path": "/p"}}})
+    answer = await w.call("POST", MAPS, configmap())
+    assert answer.json["message"].endswith(f'Post "https://s.{NS}.svc:443/p?timeout=10s": services "s" not found')
+
+
+@run
+async def test_a_certificate_of_another_authority_is_refused(w):
+    w.hooks.replies["/0"] = allow
+    await w.configure("validating", {"clientConfig": {"url": f"https://127.0.0.1:{w.hooks.port}/0"}})
+    answer = await w.call("POST", MAPS, configmap())
+    assert "tls: failed to verify certificate: x509: " in answer.json["message"]
+    assert not w.hooks.seen
+
+
+@run
+async def test_answers_that_are_none_are_said(w):
+    await w.configure("validating", {})
+    cases = {
+        b"{}": "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /, Kind=",
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}': "webhook response was absent",
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"x"}}': "expected response.uid=",
+    }
+    for body, text in cases.items():
+        w.hooks.raw["/0"] = (200, body)
+        answer = await w.call("POST", MAPS, configmap())
+        assert f'failed calling webhook "h0.w.io": received invalid webhook response: {text}' in answer.json["message"]
+    w.hooks.raw["/0"] = (500, b"boom")
+    answer = await w.call("POST", MAPS, configmap())
+    assert 'an error on the server ("boom") has prevented the request from succeeding' in answer.json["message"]
+
+
+@run
+async def test_a_validating_webhook_may_not_patch_and_a_patch_must_fit(w):
+    w.hooks.replies["/0"] = lambda _: patch({"op": "add", "path": "/data/x", "value": "1"})
+    await w.configure("validating", {})
+    answer = await w.call("POST", MAPS, configmap())
+    assert "validating webhook may not return response.patch" in answer.json["message"]
+    await w.call("DELETE", f"{REG}/validatingwebhookconfigurations/w")
+    w.hooks.replies["/0"] = lambda _: patch({"op": "remove", "path": "/data/none"})
+    await w.configure("mutating", {})
+    answer = await w.call("POST", MAPS, configmap())
+    assert (answer.status, answer.json["reason"]) == (500, "InternalError")
+    w.hooks.replies["/0"] = lambda _: patch({"op": "add", "path": "/data", "value": 7})
+    answer = await w.call("POST", MAPS, configmap())
+    assert answer.status == 500
+    assert (await w.call("GET", MAPS)).json["items"] == []
+
+
+@run
+async def test_rules_and_selectors_say_who_is_asked(w):
+    w.hooks.replies["/0"] = lambda _: {"allowed": False}
+    rule = {**RULE, "operations": ["CREATE"], "scope": "Namespaced"}
+    await w.configure("validating", {"rules": [rule], "objectSelector": {"matchLabels": {"a": "1"}},
+                                     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NS}}})  # fmt: skip
+    assert (await w.call("POST", MAPS, configmap("a", {"a": "1"}))).status == 400
+    assert (await w.call("POST", MAPS, configmap("b"))).status == 201
+    assert (await w.call("PATCH", f"{MAPS}/b", {"metadata": {"labels": {"a": "1"}}}, MERGE)).status == 200
+    assert (
+        await w.call("POST", f"/api/v1/namespaces/{NS}/secrets", {"metadata": {"name": "s", "labels": {"a": "1"}}})
+    ).status == 201
+    assert len(w.hooks.seen) == 1
+
+
+@run
+async def test_deletions_are_asked_about_one_by_one(w):
+    w.hooks.replies["/0"] = lambda r: {"allowed": r["operation"] != "DELETE" or r["name"] != "keep"}
+    await w.configure("validating", {})
+    for name in ("a", "b", "keep"):
+        assert (await w.call("POST", MAPS, configmap(name))).status == 201
+    assert (await w.call("DELETE", f"{MAPS}/keep")).status == 400
+    assert (
+        await w.call("DELETE", f"{MAPS}/a", {"gracePeriodSeconds": 0, "kind": "DeleteOptions", "apiVersion": "v1"})
+    ).status == 200
+    request = w.hooks.seen[-1]["request"]
+    assert (request["object"], request["oldObject"]["metadata"]["name"]) == (None, "a")
+    assert request["options"]["gracePeriodSeconds"] == 0
+    assert (await w.call("DELETE", MAPS)).status == 400
+    assert [item["metadata"]["name"] for item in (await w.call("GET", MAPS)).json["items"]] == ["keep"]
+
+
+@run
+async def test_an_object_that_changed_meanwhile_is_asked_about_again(w):
+    w.hooks.replies["/0"] = allow
+    await w.call("POST", MAPS, configmap(a="1"))
+    await w.configure("validating", {})
+    first = w.api.call("PATCH", f"{MAPS}/c", {"data": {"b": "1"}}, MERGE)
+    second = w.api.call("PATCH", f"{MAPS}/c", {"data": {"c": "1"}}, MERGE)
+    async with aio.timeout(_LIMIT_S):
+        await first.done.wait()
+        await second.done.wait()
+    assert (first.status, second.status) == (200, 200)
+    assert (await w.call("GET", f"{MAPS}/c")).json["data"] == {"a": "1", "b": "1", "c": "1"}
+    last = w.hooks.seen[-1]["request"]
+    assert set(last["oldObject"]["data"]) == {"a", "b"} or set(last["oldObject"]["data"]) == {"a", "c"}
+    assert last["object"]["data"] == {"a": "1", "b": "1", "c": "1"}
+
+
+@run
+async def test_warnings_reach_the_client_once(w):
+    w.hooks.replies["/0"] = lambda _: {"allowed": True, "warnings": ["mind the gap"]}
+    w.hooks.replies["/1"] = allow
+    await w.configure("mutating", {}, {})
+    await w.configure("validating", {"path": "/1"})
+    answer = await w.call("POST", MAPS, configmap())
+    assert answer.header("warning") == ['299 - "mind the gap"']
+
+
+@run
+async def test_entering_a_pod_is_asked_about(w):
+    w.hooks.replies["/0"] = lambda r: {
+        "allowed": False,
+        "status": {"message": " ".join([r["operation"], r["subResource"], r["object"]["kind"]])},
+    }
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/exec"]}
+    await w.configure("validating", {"rules": [rule]})
+    answer = await w.call("POST", f"/api/v1/namespaces/{NS}/pods/p/exec?command=ls")
+    assert answer.json["message"].endswith("denied the request: CONNECT exec PodExecOptions")
