@@ -67,6 +67,10 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--addons", metavar="NAMES", help="add-ons, comma separated: study")
     parser.add_argument("--kubernetes-version", metavar="X.Y", help="1.33, 1.34, 1.35 or 1.36 (default 1.36)")
+    parser.add_argument("--feature-gates", metavar="GATES", help="gates that differ from the version's, A=true,B=false")
+    parser.add_argument(
+        "--scheduler-config", type=Path, metavar="FILE", help="KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness in the cluster (default 1)")
     parser.add_argument("--port", type=int, metavar="PORT", help="API port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
@@ -131,6 +135,8 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         data_dir=arguments.data_dir,
         max_inflight=arguments.max_requests_inflight,
         max_mutating_inflight=arguments.max_mutating_requests_inflight,
+        feature_gates=arguments.feature_gates,
+        scheduler_config=arguments.scheduler_config,
         priority_and_fairness=arguments.enable_priority_and_fairness == "true",
     )
 

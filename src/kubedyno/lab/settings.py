@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import duration_ns_of
-from kubedyno.cluster.assembly import kindconfig
+from kubedyno.cluster.assembly import kindconfig, schedulerconfig
 from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
 from kubedyno.cluster.settings import SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
 from kubedyno.kube import yaml
@@ -41,6 +41,8 @@ def cluster_settings(
     data_dir: Path | None = None,
     max_inflight: int | None = None,
     max_mutating_inflight: int | None = None,
+    feature_gates: str | None = None,
+    scheduler_config: Path | None = None,
     priority_and_fairness: bool = True,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
@@ -122,6 +124,12 @@ def cluster_settings(
         settings = replace(settings, max_inflight=max_inflight)
     if max_mutating_inflight is not None:
         settings = replace(settings, max_mutating_inflight=max_mutating_inflight)
+    if feature_gates is not None:
+        settings = replace(settings, feature_gates={**settings.feature_gates, **_gates(feature_gates)})
+    if scheduler_config is not None:
+        scheduler, more = schedulerconfig.read(scheduler_config)
+        settings = replace(settings, scheduler=scheduler)
+        warnings = [*warnings, *more]
     if private_registries:
         settings = replace(settings, private_registries=tuple(map(_registry, private_registries)))
     settings = replace(settings, priority_and_fairness=priority_and_fairness)
@@ -144,6 +152,17 @@ def _registry(text: str) -> tuple[str, str, str]:
             "--private-registry: write HOST[/PATH]=USER:PASSWORD, for example registry.example/team=puller:secret"
         )
     return place.strip("/"), user, password
+
+
+def _gates(text: str) -> dict[str, bool]:
+    """Return the gates of --feature-gates, as Kubernetes' components write them: A=true,B=false."""
+    gates = {}
+    for part in filter(None, (word.strip() for word in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or value.lower() not in {"true", "false"} or not name.isalnum():
+            raise KubedynoError(f"--feature-gates {part}: write NAME=true or NAME=false, comma separated")
+        gates[name] = value.lower() == "true"
+    return gates
 
 
 def _images(path: Path) -> dict[str, list[str]]:

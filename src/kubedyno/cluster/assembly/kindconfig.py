@@ -7,9 +7,11 @@ names it; what is misspelt is an error with file, line and path.
 import ipaddress
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.cluster.assembly import schedulerconfig
 from kubedyno.cluster.assembly.strict import Place, near
 from kubedyno.cluster.settings import (
     DEFAULT_SECOND_SERVICE_SUBNET,
@@ -63,6 +65,9 @@ class _Draft:
         self.gates: dict[str, bool] = {}
         # Of all nodes that have none of their own.
         self.max_pods: int | None = None
+        # --config of the scheduler, where it says so, and (path in its pod, path on the node) of its volumes.
+        self.scheduler_config: Place | None = None
+        self.scheduler_volumes: list[tuple[str, str]] = []
 
     def ignore(self, place: Place, why: str) -> None:
         self.warnings.append(f"{place.dotted} (line {place.line}) {why}")
@@ -105,9 +110,39 @@ def parse(text: str, path: str, *, name: str | None = None) -> tuple[ClusterSett
             _patch(place, path, draft, None)
     nodes = _nodes(top, path, name, draft)
     settings = ClusterSettings(name=name, nodes=nodes, bind_addresses=draft.bind_addresses, feature_gates=draft.gates)
+    if draft.scheduler_config is not None:
+        scheduler, more = schedulerconfig.read(_scheduler_config(draft.scheduler_config, top, draft))
+        draft.changes["scheduler"] = scheduler
+        draft.warnings += more
     settings = replace(settings, **draft.changes)
     _check_subnets(settings, path)
     return settings, draft.warnings
+
+
+def _scheduler_config(place: Place, top: Place, draft: _Draft) -> Path:
+    """Return the file on this machine that the scheduler's --config is: through its volumes and the node's mounts."""
+    path = _mapped(place.text(), draft.scheduler_volumes)
+    mounts: list[tuple[str, str]] = []
+    for node in top.at("nodes").items() if top.value.get("nodes") else []:
+        if _role(node) == "control-plane":
+            for mount in node.at("extraMounts").items() if node.value.get("extraMounts") else []:
+                given = mount.mapping(("containerPath", "hostPath", "readOnly", "selinuxRelabel", "propagation"))
+                if given.get("containerPath") and given.get("hostPath"):
+                    mounts.append((mount.at("containerPath").text(), mount.at("hostPath").text()))
+    found = _mapped(path, mounts)
+    if found == path:
+        raise place.fail(f"is {path}, which no extraMounts of a control-plane node brings in; or use --scheduler-config")
+    return Path(found)
+
+
+def _mapped(path: str, places: list[tuple[str, str]]) -> str:
+    """Return where a path leads through mounts (inside, outside); itself when none has it."""
+    for inside, outside in places:
+        if path == inside:
+            return outside
+        if path.startswith(inside.rstrip("/") + "/"):
+            return f"{outside.rstrip('/')}/{path[len(inside.rstrip('/')) + 1 :]}"
+    return path
 
 
 def _networking(place: Place, draft: _Draft) -> None:
@@ -218,7 +253,7 @@ def _node(place: Place, path: str, node: NodeSettings, draft: _Draft) -> tuple[N
             raise labels.fail("must be a mapping")
         node = replace(node, labels=tuple((key, labels.at(key).text()) for key in labels.value))
     if given.get("extraMounts"):
-        draft.ignore(place.at("extraMounts"), "has no meaning here: simulated nodes have no file system")
+        draft.ignore(place.at("extraMounts"), "means nothing to pods here: simulated nodes have no file system")
     if given.get("extraPortMappings"):
         ports = tuple(_port(entry, draft) for entry in place.at("extraPortMappings").items())
         node = replace(node, port_mappings=ports)
@@ -296,6 +331,11 @@ def _cluster_configuration(place: Place, draft: _Draft) -> None:
             for part in value.mapping(_COMPONENT):
                 if part == "extraArgs":
                     _arguments(value.at(part), component, draft)
+                elif part == "extraVolumes" and component == "scheduler":
+                    for volume in value.at(part).items():
+                        paths = volume.mapping(("name", "hostPath", "mountPath", "readOnly", "pathType"))
+                        if paths.get("hostPath") and paths.get("mountPath"):
+                            draft.scheduler_volumes.append((volume.at("mountPath").text(), volume.at("hostPath").text()))
                 else:
                     draft.ignore(value.at(part), "has no meaning here")
         elif key == "etcd":
@@ -328,7 +368,7 @@ _KNOWN_ARGUMENTS = {
         "bind-address", "allocate-node-cidrs", "cluster-cidr", "node-cidr-mask-size", "node-cidr-mask-size-ipv4",
         "service-cluster-ip-range",
     ),
-    "scheduler": ("bind-address",),
+    "scheduler": ("bind-address", "config"),
     "etcd": ("listen-metrics-urls",),
     "apiserver": ("service-cluster-ip-range",),
 }  # fmt: skip
@@ -356,6 +396,8 @@ def _arguments(place: Place, component: str, draft: _Draft) -> None:
             draft.ignore(value, f"has no effect: --{name} of the {component} is not modelled")
         elif name == "bind-address":
             draft.bind_addresses[component] = _address(value, value.text())
+        elif name == "config":
+            draft.scheduler_config = value
         elif name == "listen-metrics-urls":
             draft.bind_addresses["etcd"] = _url_address(value)
         elif name == "allocate-node-cidrs":

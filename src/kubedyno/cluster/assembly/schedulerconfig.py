@@ -4,6 +4,7 @@ Profiles, their plugins and arguments act as written; what has no meaning here i
 misspelt is an error with file, line and path.
 """
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -49,6 +50,20 @@ class _Draft:
         self.scores: dict[str, int] = dict(_SCORES)
         self.preempts = True
         self.changes: dict[str, Any] = {}
+
+
+def read(path: Path) -> tuple[SchedulerSettings, list[str]]:
+    """Return the settings of a file, and warnings about what means nothing here.
+
+    Raises:
+        KubedynoError: It cannot be read, or is wrong.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is no text"
+        raise KubedynoError(f"{path}: cannot be read ({why})") from error
+    return parse(text, str(path))
 
 
 def parse(text: str, path: str) -> tuple[SchedulerSettings, list[str]]:
