@@ -94,6 +94,14 @@ _SWITCHES = (
 )
 
 
+_OUTSIDE = (
+    ("external-target", "one.one.one.one.", "a name outside of the cluster"),
+    ("external-cidr", "1.0.0.0/8", "a network outside, which holds both addresses"),
+    ("external-ip", "1.1.1.1", "an address outside that policies allow"),
+    ("external-other-ip", "1.0.0.1", "an address outside that they do not"),
+)
+
+
 def _add_perf(perf: argparse.ArgumentParser) -> None:
     perf.add_argument("--duration", default="10s", help="of each run (default %(default)s)")
     perf.add_argument("--setup-delay", default="0s", help="before the first run (default %(default)s)")
@@ -143,6 +151,8 @@ def _add_test(test: argparse.ArgumentParser) -> None:
     test.add_argument("--request-timeout", default="10s", help="of each request (default %(default)s)")
     test.add_argument("--test-namespace", default="cilium-test", help='"-1" is appended (default %(default)s)')
     test.add_argument("--tolerations", default="", metavar="KEYS", help="NoSchedule taints to tolerate")
+    for flag, default, text in _OUTSIDE:
+        test.add_argument(f"--{flag}", default=default, help=f"{text} (default %(default)s)")
     test.add_argument("--curl-image", default="", help="of clients: curl and sleep")
     test.add_argument("--json-mock-image", default="", help="of servers: HTTP on port 8080")
     test.add_argument("--junit-file", type=Path, metavar="FILE", help="gets the results as JUnit")
@@ -268,6 +278,7 @@ def _test(arguments: argparse.Namespace) -> int:
         namespace=arguments.test_namespace,
         tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
         **{name: image for name, image in images.items() if image},
+        **{flag.replace("-", "_"): getattr(arguments, flag.replace("-", "_")) for flag, _, _ in _OUTSIDE},
     )
     return netperf.check(
         options,

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def check(
         KubedynoError: There is no cluster, it refuses, or it was interrupted.
     """
     choice = target.choose(kubeconfig, context)
+    if choice.running is not None:
+        options = replace(options, no_world="pods of the embedded cluster reach nothing outside of it")
     made: list[Checking] = []
 
     async def work(client: Client) -> list[str]:

@@ -1,12 +1,16 @@
 """A connectivity test from its options to its end: deploy, check under each test's policies, tell, remove."""
 
+import asyncio
+from itertools import groupby
+
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
 from kubedyno.client.exec import Done
-from kubedyno.netperf import connectivity, plan
-from kubedyno.netperf.connectivity import CONTAINER, PORT, Check, Options, Test, Workload
+from kubedyno.netperf import checkobjects, connectivity, plan
+from kubedyno.netperf.checkobjects import Found
+from kubedyno.netperf.connectivity import CONTAINER, ECHO, By, Check, Options, Test, Workload
 from kubedyno.netperf.outcome import Outcome, summary_of
 from kubedyno.netperf.workspace import Object, Say, Workspace
 
@@ -15,7 +19,10 @@ _GRACE_S = 60.0
 # For a policy to reach the nodes: what is checked sooner says nothing about it.
 _SETTLE_S = 1.0
 # curl's codes of a connection that is dropped or refused (and, under egress rules, of a name that is not resolved).
-_DENIALS = frozenset({6, 7, 28, 52, 56})
+_UNRESOLVED = 6
+_DENIALS = frozenset({_UNRESOLVED, 7, 28, 52, 56})
+# ping's, when no answer came.
+_UNANSWERED = 1
 
 
 class Checking:
@@ -34,6 +41,8 @@ class Checking:
         self._clock = clock
         self._space = Workspace(client, options.full_namespace, "net test", clock, say)
         self._say = self._space.say
+        self._node_ports: dict[str, int] = {}
+        self._hosts: dict[str, str] = {}
         self.outcomes: list[Outcome] = []
 
     @property
@@ -56,28 +65,45 @@ class Checking:
             raise KubedynoError(f"net test: no test is chosen by {', '.join(options.tests)}")
         async with space:
             for one in workloads:
-                await space.deploy(one.name, _account_of(one), connectivity.manifest_of(options, one))
-                for service in connectivity.services_of(one) if one.kind == "echo" else ():
-                    await space.create("/api/v1|services", service)
+                await space.deploy(one.name, _account_of(one), checkobjects.manifest_of(options, one))
+                for service in checkobjects.services_of(one) if one.kind == ECHO else ():
+                    made = await space.create("/api/v1|services", service)
+                    self._node_ports.setdefault(one.name, made["spec"]["ports"][0].get("nodePort", 0))
             pods = await space.ready(one.name for one in workloads)
+            # Workloads are on these nodes; a pod knows its node's address.
+            self._hosts = {one.node: pods[one.name]["status"]["hostIP"] for one in workloads}
             self._say(f"🏃[{space.namespace}] Running {len(tests)} tests ...")
             for number, test in enumerate(tests, 1):
                 self.outcomes.append(await self._test(test, f"[{number}/{len(tests)}]", pods))
         return summary_of(space.namespace, self.outcomes)
 
     async def _test(self, test: Test, place: str, pods: dict[str, Object]) -> Outcome:
-        outcome, begun_s = Outcome(test.name), self._clock.monotonic()
+        if test.skipped:
+            self._say(f"[=] [{self._space.namespace}] Skipping test [{test.name}] {place} ({test.skipped})")
+            return Outcome(test.name, skipped=test.skipped)
+        outcome, begun_s = Outcome(test.name, left_out=len(test.left_out)), self._clock.monotonic()
         self._say(f"[=] [{self._space.namespace}] Test [{test.name}] {place}")
         for policy in test.policies:
             await self._space.create(_POLICIES, policy)
         if test.policies:
             await aio.sleep(_SETTLE_S)
-        counts: dict[str, int] = {}
-        for check in test.checks:
-            if check.scenario not in counts:
-                self._say(f"  [-] Scenario [{test.name}/{check.scenario}]")
-            number = counts[check.scenario] = counts.get(check.scenario, -1) + 1
-            await self._check(outcome, test, check, number, pods)
+        for scenario, checks in groupby(test.checks, lambda check: check.scenario):
+            self._say(f"  [-] Scenario [{test.name}/{scenario}]")
+            # What is to be denied only waits for its time to be over: together.
+            together = []
+            for number, check in enumerate(checks):
+                one = self._check(outcome, test, check, number, pods)
+                if check.allowed:
+                    await one
+                else:
+                    together.append(asyncio.ensure_future(one))
+            try:
+                await asyncio.gather(*together)
+            finally:
+                for task in together:
+                    task.cancel()
+        for scenario, why in test.left_out:
+            self._say(f"  [-] Skipping Scenario [{test.name}/{scenario}] ({why})")
         for policy in test.policies:
             await self._space.delete(_POLICIES, policy["metadata"]["name"])
         outcome.seconds = self._clock.monotonic() - begun_s
@@ -85,20 +111,35 @@ class Checking:
 
     async def _check(self, outcome: Outcome, test: Test, check: Check, number: int, pods: dict[str, Object]) -> None:
         options, namespace = self._options, self._space.namespace
-        client, server = pods[check.client], pods[check.server]
-        address = server["status"]["podIP"]
+        client = pods[check.client]
+        found, shown = self._found(check, pods)
+        target = checkobjects.target_of(check, found)
+        command = checkobjects.command_of(options, check, target)
         name = (
-            f"{test.name}/{check.scenario}:curl-ipv4-{number}: {_shown(namespace, client)} -> "
-            f"{_shown(namespace, server)[:-1]}:{PORT})"
+            f"{test.name}/{check.scenario}:{'ping' if check.by.pings else 'curl'}-ipv4-{number}: "
+            f"{_shown(namespace, client)} -> {shown or target}"
         )
         self._say(f"  [.] Action [{name}]")
-        command = connectivity.command_of(options, check, connectivity.url_of(check, address))
         done = await self._space.run(client, CONTAINER, command, options.request_timeout_s * 4 + _GRACE_S)
         outcome.actions += 1
         reason = _verdict(check, done, command, client)
         if reason:
             self._say(f"  ❌ {reason}")
             outcome.failures.append((name, reason))
+
+    def _found(self, check: Check, pods: dict[str, Object]) -> tuple[Found, str]:
+        """Return the addresses of a check, and what its line calls the target where that is not what is asked."""
+        if check.by is By.URL:
+            return Found(), ""
+        if check.by is By.PING_HOST:
+            return Found(host=self._hosts[check.server]), f"{check.server} ({self._hosts[check.server]})"
+        server = pods[check.server]
+        host = self._hosts[check.node] if check.node else server["status"]["hostIP"]
+        found = Found(server["status"]["podIP"], host, self._node_ports.get(check.server, 0))
+        shown = _shown(self._space.namespace, server)
+        if check.by is By.POD:
+            shown = f"{shown[:-1]}:{connectivity.PORT})"
+        return found, shown if check.by in {By.POD, By.PING, By.PING_WHOLE} else ""
 
 
 def _verdict(check: Check, done: Done, command: list[str], client: Object) -> str:
@@ -111,7 +152,8 @@ def _verdict(check: Check, done: Done, command: list[str], client: Object) -> st
         )
     if not check.allowed and not done.code:
         return f'command "{" ".join(command)}" succeeded while it should have failed: nothing enforces the policy'
-    if not check.allowed and done.code not in _DENIALS:
+    denials = {_UNANSWERED} if check.by.pings else _DENIALS - ({_UNRESOLVED} if check.resolved else set())
+    if not check.allowed and done.code not in denials:
         return f"denied, but not by the network: exit code {done.code}: {done.stderr.decode(errors='replace').strip()}"
     return ""
 

@@ -16,6 +16,7 @@ class Outcome:
         seconds: How long it took.
         failures: (action, reason) of those that failed.
         skipped: Why it was not run, "" when it was.
+        left_out: How many of its scenarios cannot be run here.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Outcome:
     seconds: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
     skipped: str = ""
+    left_out: int = 0
 
 
 def summary_of(namespace: str, outcomes: list[Outcome]) -> list[str]:
@@ -30,19 +32,19 @@ def summary_of(namespace: str, outcomes: list[Outcome]) -> list[str]:
     run = [one for one in outcomes if not one.skipped]
     failed = [one for one in run if one.failures]
     actions, wrong = sum(one.actions for one in run), sum(len(one.failures) for one in failed)
-    skipped = len(outcomes) - len(run)
+    skipped, left_out = len(outcomes) - len(run), sum(one.left_out for one in run)
     if not failed:
         return [
             (
                 f"✅ [{namespace}] All {len(run)} tests ({actions} actions) successful, {skipped} tests skipped, "
-                "0 scenarios skipped."
+                f"{left_out} scenarios skipped."
             )
         ]
     lines = [
         f"📋 Test Summary [{namespace}]",
         (
             f"❌ {len(failed)}/{len(run)} tests failed ({wrong}/{actions} actions), {skipped} tests skipped, "
-            "0 scenarios skipped:"
+            f"{left_out} scenarios skipped:"
         ),
     ]
     for one in failed:

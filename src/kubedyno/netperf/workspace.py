@@ -118,7 +118,9 @@ class Workspace:
                     self._refuse_modelled(pod)
                 return found
             if self._clock.monotonic() > end_s:
-                raise KubedynoError(f"{self._verb}: not Ready after {READY_TIMEOUT_S:.0f} s: {', '.join(waiting)}")
+                why = "; ".join(dict.fromkeys(filter(None, map(_unscheduled, pods))))
+                names_text = ", ".join(waiting) + (f" ({why})" if why else "")
+                raise KubedynoError(f"{self._verb}: not Ready after {READY_TIMEOUT_S:.0f} s: {names_text}")
             await aio.sleep(_POLL_S)
 
     async def run(self, pod: Object, container: str, words: list[str], timeout_s: float) -> Done:
@@ -152,6 +154,14 @@ class Workspace:
 def _is_ready(pod: Object) -> bool:
     conditions = pod.get("status", {}).get("conditions", ())
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _unscheduled(pod: Object) -> str:
+    """Return the scheduler's words of why a pod has no node, "" when it has one."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return next(
+        (c.get("message", "") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), ""
+    )
 
 
 def _to_stderr(line: str) -> None:
