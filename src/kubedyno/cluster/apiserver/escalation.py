@@ -85,6 +85,26 @@ class Escalation:
                 headers=NO_SNIFF,
             )
 
+    def check_approval(self, user: User, resource: Resource, name: str) -> None:
+        """Let a user approve or deny a request for a certificate, who may approve those of its signer.
+
+        Raises:
+            Forbidden: The user may not.
+        """
+        record = self._store.get(resource, name)
+        if record is None:
+            return
+        signer = orjson.loads(b"{" + record.obj.body + b"}")["spec"].get("signerName", "")
+        domain = signer.partition("/")[0]
+        for of in (signer, f"{domain}/*"):
+            if self._authorizer.allows(user, Attributes("approve", resource.group, "signers", "", "", of)):
+                return
+        text = (
+            f'{resource.group_resource} "{name}" is forbidden: user not permitted to approve requests with signerName '
+        )
+        details = {"name": name, "group": resource.group, "kind": resource.plural}
+        raise Forbidden(f'{text}"{signer}"', details, headers=NO_SNIFF)
+
     def _is_unchanged(self, resource: Resource, key: str, obj: Object) -> bool:
         record = self._store.get(resource, key)
         if record is None:

@@ -52,6 +52,10 @@ class ResourceMetrics:
         self._usage = usage
         self._clock = clock
 
+    def answer(self, call: Call) -> None:
+        """Answer GET of one or of a list."""
+        (self.get if call.route.name else self.list)(call)
+
     def get(self, call: Call) -> None:
         """Answer with the metrics of one node or pod.
 

@@ -18,6 +18,13 @@ from kubedyno.cluster.apiserver.aggregation import Aggregation
 from kubedyno.cluster.apiserver.authentication import PUBLIC_PATHS, Authenticator, User
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF, Call
+from kubedyno.cluster.apiserver.componentstatuses import (
+    BINDINGS,
+    COMPONENTS,
+    answer_binding,
+    answer_components,
+    oldest_kinds,
+)
 from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.escalation import Escalation
@@ -78,7 +85,11 @@ from kubedyno.kube.status import (
 
 _TEXT = "text/plain; charset=utf-8"
 _NOT_FOUND = b"404 page not found\n"
-_PARTS = frozenset({"status", "scale", "binding", "ephemeralcontainers", "eviction", "log", "finalize", "token"})
+_PARTS = frozenset(
+    {
+        "approval", "binding", "ephemeralcontainers", "eviction", "finalize", "log", "resize", "scale", "status", "token",
+    }
+)  # fmt: skip
 _ENTERED = frozenset(part.name for part in STREAMED)
 # The first minor version in which "get" alone does not let anybody enter a pod.
 _CREATE_TO_ENTER_MINOR = 35
@@ -149,16 +160,14 @@ class ApiServer:
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit, admission)
         streams = Streams(registry, reads, self._spawn, runtime)
         parts = Parts(registry, reads, self._spawn, streams.script_of, runtime, admission.gate)
-        self._reviews = review_kinds()
+        self._answered = {**review_kinds(), **oldest_kinds()}
         self._escalation = Escalation(registry.store, self._authorizer)
         self._tokens = ServiceAccountTokens(registry.store, self._clock, registry.random, signing_key)
         authenticator.other_tokens = self._tokens.user_of
         if runtime is not None:
             runtime.serve_api(int(address.rpartition(":")[2]), self._tokens.for_pod)
         self._review = Reviews(self._clock.now, self._user_of_token, self._tokens, self._authorizer)
-        self._review_ids = frozenset(id(kind) for kind in self._reviews.values())
         self._metric_kinds = metric_kinds()
-        self._metric_ids = frozenset(id(kind) for kind in self._metric_kinds.values())
         self._usage = Usage(registry.store)
         self.pages = MetricPages(
             registry.store, self._usage, self._counts, self._hub, settings, self._clock, self._spawn
@@ -176,6 +185,7 @@ class ApiServer:
             registry.kind(PODS),
         )
         self._resource_metrics = ResourceMetrics(registry.store, self._usage, self._clock)
+        self._own_handlers = self._handlers_of_answered(parts)
         self._pump = pump
         self._address = address
         self._dumps: Dumps | None = None
@@ -203,6 +213,12 @@ class ApiServer:
             ("GET", "ephemeralcontainers"): ("get", reads.get),
             ("PUT", "ephemeralcontainers"): ("update", writes.update),
             ("PATCH", "ephemeralcontainers"): ("patch", writes.patch),
+            ("GET", "resize"): ("get", reads.get),
+            ("PUT", "resize"): ("update", writes.update),
+            ("PATCH", "resize"): ("patch", writes.patch),
+            ("GET", "approval"): ("get", reads.get),
+            ("PUT", "approval"): ("update", writes.update),
+            ("PATCH", "approval"): ("patch", writes.patch),
             ("GET", "scale"): ("get", parts.get_scale),
             ("PUT", "scale"): ("update", parts.put_scale),
             ("PATCH", "scale"): ("patch", parts.patch_scale),
@@ -217,6 +233,14 @@ class ApiServer:
             ("POST", "portforward"): ("create", self._admitted(streams.port_forward)),
             ("POST", "token"): ("create", TokenRequests(registry, reads, self._tokens).create),
         }
+
+    def _handlers_of_answered(self, parts: Parts) -> dict[int, Handler]:
+        """Return who answers for the kinds that are never stored."""
+        handlers: dict[int, Handler] = dict.fromkeys(map(id, self._answered.values()), self._review.create)
+        handlers |= dict.fromkeys(map(id, self._metric_kinds.values()), self._resource_metrics.answer)
+        handlers[id(self._answered[resource_key(COMPONENTS)])] = answer_components
+        handlers[id(self._answered[resource_key(BINDINGS)])] = lambda call: answer_binding(call, parts.bind)
+        return handlers
 
     # --- what is served ----------------------------------------------------------------------------------------
 
@@ -234,7 +258,7 @@ class ApiServer:
         self._stale = False
         kinds = {
             **self._registry.kinds,
-            **self._reviews,
+            **self._answered,
             **served_metric_kinds(self._registry.store, self._metric_kinds),
         }
         self._router = Router(kinds)
@@ -318,10 +342,9 @@ class ApiServer:
                 self._authorize(call)
             if found is None or verb not in self._verbs_of(route):
                 raise not_allowed()
-            if id(route.kind) in self._review_ids:
-                self._review.create(call)
-            elif id(route.kind) in self._metric_ids:
-                (self._resource_metrics.get if named else self._resource_metrics.list)(call)
+            own = self._own_handlers.get(id(route.kind))
+            if own is not None:
+                own(call)
             else:
                 found[1](call)
         except ReviewsNeeded as needed:
@@ -412,6 +435,8 @@ class ApiServer:
         if not call.user.superuser:
             route = call.route
             self._authorize_creation(call)
+            if route.subresource == "approval":
+                self._escalation.check_approval(call.user, route.kind.resource, route.name)
             metadata = obj.get("metadata") if isinstance(obj, dict) else None
             given = metadata.get("name", "") if isinstance(metadata, dict) else ""
             self._escalation.check(call.user, route.kind.resource, route.namespace, route.name or str(given), obj)

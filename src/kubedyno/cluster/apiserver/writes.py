@@ -75,6 +75,10 @@ class Writes:
         options = write_options(request.query, "CreateOptions")
         form = form_of(request.headers, options.pretty)
         obj = self._decoded(call, options.field_validation)
+        if kind.signed and isinstance(obj, dict) and isinstance(obj.get("spec"), dict):
+            user = call.user
+            extra = {name: list(values) for name, values in user.extra}
+            kind.sign(obj, user.name, user.uid, list(user.groups), extra)
         record = self._registry.create(
             resource,
             route.namespace,

@@ -70,6 +70,8 @@ class Kind:
         self.resource = resource
         self.stored_as = stored_as
         self.has_facts = type(self).facts is not Kind.facts
+        self.stamped = type(self).stamp is not Kind.stamp
+        self.signed = type(self).sign is not Kind.sign
 
     # --- ownership of fields -----------------------------------------------------------------------------------
 
@@ -122,6 +124,12 @@ class Kind:
     def prepare_part(self, subresource: str, obj: Object, old: Object) -> Object:
         """Return what a write of another subresource stores, where the kind has one that is written as a whole."""
         raise NotImplementedError
+
+    def stamp(self, obj: Object, old: Object, now: str) -> None:
+        """Give a new version, made by any subresource, the times that it lacks."""
+
+    def sign(self, obj: Object, user: str, uid: str, groups: list[str], extra: dict[str, list[str]]) -> None:
+        """Write into an object to be created who asked for it, where its kind has a place for that."""
 
     def validate(self, obj: Object) -> list[Cause]:
         """Return what is wrong with an object to be created."""

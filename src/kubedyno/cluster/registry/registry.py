@@ -552,6 +552,8 @@ class Registry:
             if resource.plural in WITH_PODS:
                 self._disabled.drop(new, old)
             kind.prepare_update(new, old)
+        if kind.stamped:
+            kind.stamp(new, old, rfc3339(self.clock.now()))
         deduplicate_owners(metadata, warnings)
         causes = metadata_update_causes(metadata, before)
         whole = subresource not in {"status", "finalize"}

@@ -428,3 +428,38 @@ def test_nobody_binds_a_role_that_has_more(api):
     assert answer.json["message"].endswith('{APIGroups:["*"], Resources:["*"], Verbs:["*"]}')
     allow(api, "binder", ["bind"], ["roles"], BOB, apiGroups=["*"], resourceNames=["all"])
     assert api.call("POST", path, binding, AS_BOB).status == 201
+
+
+def test_a_certificate_is_approved_by_who_may_approve_its_signers():
+    async def scene() -> None:
+        async with running() as api:
+            certificate_scene(api)
+
+    aio.run(scene())
+
+
+def certificate_scene(api: Api) -> None:
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    pem = base64.b64encode(b"-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n").decode()
+    spec = {"request": pem, "signerName": "example.com/x", "usages": ["client auth"]}
+    assert api.call("POST", path, {"metadata": {"name": "r"}, "spec": spec}).status == 201
+
+    def grant(name: str, rule: dict[str, Any]) -> None:
+        group = "certificates.k8s.io"
+        role = {"metadata": {"name": name}, "rules": [{"apiGroups": [group], **rule}]}
+        assert api.call("POST", f"{RBAC}/clusterroles", role).status == 201
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+        binding = {"metadata": {"name": name}, "roleRef": reference, "subjects": [BOB]}
+        assert api.call("POST", f"{RBAC}/clusterrolebindings", binding).status == 201
+
+    def approve() -> Any:
+        body = {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+        headers = {**AS_BOB, "content-type": "application/merge-patch+json"}
+        return api.call("PATCH", f"{path}/r/approval", body, headers)
+
+    grant("writer", {"resources": ["certificatesigningrequests/approval"], "verbs": ["patch", "update"]})
+    answer = approve()
+    assert answer.status == 403
+    assert 'user not permitted to approve requests with signerName "example.com/x"' in answer.json["message"]
+    grant("approver", {"resources": ["signers"], "resourceNames": ["example.com/*"], "verbs": ["approve"]})
+    assert approve().status == 200

@@ -8,7 +8,7 @@ from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import unchanged
 from kubedyno.kube.names import problems_of_dns1123_subdomain
-from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 _USAGES = (
     "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment",
@@ -18,6 +18,8 @@ _USAGES = (
 )  # fmt: skip
 _SIGNER_TEXT = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
 _MIN_EXPIRATION_S = 600
+# What the subresource approval alone sets.
+_DECISIONS = ("Approved", "Denied")
 _CONDITIONS = ("Approved", "Denied", "Failed")
 
 
@@ -55,12 +57,47 @@ class CertificateSigningRequests(Kind):
             causes.append(invalid_value("spec.expirationSeconds", seconds, text))
         return causes + _conditions(obj.get("status", {}).get("conditions", ()))
 
+    def prepare_status(self, obj: Object, old: Object) -> Object:
+        new = super().prepare_status(obj, old)
+        # Who may write the status may not approve: such conditions stay as they are.
+        given = [c for c in new["status"].get("conditions", ()) if c.get("type") not in _DECISIONS]
+        held = [c for c in old.get("status", {}).get("conditions", ()) if c.get("type") in _DECISIONS]
+        _set_conditions(new, [*held, *given])
+        return new
+
+    def prepare_part(self, subresource: str, obj: Object, old: Object) -> Object:
+        _ = subresource
+        metadata = {**old["metadata"], "resourceVersion": obj["metadata"].get("resourceVersion", "")}
+        new = {**old, "metadata": metadata, "status": dict(old.get("status", {}))}
+        _set_conditions(new, obj.get("status", {}).get("conditions", []))
+        return new
+
+    def validate_part(self, subresource: str, obj: Object, old: Object) -> list[Cause]:
+        _ = subresource
+        conditions = obj["status"].get("conditions", [])
+        return _conditions(conditions) + _changes(conditions, old.get("status", {}).get("conditions", []), _DECISIONS)
+
+    def stamp(self, obj: Object, old: Object, now: str) -> None:
+        before = {c.get("type"): c for c in old.get("status", {}).get("conditions", ())}
+        for condition in obj.get("status", {}).get("conditions", ()):
+            was = before.get(condition.get("type"), {})
+            same = was.get("status") == condition.get("status")
+            condition.setdefault("lastUpdateTime", now)
+            condition.setdefault("lastTransitionTime", was.get("lastTransitionTime", now) if same else now)
+
+    def sign(self, obj: Object, user: str, uid: str, groups: list[str], extra: dict[str, list[str]]) -> None:
+        spec = obj["spec"]
+        for name, value in (("username", user), ("uid", uid), ("groups", groups), ("extra", extra)):
+            spec.pop(name, None)
+            if value:
+                spec[name] = value
+
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         return unchanged("spec", obj["spec"], old["spec"])
 
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
-        _ = old
-        return _conditions(obj.get("status", {}).get("conditions", ()))
+        conditions = obj.get("status", {}).get("conditions", [])
+        return _conditions(conditions) + _changes(conditions, old.get("status", {}).get("conditions", []), ("Failed",))
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec = obj.get("spec", {})
@@ -132,4 +169,28 @@ def _conditions(conditions: Any) -> list[Cause]:
         causes.append(
             invalid_value("status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive")
         )
+    return causes
+
+
+def _set_conditions(obj: Object, conditions: list[Object]) -> None:
+    if conditions:
+        obj["status"] = {**obj["status"], "conditions": conditions}
+    else:
+        obj["status"].pop("conditions", None)
+
+
+def _changes(new: list[Object], old: list[Object], may_add: tuple[str, ...]) -> list[Cause]:
+    """Return what may not change: decisions stay, and each is made by its own subresource."""
+    causes = []
+    for kind in _CONDITIONS:
+        now, before = ([c for c in of if c.get("type") == kind] for of in (new, old))
+        if len(now) < len(before):
+            text = f'updates may not remove a condition of type "{kind}"'
+        elif len(now) > len(before) and kind not in may_add:
+            text = f'updates may not add a condition of type "{kind}"'
+        elif len(now) == len(before) and now != before:
+            text = f'updates may not modify a condition of type "{kind}"'
+        else:
+            continue
+        causes.append(forbidden_field("status.conditions", text))
     return causes

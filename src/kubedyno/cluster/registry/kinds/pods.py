@@ -8,6 +8,7 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.ephemeralcontainers import validate_ephemeral_containers
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts, pod_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
+from kubedyno.cluster.registry.kinds.podresize import MIRROR_ANNOTATION, resize_causes, resized_spec
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
 from kubedyno.cluster.registry.kinds.podvalidation import (
     pod_warnings,
@@ -17,7 +18,7 @@ from kubedyno.cluster.registry.kinds.podvalidation import (
 )
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.status import Cause
+from kubedyno.kube.status import Cause, forbidden_field
 from kubedyno.statedb.records import Index
 
 __all__ = ["PodFacts", "PodSpecFacts", "Pods", "pod_facts"]
@@ -87,8 +88,9 @@ class Pods(Kind):
         return new
 
     def prepare_part(self, subresource: str, obj: Object, old: Object) -> Object:
-        assert subresource == "ephemeralcontainers"
         metadata = {**old["metadata"], "resourceVersion": obj["metadata"].get("resourceVersion", "")}
+        if subresource == "resize":
+            return {**old, "metadata": metadata, "spec": resized_spec(obj["spec"], old["spec"])}
         spec = dict(old["spec"])
         if obj["spec"].get("ephemeralContainers"):
             spec["ephemeralContainers"] = obj["spec"]["ephemeralContainers"]
@@ -106,7 +108,10 @@ class Pods(Kind):
         return validate_pod_update(obj, old)
 
     def validate_part(self, subresource: str, obj: Object, old: Object) -> list[Cause]:
-        assert subresource == "ephemeralcontainers"
+        if subresource == "resize":
+            return resize_causes(obj, old)
+        if MIRROR_ANNOTATION in old["metadata"].get("annotations", {}):
+            return [forbidden_field("", "static pods do not support ephemeral containers")]
         return validate_ephemeral_containers(obj["spec"], old["spec"])
 
     def warnings(self, obj: Object) -> list[str]:

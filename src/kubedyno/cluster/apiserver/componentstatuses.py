@@ -1,0 +1,108 @@
+"""componentstatuses and bindings: two of the oldest kinds, answered and never stored.
+
+The components of a cluster are parts of its one process here: while that answers, they are healthy.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.apiserver.call import Call
+from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, form_of
+from kubedyno.cluster.apiserver.queries import list_options
+from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.storage.store import ResourceKey, resource_key
+from kubedyno.kube.resources import by_plural
+from kubedyno.kube.status import not_found
+
+_COMPONENTS = by_plural("", "v1", "componentstatuses")
+_BINDINGS = by_plural("", "v1", "bindings")
+assert _COMPONENTS is not None
+assert _BINDINGS is not None
+COMPONENTS = replace(_COMPONENTS, verbs=("get", "list"))
+BINDINGS = _BINDINGS
+_NAMES = ("scheduler", "controller-manager", "etcd-0")
+_HEALTHY = {"type": "Healthy", "status": "True", "message": "ok"}
+_DEPRECATED = "v1 ComponentStatus is deprecated in v1.19+"
+
+
+class _ComponentStatuses(Kind):
+    """core/v1 ComponentStatus."""
+
+    legacy_fields = True
+
+    def cells(self, obj: Object, now_s: float) -> list[Any]:
+        _ = now_s
+        condition = obj["conditions"][0]
+        return [obj["metadata"]["name"], "Healthy", condition["message"], condition.get("error", "")]
+
+
+def oldest_kinds() -> dict[ResourceKey, Kind]:
+    """Return the kinds that are answered here."""
+    return {resource_key(kind.resource): kind for kind in (_ComponentStatuses(COMPONENTS), Kind(BINDINGS))}
+
+
+def answer_components(call: Call) -> None:
+    """Answer GET of one component's status, or of all.
+
+    Raises:
+        StatusError: There is no such component, or the query is wrong.
+    """
+    call.warnings.append(_DEPRECATED)
+    request, kind, name = call.request, call.route.kind, call.route.name
+    if name:
+        form = form_of(request.headers)
+        if name not in _NAMES:
+            raise not_found(kind.resource, name)
+        names = [name]
+    else:
+        options = list_options(request.query)
+        form = form_of(request.headers, options.pretty, collection=True)
+        for field, _, _ in options.fields.terms:
+            kind.check_field(field)
+        names = [
+            each
+            for each in _NAMES
+            if options.labels.matches({}) and options.fields.matches({"metadata.name": each}.get)
+        ]  # fmt: skip
+    objects: list[Object] = [{"metadata": {"name": each}, "conditions": [dict(_HEALTHY)]} for each in names]
+    call.answer(200, form.media, value_bytes(_shaped(kind, objects, form, whole=not name), form))
+
+
+def _shaped(kind: Kind, objects: list[Object], form: Form, *, whole: bool) -> Object:
+    """Return an answer: a list where `whole`, else the one object; as a Table or as metadata where asked for."""
+    version, meta = kind.resource.api_version, f"meta.k8s.io/{form.version}"
+    parts = [{"kind": "PartialObjectMetadata", "apiVersion": meta, "metadata": each["metadata"]} for each in objects]
+    if form.shape == TABLE:
+        rows = [{"cells": kind.cells(each, 0.0), "object": part} for each, part in zip(objects, parts, strict=True)]
+        head = {"kind": "Table", "apiVersion": meta, "metadata": {}}
+        return {**head, "columnDefinitions": kind.columns(), "rows": rows}
+    if form.shape == METADATA:
+        if not whole:
+            return parts[0]
+        return {"kind": "PartialObjectMetadataList", "apiVersion": meta, "metadata": {}, "items": parts}
+    name = kind.resource.kind
+    if not whole:
+        return {"kind": name, "apiVersion": version, **objects[0]}
+    return {"kind": f"{name}List", "apiVersion": version, "metadata": {}, "items": objects}
+
+
+def answer_binding(call: Call, bind: Callable[[Call], None]) -> None:
+    """Answer POST of a Binding to its collection: of the pod that it names.
+
+    Args:
+        call: The request.
+        bind: Answers it as one to that pod's subresource.
+    """
+    name = ""
+    try:
+        body = orjson.loads(call.request.body)
+        name = str(body["metadata"]["name"])
+    except (ValueError, KeyError, TypeError):
+        # No JSON, or none with a name: whoever decodes it says what is wrong.
+        name = ""
+    call.route = replace(call.route, name=name)
+    bind(call)
