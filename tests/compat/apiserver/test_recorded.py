@@ -12,7 +12,6 @@ from compat.apiserver.replay import TOKEN, Replay, Result, Watching, recorded, r
 from kubedyno.base import aio
 
 _ORDER = "unknown and doubled members are told one kind after the other"
-_TYPE = "a patch that changes the type is a 400 of its own, not a 422 about the patch"
 GAPS = {
     "objects": {
         "019-cm-get-proto": "JSON is preferred where the client reads both",
@@ -23,15 +22,9 @@ GAPS = {
     },
     "lists": {
         "rv/resourceVersion=1&resourceVersionMatch=Exact": "history goes back to the beginning here",
-        "pom-get-aslist": "a list of metadata asked of one object is answered with that object's",
     },
     "patches": {
-        "fv-strategic-Strict": "doubled members are refused without the unknown ones beside them",
-        "fv-json-Strict": "unknown members of an operation are only warned of",
         "fv-cm-": _ORDER,
-        "patch-merge-kind": _TYPE,
-        "patch-merge-apiver": _TYPE,
-        "scale-type": _TYPE,
     },
     "discovery": {
         "001-version": "another patch version, built with nothing of Go",

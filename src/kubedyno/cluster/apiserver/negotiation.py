@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kubedyno.kube.resources import Resource
 from kubedyno.kube.status import NotAcceptable
 
 JSON = "application/json"
@@ -19,7 +20,8 @@ METADATA = "PartialObjectMetadata"
 
 _MEDIA = f"{JSON}, {YAML}, {PROTOBUF}"
 _COLLECTION_MEDIA = f"{_MEDIA}, {JSON};stream=watch, {PROTOBUF};stream=watch"
-_SHAPES = {"Table": TABLE, "PartialObjectMetadata": METADATA, "PartialObjectMetadataList": METADATA}
+_METADATA_LIST = "PartialObjectMetadataList"
+_SHAPES = {"Table": TABLE, "PartialObjectMetadata": METADATA, _METADATA_LIST: METADATA}
 _META_VERSIONS = ("v1", "v1beta1")
 # Whose user sits before a terminal or a browser: they get indented JSON unless they say otherwise.
 _HUMAN_AGENTS = ("curl", "Wget", "Mozilla/")
@@ -34,12 +36,14 @@ class Form:
         shape: One of OBJECT, TABLE, METADATA.
         version: Of meta.k8s.io, for a Table or metadata.
         pretty: Indented JSON.
+        wanted: What the client called the shape: metadata of an object, or of a list.
     """
 
     media: str = JSON
     shape: str = OBJECT
     version: str = "v1"
     pretty: bool = False
+    wanted: str = ""
 
     @property
     def plain(self) -> bool:
@@ -73,6 +77,25 @@ def form_of(headers: Mapping[str, str], pretty: str | None = None, *, collection
         listed = _COLLECTION_MEDIA if collection else _MEDIA
         raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {listed}", {})
     return form
+
+
+def check_shape(form: Form, resource: Resource, *, listed: bool) -> None:
+    """Check that metadata of an object is asked of an object, and that of a list of a list.
+
+    Args:
+        form: What is asked for.
+        resource: Of what.
+        listed: Of a list of them.
+
+    Raises:
+        NotAcceptable: It is the other way round.
+    """
+    if not form.wanted or (form.wanted == _METADATA_LIST) is listed:
+        return
+    package = resource.group.partition(".")[0] or "core"
+    shown = f"(*{'core' if package == 'events' else package}.{resource.kind}{'List' if listed else ''})"
+    what = "a list" if listed else "not a list"
+    raise NotAcceptable(f"you requested {form.wanted}, but the requested object is {what} {shown}")
 
 
 @lru_cache(maxsize=1024)
@@ -109,7 +132,8 @@ def _form(media: str, parameters: Mapping[str, str], pretty: bool) -> Form | Non
         if wanted not in _SHAPES or version not in _META_VERSIONS or parameters.get("g") != "meta.k8s.io":
             return None
         shape = _SHAPES[wanted]
-    return Form(chosen, shape, version, pretty and chosen is JSON)
+    called = wanted if wanted is not None and shape is METADATA else ""
+    return Form(chosen, shape, version, pretty and chosen is JSON, called)
 
 
 def clauses(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -24,6 +24,7 @@ from kubedyno.cluster.registry.eviction import evict
 from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.structure import DecodeError, invalid_patch
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.runtime import Runtime, RuntimeRefusedError
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -123,7 +124,13 @@ class Parts:
         options = write_options(request.query, "UpdateOptions")
         form = form_of(request.headers, options.pretty)
         record = self._reads.record(call)
-        wanted = decode_object(_SCALE, change(self._scale(call, record)))
+        changed = change(self._scale(call, record))
+        try:
+            wanted = decode_object(_SCALE, changed)
+        except DecodeError as error:
+            if call.request.method != "PATCH":
+                raise
+            raise invalid_patch(changed, error.why) from None
         version = wanted["metadata"].get("resourceVersion", "")
         if version not in {"", str(record.revision)}:
             raise conflict(resource, route.name)

@@ -32,6 +32,7 @@ def change_of(
     strategic: bool = True,
     validation: str = "Ignore",
     warnings: list[str] | None = None,
+    flaws: list[str] | None = None,
 ) -> Change:
     """Return what a patch does to an object.
 
@@ -43,6 +44,7 @@ def change_of(
         strategic: The kind has merge keys: it takes strategic merge patches.
         validation: What becomes of members that are there twice, or unknown to a JSON patch: see `check_duplicates`.
         warnings: Receives warnings.
+        flaws: Receives what strict decoding has against the text, to be told with what it has against the result.
 
     Raises:
         UnsupportedMediaType: Another medium.
@@ -50,8 +52,14 @@ def change_of(
     """
     warnings = [] if warnings is None else warnings
     media = media_of(headers)
+    strictly = flaws if flaws is not None and validation == "Strict" else None
     if media == STRATEGIC and strategic:
-        return partial(_strategic, _checked(_mapping(body, ""), body, validation, warnings), api_version, kind)
+        patch = _mapping(body, "")
+        if strictly is None:
+            check_duplicates(body, patch, validation, warnings)
+        else:
+            strictly += [f'duplicate field "{path}"' for path in duplicates(body, patch)]
+        return partial(_strategic, patch, api_version, kind)
     if media == MERGE:
         return partial(_merge, _checked(_mapping(body, _DECODING), body, validation, warnings))
     if media == JSON_PATCH:
@@ -69,6 +77,8 @@ def change_of(
             )
         if validation == "Warn":
             warnings += _unknown_members(operations)
+        elif strictly is not None:
+            strictly += _unknown_members(operations)
         return partial(_operations, operations)
     if media == STRATEGIC:
         raise UnsupportedMediaType(

@@ -12,7 +12,7 @@ import orjson
 from kubedyno.base import aio
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
-from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, YAML, Form, form_of
+from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, YAML, Form, check_shape, form_of
 from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters
 from kubedyno.cluster.apiserver.selection import Selection
@@ -86,6 +86,8 @@ class Reads:
             self._check_revision(int(revision or 0))
             include_object = include_object_of(given.get("includeObject", ""))
         record = self.record(call)
+        if form.wanted:
+            check_shape(form, route.kind.resource, listed=False)
         call.answer(200, form.media, self._encoder_of(route.kind).object(record, form, include_object))
 
     def record(self, call: Call) -> ObjectRecord:
@@ -107,6 +109,8 @@ class Reads:
         form = form_of(request.headers, options.pretty, collection=True)
         selection = Selection(self._registry, route.kind, route.namespace, options.labels, options.fields)
         encoder = self._encoder_of(route.kind)
+        if form.wanted and not options.watch:
+            check_shape(form, route.kind.resource, listed=True)
         if options.watch:
             call.verb = "watch"
             if form.media is YAML:

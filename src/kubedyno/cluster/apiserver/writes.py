@@ -159,6 +159,7 @@ class Writes:
             )
             call.answer(201 if created else 200, form.media, self._encoder_of(route.kind).object(record, form))
             return
+        flaws: list[str] = []
         change = change_of(
             request.headers,
             request.body,
@@ -167,6 +168,7 @@ class Writes:
             strategic=route.kind.strategic,
             validation=options.field_validation,
             warnings=call.warnings,
+            flaws=flaws,
         )
         record = self._registry.modify(
             resource,
@@ -178,6 +180,7 @@ class Writes:
             dry_run=options.dry_run,
             field_validation=options.field_validation,
             warnings=call.warnings,
+            flaws=flaws,
             gate=self._gate(call),
         )
         call.answer(200, form.media, self._encoder_of(route.kind).object(record, form))

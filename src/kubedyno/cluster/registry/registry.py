@@ -29,14 +29,13 @@ from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.disabledfields import WITH_PODS, DisabledFields
 from kubedyno.cluster.registry.gate import Gate
-from kubedyno.cluster.registry.disabledfields import WITH_PODS, DisabledFields
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.leanpod import Shapes
 from kubedyno.cluster.registry.managedfields import same_but_for_times
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
-from kubedyno.cluster.registry.structure import DecodeError
+from kubedyno.cluster.registry.structure import STRICT, DecodeError, invalid_patch
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
@@ -44,7 +43,6 @@ from kubedyno.kube.resources import NAMESPACES, PODS, SERVICES, Resource, by_kin
 from kubedyno.kube.selectors import FieldSelector
 from kubedyno.kube.status import (
     BadRequest,
-    Invalid,
     StatusError,
     already_exists,
     conflict,
@@ -348,6 +346,7 @@ class Registry:
         dry_run: bool = False,
         field_validation: str = "Warn",
         warnings: list[str] | None = None,
+        flaws: Sequence[str] = (),
         gate: Gate | None = None,
     ) -> ObjectRecord:
         """Change an object by a function of its current version (PATCH).
@@ -362,6 +361,7 @@ class Registry:
             dry_run: As in `update`.
             field_validation: As in `create`.
             warnings: As in `create`.
+            flaws: What is wrong with the text of the patch itself, in the words of strict decoding.
             gate: As in `create`.
 
         Returns:
@@ -378,9 +378,14 @@ class Registry:
             raise not_found(resource, name)
         wanted = change(self.store.encode_dict(resource, old))
         try:
+            self._check_type(resource, wanted)
             new = kind.decode(wanted, field_validation, warnings)
         except DecodeError as error:
-            raise _invalid_patch(wanted, error.why) from None
+            more = error.why.removeprefix(STRICT)
+            why = STRICT + ", ".join([*flaws, more]) if flaws and more != error.why else error.why
+            raise invalid_patch(wanted, why) from None
+        if flaws:
+            raise invalid_patch(wanted, STRICT + ", ".join(flaws))
         metadata = new["metadata"]
         _keep_emptied(wanted, metadata)
         given = metadata.get("name", "")
@@ -391,6 +396,18 @@ class Registry:
         self._check_scope(resource, namespace, metadata)
         self._check_version(resource, old, metadata)
         return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
+
+    def _check_type(self, resource: Resource, wanted: Object) -> None:
+        """Decode what a patch made of another type as that, as the real server does before it tells the two apart.
+
+        Raises:
+            DecodeError: It does not fit that type either.
+        """
+        version, name = wanted.get("apiVersion"), wanted.get("kind")
+        if name != resource.kind and isinstance(version, str) and isinstance(name, str):
+            other = self.resource_of(version, name)
+            if other is not None:
+                self.kind(other).decode(wanted, "Ignore")
 
     def apply(
         self,
@@ -438,7 +455,7 @@ class Registry:
         try:
             new = kind.decode(wanted, "Ignore", warnings)
         except DecodeError as error:
-            raise _invalid_patch(wanted, error.why) from None
+            raise invalid_patch(wanted, error.why) from None
         metadata = new["metadata"]
         given = metadata.get("name", "")
         if not given:
@@ -784,13 +801,6 @@ def _keep_emptied(obj: Any, metadata: Object) -> None:
     given = obj.get("metadata")
     if isinstance(given, dict) and given.get("managedFields") == []:
         metadata["managedFields"] = []
-
-
-def _invalid_patch(wanted: Object, why: str) -> Invalid:
-    """Return the error of a patch whose result does not fit the type: a 422 about nothing in particular."""
-    text = f"Invalid value: {orjson.dumps(orjson.dumps(wanted).decode()).decode()}: {why}"
-    causes = [{"reason": "FieldValueInvalid", "message": text, "field": "patch"}]
-    return Invalid(f' "" is invalid: patch: {text}', {"causes": causes})
 
 
 def _unstored(obj: StoredObject, revision: int) -> ObjectRecord:

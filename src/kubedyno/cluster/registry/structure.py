@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.resources import Resource, vocabulary
-from kubedyno.kube.status import BadRequest
+from kubedyno.kube.status import BadRequest, Invalid
 
 # Go's int64 fields; all other integers are int32.
 _INT64 = frozenset({
@@ -52,6 +54,16 @@ class DecodeError(BadRequest):
     def __init__(self, what: str, why: str) -> None:
         super().__init__(what + why)
         self.why = why
+
+
+STRICT = "strict decoding error: "
+
+
+def invalid_patch(wanted: dict[str, Any], why: str) -> Invalid:
+    """Return the error of a patch whose result does not fit the type: a 422 about nothing in particular."""
+    text = f"Invalid value: {orjson.dumps(orjson.dumps(wanted).decode()).decode()}: {why}"
+    causes = [{"reason": "FieldValueInvalid", "message": text, "field": "patch"}]
+    return Invalid(f' "" is invalid: patch: {text}', {"causes": causes})
 
 
 class _MismatchError(Exception):
@@ -289,7 +301,7 @@ def decode(
     if unknown:
         texts = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
         if field_validation == "Strict":
-            raise DecodeError(what, f"strict decoding error: {', '.join(texts)}")
+            raise DecodeError(what, STRICT + ", ".join(texts))
         if field_validation == "Warn" and warnings is not None:
             warnings.extend(texts)
     decoded.setdefault("metadata", {})
@@ -323,14 +335,12 @@ def _check_kind(resource: Resource, obj: dict[str, Any]) -> None:
         return
     group, _, version = str(api_version or resource.api_version).rpartition("/")
     kind = kind or resource.kind
+    what = f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
     if kind == resource.kind and (group or version) and (group != resource.group or version != resource.version):
-        raise BadRequest(
-            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
+        raise DecodeError(
+            what,
             f'no kind "{kind}" is registered for version "{group + "/" if group else ""}{version}" in scheme '
-            '"pkg/api/legacyscheme/scheme.go:30"'
+            '"pkg/api/legacyscheme/scheme.go:30"',
         )
     internal = resource.group.split(".", maxsplit=1)[0] or "core"
-    raise BadRequest(
-        f'{kind} in version "{version}" cannot be handled as a {resource.kind}: converting ({version}.{kind}) to '
-        f"({internal}.{resource.kind}): unknown conversion"
-    )
+    raise DecodeError(what, f"converting ({version}.{kind}) to ({internal}.{resource.kind}): unknown conversion")
