@@ -12,8 +12,14 @@ from typing import Any
 
 from kubedyno.base.times import duration_ns_of
 from kubedyno.cluster.kubelet.images import image_of
+from kubedyno.cluster.kubelet.latency import BACKOFF_S, MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.pullrecords import NEVER, NEVER_ALLOWLISTED, NEVER_PRELOADED, POLICIES, Verification
-from kubedyno.cluster.registry.featuregates import ENSURE_SECRET_PULLED_IMAGES, gates_on
+from kubedyno.cluster.registry.featuregates import (
+    CRASH_LOOP_MAX,
+    ENSURE_SECRET_PULLED_IMAGES,
+    REDUCED_CRASH_LOOP,
+    gates_on,
+)
 from kubedyno.cluster.settings import DEFAULT_MAX_PODS, ClusterSettings, NodeSettings
 from kubedyno.kube import yaml
 
@@ -131,6 +137,8 @@ class KubeletConfig:
         parallel_pulls: How many images at once, 0: as many as are asked for.
         verification: When a pod's credentials count for an image that is there.
         gates: Feature gates that are on.
+        crash_backoff_s: The first pause before a crashing container is started again,
+        crash_backoff_max_s: and the longest.
         lease_duration_s: Of the node's lease; it is renewed four times as often.
         status_report_s: Period of node statuses when nothing changes.
         warning: What the kubelet logs about fields that it doesn't know, "" when there are none.
@@ -140,6 +148,8 @@ class KubeletConfig:
     parallel_pulls: int = 1
     verification: Verification = field(default_factory=Verification)
     gates: frozenset[str] = frozenset()
+    crash_backoff_s: float = BACKOFF_S
+    crash_backoff_max_s: float = MAX_BACKOFF_S
     lease_duration_s: int = 40
     status_report_s: float = 300.0
     warning: str = ""
@@ -248,7 +258,7 @@ def parse(text: str, cpu_milli: int, minor: int) -> KubeletConfig:
         unknown.append(str(error))
     gates = gates_on(minor, config.get("featureGates") or {})
     problems = [text for text in (check(config) for check in _CHECKS) if text]
-    problems += _verification_problems(config, gates)
+    problems += _verification_problems(config, gates) + _crash_loop_problems(config, gates)
     if problems:
         listed = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
         raise ConfigError(f"failed to validate kubelet configuration, error: {listed}, path: {PATH}")
@@ -275,10 +285,19 @@ def _taken(config: dict[str, Any], cpu_milli: int, gates: frozenset[str], warnin
         parallel,
         verification,
         gates,
+        *_crash_backoff(config, gates),
         config.get("nodeLeaseDurationSeconds") or 40,
         report_ns / 1e9 or 300.0,
         warning,
     )
+
+
+def _crash_backoff(config: dict[str, Any], gates: frozenset[str]) -> tuple[float, float]:
+    first_s, longest_s = (1.0, 60.0) if REDUCED_CRASH_LOOP in gates else (BACKOFF_S, MAX_BACKOFF_S)
+    said = (config.get("crashLoopBackOff") or {}).get("maxContainerRestartPeriod")
+    if said and CRASH_LOOP_MAX in gates:
+        longest_s = duration_ns_of(said) / 1e9
+    return min(first_s, longest_s), longest_s
 
 
 def _json_kind(value: Any) -> str:
@@ -403,6 +422,24 @@ def _check_parallel_pulls(config: dict[str, Any]) -> str:
             "(--serialize-image-pulls) is set to false"
         )
     return ""
+
+
+def _crash_loop_problems(config: dict[str, Any], gates: frozenset[str]) -> list[str]:
+    said = (config.get("crashLoopBackOff") or {}).get("maxContainerRestartPeriod")
+    if said is None:
+        return []
+    if CRASH_LOOP_MAX not in gates:
+        return [
+            f"invalid configuration: FeatureGate {CRASH_LOOP_MAX} not enabled, CrashLoopBackOff.MaxContainerRestartPeriod "
+            "must not be set"
+        ]
+    seconds = duration_ns_of(said) / 1e9
+    if 1 <= seconds <= MAX_BACKOFF_S:
+        return []
+    return [
+        f"invalid configuration: CrashLoopBackOff.MaxContainerRestartPeriod (got: {seconds:g} seconds) must be set between "
+        "1s and 300s"
+    ]
 
 
 def _verification_problems(config: dict[str, Any], gates: frozenset[str]) -> list[str]:

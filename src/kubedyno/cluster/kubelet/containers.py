@@ -11,8 +11,11 @@ from typing import Any
 
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.imagevolumes import CREATE_FAILED, ImageVolumes
-from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S, MAX_BACKOFF_S
+from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S
+from kubedyno.cluster.kubelet.plan import Probe
+from kubedyno.cluster.kubelet.probes import Probes
 from kubedyno.cluster.kubelet.pulls import BACK_OFF, FAILED, NEVER, Pulls, Wanted
+from kubedyno.cluster.kubelet.restarts import comes_again
 from kubedyno.cluster.kubelet.resumption import CRASH_LOOP, take_up
 from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State, terminated
 from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting
@@ -21,6 +24,8 @@ from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting
 _MIN_RESTART_S = 1e-3
 # A container whose program cannot be executed has this exit code (kuberuntime: StartError).
 _START_FAILED = 128
+# A hook that never ends is not waited for longer.
+_LONGEST_S = 1e9
 _CONFIG_ERROR = "CreateContainerConfigError"
 _START_FAILURES = frozenset({FAILED, BACK_OFF, NEVER, _CONFIG_ERROR, CREATE_FAILED})
 
@@ -39,6 +44,7 @@ class Containers:
         self._texts = desk.texts
         self._clock = desk.clock
         self._over = over
+        self._probes = Probes(desk, self._on_started, self._on_unhealthy)
         self.pulls = Pulls(desk)
         self.volumes = ImageVolumes(desk, self.pulls, self._volume_changed)
 
@@ -56,26 +62,30 @@ class Containers:
                 step = self._again if crashed else self._pull
                 delay_s = max(self._latency.paced(BACKOFF_S) if crashed else 0.0, _MIN_RESTART_S)
                 self._desk.after(run, delay_s, partial(_call, step, container))
-            elif container.state is State.TERMINATED and self._comes_again(run, container):
+            elif container.state is State.TERMINATED and comes_again(run, container):
                 self.restart(run, container)
         self.begin_next(run)
         self.begin_ephemeral(run)
 
     def _go_on(self, run: PodRun, container: ContainerRun) -> None:
         """Have what a running container still has before it."""
-        plan, attempt = container.plan, container.restarts
+        plan = container.plan
         regular_init = container in run.init and not plan.sidecar
-        probe = plan.startup
-        if probe is not None and not container.started:
-            delay_s = self._latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
-            self._desk.after(run, max(delay_s, _MIN_RESTART_S), lambda run: self._started(run, container, attempt))
-        elif not regular_init and not container.ready:
-            self._await_ready(run, container, attempt)
+        if not regular_init:
+            self._probes.resume(run, container)
         if plan.run_s != inf:
             completes = regular_init or (run.plan.completes and not plan.sidecar)
             left_s = self._latency.program(plan.run_s, completes=completes)
-            left_s -= self._clock.now() - container.started_s
-            self._desk.after(run, max(left_s, _MIN_RESTART_S), lambda run: self._exited(run, container, attempt))
+            self._exit_after(run, container, max(left_s - (self._clock.now() - container.started_s), _MIN_RESTART_S))
+
+    def _exit_after(self, run: PodRun, container: ContainerRun, delay_s: float) -> None:
+        attempt = container.restarts
+
+        def exited(run: PodRun) -> None:
+            if container.state is State.RUNNING and container.restarts == attempt:
+                self._ended(run, container, container.plan.exit_code, container.plan.exit_reason)
+
+        self._desk.after(run, delay_s, exited)
 
     def begin_next(self, run: PodRun) -> None:
         """Begin the next container, in the order of a kubelet's sync: init containers, then the others."""
@@ -196,61 +206,71 @@ class Containers:
         runtime.start(run.uid, plan.name, started, ended)
 
     def _start(self, run: PodRun, container: ContainerRun) -> None:
-        plan, latency = container.plan, self._latency
+        plan = container.plan
         self._desk.event(run, "Normal", "Started", self._texts.started(plan.name), plan.field_path)
-        container.state, container.reason, container.message = State.RUNNING, "", ""
-        container.shown = True
-        container.started_s = self._clock.now()
+        container.started_s, container.shown = self._clock.now(), True
+        if plan.post_start_s is None or run.real:
+            self._runs_now(run, container)
+            return
+        # The kubelet waits for the hook, and tells nothing before.
         attempt = container.restarts
-        container.started = plan.startup is None
+
+        def done(run: PodRun) -> None:
+            if container.restarts != attempt:
+                return
+            if "postStart" in run.plan.wishes.fail_hooks:
+                self._desk.event(run, "Warning", "FailedPostStartHook", "PostStartHook failed", plan.field_path)
+                self._desk.event(run, "Normal", "Killing", "FailedPostStartHook", plan.field_path)
+                self._ended(run, container, plan.stopped_code)
+                self.begin_next(run)
+            else:
+                self._runs_now(run, container)
+
+        self._desk.after(run, self._latency.scaled(min(plan.post_start_s, _LONGEST_S)), done)
+
+    def _runs_now(self, run: PodRun, container: ContainerRun) -> None:
+        plan = container.plan
+        container.state, container.reason, container.message = State.RUNNING, "", ""
         regular_init = container in run.init and not plan.sidecar
-        if plan.startup is not None:
-            probe = plan.startup
-            delay_s = latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
-            self._desk.after(run, delay_s, lambda run: self._started(run, container, attempt))
-        elif not regular_init:
-            self._await_ready(run, container, attempt)
+        if regular_init:
+            container.started = True
+        else:
+            self._probes.begin(run, container)
         if plan.run_s != inf and not run.real:
             completes = regular_init or (run.plan.completes and not plan.sidecar)
-            ends_s = latency.program(plan.run_s, completes=completes)
-            self._desk.after(run, ends_s, lambda run: self._exited(run, container, attempt))
+            self._exit_after(run, container, self._latency.program(plan.run_s, completes=completes))
         self._desk.request_publish(run)
         if not regular_init:
             self.begin_next(run)
 
-    def _started(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
-        if container.state is State.RUNNING and container.restarts == attempt:
-            container.started = True
-            self._await_ready(run, container, attempt)
-            self._desk.request_publish(run)
-            self.begin_next(run)
+    def _on_started(self, run: PodRun, container: ContainerRun) -> None:
+        _ = container
+        self._desk.request_publish(run)
+        self.begin_next(run)
 
-    def _await_ready(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
-        probe = container.plan.readiness
-        if run.plan.not_ready:
-            text = "Readiness probe failed: HTTP probe failed with statuscode: 503"
-            if probe is not None:
-                self._desk.event(run, "Warning", "Unhealthy", text, container.plan.field_path)
-            return
-        if container in run.ephemeral:
-            return
-        if probe is None:
-            container.ready = True
-            return
-        delay_s = self._latency.probe(probe.initial_delay_s, probe.period_s, probe.successes)
+    def _on_unhealthy(self, run: PodRun, container: ContainerRun, probe: Probe, kind: str) -> None:
+        """Kill a container for a probe, within the probe's grace period or the pod's."""
+        plan = container.plan
+        # What it ends with is known only then; it counts for OnFailure.
+        container.exit_code = plan.stopped_code
+        again = ", will be restarted" if comes_again(run, container) else ""
+        text = f"Container {plan.name} failed {kind} probe{again}"
+        self._desk.event(run, "Normal", "Killing", text, plan.field_path)
+        grace_s = run.plan.facts.grace_s if probe.grace_s is None else probe.grace_s
+        self.stop(run, container, grace_s)
 
-        def ready(run: PodRun) -> None:
+    def stop(self, run: PodRun, container: ContainerRun, grace_s: float) -> None:
+        """Stop one container of a pod that goes on; it is started again by the rules for its end."""
+        plan, attempt = container.plan, container.restarts
+        if plan.pre_stop_s is not None and "preStop" in run.plan.wishes.fail_hooks:
+            self._desk.event(run, "Warning", "FailedPreStopHook", "PreStopHook failed", plan.field_path)
+
+        def ended(run: PodRun) -> None:
             if container.state is State.RUNNING and container.restarts == attempt:
-                container.ready = True
-                self._desk.request_publish(run)
+                self._ended(run, container, plan.stopped_code)
 
-        self._desk.after(run, delay_s, ready)
-
-    def _exited(self, run: PodRun, container: ContainerRun, attempt: int) -> None:
-        """A program ended by itself."""
-        if container.state is not State.RUNNING or container.restarts != attempt:
-            return
-        self._ended(run, container, container.plan.exit_code)
+        stops_s = self._latency.stop(grace_s, hook_s=plan.pre_stop_s or 0.0, ignores_term=plan.ignores_term)
+        self._desk.after(run, max(stops_s, _MIN_RESTART_S), ended)
 
     def _ended(self, run: PodRun, container: ContainerRun, code: int, reason: str = "", message: str = "") -> None:
         """A container has ended: it is started again, or the pod may be over."""
@@ -266,20 +286,11 @@ class Containers:
             self._desk.after(run, self._latency.relist(), self.begin_next)
             self._desk.request_publish(run)
             return
-        if self._comes_again(run, container):
+        if comes_again(run, container):
             self.restart(run, container)
         else:
             self._over(run, regular_init)
         self._desk.request_publish(run)
-
-    def _comes_again(self, run: PodRun, container: ContainerRun) -> bool:
-        """Say whether a container that has ended is to be started again."""
-        if container in run.ephemeral:
-            return False
-        policy, code = run.plan.facts.restart_policy, container.exit_code
-        if container in run.init and not container.plan.sidecar:
-            return policy != "Never" and code != 0
-        return container.plan.sidecar or policy == "Always" or (policy == "OnFailure" and code != 0)
 
     def end(self, container: ContainerRun, code: int) -> None:
         """Note that a container ended."""
@@ -295,11 +306,12 @@ class Containers:
             container.backoff_s = 0.0
         pause_s = container.backoff_s
         if not pause_s:
-            container.backoff_s = BACKOFF_S
+            container.backoff_s = run.node.config.crash_backoff_s
             # Seen by the next relist; never in the same call, which could go on for ever.
             self._desk.after(run, max(self._latency.relist(), _MIN_RESTART_S), lambda run: self._again(run, container))
             return
-        container.backoff_s = min(pause_s * 2, MAX_BACKOFF_S)
+        container.backoff_s = min(pause_s * 2, run.node.config.crash_backoff_max_s)
+        pause_s = min(pause_s, run.node.config.crash_backoff_max_s)
         namespace, _, name = run.key.partition("/")
         plan = container.plan
         text = crash_back_off(plan.name, name, namespace, run.uid)

@@ -1,11 +1,13 @@
 """How pods end: completion, deletion within a grace period, and what a node gets back of them."""
 
 from collections.abc import Callable
+from math import inf
 
 import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.restarts import comes_again
 from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.runs import PodRun, Stage, State, container_id, status_of, template_of
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
@@ -13,6 +15,8 @@ from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS
 
 _STAMP_LENGTH = len("2026-11-24T15:04:05Z")
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+_TOO_LONG = "Pod was active on the node longer than the specified deadline"
 _GRACE = b'"deletionGracePeriodSeconds":'
 
 
@@ -23,12 +27,20 @@ class Endings:
         desk: Timers, events, statuses.
         runs: Key → pod on a node; one that ends is taken out.
         on_free: Told of a node that an address has come back to.
+        on_release: Told of a node that a pod has left, whose resizes may wait for that.
     """
 
-    def __init__(self, desk: Desk, runs: dict[str, PodRun], on_free: Callable[[NodeRow], None]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        runs: dict[str, PodRun],
+        on_free: Callable[[NodeRow], None],
+        on_release: Callable[[NodeRow], None],
+    ) -> None:
         self._desk = desk
         self._runs = runs
-        self.on_free = on_free
+        self._on_free = on_free
+        self._on_release = on_release
 
     def container_over(self, run: PodRun, fatal: bool) -> None:
         """A container won't run again: the pod may be over."""
@@ -37,15 +49,38 @@ class Endings:
             self._complete(run)
             return
         assert run.containers is not None
-        policy = run.plan.facts.restart_policy
         for container in run.containers:
-            if container.state is not State.TERMINATED:
-                return
-            if policy == "OnFailure" and container.exit_code:
+            if container.state is not State.TERMINATED or comes_again(run, container):
                 return
         failed = any(c.exit_code for c in run.containers)
         run.forced_phase = "Failed" if failed else "Succeeded"
         self._complete(run)
+
+    def fail(self, run: PodRun, reason: str, message: str) -> None:
+        """End a pod as a whole, whatever its containers do."""
+        run.expand()
+        run.forced_phase, run.verdict = "Failed", (reason, message)
+        self._complete(run)
+        self._desk.request_publish(run)
+
+    def await_deadline(self, run: PodRun) -> None:
+        """Have a pod fail when it has been on its node longer than it may."""
+        deadline_s = run.plan.deadline_s
+        if deadline_s == inf:
+            return
+        left_s = max(run.start_s + self._desk.latency.paced(deadline_s) - self._desk.clock.now(), 0.0)
+
+        def due() -> None:
+            if self._runs.get(run.key) is not run or run.stage >= Stage.COMPLETED or run.plan.deadline_s != deadline_s:
+                return
+            if run.node.failed:
+                run.node.paused.append(due)
+                return
+            self._desk.event(run, "Normal", DEADLINE_EXCEEDED, _TOO_LONG)
+            self.fail(run, DEADLINE_EXCEEDED, _TOO_LONG)
+            self._desk.flush()
+
+        self._desk.pump.call_later(left_s, due)
 
     def _complete(self, run: PodRun) -> None:
         """A pod is over: its sidecars stop, its sandbox goes, it counts no more."""
@@ -64,6 +99,9 @@ class Endings:
         node.cpu_milli -= facts.cpu_milli
         node.memory_bytes -= facts.memory_bytes
         node.waiting.pop(run.key, None)
+        if node.resizing:
+            node.resizing.pop(run.key, None)
+            self._on_release(node)
         if run.real and self._desk.runtime is not None:
             # Before its address is another's.
             self._desk.runtime.remove(run.uid)
@@ -75,7 +113,7 @@ class Endings:
             node.pool.release(run.address)
             # Else the waiting pods find it when they try again, at their own pace.
             if self._desk.latency.instant:
-                self.on_free(node)
+                self._on_free(node)
 
     def terminate(self, run: PodRun, record: ObjectRecord) -> None:
         """A pod is to go: stop its containers within its grace period, then have it removed."""
@@ -100,9 +138,13 @@ class Endings:
             if not compact or not self._desk.latency.instant:
                 run.expand()
             run.go(Stage.TERMINATING)
+            hook_fails = "preStop" in run.plan.wishes.fail_hooks
             for plan in plans:
                 text = f"Stopping container {plan.name}"
                 self._desk.event_of(record, run.node, "Normal", "Killing", text, plan.field_path)
+                if hook_fails and plan.pre_stop_s is not None:
+                    path = plan.field_path
+                    self._desk.event_of(record, run.node, "Warning", "FailedPreStopHook", "PreStopHook failed", path)
         if run.real and self._desk.runtime is not None:
             epoch = run.epoch
 
@@ -115,7 +157,7 @@ class Endings:
             return
         stops_s = max(
             (
-                self._desk.latency.stop(grace_s, hook_s=plan.pre_stop_s, ignores_term=plan.ignores_term)
+                self._desk.latency.stop(grace_s, hook_s=plan.pre_stop_s or 0.0, ignores_term=plan.ignores_term)
                 for plan in plans
             ),
             default=0.0,
@@ -133,7 +175,7 @@ class Endings:
             if not run.plan.stops:
                 run.plan.stops = template_of(run.plan, self._desk.minor, stopped=True)
             status = run.plan.stops % self._holes(run, record, now_s)
-            ignored = any(c.ignores_term for c in run.plan.containers)
+            ignored = any(c.stopped_code for c in run.plan.containers)
             phase = "Failed" if ignored else "Succeeded"
         else:
             run.end_all(now_s)

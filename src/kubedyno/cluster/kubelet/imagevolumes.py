@@ -76,7 +76,7 @@ class ImageVolumes:
                 path, missing = expanded(run, mount.expression, plan.env)
                 if missing:
                     return "CreateContainerConfigError", f'missing value for "{missing}"'
-            paths = run.plan.image_paths
+            paths = run.plan.wishes.image_paths
             if path and paths is not None and not any(f"{known}/".startswith(f"{path}/") for known in paths):
                 counts.failed += 1
                 image = next(volume.image for volume in run.plan.image_volumes if volume.name == mount.volume)

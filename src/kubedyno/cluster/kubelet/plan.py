@@ -1,10 +1,9 @@
 """What a kubelet makes of a pod spec, worked out once for all pods of a template.
 
-How long a container runs and how it ends comes from the annotations kubedyno.io/run-seconds and kubedyno.io/exit-code,
-else from its command as far as that is plain (`sleep 5; exit 1`), else it runs until it is stopped.
+How long a container runs and how it ends comes from the pod's annotations (`wishes`), else from its command as far as that
+is plain (`programs`: `sleep 5; exit 1`), else it runs until it is stopped.
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, NamedTuple
@@ -13,35 +12,21 @@ import msgspec
 import orjson
 
 from kubedyno.cluster.kubelet.images import Image, image_of
+from kubedyno.cluster.kubelet.programs import ENDING_IMAGES, IGNORE_TERM, SHELLS, behaviour, command, script
+from kubedyno.cluster.kubelet.wishes import ANNOTATIONS, NO_WISHES, Wishes, wishes_of
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.storage.objects import StoredObject
 
-RUN_SECONDS = "kubedyno.io/run-seconds"
-EXIT_CODE = "kubedyno.io/exit-code"
-FAIL_PULL = "kubedyno.io/fail-pull"
-NOT_READY = "kubedyno.io/not-ready"
-IMAGE_PATHS = "kubedyno.io/image-paths"
-_KNOWN = (RUN_SECONDS, EXIT_CODE, FAIL_PULL, NOT_READY, IMAGE_PATHS)
 _MARK = b"kubedyno.io/"
 _TOKEN_VOLUME = b"kube-api-access-"
 _SUFFIX_LENGTH = 5
 # Stands in for the suffix of the token volume's name in what is shared by all pods of a template.
 SUFFIX = "KUBEDYNO-SUFFIX"
+_KILL, _SIGKILLED = "SIGKILL", 137
 _NODE_NAME = b'"nodeName":"'
 _CACHED_PLANS = 4096
-
-_SHELLS = frozenset({"sh", "bash", "ash", "dash"})
-_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SLEEP = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)\Z")
-_EXIT = re.compile(r"exit(?:\s+(\d+))?\Z")
-# Programs that end at once, with their exit codes.
-_INSTANT = {"true": 0, "false": 1, "echo": 0, "date": 0, ":": 0, "printf": 0, "hostname": 0, "env": 0}
-# Images whose own command is a shell, which ends at once without a terminal; and one that prints and ends.
-_ENDING_IMAGES = frozenset({"busybox", "alpine", "ubuntu", "debian", "fedora", "hello-world"})
-# As process 1 these don't act on SIGTERM unless they say so: a shell, sleep and pause of older images.
-_IGNORE_TERM = frozenset({"sleep", *_SHELLS})
 
 
 # ("configmap" or "secret", name)
@@ -50,11 +35,23 @@ Need = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A readiness or startup probe's pace."""
+    """A probe's pace, and what it says when it fails.
+
+    Attributes:
+        initial_delay_s: initialDelaySeconds.
+        period_s: periodSeconds.
+        successes: successThreshold.
+        failures: failureThreshold.
+        grace_s: Its own terminationGracePeriodSeconds, None: the pod's.
+        failure: The words of a failure.
+    """
 
     initial_delay_s: float
     period_s: float
     successes: int
+    failures: int = 3
+    grace_s: float | None = None
+    failure: str = ""
 
 
 class ImageMount(NamedTuple):
@@ -101,13 +98,20 @@ class ContainerPlan:
         exit_code: With what it then ends.
         readiness: Its readiness probe.
         startup: Its startup probe.
+        liveness: Its liveness probe.
         ignores_term: It is only ended by SIGKILL.
         sidecar: A restartable init container.
-        pre_stop_s: How long its preStop hook sleeps.
+        pre_stop_s: How long its preStop hook takes; None: it has none.
+        post_start_s: How long its postStart hook takes; None: it has none.
         needs: ConfigMaps and Secrets of its environment, as ("configmap" or "secret", name).
         tail: The end of its status, as JSON members: resources, mounts, user.
         image_mounts: Its mounts of image volumes.
         env: (name, value, field path) of its environment, where mounts need that.
+        exit_reason: Why it ends so, "" for what the exit code says.
+        stop_signal: lifecycle.stopSignal.
+        restart_policy: Its own restartPolicy, "" for the pod's.
+        restart_rules: Its restartPolicyRules: (operator, exit codes) that have it started again.
+        restart_on_resize: Resources whose resize restarts it.
     """
 
     name: str
@@ -119,13 +123,25 @@ class ContainerPlan:
     exit_code: int
     readiness: Probe | None
     startup: Probe | None
+    liveness: Probe | None
     ignores_term: bool
     sidecar: bool
-    pre_stop_s: float
+    pre_stop_s: float | None
+    post_start_s: float | None
     needs: tuple[Need, ...]
     tail: dict[str, Any]
     image_mounts: tuple[ImageMount, ...] = ()
     env: tuple[tuple[str, str, str], ...] = ()
+    exit_reason: str = ""
+    stop_signal: str = ""
+    restart_policy: str = ""
+    restart_rules: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    restart_on_resize: frozenset[str] = frozenset()
+
+    @property
+    def stopped_code(self) -> int:
+        """The exit code when it is stopped."""
+        return _SIGKILLED if self.ignores_term or self.stop_signal == _KILL else 0
 
 
 class StartForm(msgspec.Struct, frozen=True, gc=False):
@@ -151,13 +167,12 @@ class PodPlan:
         gates: Condition types of its readiness gates.
         qos: Its class.
         simple: It has nothing that takes a way of its own: see `pods.Pods`.
-        fail_pull: No image of it can be pulled.
-        not_ready: Its readiness probes never succeed.
+        wishes: What its annotations ask for.
         volumes: ConfigMaps and Secrets that it mounts, by volume.
         ephemeral: Containers that were added for debugging.
         pull_secrets: Names of its imagePullSecrets.
         image_volumes: Volumes that are images.
-        image_paths: The directories that these have; None: all.
+        deadline_s: activeDeadlineSeconds.
         starts: Status of such a pod that has just started; made on first use.
         stops: Status of one that was stopped, with holes.
     """
@@ -168,13 +183,12 @@ class PodPlan:
     gates: tuple[str, ...]
     qos: str
     simple: bool = False
-    fail_pull: bool = False
-    not_ready: bool = False
+    wishes: Wishes = NO_WISHES
     volumes: tuple[tuple[str, Need], ...] = ()
     ephemeral: tuple[ContainerPlan, ...] = ()
     pull_secrets: tuple[str, ...] = ()
     image_volumes: tuple[ImageVolume, ...] = ()
-    image_paths: tuple[str, ...] | None = None
+    deadline_s: float = inf
     starts: StartForm | None = None
     stops: bytes = b""
     variants: dict[tuple[str, ...], "PodPlan"] = field(default_factory=dict)
@@ -218,35 +232,22 @@ class Plans:
 
     def _variant(self, plan: PodPlan, obj: StoredObject) -> PodPlan:
         annotations = orjson.loads(b"{" + obj.meta + b"}").get("annotations", {})
-        wanted = tuple(annotations.get(name, "") for name in _KNOWN)
+        wanted = tuple(annotations.get(name, "") for name in ANNOTATIONS)
         if not any(wanted):
             return plan
         found = plan.variants.get(wanted)
         if found is None:
-            run, code, fail, unready, paths = wanted
-            run_s = _seconds(run) if run else 0.0 if code else None
-            exit_code = int(code) if code.isdecimal() else 0
+            wishes = wishes_of(wanted)
             containers = plan.containers
-            if run_s is not None:
-                containers = tuple(replace(c, run_s=run_s, exit_code=exit_code) for c in containers)
+            if wishes.run_s is not None:
+                changes: dict[str, Any] = {
+                    "run_s": wishes.run_s, "exit_code": wishes.exit_code, "exit_reason": wishes.exit_reason,
+                }  # fmt: skip
+                containers = tuple(replace(c, **changes) for c in containers)
             found = plan.variants[wanted] = replace(
-                plan, containers=containers, simple=False, image_paths=_paths(paths), fail_pull=_true(fail), not_ready=_true(unready), starts=None,
-                stops=b"", variants={},
-            )  # fmt: skip
+                plan, containers=containers, simple=False, wishes=wishes, starts=None, stops=b"", variants={}
+            )
         return found
-
-
-def _seconds(text: str) -> float:
-    match = _SLEEP.match(text.strip())
-    return float(match[1]) * _UNITS_S[match[2]] if match else inf
-
-
-def _true(text: str) -> bool:
-    return text.lower() in {"true", "1", "yes"}
-
-
-def _paths(text: str) -> tuple[str, ...] | None:
-    return tuple(part.strip().strip("/") for part in text.split(",") if part.strip()) if text else None
 
 
 def _common(obj: StoredObject) -> bytes:
@@ -284,8 +285,16 @@ def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
     ephemeral = tuple(
         _container(c, context, "ephemeralContainers", images) for c in spec.get("ephemeralContainers", ())
     )
-    simple = not (init or gates or ephemeral or image_volumes or spec.get("resourceClaims")) and all(
-        c.image.exists and c.pull_policy != "Never" and c.run_s == inf and not c.needs for c in containers
+    deadline_s = float(spec.get("activeDeadlineSeconds") or inf)
+    special = init or gates or ephemeral or image_volumes or spec.get("resourceClaims") or deadline_s != inf
+    simple = not special and all(
+        c.image.exists
+        and c.pull_policy != "Never"
+        and c.run_s == inf
+        and not c.needs
+        and c.post_start_s is None
+        and not c.stop_signal
+        for c in containers
     )
     pull_secrets = tuple(one["name"] for one in spec.get("imagePullSecrets", ()) if one.get("name"))
     return PodPlan(
@@ -299,6 +308,7 @@ def _plan(spec: dict[str, Any], facts: PodSpecFacts) -> PodPlan:
         ephemeral=ephemeral,
         pull_secrets=pull_secrets,
         image_volumes=image_volumes,
+        deadline_s=deadline_s,
     )
 
 
@@ -326,14 +336,17 @@ def _needs(container: dict[str, Any]) -> tuple[Need, ...]:
     )
 
 
-def _pre_stop(container: dict[str, Any]) -> float:
-    hook = (container.get("lifecycle") or {}).get("preStop") or {}
+def _hook(container: dict[str, Any], name: str) -> float | None:
+    """Return how long a hook takes, None when there is none."""
+    hook = (container.get("lifecycle") or {}).get(name)
+    if hook is None:
+        return None
     if "sleep" in hook:
         return float(hook["sleep"].get("seconds", 0))
     argv = (hook.get("exec") or {}).get("command", [])
-    if len(argv) > 2 and argv[0].rpartition("/")[2] in _SHELLS:
-        return _script(argv[2])[0]
-    known = _command(argv) if argv else None
+    if len(argv) > 2 and argv[0].rpartition("/")[2] in SHELLS:
+        return script(argv[2])[0]
+    known = command(argv) if argv else None
     return known[0] if known else 0.0
 
 
@@ -342,13 +355,14 @@ def _container(
 ) -> ContainerPlan:
     image = image_of(container.get("image", ""))
     argv = [*container.get("command", ()), *container.get("args", ())]
-    run_s, exit_code = _behaviour(container, image)
+    run_s, exit_code = behaviour(container, image)
     sidecar = group == "initContainers" and container.get("restartPolicy") == "Always"
     if group == "initContainers" and not sidecar and run_s == inf and not container.get("command"):
         # What an init container does by itself isn't known; it is there to end.
         run_s, exit_code = 0.0, 0
     program = argv[0].rpartition("/")[2] if argv else ""
     last = image.repository.rpartition("/")[2]
+    signal = (container.get("lifecycle") or {}).get("stopSignal", "")
     image_mounts = tuple(
         ImageMount(mount["name"], mount.get("subPath", ""), mount.get("subPathExpr", ""))
         for mount in container.get("volumeMounts", ())
@@ -364,14 +378,33 @@ def _container(
         exit_code,
         _probe(container.get("readinessProbe")),
         _probe(container.get("startupProbe")),
-        program in _IGNORE_TERM or (not program and last in _ENDING_IMAGES),
+        _probe(container.get("livenessProbe")),
+        signal != _KILL and (program in IGNORE_TERM or (not program and last in ENDING_IMAGES)),
         sidecar,
-        _pre_stop(container),
+        _hook(container, "preStop"),
+        _hook(container, "postStart"),
         _needs(container),
         _tail(container, context),
         image_mounts,
         _environment(container) if any(mount.expression for mount in image_mounts) else (),
+        stop_signal=signal,
+        restart_policy="" if sidecar else container.get("restartPolicy", ""),
+        restart_rules=_rules(container),
+        restart_on_resize=frozenset(
+            one["resourceName"]
+            for one in container.get("resizePolicy", ())
+            if one["restartPolicy"] == "RestartContainer"
+        ),
     )
+
+
+def _rules(container: dict[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    found = []
+    for rule in container.get("restartPolicyRules", ()):
+        codes = rule.get("exitCodes") or {}
+        if rule.get("action") == "Restart" and codes:
+            found.append((codes.get("operator", "In"), tuple(codes.get("values", ()))))
+    return tuple(found)
 
 
 def _environment(container: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
@@ -387,11 +420,23 @@ def _environment(container: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
 def _probe(probe: dict[str, Any] | None) -> Probe | None:
     if probe is None:
         return None
+    grace_s = probe.get("terminationGracePeriodSeconds")
     return Probe(
         float(probe.get("initialDelaySeconds", 0)),
         float(probe.get("periodSeconds", 10)),
         int(probe.get("successThreshold", 1)),
+        int(probe.get("failureThreshold", 3)),
+        None if grace_s is None else float(grace_s),
+        _failure(probe),
     )
+
+
+def _failure(probe: dict[str, Any]) -> str:
+    if "tcpSocket" in probe:
+        return f"dial tcp: connect to port {probe['tcpSocket'].get('port', '')}: connection refused"
+    if "grpc" in probe:
+        return 'service unhealthy (responded with "NOT_SERVING")'
+    return "command exited with code 1" if "exec" in probe else "HTTP probe failed with statuscode: 503"
 
 
 def _tail(container: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
@@ -417,60 +462,3 @@ def _tail(container: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
     )
     tail["user"] = {"linux": {"uid": uid, "gid": gid, "supplementalGroups": groups}}
     return tail
-
-
-def _behaviour(container: dict[str, Any], image: Image) -> tuple[float, int]:
-    """Return (how long a container's program runs, exit code)."""
-    argv = [*container.get("command", ()), *container.get("args", ())]
-    if not argv:
-        last = image.repository.rpartition("/")[2]
-        # A shell that somebody may type into waits for that.
-        waits = container.get("stdin") and last != "hello-world"
-        return (0.0, 0) if last in _ENDING_IMAGES and not waits else (inf, 0)
-    if not container.get("command") and image.repository.rpartition("/")[2] not in _ENDING_IMAGES:
-        # Arguments of an entrypoint that isn't known.
-        return inf, 0
-    program = argv[0].rpartition("/")[2]
-    if program in _SHELLS:
-        if len(argv) > 2 and argv[1].startswith("-") and argv[1].endswith("c"):
-            return _script(argv[2])
-        return inf, 0
-    return _command(argv) or (inf, 0)
-
-
-def _command(argv: list[str]) -> tuple[float, int] | None:
-    """Return (seconds, exit code) of one plain command, None when it isn't known."""
-    program = argv[0].rpartition("/")[2]
-    if program == "sleep" and len(argv) > 1:
-        total = 0.0
-        for word in argv[1:]:
-            total += _seconds(word)
-        return total, 0
-    if program in _INSTANT:
-        return 0.0, _INSTANT[program]
-    return None
-
-
-def _script(script: str) -> tuple[float, int]:
-    """Return (seconds, exit code) of a shell script of plain commands; any other runs until it is stopped."""
-    total, code, skip = 0.0, 0, False
-    for part in re.split(r"(&&|\|\||;|\n)", script):
-        step = part.strip()
-        if step in {"&&", "||"}:
-            skip = (code != 0) if step == "&&" else (code == 0)
-            continue
-        if step in {";", ""}:
-            skip = skip if not step else False
-            continue
-        if skip:
-            continue
-        leave = _EXIT.match(step)
-        if leave:
-            return total, int(leave[1]) if leave[1] else code
-        known = _command(step.split()) if not re.search(r"[|&<>`]", step.replace(">/dev/null", "")) else None
-        if known is None:
-            return inf, 0
-        total, code = total + known[0], known[1]
-        if total == inf:
-            return inf, 0
-    return total, code

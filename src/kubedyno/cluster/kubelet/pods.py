@@ -16,7 +16,7 @@ from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.kubelet.containers import Containers
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.endings import Endings, grace_of
-from kubedyno.cluster.kubelet.plan import Plans, suffix_of
+from kubedyno.cluster.kubelet.plan import ContainerPlan, Plans, PodPlan, suffix_of
 from kubedyno.cluster.kubelet.quickstart import QuickStart
 from kubedyno.cluster.kubelet.resumption import is_as_started
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
@@ -29,6 +29,7 @@ from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS
 
 _DONE = frozenset({"Succeeded", "Failed"})
+_AMOUNTS = ("requests", "limits")
 _WITH_SANDBOX = frozenset({Stage.INITIALIZING, Stage.STARTING, Stage.RUNNING})
 
 
@@ -43,7 +44,9 @@ class Pods:
         self._desk = desk
         self._plans = Plans()
         self.runs: dict[str, PodRun] = {}
-        self._endings = Endings(desk, self.runs, lambda node: self._sandboxes.wake_waiting(node, 1))
+        self._endings = Endings(
+            desk, self.runs, lambda node: self._sandboxes.wake_waiting(node, 1), self._retry_resizes
+        )
         self._containers = Containers(desk, self._endings.container_over)
         self._sandboxes = Sandboxes(desk, self._containers, self._endings)
         self._quick = QuickStart(desk)
@@ -169,6 +172,7 @@ class Pods:
         node.memory_bytes += spec.memory_bytes
         if static is not None:
             self._make_static(run, static)
+        self._endings.await_deadline(run)
         return run
 
     def restore(self, record: ObjectRecord, node: NodeRow) -> None:
@@ -239,20 +243,59 @@ class Pods:
         plan = self._plans.of(record.obj)
         run.expand()
         if plan is not run.plan and len(plan.containers) == len(run.plan.containers):
-            run.plan = plan
-            assert run.containers is not None
-            for container, wanted in zip(run.containers, plan.containers, strict=True):
-                changed = container.plan.image is not wanted.image
-                container.plan = wanted
-                if changed and container.state is State.RUNNING:
-                    name = wanted.name
-                    text = f"Container {name} definition changed, will be restarted"
-                    self._desk.event(run, "Normal", "Killing", text, wanted.field_path)
-                    self._containers.end(container, 0)
-                    self._containers.restart(run, container)
+            run.resize = self._too_large(run, plan) if run.stage < Stage.COMPLETED else None
+            if run.resize is None:
+                self._replan(run, plan)
+            else:
+                run.node.resizing[run.key] = run
             if run.stage in _WITH_SANDBOX:
                 self._containers.begin_ephemeral(run)
         self._desk.request_publish(run)
+
+    def _too_large(self, run: PodRun, plan: PodPlan) -> tuple[str, str] | None:
+        """Return (reason, message) when a node cannot give a pod what it now asks for."""
+        node, old, new = run.node, run.plan.facts, plan.facts
+        for name, asked, has, used, capacity in (
+            ("cpu", new.cpu_milli, old.cpu_milli, node.cpu_milli, node.settings.cpu_milli),
+            ("memory", new.memory_bytes, old.memory_bytes, node.memory_bytes, node.settings.memory_bytes),
+        ):
+            if asked <= has:
+                continue
+            if asked > capacity:
+                text = f"Node didn't have enough capacity: {name}, requested: {asked}, capacity: {capacity}"
+                return "Infeasible", text
+            if used - has + asked > capacity:
+                return "Deferred", f"Node didn't have enough resource: {name}"
+        return None
+
+    def _replan(self, run: PodRun, plan: PodPlan) -> None:
+        """Have a pod's containers be what its new spec says."""
+        node, old = run.node, run.plan
+        if run.stage < Stage.COMPLETED:
+            node.cpu_milli += plan.facts.cpu_milli - old.facts.cpu_milli
+            node.memory_bytes += plan.facts.memory_bytes - old.facts.memory_bytes
+        node.resizing.pop(run.key, None)
+        run.plan = plan
+        if plan.deadline_s != old.deadline_s:
+            self._endings.await_deadline(run)
+        assert run.containers is not None
+        for containers, wanted_plans in ((run.init, plan.init), (run.containers, plan.containers)):
+            for container, wanted in zip(containers, wanted_plans, strict=True):
+                before, container.plan = container.plan, wanted
+                if container.state is State.RUNNING and (why := _restart_reason(before, wanted)):
+                    text = f"Container {wanted.name} {why}"
+                    self._desk.event(run, "Normal", "Killing", text, wanted.field_path)
+                    self._containers.end(container, wanted.stopped_code)
+                    self._containers.restart(run, container)
+
+    def _retry_resizes(self, node: NodeRow) -> None:
+        """Look again at what could not be resized: something has been given back."""
+        for key, run in list(node.resizing.items()):
+            record = self._desk.pods.get(key)
+            if self.runs.get(key) is not run or record is None or record.obj.uid != run.uid:
+                del node.resizing[key]
+            elif run.stage < Stage.COMPLETED:
+                self._updated(run, record)
 
     # --- static pods -----------------------------------------------------------------------------------------
 
@@ -268,6 +311,17 @@ class Pods:
         run.expand()
         self.runs[record.key] = run
         self._desk.publish(run)
+
+
+def _restart_reason(before: ContainerPlan, wanted: ContainerPlan) -> str:
+    """Say why a running container has to be started anew for its new spec, "" when it need not."""
+    if before.image is not wanted.image:
+        return "definition changed, will be restarted"
+    old, new = before.tail["resources"], wanted.tail["resources"]
+    for resource in wanted.restart_on_resize:
+        if any((old.get(kind) or {}).get(resource) != (new.get(kind) or {}).get(resource) for kind in _AMOUNTS):
+            return "resize requires restart"
+    return ""
 
 
 def _is_contradicted(run: PodRun, obj: StoredObject) -> bool:

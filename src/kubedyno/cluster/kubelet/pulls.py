@@ -58,7 +58,7 @@ class Pulls:
             held: Called each time that it fails or has to wait; the next attempt comes by itself.
         """
         image, reference, node, say = wanted.image, wanted.reference, run.node, self._desk.event
-        if run.real and image.exists and not run.plan.fail_pull:
+        if run.real and image.exists and not run.plan.wishes.fail_pull:
             node.images.add(image)
             say(run, "Normal", "Pulled", local(reference), wanted.field_path)
             got(run)
@@ -83,8 +83,8 @@ class Pulls:
             return
         say(run, "Normal", "Pulling", f'Pulling image "{reference}"', wanted.field_path)
         credential, error = None, ""
-        if run.plan.fail_pull or not image.exists:
-            error = pull_error(image, forced=run.plan.fail_pull)
+        if run.plan.wishes.fail_pull or not image.exists:
+            error = pull_error(image, forced=run.plan.wishes.fail_pull)
         else:
             credential, error = self._desk.registries.granted(image, credentials)
         if error:

@@ -73,6 +73,7 @@ class NodeRow:
         memory_bytes: Memory requests of these.
         static: Key of the mirror pod → static pod.
         waiting: Pods that wait for an address or for the network, in order.
+        resizing: Pods whose resize has to wait for room.
         paused: What is due while the kubelet is down.
         lease_key: Of its lease once that is there.
         last_status_s: Epoch seconds of the last written status.
@@ -96,6 +97,7 @@ class NodeRow:
     memory_bytes: int = 0
     static: dict[str, StaticPod] = field(default_factory=dict)
     waiting: dict[str, "PodRun"] = field(default_factory=dict)
+    resizing: dict[str, "PodRun"] = field(default_factory=dict)
     paused: list[Callable[[], None]] = field(default_factory=list)
     lease_key: str = ""
     last_status_s: float = 0.0

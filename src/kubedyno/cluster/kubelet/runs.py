@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 # PodObservedGenerationTracking is on from this minor.
 OBSERVED_GENERATION = 34
 _CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-OWN_CONDITIONS = frozenset(_CONDITIONS)
+_RESIZE_PENDING = "PodResizePending"
+OWN_CONDITIONS = frozenset({*_CONDITIONS, _RESIZE_PENDING})
 # Whether a pod's containers are real processes, where a runtime could run them.
 PROCESSES = "kubedyno.io/Processes"
 _NO_CONDITIONS: dict[str, list[Any]] = {}
 # What others write into a pod's status.
 _FOREIGN = ("nominatedNodeName", "resourceClaimStatuses", "extendedResourceClaimStatus")
-_SIGKILLED = 137
 
 
 class Stage(IntEnum):
@@ -132,7 +132,7 @@ class PodRun:
 
     __slots__ = (
         "address", "conditions", "containers", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "note", "plan",
-        "publish_timer", "real", "stage", "start_s", "static", "suffix", "uid", "volumes", "written",
+        "publish_timer", "real", "resize", "stage", "start_s", "static", "suffix", "uid", "verdict", "volumes", "written",
     )  # fmt: skip
 
     def __init__(self, key: str, uid: str, node: "NodeRow", plan: PodPlan, start_s: float, suffix: bytes) -> None:
@@ -157,6 +157,10 @@ class PodRun:
         self.ephemeral: tuple[ContainerRun, ...] = ()
         # Condition → [status, epoch seconds of its last transition]; only with containers.
         self.conditions: dict[str, list[Any]] = _NO_CONDITIONS
+        # Why the pod as a whole has failed, as (reason, message).
+        self.verdict: tuple[str, str] | None = None
+        # Why a resize has to wait, as (reason, message).
+        self.resize: tuple[str, str] | None = None
         # Image volumes by name; none while the pod has not begun.
         self.volumes: dict[str, VolumeRun] = _NO_VOLUMES
         # "Succeeded" or "Failed" once the pod as a whole is over.
@@ -208,7 +212,7 @@ class PodRun:
         assert self.containers is not None
         for container in self.running():
             container.state = State.TERMINATED
-            container.exit_code = _SIGKILLED if container.plan.ignores_term else 0
+            container.exit_code = container.plan.stopped_code
             container.reason = "Error" if container.exit_code else "Completed"
             container.finished_s = now_s
             container.ready = container.started = False
@@ -279,7 +283,11 @@ def status_of(run: PodRun, now_s: float, minor: int, generation: int, old: dict[
             "lastTransitionTime": _time(run.start_s),
         }
         conditions.append({**condition, "reason": reason, "message": message})
+    if run.resize is not None:
+        conditions.append(_pending(run, now_s, generation if tracked else None))
     status["conditions"] = conditions
+    if run.verdict is not None:
+        status["reason"], status["message"] = run.verdict
     for name in _FOREIGN[:1]:
         if name in old:
             status[name] = old[name]
@@ -301,6 +309,20 @@ def status_of(run: PodRun, now_s: float, minor: int, generation: int, old: dict[
         if name in old:
             status[name] = old[name]
     return status
+
+
+def _pending(run: PodRun, now_s: float, generation: int | None) -> dict[str, Any]:
+    """Return the condition of a pod whose resize has to wait."""
+    assert run.resize is not None
+    reason, message = run.resize
+    known = run.conditions.setdefault(_RESIZE_PENDING, [reason, now_s])
+    if known[0] != reason:
+        known[:] = reason, now_s
+    condition: dict[str, Any] = {"type": _RESIZE_PENDING}
+    if generation is not None:
+        condition["observedGeneration"] = generation
+    times = {"lastProbeTime": _time(now_s), "lastTransitionTime": _time(known[1])}
+    return {**condition, "status": "True", **times, "reason": reason, "message": message}
 
 
 def _time(at: float | str) -> str:
@@ -381,6 +403,8 @@ def _container_status(run: PodRun, container: ContainerRun, *, init: bool) -> di
     if container.shown:
         status["containerID"] = full_id
     status["started"] = container.started
+    if plan.stop_signal and container.shown:
+        status["stopSignal"] = plan.stop_signal
     if container.state is not State.WAITING:
         tail = orjson.dumps(plan.tail).decode()
         status |= orjson.loads(tail.replace(SUFFIX, run.suffix.decode()))

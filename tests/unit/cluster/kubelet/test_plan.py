@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from kubedyno.cluster.kubelet.images import NodeImages, image_of
-from kubedyno.cluster.kubelet.plan import _behaviour
+from kubedyno.cluster.kubelet.programs import behaviour
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_plain_commands_are_taken_at_their_word(image: str, argv: list[str], sec
     container: dict[str, Any] = {"name": "c", "image": image}
     if argv:
         container["command"] = argv
-    assert _behaviour(container, image_of(image)) == (seconds, code)
+    assert behaviour(container, image_of(image)) == (seconds, code)
 
 
 @pytest.mark.parametrize(
