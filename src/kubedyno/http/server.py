@@ -4,12 +4,14 @@ ALPN decides under TLS; on plain connections HTTP/2's preface does ("prior knowl
 """
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
+from kubedyno.http.answers import Stamps
 from kubedyno.http.h1_server import Http1Connection
 from kubedyno.http.h2_server import ServerConnection
 from kubedyno.http.messages import App, Certificate, Limits, Peer, Request
@@ -38,6 +40,7 @@ class Server:
     Attributes:
         pending: Requests that wait for an answer now. An answer that has begun (a watch) waits no more.
         last_request_s: When the last request was complete, in the event loop's seconds; the start before any.
+        stamps: Puts date and id on each answer; None: answers have neither.
         before_write: Called before any bytes of answers leave; while it raises, none do.
     """
 
@@ -47,6 +50,7 @@ class Server:
         self.pending = 0
         self.port = 0
         self.before_write: Callable[[], None] | None = None
+        self.stamps: Stamps | None = None
         self._loop = asyncio.get_running_loop()
         self.last_request_s = self._loop.time()
         self._connections: dict[Connection, None] = {}
@@ -150,13 +154,15 @@ class _Accepted(asyncio.Protocol):
 
 
 def _certificate_of(tls: Any) -> Certificate | None:
-    """Return the subject of a verified client certificate."""
+    """Return a verified client certificate."""
     found = tls.getpeercert()
     if not found:
         return None
     pairs = [pair for group in found.get("subject", ()) for pair in group]
     names = [value for key, value in pairs if key == "commonName"]
-    return Certificate(names[-1] if names else "", tuple(value for key, value in pairs if key == "organizationName"))
+    organizations = tuple(value for key, value in pairs if key == "organizationName")
+    digest = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
+    return Certificate(names[-1] if names else "", organizations, digest)
 
 
 async def serve(

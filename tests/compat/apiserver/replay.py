@@ -16,7 +16,7 @@ from typing import Any
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import Random
-from kubedyno.cluster.apiserver.authentication import Authenticator, User
+from kubedyno.cluster.apiserver.authentication import CREDENTIAL_ID, Authenticator, User
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.registry import Registry
@@ -32,7 +32,11 @@ from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS, by_
 DATA = Path(__file__).parent / "data"
 TOKEN = "t0ken"
 AGENT = "fixture-recorder/1.0 (linux/amd64)"
-ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+# As the recorded client's certificate said.
+CREDENTIAL = "X509SHA256=b2e2470440b553da030632a585dc8e705a5a6f2284cec86f5252a9b0a6239c1f"
+ADMIN = User(
+    "kubernetes-admin", ("system:masters", "system:authenticated"), extra=((CREDENTIAL_ID, (CREDENTIAL,)),)
+)  # fmt: skip
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _BLANKS = (

@@ -10,7 +10,6 @@ from kubedyno.kube.resources import SERVICEACCOUNTS, by_kind
 GAPS = {
     "198-sa-token": "another key's token, by another algorithm",
     "218-ssrr": "the recorded server let everybody read all of /.well-known",
-    "219-ssr": "no credential id of a certificate is told",
 }
 
 

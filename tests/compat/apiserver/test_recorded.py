@@ -18,7 +18,6 @@ GAPS = {
         "161-pod-exec": "no scheduler has bound the pod here, so that it has no host",
         "198-sa-token": "another key's token, by another algorithm",
         "218-ssrr": "no roles are there to be listed: see the recordings of access",
-        "219-ssr": "no credential id is told",
     },
     "lists": {
         "rv/resourceVersion=1&resourceVersionMatch=Exact": "history goes back to the beginning here",

@@ -1,6 +1,7 @@
 """The client against our server over TLS, and against a scripted one where the server must misbehave."""
 
 import asyncio
+import hashlib
 import ssl
 from contextlib import asynccontextmanager
 
@@ -114,6 +115,8 @@ def test_a_client_certificate_tells_the_application_user_and_groups(alpn):
             async with pool_of(server.port, alpn=alpn) as pool:
                 await pool.request("GET", "/")
         assert (seen[0].common_name, seen[0].organizations, seen[1]) == ("ann", ("g1", "g2"), None)
+        der = ssl.PEM_cert_to_DER_cert(pair.certificate.decode())
+        assert seen[0].sha256 == hashlib.sha256(der).hexdigest()
 
     asyncio.run(main())
 

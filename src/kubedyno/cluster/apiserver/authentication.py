@@ -13,6 +13,8 @@ AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated
 # Who is in this group may do everything, whatever roles say.
 MASTERS = "system:masters"
 _CERTIFICATES = 1024
+# In a user's extra: which of the user's credentials it was.
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Authenticator:
 
 @lru_cache(maxsize=_CERTIFICATES)
 def _user_of_certificate(certificate: Certificate) -> User:
-    return User(certificate.common_name, (*certificate.organizations, AUTHENTICATED))
+    credential = ((CREDENTIAL_ID, (f"X509SHA256={certificate.sha256}",)),) if certificate.sha256 else ()
+    return User(certificate.common_name, (*certificate.organizations, AUTHENTICATED), extra=credential)
 
 
 def _normalised(header: str) -> str:

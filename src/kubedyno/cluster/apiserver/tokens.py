@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
-from kubedyno.cluster.apiserver.authentication import AUTHENTICATED, User
+from kubedyno.cluster.apiserver.authentication import AUTHENTICATED, CREDENTIAL_ID, User
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import NODES, PODS, SECRETS, SERVICEACCOUNTS, Resource
@@ -26,7 +26,6 @@ from kubedyno.kube.status import Unauthorized
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 JWKS_PATH = "/openid/v1/jwks"
 CONFIGURATION_PATH = "/.well-known/openid-configuration"
-CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 # What a token may be bound to: kind → (resource, member of the claims, it lives in the account's namespace).
 BOUND = {"Pod": (PODS, "pod", True), "Secret": (SECRETS, "secret", True), "Node": (NODES, "node", False)}
 _COORDINATE_BYTES = 32
