@@ -68,6 +68,31 @@ def test_the_whole_matrix_is_measured_filed_and_removed(running, tmp_path, capsy
     assert "cilium-test-1" not in namespaces(running)
 
 
+def test_hosts_and_pods_are_compared_and_filed_as_k8s_netperf_does(running, tmp_path, capsys):
+    file = tmp_path / "results.csv"
+    words = "net perf --tool kubedyno --duration 200ms --samples 2 --rr=false --throughput-multi=false --tcp-tolerance"
+    assert main([*words.split(), "199", "--csv", str(file)]) == 0
+    output = capsys.readouterr().out
+    assert output.count("within 199 %") == 2
+    rows = file.read_text().splitlines()
+    assert len(rows) == 1 + 4
+    assert all(row.startswith("kubedyno,TCP_STREAM,") for row in rows[1:])
+    assert main([*words.split(), "-199"]) == 1
+    assert "beyond -199 %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flag", "words"), [
+    ("--bandwidth", "Bandwidth limit failed to enforced: 10Mbit/s asked"),
+    ("--net-qos", "QoS ratio not enforced between high and low priority traffic"),
+])  # fmt: skip
+def test_shaping_that_nobody_enforces_is_found(running, capsys, flag, words):
+    assert main(["net", "perf", flag, "--tool", "kubedyno", "--duration", "500ms"]) == 1
+    output = capsys.readouterr().out
+    assert words in output
+    assert "✅" not in output
+    assert "cilium-test-1" not in namespaces(running)
+
+
 @needs_iperf3
 def test_one_node_and_iperf3_are_enough(running, capsys):
     words = "net perf --tool iperf3 --duration 1s --other-node=false --host-net=false --throughput-multi=false"

@@ -103,7 +103,7 @@ _OUTSIDE = (
 
 
 def _add_perf(perf: argparse.ArgumentParser) -> None:
-    perf.add_argument("--duration", default="10s", help="of each run (default %(default)s)")
+    perf.add_argument("--duration", help="of each run (default 10s; 30s with --net-qos and --bandwidth)")
     perf.add_argument("--setup-delay", default="0s", help="before the first run (default %(default)s)")
     perf.add_argument("--samples", type=int, default=1, help="how often all is repeated (default %(default)s)")
     perf.add_argument(
@@ -129,6 +129,20 @@ def _add_perf(perf: argparse.ArgumentParser) -> None:
         "--udp-rate", default="1G", help="bits a second of iperf3's and our UDP streams (default %(default)s)"
     )
     perf.add_argument("--report-dir", type=Path, metavar="DIR", help="gets a JSON file for perfdash")
+    perf.add_argument("--csv", type=Path, metavar="FILE", help="gets a line for each test, as k8s-netperf writes it")
+    perf.add_argument(
+        "--tcp-tolerance", type=float, metavar="PERCENT",
+        help="exit with 1 where TCP_STREAM of pods is so much below that of hosts (k8s-netperf's rule, its default 10)",
+    )  # fmt: skip
+    shaping = perf.add_mutually_exclusive_group()
+    shaping.add_argument(
+        "--net-qos", action="store_true", help="only check priorities: 8 to 9 times as much for the higher one"
+    )
+    shaping.add_argument("--bandwidth", action="store_true", help="only check that annotations of 10M hold")
+    perf.add_argument(
+        "--unsafe-capture-kernel-profiles", action="store_true",
+        help="profile both nodes by `perf` in privileged pods during tests between them; needs --report-dir",
+    )  # fmt: skip
     _add_cluster(perf)
     perf.set_defaults(handle=_perf)
 
@@ -224,13 +238,22 @@ def _lab(arguments: argparse.Namespace) -> int:
 
 
 def _perf(arguments: argparse.Namespace) -> int:
+    import sys
+
     from kubedyno.lab import flags, netperf
     from kubedyno.netperf.plan import Options, Tool
+    from kubedyno.netperf.run import Outputs
+    from kubedyno.netperf.shaping import DURATION_S, Shaping
 
     for name in ("samples", "streams", "msg_size"):
         if getattr(arguments, name) < 1:
             raise KubedynoError(f"--{name.replace('_', '-')}: must be at least 1")
-    duration_s = flags.seconds("--duration", arguments.duration)
+    kind = Shaping.NET_QOS if arguments.net_qos else Shaping.BANDWIDTH if arguments.bandwidth else None
+    duration_s = flags.seconds("--duration", arguments.duration or ("10s" if kind is None else f"{DURATION_S:g}s"))
+    profiles = arguments.unsafe_capture_kernel_profiles
+    if profiles and arguments.report_dir is None:
+        print("⚠️  Requested kernel profiles, but report-dir is unset, skipping", file=sys.stderr)
+        profiles = False
     if duration_s <= 0:
         raise KubedynoError("--duration: must be more than nothing")
     options = Options(
@@ -247,13 +270,15 @@ def _perf(arguments: argparse.Namespace) -> int:
         namespace=arguments.test_namespace,
         tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
         udp_rate=arguments.udp_rate,
+        kernel_profiles=profiles,
     )
     return netperf.run(
         options,
         kubeconfig=arguments.kubeconfig,
         context=arguments.kube_context,
         yes=arguments.yes,
-        report_dir=arguments.report_dir,
+        outputs=Outputs(arguments.report_dir, arguments.csv, arguments.tcp_tolerance),
+        shaping=kind,
     )
 
 

@@ -18,23 +18,36 @@ from kubedyno.netperf import connectivity
 from kubedyno.netperf.checking import Checking
 from kubedyno.netperf.outcome import junit_of
 from kubedyno.netperf.plan import Options
-from kubedyno.netperf.run import Measurement
+from kubedyno.netperf.run import Measurement, Outputs
+from kubedyno.netperf.shapecheck import ShapeCheck
+from kubedyno.netperf.shaping import Shaping
 
 _INTERRUPTED = 130
 
 
-def run(options: Options, *, kubeconfig: str | None, context: str | None, yes: bool, report_dir: Path | None) -> int:
-    """Measure and print; returns the exit code.
+def run(
+    options: Options,
+    *,
+    kubeconfig: str | None,
+    context: str | None,
+    yes: bool,
+    outputs: Outputs,
+    shaping: Shaping | None = None,
+) -> int:
+    """Measure and print; returns the exit code, 1 when shaping does not hold, or pods reach less than they have to.
 
     Raises:
         KubedynoError: There is no cluster, it refuses, a measurement fails, or it was interrupted.
     """
     choice = target.choose(kubeconfig, context)
-    lines = aio.run(
-        _with(choice, lambda client: Measurement(client, options, report_dir).run(), verb="net perf", yes=yes)
-    )
-    print("\n".join(lines))  # noqa: T201 - the output
-    return 0
+    made: list[Measurement | ShapeCheck] = []
+
+    async def work(client: Client) -> list[str]:
+        made.append(Measurement(client, options, outputs) if shaping is None else ShapeCheck(client, options, shaping))
+        return await made[0].run()
+
+    print("\n".join(aio.run(_with(choice, work, verb="net perf", yes=yes))))  # noqa: T201 - the output
+    return 0 if made[0].passed else 1
 
 
 def check(

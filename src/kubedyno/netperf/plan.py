@@ -5,7 +5,8 @@ iperf3 or our own generators instead of netperf, UDP at a rate, a service's addr
 """
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +17,8 @@ from kubedyno.base.times import go_duration
 from kubedyno.datapath.remote import CONTROL_PORT
 
 NETPERF_PORT, IPERF3_PORT = 12865, 5201
-CONTAINER = "perf"
+CONTAINER, PROFILER = "perf", "profiler"
+SERVER_PROFILER, CLIENT_PROFILER = "perf-server-profiling", "perf-client-other-node-profiling"
 # Names by which netperf is asked for its figures, in the order in which it prints them.
 _FIELDS = "MIN_LATENCY,MEAN_LATENCY,MAX_LATENCY,P50_LATENCY,P90_LATENCY,P99_LATENCY,TRANSACTION_RATE,THROUGHPUT,THROUGHPUT_UNITS"
 
@@ -51,6 +53,7 @@ class Options:
         setup_delay_s: Before the first one.
         samples: How often the whole matrix is repeated.
         msg_size: Bytes of a UDP stream's datagrams.
+        messages: Bytes of a TCP stream's messages, 0 for the tool's own.
         rr: TCP_RR, and UDP_RR with `udp`.
         crr: TCP_CRR.
         udp: The UDP twin of each chosen family.
@@ -71,12 +74,14 @@ class Options:
         namespace: Its name; "-1" is appended, as the original does.
         tolerations: Keys of taints with the effect NoSchedule that are tolerated.
         udp_rate: iperf3's -b of UDP streams, e.g. "20G".
+        kernel_profiles: Both nodes are profiled by `perf` while pods on two of them talk.
     """
 
     duration_s: float = 10.0
     setup_delay_s: float = 0.0
     samples: int = 1
     msg_size: int = 1024
+    messages: int = 0
     rr: bool = True
     crr: bool = False
     udp: bool = False
@@ -97,6 +102,7 @@ class Options:
     namespace: str = "cilium-test"
     tolerations: tuple[str, ...] = ()
     udp_rate: str = "1G"
+    kernel_profiles: bool = False
 
     @property
     def full_namespace(self) -> str:
@@ -112,12 +118,16 @@ class Deployment:
         node: Where it is pinned to.
         host: It is on the node's network.
         server: It serves.
+        annotations: Of its pod.
+        profiler: It is there to profile its node: on its network, among its processes, privileged.
     """
 
     name: str
     node: str
     host: bool
     server: bool
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    profiler: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,7 @@ class Action:
         scenario: E.g. "pod-to-host"; through a service "pod-to-service".
         node: "same-node" or "other-node".
         sample: From 1.
+        tool: What its name begins with.
     """
 
     test: str
@@ -139,10 +150,11 @@ class Action:
     scenario: str
     node: str
     sample: int
+    tool: str = "netperf"
 
     @property
     def name(self) -> str:
-        return f"netperf_{self.test}_{self.scenario}_{self.node}"
+        return f"{self.tool}_{self.test}_{self.scenario}_{self.node}"
 
     @property
     def is_latency(self) -> bool:
@@ -219,7 +231,11 @@ def deployments_of(options: Options, server: str, client: str) -> list[Deploymen
         ),
         (options.host_net or options.pod_to_host, "perf-server-host-net", server, True, True),
     )  # fmt: skip
-    return [Deployment(name, node, host, serves) for needed, name, node, host, serves in wanted if needed]
+    found = [Deployment(name, node, host, serves) for needed, name, node, host, serves in wanted if needed]
+    if options.kernel_profiles and options.other_node:
+        for name, node in ((SERVER_PROFILER, server), (CLIENT_PROFILER, client)):
+            found.append(Deployment(name, node, host=True, server=False, profiler=True))
+    return found
 
 
 def actions_of(options: Options, deployments: list[Deployment]) -> list[Action]:
@@ -235,7 +251,7 @@ def actions_of(options: Options, deployments: list[Deployment]) -> list[Action]:
     ordered = sorted(deployments, key=lambda one: one.name)
     found = []
     for sample in range(1, options.samples + 1):
-        for client in (one for one in ordered if not one.server):
+        for client in (one for one in ordered if not one.server and not one.profiler):
             for server in (one for one in ordered if one.server):
                 kinds = tuple("host" if one.host else "pod" for one in (client, server))
                 if not switches[kinds[0], kinds[1]]:
@@ -255,21 +271,23 @@ def manifest_of(options: Options, deployment: Deployment) -> dict[str, Any]:
     """Return a Deployment's manifest."""
     port = PORTS[options.tool]
     labels = {"name": deployment.name, "kind": "perf"}
+    rights = {"privileged": True} if deployment.profiler else {"capabilities": {"add": ["NET_RAW"]}}
     container: dict[str, Any] = {
-        "name": CONTAINER,
+        "name": PROFILER if deployment.profiler else CONTAINER,
         "image": options.image or IMAGES[options.tool],
         "imagePullPolicy": "IfNotPresent",
         "command": _SERVERS[options.tool] if deployment.server else ["sleep", "10000000"],
-        "securityContext": {"capabilities": {"add": ["NET_RAW"]}},
+        "securityContext": rights,
     }
     if deployment.server:
         container["ports"] = [{"name": "perf-ctrl", "containerPort": port}]
         container["env"] = [{"name": "PORT", "value": str(port)}, {"name": "NAMED_PORT", "value": "perf-ctrl"}]
-    role = "server" if deployment.server else "client"
+    role = "profiling" if deployment.profiler else "server" if deployment.server else "client"
     spec = {
         "serviceAccountName": deployment.name,
         "nodeSelector": {"kubernetes.io/hostname": deployment.node},
         "hostNetwork": deployment.host,
+        **({"hostPID": True} if deployment.profiler else {}),
         "terminationGracePeriodSeconds": 1,
         "tolerations": [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in options.tolerations],
         "containers": [container],
@@ -281,7 +299,13 @@ def manifest_of(options: Options, deployment: Deployment) -> dict[str, Any]:
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": {**labels, "role": role}}, "spec": spec},
+            "template": {
+                "metadata": {
+                    "labels": {**labels, "role": role},
+                    **({"annotations": dict(deployment.annotations)} if deployment.annotations else {}),
+                },
+                "spec": spec,
+            },
         },
     }
 
@@ -316,8 +340,8 @@ def _netperf(options: Options, test: str, address: str) -> list[str]:
     profile = test.removesuffix("_MULTI")
     words = ["netperf", "-H", address, "-l", go_duration(round(options.duration_s * 1e9)), "-t", profile]
     words += ["--", "-R", "1", "-o", _FIELDS]
-    if profile == "UDP_STREAM":
-        words += ["-m", str(options.msg_size)]
+    if profile == "UDP_STREAM" or options.messages:
+        words += ["-m", str(options.messages or options.msg_size)]
     if not test.endswith("_MULTI"):
         return words
     one = shlex.join(words)

@@ -1,27 +1,38 @@
 """One measurement from its options to its end: deploy, wait, run, print, remove."""
 
+import asyncio
+from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
 
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import go_duration, rfc3339
 from kubedyno.client.api import Client
-from kubedyno.client.exec import Done
-from kubedyno.netperf import plan, tables
-from kubedyno.netperf.plan import Action, Options
-from kubedyno.netperf.results import figures_of, law_error_percent
+from kubedyno.netperf import comparison, plan, profiles, tables
+from kubedyno.netperf.plan import CLIENT_PROFILER, SERVER_PROFILER, Action, Options
+from kubedyno.netperf.results import law_error_percent
+from kubedyno.netperf.runner import GRACE_S, Runner, choose_nodes, closing_line, written
 from kubedyno.netperf.tables import Result
 from kubedyno.netperf.workspace import Object, Say, Workspace
 
-_GRACE_S = 60.0
 # Between transactions a second and the mean latency, past which a result is doubted.
 _LAW_PERCENT = 5.0
-_REPORT_MODE = 0o600
-# A server's process listens a moment after its pod is Ready.
-_ATTEMPTS, _RETRY_S = 10, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What becomes of a measurement beside the printed tables.
+
+    Attributes:
+        report_dir: Gets perfdash's JSON, and profiles; None: nothing.
+        csv_file: Gets k8s-netperf's CSV; None: nothing.
+        tolerance_percent: How much less pods may reach than hosts; None: they are not compared.
+    """
+
+    report_dir: Path | None = None
+    csv_file: Path | None = None
+    tolerance_percent: float | None = None
 
 
 class Measurement:
@@ -30,27 +41,34 @@ class Measurement:
     Args:
         client: Of the cluster.
         options: What to do.
-        report_dir: Gets perfdash's JSON; None: nothing.
+        outputs: What becomes of it.
         clock: For waits and names.
         say: Takes lines of progress; None: stderr.
+
+    Attributes:
+        results: What was measured.
+        warnings: What makes results doubtful.
+        passed: Pods reach what hosts reach, where that was asked for.
     """
 
     def __init__(
         self,
         client: Client,
         options: Options,
-        report_dir: Path | None = None,
+        outputs: Outputs = Outputs(),
         clock: Clock = SYSTEM_CLOCK,
         say: Say | None = None,
     ) -> None:
         self._client = client
         self._options = options
-        self._report_dir = report_dir
+        self._outputs = outputs
         self._clock = clock
         self._space = Workspace(client, options.full_namespace, "net perf", clock, say)
+        self._runner = Runner(self._space, options)
         self._say = self._space.say
         self.results: list[Result] = []
         self.warnings: list[str] = []
+        self.passed = True
 
     async def run(self) -> list[str]:
         """Measure; returns the lines to print.
@@ -59,9 +77,9 @@ class Measurement:
             KubedynoError: The cluster refuses, a pod does not become Ready, or a generator fails.
         """
         options = self._options
-        if self._report_dir is not None:
-            self._report_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        server, client = await self._nodes()
+        if self._outputs.report_dir is not None:
+            self._outputs.report_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        server, client = await choose_nodes(self._client, options, self._say)
         deployments = plan.deployments_of(options, server, client)
         actions = plan.actions_of(options, deployments)
         if not actions:
@@ -84,71 +102,57 @@ class Measurement:
                 await self._act(action, pods, services)
         return self._summary(len(actions))
 
-    def _summary(self, actions: int) -> list[str]:
-        lines = tables.lines_of(self._space.namespace, self.results, self._options.duration_s)
-        lines += tables.intervals_of(self.results)
-        lines += [f"⚠️  {warning}" for warning in self.warnings]
-        skipped = plan.skipped_tests(self._options)
-        if skipped:
-            lines.append(f"[-] {self._options.tool} cannot run {', '.join(skipped)}: skipped")
-        if self._report_dir is not None:
-            lines.append(f"report: {self._file(tables.perfdash_of(self.results))}")
-        lines.append(
-            f"✅ [{self._space.namespace}] All 1 tests ({actions} actions) successful, 0 tests skipped, "
-            f"{len(skipped)} scenarios skipped."
-        )
-        return lines
-
-    def _file(self, document: bytes) -> Path:
-        assert self._report_dir is not None
-        path = self._report_dir / f"NetworkPerformance_benchmark_{rfc3339(self._clock.now())}.json"
-        try:
-            path.touch(mode=_REPORT_MODE)
-            path.write_bytes(document)
-        except OSError as error:
-            raise KubedynoError(f"{path}: cannot be written ({error.strerror})") from error
-        return path
-
-    async def _nodes(self) -> tuple[str, str]:
-        options = self._options
-        nodes = await self._client.list_all("/api/v1/nodes")
-        servers = plan.candidates(nodes, options.server_selector, options.tolerations)
-        clients = plan.candidates(nodes, options.client_selector, options.tolerations)
-        chosen = plan.nodes_of(options, list(servers), list(clients))
-        zones = {**servers, **clients}
-        self._say("Nodes used for performance testing:")
-        for name in chosen:
-            self._say(f"* Node name: {name}, zone: {zones[name]}")
-        if len({zones[name] for name in chosen}) > 1:
-            self._say("Selected nodes have different zones, tweak nodeSelector if that's not what you intended")
-        return chosen
-
     async def _act(self, action: Action, pods: dict[str, Object], services: dict[str, str]) -> None:
-        options = self._options
-        client, server = pods[action.client], pods[action.server]
         through_service = action.scenario.endswith("-service")
-        address = services[action.server] if through_service else server["status"]["podIP"]
-        command = plan.command_of(options, action.test, address)
-        self._say(f"  [.] Action [network-perf/{action.name}: {action.client} -> {action.server} ({address})]")
-        limit_s = options.duration_s + _GRACE_S
-        done = await self._space.run(client, plan.CONTAINER, command, limit_s)
-        # The first contact only: later on a failure is one.
-        for _ in range(0 if self.results else _ATTEMPTS):
-            if not done.code:
-                break
-            await aio.sleep(_RETRY_S)
-            done = await self._space.run(client, plan.CONTAINER, command, limit_s)
-        if done.code:
-            raise KubedynoError(f"net perf: {action.name}: exit code {done.code}: {_said(done)}")
-        figures = figures_of(options.tool, action.test, options.streams, done.stdout)
+        address = services[action.server] if through_service else pods[action.server]["status"]["podIP"]
+        profiled = self._options.kernel_profiles and action.node == "other-node"
+        ends = (("client", CLIENT_PROFILER), ("server", SERVER_PROFILER)) if profiled else ()
+        recording = [asyncio.ensure_future(self._profile(action, pods[name], end)) for end, name in ends]
+        try:
+            figures = await self._runner.run(action, pods[action.client], address)
+            await asyncio.gather(*recording)
+        finally:
+            for task in recording:
+                task.cancel()
         off = law_error_percent(figures)
         if off is not None and off > _LAW_PERCENT:
             self.warnings.append(f"{action.name}: its rate and its mean latency differ by {off:.0f} %: doubt both")
         self.results.append(Result(action, figures))
 
+    async def _profile(self, action: Action, pod: Object, end: str) -> None:
+        """Record a node's profile during a run, and file it."""
+        assert self._outputs.report_dir is not None
+        seconds = self._options.duration_s
+        done = await self._space.run(pod, plan.PROFILER, profiles.record_command(seconds), seconds + GRACE_S)
+        if not done.code:
+            done = await self._space.run(pod, plan.PROFILER, profiles.script_command(), GRACE_S)
+        if done.code:
+            said = done.stderr.decode(errors="replace").strip()[-300:]
+            self.warnings.append(f"{action.name}: no profile of the {end}'s node: {said}")
+            return
+        written(self._outputs.report_dir / profiles.file_name(action, end), done.stdout)
 
-def _said(done: Done) -> str:
-    try:
-        return str(orjson.loads(done.stdout)["error"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return (done.stderr or done.stdout).decode(errors="replace").strip()[-300:]
+    def _summary(self, actions: int) -> list[str]:
+        outputs = self._outputs
+        lines = tables.lines_of(self._space.namespace, self.results, self._options.duration_s)
+        lines += tables.intervals_of(self.results)
+        verdicts: list[tuple[bool, str]] = []
+        if outputs.tolerance_percent is not None:
+            verdicts = comparison.verdicts_of(self.results, outputs.tolerance_percent)
+            if not verdicts:
+                self.warnings.append("nothing to compare: TCP_STREAM between hosts and between pods are both needed")
+        lines += [line for _, line in verdicts]
+        lines += [f"⚠️  {warning}" for warning in self.warnings]
+        skipped = plan.skipped_tests(self._options)
+        if skipped:
+            lines.append(f"[-] {self._options.tool} cannot run {', '.join(skipped)}: skipped")
+        if outputs.report_dir is not None:
+            name = f"NetworkPerformance_benchmark_{rfc3339(self._clock.now())}.json"
+            lines.append(f"report: {written(outputs.report_dir / name, tables.perfdash_of(self.results))}")
+        if outputs.csv_file is not None:
+            csv = comparison.csv_of(self._options, self.results)
+            lines.append(f"CSV: {written(outputs.csv_file, csv.encode())}")
+        self.passed = all(passed for passed, _ in verdicts)
+        if self.passed:
+            lines.append(closing_line(self._space.namespace, actions, len(skipped)))
+        return lines

@@ -75,15 +75,20 @@ def intervals_of(results: list[Result]) -> list[str]:
     for (scenario, node, test), values in groups.items():
         if len(values) < 2:
             continue
-        mean = fmean(values)
-        t = _T[len(values) - 2] if len(values) - 2 < len(_T) else _T_MANY
-        half = t * stdev(values) / len(values) ** 0.5
         scale, unit = (1.0, "us mean latency") if test.endswith("RR") else (1e6, "Mb/s")
-        low, high = (mean - half) / scale, (mean + half) / scale
+        mean = fmean(values)
+        low, high = (value / scale for value in interval_of(values))
         # Half a mean to either side says no more than an order of magnitude.
-        verdict = "" if half < mean / 2 else f": not resolved by {len(values)} samples"
+        verdict = "" if (high - low) / 2 < mean / scale / 2 else f": not resolved by {len(values)} samples"
         lines.append(f"{scenario} {node} {test}: {mean / scale:.2f} {unit}, 95% {low:.2f} to {high:.2f}{verdict}")
     return lines
+
+
+def interval_of(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of two values or more (Student's t)."""
+    t = _T[len(values) - 2] if len(values) - 2 < len(_T) else _T_MANY
+    mean, half = fmean(values), t * stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half
 
 
 def perfdash_of(results: list[Result]) -> bytes:
