@@ -179,11 +179,6 @@ class ClusterSettings:
         return GIT_VERSIONS[self.version]
 
 
-def dynamic_resources(settings: ClusterSettings) -> bool:
-    """Say whether pods can claim devices: DynamicResourceAllocation, on by default since 1.34."""
-    return settings.feature_gates.get("DynamicResourceAllocation", settings.minor >= 34)
-
-
 def node_names(cluster: str, control_planes: int, workers: int) -> tuple[str, ...]:
     """Return kind's node names: NAME-control-plane, NAME-control-plane2 and on, NAME-worker, NAME-worker2 and on."""
     planes = [f"{cluster}-control-plane{i if i > 1 else ''}" for i in range(1, control_planes + 1)]

@@ -15,6 +15,7 @@ from kubedyno.cluster.controllers.autoscalerrules import TOLERANCE, History, Ver
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.featuregates import HPA_TOLERANCE, gates_on
 from kubedyno.cluster.registry.kinds.podfacts import requests_of
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
@@ -30,8 +31,6 @@ USAGE = "kubedyno.io/usage-"
 _MARK = USAGE.encode()
 # --horizontal-pod-autoscaler-sync-period.
 SYNC_S = 15.0
-# The minor version from which behavior's tolerance counts.
-_TOLERANCE_MINOR = 35
 _ENDED = frozenset({"Succeeded", "Failed"})
 _NO_METRICS = (
     "unable to get metrics for resource {}: unable to fetch metrics from resource metrics API: the server could not "
@@ -71,8 +70,7 @@ class Autoscalers:
         self._trusted = trusted
         self._store = trusted.store
         self._clock = pump.clock
-        gates, by_default = settings.feature_gates, settings.minor >= _TOLERANCE_MINOR
-        self._own_tolerance = gates.get("HPAConfigurableTolerance", by_default)
+        self._own_tolerance = HPA_TOLERANCE in gates_on(settings.minor, settings.feature_gates)
         self._histories: dict[str, History] = {}
         self._generations: dict[str, int] = {}
         feeds.follow(AUTOSCALERS, self._changed, self._gone)

@@ -7,7 +7,7 @@ from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.controllers import conditions, rollout
 from kubedyno.cluster.controllers.deployrows import DESIRED, REVISION, Child, Counts, DeploymentRow, with_replicas
 from kubedyno.cluster.controllers.refusals import is_terminating
-from kubedyno.cluster.controllers.replicasets import TERMINATING_MINOR
+from kubedyno.cluster.registry.featuregates import DEPLOYMENT_POD_REPLACEMENT, TERMINATING_REPLICAS, gates_on
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -19,6 +19,8 @@ _PROGRESSING, _AVAILABLE, _FAILURE = "Progressing", "Available", "ReplicaFailure
 _COMPLETE = "NewReplicaSetAvailable"
 _TIMED_OUT = "ProgressDeadlineExceeded"
 _PAUSED, _RESUMED = "DeploymentPaused", "DeploymentResumed"
+# Stands for spec.podReplacementPolicy, which no release's API has; acts behind its gate.
+REPLACEMENT = "kubedyno.io/pod-replacement-policy"
 _ENDED = frozenset({"Succeeded", "Failed"})
 
 
@@ -38,7 +40,9 @@ class DeploymentSync:
         self.refused = ""
         self._trusted = trusted
         self._clock = clock
-        self._counts_terminating = settings.minor >= TERMINATING_MINOR
+        on = gates_on(settings.minor, settings.feature_gates)
+        self._counts_terminating = TERMINATING_REPLICAS in on
+        self._has_policy = DEPLOYMENT_POD_REPLACEMENT in on
         self._table = trusted.store.table(DEPLOYMENTS)
         self._sets = trusted.store.table(REPLICASETS)
         self._pods = trusted.store.table(PODS)
@@ -104,13 +108,18 @@ class DeploymentSync:
         """Take a step of the rollout; returns the new ReplicaSet and the revision."""
         old = row.old_children(new)
         wanted = row.spec.replicas
+        policy = row.annotations.get(REPLACEMENT, "") if self._has_policy else ""
         if not row.rolling:
             for child in old:
                 self._resize(row, record, child, 0)
-            if any(child.status.replicas > 0 or self._has_pods(child) for child in old):
+            gone = policy == "TerminationStarted"
+            if any(child.status.replicas > 0 or (not gone and self._has_pods(child)) for child in old):
                 return new, ""
         revision = max((child.revision for child in old), default=0) + 1
         total = sum(child.replicas for child in old)
+        if policy == "TerminationComplete":
+            # Pods that are going, or have yet to, hold their places.
+            total = sum(self._held(child) for child in old)
         if new is None:
             size = rollout.new_replicas(wanted, row.surge, rollout.Size(0), total) if row.rolling else wanted
             new = self._create(row, record, revision, size)
@@ -118,10 +127,11 @@ class DeploymentSync:
         shown = self._keep_annotations(row, new, revision)
         size = wanted
         if row.rolling:
-            size = rollout.new_replicas(wanted, row.surge, new.size, total + new.replicas)
+            held = self._held(new) if policy == "TerminationComplete" else new.replicas
+            size = rollout.new_replicas(wanted, row.surge, new.size, total + held)
         if new.replicas != size:
             self._resize(row, record, new, size)
-        elif row.rolling and total:
+        elif row.rolling and any(child.replicas for child in old):
             sizes = rollout.old_replicas(wanted, row.unavailable, new.size, [child.size for child in old])
             for child, replicas in zip(old, sizes, strict=True):
                 self._resize(row, record, child, replicas)
@@ -130,6 +140,11 @@ class DeploymentSync:
     def _has_pods(self, child: Child) -> bool:
         """Say whether a ReplicaSet has pods that have not ended."""
         return any(pod.obj.facts.phase not in _ENDED for pod in self._pods.by_index("owner", child.uid))
+
+    def _held(self, child: Child) -> int:
+        """Return how many places a ReplicaSet's pods hold, those that are going too."""
+        pods = self._pods.by_index("owner", child.uid)
+        return max(child.replicas, sum(pod.obj.facts.phase not in _ENDED for pod in pods))
 
     def _create(self, row: DeploymentRow, record: ObjectRecord, revision: int, replicas: int) -> Child | None:
         """Make the ReplicaSet of the current template; another hash where its name is taken."""

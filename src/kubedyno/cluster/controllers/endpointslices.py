@@ -20,6 +20,7 @@ from kubedyno.cluster.controllers.serviceendpoints import (
     ServiceRow,
 )
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.featuregates import PREFER_SAME, gates_on
 from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
@@ -33,8 +34,6 @@ SERVICE_NAME = "kubernetes.io/service-name"
 _MANAGER = "endpointslice-controller.k8s.io"
 _RESERVED = frozenset({MANAGED_BY, SERVICE_NAME, HEADLESS})
 MAX_ENDPOINTS = 100
-# The minor version from which the two newer values of trafficDistribution count.
-_SAME_MINOR = 34
 _Ports = tuple[Port, ...]
 
 
@@ -84,7 +83,7 @@ class EndpointSlices:
         self._trusted = trusted
         self._clock = pump.clock
         self._services = services
-        same = settings.feature_gates.get("PreferSameTrafficDistribution", settings.minor >= _SAME_MINOR)
+        same = PREFER_SAME in gates_on(settings.minor, settings.feature_gates)
         self._zonal = frozenset({"PreferClose", "PreferSameZone", "PreferSameNode"} if same else {"PreferClose"})
         self._table = trusted.store.table(ENDPOINTSLICES)
         self._states: dict[str, _State] = {}

@@ -30,8 +30,9 @@ from kubedyno.cluster.controllers.tokensecrets import TokenSecrets
 from kubedyno.cluster.controllers.volumebinding import VolumeBinding
 from kubedyno.cluster.controllers.volumeprotection import VolumeProtection
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.featuregates import DYNAMIC_RESOURCES, gates_on
 from kubedyno.cluster.registry.trusted import Trusted
-from kubedyno.cluster.settings import ClusterSettings, dynamic_resources
+from kubedyno.cluster.settings import ClusterSettings
 
 # How often events that are due are looked for, and how many go in one turn.
 _EXPIRY_PERIOD_S = 10.0
@@ -66,7 +67,7 @@ class ControllerManager:
         ReplicaSets(trusted, pump, feeds, pods, settings)
         ReplicationControllers(trusted, pump, feeds, pods, settings)
         DaemonSets(trusted, pump, feeds, pods)
-        StatefulSets(trusted, pump, feeds, pods)
+        StatefulSets(trusted, pump, feeds, pods, settings)
         Jobs(trusted, pump, feeds, pods, settings)
         CronJobs(trusted, pump, feeds)
         pods.follow()
@@ -84,7 +85,7 @@ class ControllerManager:
         VolumeProtection(trusted, pump, feeds)
         VolumeBinding(trusted, pump, feeds)
         EphemeralVolumes(trusted, pump, feeds)
-        if dynamic_resources(settings):
+        if DYNAMIC_RESOURCES in gates_on(settings.minor, settings.feature_gates):
             ResourceClaimsController(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)
         Namespaces(trusted, pump, feeds)

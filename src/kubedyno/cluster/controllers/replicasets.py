@@ -17,6 +17,7 @@ from kubedyno.cluster.controllers.podstates import ACTIVE, LABELLED, READY, TERM
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.victims import victims
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.featuregates import TERMINATING_REPLICAS, gates_on
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
@@ -26,9 +27,6 @@ from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import EVENTS, PODS, REPLICASETS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
-
-# The minor version from which ReplicaSets and Deployments count terminating pods.
-TERMINATING_MINOR = 35
 
 
 class _Spec(msgspec.Struct):
@@ -148,7 +146,9 @@ class ReplicaSets:
         self._trusted = trusted
         self._clock = pump.clock
         self._pod_rows = rows
-        self._counts_terminating = settings.minor >= TERMINATING_MINOR and self.resource is REPLICASETS
+        self._counts_terminating = (
+            TERMINATING_REPLICAS in gates_on(settings.minor, settings.feature_gates) and self.resource is REPLICASETS
+        )
         self.table = trusted.store.table(self.resource)
         self._pods = trusted.store.table(PODS)
         self._together = trusted.store.together(PODS, EVENTS)

@@ -16,10 +16,13 @@ from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.podstates import available_in_s
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.revisions import Revisions, template_of
+from kubedyno.cluster.controllers.rollout import amount_of
 from kubedyno.cluster.controllers.setclaims import SetClaims
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.featuregates import SET_MAX_UNAVAILABLE, gates_on
 from kubedyno.cluster.registry.templates import OwnerRef, owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
@@ -36,6 +39,7 @@ _ENDED = frozenset({"Succeeded", "Failed"})
 
 class _Rolling(msgspec.Struct):
     partition: int = 0
+    maxUnavailable: int | str | None = None
 
 
 class _Strategy(msgspec.Struct):
@@ -127,9 +131,13 @@ class StatefulSets:
         pump: Gives turns.
         feeds: Gives changes.
         rows: Hands it its pods.
+        settings: Of the cluster.
     """
 
-    def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, rows: PodRows) -> None:
+    def __init__(
+        self, trusted: Trusted, pump: Pump, feeds: Feeds, rows: PodRows, settings: ClusterSettings
+    ) -> None:  # fmt: skip
+        self._takes_many = SET_MAX_UNAVAILABLE in gates_on(settings.minor, settings.feature_gates)
         self.queue: WorkQueue[Row] = WorkQueue(pump, "statefulset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
@@ -224,6 +232,10 @@ class StatefulSets:
                 done += 1
             if ordered:
                 return done
+        if rolling and self._takes_many and spec.updateStrategy.rollingUpdate.maxUnavailable is not None:
+            return done + self._replace_many(
+                row, record, [(o, pods[o]) for o in wanted if o in pods], partition, update
+            )
         if rolling:
             for ordinal in reversed(wanted):
                 pod = pods.get(ordinal)
@@ -234,6 +246,32 @@ class StatefulSets:
                     return done + 1
                 if not self._is_healthy(row, pod):
                     break
+        return done
+
+    def _replace_many(
+        self, row: Row, record: ObjectRecord, pods: list[tuple[int, ObjectRecord]], partition: int, update: ObjectRecord
+    ) -> int:
+        """Replace old pods from the last one down, as many as may be missing at once; returns how many.
+
+        Args:
+            row: The set.
+            record: Its newest version.
+            pods: Those with their ordinals that the set wants, in order.
+            partition: The first ordinal that is updated.
+            update: The revision that they shall have.
+        """
+        replicas = row.spec.replicas
+        allowed = row.spec.updateStrategy.rollingUpdate.maxUnavailable
+        assert allowed is not None
+        room = max(amount_of(allowed, replicas, up=False), 1) - (replicas - len(pods))
+        room -= sum(not self._is_healthy(row, pod) for _, pod in pods)
+        done = 0
+        for ordinal, pod in reversed(pods):
+            if ordinal < partition or done >= room:
+                break
+            if pod.obj.labels.get(REVISION_LABEL) != update.obj.name and not pod.obj.deletion_s:
+                self._delete(row, record, pod)
+                done += 1
         return done
 
     def _is_healthy(self, row: Row, pod: ObjectRecord) -> bool:

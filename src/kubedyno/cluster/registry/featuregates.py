@@ -1,11 +1,20 @@
-"""Feature gates that act in API server and kubelets: from which version they are on, unless a configuration says otherwise."""
+"""Feature gates that act in the cluster's parts: from which version they are on, unless a configuration says otherwise."""
 
 from collections.abc import Mapping
 
 CRASH_LOOP_MAX = "KubeletCrashLoopBackOffMax"
 ENSURE_SECRET_PULLED_IMAGES = "KubeletEnsureSecretPulledImages"  # noqa: S105 - a gate's name
+# Was to let a Deployment wait for terminating pods; no release has it.
+DEPLOYMENT_POD_REPLACEMENT = "DeploymentPodReplacementPolicy"
+DYNAMIC_RESOURCES = "DynamicResourceAllocation"
+HPA_TOLERANCE = "HPAConfigurableTolerance"
 IMAGE_VOLUME = "ImageVolume"
+OBSERVED_GENERATION = "PodObservedGenerationTracking"
+POP_FROM_BACKOFF = "SchedulerPopFromBackoffQ"
+PREFER_SAME = "PreferSameTrafficDistribution"
 REDUCED_CRASH_LOOP = "ReduceDefaultCrashLoopBackOffDecay"
+SET_MAX_UNAVAILABLE = "MaxUnavailableStatefulSet"
+TERMINATING_REPLICAS = "DeploymentReplicaSetTerminatingReplicas"
 RESTART_RULES = "ContainerRestartRules"
 STOP_SIGNALS = "ContainerStopSignals"
 TOKENS_FOR_CREDENTIAL_PROVIDERS = "KubeletServiceAccountTokenForCredentialProviders"
@@ -14,7 +23,15 @@ TOKENS_FOR_CREDENTIAL_PROVIDERS = "KubeletServiceAccountTokenForCredentialProvid
 _ON_FROM = {
     CRASH_LOOP_MAX: 35,
     ENSURE_SECRET_PULLED_IMAGES: 35,
+    DEPLOYMENT_POD_REPLACEMENT: None,
+    DYNAMIC_RESOURCES: 34,
+    HPA_TOLERANCE: 35,
     IMAGE_VOLUME: 35,
+    OBSERVED_GENERATION: 34,
+    POP_FROM_BACKOFF: 33,
+    PREFER_SAME: 34,
+    SET_MAX_UNAVAILABLE: 35,
+    TERMINATING_REPLICAS: 35,
     REDUCED_CRASH_LOOP: None,
     RESTART_RULES: 35,
     STOP_SIGNALS: None,

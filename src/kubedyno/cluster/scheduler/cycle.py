@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry import featuregates
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.scheduler import messages
@@ -20,7 +21,7 @@ from kubedyno.cluster.scheduler.scores import Scoring, image_names
 from kubedyno.cluster.scheduler.shapes import Shape, Shapes
 from kubedyno.cluster.scheduler.topology import Topology, wanted_by_others
 from kubedyno.cluster.scheduler.volumes import VolumeNeed, Volumes
-from kubedyno.cluster.settings import ClusterSettings, SchedulerProfile, dynamic_resources
+from kubedyno.cluster.settings import ClusterSettings, SchedulerProfile
 from kubedyno.cluster.storage.objects import StoredObject
 
 _NEVER = b'"preemptionPolicy":"Never"'
@@ -117,7 +118,9 @@ class Cycle:
             self._filters = ChosenFilters(settings.minor, off, added)
         self._scoring = Scoring(profile)
         self._shapes = Shapes(cluster, self._filters, self._scoring)
-        self._with_claims = DYNAMIC_RESOURCES not in off and dynamic_resources(settings)
+        self._with_claims = DYNAMIC_RESOURCES not in off and featuregates.DYNAMIC_RESOURCES in featuregates.gates_on(
+            settings.minor, settings.feature_gates
+        )
         self.volumes = Volumes(trusted, cluster, settings.minor, off)
         self.claims = claims
         self._namespace_labels = namespace_labels

@@ -5,14 +5,13 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import rfc3339
+from kubedyno.cluster.registry.featuregates import OBSERVED_GENERATION, gates_on
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS
 
-_GENERATION_GATE = "PodObservedGenerationTracking"
-_GENERATION_MINOR = 34
 UNSCHEDULABLE = "Unschedulable"
 SCHEDULER_ERROR = "SchedulerError"
 
@@ -27,7 +26,7 @@ class PodWrites:
 
     def __init__(self, trusted: Trusted, settings: ClusterSettings) -> None:
         self._trusted = trusted
-        self._observes_generation = settings.feature_gates.get(_GENERATION_GATE, settings.minor >= _GENERATION_MINOR)
+        self._observes_generation = OBSERVED_GENERATION in gates_on(settings.minor, settings.feature_gates)
         self._host = settings.nodes[0].name
 
     def event(self, record: ObjectRecord, type: str, reason: str, message: str, action: str) -> None:

@@ -14,6 +14,7 @@ import orjson
 from kubedyno.base.log import logger
 from kubedyno.cluster.pump import Pump, Timer
 from kubedyno.cluster.registry.admission import CLAIMS
+from kubedyno.cluster.registry.featuregates import POP_FROM_BACKOFF, gates_on
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.scheduler import claims, volumes
@@ -48,7 +49,6 @@ _FLUSH_S = 30.0
 _NOMINATED = b'"nominatedNodeName"'
 _CLAIMS_MADE = b'"resourceClaimStatuses"'
 _DONE = frozenset({"Succeeded", "Failed"})
-_EARLY_GATE = "SchedulerPopFromBackoffQ"
 _NO_LABELS: Mapping[str, str] = {}
 _GROUP = "scheduler"
 NAME = "default-scheduler"
@@ -88,7 +88,6 @@ class Scheduler:
         self._node_changes = self._nodes.changes()
         parser = self._parser = Parser()
         self._cluster = Cluster(parser)
-        gates = settings.feature_gates
         times, self._claims = settings.scheduler, Claims(trusted)
         # By schedulerName; pods of any other name are somebody else's.
         self._cycles = {
@@ -98,7 +97,7 @@ class Scheduler:
             for profile in times.profiles
         }  # fmt: skip
         self._queue = Queue(
-            pops_early=gates.get(_EARLY_GATE, True),
+            pops_early=POP_FROM_BACKOFF in gates_on(settings.minor, settings.feature_gates),
             initial_backoff_s=times.initial_backoff_s,
             max_backoff_s=times.max_backoff_s,
         )
