@@ -13,7 +13,7 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A client certificate that the server's CA signed: its subject, and the SHA-256 of the whole in hexadecimal."""
+    """The subject of a client certificate that the server's CA signed."""
 
     common_name: str
     organizations: tuple[str, ...]
@@ -106,11 +106,6 @@ class Responder(Protocol):
     """The way back of one request. Exactly one of `send`, `start` and `upgrade` is called, once."""
 
     on_close: Callable[[], None] | None
-
-    @property
-    def answer_id(self) -> str:
-        """Id that the answer carries, "" when answers carry none."""
-        ...
 
     @property
     def closed(self) -> bool:
