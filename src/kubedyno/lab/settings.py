@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 from kubedyno.base.errors import KubedynoError
@@ -135,11 +136,37 @@ def cluster_settings(
     settings = replace(settings, priority_and_fairness=priority_and_fairness)
     if data_dir is not None:
         settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
+    settings, more = _with_blocks(settings, chosen=config is not None or node_cidr_mask is not None)
+    warnings = [*warnings, *more]
     if settings.runtime == "model" and (datapath is not None or images is not None):
         raise KubedynoError("--datapath and --images are for pods that are processes: add --runtime netns")
     if settings.runtime != "model" and len(settings.nodes) > MAX_REAL_NODES:
         raise KubedynoError(f"--runtime {settings.runtime}: at most {MAX_REAL_NODES} nodes, not {len(settings.nodes)}")
     return settings, warnings
+
+
+def _with_blocks(settings: ClusterSettings, *, chosen: bool) -> tuple[ClusterSettings, list[str]]:
+    """Return settings whose pod subnet has a block for each node, and what is to be said of it.
+
+    Args:
+        settings: What was asked for.
+        chosen: Subnet or block size are what somebody wrote: they stay, and nodes without a block are told.
+    """
+    network = ip_network(settings.pod_subnet.split(",", maxsplit=1)[0], strict=False)
+    mask, nodes = settings.node_cidr_mask, len(settings.nodes)
+    blocks = 1 << max(mask - network.prefixlen, 0)
+    if not settings.allocate_node_cidrs or nodes <= blocks:
+        return settings, []
+    has = f"{network} has {blocks} blocks of /{mask}"
+    if chosen:
+        without = nodes - blocks
+        why = "they stay NotReady (CIDRNotAvailable)" if settings.cni == "kindnet" else "CIDRNotAvailable"
+        return settings, [
+            f"{without} of {nodes} nodes get no PodCIDR: {has}; {why}. More blocks: a larger podSubnet, or a longer mask"
+        ]
+    # Of the private addresses the half that services and the usual pod subnet are not in.
+    wide = f"10.128.0.0/{mask - (nodes - 1).bit_length()}"
+    return replace(settings, pod_subnet=wide), [f"{nodes} nodes: {has}, so pods are in {wide}"]
 
 
 def _registry(text: str) -> tuple[str, str, str]:

@@ -1,3 +1,5 @@
+from ipaddress import ip_network
+
 import pytest
 
 from kubedyno.base.errors import KubedynoError
@@ -14,3 +16,25 @@ def test_a_registry_that_is_none_is_told_without_its_password(text: str) -> None
     with pytest.raises(KubedynoError, match=r"^--private-registry: write HOST\[/PATH\]=USER:PASSWORD") as failure:
         cluster_settings(private_registries=[text])
     assert text == "" or f"{text}:" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "subnet"),
+    [(256, "10.244.0.0/16"), (257, "10.128.0.0/15"), (5000, "10.128.0.0/11"), (20_000, "10.128.0.0/9")],
+)
+def test_every_node_has_a_block_unless_somebody_chose_the_subnet(nodes: int, subnet: str) -> None:
+    made, warnings = cluster_settings(nodes=nodes)
+    assert made.pod_subnet == subnet
+    assert len(warnings) == (subnet != "10.244.0.0/16")
+    assert not ip_network(made.pod_subnet).overlaps(ip_network(made.service_subnet))
+
+
+def test_nodes_without_a_block_are_told_where_the_mask_was_chosen() -> None:
+    made, warnings = cluster_settings(nodes=100, node_cidr_mask=22)
+    assert (made.pod_subnet, made.node_cidr_mask) == ("10.244.0.0/16", 22)
+    assert warnings == [
+        (
+            "36 of 100 nodes get no PodCIDR: 10.244.0.0/16 has 64 blocks of /22; they stay NotReady (CIDRNotAvailable). "
+            "More blocks: a larger podSubnet, or a longer mask"
+        )
+    ]
