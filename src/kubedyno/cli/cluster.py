@@ -66,10 +66,16 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         "--authorization", choices=("RBAC", "AlwaysAllow"), help="who may do what (default RBAC; the admin everything)"
     )
     parser.add_argument("--addons", metavar="NAMES", help="add-ons, comma separated: study")
+    parser.add_argument(
+        "--addon-values", type=Path, metavar="FILE", help="values of kube-prometheus-stack for --addons study"
+    )
     parser.add_argument("--kubernetes-version", metavar="X.Y", help="1.33, 1.34, 1.35 or 1.36 (default 1.36)")
     parser.add_argument("--feature-gates", metavar="GATES", help="gates that differ from the version's, A=true,B=false")
     parser.add_argument(
-        "--scheduler-config", type=Path, metavar="FILE", help="KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1)"
+        "--scheduler-config",
+        type=Path,
+        metavar="FILE",
+        help="KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness in the cluster (default 1)")
     parser.add_argument("--port", type=int, metavar="PORT", help="API port on 127.0.0.1 (default: a free one)")
@@ -124,6 +130,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         cni=arguments.cni,
         authorization=arguments.authorization,
         addons=arguments.addons,
+        addon_values=arguments.addon_values,
         version=arguments.kubernetes_version,
         seed=arguments.seed,
         port=arguments.port,

@@ -23,6 +23,7 @@ VERBS = {
     "compare": "repeated runs against repeated runs: better, worse, same, or not enough data",
     "view": "a live page of a cluster: nodes, pods, walls, and the run replayed",
     "metrics": "record a cluster's metrics, serve them as Prometheus would, ask them in PromQL",
+    "dashboards": "Grafana dashboards of our own: list, export",
     "top": "what nodes and pods use, with or without a metrics-server",
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
     "statedb": "a running cluster's tables: list, show, get, prefix, watch",

@@ -62,11 +62,12 @@ def _options(arguments: argparse.Namespace, retention_h: float) -> Any:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from kubedyno.base import aio
-    from kubedyno.lab import metrics, target
+    from kubedyno.lab import target
+    from kubedyno.web import prometheus
 
     options = _options(arguments, arguments.retention)
     choice = target.choose(arguments.kubeconfig, arguments.kube_context)
-    aio.run(metrics.serve(choice, options, arguments.port, say=lambda line: print(line, flush=True)))
+    aio.run(prometheus.serve(choice, options, arguments.port, say=lambda line: print(line, flush=True)))
     return 0
 
 

@@ -103,6 +103,27 @@ class SchedulerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MonitoringSettings:
+    """What the study's monitoring add-ons are to be: the values of their chart that act here.
+
+    Attributes:
+        scrape_interval_s: Between two looks at a target.
+        evaluation_interval_s: Of subqueries that name no step.
+        prometheus_port: NodePort of Prometheus.
+        grafana_port: NodePort of Grafana.
+        timezone: Of dashboards: "browser", "utc" or a name such as Asia/Seoul.
+        admin_password: Of Grafana's user admin.
+    """
+
+    scrape_interval_s: float = 15.0
+    evaluation_interval_s: float = 15.0
+    prometheus_port: int = 30001
+    grafana_port: int = 30002
+    timezone: str = "browser"
+    admin_password: str = "prom-operator"  # noqa: S105 - the chart's own default, of a server on loopback
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """The whole cluster.
 
@@ -130,6 +151,7 @@ class ClusterSettings:
         datapath: Between pods that are processes: "route", "bridge" or "ebpf".
         images: Image pattern → command line, beside those known (`processes.images`).
         private_registries: (host with an optional path, user, password) of registries that give images only to these.
+        monitoring: Of the study's monitoring add-ons.
         data_dir: Absolute path of the folder in which the cluster is kept; "" keeps it in memory only.
         max_inflight: Requests that read and may be under way at once; 0: no limit.
         max_mutating_inflight: The same of those that write.
@@ -159,6 +181,7 @@ class ClusterSettings:
     datapath: str = "route"
     images: dict[str, list[str]] = field(default_factory=dict)
     private_registries: tuple[tuple[str, str, str], ...] = ()
+    monitoring: MonitoringSettings = MonitoringSettings()
     data_dir: str = ""
     max_inflight: int = 400
     max_mutating_inflight: int = 200

@@ -20,6 +20,9 @@ _HANDSHAKE_TIMEOUT_S = 15.0
 _BACKLOG = 1024
 
 
+_OWN_NAMES = frozenset({"127.0.0.1", "localhost"})
+
+
 class Connection(Protocol):
     """What the server asks of a connection of either kind."""
 
@@ -39,6 +42,7 @@ class Server:
     Attributes:
         pending: Requests that wait for an answer now. An answer that has begun (a watch) waits no more.
         last_request_s: When the last request was complete, in the event loop's seconds; the start before any.
+        other_ports: Ports of this machine that lead here too, as a name in a request may have them.
         before_write: Called before any bytes of answers leave; while it raises, none do.
     """
 
@@ -47,6 +51,7 @@ class Server:
         self.limits = limits
         self.pending = 0
         self.port = 0
+        self.other_ports: frozenset[str] = frozenset()
         self.before_write: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self.last_request_s = self._loop.time()
@@ -82,7 +87,8 @@ class Server:
 
     def is_named_by(self, request: Request) -> bool:
         """Say whether a request names this server as this machine does: no page of another site can, by a name of its own."""
-        return request.headers.get("host") in {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
+        name, _, port = request.headers.get("host", "").rpartition(":")
+        return name in _OWN_NAMES and port in {str(self.port), *self.other_ports}
 
     def next_peer(self, transport: asyncio.BaseTransport) -> Peer:
         """Return who is at the other end of a new connection."""

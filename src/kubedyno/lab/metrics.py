@@ -1,4 +1,4 @@
-"""A recorder of a cluster's metrics, and the Prometheus read API over what it has recorded.
+"""A recorder of a cluster's metrics; `web.prometheus` serves what it has recorded.
 
 Targets are found through the API server: its own page, those of each node by the node's proxy, and whatever says that
 it is kube-state-metrics or a node exporter. The embedded cluster has the latter two under /kubedyno/metrics.
@@ -6,12 +6,10 @@ it is kube-state-metrics or a node exporter. The embedded cluster has the latter
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import orjson
 
@@ -21,24 +19,20 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.http.exchange import Result
-from kubedyno.http.messages import Headers, Request, Responder
-from kubedyno.http.server import Server
-from kubedyno.http.server import serve as listen
+from kubedyno.http.messages import Headers
 from kubedyno.kube import yaml
 from kubedyno.kube.status import StatusError
 from kubedyno.lab.target import Choice
 from kubedyno.promql import dump
-from kubedyno.promql.engine import Engine
 from kubedyno.promql.errors import ExpositionError, StoreFullError
 from kubedyno.promql.exposition import ACCEPT, OPENMETRICS
 from kubedyno.promql.mentions import queries_in, wanted
-from kubedyno.promql.readapi import JSON, PREFIX, ReadAPI
+from kubedyno.promql.readapi import PREFIX
 from kubedyno.promql.scraping import Keep, Target
 from kubedyno.promql.store import SeriesStore, StoreLimits
 
 log = logger(__name__)
 
-HOST = "127.0.0.1"
 # Pages that are asked for at once: a node's proxy is one connection more of the API server's.
 CONCURRENCY = 8
 _TRIM_S = 60.0
@@ -54,8 +48,6 @@ _COMPONENTS = (
     ("kube-proxy", "k8s-app=kube-proxy", "10249"),
 )
 _EXPORTERS = (("kube-state-metrics", "kube-state-metrics"), ("node-exporter", "node-exporter"))
-_HEADERS: Headers = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
-_PLAIN = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,8 @@ class Options:
 
     Attributes:
         interval_s: Between two looks at each target.
+        keep: Which metrics are wanted; None: as the queries say.
+        own: It is the embedded cluster's own: its requests are no use of the cluster.
         queries: Files with the queries that say what is recorded; none: everything.
         limits: Of the store.
     """
@@ -71,6 +65,8 @@ class Options:
     interval_s: float = 15.0
     queries: tuple[Path, ...] = ()
     limits: StoreLimits = field(default_factory=StoreLimits)
+    own: bool = False
+    keep: Keep | None = None
 
 
 def keep_of(files: Iterable[Path]) -> Keep | None:
@@ -106,7 +102,8 @@ class Recorder:
         self._client = client
         self._options = options
         self._embedded = embedded
-        self._keep = keep_of(options.queries)
+        self._own: Headers = (("X-Kubedyno-Own", "1"),) if options.own else ()
+        self._keep = options.keep or keep_of(options.queries)
         self._targets: dict[str, Target] = {}
         self._turns = asyncio.Semaphore(CONCURRENCY)
         self._warned: set[str] = set()
@@ -155,7 +152,7 @@ class Recorder:
         return found
 
     async def _got(self, path: str) -> Result:
-        answer = await self._client.request("GET", path)
+        answer = await self._client.request("GET", path, headers=self._own)
         if answer.status != 200:
             raise KubedynoError(f"{path}: HTTP {answer.status}: {_line(answer.body)}")
         return answer
@@ -216,7 +213,7 @@ class Recorder:
         async with self._turns:
             now_ms, began_s = _now_ms(), SYSTEM_CLOCK.monotonic()
             try:
-                answer = await self._client.request("GET", path, headers=(("Accept", ACCEPT),))
+                answer = await self._client.request("GET", path, headers=(("Accept", ACCEPT), *self._own))
                 took_s = SYSTEM_CLOCK.monotonic() - began_s
                 if answer.status != 200:
                     if answer.status == 503 and b"connection refused" in answer.body[:1000]:
@@ -247,107 +244,6 @@ def _line(body: bytes) -> str:
 
 def _now_ms() -> int:
     return round(SYSTEM_CLOCK.now() * 1000)
-
-
-class Door:
-    """The read API on a loopback port.
-
-    Args:
-        api: Answers.
-    """
-
-    def __init__(self, api: ReadAPI) -> None:
-        self._api = api
-        self._server: Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        # One query at a time: two would only share the interpreter.
-        self._turn = asyncio.Lock()
-
-    async def start(self, port: int) -> str:
-        """Listen and return the URL.
-
-        Raises:
-            KubedynoError: The port is in use.
-        """
-        self._server = await listen(self.app, HOST, port, None)
-        return f"http://{HOST}:{self._server.port}"
-
-    async def close(self) -> None:
-        """Stop listening."""
-        for task in list(self._tasks):
-            task.cancel()
-        if self._server is not None:
-            await self._server.close(0.2)
-
-    def app(self, request: Request, responder: Responder) -> None:
-        """Answer one request, now or later."""
-        assert self._server is not None
-        if not self._server.is_named_by(request):
-            responder.send(421, _PLAIN, b"this server is for this machine only\n", _HEADERS)
-        elif request.path in {"/-/ready", "/-/healthy"}:
-            responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", _HEADERS)
-        elif not request.path.startswith(PREFIX):
-            responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
-        elif request.method not in {"GET", "POST"}:
-            responder.send(405, _PLAIN, b"it only reads\n", (*_HEADERS, ("allow", "GET, POST")))
-        else:
-            task = asyncio.get_running_loop().create_task(self._answer(request, responder))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _answer(self, request: Request, responder: Responder) -> None:
-        given: dict[str, list[str]] = parse_qs(request.query, keep_blank_values=True)
-        if request.method == "POST":
-            form = parse_qs(request.body.decode(errors="replace"), keep_blank_values=True)
-            for name, values in form.items():
-                given.setdefault(name, []).extend(values)
-        async with self._turn:
-            if responder.closed:
-                return
-            try:
-                status, body = await asyncio.to_thread(self._api.answer, request.path[len(PREFIX) :].rstrip("/"), given)
-            except Exception:
-                log.exception("%s failed", request.path)
-                responder.send(500, _PLAIN, b"internal error\n", _HEADERS)
-                return
-        responder.send(status, JSON, body, _HEADERS)
-
-
-async def serve(choice: Choice, options: Options, port: int, say: Callable[[str], None]) -> None:
-    """Record a cluster and serve what is recorded until SIGINT or SIGTERM.
-
-    Args:
-        choice: The cluster.
-        options: How to record.
-        port: 0 picks a free one.
-        say: Prints a line.
-
-    Raises:
-        KubedynoError: The port is in use, or the cluster cannot be reached.
-    """
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    async with Client(choice.target) as client:
-        await client.get("/version")
-        recorder = Recorder(client, options, embedded=choice.running is not None)
-        door = Door(ReadAPI(Engine(recorder.store), recorder.targets))
-        url = await door.start(port)
-        recording = asyncio.create_task(recorder.run())
-        try:
-            say(f"records {choice.target.server} every {options.interval_s:g} s; Prometheus read API: {url}")
-            say(f"Grafana: data source Prometheus, URL {url}; kube-burner: metricsEndpoints, endpoint: {url}")
-            done = asyncio.create_task(stopped.wait())
-            await asyncio.wait({done, recording}, return_when=asyncio.FIRST_COMPLETED)
-            done.cancel()
-            if recording.done():
-                recording.result()
-        finally:
-            recording.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await recording
-            await door.close()
 
 
 async def record(choice: Choice, options: Options, duration_s: float, path: Path) -> tuple[int, int]:

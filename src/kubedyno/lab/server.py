@@ -17,6 +17,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.assembly import processes
 from kubedyno.cluster.assembly import server as assembly
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.lab.apps import Apps
 
 
 def main(arguments: list[str]) -> int:
@@ -35,14 +36,21 @@ def main(arguments: list[str]) -> int:
         draft.replace(directory / "state.json")
         say({"port": facts["port"]})
 
+    apps = Apps()
     try:
         # A fork is safe only from a process without threads: the helper is started before the loop may have any.
         helper = processes.started(settings)
-        aio.run(assembly.serve(settings, state_dir=directory, ready=ready, helper=helper))
+        aio.run(
+            assembly.serve(
+                settings, state_dir=directory, ready=ready, helper=helper, start_apps=lambda: apps.start(directory)
+            )
+        )
     except KubedynoError as error:
         # Whoever started it reads the line, and removes the folder with the log in it.
         say({"error": str(error)})
         return error.exit_code
+    finally:
+        apps.stop()
     # After an idle time-out nobody else is there to tidy up.
     shutil.rmtree(directory, ignore_errors=True)
     return 0

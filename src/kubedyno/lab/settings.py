@@ -13,6 +13,7 @@ from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
 from kubedyno.cluster.settings import SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
 from kubedyno.kube import yaml
 from kubedyno.kube.names import problems_of_dns1123_subdomain
+from kubedyno.lab import monitorvalues
 
 MAX_NODES = 20_000
 # Each node of real pods has routes to all others.
@@ -45,6 +46,7 @@ def cluster_settings(
     feature_gates: str | None = None,
     scheduler_config: Path | None = None,
     priority_and_fairness: bool = True,
+    addon_values: Path | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
@@ -95,6 +97,12 @@ def cluster_settings(
             if word not in ADDON_SETS:
                 raise KubedynoError(f"--addons {word}: unknown; known are: {', '.join(ADDON_SETS)}")
         settings = replace(settings, addons=names)
+    if addon_values is not None:
+        if "study" not in settings.addons:
+            raise KubedynoError("--addon-values: are those of the study's monitoring; add --addons study")
+        monitoring, more = monitorvalues.read(addon_values)
+        warnings = [*warnings, *more]
+        settings = replace(settings, monitoring=monitoring)
     if seed is not None:
         settings = replace(settings, seed=seed)
     if port is not None:

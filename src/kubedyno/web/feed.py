@@ -56,6 +56,11 @@ class Feed:
         """How many pods there are."""
         return len(self._pods)
 
+    @property
+    def watched(self) -> bool:
+        """Say whether anybody is told."""
+        return bool(self._subscribers)
+
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as tasks:

@@ -12,6 +12,7 @@ from kubedyno.base.log import logger
 from kubedyno.http.messages import Headers, Request, Responder, Stream
 from kubedyno.http.server import Server, serve
 from kubedyno.web.feed import Feed
+from kubedyno.web.prometheus import Door
 
 log = logger(__name__)
 
@@ -50,26 +51,42 @@ class Page:
 
     Args:
         feed: The cluster.
-        secret: First part of every path.
+        secret: First part of every path, "" for none.
         why: Returns the advisor's findings as JSON.
+        looked: Called with each browser that opens its stream.
+        metrics: Returns what answers the dashboards and their read API.
     """
 
-    def __init__(self, feed: Feed, secret: str, why: Why) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        secret: str,
+        why: Why,
+        looked: Callable[[], None] = lambda: None,
+        metrics: Callable[[], Door] | None = None,
+    ) -> None:
+        self._metrics = metrics
         self._feed = feed
-        self._secret = secret
+        self._prefix = f"/{secret}/" if secret else "/"
+        self._looked = looked
         self._why = why
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._files = {name: ((_STATIC / file).read_bytes(), media) for name, (file, media) in _FILES.items()}
 
-    async def start(self, port: int) -> str:
+    async def start(self, port: int, also: frozenset[str] = frozenset()) -> str:
         """Listen and return the page's URL.
+
+        Args:
+            port: 0 picks a free one.
+            also: Ports of this machine that lead here too.
 
         Raises:
             KubedynoError: The port is in use.
         """
         self._server = await serve(self.app, HOST, port, None)
-        return f"http://{HOST}:{self._server.port}/{self._secret}/"
+        self._server.other_ports = also
+        return f"http://{HOST}:{self._server.port}{self._prefix}"
 
     async def close(self) -> None:
         """Stop serving."""
@@ -84,18 +101,22 @@ class Page:
         if not self._server.is_named_by(request):
             responder.send(421, _PLAIN, b"this page is for this machine only\n", _HEADERS)
             return
-        prefix = f"/{self._secret}/"
+        prefix = self._prefix
         if not request.path.startswith(prefix):
             responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
+            return
+        name = request.path[len(prefix) :]
+        if self._metrics is not None and Door.has(name):
+            self._metrics().answer(name, request, responder)
             return
         if request.method != "GET":
             responder.send(405, _PLAIN, b"the page only reads\n", (*_HEADERS, ("allow", "GET")))
             return
-        name = request.path[len(prefix) :]
         file = self._files.get(name)
         if file is not None:
             responder.send(200, file[1], file[0], _HEADERS)
         elif name == "stream":
+            self._looked()
             self._stream(responder.start(200, "text/event-stream", _HEADERS))
         elif name == "why":
             task = asyncio.get_running_loop().create_task(self._explain(responder))

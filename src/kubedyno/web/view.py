@@ -13,12 +13,103 @@ from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import secret_token
 from kubedyno.client.api import Client
+from kubedyno.lab.metrics import Options, Recorder
 from kubedyno.lab.target import Choice
+from kubedyno.promql.dashboards import DASHBOARDS
+from kubedyno.promql.engine import Engine
+from kubedyno.promql.mentions import wanted
+from kubedyno.promql.readapi import ReadAPI
 from kubedyno.web.feed import Feed
+from kubedyno.web.prometheus import Door
 from kubedyno.web.server import Page
 
 # The first list of a large cluster takes a while; the page says so meanwhile.
 _SYNC_S = 5.0
+# Without a browser for so many checks, a cluster that is followed lazily is followed no more.
+_QUIET_CHECK_S = 30.0
+_QUIET_CHECKS = 4
+
+
+class View:
+    """The page of a cluster; follows it while a browser looks, and for a while after.
+
+    Args:
+        choice: The cluster.
+        client: Of it.
+        door: Answers dashboards; None: metrics are recorded here from the first look at one.
+    """
+
+    def __init__(self, choice: Choice, client: Client, door: Door | None = None) -> None:
+        self._client = client
+        self._door = door
+        self._recording: asyncio.Task[None] | None = None
+        self._embedded = choice.running.name if choice.running else None
+        self.feed = Feed(client, SYSTEM_CLOCK)
+        self._page: Page | None = None
+        self._lazy = False
+        self._following: asyncio.Task[None] | None = None
+        self._resting: asyncio.Task[None] | None = None
+
+    async def start(self, port: int, secret: str, also: frozenset[str] = frozenset(), *, lazily: bool = True) -> str:
+        """Listen and return the page's URL.
+
+        Args:
+            port: 0 picks a free one.
+            secret: First part of every path; "" for none.
+            also: Ports of this machine that lead here too.
+            lazily: Follow the cluster from the first look on.
+
+        Raises:
+            KubedynoError: The port is in use.
+        """
+        self._lazy = lazily
+        self._page = Page(self.feed, secret, self._explain, self.follow, self._metrics)
+        if not lazily:
+            self.follow()
+        return await self._page.start(port, also)
+
+    def follow(self) -> None:
+        """Follow the cluster from now on."""
+        if self._following is None:
+            self._following = asyncio.get_running_loop().create_task(self.feed.run())
+            if self._lazy:
+                self._resting = asyncio.get_running_loop().create_task(self._rest())
+
+    async def _rest(self) -> None:
+        """Follow no more once nobody has looked for some time: an open watch keeps a cluster from being idle."""
+        quiet = 0
+        while quiet < _QUIET_CHECKS:
+            await aio.sleep(_QUIET_CHECK_S)
+            quiet = 0 if self.feed.watched else quiet + 1
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+
+    def _metrics(self) -> Door:
+        """Return what answers dashboards."""
+        if self._door is None:
+            queries = [query.expr for board in DASHBOARDS for panel in board.panels for query in panel.queries]
+            options = Options(keep=wanted([*queries, "up"]))
+            recorder = Recorder(self._client, options, embedded=self._embedded is not None)
+            self._door = Door(ReadAPI(Engine(recorder.store), recorder.targets))
+            self._recording = asyncio.get_running_loop().create_task(recorder.run())
+        return self._door
+
+    async def _explain(self) -> bytes:
+        seen = await facts.read(self._client, embedded=self._embedded)
+        return orjson.dumps({"findings": [asdict(finding) for finding in why.explain(seen)]})
+
+    async def close(self) -> None:
+        """Stop serving and following."""
+        for task in (self._recording, self._resting, self._following):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        if self._page is not None:
+            await self._page.close()
 
 
 async def serve(choice: Choice, port: int, say: Callable[[str], None]) -> None:
@@ -38,24 +129,14 @@ async def serve(choice: Choice, port: int, say: Callable[[str], None]) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with Client(choice.target) as client:
         await client.get("/version")
-        feed = Feed(client, SYSTEM_CLOCK)
-
-        async def explain() -> bytes:
-            seen = await facts.read(client, embedded=choice.running.name if choice.running else None)
-            return orjson.dumps({"findings": [asdict(finding) for finding in why.explain(seen)]})
-
-        page = Page(feed, secret_token(8), explain)
-        following = asyncio.create_task(feed.run())
+        view = View(choice, client)
         try:
-            url = await page.start(port)
+            url = await view.start(port, secret_token(8), lazily=False)
             with suppress(TimeoutError):
                 async with aio.timeout(_SYNC_S):
-                    await feed.synced.wait()
-            say(f"{feed.pods} pods of {choice.target.server}; open {url}")
+                    await view.feed.synced.wait()
+            say(f"{view.feed.pods} pods of {choice.target.server}; open {url}")
             say("Ctrl-C ends it; the page's address is for this machine only")
             await stopped.wait()
         finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
-            await page.close()
+            await view.close()

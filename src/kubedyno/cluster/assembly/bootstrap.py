@@ -59,6 +59,8 @@ def _values(settings: ClusterSettings) -> dict[str, str]:
         "allocate_node_cidrs": str(settings.allocate_node_cidrs).lower(),
         "kube_proxy_mode": settings.kube_proxy_mode,
         "dns_ip": str(subnet[10]),
+        "prometheus_port": str(settings.monitoring.prometheus_port),
+        "grafana_port": str(settings.monitoring.grafana_port),
         "bind_controller_manager": bind.get("controller-manager", _LOOPBACK),
         "bind_scheduler": bind.get("scheduler", _LOOPBACK),
         "bind_etcd": bind.get("etcd", _LOOPBACK),

@@ -28,8 +28,9 @@ from kubedyno.cluster.assembly.componentpages import ComponentPages, parts_of
 from kubedyno.cluster.assembly.components import Components
 from kubedyno.cluster.assembly.control import Control
 from kubedyno.cluster.assembly.keeping import Keeping, open_keeping
-from kubedyno.cluster.assembly.ports import open_ports
+from kubedyno.cluster.assembly.ports import Doors
 from kubedyno.cluster.assembly.pressure import Pressure
+from kubedyno.cluster.assembly.standins import StandIns
 from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.messages import App, Request, Responder
@@ -39,6 +40,8 @@ from kubedyno.http.tls import server_context
 
 log = logger(__name__)
 
+# Whoever sends this is no user: the cluster's own Prometheus, which would keep it from being idle for ever.
+OWN_HEADER = "x-kubedyno-own"
 # Between two looks at the idle clock.
 IDLE_CHECK_S = 5.0
 # Garbage is collected when nobody has asked for so long, and at most so often.
@@ -54,6 +57,7 @@ async def serve(
     state_dir: Path,
     ready: Callable[[dict[str, Any]], None],
     helper: Helper | None = None,
+    start_apps: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve a cluster until it is told to stop (SIGTERM, SIGINT) or was idle for too long.
 
@@ -62,13 +66,14 @@ async def serve(
         state_dir: Gets the kubeconfig.
         ready: Called with {"port": …} once the cluster is up.
         helper: Forks pods that are processes; None: all are modelled.
+        start_apps: Called once when a mapped port leads to pods that applications of this machine stand in for.
 
     Raises:
         KubedynoError: A port is in use, or the nodes do not become Ready.
     """
     keeping = await open_keeping(settings) if settings.data_dir else None
     try:
-        await _serve(settings, keeping, state_dir, ready, helper)
+        await _serve(settings, keeping, state_dir, ready, helper, start_apps)
     finally:
         if keeping is not None:
             await keeping.journal.close()
@@ -80,6 +85,7 @@ async def _serve(
     state_dir: Path,
     ready: Callable[[dict[str, Any]], None],
     helper: Helper | None,
+    start_apps: Callable[[], None],
 ) -> None:
     access = make_access(settings.service_subnet) if keeping is None else keeping.access
     stopped = asyncio.Event()
@@ -88,7 +94,11 @@ async def _serve(
         loop.add_signal_handler(number, stopped.set)
     parts: list[FlowControl | Pressure] = []
 
+    asked_s = [loop.time()]
+
     def app(request: Request, responder: Responder) -> None:
+        if OWN_HEADER not in request.headers:
+            asked_s[0] = loop.time()
         parts[0].app(request, responder)
 
     context = server_context(access.server, access.ca)
@@ -149,7 +159,10 @@ async def _serve(
             mutating=settings.max_mutating_inflight,
         )
     parts.append(front)
-    doors: list[asyncio.Server] = []
+    apps: dict[str, int] = {}
+    doors = Doors(cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], apps)
+    stand_ins = StandIns(doors, apps, start_apps)
+    control.more["apps"] = stand_ins.announce
     try:
         write_kubeconfig(state_dir / "kubeconfig", settings.name, access, server.port)
         up = asyncio.Event()
@@ -157,17 +170,18 @@ async def _serve(
         cluster.start(f"https://{HOST}:{server.port}", made=keeping is not None and keeping.made)
         if keeping is not None:
             keeping.journal.start()
-        doors = await open_ports(cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], HOST)
+        await doors.open(HOST)
+        stand_ins.watch()
         await _until_ready(settings, up, stopped)
         api.ready = True
         if keeping is not None:
             keeping.up(server.port, settings)
         ready({"port": server.port})
         log.info("cluster %s serves on %s:%d", settings.name, HOST, server.port)
-        await _until_done(settings, server, stopped)
+        await _until_done(settings, server, stopped, lambda: asked_s[0])
     finally:
-        for door in doors:
-            door.close()
+        stand_ins.close()
+        doors.close()
         front.stop()
         chaos.close()
         pauses.close()
@@ -206,7 +220,9 @@ async def _until_ready(settings: ClusterSettings, up: asyncio.Event, stopped: as
             task.cancel()
 
 
-async def _until_done(settings: ClusterSettings, server: Server, stopped: asyncio.Event) -> None:
+async def _until_done(
+    settings: ClusterSettings, server: Server, stopped: asyncio.Event, asked: Callable[[], float]
+) -> None:
     """Return when the cluster is told to stop, or nobody has used it for the idle time."""
     loop = asyncio.get_running_loop()
     wait_s = min(IDLE_CHECK_S, settings.idle_timeout_s or IDLE_CHECK_S)
@@ -216,7 +232,7 @@ async def _until_done(settings: ClusterSettings, server: Server, stopped: asynci
             async with aio.timeout(wait_s):
                 await stopped.wait()
         now_s = loop.time()
-        idle_s = now_s - server.last_request_s
+        idle_s = now_s - asked()
         if idle_s >= QUIET_S and now_s - collected_s >= COLLECT_S and server.last_request_s > asked_s:
             collected_s, asked_s = now_s, server.last_request_s
             aio.collect_idle()

@@ -1,0 +1,151 @@
+"""What stands in for the study's add-ons behind mapped ports: the page, Prometheus' read API, Grafana or our dashboards.
+
+One process beside the embedded cluster, started by it: it records the cluster's metrics, serves the three on loopback
+ports, and tells the cluster which. It ends with the cluster.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from kubedyno.base import aio
+from kubedyno.base.errors import KubedynoError
+from kubedyno.base.log import logger
+from kubedyno.client import kubeconfig
+from kubedyno.client.api import Client
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.kube.status import StatusError
+from kubedyno.lab import grafana
+from kubedyno.lab.embedded import Running
+from kubedyno.lab.metrics import Options, Recorder
+from kubedyno.lab.target import Choice
+from kubedyno.promql.engine import Engine, EngineOptions
+from kubedyno.promql.readapi import ReadAPI
+from kubedyno.web.prometheus import Door
+from kubedyno.web.view import View
+
+log = logger(__name__)
+
+_PARENT_CHECK_S = 1.0
+_GRAFANA_READY_S = 60.0
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the applications of the cluster whose state directory is given; returns the exit code."""
+    directory = Path(arguments[0])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = msgspec.json.decode((directory / "settings.json").read_bytes(), type=ClusterSettings)
+    try:
+        aio.run(_serve(directory, settings, os.getppid()))
+    except (KubedynoError, StatusError) as error:
+        log.error("%s", error)  # noqa: TRY400 - a line is all there is to say
+        return 1
+    return 0
+
+
+async def _serve(directory: Path, settings: ClusterSettings, parent: int) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    ports = frozenset(str(host) for node in settings.nodes for host, _ in node.port_mappings)
+    target = kubeconfig.load(directory / "kubeconfig", None)
+    choice = Choice(target, Running(settings.name, directory, parent, int(target.server.rpartition(":")[2])))
+    monitoring = settings.monitoring
+    async with Client(target) as client:
+        recorder = Recorder(client, Options(monitoring.scrape_interval_s, own=True), embedded=True)
+        options = EngineOptions(subquery_step_ms=round(monitoring.evaluation_interval_s * 1000))
+        engine = Engine(recorder.store, options)
+        prometheus = Door(ReadAPI(engine, recorder.targets), timezone=monitoring.timezone)
+        boards = Door(ReadAPI(engine, recorder.targets), home="dashboards", timezone=monitoring.timezone)
+        view = View(choice, client, boards)
+        recording = asyncio.create_task(recorder.run())
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            apps = {
+                "prometheus": _port_of(await prometheus.start(0, ports)),
+                "grafana": _port_of(await boards.start(0, ports)),
+                "view": _port_of(await view.start(0, "", ports)),
+            }
+            await _announce(client, apps)
+            process, port = _grafana(directory, settings, apps["prometheus"])
+            if process is not None and await _answers(port, stopped):
+                await _announce(client, {**apps, "grafana": port})
+            while not stopped.is_set() and os.getppid() == parent:
+                with contextlib.suppress(TimeoutError):
+                    async with aio.timeout(_PARENT_CHECK_S):
+                        await stopped.wait()
+                if recording.done():
+                    recording.result()
+        finally:
+            if process is not None:
+                process.terminate()
+            recording.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await recording
+            for each in (prometheus, boards, view):
+                await each.close()
+
+
+def _port_of(url: str) -> int:
+    return int(url.split(":")[2].split("/", maxsplit=1)[0])
+
+
+async def _announce(client: Client, apps: dict[str, int]) -> None:
+    answer = await client.request("PUT", "/kubedyno/apps", body=orjson.dumps(apps))
+    if answer.status != 200:
+        raise KubedynoError(f"/kubedyno/apps: HTTP {answer.status}")
+
+
+def _grafana(directory: Path, settings: ClusterSettings, prometheus: int) -> tuple[subprocess.Popen[bytes] | None, int]:
+    """Start this machine's Grafana where there is one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    monitoring, home = settings.monitoring, directory / "grafana"
+    home.mkdir(mode=0o700, exist_ok=True)
+    found = grafana.command(
+        home, port, f"http://127.0.0.1:{prometheus}", timezone=monitoring.timezone, password=monitoring.admin_password
+    )
+    if found is None:
+        log.info("no grafana on this machine: our own dashboards are in its place")
+        return None, 0
+    words, environment = found
+    with (directory / "grafana.log").open("wb") as file:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - a command of this machine by a fixed name
+                words, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=home
+            )
+        except OSError as error:
+            log.warning("%s: cannot be started (%s): our own dashboards are in its place", words[0], error)
+            return None, 0
+    return process, port
+
+
+async def _answers(port: int, stopped: asyncio.Event) -> bool:
+    """Say whether a port is listened on within a time."""
+    with contextlib.suppress(TimeoutError):
+        async with aio.timeout(_GRAFANA_READY_S):
+            while not stopped.is_set():
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    await aio.sleep(0.2)
+                    continue
+                writer.close()
+                return True
+    log.warning("grafana does not answer: our own dashboards stay in its place")
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""The Prometheus read API on a loopback port, with a page to ask it and our dashboards drawn from it.
+
+`/api/v1/…` is what Grafana and kube-burner ask; `/graph`, `/targets` and `/dashboards` are for people. Requests must name
+this machine; everything the pages load comes from here.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import orjson
+
+from kubedyno.base.log import logger
+from kubedyno.client.api import Client
+from kubedyno.http.messages import Headers, Request, Responder
+from kubedyno.http.server import Server
+from kubedyno.http.server import serve as listen
+from kubedyno.lab.metrics import Options, Recorder
+from kubedyno.lab.target import Choice
+from kubedyno.promql.dashboards import DASHBOARDS, plain
+from kubedyno.promql.engine import Engine
+from kubedyno.promql.readapi import JSON, PREFIX, ReadAPI
+
+log = logger(__name__)
+
+HOST = "127.0.0.1"
+_STATIC = Path(__file__).parent / "static"
+_HTML, _JS, _CSS = "text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/css; charset=utf-8"
+_FILES = {
+    "graph": ("query.html", _HTML),
+    "targets": ("query.html", _HTML),
+    "dashboards": ("dashboards.html", _HTML),
+    "query.js": ("query.js", _JS),
+    "dashboards.js": ("dashboards.js", _JS),
+    "charts.js": ("charts.js", _JS),
+    "metrics.css": ("metrics.css", _CSS),
+}
+_HEADERS: Headers = (
+    (
+        "content-security-policy",
+        (
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+            "form-action 'none'; frame-ancestors 'none'"
+        ),
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cache-control", "no-store"),
+)
+_PLAIN = "text/plain; charset=utf-8"
+_API = PREFIX[1:]
+_BOARDS = "dashboards.json"
+# Queries that wait for their turn; more would only fill the memory.
+_MOST_WAITING = 100
+
+
+class Door:
+    """The read API and its pages.
+
+    Args:
+        api: Answers.
+        home: Where `/` leads: "graph" or "dashboards".
+        timezone: Of the dashboards: "browser", "utc" or a name such as Asia/Seoul.
+    """
+
+    def __init__(self, api: ReadAPI, home: str = "graph", timezone: str = "browser") -> None:
+        self._api = api
+        self._home = home
+        self._server: Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        # One query at a time: two would only share the interpreter.
+        self._turn = asyncio.Lock()
+        self._files = {name: ((_STATIC / file).read_bytes(), media) for name, (file, media) in _FILES.items()}
+        shown = {"timezone": timezone, "dashboards": [plain(dashboard) for dashboard in DASHBOARDS]}
+        self._files[_BOARDS] = (orjson.dumps(shown), JSON)
+
+    async def start(self, port: int, also: frozenset[str] = frozenset()) -> str:
+        """Listen and return the URL.
+
+        Args:
+            port: 0 picks a free one.
+            also: Ports of this machine that lead here too.
+
+        Raises:
+            KubedynoError: The port is in use.
+        """
+        self._server = await listen(self.app, HOST, port, None)
+        self._server.other_ports = also
+        return f"http://{HOST}:{self._server.port}"
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._server is not None:
+            await self._server.close(0.2)
+
+    def app(self, request: Request, responder: Responder) -> None:
+        """Answer one request, now or later."""
+        assert self._server is not None
+        if not self._server.is_named_by(request):
+            responder.send(421, _PLAIN, b"this server is for this machine only\n", _HEADERS)
+        else:
+            self.answer(request.path[1:], request, responder)
+
+    @staticmethod
+    def has(name: str) -> bool:
+        """Say whether a path, without its first slash, is one of the pages' or of the read API."""
+        return name in _FILES or name == _BOARDS or name.startswith(_API)
+
+    def answer(self, name: str, request: Request, responder: Responder) -> None:
+        """Answer a request for a path without its first slash; that it names this machine has been seen to."""
+        if name in {"-/ready", "-/healthy"}:
+            responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", _HEADERS)
+        elif name.startswith(_API):
+            self._ask(name[len(_API) :].rstrip("/"), request, responder)
+        elif request.method not in {"GET", "HEAD"}:
+            responder.send(405, _PLAIN, b"it only reads\n", (*_HEADERS, ("allow", "GET")))
+        elif not name:
+            responder.send(302, _PLAIN, b"", (*_HEADERS, ("location", f"/{self._home}")))
+        elif name in self._files:
+            body, media = self._files[name]
+            responder.send(200, media, body, _HEADERS)
+        else:
+            responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
+
+    def _ask(self, path: str, request: Request, responder: Responder) -> None:
+        if request.method not in {"GET", "POST"}:
+            responder.send(405, _PLAIN, b"it only reads\n", (*_HEADERS, ("allow", "GET, POST")))
+        elif len(self._tasks) >= _MOST_WAITING:
+            busy = {"status": "error", "errorType": "unavailable", "error": "too many queries wait; try again later"}
+            responder.send(503, JSON, orjson.dumps(busy), _HEADERS)
+        else:
+            task = asyncio.get_running_loop().create_task(self._evaluate(path, request, responder))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _evaluate(self, path: str, request: Request, responder: Responder) -> None:
+        given: dict[str, list[str]] = parse_qs(request.query, keep_blank_values=True)
+        if request.method == "POST":
+            form = parse_qs(request.body.decode(errors="replace"), keep_blank_values=True)
+            for name, values in form.items():
+                given.setdefault(name, []).extend(values)
+        async with self._turn:
+            if responder.closed:
+                return
+            try:
+                status, body = await asyncio.to_thread(self._api.answer, path, given)
+            except Exception:
+                log.exception("%s failed", request.path)
+                responder.send(500, _PLAIN, b"internal error\n", _HEADERS)
+                return
+        responder.send(status, JSON, body, _HEADERS)
+
+
+async def serve(choice: Choice, options: Options, port: int, say: Callable[[str], None]) -> None:
+    """Record a cluster and serve what is recorded until SIGINT or SIGTERM.
+
+    Args:
+        choice: The cluster.
+        options: How to record.
+        port: 0 picks a free one.
+        say: Prints a line.
+
+    Raises:
+        KubedynoError: The port is in use, or the cluster cannot be reached.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with Client(choice.target) as client:
+        await client.get("/version")
+        recorder = Recorder(client, options, embedded=choice.running is not None)
+        door = Door(ReadAPI(Engine(recorder.store), recorder.targets))
+        url = await door.start(port)
+        recording = asyncio.create_task(recorder.run())
+        try:
+            say(f"records {choice.target.server} every {options.interval_s:g} s; Prometheus read API: {url}")
+            say(f"Grafana: data source Prometheus, URL {url}; kube-burner: metricsEndpoints, endpoint: {url}")
+            say(f"query page: {url}/graph; dashboards: {url}/dashboards")
+            done = asyncio.create_task(stopped.wait())
+            await asyncio.wait({done, recording}, return_when=asyncio.FIRST_COMPLETED)
+            done.cancel()
+            if recording.done():
+                recording.result()
+        finally:
+            recording.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await recording
+            await door.close()

@@ -1,0 +1,85 @@
+// Our dashboards: the panels of promql/dashboards.py, drawn from the read API.
+
+import {ask, clock, draw, gridOf, legendList, seriesOf, shown} from "./charts.js";
+
+const $ = (id) => document.getElementById(id);
+const {dashboards, timezone} = await (await fetch("dashboards.json")).json();
+let timer = 0;
+let round = 0;
+let shownUid = "";
+
+function make(panel) {
+  const section = document.createElement("section"), title = document.createElement("h2");
+  const canvas = document.createElement("canvas"), under = document.createElement("output"), below = document.createElement("div");
+  section.className = "panel";
+  title.textContent = panel.title;
+  canvas.setAttribute("role", "img");
+  section.append(title, canvas, under, below);
+  const view = {panel, section, canvas, under, below, at: null};
+  canvas.onpointermove = (event) => {
+    if (!view.at) return;
+    const {time, values} = view.at(event.offsetX);
+    under.textContent = `${clock(time, timezone)}  ${values.slice(0, 6).map(([name, value]) => `${name}: ${shown(value, panel.unit)}`).join("   ")}`;
+  };
+  canvas.onpointerleave = () => { under.textContent = ""; };
+  return view;
+}
+
+async function fill(view, start, end, step) {
+  const series = [];
+  try {
+    for (const {expr, legend} of view.panel.queries)
+      series.push(...seriesOf(await ask("query_range", {query: expr, start, end, step}), legend, series.length));
+  } catch (error) {
+    view.below.className = "bad";
+    view.below.textContent = error.message;
+    view.section.dataset.state = "error";
+    return;
+  }
+  view.at = draw(view.canvas, series, {start, end, unit: view.panel.unit, stacked: view.panel.stacked, zone: timezone});
+  view.canvas.setAttribute("aria-label", `${view.panel.title}: ${series.slice(0, 12).map(({name, values}) => `${name} ${shown(values.at(-1)[1], view.panel.unit)}`).join(", ")}`);
+  view.below.className = "";
+  if (series.length) view.below.replaceChildren(legendList(series));
+  else view.below.textContent = "no data";
+  view.section.dataset.state = series.length ? "drawn" : "empty";
+}
+
+let views = [];
+
+async function refresh() {
+  clearTimeout(timer);
+  const mine = round += 1;
+  const {start, end, step} = gridOf(+$("range").value, 200);
+  for (const view of views) {
+    if (mine !== round) return;
+    await fill(view, start, end, step);
+  }
+  const every = +$("every").value;
+  if (every && mine === round) timer = setTimeout(refresh, every * 1000);
+}
+
+function choose() {
+  const chosen = dashboards.find(({uid}) => uid === $("which").value) ?? dashboards[0];
+  $("note").textContent = chosen.note;
+  views = chosen.panels.map(make);
+  $("panels").replaceChildren(...views.map(({section}) => section));
+  shownUid = chosen.uid;
+  location.hash = chosen.uid;
+  refresh();
+}
+
+for (const {uid, title} of dashboards) $("which").add(new Option(title, uid));
+function restore() {
+  const wanted = location.hash.slice(1);
+  if (wanted !== shownUid && dashboards.some(({uid}) => uid === wanted)) {
+    $("which").value = wanted;
+    choose();
+  }
+}
+
+$("which").onchange = choose;
+$("range").onchange = refresh;
+$("every").onchange = refresh;
+restore();
+if (!shownUid) choose();
+addEventListener("hashchange", restore);
