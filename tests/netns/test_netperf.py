@@ -81,6 +81,17 @@ def test_hosts_and_pods_are_compared_and_filed_as_k8s_netperf_does(running, tmp_
     assert "beyond -199 %" in capsys.readouterr().out
 
 
+@needs_iperf3
+def test_the_studys_deployments_are_measured_as_they_are_and_removed(running, capsys):
+    assert main(["net", "perf", "--manifest", "examples/study/iperf3.yaml", "--duration", "1s"]) == 0
+    output = capsys.readouterr().out
+    for name in ("TCP", "UDP at 20G", "TCP both ways", "TCP, 2 streams"):
+        rows = [line for line in output.splitlines() if line.startswith(f"{name}  ")]
+        assert ["service" in rows[0], "pod" in rows[1], len(rows)] == [True, True, 2], output
+    assert "All 1 tests (8 actions) successful" in output
+    assert "cilium-test-1" not in namespaces(running)
+
+
 @pytest.mark.parametrize(("flag", "words"), [
     ("--bandwidth", "Bandwidth limit failed to enforced: 10Mbit/s asked"),
     ("--net-qos", "QoS ratio not enforced between high and low priority traffic"),

@@ -134,6 +134,11 @@ def _add_perf(perf: argparse.ArgumentParser) -> None:
         "--tcp-tolerance", type=float, metavar="PERCENT",
         help="exit with 1 where TCP_STREAM of pods is so much below that of hosts (k8s-netperf's rule, its default 10)",
     )  # fmt: skip
+    perf.add_argument(
+        "--manifest", metavar="FILE",
+        help="instead: iperf3 between the Deployments of this file, as it is (the study's iperf3.yaml), by the study's "
+        "commands, through its Service and straight to the pod",
+    )  # fmt: skip
     shaping = perf.add_mutually_exclusive_group()
     shaping.add_argument(
         "--net-qos", action="store_true", help="only check priorities: 8 to 9 times as much for the higher one"
@@ -249,7 +254,10 @@ def _perf(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < 1:
             raise KubedynoError(f"--{name.replace('_', '-')}: must be at least 1")
     kind = Shaping.NET_QOS if arguments.net_qos else Shaping.BANDWIDTH if arguments.bandwidth else None
-    duration_s = flags.seconds("--duration", arguments.duration or ("10s" if kind is None else f"{DURATION_S:g}s"))
+    usual_s = DURATION_S if kind is not None else 10.0
+    duration_s = flags.seconds("--duration", arguments.duration or f"{usual_s:g}s")
+    if arguments.manifest is not None and kind is not None:
+        raise KubedynoError("--manifest: --net-qos and --bandwidth need pods of their own; leave one out")
     profiles = arguments.unsafe_capture_kernel_profiles
     if profiles and arguments.report_dir is None:
         print("⚠️  Requested kernel profiles, but report-dir is unset, skipping", file=sys.stderr)
@@ -257,7 +265,8 @@ def _perf(arguments: argparse.Namespace) -> int:
     if duration_s <= 0:
         raise KubedynoError("--duration: must be more than nothing")
     options = Options(
-        duration_s=duration_s,
+        # A manifest's commands have times of their own.
+        duration_s=duration_s if arguments.manifest is None or arguments.duration else 0.0,
         setup_delay_s=flags.seconds("--setup-delay", arguments.setup_delay),
         samples=arguments.samples,
         msg_size=arguments.msg_size,
@@ -279,6 +288,7 @@ def _perf(arguments: argparse.Namespace) -> int:
         yes=arguments.yes,
         outputs=Outputs(arguments.report_dir, arguments.csv, arguments.tcp_tolerance),
         shaping=kind,
+        manifest=arguments.manifest,
     )
 
 

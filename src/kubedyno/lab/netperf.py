@@ -12,10 +12,14 @@ from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import rfc3339
 from kubedyno.client.api import Client
+from kubedyno.kube import yaml
 from kubedyno.lab import target
 from kubedyno.lab.target import Choice
+from kubedyno.load.config.sources import read_text
 from kubedyno.netperf import connectivity
 from kubedyno.netperf.checking import Checking
+from kubedyno.netperf.manifest import Manifest, manifest_of
+from kubedyno.netperf.manifestrun import ManifestRun
 from kubedyno.netperf.outcome import junit_of
 from kubedyno.netperf.plan import Options
 from kubedyno.netperf.run import Measurement, Outputs
@@ -33,6 +37,7 @@ def run(
     yes: bool,
     outputs: Outputs,
     shaping: Shaping | None = None,
+    manifest: str | None = None,
 ) -> int:
     """Measure and print; returns the exit code, 1 when shaping does not hold, or pods reach less than they have to.
 
@@ -40,14 +45,29 @@ def run(
         KubedynoError: There is no cluster, it refuses, a measurement fails, or it was interrupted.
     """
     choice = target.choose(kubeconfig, context)
-    made: list[Measurement | ShapeCheck] = []
+    made: list[Measurement | ShapeCheck | ManifestRun] = []
+    deployed = None if manifest is None else _manifest(manifest)
 
     async def work(client: Client) -> list[str]:
-        made.append(Measurement(client, options, outputs) if shaping is None else ShapeCheck(client, options, shaping))
+        if deployed is not None:
+            namespace, seconds = options.full_namespace, options.duration_s or None
+            made.append(ManifestRun(client, deployed, namespace, samples=options.samples, seconds=seconds))
+        elif shaping is not None:
+            made.append(ShapeCheck(client, options, shaping))
+        else:
+            made.append(Measurement(client, options, outputs))
         return await made[0].run()
 
     print("\n".join(aio.run(_with(choice, work, verb="net perf", yes=yes))))  # noqa: T201 - the output
     return 0 if made[0].passed else 1
+
+
+def _manifest(path: str) -> Manifest:
+    try:
+        documents = yaml.load_all(read_text(path, "manifest"), path)
+    except yaml.YAMLError as error:
+        raise KubedynoError(f"--manifest {path}: {error}") from error
+    return manifest_of([one for one in documents if one is not None], path)
 
 
 def check(

@@ -1,5 +1,6 @@
 """One run of a generator in a pod, the choice of nodes, and files of results: what measurements and checks have in common."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import orjson
@@ -16,6 +17,8 @@ from kubedyno.netperf.workspace import Object, Say, Workspace
 GRACE_S = 60.0
 # A server's process listens a moment after its pod is Ready.
 _ATTEMPTS, _RETRY_S = 10, 0.5
+# iperf3 -J says so in its document; not all versions end with an error.
+_REFUSED = b"unable to connect to server"
 _MODE = 0o600
 
 
@@ -42,17 +45,24 @@ class Runner:
         command = plan.command_of(options, action.test, address)
         self._space.say(f"  [.] Action [network-perf/{action.name}: {action.client} -> {action.server} ({address})]")
         limit_s = options.duration_s + GRACE_S
-        done = await self._space.run(client, plan.CONTAINER, command, limit_s)
-        # The first contact with a server only: later on a failure is one.
-        for _ in range(0 if action.server in self._met else _ATTEMPTS):
-            if not done.code:
-                break
-            await aio.sleep(_RETRY_S)
-            done = await self._space.run(client, plan.CONTAINER, command, limit_s)
+        done = await patiently(
+            lambda: self._space.run(client, plan.CONTAINER, command, limit_s), first=action.server not in self._met
+        )
         if done.code:
             raise KubedynoError(f"net perf: {action.name}: exit code {done.code}: {_said(done)}")
         self._met.add(action.server)
         return figures_of(options.tool, action.test, options.streams, done.stdout)
+
+
+async def patiently(run: Callable[[], Awaitable[Done]], *, first: bool) -> Done:
+    """Run a command, and again while it fails at the first contact with a server: later on a failure is one."""
+    done = await run()
+    for _ in range(_ATTEMPTS if first else 0):
+        if not done.code and _REFUSED not in done.stdout:
+            break
+        await aio.sleep(_RETRY_S)
+        done = await run()
+    return done
 
 
 async def choose_nodes(client: Client, options: Options, say: Say) -> tuple[str, str]:

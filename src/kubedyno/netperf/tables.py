@@ -78,8 +78,7 @@ def intervals_of(results: list[Result]) -> list[str]:
         scale, unit = (1.0, "us mean latency") if test.endswith("RR") else (1e6, "Mb/s")
         mean = fmean(values)
         low, high = (value / scale for value in interval_of(values))
-        # Half a mean to either side says no more than an order of magnitude.
-        verdict = "" if (high - low) / 2 < mean / scale / 2 else f": not resolved by {len(values)} samples"
+        verdict = "" if resolved(low, high) else f": not resolved by {len(values)} samples"
         lines.append(f"{scenario} {node} {test}: {mean / scale:.2f} {unit}, 95% {low:.2f} to {high:.2f}{verdict}")
     return lines
 
@@ -89,6 +88,11 @@ def interval_of(values: Sequence[float]) -> tuple[float, float]:
     t = _T[len(values) - 2] if len(values) - 2 < len(_T) else _T_MANY
     mean, half = fmean(values), t * stdev(values) / len(values) ** 0.5
     return mean - half, mean + half
+
+
+def resolved(low: float, high: float) -> bool:
+    """Say whether an interval is narrower than its mean: a wider one says no more than an order of magnitude."""
+    return high - low < (low + high) / 2
 
 
 def perfdash_of(results: list[Result]) -> bytes:

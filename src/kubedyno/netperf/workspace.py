@@ -4,7 +4,7 @@ Only a namespace that was made here is removed; that also happens after an error
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -105,11 +105,24 @@ class Workspace:
         Raises:
             KubedynoError: One cannot become Ready, or is not in time; or its processes are modelled.
         """
-        wanted = list(names)
+        return await self.ready_by({name: {"name": name} for name in names})
+
+    async def ready_by(self, wanted: Mapping[str, Mapping[str, str]]) -> dict[str, Object]:
+        """Wait until there is a Ready pod with each set of labels; returns these pods by what the sets are called.
+
+        Raises:
+            KubedynoError: As `ready`.
+        """
         end_s = self._clock.monotonic() + READY_TIMEOUT_S
         while True:
             pods = await self._client.list_all(f"/api/v1/namespaces/{self.namespace}/pods")
-            found = {pod["metadata"]["labels"]["name"]: pod for pod in pods if _is_ready(pod)}
+            ready = [pod for pod in pods if _is_ready(pod)]
+            found = {
+                name: pod
+                for name, labels in wanted.items()
+                for pod in ready
+                if labels.items() <= (pod["metadata"].get("labels") or {}).items()
+            }
             for pod in pods:
                 self._refuse_failed(pod)
             waiting = [name for name in wanted if name not in found]
