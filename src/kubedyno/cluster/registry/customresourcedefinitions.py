@@ -4,15 +4,16 @@ from typing import Any
 
 from kubedyno.cluster.registry import customresourcepaths as paths
 from kubedyno.cluster.registry.customresources import AGE_TEXT, NAME_COLUMN
+from kubedyno.cluster.registry.groupapproval import approval_causes
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.schemacel import rule_warnings
 from kubedyno.cluster.registry.schemarules import schema_causes
+from kubedyno.cluster.registry.selectablefields import selectable_causes
 from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
 from kubedyno.kube.resources import Resource, by_plural
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
-_APPROVED = "api-approved.kubernetes.io"
 _SCOPES = ("Cluster", "Namespaced")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 
@@ -71,7 +72,7 @@ class CustomResourceDefinitions(Kind):
         causes: list[Cause] = []
         if name != f"{names.get('plural', '')}.{group}":
             causes.append(invalid_value("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
-        causes += self._approval_causes(obj, group)
+        causes += approval_causes(obj)
         if not group:
             causes.append(required("spec.group"))
         else:
@@ -99,16 +100,6 @@ class CustomResourceDefinitions(Kind):
                     causes.append(invalid_value(f"status.storedVersions[{i}]", version, text))
         return causes
 
-    def _approval_causes(self, obj: Object, group: str) -> list[Cause]:
-        protected = group in {"k8s.io", "kubernetes.io"} or group.endswith((".k8s.io", ".kubernetes.io"))
-        if not protected or obj["metadata"].get("annotations", {}).get(_APPROVED):
-            return []
-        text = (
-            f'protected groups must have approval annotation "{_APPROVED}", see '
-            "https://github.com/kubernetes/enhancements/pull/1111"
-        )
-        return [required(f"metadata.annotations[{_APPROVED}]", text)]
-
     def _version_causes(self, spec: Object) -> list[Cause]:
         versions = spec.get("versions", [])
         causes: list[Cause] = []
@@ -133,6 +124,7 @@ class CustomResourceDefinitions(Kind):
                 causes += schema_causes(schema, place)
             causes += _column_causes(version, path)
             causes += _scale_causes(version, path)
+            causes += selectable_causes(version, schema, path)
         if sum(bool(v.get("storage")) for v in versions) != 1:
             text = "must have exactly one version marked as storage version"
             causes.append(invalid_value("spec.versions", versions, text))

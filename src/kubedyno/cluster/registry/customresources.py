@@ -87,6 +87,7 @@ class CustomResource(Kind):
     has_generation = True
     unconditional_update = False
     strategic = False
+    legacy_fields = True
 
     def __init__(self, resource: Resource, version: Object, list_kind: str) -> None:
         super().__init__(resource)
@@ -297,7 +298,8 @@ def _cell(kind: str, found: list[Any], now_s: float) -> Any:
     if kind == "integer":
         return int(value) if number else None
     if kind == "number":
-        return float(value) if number else None
+        # As Go prints a float: 5, not 5.0.
+        return (int(value) if float(value).is_integer() else value) if number else None
     if kind == "boolean":
         return value if isinstance(value, bool) else None
     if kind == "date":

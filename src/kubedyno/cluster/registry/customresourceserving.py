@@ -15,6 +15,7 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.codec import meta_dict, with_parts
 from kubedyno.cluster.registry.customresourcedefinitions import CLEANUP, CUSTOMRESOURCEDEFINITIONS
 from kubedyno.cluster.registry.customresources import CustomResource, resource_of
+from kubedyno.cluster.registry.groupapproval import CONFORMANT, approval_of
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -148,6 +149,9 @@ class CustomResources:
         else:
             accepted.pop("categories", None)
         conditions = [dict(c) for c in status.get("conditions") or ()]
+        approval = approval_of(definition)
+        if approval is not None:
+            self._condition(conditions, CONFORMANT, *approval)
         if problem is None:
             self._condition(conditions, "NamesAccepted", _TRUE, "NoConflicts", "no conflicts found")
             if not _is_true(conditions, "Established"):

@@ -1,0 +1,50 @@
+"""What is wrong with a definition's selectableFields: paths by which objects may be chosen; texts as the real server's."""
+
+from kubedyno.cluster.registry import customresourcepaths as paths
+from kubedyno.cluster.registry.kind import Object
+from kubedyno.kube.status import Cause, duplicate, invalid_value, required
+
+_MAX_FIELDS = 8
+_TYPES = frozenset({"string", "boolean", "integer"})
+_NO_FIELD = "is an invalid path: does not refer to a valid field"
+
+
+def selectable_causes(version: Object, schema: Object | None, path: str) -> list[Cause]:
+    """Return what is wrong with one version's fields.
+
+    Args:
+        version: The definition's entry.
+        schema: Its openAPIV3Schema.
+        path: Of the entry.
+    """
+    fields = version.get("selectableFields", ())
+    causes: list[Cause] = []
+    if len(fields) > _MAX_FIELDS:
+        text = f"Too many: {len(fields)}: must have at most {_MAX_FIELDS} items"
+        causes.append(Cause("FieldValueTooMany", f"{path}.selectableFields", text))
+    seen: set[tuple[str, ...]] = set()
+    for i, field in enumerate(fields):
+        where, text = f"{path}.selectableFields[{i}].jsonPath", field.get("jsonPath", "")
+        if not text:
+            causes.append(required(where))
+            continue
+        try:
+            members = paths.members(text)
+        except ValueError:
+            members = ()
+        found = schema
+        for name in members:
+            found = ((found or {}).get("properties") or {}).get(name)
+        if members[:1] == ("metadata",):
+            causes.append(invalid_value(where, text, "must not point to fields in metadata"))
+        elif not members or found is None:
+            causes.append(invalid_value(where, text, _NO_FIELD))
+        elif found.get("type") not in _TYPES:
+            what = (
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats"
+            )
+            causes.append(invalid_value(where, text, f"{what} are allowed."))
+        elif members in seen:
+            causes.append(duplicate(where, text))
+        seen.add(members)
+    return causes
