@@ -10,13 +10,15 @@ from kubedyno.cli.init import add_target_flags
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their flags."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="serve|query|record")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="serve|query|record|profiles")
     serve = actions.add_parser("serve", help="record, and answer Prometheus' read API on 127.0.0.1")
     serve.add_argument("--port", type=int, default=9090, help="port on 127.0.0.1 (default: %(default)s; 0: a free one)")
     serve.add_argument("--retention", type=float, default=6.0, metavar="HOURS", help="default: %(default)s")
     record = actions.add_parser("record", help="record for some time into a file that promtool can backfill from")
     record.add_argument("--duration", type=float, default=60.0, metavar="SECONDS", help="default: %(default)s")
     record.add_argument("-o", "--output", type=Path, default=Path("metrics.om"), help="default: %(default)s")
+    profiles = actions.add_parser("profiles", help="list the profiles that come with kubedyno, or print one")
+    profiles.add_argument("name", nargs="?", help="e.g. kubedyno:api")
     query = actions.add_parser("query", help="evaluate a PromQL expression and print the answer")
     query.add_argument("expression")
     source = query.add_mutually_exclusive_group()
@@ -43,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; exit code 0, or 1 when a query has no answer."""
     from kubedyno.base.errors import KubedynoError
 
+    if arguments.action == "profiles":
+        return _profiles(arguments.name)
     if arguments.interval <= 0:
         raise KubedynoError("--interval: has to be more than 0 seconds")
     if arguments.action == "serve":
@@ -50,6 +54,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "record":
         return _record(arguments)
     return _query(arguments)
+
+
+def _profiles(name: str | None) -> int:
+    from kubedyno.load.metrics import shipped
+    from kubedyno.report.text import table
+
+    if name is None:
+        print("\n".join(table(("NAME", "FOR"), [(each, shipped.about(each)) for each in shipped.names()])))
+    else:
+        print(shipped.text_of(name), end="")
+    return 0
 
 
 def _options(arguments: argparse.Namespace, retention_h: float) -> Any:

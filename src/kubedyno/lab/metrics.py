@@ -23,6 +23,7 @@ from kubedyno.http.messages import Headers
 from kubedyno.kube import yaml
 from kubedyno.kube.status import StatusError
 from kubedyno.lab.target import Choice
+from kubedyno.load.metrics.shipped import is_shipped, text_of
 from kubedyno.promql import dump
 from kubedyno.promql.errors import ExpositionError, StoreFullError
 from kubedyno.promql.exposition import ACCEPT, OPENMETRICS
@@ -78,7 +79,9 @@ def keep_of(files: Iterable[Path]) -> Keep | None:
     queries: list[str] = []
     for path in files:
         try:
-            documents = yaml.load_all(path.read_text(encoding="utf-8"), str(path))
+            # A path may be the name of a profile that comes with the package.
+            text = text_of(str(path)) if is_shipped(str(path)) else path.read_text(encoding="utf-8")
+            documents = yaml.load_all(text, str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise KubedynoError(f"{path}: cannot be read ({error})") from error
         found = list(queries_in(list(documents)))

@@ -9,6 +9,7 @@ from typing import Any
 from kubedyno.base.errors import KubedynoError
 from kubedyno.kube import yaml
 from kubedyno.load.config.sources import read_text
+from kubedyno.load.metrics.shipped import is_shipped, text_of
 from kubedyno.load.plan.gotemplate.errors import TemplateError
 from kubedyno.load.plan.gotemplate.execute import Template
 
@@ -38,7 +39,7 @@ def metric_profile(name: str, directory: Path) -> list[MetricQuery]:
     """Return the queries of a metric profile.
 
     Args:
-        name: File or URL.
+        name: File, URL, or the name of one that is shipped.
         directory: Looked in after the working directory.
 
     Raises:
@@ -71,7 +72,7 @@ def alert_profile(name: str, directory: Path) -> list[AlertRule]:
 
 
 def _entries(name: str, directory: Path, keys: tuple[str, ...], what: str) -> list[tuple[str, Mapping[str, Any]]]:
-    text = read_text(name, what, [directory])
+    text = text_of(name) if is_shipped(name) else read_text(name, what, [directory])
     try:
         content = yaml.load(text, strict=True, words=False)
     except yaml.YAMLError as error:
