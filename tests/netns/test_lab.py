@@ -74,6 +74,34 @@ def _until(condition, limit_s=30.0):
     return value
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_reports_its_rounds_and_leaves_no_process(how, tmp_path):
+    words = ["net", "lab", "--datapath", "route", "--tests", "tcp-rr", "--rounds", "200", "--seconds", "0.3"]
+    lab = subprocess.Popen(
+        [sys.executable, "-m", "kubedyno", *words, "--big-tcp", "none", "--directory", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )
+    try:
+        assert lab.stderr is not None
+        for line in lab.stderr:
+            if line.startswith("round 1 of"):
+                break
+        children = _until(lambda: _family(lab.pid))
+        lab.send_signal(how)
+        output, _ = lab.communicate(timeout=30)
+    finally:
+        lab.kill()
+        lab.wait()
+    assert lab.returncode == 130
+    assert "warning: interrupted: the rounds so far are reported" in output
+    assert "host" in output
+    assert len(list(tmp_path.glob("kubedyno-report-*.html"))) == 1
+    _until(lambda: not any(Path(f"/proc/{child}/exe").exists() for child in children))
+
+
 @pytest.mark.parametrize("generator", ["auto", "own"])
 def test_kill_9_leaves_no_process_and_no_namespace(generator, tmp_path):
     words = [

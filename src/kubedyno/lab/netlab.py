@@ -5,6 +5,7 @@ In: a `Request`. Out: tables, documents and a report. All topologies stand side 
 """
 
 import os
+import signal
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -316,7 +317,12 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
     )
     default = _default_congestion_control()
     lab = Lab(request, features, tools, clock)
-    lab.measure()
+    # As Ctrl-C: the rounds so far are reported, and nothing is left running.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        lab.measure()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     rows = lab.rows(uuid, started)
     lab.warn_of_unsteadiness(rows)
     document = NetLabRun(

@@ -31,8 +31,8 @@ def test_commands_are_the_studys_and_take_another_time():
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (lambda d: d + [{"kind": "Pod"}], "document 4 is Pod; only Deployments and a Service are taken"),
-    (lambda d: d + ["text"], "document 4 is no object"),
+    (lambda d: [*d, {"kind": "Pod"}], "document 4 is Pod; only Deployments and a Service are taken"),
+    (lambda d: [*d, "text"], "document 4 is no object"),
     (lambda d: [d[0], d[2]], "0 Services; one is needed"),
     (lambda d: [d[0], d[1]], "selects 1 of 1 Deployments; one that it selects is the server"),
     (lambda d: [d[0], {**d[1], "spec": {"selector": {"app": "x"}, "ports": [{"port": 1}]}}, d[2]], "selects 0 of 2"),
@@ -40,6 +40,6 @@ def test_commands_are_the_studys_and_take_another_time():
     (lambda d: [d[0], {**d[1], "spec": {"selector": {"app": "iperf3-server"}, "ports": []}}, d[2]], "has no TCP port"),
 ])  # fmt: skip
 def test_what_is_no_pair_is_refused_in_a_line(change, words):
-    with pytest.raises(KubedynoError, match="^f.yaml: ") as caught:
+    with pytest.raises(KubedynoError, match=r"^f\.yaml: ") as caught:
         manifest_of(change(documents()), "f.yaml")
     assert words in str(caught.value)
