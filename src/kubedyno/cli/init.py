@@ -147,7 +147,13 @@ def run(arguments: argparse.Namespace) -> int:
         if choice.running is not None and arguments.ephemeral:
             embedded.down(choice.running.name)
             print(f"cluster {choice.running.name} is down")
-    if choice.running is not None and not arguments.ephemeral and not target.given(arguments.kubeconfig):
+    if choice.running is not None and embedded.find(choice.running.name) is None:
+        log = choice.running.log
+        print(
+            f"cluster {choice.running.name} is gone: it ended during the run"
+            + (f"; its log: {log}" if log.exists() else "")
+        )
+    elif choice.running is not None and not arguments.ephemeral and not target.given(arguments.kubeconfig):
         print(f"cluster {choice.running.name} stays up (it ends itself after 30 idle minutes)")
         print_how_to(choice.running.name, choice.running.kubeconfig)
     return document.exit_code

@@ -13,7 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user-metadata", help="YAML file merged into documents")
     parser.add_argument("-j", "--job-name", default="kube-burner-measure", help="in documents (default %(default)s)")
     parser.add_argument("-l", "--selector", default="", help="label selector (default: everything)")
-    parser.add_argument("--duration", default="10m", help="how long, a Go duration (default %(default)s)")
+    parser.add_argument("--duration", help="how long, a Go duration (default 10m)")
+    parser.add_argument(
+        "-n",
+        "--namespaces",
+        default="",
+        help="only these, comma separated; without --duration what there is already, as 1.x",
+    )
     parser.add_argument("--past", action="store_true", help="measure what there is already, as 1.x did")
     parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
     parser.add_argument("--skip-log-file", action="store_true", help="write no kube-burner-<uuid>.log")
@@ -33,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         skip_log_file=arguments.skip_log_file,
         directory=Path(),
     )
-    duration_s = flags.seconds("--duration", arguments.duration)
+    duration_s = flags.seconds("--duration", arguments.duration or "10m")
+    namespaces = frozenset(measure.names_of([arguments.namespaces]))
     choice = target.choose(arguments.kubeconfig, arguments.kube_context)
     work = measure.measure(
         request,
@@ -41,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         job=arguments.job_name,
         selector=arguments.selector,
         duration_s=duration_s,
-        past=arguments.past,
+        past=arguments.past or (bool(namespaces) and arguments.duration is None),
+        namespaces=namespaces,
     )
     return aio.run(work)

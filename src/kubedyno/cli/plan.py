@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         async def ask() -> list[str]:
             async with Client(chosen) as client:
-                return await dryrun.capacity(client, jobs)
+                return await dryrun.capacity(client, jobs, prepared.plan)
 
         missing = aio.run(ask())
     if arguments.json:

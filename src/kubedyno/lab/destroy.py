@@ -15,20 +15,25 @@ async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> Rem
         KubedynoError: Something is still there when the time is up.
     """
     prepared = session.prepare(request)
-    async with Client(choice.target) as client:
-        target.confirm(await target.describe(client, choice), yes=yes)
-        mappings = await discover(client)
-        removed = Removed()
-        for job in prepared.plan.jobs:
-            outside = [
-                (mapping, namespace)
-                for kind, api_version, namespace in job.outside
-                if (mapping := mappings.find(api_version, kind)) is not None
-            ]
-            removed += await collect(
-                client, f"kube-burner.io/job={job.spec.name}", outside, SYSTEM_CLOCK, request.timeout_s
-            )
-        return removed
+    removed = Removed()
+    # The run's own cluster, and those that jobs name; each is asked for, and looked at, once.
+    for path in dict.fromkeys(job.spec.kubeconfig for job in prepared.plan.jobs):
+        where = target.choose(path, None) if path else choice
+        async with Client(where.target) as client:
+            target.confirm(await target.describe(client, where), yes=yes)
+            mappings = await discover(client)
+            for job in prepared.plan.jobs:
+                if job.spec.kubeconfig != path:
+                    continue
+                outside = [
+                    (mapping, namespace)
+                    for kind, api_version, namespace in job.outside
+                    if (mapping := mappings.find(api_version, kind)) is not None
+                ]
+                removed += await collect(
+                    client, f"kube-burner.io/job={job.spec.name}", outside, SYSTEM_CLOCK, request.timeout_s
+                )
+    return removed
 
 
 async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool, quiet: bool = False) -> Removed:

@@ -14,16 +14,20 @@ import orjson
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
+from kubedyno.lab import quotas
 from kubedyno.lab.session import Prepared
 from kubedyno.load.engine.arrival import pacing
 from kubedyno.load.engine.steps import steps
-from kubedyno.load.plan.plan import JobPlan
+from kubedyno.load.plan.plan import JobPlan, Plan
 
 # More objects of one job than this are not rendered one by one.
 MAX_RENDERED = 200_000
 # Seconds of a job that are listed.
 _SECONDS = 3600
-_WITH_REPLICAS = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"})
+# Kinds that ask for pods.
+_WITH_PODS = frozenset({
+    "Pod", "DaemonSet", "Job", "Deployment", "ReplicaSet", "StatefulSet", "ReplicationController",
+})  # fmt: skip
 # Of a /24 a node gives away all but the network, the gateway and the broadcast address.
 _RESERVED_ADDRESSES = 3
 
@@ -92,7 +96,7 @@ def _job(job: JobPlan, prepared: Prepared) -> JobForecast:
         if due_s < _SECONDS:
             seconds[int(due_s)] += 1
     made.per_second = [seconds[second] for second in range(int(min(made.seconds, _SECONDS - 1)) + 1)]
-    needed = {f"create {kind}" for kind in counts} | {f"list {kind}" for kind in counts}
+    needed = {f"{verb} {kind}" for verb in ("create", "list", "watch") for kind in counts}
     if made.namespaces:
         needed |= {"create Namespace", "list Namespace", "delete Namespace"}
     if spec.churn.enabled and spec.churn.mode != "objects":
@@ -126,7 +130,7 @@ def _render(job: JobPlan, made: JobForecast) -> None:
                     )
                     break
                 names.add(key)
-                if one.kind in _WITH_REPLICAS or one.kind in {"Pod", "DaemonSet", "Job"}:
+                if one.kind in _WITH_PODS:
                     _count_pods(orjson.loads(one.body), made)
             else:
                 continue
@@ -134,24 +138,19 @@ def _render(job: JobPlan, made: JobForecast) -> None:
 
 
 def _count_pods(body: dict[str, Any], made: JobForecast) -> None:
-    kind, spec = body["kind"], body.get("spec") or {}
-    if kind == "Pod":
-        made.pods += 1
-    elif kind == "DaemonSet":
+    if body["kind"] == "DaemonSet":
         made.pods_each_node += 1
-    elif kind == "Job":
-        made.pods += min(int(spec.get("parallelism", 1)), int(spec.get("completions", 1) or 1))
-    else:
-        replicas = spec.get("replicas")
-        made.pods += 1 if replicas is None else int(replicas)
+        return
+    asked = quotas.pods_of(body)
+    made.pods += 0 if asked is None else asked[1]
 
 
-async def capacity(client: Client, jobs: Sequence[JobForecast]) -> list[str]:
+async def capacity(client: Client, jobs: Sequence[JobForecast], plan: Plan) -> list[str]:
     """Return what the target cannot hold, one line each; an empty list when it can.
 
     Raises:
-        StatusError: The target refuses to list nodes or pods.
-        KubedynoError: It cannot be reached.
+        StatusError: The target refuses to list nodes, pods or quotas.
+        KubedynoError: It cannot be reached, or a template fails.
     """
     nodes = [node for node in await client.list_all("/api/v1/nodes") if not _closed(node)]
     pods = [
@@ -187,12 +186,9 @@ async def capacity(client: Client, jobs: Sequence[JobForecast]) -> list[str]:
         lines.append(
             f"PodCIDR: {asked} pods asked, addresses for {by_addresses}: {asked - by_addresses} would get no sandbox"
         )
-    for quota in await client.list_all("/api/v1/resourcequotas"):
-        hard = (quota.get("spec") or {}).get("hard") or {}
-        if "pods" in hard:
-            lines.append(
-                f"quota {quota['metadata']['namespace']}/{quota['metadata']['name']}: at most {hard['pods']} pods there"
-            )
+    if not any(job.errors for job in jobs):
+        limits = await client.list_all("/api/v1/limitranges")
+        lines += quotas.lines(plan, await client.list_all("/api/v1/resourcequotas"), limits)
     return lines
 
 

@@ -35,7 +35,14 @@ log = logger(__name__)
 
 
 async def measure(
-    request: session.Request, choice: Choice, *, job: str, selector: str, duration_s: float, past: bool
+    request: session.Request,
+    choice: Choice,
+    *,
+    job: str,
+    selector: str,
+    duration_s: float,
+    past: bool,
+    namespaces: frozenset[str] = frozenset(),
 ) -> int:
     """Measure what others create, by the configuration's global measurements; returns the exit code.
 
@@ -46,6 +53,7 @@ async def measure(
         selector: Label selector of what is measured, "" for everything.
         duration_s: How long; Ctrl-C ends it early.
         past: What there is already instead.
+        namespaces: Only what lies in these; empty: in all.
 
     Raises:
         KubedynoError: The configuration is wrong, or the cluster cannot be reached.
@@ -76,7 +84,7 @@ async def measure(
                 return []
 
             one = Run(plan, options, client, SYSTEM_CLOCK, Random(), made, nothing)
-            work = asyncio.ensure_future(one.measure(selector, duration_s, past=past))
+            work = asyncio.ensure_future(one.measure(selector, duration_s, past=past, namespaces=namespaces))
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, work.cancel)

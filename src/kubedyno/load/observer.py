@@ -88,8 +88,9 @@ class Observer:
         selector: str,
         *,
         past: bool = False,
+        namespaces: frozenset[str] = frozenset(),
     ) -> None:
-        """Begin some measurements of what has a label; raises as `start`."""
+        """Begin some measurements of what has a label, in some namespaces or all; raises as `start`."""
         spec = current.plan.spec
         pods = next((m for m in wanted if m.name == "podLatency"), None)
         if spec.job_type == "create" or pods is not None:
@@ -97,6 +98,7 @@ class Observer:
                 f",kube-burner.io/job={spec.name}" if not spec.metrics_aggregate and spec.job_type == "create" else ""
             )
             current.pods = PodWatch(client, selector + narrow, self._clock, events=pods is not None, past=past)
+            current.pods.tracker.namespaces = namespaces
         for m in wanted:
             made = await self._measurement(m, current, client, kinds, selector)
             if made is None:
@@ -109,7 +111,7 @@ class Observer:
         if current.pods is not None:
             await current.pods.start()
         for made in current.measurements:
-            made.past = past
+            made.past, made.namespaces = past, namespaces
             await made.start()
 
     async def _measurement(

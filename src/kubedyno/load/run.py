@@ -154,7 +154,9 @@ class Run:
             raise KubedynoError("Cluster is not healthy.")
         log.info("Cluster is healthy.")
 
-    async def measure(self, selector: str, duration_s: float, *, past: bool = False) -> RunResult:
+    async def measure(
+        self, selector: str, duration_s: float, *, past: bool = False, namespaces: frozenset[str] = frozenset()
+    ) -> RunResult:
         """Measure what others create for a while, or what there is (`past`), and write the documents.
 
         The plan's only job says what is measured and under which name. A violated threshold is told, and fails nothing.
@@ -166,7 +168,13 @@ class Run:
         record.started_s, record.started_at = self._clock.monotonic(), self._clock.now()
         await self._targets.kinds.refresh()
         await self._observer.begin(
-            current, plan.spec.measurements, self._client, self._targets.kinds, selector, past=past
+            current,
+            plan.spec.measurements,
+            self._client,
+            self._targets.kinds,
+            selector,
+            past=past,
+            namespaces=namespaces,
         )
         try:
             if not past:

@@ -220,7 +220,7 @@ class Quotas:
                 continue
             name = quota["metadata"]["name"]
             if resource is PODS:
-                missing = _unsaid(obj["spec"], hard)
+                missing = unsaid(obj["spec"], hard)
                 if missing:
                     return f"failed quota: {name}: must specify {missing}"
             used = self._used(quota, namespace, resources_of(hard, resource))
@@ -241,7 +241,7 @@ def _listed(names: Iterable[str], amounts: Amounts) -> str:
     return ",".join(f"{name}={amounts.get(name, _ZERO)}" for name in names)
 
 
-def _unsaid(spec: Object, hard: Any) -> str:
+def unsaid(spec: Object, hard: Any) -> str:
     """Return which containers do not say what a quota on compute resources obliges them to."""
     parts = []
     pod_level = spec.get("resources", {})

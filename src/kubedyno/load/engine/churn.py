@@ -14,6 +14,7 @@ from kubedyno.load.engine.cleanup import delete_collection
 from kubedyno.load.engine.create import CreateJob
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.namespaces import LOOKAHEAD, delete_labelled
+from kubedyno.load.engine.patience import patiently
 from kubedyno.load.plan.labels import ITERATION
 
 log = logger(__name__)
@@ -188,7 +189,7 @@ async def _gone(job: CreateJob, mapping: Mapping, found: dict[str, Any]) -> None
     meta = found["metadata"]
     path = mapping.path(meta.get("namespace"), meta["name"])
     while True:
-        answer = await job.context.client.request("GET", path)
+        answer = await patiently(lambda: job.context.client.request("GET", path))
         if answer.status == 404 or (
             answer.status == 200 and orjson.loads(answer.body)["metadata"]["uid"] != meta["uid"]
         ):

@@ -13,6 +13,7 @@ from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.namespaces import delete_labelled
+from kubedyno.load.engine.patience import patiently
 
 _POLL_S = 0.2
 _FOREGROUND = orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
@@ -117,7 +118,7 @@ async def delete_collection(
             meta = item["metadata"]
             await client.request("DELETE", mapping.path(meta.get("namespace"), meta["name"]))
     deadline_s = clock.monotonic() + timeout_s
-    while wait and (left := await client.list_all(path)):
+    while wait and (left := await patiently(lambda: client.list_all(path))):
         if clock.monotonic() > deadline_s:
             raise KubedynoError(f"{len(left)} {mapping.plural} with label {selector} are still there")
         await aio.sleep(_POLL_S)

@@ -14,6 +14,7 @@ from kubedyno.load.engine import kubevirt, waiting
 from kubedyno.load.engine.arrival import pacing
 from kubedyno.load.engine.context import JobContext, noting
 from kubedyno.load.engine.mapping import Mapping
+from kubedyno.load.engine.patience import patiently
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.sender import Sender, retry_delays_s
 from kubedyno.load.plan import labels
@@ -191,7 +192,7 @@ class ExistingJob:
         told = -1
         while True:
             try:
-                left = len(await context.client.list_all(path))
+                left = len(await patiently(lambda: context.client.list_all(path)))
             except StatusError as error:
                 raise KubedynoError(f"waiting for {mapping.plural} to be deleted: {error.message}") from error
             if not left:

@@ -12,6 +12,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
+from kubedyno.load.engine.patience import patiently
 
 log = logger(__name__)
 
@@ -85,7 +86,7 @@ class Namespaces:
         body = orjson.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         delay_s = _FIRST_RETRY_S
         for attempt in range(_RETRIES):
-            answer = await self._client.request("POST", "/api/v1/namespaces", body=body)
+            answer = await patiently(lambda: self._client.request("POST", "/api/v1/namespaces", body=body))
             if answer.status in {200, 201}:
                 log.debug("Created namespace: %s", name)
                 self._made.add(name)
@@ -118,7 +119,7 @@ class Namespaces:
 
     async def _wait_gone(self, name: str) -> None:
         while True:
-            answer = await self._client.request("GET", f"/api/v1/namespaces/{name}")
+            answer = await patiently(lambda: self._client.request("GET", f"/api/v1/namespaces/{name}"))
             if answer.status == 404:
                 return
             await aio.sleep(_CONFLICT_WAIT_S)
@@ -155,7 +156,7 @@ async def delete_labelled(client: Client, selector: str, clock: Clock, timeout_s
                 raise StatusError.from_response(answer.status, answer.body)
     deadline_s = clock.monotonic() + timeout_s
     while True:
-        left = await client.list_all(path)
+        left = await patiently(lambda: client.list_all(path))
         if not left:
             return len(names)
         if clock.monotonic() > deadline_s:

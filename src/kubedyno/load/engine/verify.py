@@ -7,6 +7,7 @@ import msgspec
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.engine.mapping import Mapping
+from kubedyno.load.engine.patience import patiently
 
 PAGE = 500
 _EXPIRED = 410
@@ -38,7 +39,8 @@ async def count(client: Client, mapping: Mapping, selector: str) -> int:
     token = ""
     while True:
         query = f"labelSelector={quote(selector)}&limit={PAGE}" + (f"&continue={quote(token)}" if token else "")
-        answer = await client.request("GET", f"{mapping.path()}?{query}", headers=(("accept", _METADATA_LIST),))
+        path = f"{mapping.path()}?{query}"
+        answer = await patiently(lambda: client.request("GET", path, headers=(("accept", _METADATA_LIST),)))  # noqa: B023 - called at once
         if answer.status == _EXPIRED and token and restarts < _RESTARTS:
             # The list's moment is forgotten. What is counted no longer changes, so going on from where we were, at a
             # later moment, counts the same; a server that offers no way to go on is asked from the beginning.

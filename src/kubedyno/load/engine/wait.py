@@ -9,6 +9,7 @@ from urllib.parse import quote
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.load.engine.mapping import Mapping
+from kubedyno.load.engine.patience import SILENCE_S, patiently
 from kubedyno.load.engine.readiness import RULES, Rule, decode_subject
 
 log = logger(__name__)
@@ -24,6 +25,7 @@ class ReadyWait:
         namespaces: Wait for these only; None for wherever they are.
         on_change: Called after each change of what is ready.
         rule: When an object is ready; None for the kind's own rule.
+        silence_s: How long nobody may answer.
     """
 
     def __init__(
@@ -34,7 +36,9 @@ class ReadyWait:
         namespaces: Iterable[str] | None,
         on_change: Callable[[], None],
         rule: Rule | None = None,
+        silence_s: float = SILENCE_S,
     ) -> None:
+        self._silence_s = silence_s
         self._client = client
         self._mapping = mapping
         self._selector = selector
@@ -81,8 +85,21 @@ class ReadyWait:
                 del self._waiting[namespace]
                 log.debug("All %s in namespace %s are ready", self._mapping.plural, namespace)
 
+    def _forget(self) -> None:
+        self._objects.clear()
+        self._waiting.clear()
+        self.total = self.ready = 0
+
     async def run(self) -> None:
-        """Return when every object there is ready. No object at all counts as ready, as in the original."""
+        """Return when every object there is ready. No object at all counts as ready, as in the original.
+
+        Raises:
+            Unreachable: Nobody answers for longer than one waits for that.
+        """
+        await patiently(self._run, self._silence_s)
+
+    async def _run(self) -> None:
+        self._forget()
         log.debug("Waiting for replicas from %s with %s to be ready", self._mapping.kind, self._selector)
         path = self._mapping.path()
         query = f"labelSelector={quote(self._selector)}"
@@ -92,9 +109,7 @@ class ReadyWait:
                     # The list is through: what it showed is all there is.
                     pass
                 elif kind == "RELIST":
-                    self._objects.clear()
-                    self._waiting.clear()
-                    self.total = self.ready = 0
+                    self._forget()
                     continue
                 elif self._only is None or subject.metadata.namespace in self._only:
                     meta = subject.metadata

@@ -90,7 +90,9 @@ async def wait(
 
     unique = {(w.mapping.path(), w.selector, w.rule and id(w.rule)): w for w in wanted}
     waits += [
-        ReadyWait(context.client, w.mapping, w.selector, None if w.everywhere else only, tell, w.rule)
+        ReadyWait(
+            context.client, w.mapping, w.selector, None if w.everywhere else only, tell, w.rule, context.gone_after_s
+        )
         for w in unique.values()
     ]
     try:

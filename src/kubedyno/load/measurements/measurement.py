@@ -92,6 +92,8 @@ class Measurement:
         self.followed = Follower(client)
         # Also what there is already when it starts; set before `start`.
         self.past = False
+        # Of what is measured; empty: all. Set before `start`.
+        self.namespaces: frozenset[str] = frozenset()
         self._clock = clock
         self._selector = selector
 
@@ -135,6 +137,8 @@ class Measurement:
         meta = obj["metadata"]
         uid = meta.get("uid", "")
         found = self.subjects.get(uid)
+        if self.namespaces and found is None and meta.get("namespace", "") not in self.namespaces:
+            return None
         if found is None and kind != "DELETED":
             zero_s = epoch_of(meta["creationTimestamp"]) if meta.get("creationTimestamp") else self._clock.now()
             found = Subject(zero_s, meta.get("labels") or {}, meta.get("namespace", ""), self.names_of(obj))

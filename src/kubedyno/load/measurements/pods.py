@@ -92,6 +92,8 @@ class PodTracker:
     def __init__(self) -> None:
         # Told of each pod when it is seen first.
         self.on_first: Callable[[PodStart], None] | None = None
+        # Of what is followed; empty: all.
+        self.namespaces: frozenset[str] = frozenset()
         self.pods: dict[str, PodStart] = {}
         self.phases: Counter[str] = Counter()
         self.changes = 0
@@ -118,7 +120,7 @@ class PodTracker:
         meta = pod.metadata
         start = self.pods.get(meta.uid)
         if start is None:
-            if kind == "DELETED":
+            if kind == "DELETED" or (self.namespaces and meta.namespace not in self.namespaces):
                 return
             labels = meta.labels or {}
             start = PodStart(

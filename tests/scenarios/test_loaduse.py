@@ -1,0 +1,111 @@
+"""Loads as users run them: several clusters, what is there already, a cluster that dies or is away for a moment."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubedyno.cli.main import main
+from kubedyno.lab import embedded
+
+CONFIGMAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'c-{{.Iteration}}-{{.Replica}}'}\n"
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: "p-{{.Iteration}}-{{.Replica}}"}
+spec: {containers: [{name: c, image: nginx}]}
+"""
+
+
+def job(name, template, **more):
+    return {
+        "name": name, "namespace": name, "jobIterations": 2, "qps": 100, "burst": 100, "preLoadImages": False,
+        "objects": [{"objectTemplate": template, "replicas": 2}], **more,
+    }  # fmt: skip
+
+
+def config(folder, jobs, measurements=()):
+    (folder / "cm.yml").write_text(CONFIGMAP)
+    (folder / "pod.yml").write_text(POD)
+    endpoint = {"indexer": {"type": "local", "metricsDirectory": "out"}}
+    whole = {"global": {"measurements": list(measurements)}, "metricsEndpoints": [endpoint], "jobs": jobs}
+    (folder / "c.yml").write_text(yaml.safe_dump(whole))
+    return str(folder / "c.yml")
+
+
+@pytest.fixture(scope="module")
+def clusters(up):
+    return up("first").settled(), up("second").settled()
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def names(cluster):
+    return {item["metadata"]["name"] for item in cluster.list("/api/v1/namespaces")}
+
+
+def test_jobs_of_two_clusters_run_measure_and_are_destroyed_on_their_own(clusters, tmp_path, capsys):
+    first, second = clusters
+    jobs = [job("here", "pod.yml"), job("there", "pod.yml", kubeconfig=str(second.running.kubeconfig))]
+    path = config(tmp_path, jobs, [{"name": "podLatency"}])
+    flags = ["--kubeconfig", str(first.running.kubeconfig)]
+    assert main(["init", "-c", path, *flags]) == 0
+    assert {"here-0", "here-1"} <= names(first)
+    assert {"there-0", "there-1"} <= names(second)
+    assert not {"there-0"} & names(first)
+    for name in ("here", "there"):
+        assert len(json.loads(Path(f"out/podLatencyMeasurement-{name}.json").read_text())) == 4
+    assert main(["destroy", "-c", path, *flags]) == 0
+    assert "4 namespaces" in capsys.readouterr().out
+    assert not {"here-0", "here-1"} & names(first)
+    assert not {"there-0", "there-1"} & names(second)
+
+
+def test_what_is_there_is_measured_in_the_namespaces_asked_for(clusters, tmp_path):
+    first, _ = clusters
+    path = config(tmp_path, [job("some", "pod.yml")])
+    flags = ["--kubeconfig", str(first.running.kubeconfig)]
+    assert main(["init", "-c", path, *flags]) == 0
+    watching = config(tmp_path, [], [{"name": "podLatency"}, {"name": "jobLatency"}])
+    began = time.monotonic()
+    assert main(["measure", "-c", watching, "-n", "some-1,none", "-l", "kube-burner.io/job=some", *flags]) == 0
+    assert time.monotonic() - began < 10
+    found = json.loads(Path("out/podLatencyMeasurement-kube-burner-measure.json").read_text())
+    assert [one["namespace"] for one in found] == ["some-1", "some-1"]
+    assert main(["destroy", "-c", config(tmp_path, [job("some", "pod.yml")]), *flags]) == 0
+
+
+def running(path, home):
+    """Start `init` without any kubeconfig."""
+    env = {**os.environ, "KUBEDYNO_HOME": str(home), "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    env.pop("KUBECONFIG", None)
+    command = [sys.executable, "-m", "kubedyno", "init", "-c", path, "--fail-when-stuck", "2s"]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_cluster_that_dies_in_a_run_is_said_to_be_gone_not_how_to_reach_it(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    path = config(tmp_path, [job("long", "cm.yml", jobIterations=2000, qps=20, burst=1)])
+    process = running(path, home)
+    monkeypatch.setenv("KUBEDYNO_HOME", str(home))
+    deadline = time.monotonic() + 30
+    while not list(home.glob("clusters/*/state.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)
+    (name,) = embedded.names()
+    os.kill(embedded.find(name).pid, signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "is gone: it ended during the run" in said
+    assert "stays up" not in said
+    assert "export KUBECONFIG" not in said
