@@ -17,6 +17,7 @@ from kubedyno.cluster.controllers.podstates import available_in_s
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.revisions import Revisions, annotations_of
 from kubedyno.cluster.controllers.rollout import amount_of
+from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.workloads import TEMPLATE_GENERATION
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, owner_reference
@@ -117,7 +118,7 @@ class Row:
         return key in self.nodes
 
     def adopts(self, obj: StoredObject) -> bool:
-        return obj.facts.phase not in _ENDED and self._sets.is_live(self) and self.selector.matches(obj.labels)
+        return obj.facts.phase not in _ENDED and self._sets.rows.is_live(self) and self.selector.matches(obj.labels)
 
 
 class DaemonSets:
@@ -134,12 +135,11 @@ class DaemonSets:
         self._queue: WorkQueue[Row] = WorkQueue(pump, "daemonset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
-        self._pod_rows = rows
         self._revisions = Revisions(trusted, REVISION_LABEL)
         self._table = trusted.store.table(DAEMONSETS)
         self._nodes = trusted.store.table(NODES)
         self._pods = trusted.store.table(PODS)
-        self._rows: dict[str, Row] = {}
+        self.rows: WorkloadRows[Row] = WorkloadRows(self._table, rows, self._queue)
         # Node → what of it decides where daemons run.
         self._seen: dict[str, tuple[Any, Any]] = {}
         feeds.follow(DAEMONSETS, self._changed, self._gone)
@@ -149,10 +149,10 @@ class DaemonSets:
 
     def _changed(self, record: ObjectRecord) -> None:
         obj = record.obj
-        row = self._rows.get(obj.uid)
+        row = self.rows.get(obj.uid)
         if row is None:
-            row = self._rows[obj.uid] = Row(self, obj)
-            self._pod_rows.add(row)
+            row = Row(self, obj)
+            self.rows.add(row)
             row.dirty = dict.fromkeys(self._seen)
         elif row.generation != obj.generation:
             row.read(obj)
@@ -162,21 +162,18 @@ class DaemonSets:
         self._queue.add(row)
 
     def _gone(self, record: ObjectRecord) -> None:
-        row = self._rows.pop(record.obj.uid, None)
-        if row is not None:
-            self._pod_rows.remove(row.uid)
-            self._queue.forget(row)
+        self.rows.gone(record)
 
     def _node_changed(self, record: ObjectRecord) -> None:
         seen = (record.obj.labels, record.obj.facts.taints)
         if self._seen.get(record.key) != seen:
             self._seen[record.key] = seen
-            for row in self._rows.values():
+            for row in self.rows.values():
                 self.touch(row, record.key)
 
     def _node_gone(self, record: ObjectRecord) -> None:
         self._seen.pop(record.key, None)
-        for row in self._rows.values():
+        for row in self.rows.values():
             self.touch(row, record.key)
 
     def touch(self, row: Row, node: str) -> None:
@@ -184,16 +181,11 @@ class DaemonSets:
         row.dirty[node] = None
         self._queue.add(row)
 
-    def is_live(self, row: Row) -> bool:
-        """Say whether a set exists and is not being deleted."""
-        record = self._table.get(row.key)
-        return record is not None and record.obj.uid == row.uid and not record.obj.deletion_s
-
     # --- reconciling ---------------------------------------------------------------------------------------------
 
     def _reconcile(self, row: Row, budget: int) -> int:
-        record = self._table.get(row.key)
-        if record is None or record.obj.uid != row.uid:
+        record = self.rows.newest(row)
+        if record is None:
             return 1
         if row.generation != record.obj.generation:
             row.read(record.obj)

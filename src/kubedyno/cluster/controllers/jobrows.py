@@ -8,6 +8,7 @@ import orjson
 from kubedyno.cluster.controllers.jobindexes import parse
 from kubedyno.cluster.controllers.jobspec import INDEX_KEY, TRACKING, spec_of
 from kubedyno.cluster.controllers.podstates import metadata_of
+from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -19,13 +20,12 @@ MAX_BACKOFF_S = 600.0
 
 
 class Controller(Protocol):
-    """What a row tells."""
+    """What a row tells and asks."""
+
+    rows: "WorkloadRows[Row]"
 
     def pods_changed(self, row: "Row") -> None:
         """Have a Job looked at once more of its pods may have changed."""
-
-    def is_live(self, row: "Row") -> bool:
-        """Say whether a Job exists and is not being deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Row:
     def adopts(self, obj: StoredObject) -> bool:
         if obj.facts.phase in ENDED or not self.selector.matches(obj.labels):
             return False
-        return self._jobs.is_live(self)
+        return self._jobs.rows.is_live(self)
 
     def reference(self) -> dict[str, Any]:
         return dict(orjson.loads(self.owner.json)[0])

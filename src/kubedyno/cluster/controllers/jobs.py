@@ -37,6 +37,7 @@ from kubedyno.cluster.controllers.jobspec import (
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
+from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.templates import PodTemplate
 from kubedyno.cluster.registry.trusted import Trusted
@@ -71,11 +72,10 @@ class Jobs:
         self._orphans: WorkQueue[str] = WorkQueue(pump, "job-orphans", self._release_orphan)
         self._trusted = trusted
         self._clock = pump.clock
-        self._pod_rows = rows
         self._batch_s = BATCH_S / settings.speed if settings.speed else 0.0
         self._table = trusted.store.table(JOBS)
         self._pods = trusted.store.table(PODS)
-        self._rows: dict[str, Row] = {}
+        self.rows: WorkloadRows[Row] = WorkloadRows(self._table, rows, self._queue)
         feeds.follow(JOBS, self._changed, self._gone)
         feeds.follow(PODS, self._pod_changed)
 
@@ -83,15 +83,14 @@ class Jobs:
 
     def _changed(self, record: ObjectRecord) -> None:
         obj = record.obj
-        row = self._rows.get(obj.uid)
+        row = self.rows.get(obj.uid)
         if row is None:
             row = Row(self, obj)
             if row.spec.managedBy != CONTROLLER:
                 return
-            self._rows[obj.uid] = row
             if row.spec.backoffLimitPerIndex is not None:
                 self._recall_failures(row)
-            self._pod_rows.add(row)
+            self.rows.add(row)
         elif row.generation == obj.generation and not obj.deletion_s:
             return
         self._queue.add(row)
@@ -104,10 +103,8 @@ class Jobs:
                 self._note_index_failure(row, pod, action, finished_s(pod.obj, self._clock.now()))
 
     def _gone(self, record: ObjectRecord) -> None:
-        row = self._rows.pop(record.obj.uid, None)
+        row = self.rows.gone(record)
         if row is not None:
-            self._pod_rows.remove(row.uid)
-            self._queue.forget(row)
             for key in row.pods:
                 self._orphans.add(key)
 
@@ -120,13 +117,8 @@ class Jobs:
 
     def _pod_changed(self, record: ObjectRecord) -> None:
         obj = record.obj
-        if obj.finalizers and TRACKING in obj.finalizers and (not obj.owners or obj.owners[0] not in self._rows):
+        if obj.finalizers and TRACKING in obj.finalizers and (not obj.owners or obj.owners[0] not in self.rows):
             self._orphans.add(obj.key)
-
-    def is_live(self, row: Row) -> bool:
-        """Say whether a Job exists and is not being deleted."""
-        record = self._table.get(row.key)
-        return record is not None and record.obj.uid == row.uid and not record.obj.deletion_s
 
     def _release_orphan(self, key: str, budget: int) -> int:
         _ = budget
@@ -149,8 +141,8 @@ class Jobs:
     # --- reconciling ---------------------------------------------------------------------------------------------
 
     def _reconcile(self, row: Row, budget: int) -> int:
-        record = self._table.get(row.key)
-        if record is None or record.obj.uid != row.uid:
+        record = self.rows.newest(row)
+        if record is None:
             return 1
         if row.generation != record.obj.generation:
             row.read(record.obj)
@@ -457,7 +449,7 @@ class Jobs:
             "succeeded": [] if row.spec.indexed else look.waiting("succeeded"),
             "failed": look.waiting("failed"),
         }
-        record = self._table.get(row.key)
+        record = self.rows.newest(row)
         if record is None:
             return
         if any(waiting.values()):

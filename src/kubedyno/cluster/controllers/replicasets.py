@@ -16,6 +16,7 @@ from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.podstates import ACTIVE, LABELLED, READY, TERMINATING, available_in_s, state_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.victims import victims
+from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.featuregates import TERMINATING_REPLICAS, gates_on
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate
@@ -145,14 +146,13 @@ class ReplicaSets:
         self.queue: WorkQueue[Row] = WorkQueue(pump, name, self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
-        self._pod_rows = rows
         self._counts_terminating = (
             TERMINATING_REPLICAS in gates_on(settings.minor, settings.feature_gates) and self.resource is REPLICASETS
         )
         self.table = trusted.store.table(self.resource)
         self._pods = trusted.store.table(PODS)
         self._together = trusted.store.together(PODS, EVENTS)
-        self._rows: dict[str, Row] = {}
+        self._rows: WorkloadRows[Row] = WorkloadRows(self.table, rows, self.queue)
         feeds.follow(self.resource, self._changed, self._gone)
 
     def selector_of(self, selector: dict[str, Any]) -> LabelSelector:
@@ -163,8 +163,8 @@ class ReplicaSets:
         obj = record.obj
         row = self._rows.get(obj.uid)
         if row is None:
-            row = self._rows[obj.uid] = Row(self, obj)
-            self._pod_rows.add(row)
+            row = Row(self, obj)
+            self._rows.add(row)
             self.queue.add(row)
         elif row.generation != obj.generation:
             row.read(obj)
@@ -172,10 +172,7 @@ class ReplicaSets:
             self.queue.add(row)
 
     def _gone(self, record: ObjectRecord) -> None:
-        row = self._rows.pop(record.obj.uid, None)
-        if row is not None:
-            self._pod_rows.remove(row.uid)
-            self.queue.forget(row)
+        self._rows.gone(record)
 
     def _recount(self, row: Row) -> None:
         """Note the states of all pods again: the template's labels may have changed."""
@@ -192,8 +189,8 @@ class ReplicaSets:
     # --- reconciling ---------------------------------------------------------------------------------------------
 
     def _reconcile(self, row: Row, budget: int) -> int:
-        record = self.table.get(row.key)
-        if record is None or record.obj.uid != row.uid:
+        record = self._rows.newest(row)
+        if record is None:
             return 1
         if row.generation != record.obj.generation:
             row.read(record.obj)

@@ -18,6 +18,7 @@ from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.revisions import Revisions, template_of
 from kubedyno.cluster.controllers.rollout import amount_of
 from kubedyno.cluster.controllers.setclaims import SetClaims
+from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.featuregates import SET_MAX_UNAVAILABLE, gates_on
 from kubedyno.cluster.registry.templates import OwnerRef, owner_reference
@@ -120,7 +121,7 @@ class Row:
     def adopts(self, obj: StoredObject) -> bool:
         if self.ordinal_of(obj.name) < 0 or not self.selector.matches(obj.labels):
             return False
-        return self._sets.is_live(self)
+        return self._sets.rows.is_live(self)
 
 
 class StatefulSets:
@@ -141,40 +142,31 @@ class StatefulSets:
         self.queue: WorkQueue[Row] = WorkQueue(pump, "statefulset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
-        self._pod_rows = rows
         self._revisions = Revisions(trusted, _HASH_LABEL)
         self._claims = SetClaims(trusted)
         self._table = trusted.store.table(STATEFULSETS)
         self._pods = trusted.store.table(PODS)
-        self._rows: dict[str, Row] = {}
+        self.rows: WorkloadRows[Row] = WorkloadRows(self._table, rows, self.queue)
         feeds.follow(STATEFULSETS, self._changed, self._gone)
 
     def _changed(self, record: ObjectRecord) -> None:
         obj = record.obj
-        row = self._rows.get(obj.uid)
+        row = self.rows.get(obj.uid)
         if row is None:
-            row = self._rows[obj.uid] = Row(self, obj)
-            self._pod_rows.add(row)
+            row = Row(self, obj)
+            self.rows.add(row)
         elif row.generation == obj.generation and not obj.deletion_s:
             return
         self.queue.add(row)
 
     def _gone(self, record: ObjectRecord) -> None:
-        row = self._rows.pop(record.obj.uid, None)
-        if row is not None:
-            self._pod_rows.remove(row.uid)
-            self.queue.forget(row)
-
-    def is_live(self, row: Row) -> bool:
-        """Say whether a set exists and is not being deleted."""
-        record = self._table.get(row.key)
-        return record is not None and record.obj.uid == row.uid and not record.obj.deletion_s
+        self.rows.gone(record)
 
     # --- reconciling ---------------------------------------------------------------------------------------------
 
     def _reconcile(self, row: Row, budget: int) -> int:
-        record = self._table.get(row.key)
-        if record is None or record.obj.uid != row.uid:
+        record = self.rows.newest(row)
+        if record is None:
             return 1
         if row.generation != record.obj.generation:
             row.read(record.obj)
