@@ -5,8 +5,8 @@ In: a `Request`. Out: tables, documents and a report. All topologies stand side 
 """
 
 import os
-import signal
 import platform
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
