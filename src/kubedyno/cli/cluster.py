@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kubedyno.base.errors import KubedynoError
-from kubedyno.cli import chaos
+from kubedyno.cli import chaos, nodes
 
 DEFAULT_NAME = "kubedyno"
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kubeconfig.set_defaults(handle=_kubeconfig)
 
     chaos.add_arguments(verbs)
+    nodes.add_arguments(verbs)
 
     kubelet = verbs.add_parser("kubelet", help="print or change a node's /var/lib/kubelet/config.yaml")
     kubelet.add_argument("node", help="node name")
@@ -58,6 +59,13 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that describe a new cluster."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="kind configuration (kind.x-k8s.io/v1alpha4)")
     parser.add_argument("--nodes", type=int, metavar="N", help="number of nodes, the first a control plane (default 1)")
+    parser.add_argument(
+        "--node-class",
+        action="append",
+        default=[],
+        metavar="name=NAME,KEY=VALUE,…",
+        help="more nodes of one kind: count, cpu, memory, pods, zone, kernel, mask, label.NAME (may be repeated)",
+    )
     parser.add_argument("--max-pods", type=int, metavar="N", help="maxPods of every kubelet (default 110)")
     parser.add_argument("--node-cidr-mask", type=int, metavar="BITS", help="prefix length of a node's PodCIDR (24)")
     parser.add_argument("--speed", type=float, metavar="X", help="speed of the modelled nodes: 1 real, 0 at once")
@@ -138,6 +146,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         runtime=arguments.runtime,
         datapath=arguments.datapath,
         images=arguments.images,
+        node_classes=arguments.node_class,
         private_registries=arguments.private_registry,
         data_dir=arguments.data_dir,
         max_inflight=arguments.max_requests_inflight,

@@ -10,12 +10,12 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import duration_ns_of
 from kubedyno.cluster.assembly import kindconfig, schedulerconfig
 from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
-from kubedyno.cluster.settings import SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
+from kubedyno.cluster.registry.nodeclasses import CLASS, KEYS, classed
+from kubedyno.cluster.settings import MAX_NODES, SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
 from kubedyno.kube import yaml
-from kubedyno.kube.names import problems_of_dns1123_subdomain
+from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_label_value, problems_of_qualified_name
 from kubedyno.lab import monitorvalues
 
-MAX_NODES = 20_000
 # Each node of real pods has routes to all others.
 MAX_REAL_NODES = 64
 ADDON_SETS = ("study",)
@@ -39,6 +39,7 @@ def cluster_settings(
     runtime: str | None = None,
     datapath: str | None = None,
     images: Path | None = None,
+    node_classes: Sequence[str] = (),
     private_registries: Sequence[str] = (),
     data_dir: Path | None = None,
     max_inflight: int | None = None,
@@ -72,6 +73,10 @@ def cluster_settings(
             raise KubedynoError(f"--nodes: {config} lists the nodes already; change it there")
     if nodes is not None and not 1 <= nodes <= MAX_NODES:
         raise KubedynoError(f"--nodes {nodes}: must be between 1 and {MAX_NODES}")
+    for text in node_classes:
+        settings = replace(settings, nodes=(*settings.nodes, *_class(text, settings)))
+    if len(settings.nodes) > MAX_NODES:
+        raise KubedynoError(f"--node-class: {len(settings.nodes)} nodes in all; must be at most {MAX_NODES}")
     if version is not None:
         version = version.removeprefix("v")
         if ".".join(version.split(".")[:2]) not in SUPPORTED_VERSIONS:
@@ -146,6 +151,7 @@ def cluster_settings(
         settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
     settings, more = _with_blocks(settings, chosen=config is not None or node_cidr_mask is not None)
     warnings = [*warnings, *more]
+    _check_classes(settings)
     if settings.runtime == "model" and (datapath is not None or images is not None):
         raise KubedynoError("--datapath and --images are for pods that are processes: add --runtime netns")
     if settings.runtime != "model" and len(settings.nodes) > MAX_REAL_NODES:
@@ -175,6 +181,62 @@ def _with_blocks(settings: ClusterSettings, *, chosen: bool) -> tuple[ClusterSet
     # Of the private addresses the half that services and the usual pod subnet are not in.
     wide = f"10.128.0.0/{mask - (nodes - 1).bit_length()}"
     return replace(settings, pod_subnet=wide), [f"{nodes} nodes: {has}, so pods are in {wide}"]
+
+
+def class_of(flag: str, text: str) -> tuple[str, int, tuple[tuple[str, str], ...]]:
+    """Return (name, count, labels) of a class of nodes.
+
+    Args:
+        flag: Named in errors.
+        text: E.g. "name=big,count=10,cpu=64,memory=256Gi,pods=250,zone=b,kernel=6.12,mask=25,label.disk=ssd".
+
+    Raises:
+        KubedynoError: It is malformed.
+    """
+    name, count, labels = "", 1, {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not value:
+            raise KubedynoError(f"{flag} {text}: {part!r} is no KEY=VALUE")
+        if key == "name":
+            name = value
+        elif key == "count":
+            if not value.isdecimal() or not 1 <= int(value) <= MAX_NODES:
+                raise KubedynoError(f"{flag} {text}: count must be between 1 and {MAX_NODES}")
+            count = int(value)
+        elif key in KEYS:
+            labels[KEYS[key]] = value
+        elif key.startswith("label."):
+            labels[key.removeprefix("label.")] = value
+        else:
+            known = ", ".join(("name", "count", *KEYS, "label.NAME"))
+            raise KubedynoError(f"{flag} {text}: there is no {key!r}; known are: {known}")
+    wrong = [problem for key in labels for problem in problems_of_qualified_name(key)]
+    wrong += [problem for value in labels.values() for problem in problems_of_label_value(value)]
+    if wrong:
+        raise KubedynoError(f"{flag} {text}: {wrong[0]}")
+    return name, count, tuple(labels.items())
+
+
+def _class(text: str, settings: ClusterSettings) -> tuple[NodeSettings, ...]:
+    """Return the nodes of a class: NAME-CLASS, NAME-CLASS2 and on."""
+    name, count, labels = class_of("--node-class", text)
+    problems = problems_of_dns1123_subdomain(name)
+    if problems:
+        raise KubedynoError(f"--node-class {text}: name={name}: {problems[0]}")
+    names = [f"{settings.name}-{name}{number if number > 1 else ''}" for number in range(1, count + 1)]
+    taken = {node.name for node in settings.nodes}
+    if taken.intersection(names):
+        raise KubedynoError(f"--node-class {text}: there is a node {min(taken.intersection(names))} already")
+    return tuple(NodeSettings(node, labels=((CLASS, name), *labels)) for node in names)
+
+
+def _check_classes(settings: ClusterSettings) -> None:
+    for node in settings.nodes:
+        try:
+            classed(node)
+        except ValueError as error:
+            raise KubedynoError(f"node {node.name}: label {error}") from error
 
 
 def _registry(text: str) -> tuple[str, str, str]:

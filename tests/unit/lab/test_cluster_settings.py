@@ -38,3 +38,35 @@ def test_nodes_without_a_block_are_told_where_the_mask_was_chosen() -> None:
             "More blocks: a larger podSubnet, or a longer mask"
         )
     ]
+
+
+def test_a_class_of_nodes_has_labels_that_say_what_they_are() -> None:
+    text = "name=big,count=2,cpu=64,memory=256Gi,pods=250,zone=b,kernel=6.12,mask=25,label.disk=ssd"
+    made, _ = cluster_settings(node_classes=[text], nodes=2)
+    assert [node.name for node in made.nodes] == [
+        "kubedyno-control-plane", "kubedyno-worker", "kubedyno-big", "kubedyno-big2",
+    ]  # fmt: skip
+    assert dict(made.nodes[-1].labels) == {
+        "kubedyno.io/node-class": "big", "kubedyno.io/cpu": "64", "kubedyno.io/memory": "256Gi",
+        "kubedyno.io/pods": "250", "topology.kubernetes.io/zone": "b", "kubedyno.io/kernel": "6.12",
+        "kubedyno.io/pod-cidr-mask": "25", "disk": "ssd",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("cpu=4", "name=: a lowercase RFC 1123 subdomain"),
+        ("name=a,cpu", "'cpu' is no KEY=VALUE"),
+        ("name=a,count=0", "count must be between 1 and 20000"),
+        ("name=a,count=20000", "20001 nodes in all; must be at most 20000"),
+        ("name=a,cores=4", "there is no 'cores'; known are: name, count, cpu, memory, pods, kernel, mask, zone, label.NAME"),
+        ("name=a,cpu=lots", "label kubedyno.io/cpu: 'lots' is no amount"),
+        ("name=a,zone=b c", "a valid label must be"),
+        ("name=control-plane", "there is a node kubedyno-control-plane already"),
+    ],
+)
+def test_a_class_that_is_none_is_told(text: str, why: str) -> None:
+    with pytest.raises(KubedynoError) as failure:
+        cluster_settings(node_classes=[text])
+    assert why in str(failure.value)

@@ -18,9 +18,10 @@ from kubedyno.cluster.assembly.controlmodules import Modules
 from kubedyno.cluster.assembly.controltables import Tables
 from kubedyno.cluster.kubelet.nodes import Nodes
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.settings import MAX_NODES, ClusterSettings, NodeSettings
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import Request, Responder
+from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.resources import NODES, PODS
 from kubedyno.kube.status import BadRequest, Forbidden, MethodNotAllowed, NotFound
 from kubedyno.statedb import metrics
@@ -29,6 +30,21 @@ ROOT = "/kubedyno/"
 _ADMINS = "system:masters"
 _YAML = "application/yaml"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(body or b"{}")
+    except ValueError as error:
+        raise ValueError(f"the request is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError("the request is no JSON object")  # noqa: TRY004 - about what came, not about a type of ours
+    return found
+
+
+def _told(body: bytes, name: str) -> str:
+    """Return a text of a request, "" when it has none."""
+    return str(_object(body).get(name, ""))
 
 
 class Control:
@@ -81,6 +97,9 @@ class Control:
         if len(parts) in {3, 4} and parts[0] == "nodes" and parts[2] == "kubelet":
             self._kubelet(request, responder, parts[1], parts[3] if len(parts) == 4 else "")
             return True
+        if len(parts) in {2, 3} and parts[0] == "nodes":
+            self._node(request, responder, parts[1], parts[2] if len(parts) == 3 else "")
+            return True
         return False
 
     def _only(self, request: Request, *methods: str) -> None:
@@ -108,9 +127,51 @@ class Control:
             else:
                 raise NotFound(f"there is no {request.path}")
         except KeyError:
-            known = nodes.names()
-            listed = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
-            raise NotFound(f"there is no node {node}; nodes are: {listed}") from None
+            raise self._no_node(node) from None
+
+    def _no_node(self, node: str) -> NotFound:
+        known = self._nodes.names()
+        listed = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+        return NotFound(f"there is no node {node}; nodes are: {listed}")
+
+    def _node(self, request: Request, responder: Responder, node: str, action: str) -> None:
+        """Do something to a node's machine: PUT adds one, DELETE takes it away, POST to a verb of it does that."""
+        machines = self._nodes.machines
+        try:
+            if not action:
+                self._only(request, "PUT", "DELETE")
+                if request.method == "PUT":
+                    self._add(node, request.body)
+                else:
+                    machines.remove(node)
+            else:
+                self._only(request, "POST")
+                verbs: dict[str, Callable[[], None]] = {
+                    "kill": lambda: machines.kill(node),
+                    "start": lambda: machines.start(node),
+                    "shutdown": lambda: machines.shut_down(node),
+                    "not-ready": lambda: machines.not_ready(node, _told(request.body, "why")),
+                    "ready": lambda: machines.ready(node),
+                    "pressure": lambda: machines.pressure(node, _told(request.body, "what")),
+                }
+                if action not in verbs:
+                    raise NotFound(f"there is no {request.path}; verbs are: {', '.join(verbs)}")
+                verbs[action]()
+        except KeyError:
+            raise self._no_node(node) from None
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+        responder.send(200, "application/json", b"{}")
+
+    def _add(self, node: str, body: bytes) -> None:
+        if len(self._nodes.names()) >= MAX_NODES:
+            raise ValueError(f"a cluster has at most {MAX_NODES} nodes")
+        if problems := problems_of_dns1123_subdomain(node):
+            raise ValueError(f"{node}: {problems[0]}")
+        labels = _object(body).get("labels", {})
+        if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+            raise ValueError("labels: must map names to texts")
+        self._nodes.add(NodeSettings(node, labels=tuple(labels.items())), later=True)
 
     def status(self) -> dict[str, Any]:
         """Return what `kubedyno cluster status` shows."""

@@ -11,6 +11,7 @@ import orjson
 
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.nodeclasses import mask_of
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -51,8 +52,14 @@ class CidrBlocks:
         self._used = bytearray(self.count)
         self._next = 0
 
-    def allocate(self) -> str | None:
-        """Return the next free block, None when there is none."""
+    def allocate(self, mask: int | None = None) -> str | None:
+        """Return the next free block, None when there is none.
+
+        Args:
+            mask: Another prefix length: a larger network is made of several blocks, a smaller one takes a whole block.
+        """
+        if mask is not None and mask < self._mask:
+            return self._allocate_several(mask)
         index = self._used.find(0, self._next)
         if index < 0:
             index = self._used.find(0)
@@ -60,7 +67,15 @@ class CidrBlocks:
             return None
         self._used[index] = 1
         self._next = (index + 1) % self.count
-        return f"{self._network[0] + (index << self._block_bits)}/{self._mask}"
+        return f"{self._network[0] + (index << self._block_bits)}/{mask or self._mask}"
+
+    def _allocate_several(self, mask: int) -> str | None:
+        count = 1 << (self._mask - mask)
+        for index in range(0, self.count - count + 1, count):
+            if not any(self._used[index : index + count]):
+                self._used[index : index + count] = b"\1" * count
+                return f"{self._network[0] + (index << self._block_bits)}/{mask}"
+        return None
 
     def occupy(self, cidr: str) -> None:
         """Take the blocks that a network covers, if they are of this subnet."""
@@ -134,7 +149,12 @@ class NodeIpam:
         if record.obj.facts.pod_cidr:
             self._note(record)
             return 1
-        cidr = self._blocks.allocate()
+        try:
+            mask = mask_of(record.obj.labels)
+        except ValueError:
+            # No node of ours has such a label; one that a client has changed keeps the cluster's size.
+            mask = None
+        cidr = self._blocks.allocate(mask)
         if cidr is None:
             self._starved[key] = None
             self._trusted.event(

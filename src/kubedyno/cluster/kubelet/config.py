@@ -137,6 +137,8 @@ class KubeletConfig:
         parallel_pulls: How many images at once, 0: as many as are asked for.
         verification: When a pod's credentials count for an image that is there.
         gates: Feature gates that are on.
+        shutdown_grace_s: shutdownGracePeriod,
+        shutdown_critical_s: and the part of it that is for critical pods.
         crash_backoff_s: The first pause before a crashing container is started again,
         crash_backoff_max_s: and the longest.
         lease_duration_s: Of the node's lease; it is renewed four times as often.
@@ -150,6 +152,8 @@ class KubeletConfig:
     gates: frozenset[str] = frozenset()
     crash_backoff_s: float = BACKOFF_S
     crash_backoff_max_s: float = MAX_BACKOFF_S
+    shutdown_grace_s: float = 0.0
+    shutdown_critical_s: float = 0.0
     lease_duration_s: int = 40
     status_report_s: float = 300.0
     warning: str = ""
@@ -286,10 +290,23 @@ def _taken(config: dict[str, Any], cpu_milli: int, gates: frozenset[str], warnin
         verification,
         gates,
         *_crash_backoff(config, gates),
+        _seconds(config, "shutdownGracePeriod"),
+        _seconds(config, "shutdownGracePeriodCriticalPods"),
         config.get("nodeLeaseDurationSeconds") or 40,
         report_ns / 1e9 or 300.0,
         warning,
     )
+
+
+def _seconds(config: dict[str, Any], name: str) -> float:
+    return duration_ns_of(str(config.get(name) or "0")) / 1e9
+
+
+def _check_shutdown(config: dict[str, Any]) -> str:
+    whole, critical = (config.get(name) or "0s" for name in ("shutdownGracePeriod", "shutdownGracePeriodCriticalPods"))
+    if duration_ns_of(critical) > duration_ns_of(whole):
+        return f"invalid configuration: shutdownGracePeriodCriticalPods {{{critical}}} must be <= shutdownGracePeriod {{{whole}}}"
+    return ""
 
 
 def _crash_backoff(config: dict[str, Any], gates: frozenset[str]) -> tuple[float, float]:
@@ -430,15 +447,19 @@ def _crash_loop_problems(config: dict[str, Any], gates: frozenset[str]) -> list[
         return []
     if CRASH_LOOP_MAX not in gates:
         return [
-            f"invalid configuration: FeatureGate {CRASH_LOOP_MAX} not enabled, CrashLoopBackOff.MaxContainerRestartPeriod "
-            "must not be set"
+            (
+                f"invalid configuration: FeatureGate {CRASH_LOOP_MAX} not enabled, CrashLoopBackOff.MaxContainerRestartPeriod "
+                "must not be set"
+            )
         ]
     seconds = duration_ns_of(said) / 1e9
     if 1 <= seconds <= MAX_BACKOFF_S:
         return []
     return [
-        f"invalid configuration: CrashLoopBackOff.MaxContainerRestartPeriod (got: {seconds:g} seconds) must be set between "
-        "1s and 300s"
+        (
+            f"invalid configuration: CrashLoopBackOff.MaxContainerRestartPeriod (got: {seconds:g} seconds) must be set between "
+            "1s and 300s"
+        )
     ]
 
 
@@ -489,6 +510,7 @@ def _allowlist_problem(pattern: str) -> str:
 
 _CHECKS: tuple[Check, ...] = (
     _check_parallel_pulls,
+    _check_shutdown,
     _check_lease,
     _not_negative("eventBurst", "event-burst"),
     _not_negative("eventRecordQPS", "event-qps"),

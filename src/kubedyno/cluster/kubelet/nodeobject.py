@@ -5,10 +5,13 @@ from typing import Any
 from kubedyno.base.times import rfc3339, rfc3339_micro
 from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.texts import NETWORK_NOT_READY
+from kubedyno.cluster.registry.nodeclasses import KERNEL as KERNEL_LABEL
 from kubedyno.cluster.settings import ClusterSettings
 
 Object = dict[str, Any]
 
+# On a Node that came at run time, so that a cluster that is kept has it again.
+LATER = "kubedyno.io/node-added"
 _ROLE = "node-role.kubernetes.io/control-plane"
 _NO_LOAD_BALANCER = "node.kubernetes.io/exclude-from-external-load-balancers"
 _EPHEMERAL_STORAGE_KI = 61_202_244
@@ -26,6 +29,14 @@ PRESSURES = (
     ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 )
+# Condition → (reason, message) while it is True, and while it is False.
+PRESSURE_TEXTS = {
+    "MemoryPressure": (("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+                       ("NodeHasSufficientMemory", "")),
+    "DiskPressure": (("KubeletHasDiskPressure", "kubelet has disk pressure"), ("NodeHasNoDiskPressure", "")),
+    "PIDPressure": (("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+                    ("NodeHasSufficientPID", "")),
+}  # fmt: skip
 # What a starting kubelet says about its node: (type, reason, message without the node's name).
 START_EVENTS = (
     ("Starting", "Starting kubelet."),
@@ -47,6 +58,8 @@ def node_of(row: NodeRow, settings: ClusterSettings, now_s: float) -> Object:
         "kubernetes.io/os": "linux",
     }
     annotations = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+    if row.later:
+        annotations[LATER] = "true"
     if settings.minor < _NO_SOCKET_ANNOTATION:
         annotations["kubeadm.alpha.kubernetes.io/cri-socket"] = "unix:///run/containerd/containerd.sock"
     taints = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
@@ -97,8 +110,13 @@ def status_of(row: NodeRow, settings: ClusterSettings, now_s: float, old: Object
     now = rfc3339(now_s)
     before = {c["type"]: c for c in (old or {}).get("conditions", ())}
     conditions = []
-    verdicts = [(name, "False", reason, message) for name, reason, message in PRESSURES]
-    if row.ready:
+    verdicts = [
+        (name, "True", *PRESSURE_TEXTS[name][0]) if name in row.pressures else (name, "False", reason, message)
+        for name, reason, message in PRESSURES
+    ]
+    if row.ready and row.trouble:
+        verdicts.append(("Ready", "False", "KubeletNotReady", row.trouble))
+    elif row.ready:
         verdicts.append(("Ready", "True", "KubeletReady", "kubelet is posting ready status"))
     else:
         verdicts.append(("Ready", "False", "KubeletNotReady", NETWORK_NOT_READY))
@@ -134,7 +152,7 @@ def status_of(row: NodeRow, settings: ClusterSettings, now_s: float, old: Object
             "machineID": machine,
             "systemUUID": system,
             "bootID": boot,
-            "kernelVersion": _KERNEL,
+            "kernelVersion": dict(row.settings.labels).get(KERNEL_LABEL, _KERNEL),
             "osImage": _OS_IMAGE,
             "containerRuntimeVersion": f"containerd://{_CONTAINERD[settings.minor]}",
             "kubeletVersion": version,

@@ -18,10 +18,13 @@ from kubedyno.cluster.kubelet import config as configuration
 from kubedyno.cluster.kubelet.addresses import CILIUM, PTP, AddressPool
 from kubedyno.cluster.kubelet.config import ConfigError, KubeletConfig
 from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.liveness import is_live, settings_of
+from kubedyno.cluster.kubelet.machines import Machines
 from kubedyno.cluster.kubelet.nodeobject import START_EVENTS, ids_of, lease_body, lease_of, node_of, status_of
 from kubedyno.cluster.kubelet.pods import Pods
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.nodeclasses import classed
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings, NodeSettings
@@ -99,21 +102,34 @@ class Nodes:
         self._lease_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-leases", self._beat, **more)
         self._pod_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-pods", self._reconcile_pod, **more)
         self.pods = Pods(self._desk)
+        self.machines = Machines(self._desk, self._rows, self.pods, self._tell, self._boot)
+        self._count = 0
         self.pods.on_failure(lambda key, error: self._pod_queue.retry(key, text_of(error)))
         # Called once, when all nodes are Ready.
         self.on_all_ready: Callable[[], None] | None = None
         for node in settings.nodes:
             self.add(node)
 
-    def add(self, node: NodeSettings) -> None:
-        """Add a node; it registers soon."""
-        index = len(self._rows)
+    def add(self, node: NodeSettings, *, later: bool = False) -> None:
+        """Add a node; it registers soon.
+
+        Args:
+            node: What it is to be, beside what its labels say.
+            later: It goes with its Node.
+
+        Raises:
+            ValueError: There is one of that name, or a label is wrong.
+        """
+        if node.name in self._rows:
+            raise ValueError(f"there is a node {node.name} already")
+        node = classed(node)
+        index, self._count = self._count, self._count + 1
         text = self._texts.get(node.max_pods)
         if text is None:
             text = self._texts[node.max_pods] = configuration.render(self._settings, node, self._dns)
         ids = (self._random.hex(32), self._random.uid(), self._random.uid())
         address = str(IPv4Address(int(_NODE_NETWORK.network_address) + _FIRST_ADDRESS + index))
-        row = NodeRow(node, index, address, text, KubeletConfig(), ids)
+        row = NodeRow(node, index, address, text, KubeletConfig(), ids, later=later)
         self._read_config(row)
         self._rows[node.name] = row
         self._not_ready += 1
@@ -138,6 +154,9 @@ class Nodes:
     def restore(self) -> None:
         """Take up the nodes and pods that are there from before a restart: what ran goes on, with its addresses."""
         self._desk.registries.refresh()
+        for known in self._nodes.all():
+            if known.key not in self._rows and is_live(known.obj):
+                self.add(settings_of(self._store.encode_dict(NODES, known)), later=True)
         for row in self._rows.values():
             record = self._nodes.get(row.name)
             if record is None or row.failed:
@@ -187,7 +206,7 @@ class Nodes:
             KeyError: There is no such node.
         """
         row = self._rows[node]
-        if not self._read_config(row):
+        if row.off or not self._read_config(row):
             return self.status(node)
         if not row.registered:
             self._node_queue.add(node)
@@ -227,7 +246,7 @@ class Nodes:
         """
         row = self._rows[node]
         return {
-            "state": "failed" if row.failed else "running",
+            "state": "off" if row.off else "failed" if row.failed else "running",
             "maxPods": row.config.max_pods,
             "error": row.error,
             "warning": row.config.warning,
@@ -282,7 +301,13 @@ class Nodes:
         try:
             for record in self._node_changes.next(_CHANGES):
                 row = rows.get(record.key)
-                if row is not None and row.pool is None and type(record) is not Tombstone:
+                if type(record) is Tombstone:
+                    if row is not None and row.later and row.registered:
+                        self.machines.forget(row)
+                elif row is None:
+                    if is_live(record.obj):
+                        self._node_queue.add(record.key)
+                elif row.pool is None:
                     self._node_queue.add(record.key)
             add = self._pod_queue.add
             for record in self._pod_changes.next(_CHANGES):
@@ -325,7 +350,14 @@ class Nodes:
     def _reconcile_node(self, name: str, budget: int) -> int:
         """Register a node, and make it ready as soon as it has a PodCIDR."""
         _ = budget
-        row = self._rows[name]
+        row = self._rows.get(name)
+        if row is None:
+            record = self._nodes.get(name)
+            if record is None or not is_live(record.obj):
+                self._node_queue.forget(name)
+                return 1
+            self.add(settings_of(self._store.encode_dict(NODES, record)), later=True)
+            row = self._rows[name]
         if row.failed:
             return 1
         if not row.registered:
@@ -339,6 +371,19 @@ class Nodes:
                 self.pods.network_ready(row)
             self._tell_ready()
         return 1
+
+    def _tell(self, row: NodeRow, kind: str, reason: str, message: str) -> None:
+        """Say something about a node, and write its status."""
+        record = self._nodes.get(row.name)
+        if record is not None:
+            self._node_event(row, reason, message, kind)
+            self._write_status(row, record)
+
+    def _boot(self, row: NodeRow) -> None:
+        """Have the kubelet of a machine that was off begin."""
+        if self._read_config(row):
+            self._start_events(row)
+            self._lease_queue.add(row.name)
 
     def _tell_ready(self) -> None:
         if self._not_ready == 0 and self.on_all_ready is not None:
@@ -374,11 +419,11 @@ class Nodes:
         for reason, message in START_EVENTS:
             self._node_event(row, reason, message or f"Node {row.name} status is now: {reason}")
 
-    def _node_event(self, row: NodeRow, reason: str, message: str) -> None:
+    def _node_event(self, row: NodeRow, reason: str, message: str, kind: str = "Normal") -> None:
         record = self._nodes.get(row.name)
         if record is not None:
             self._trusted.event(
-                NODES, record, type="Normal", reason=reason, message=message, component="kubelet", host=row.name,
+                NODES, record, type=kind, reason=reason, message=message, component="kubelet", host=row.name,
                 uid=row.name,
             )  # fmt: skip
 
@@ -403,9 +448,9 @@ class Nodes:
     def _beat(self, name: str, budget: int) -> int:
         """Renew a node's lease; write its status when that is due."""
         _ = budget
-        row = self._rows[name]
-        record = None if row.failed else self._nodes.get(name)
-        if record is None:
+        row = self._rows.get(name)
+        record = None if row is None or row.failed else self._nodes.get(name)
+        if row is None or record is None:
             return 1
         now_s = self._clock.now()
         lease = self._leases.get(row.lease_key) if row.lease_key else None
@@ -433,7 +478,9 @@ class Nodes:
         """
         _ = budget
         name, key = where
-        row, node = self._rows[name], self._nodes.get(name)
+        row, node = self._rows.get(name), self._nodes.get(name)
+        if row is None or key not in row.static:
+            return 1
         static = row.static[key]
         namespace = static.mirror["metadata"]["namespace"]
         place = self._store.get(NAMESPACES, namespace)

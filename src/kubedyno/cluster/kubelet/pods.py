@@ -20,7 +20,7 @@ from kubedyno.cluster.kubelet.plan import ContainerPlan, Plans, PodPlan, suffix_
 from kubedyno.cluster.kubelet.quickstart import QuickStart
 from kubedyno.cluster.kubelet.resumption import is_as_started
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
-from kubedyno.cluster.kubelet.runs import OBSERVED_GENERATION, PodRun, Stage, State
+from kubedyno.cluster.kubelet.runs import OBSERVED_GENERATION, PodRun, Stage, State, terminated
 from kubedyno.cluster.kubelet.sandboxes import Sandboxes
 from kubedyno.cluster.kubelet.texts import rejected
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts
@@ -29,6 +29,11 @@ from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS
 
 _DONE = frozenset({"Succeeded", "Failed"})
+_SHUTDOWN = "Pod was terminated in response to imminent node shutdown."
+# The first to go comes first.
+_QOS_RANK = {"BestEffort": 0, "Burstable": 1, "Guaranteed": 2}
+_CRITICAL_PRIORITY = 2_000_000_000
+_UNKNOWN_CODE = 255
 _AMOUNTS = ("requests", "limits")
 _WITH_SANDBOX = frozenset({Stage.INITIALIZING, Stage.STARTING, Stage.RUNNING})
 
@@ -131,6 +136,82 @@ class Pods:
             self._desk.publish(run)
         self._desk.flush()
 
+    # --- the machine -----------------------------------------------------------------------------------------
+
+    def _on(self, node: NodeRow) -> list[PodRun]:
+        return [run for run in self.runs.values() if run.node is node]
+
+    def unplug(self, node: NodeRow) -> None:
+        """Let nothing go on on a node whose machine is off; its pods' objects stay as they are."""
+        node.paused.clear()
+        for run in self._on(node):
+            run.epoch += 1
+            if run.real and self._desk.runtime is not None:
+                self._desk.runtime.remove(run.uid)
+
+    def reboot(self, node: NodeRow) -> None:
+        """Begin with a node's pods after its machine has started: what ran runs again, what had ended has ended."""
+        for run in self._on(node):
+            if run.stage is Stage.COMPLETED:
+                continue
+            record, before = self._desk.pods.get(run.key), run
+            before.expand()
+            if before.static:
+                node.static[run.key].run, before.static = None, False
+            self._endings.gone(before)
+            if record is not None and record.obj.uid == before.uid and not record.obj.deletion_s:
+                again = self._enter(record, node, node.static.get(record.key), self._desk.clock.now())
+                again.expand()
+                _take_over(again, before, self._desk.clock.now())
+                self._desk.publish(again)
+                self._sandboxes.mount(again)
+        for record in self._desk.pods.by_index("node", node.name):
+            self.changed(record, node)
+        self._desk.flush()
+
+    def abandon_all(self, node: NodeRow) -> None:
+        """Forget all pods of a node that is no more."""
+        for run in self._on(node):
+            self._endings.gone(run)
+        node.static.clear()
+
+    def evict_one(self, node: NodeRow, resource: str) -> None:
+        """Evict the pod that has the least right to what a node is short of."""
+        candidates = [run for run in self._on(node) if run.stage < Stage.COMPLETED and not _is_critical(run)]
+        if not candidates:
+            return
+        run = min(candidates, key=lambda run: (_QOS_RANK[run.plan.qos], run.plan.facts.priority, -run.start_s))
+        message = f"The node was low on resource: {resource}. "
+        self._desk.event(run, "Warning", "Evicted", message)
+        run.disrupted = message
+        self._endings.fail(run, "Evicted", message)
+        self._desk.flush()
+
+    def shut_down(self, node: NodeRow, grace_s: float, critical_s: float) -> float:
+        """End a node's pods for its shutdown, critical ones last; return after how many seconds all are."""
+        waits = [0.0]
+        for run in self._on(node):
+            if run.stage >= Stage.COMPLETED:
+                continue
+            critical = _is_critical(run)
+            own_s = min(run.plan.facts.grace_s, critical_s if critical else grace_s)
+            stops = (
+                self._desk.latency.stop(own_s, hook_s=plan.pre_stop_s or 0.0, ignores_term=plan.ignores_term)
+                for plan in run.plan.containers
+            )
+            delay_s = max(stops, default=0.0) + (self._desk.latency.scaled(grace_s) if critical else 0.0)
+            waits.append(delay_s)
+            run.epoch += 1
+            self._desk.after(run, delay_s, self._shut)
+        self._desk.flush()
+        return max(waits)
+
+    def _shut(self, run: PodRun) -> None:
+        run.disrupted = _SHUTDOWN
+        self._endings.fail(run, "Terminated", _SHUTDOWN)
+        # Later its machine is off.
+        self._desk.publish(run)
+
     def network_ready(self, node: NodeRow) -> None:
         """Try the pods again that waited for the network or an address."""
         self._sandboxes.wake_waiting(node, len(node.waiting))
@@ -205,8 +286,12 @@ class Pods:
         self._desk.flush()
 
     def _admit(self, record: ObjectRecord, node: NodeRow, spec: PodSpecFacts) -> bool:
-        """Refuse a pod that doesn't fit (lifecycle/predicate.go, PodFitsResources)."""
+        """Refuse a pod that doesn't fit (lifecycle/predicate.go, PodFitsResources), or that a shortage keeps out."""
         settings = node.settings
+        short = _kept_out(node, spec, self._plans.of(record.obj).qos)
+        if short:
+            self._refuse(record, node, "Evicted", f"The node had condition: [{', '.join(short)}]. ")
+            return False
         lacking = next(
             (
                 wanted
@@ -221,7 +306,10 @@ class Pods:
         )
         if lacking is None:
             return True
-        reason, message = f"OutOf{lacking[0]}", rejected(*lacking)
+        self._refuse(record, node, f"OutOf{lacking[0]}", rejected(*lacking))
+        return False
+
+    def _refuse(self, record: ObjectRecord, node: NodeRow, reason: str, message: str) -> None:
         status: dict[str, Any] = {}
         if self._desk.minor >= OBSERVED_GENERATION:
             status["observedGeneration"] = record.obj.generation
@@ -236,7 +324,6 @@ class Pods:
         old: PodFacts = record.obj.facts
         facts = PodFacts(old.node_name, "Failed", False, "", old.spec, old.pinned_node)
         self._desk.trusted.replace_status(PODS, record, status, facts)
-        return False
 
     def _updated(self, run: PodRun, record: ObjectRecord) -> None:
         """A pod's spec or another's part of its status changed."""
@@ -311,6 +398,33 @@ class Pods:
         run.expand()
         self.runs[record.key] = run
         self._desk.publish(run)
+
+
+def _kept_out(node: NodeRow, spec: PodSpecFacts, qos: str) -> list[str]:
+    """Return the shortages of a node for which it takes no such pod (eviction manager: Admit)."""
+    if not node.pressures or spec.priority >= _CRITICAL_PRIORITY:
+        return []
+    if node.pressures == {"MemoryPressure"} and qos != "BestEffort":
+        return []
+    return sorted(node.pressures)
+
+
+def _is_critical(run: PodRun) -> bool:
+    return run.static or run.plan.facts.priority >= _CRITICAL_PRIORITY
+
+
+def _take_over(again: PodRun, before: PodRun, now_s: float) -> None:
+    """Have a pod's containers know what they were before their machine was off."""
+    pairs = [*zip(again.init, before.init, strict=True)]
+    pairs += zip(again.containers or (), before.containers or (), strict=True)
+    for new, old in pairs:
+        new.restarts, new.last, new.backoff_s = old.restarts, old.last, old.backoff_s
+        if old.state is State.RUNNING:
+            old.state, old.exit_code, old.reason, old.finished_s = State.TERMINATED, _UNKNOWN_CODE, "Unknown", now_s
+            new.last = terminated(before, old)
+            new.restarts += 1
+            new.shown = True
+    again.conditions.update({name: list(value) for name, value in before.conditions.items()})
 
 
 def _restart_reason(before: ContainerPlan, wanted: ContainerPlan) -> str:

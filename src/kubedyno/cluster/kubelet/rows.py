@@ -62,6 +62,10 @@ class NodeRow:
         config: What the running kubelet read.
         error: Why the kubelet failed, "" while it runs.
         ids: machineID, systemUUID and bootID.
+        off: Its machine is.
+        trouble: Why it says that it is not ready, "" while nothing is wrong.
+        pressures: The conditions of what it is short of.
+        later: It came at run time, and goes with its Node.
         registered: Its Node was created.
         ready: Its status says Ready.
         pool: Pod addresses; None while it has no PodCIDR or no CNI.
@@ -86,6 +90,10 @@ class NodeRow:
     config: KubeletConfig
     ids: tuple[str, str, str]
     error: str = ""
+    off: bool = False
+    trouble: str = ""
+    pressures: frozenset[str] = frozenset()
+    later: bool = False
     registered: bool = False
     ready: bool = False
     pool: AddressPool | None = None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # PodObservedGenerationTracking is on from this minor.
 OBSERVED_GENERATION = 34
 _CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+_DISRUPTION = "DisruptionTarget"
 _RESIZE_PENDING = "PodResizePending"
 OWN_CONDITIONS = frozenset({*_CONDITIONS, _RESIZE_PENDING})
 # Whether a pod's containers are real processes, where a runtime could run them.
@@ -131,7 +132,7 @@ class PodRun:
     """A pod; `containers` is None while all of it follows from the plan (see the module)."""
 
     __slots__ = (
-        "address", "conditions", "containers", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "note", "plan",
+        "address", "conditions", "containers", "disrupted", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "note", "plan",
         "publish_timer", "real", "resize", "stage", "start_s", "static", "suffix", "uid", "verdict", "volumes", "written",
     )  # fmt: skip
 
@@ -159,6 +160,8 @@ class PodRun:
         self.conditions: dict[str, list[Any]] = _NO_CONDITIONS
         # Why the pod as a whole has failed, as (reason, message).
         self.verdict: tuple[str, str] | None = None
+        # Its kubelet ended it, with the message of its condition DisruptionTarget; "" while it did not.
+        self.disrupted = ""
         # Why a resize has to wait, as (reason, message).
         self.resize: tuple[str, str] | None = None
         # Image volumes by name; none while the pod has not begun.
@@ -283,6 +286,12 @@ def status_of(run: PodRun, now_s: float, minor: int, generation: int, old: dict[
             "lastTransitionTime": _time(run.start_s),
         }
         conditions.append({**condition, "reason": reason, "message": message})
+    if run.disrupted:
+        conditions = [c for c in conditions if c["type"] != _DISRUPTION]
+        condition = {"type": _DISRUPTION, **({"observedGeneration": generation} if tracked else {})}
+        times = {"lastProbeTime": None, "lastTransitionTime": _time(now_s)}
+        text = {"reason": "TerminationByKubelet", "message": run.disrupted}
+        conditions.append({**condition, "status": "True", **times, **text})
     if run.resize is not None:
         conditions.append(_pending(run, now_s, generation if tracked else None))
     status["conditions"] = conditions

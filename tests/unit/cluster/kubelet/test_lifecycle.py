@@ -169,7 +169,11 @@ def test_a_containers_own_policy_counts_before_the_pods(sim: Sim) -> None:
 
 @pytest.mark.parametrize(
     ("config", "gates", "restarts"),
-    [({}, {}, 3), ({"crashLoopBackOff": {"maxContainerRestartPeriod": "5s"}}, {}, 12), ({}, {REDUCED_CRASH_LOOP: True}, 6)],
+    [
+        ({}, {}, 3),
+        ({"crashLoopBackOff": {"maxContainerRestartPeriod": "5s"}}, {}, 12),
+        ({}, {REDUCED_CRASH_LOOP: True}, 6),
+    ],
 )
 def test_the_pauses_between_crashes_are_those_of_the_configuration(
     make: Any, config: dict[str, Any], gates: dict[str, bool], restarts: int
