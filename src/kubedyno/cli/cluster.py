@@ -120,6 +120,12 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         help="share the two limits out by FlowSchemas and priority levels (default true)",
     )
     parser.add_argument(
+        "--audit-log-path", type=Path, metavar="FILE", help="write each request down there, one JSON line a stage"
+    )
+    parser.add_argument(
+        "--audit-policy-file", type=Path, metavar="FILE", help="Policy of audit.k8s.io/v1 (default: metadata of all)"
+    )
+    parser.add_argument(
         "--idle-timeout", metavar="DURATION", help="end after so long without a request (30m); 0: never"
     )
 
@@ -154,6 +160,8 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         feature_gates=arguments.feature_gates,
         scheduler_config=arguments.scheduler_config,
         priority_and_fairness=arguments.enable_priority_and_fairness == "true",
+        audit_log=arguments.audit_log_path,
+        audit_policy=arguments.audit_policy_file,
     )
 
 

@@ -157,6 +157,8 @@ class ClusterSettings:
         max_inflight: Requests that read and may be under way at once; 0: no limit.
         max_mutating_inflight: The same of those that write.
         priority_and_fairness: The two limits together are the seats of priority levels, instead of limits of their own.
+        audit_log: File of the audit log, "" for none; a relative path is one in the cluster's folder.
+        audit_policy: File of an audit policy; "" writes metadata of everything.
     """
 
     name: str = "kubedyno"
@@ -187,6 +189,8 @@ class ClusterSettings:
     max_inflight: int = 400
     max_mutating_inflight: int = 200
     priority_and_fairness: bool = True
+    audit_log: str = ""
+    audit_policy: str = ""
 
     @property
     def minor(self) -> int:

@@ -4,10 +4,17 @@ Status, content type and length determine the head of nearly every answer, so wh
 and forgotten all at once.
 """
 
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+
 from kubedyno.http.hpack_codec import encode_field
 from kubedyno.http.messages import Headers
 
 _MEMO_HEADS = 8192
+_MAX_ID = 64
+_ID = "audit-id"
+# HPACK literals that no table keeps: `date` by its place in the static table, `audit-id` by its name.
+_DATE_FIELD, _ID_FIELD = b"\x0f\x12", b"\x00\x08audit-id"
 
 _REASONS = {
     100: "Continue",
@@ -46,6 +53,53 @@ _LINE_ENDS = {ord(c): " " for c in "\r\n\0"}
 
 _blocks: dict[tuple[int, bytes | str, int, Headers], bytes] = {}
 _heads: dict[tuple[int, bytes | str, int, Headers], bytes] = {}
+
+
+class Stamps:
+    """What differs in each answer: the date, and the id by which an audit log knows the request.
+
+    It is put behind the remembered head, so that heads stay remembered.
+
+    Args:
+        now: Epoch seconds.
+        uid: A random UUID; its last part is counted on.
+    """
+
+    __slots__ = ("_base", "_block", "_lines", "_now", "_number", "_second")
+
+    def __init__(self, now: Callable[[], float], uid: str) -> None:
+        self._now = now
+        base, _, digits = uid.rpartition("-")
+        self._base = base.encode() + b"-"
+        self._number = int(digits, 16)
+        self._second = -1
+        self._block = self._lines = b""
+
+    def id_of(self, headers: Mapping[str, str]) -> bytes:
+        """Return a request's id: its own, if it brings one, else a new one."""
+        given = headers.get(_ID)
+        if given:
+            return given[:_MAX_ID].encode("ascii", "replace")
+        self._number = (self._number + 1) & 0xFFFF_FFFF_FFFF
+        return b"%b%012x" % (self._base, self._number)
+
+    def block(self, request_id: bytes) -> bytes:
+        """Return both fields for HPACK."""
+        self._tick()
+        return b"%b%c%b%b" % (_ID_FIELD, len(request_id), request_id, self._block)
+
+    def lines(self, request_id: bytes) -> bytes:
+        """Return both fields for HTTP/1.1."""
+        self._tick()
+        return b"Audit-Id: %b\r\n%b" % (request_id, self._lines)
+
+    def _tick(self) -> None:
+        second = int(self._now())
+        if second != self._second:
+            self._second = second
+            text = formatdate(second, usegmt=True).encode()
+            self._block = b"%b%c%b" % (_DATE_FIELD, len(text), text)
+            self._lines = b"Date: %b\r\n" % text
 
 
 def bodiless(status: int) -> bool:

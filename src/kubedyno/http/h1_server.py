@@ -7,7 +7,7 @@ and the connection with it. An upgrade makes the rest of a connection a tunnel o
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
@@ -71,7 +71,9 @@ class _Exchange:
         "_closed",
         "_connection",
         "_drains",
+        "_fields",
         "_http10",
+        "_id",
         "_keep",
         "_method",
         "_on_data",
@@ -80,9 +82,13 @@ class _Exchange:
         "on_close",
     )
 
-    def __init__(self, connection: "Http1Connection", method: str, *, http10: bool, keep: bool) -> None:
+    def __init__(
+        self, connection: "Http1Connection", method: str, fields: Mapping[str, str], *, http10: bool, keep: bool
+    ) -> None:
         self._connection = connection
         self._method = method
+        self._fields = fields
+        self._id = b""
         self._http10 = http10
         self._keep = keep
         self._answered = False
@@ -117,6 +123,27 @@ class _Exchange:
     def waiting(self) -> bool:
         return not self._answered and not self._closed
 
+    def expire(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
+        if self._answered:
+            self.abort()
+        elif not self._closed:
+            self.send(status, content_type, body, headers)
+            # What comes now is too late, and no mistake.
+            self._answered = False
+
+    @property
+    def answer_id(self) -> str:
+        self._stamp()
+        return self._id.decode()
+
+    def _stamp(self) -> bytes:
+        """Return the fields that no two answers share."""
+        stamps = self._connection.server.stamps
+        if stamps is None:
+            return b""
+        self._id = self._id or stamps.id_of(self._fields)
+        return stamps.lines(self._id)
+
     def _begin(self) -> bool:
         if self._answered:
             raise RuntimeError("a request is answered twice")
@@ -135,7 +162,7 @@ class _Exchange:
         if not self._begin():
             return
         self._closed = True
-        head = head_of(status, content_type, len(body), headers) + self._connection_field()
+        head = head_of(status, content_type, len(body), headers) + self._stamp() + self._connection_field()
         if self._method == "HEAD" or bodiless(status):
             body = b""
         self._connection.emit(head + body)
@@ -143,7 +170,7 @@ class _Exchange:
 
     def start(self, status: int, content_type: bytes | str, headers: Headers = ()) -> Stream:
         if self._begin():
-            head = head_of(status, content_type, -1, headers)
+            head = head_of(status, content_type, -1, headers) + self._stamp()
             empty = self._method == "HEAD" or bodiless(status)
             if self._http10:
                 # Its end is the connection's end.
@@ -576,7 +603,7 @@ class Http1Connection(asyncio.Protocol):
         self._body = bytearray()
         self._state = _State.ANSWERING
         self._since_s = self._loop.time()
-        exchange = self._exchange = _Exchange(self, self._method, http10=self._http10, keep=self._keep)
+        exchange = self._exchange = _Exchange(self, self._method, self._fields, http10=self._http10, keep=self._keep)
         server = self.server
         server.pending += 1
         server.last_request_s = self._since_s

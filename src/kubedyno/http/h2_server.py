@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
-from kubedyno.http.answers import block_of, bodiless
+from kubedyno.http.answers import Stamps, block_of, bodiless
 from kubedyno.http.frames import (
     DEFAULT_TABLE_SIZE,
     DEFAULT_WINDOW,
@@ -62,6 +62,7 @@ class ServerStream(H2Stream):
         "_answered",
         "_chunks",
         "_closed",
+        "_id",
         "connection",
         "head",
         "on_close",
@@ -85,6 +86,14 @@ class ServerStream(H2Stream):
         self.refused = False
         self._answered = False
         self._closed = False
+        self._id = b""
+
+    @property
+    def answer_id(self) -> str:
+        stamps = self.connection.server.stamps
+        if not self._id and stamps is not None:
+            self._id = stamps.id_of(self.head.headers)
+        return self._id.decode()
 
     @property
     def closed(self) -> bool:
@@ -121,6 +130,8 @@ class ServerStream(H2Stream):
         connection = self.connection
         size = len(body)
         block = block_of(status, content_type, size, headers)
+        if connection.server.stamps is not None:
+            block += self._stamp(connection.server.stamps)
         if not size or bodiless(status) or self.head.method == "HEAD":
             connection.send_headers(self, block, end=True)
         elif (
@@ -148,8 +159,22 @@ class ServerStream(H2Stream):
         if self._begin():
             end = self.head.method == "HEAD" or bodiless(status)
             self._closed = end
-            self.connection.send_headers(self, block_of(status, content_type, -1, headers), end=end)
+            block = block_of(status, content_type, -1, headers)
+            if self.connection.server.stamps is not None:
+                block += self._stamp(self.connection.server.stamps)
+            self.connection.send_headers(self, block, end=end)
         return self
+
+    def expire(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
+        if self._answered:
+            self.abort()
+        elif not self._closed:
+            self.send(status, content_type, body, headers)
+            # What comes now is too late, and no mistake.
+            self._answered = False
+
+    def _stamp(self, stamps: Stamps) -> bytes:
+        return stamps.block(self._id or stamps.id_of(self.head.headers))
 
     def upgrade(self, headers: Headers) -> Tunnel | None:  # noqa: ARG002 - HTTP/1.1's alone
         return None

@@ -6,14 +6,14 @@ answers later; it never blocks. HTTP/1.1 and HTTP/2 look the same from here.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The subject of a client certificate that the server's CA signed."""
+    """A client certificate that the server's CA signed: its subject, and the SHA-256 of the whole in hexadecimal."""
 
     common_name: str
     organizations: tuple[str, ...]
@@ -125,6 +125,23 @@ class Responder(Protocol):
 
         A caller that gets None answers in another way. HTTP/2 cannot (its requests have no Upgrade header), nor can
         HTTP/1.0.
+        """
+        ...
+
+
+@runtime_checkable
+class Exchange(Protocol):
+    """A responder as a server makes it, before anybody wraps it."""
+
+    @property
+    def answer_id(self) -> str:
+        """Id that the answer carries (`answers.Stamps`), "" when answers carry none."""
+        ...
+
+    def expire(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
+        """Answer in place of an application that takes too long; what that one says later is dropped.
+
+        An answer that has begun is cut off instead.
         """
         ...
 

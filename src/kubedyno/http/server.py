@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
+from kubedyno.http.answers import Stamps
 from kubedyno.http.h1_server import Http1Connection
 from kubedyno.http.h2_server import ServerConnection
 from kubedyno.http.messages import App, Certificate, Limits, Peer, Request
@@ -42,6 +43,7 @@ class Server:
     Attributes:
         pending: Requests that wait for an answer now. An answer that has begun (a watch) waits no more.
         last_request_s: When the last request was complete, in the event loop's seconds; the start before any.
+        stamps: Puts date and id on each answer; None: answers have neither.
         other_ports: Ports of this machine that lead here too, as a name in a request may have them.
         before_write: Called before any bytes of answers leave; while it raises, none do.
     """
@@ -53,6 +55,7 @@ class Server:
         self.port = 0
         self.other_ports: frozenset[str] = frozenset()
         self.before_write: Callable[[], None] | None = None
+        self.stamps: Stamps | None = None
         self._loop = asyncio.get_running_loop()
         self.last_request_s = self._loop.time()
         self._connections: dict[Connection, None] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import duration_ns_of
+from kubedyno.cluster.apiserver.auditpolicy import read_policy
 from kubedyno.cluster.assembly import kindconfig, schedulerconfig
 from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
 from kubedyno.cluster.registry.nodeclasses import CLASS, KEYS, classed
@@ -47,6 +48,8 @@ def cluster_settings(
     feature_gates: str | None = None,
     scheduler_config: Path | None = None,
     priority_and_fairness: bool = True,
+    audit_log: Path | None = None,
+    audit_policy: Path | None = None,
     addon_values: Path | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
@@ -147,6 +150,15 @@ def cluster_settings(
     if private_registries:
         settings = replace(settings, private_registries=tuple(map(_registry, private_registries)))
     settings = replace(settings, priority_and_fairness=priority_and_fairness)
+    if audit_log is not None:
+        settings = replace(settings, audit_log=str(audit_log.expanduser().absolute()))
+    if audit_policy is not None:
+        if not settings.audit_log:
+            raise KubedynoError("--audit-policy-file: says what an audit log has; add --audit-log-path FILE")
+        settings = replace(settings, audit_policy=str(audit_policy.expanduser().absolute()))
+    if settings.audit_policy:
+        # Read again when the cluster starts; what is wrong with it is better said now.
+        read_policy(Path(settings.audit_policy))
     if data_dir is not None:
         settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
     settings, more = _with_blocks(settings, chosen=config is not None or node_cidr_mask is not None)

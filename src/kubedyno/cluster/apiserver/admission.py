@@ -24,6 +24,7 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import DecodeError
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.http.messages import Request
 from kubedyno.kube.resources import NAMESPACES, Resource
 from kubedyno.kube.status import InternalError, StatusError, Timeout
 
@@ -41,12 +42,16 @@ class Admission:
         registry: Whose.
         authorizer: Answers expressions that ask it.
         client: Calls webhooks.
+
+    Attributes:
+        annotations_of: Gives the annotations of a request's audit event, to be added to.
     """
 
     def __init__(self, registry: Registry, authorizer: Authorizer, client: WebhookClient) -> None:
         self.registry = registry
         self.authorizer = authorizer
         self.client = client
+        self.annotations_of: Callable[[Request], dict[str, str]] = lambda _: {}
         self._stale = True
         self._any = False
         self._interest: dict[tuple[int, str], bool] = {}
@@ -196,7 +201,7 @@ class RequestGate:
         self.suffix = random.suffix()
         self.now_s = admission.registry.clock.now()
         self.options: Object = {}
-        self.annotations: dict[str, str] = {}
+        self.annotations = admission.annotations_of(call.request)
         self.answers: dict[bytes, Answer] = {}
         self.rounds = 0
         self._review_uid = random.uid()

@@ -369,6 +369,33 @@ class ApiServer:
             user = impersonated(user, request.headers, self._authorizer)
         return user
 
+    def identities(self, request: Request) -> tuple[User, User | None]:
+        """Return who asks, and whom that one acts as, None when as nobody else.
+
+        Raises:
+            StatusError: Nobody known, or somebody who may not act as another.
+        """
+        user = self._authenticator.user_of(request.headers, request.peer)
+        return user, impersonated(user, request.headers, self._authorizer) if IMPERSONATE in request.headers else None
+
+    def decision(self, user: User, asked: Attributes) -> tuple[bool, str]:
+        """Say whether a user may do something, and why."""
+        reason = self._authorizer.reason(user, asked)
+        return bool(reason) or asked.path.partition("?")[0].rstrip("/") in PUBLIC_PATHS, reason
+
+    def ended(self, method: str, path: str, status: int) -> None:
+        """Count a request that was answered in place of its handler."""
+        self._counts.add_path(method, path, status, 0.0)
+
+    @property
+    def annotations_of(self) -> Callable[[Request], dict[str, str]]:
+        """Gives the annotations of a request's audit event; set where there is an audit log."""
+        return self._admission.annotations_of
+
+    @annotations_of.setter
+    def annotations_of(self, find: Callable[[Request], dict[str, str]]) -> None:
+        self._admission.annotations_of = find
+
     async def _answer_later(self, call: Call, handler: Handler, needed: ReviewsNeeded) -> None:
         """Answer a request whose webhooks have to be asked first: it is begun anew with what they said."""
         while not call.responder.closed:

@@ -68,6 +68,10 @@ class _Draft:
         # --config of the scheduler, where it says so, and (path in its pod, path on the node) of its volumes.
         self.scheduler_config: Place | None = None
         self.scheduler_volumes: list[tuple[str, str]] = []
+        # The same of the API server: its audit flags, and its volumes.
+        self.audit_log: Place | None = None
+        self.audit_policy: Place | None = None
+        self.api_volumes: list[tuple[str, str]] = []
 
     def ignore(self, place: Place, why: str) -> None:
         self.warnings.append(f"{place.dotted} (line {place.line}) {why}")
@@ -114,14 +118,41 @@ def parse(text: str, path: str, *, name: str | None = None) -> tuple[ClusterSett
         scheduler, more = schedulerconfig.read(_scheduler_config(draft.scheduler_config, top, draft))
         draft.changes["scheduler"] = scheduler
         draft.warnings += more
+    _audit(top, draft)
     settings = replace(settings, **draft.changes)
     _check_subnets(settings, path)
     return settings, draft.warnings
 
 
 def _scheduler_config(place: Place, top: Place, draft: _Draft) -> Path:
-    """Return the file on this machine that the scheduler's --config is: through its volumes and the node's mounts."""
-    path = _mapped(place.text(), draft.scheduler_volumes)
+    """Return the file on this machine that the scheduler's --config is."""
+    path, found = _brought_in(place, draft.scheduler_volumes, top)
+    if found is None:
+        raise place.fail(f"is {path}, which no extraMounts of a control-plane node brings in; or use --scheduler-config")
+    return Path(found)
+
+
+def _audit(top: Place, draft: _Draft) -> None:
+    """Take over the API server's audit flags."""
+    if draft.audit_log is not None:
+        _, found = _brought_in(draft.audit_log, draft.api_volumes, top)
+        draft.changes["audit_log"] = found or "audit.log"
+        if found is None:
+            draft.ignore(draft.audit_log, "is in the node, which is none: the log is audit.log in the cluster's folder")
+    if draft.audit_policy is not None:
+        if draft.audit_log is None:
+            draft.ignore(draft.audit_policy, "has no effect without --audit-log-path")
+            return
+        path, found = _brought_in(draft.audit_policy, draft.api_volumes, top)
+        if found is None:
+            why = "which no extraMounts of a control-plane node brings in; or use --audit-policy-file"
+            raise draft.audit_policy.fail(f"is {path}, {why}")
+        draft.changes["audit_policy"] = str(Path(found).expanduser().absolute())
+
+
+def _brought_in(place: Place, volumes: list[tuple[str, str]], top: Place) -> tuple[str, str | None]:
+    """Return a file's path on its node, and on this machine: through a pod's volumes and the node's mounts."""
+    path = _mapped(place.text(), volumes)
     mounts: list[tuple[str, str]] = []
     for node in top.at("nodes").items() if top.value.get("nodes") else []:
         if _role(node) == "control-plane":
@@ -130,9 +161,7 @@ def _scheduler_config(place: Place, top: Place, draft: _Draft) -> Path:
                 if given.get("containerPath") and given.get("hostPath"):
                     mounts.append((mount.at("containerPath").text(), mount.at("hostPath").text()))
     found = _mapped(path, mounts)
-    if found == path:
-        raise place.fail(f"is {path}, which no extraMounts of a control-plane node brings in; or use --scheduler-config")
-    return Path(found)
+    return path, None if found == path else found
 
 
 def _mapped(path: str, places: list[tuple[str, str]]) -> str:
@@ -331,11 +360,12 @@ def _cluster_configuration(place: Place, draft: _Draft) -> None:
             for part in value.mapping(_COMPONENT):
                 if part == "extraArgs":
                     _arguments(value.at(part), component, draft)
-                elif part == "extraVolumes" and component == "scheduler":
+                elif part == "extraVolumes" and component in {"scheduler", "apiserver"}:
+                    volumes = draft.scheduler_volumes if component == "scheduler" else draft.api_volumes
                     for volume in value.at(part).items():
                         paths = volume.mapping(("name", "hostPath", "mountPath", "readOnly", "pathType"))
                         if paths.get("hostPath") and paths.get("mountPath"):
-                            draft.scheduler_volumes.append((volume.at("mountPath").text(), volume.at("hostPath").text()))
+                            volumes.append((volume.at("mountPath").text(), volume.at("hostPath").text()))
                 else:
                     draft.ignore(value.at(part), "has no meaning here")
         elif key == "etcd":
@@ -370,7 +400,7 @@ _KNOWN_ARGUMENTS = {
     ),
     "scheduler": ("bind-address", "config"),
     "etcd": ("listen-metrics-urls",),
-    "apiserver": ("service-cluster-ip-range",),
+    "apiserver": ("service-cluster-ip-range", "audit-log-path", "audit-policy-file"),
 }  # fmt: skip
 
 
@@ -398,6 +428,10 @@ def _arguments(place: Place, component: str, draft: _Draft) -> None:
             draft.bind_addresses[component] = _address(value, value.text())
         elif name == "config":
             draft.scheduler_config = value
+        elif name == "audit-log-path":
+            draft.audit_log = value
+        elif name == "audit-policy-file":
+            draft.audit_policy = value
         elif name == "listen-metrics-urls":
             draft.bind_addresses["etcd"] = _url_address(value)
         elif name == "allocate-node-cidrs":

@@ -16,9 +16,13 @@ from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
+from kubedyno.base.random import Random
+from kubedyno.cluster.apiserver.audit import AuditLog
+from kubedyno.cluster.apiserver.auditpolicy import EVERYTHING, read_policy
 from kubedyno.cluster.apiserver.authentication import Authenticator
 from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl
 from kubedyno.cluster.apiserver.flowcontrol.upkeep import Upkeep
+from kubedyno.cluster.apiserver.lifetime import Lifetimes
 from kubedyno.cluster.apiserver.processpage import Pauses
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
@@ -33,6 +37,7 @@ from kubedyno.cluster.assembly.pressure import Pressure
 from kubedyno.cluster.assembly.standins import StandIns
 from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.http.answers import Stamps
 from kubedyno.http.messages import App, Request, Responder
 from kubedyno.http.server import Server
 from kubedyno.http.server import serve as listen
@@ -93,16 +98,22 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     parts: list[FlowControl | Pressure] = []
+    audit: list[AuditLog] = []
 
+    def ended(method: str, path: str, status: int) -> None:
+        api.ended(method, path, status)
+
+    lifetimes = Lifetimes(lambda: parts[0].app, ended)
     asked_s = [loop.time()]
 
     def app(request: Request, responder: Responder) -> None:
         if OWN_HEADER not in request.headers:
             asked_s[0] = loop.time()
-        parts[0].app(request, responder)
+        (audit[0] if audit else lifetimes).app(request, responder)
 
     context = server_context(access.server, access.ca)
     server = await _listen(app, settings.port, keeping.port if keeping is not None else 0, context)
+    server.stamps = Stamps(SYSTEM_CLOCK.now, Random().uid())
     failures: list[str] = []
     if keeping is not None:
 
@@ -159,6 +170,12 @@ async def _serve(
             mutating=settings.max_mutating_inflight,
         )
     parts.append(front)
+    if settings.audit_log:
+        policy = read_policy(Path(settings.audit_policy)) if settings.audit_policy else EVERYTHING
+        path = state_dir / settings.audit_log
+        log_file = AuditLog(lambda: lifetimes.app, policy, path, api.identities, api.decision, clock.now)
+        api.annotations_of = log_file.annotations_of
+        audit.append(log_file)
     apps: dict[str, int] = {}
     doors = Doors(cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], apps)
     stand_ins = StandIns(doors, apps, start_apps)
@@ -183,10 +200,13 @@ async def _serve(
         stand_ins.close()
         doors.close()
         front.stop()
+        lifetimes.stop()
         chaos.close()
         pauses.close()
         cluster.stop()
         api.close()
+        for log_file in audit:
+            log_file.close()
         await server.close()
     if failures:
         raise KubedynoError(f"cluster {settings.name} has stopped: {failures[0]}")

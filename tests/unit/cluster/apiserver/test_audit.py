@@ -1,0 +1,149 @@
+"""The audit log: what a policy wants of each request, in a file of its own."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import orjson
+import pytest
+
+from kubedyno.base import aio
+from kubedyno.base.errors import KubedynoError
+from kubedyno.cluster.apiserver.audit import AuditLog
+from kubedyno.cluster.apiserver.auditpolicy import EVERYTHING, policy_of, read_policy
+from kubedyno.http.messages import Peer, Request
+from unit.cluster.apiserver.harness import NS, TOKEN, Answer, running
+
+MAPS = f"/api/v1/namespaces/{NS}/configmaps"
+
+
+def policy(*rules, **more):
+    return policy_of({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": list(rules), **more}, "p")
+
+
+def audited(tmp_path, rules, *calls):
+    """Return the lines that requests leave: (method, target, body, headers)."""
+    path = tmp_path / "logs" / "audit.log"
+
+    async def inside():
+        async with running() as api:
+            log = AuditLog(
+                lambda: api.server.app, rules, path, api.server.identities, api.server.decision, api.clock.now
+            )
+            api.server.annotations_of = log.annotations_of
+            for method, target, body, headers in calls:
+                where, _, query = target.partition("?")
+                answer = Answer()
+                given = {"authorization": f"Bearer {TOKEN}", **headers}
+                data = orjson.dumps(body) if body is not None else b""
+                log.app(Request(method, where, query, given, data, Peer(1, "127.0.0.1:4")), answer)
+                if answer.on_close is not None and "watch" in query:
+                    answer.on_close()
+            await asyncio.sleep(0)
+            log.close()
+
+    aio.run(inside())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def configmap(name="c"):
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "managedFields": []},
+        "data": {"k": "v"},
+    }
+
+
+def test_metadata_says_who_asked_what_and_what_came_of_it(tmp_path):
+    received, complete = audited(tmp_path, EVERYTHING, ("POST", MAPS, configmap(), {"user-agent": "me/1"}))
+    assert (received["stage"], complete["stage"]) == ("RequestReceived", "ResponseComplete")
+    times = {name: complete.pop(name) for name in ("requestReceivedTimestamp", "stageTimestamp")}
+    assert all(text.endswith("Z") and len(text) == 27 for text in times.values())
+    assert complete == {
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "", "stage": "ResponseComplete",
+        "requestURI": MAPS, "verb": "create",
+        "user": {"username": "admin", "groups": ["system:masters", "system:authenticated"]},
+        "sourceIPs": ["127.0.0.1"], "userAgent": "me/1",
+        "objectRef": {"resource": "configmaps", "namespace": NS, "name": "c", "apiVersion": "v1"},
+        "responseStatus": {"metadata": {}, "code": 201},
+        "annotations": {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""},
+    }  # fmt: skip
+
+
+def test_higher_levels_have_the_objects_without_what_is_omitted(tmp_path):
+    rules = policy(
+        {"level": "Request", "verbs": ["update", "delete"]},
+        {"level": "RequestResponse", "omitManagedFields": True},
+        omitStages=["RequestReceived"],
+    )
+    calls = [("POST", MAPS, configmap(), {}), ("GET", f"{MAPS}/c", None, {}), ("DELETE", f"{MAPS}/c", None, {})]
+    created, got, deleted = audited(tmp_path, rules, *calls)
+    assert created["requestObject"]["data"] == {"k": "v"}
+    assert created["responseObject"]["metadata"]["name"] == "c"
+    assert "managedFields" not in created["responseObject"]["metadata"]
+    assert got["responseObject"]["kind"] == "ConfigMap"
+    assert "requestObject" not in got
+    assert "responseObject" not in deleted
+
+
+@pytest.mark.parametrize(
+    ("rule", "written"),
+    [
+        ({}, True), ({"users": ["admin"]}, True), ({"users": ["other"]}, False), ({"userGroups": ["system:masters"]}, True),
+        ({"verbs": ["get", "list"]}, True), ({"verbs": ["create"]}, False), ({"namespaces": [NS]}, True),
+        ({"namespaces": ["x"]}, False), ({"nonResourceURLs": ["/api*"]}, False),
+        ({"resources": [{"group": "", "resources": ["configmaps"]}]}, True),
+        ({"resources": [{"group": "apps"}]}, False), ({"resources": [{"group": ""}]}, True),
+        ({"resources": [{"group": "", "resources": ["configmaps"], "resourceNames": ["d"]}]}, False),
+        ({"resources": [{"group": "", "resources": ["configmaps/status"]}]}, False),
+        ({"resources": [{"group": "", "resources": ["configmaps/*"]}]}, True),
+    ],
+)  # fmt: skip
+def test_the_first_rule_that_matches_counts(tmp_path, rule, written):
+    rules = policy({"level": "Metadata", **rule}, {"level": "None"})
+    assert bool(audited(tmp_path, rules, ("GET", f"{MAPS}/c", None, {}))) is written
+
+
+def test_a_refusal_is_written_with_its_status_and_whom_one_acted_as(tmp_path):
+    (event,) = audited(
+        tmp_path, policy({"level": "Metadata"}, omitStages=["RequestReceived"]),
+        ("GET", f"{MAPS}/c", None, {"impersonate-user": "joe"}),
+    )  # fmt: skip
+    assert event["impersonatedUser"]["username"] == "joe"
+    assert event["responseStatus"]["reason"] == "Forbidden"
+    assert event["annotations"]["authorization.k8s.io/decision"] == "forbid"
+    (event,) = audited(tmp_path / "b", policy({"level": "Metadata"}, omitStages=["RequestReceived"]),
+                       ("GET", f"{MAPS}/c", None, {"authorization": "Bearer wrong"}))  # fmt: skip
+    assert (event["user"], event["responseStatus"]["code"]) == ({}, 401)
+
+
+def test_a_watch_is_written_when_it_begins_and_when_it_ends(tmp_path):
+    events = audited(tmp_path, EVERYTHING, ("GET", f"{MAPS}?watch=true", None, {}))
+    assert [event["stage"] for event in events] == ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+    assert {event["verb"] for event in events} == {"watch"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "p.yaml: "), ("kind: Pod", "is no audit policy"),
+        ("kind: Policy\napiVersion: audit.k8s.io/v1\nrules: []", "a policy has to have at least one"),
+        ("kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: All}]", "rules[0]: level: All is none"),
+        ("kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: None, verb: x}]", "verb is not known"),
+        ("kind: Policy\napiVersion: audit.k8s.io/v2\nrules: []", "audit.k8s.io/v2 is not known"),
+        ("kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: None, users: 7}]", "users: must be a list"),
+    ],
+)  # fmt: skip
+def test_a_policy_that_is_none_is_said_in_one_line(tmp_path, text, says):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(KubedynoError) as caught:
+        read_policy(tmp_path / "p.yaml")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_written_is_said():
+    with pytest.raises(KubedynoError, match="the audit log needs a file"):
+        AuditLog(lambda: None, EVERYTHING, Path("/proc/none/audit.log"), None, None, None)
