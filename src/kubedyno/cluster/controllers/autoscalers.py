@@ -1,58 +1,30 @@
 """HorizontalPodAutoscalers: as many replicas as the use of their pods asks for.
 
-What a pod uses is said by its annotations kubedyno.io/usage-cpu and kubedyno.io/usage-memory. Where no pod says
-anything there is no source of metrics, and the autoscaler says so as one does in a cluster without metrics-server.
+Where metrics come from is in `autoscalermetrics`, how fast may be scaled in `autoscalerrules`.
 """
 
-from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import orjson
 
 from kubedyno.base.times import rfc3339
+from kubedyno.cluster.controllers.autoscalermetrics import Metrics, NoMetricError, Proposal
 from kubedyno.cluster.controllers.autoscalerrules import TOLERANCE, History, Verdict, limited
 from kubedyno.cluster.controllers.feeds import Feeds
-from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.featuregates import HPA_TOLERANCE, gates_on
-from kubedyno.cluster.registry.kinds.podfacts import requests_of
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.quantity import Quantity, milli_of, value_of
-from kubedyno.kube.resources import AUTOSCALERS, PODS
+from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.resources import AUTOSCALERS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
 
 _COMPONENT = "horizontal-pod-autoscaler"
-USAGE = "kubedyno.io/usage-"
-_MARK = USAGE.encode()
 # --horizontal-pod-autoscaler-sync-period.
 SYNC_S = 15.0
-_ENDED = frozenset({"Succeeded", "Failed"})
-_NO_METRICS = (
-    "unable to get metrics for resource {}: unable to fetch metrics from resource metrics API: the server could not "
-    "find the requested resource (get pods.metrics.k8s.io)"
-)
-
-
-class _NoMetricError(Exception):
-    """A metric cannot be had: the reason of the condition, and why."""
-
-    def __init__(self, reason: str, text: str, kind: str) -> None:
-        super().__init__(text)
-        self.reason, self.text, self.kind = reason, text, kind
-
-
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    """What a metric asks for: replicas, its name, and its current value as the status has it."""
-
-    replicas: int
-    name: str
-    current: dict[str, Any]
 
 
 class Autoscalers:
@@ -186,15 +158,18 @@ class _Scaling:
         self._set("ScalingLimited", bound)
         return wanted, why
 
-    def _propose(self, current: int, selector: LabelSelector) -> _Proposal | None:
+    def _propose(self, current: int, selector: LabelSelector) -> Proposal | None:
         """Return the largest proposal of all metrics; None, and the reason in the conditions, when there is none."""
         metrics = self._spec.get("metrics", [])
-        best: _Proposal | None = None
-        wrong: list[_NoMetricError] = []
+        metrics_of = Metrics(
+            self._store, self._record.obj.namespace, lambda up: self._owner.tolerance(self._spec, up=up)
+        )  # fmt: skip
+        best: Proposal | None = None
+        wrong: list[NoMetricError] = []
         for metric in metrics:
             try:
-                found = self._metric(metric, current, selector)
-            except _NoMetricError as error:
+                found = metrics_of.proposal(metric, current, selector)
+            except NoMetricError as error:
                 self._event("Warning", error.reason, error.text)
                 wrong.append(error)
                 continue
@@ -212,85 +187,6 @@ class _Scaling:
             self._event("Warning", "FailedComputeMetricsReplicas", text)
             return None
         return best
-
-    def _metric(self, metric: dict[str, Any], current: int, selector: LabelSelector) -> _Proposal:
-        if metric["type"] == "Resource":
-            return self._resource(metric["resource"], current, selector)
-        member = metric["type"][0].lower() + metric["type"][1:]
-        source = metric.get(member, {})
-        name = source.get("metric", {}).get("name") or source.get("name", "")
-        if metric["type"] == "External":
-            text = (
-                f"unable to get external metric {self._record.obj.namespace}/{name}/nil: unable to fetch metrics from "
-                f"external metrics API: the server could not find the requested resource (get {name}.external.metrics.k8s.io)"
-            )
-            raise _NoMetricError("FailedGetExternalMetric", text, f"{name} external")
-        if metric["type"] == "ContainerResource":
-            text = f"failed to get {name} container metric value: {_NO_METRICS.format(name)}"
-            raise _NoMetricError("FailedGetContainerResourceMetric", text, f"{name} container")
-        text = (
-            f"unable to get metric {name}: unable to fetch metrics from custom metrics API: no custom metrics API "
-            "(custom.metrics.k8s.io) registered"
-        )
-        raise _NoMetricError(f"FailedGet{metric['type']}Metric", text, f"{name} {member}")
-
-    def _resource(self, source: dict[str, Any], current: int, selector: LabelSelector) -> _Proposal:
-        name, target = source["name"], source["target"]
-        percent = target.get("averageUtilization")
-        what = "utilization" if percent is not None else "value"
-        pods = [
-            pod for pod in self._store.list(PODS, self._record.obj.namespace)
-            if selector.matches(pod.obj.labels) and not pod.obj.deletion_s and pod.obj.facts.phase not in _ENDED
-        ]  # fmt: skip
-        used = {pod.key: use for pod in pods if (use := _use_of(pod, name)) is not None}
-        if not used:
-            text = f"failed to get {name} {what}: {_NO_METRICS.format(name)}"
-            raise _NoMetricError("FailedGetResourceMetric", text, f"{name} resource")
-        wanted = {pod.key: _request_of(pod, name) for pod in pods} if percent is not None else {}
-        if percent is not None and not all(wanted.values()):
-            pod = next(pod for pod in pods if not wanted[pod.key])
-            text = (
-                f"failed to get {name} utilization: missing request for {name} in container "
-                f"{pod.obj.facts.spec.containers[0][0]} of Pod {pod.obj.name}"
-            )
-            raise _NoMetricError("FailedGetResourceMetric", text, f"{name} resource")
-        average = -1 if percent is not None else _amount(name, target["averageValue"])
-        limits = {pod.key: wanted[pod.key] * percent / 100 if percent is not None else average for pod in pods}
-        ready = [pod.key for pod in pods if pod.key in used and (name != "cpu" or pod.obj.facts.ready)]
-        replicas = self._count(used, limits, ready, [pod.key for pod in pods], current)
-        value = sum(used[key] for key in ready) // max(len(ready), 1)
-        now: dict[str, Any] = {}
-        if percent is not None:
-            asked = sum(wanted[key] for key in ready)
-            now["averageUtilization"] = int(sum(used[key] for key in ready) * 100 / asked) if asked else 0
-        now["averageValue"] = f"{value}m" if name == "cpu" else str(value)
-        suffix = "utilization (percentage of request)" if percent is not None else ""
-        text = f"{name} resource {suffix}".rstrip()
-        return _Proposal(replicas, text, {"type": "Resource", "resource": {"name": name, "current": now}})
-
-    def _count(
-        self, used: dict[str, int], limits: dict[str, float], ready: list[str], pods: list[str], current: int
-    ) -> int:
-        """Return how many replicas bring the use per pod to what it may be.
-
-        Pods of which nothing is known are taken for idle when more are wanted, and for busy when fewer are.
-        """
-        if not ready:
-            return current
-        ratio = sum(used[key] for key in ready) / sum(limits[key] for key in ready)
-        others = [key for key in pods if key not in ready]
-        if not others:
-            return current if self._near(ratio) else ceil(ratio * len(ready))
-        assumed = sum(limits[key] for key in others if key not in used) if ratio < 1 else 0.0
-        new = (sum(used[key] for key in ready) + assumed) / sum(limits[key] for key in pods)
-        if self._near(new) or (ratio < 1 < new) or (ratio > 1 > new):
-            return current
-        count = ceil(new * len(pods))
-        return current if (new < 1 and count > current) or (new > 1 and count < current) else count
-
-    def _near(self, ratio: float) -> bool:
-        tolerance = self._owner.tolerance(self._spec, up=ratio > 1)
-        return abs(ratio - 1) <= tolerance
 
     # --- status ------------------------------------------------------------------------------------------------------
 
@@ -320,20 +216,3 @@ class _Scaling:
         self._trusted.event(
             AUTOSCALERS, self._record, type=type, reason=reason, message=message, component=_COMPONENT
         )  # fmt: skip
-
-
-def _amount(name: str, text: str) -> int:
-    return milli_of(text) if name == "cpu" else value_of(text)
-
-
-def _use_of(pod: ObjectRecord, name: str) -> int | None:
-    """Return what a pod says that it uses of a resource: thousandths of a core, or bytes."""
-    if _MARK not in pod.obj.meta:
-        return None
-    text = metadata_of(pod.obj).get("annotations", {}).get(USAGE + name)
-    return None if text is None else _amount(name, text)
-
-
-def _request_of(pod: ObjectRecord, name: str) -> int:
-    spec = orjson.loads(b"{" + pod.obj.body + b"}")["spec"]
-    return requests_of(spec).get(name, 0)

@@ -3,9 +3,9 @@
 import pytest
 
 from kubedyno.cluster.controllers.autoscalerrules import History, limited
-from kubedyno.kube.resources import AUTOSCALERS, DEPLOYMENTS, PODS
+from kubedyno.kube.resources import AUTOSCALERS, CONFIGMAPS, DEPLOYMENTS, PODS
 
-from .conftest import Cluster, workload
+from .conftest import NS, Cluster, workload
 
 NO_METRICS = (
     "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource "
@@ -140,3 +140,99 @@ def test_how_fast_it_may_go(behavior, current, wanted, allowed):
 def test_what_was_added_lately_counts_against_the_rate():
     history = History(changes=[(990.0, 1)])
     assert limited({"scaleUp": rules("Pods", 2)}, history, 1000.0, 3, 100, (1, 500))[0] == 4
+
+
+# --- other metrics -------------------------------------------------------------------------------------------------
+
+
+def with_metric(metric, annotations=None, replicas=2, data=None, settings=None, **spec):
+    cluster = Cluster(**(settings or {}))
+    made = workload("w", replicas=replicas)
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    container["resources"] = {"requests": {"cpu": "100m"}}
+    made["spec"]["template"]["spec"]["containers"].append({"name": "sidecar", "image": "s"})
+    made["spec"]["template"]["metadata"]["annotations"] = annotations or {}
+    cluster.create(DEPLOYMENTS, made)
+    if data:
+        cluster.create(CONFIGMAPS, {"metadata": {"name": "kubedyno-external-metrics"}, "data": data})
+    cluster.drain()
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}
+    whole = {"scaleTargetRef": reference, "minReplicas": 1, "maxReplicas": 20, "metrics": [metric], **spec}
+    cluster.create(AUTOSCALERS, {"metadata": {"name": "h"}, "spec": whole})
+    cluster.advance(1)
+    return cluster
+
+
+def scaled(cluster):
+    hpa = cluster.get(AUTOSCALERS, "h")["status"]
+    active = next(c["message"] for c in hpa["conditions"] if c["type"] == "ScalingActive")
+    return cluster.get(DEPLOYMENTS, "w")["spec"]["replicas"], active.rpartition("from ")[2], hpa["currentMetrics"]
+
+
+AVERAGE = {"type": "AverageValue", "averageValue": "10"}
+VALUE = {"type": "Value", "value": "10"}
+QUEUE = {"metric": {"name": "queue"}}
+DESCRIBED = {"describedObject": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}}
+
+
+def test_a_container_alone_is_looked_at():
+    source = {"name": "cpu", "container": "c", "target": {"type": "Utilization", "averageUtilization": 50}}
+    metric = {"type": "ContainerResource", "containerResource": source}
+    cluster = with_metric(metric, {"kubedyno.io/usage-cpu.c": "100m", "kubedyno.io/usage-cpu": "9"})
+    replicas, name, (current,) = scaled(cluster)
+    assert (replicas, name) == (4, "cpu container resource utilization (percentage of request)")
+    assert current == {
+        "type": "ContainerResource",
+        "containerResource": {
+            "name": "cpu", "container": "c", "current": {"averageUtilization": 100, "averageValue": "100m"},
+        },
+    }  # fmt: skip
+
+
+def test_a_metric_of_the_pods():
+    cluster = with_metric({"type": "Pods", "pods": {**QUEUE, "target": AVERAGE}}, {"kubedyno.io/metric-queue": "25"})
+    replicas, name, (current,) = scaled(cluster)
+    assert (replicas, name) == (5, "pods metric queue")
+    assert current == {"type": "Pods", "pods": {**QUEUE, "current": {"averageValue": "25"}}}
+
+
+@pytest.mark.parametrize(("target", "value", "replicas", "current"), [
+    (VALUE, "25", 5, {"value": "25"}), (AVERAGE, "55", 6, {"averageValue": "27500m"}), (VALUE, "10500m", 2, {"value": "10500m"}),
+])  # fmt: skip
+def test_an_external_metric(target, value, replicas, current):
+    cluster = with_metric({"type": "External", "external": {**QUEUE, "target": target}}, data={"queue": value})
+    found, name, (shown,) = scaled(cluster)
+    assert (found, name) == (replicas, "external metric queue(nil)")
+    assert shown == {"type": "External", "external": {**QUEUE, "current": current}}
+
+
+def test_a_metric_of_an_object():
+    metric = {"type": "Object", "object": {**QUEUE, **DESCRIBED, "target": VALUE}}
+    cluster = with_metric(metric)
+    record = cluster.store.get(DEPLOYMENTS, f"{NS}/w")
+    cluster.trusted.replace(DEPLOYMENTS, record, annotations={"kubedyno.io/metric-queue": "30"})
+    cluster.advance(16)
+    replicas, name, (current,) = scaled(cluster)
+    assert (replicas, name) == (6, "Deployment metric queue")
+    assert current == {"type": "Object", "object": {**QUEUE, **DESCRIBED, "current": {"value": "30"}}}
+
+
+@pytest.mark.parametrize(("metric", "reason", "words"), [
+    ({"type": "Pods", "pods": {**QUEUE, "target": AVERAGE}}, "FailedGetPodsMetric", "no custom metrics API"),
+    (
+        {"type": "Object", "object": {**QUEUE, **DESCRIBED, "target": VALUE}}, "FailedGetObjectMetric",
+        "no custom metrics API",
+    ),
+    ({"type": "External", "external": {**QUEUE, "target": VALUE}}, "FailedGetExternalMetric", "external metrics API"),
+    (
+        {"type": "ContainerResource", "containerResource": {
+            "name": "cpu", "container": "c", "target": {"type": "Utilization", "averageUtilization": 50},
+        }},
+        "FailedGetContainerResourceMetric", "failed to get cpu container metric value",
+    ),
+])  # fmt: skip
+def test_a_metric_that_nobody_gives_is_told(metric, reason, words):
+    cluster = with_metric(metric)
+    (text,) = cluster.events("HorizontalPodAutoscaler", reason)
+    assert words in text
+    assert cluster.get(DEPLOYMENTS, "w")["spec"]["replicas"] == 2
