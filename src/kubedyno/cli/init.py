@@ -65,13 +65,14 @@ def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice")
         )
         print("\n".join(["", *trials.limit_lines(limit)]))
         code, title = (1 if limit.kept is None else 0), f"limit of {limit.path}"
-        told = trials.limit_lines(limit)
+        chapter = Chapter(title, trials.limit_lines(limit), None, trials.table(done), trials.charts(done))
     else:
         done = trials.sweep(request, choice, arguments.sweep, arguments.repeat, lambda line: print(line, flush=True))
-        told = trials.aligned(trials.table(done))
-        print("\n".join(["", *told]))
+        rows, changed = trials.table(done), trials.effects(done)
+        print("\n".join(["", *trials.aligned(rows), *([""] if changed else []), *changed]))
+        chapter = Chapter("sweep", changed, None, rows, trials.charts(done))
         code, title = (1 if any(trial.document.exit_code for trial in done) else 0), "sweep"
-    chapters = [Chapter(title, told)]
+    chapters = [chapter]
     chapters += [
         Chapter(", ".join(f"{path}={value}" for path, value in trial.values), [], trial.document) for trial in done
     ]

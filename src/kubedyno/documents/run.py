@@ -115,12 +115,26 @@ class RunDocument(msgspec.Struct, frozen=True):
     metricName: str = FILE_NAME
 
 
+class Chart(msgspec.Struct, frozen=True):
+    """Means with half the width of their intervals, one a label; None where there is no value.
+
+    `series` maps a name to as many values as there are labels.
+    """
+
+    title: str
+    unit: str
+    labels: list[str]
+    series: dict[str, list[tuple[float, float] | None]]
+
+
 class Chapter(msgspec.Struct, frozen=True):
-    """One part of a report: what was done and why, and the run it led to."""
+    """One part of a report: what was done and why, and the run it led to; `table` begins with its head."""
 
     title: str
     text: list[str]
     run: RunDocument | None = None
+    table: list[list[str]] = []
+    charts: list[Chart] = []
 
 
 def read_runs(directory: Path) -> list[RunDocument]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
-from kubedyno.documents.run import JobDocument, RunDocument
+from kubedyno.base.times import epoch_of
+from kubedyno.documents.run import Chart, JobDocument, RunDocument
 from kubedyno.lab import destroy, flags, session
 from kubedyno.lab.target import Choice
 
@@ -137,16 +138,13 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 def table(trials: Sequence[Trial]) -> list[list[str]]:
     """Return a head and one row a combination: rates, use of the burst, time to Ready, and how runs ended."""
-    groups: dict[tuple[tuple[str, str], ...], list[RunDocument]] = {}
-    for trial in trials:
-        groups.setdefault(trial.values, []).append(trial.document)
+    groups = _groups(trials)
     paths = [path for path, _ in trials[0].values] if trials else []
     rows = [
         [*paths, "requests", "asked q/s", "reached q/s", "in burst", "Ready P50 ms", "Ready P99 ms", "took s", "ok"]
     ]
     for values, documents in groups.items():
-        creating = [[job for job in document.jobs if job.type == "create"] for document in documents]
-        firsts = [jobs[0] for jobs in creating if jobs]
+        firsts = _firsts(documents)
         if not firsts:
             continue
         requests = firsts[0].asked
@@ -166,11 +164,102 @@ def table(trials: Sequence[Trial]) -> list[list[str]]:
     return rows
 
 
+def charts(trials: Sequence[Trial]) -> list[Chart]:
+    """Return the pictures of a sweep: rates asked and reached, and time to Ready, of each combination with 95 % intervals."""
+    groups = _groups(trials)
+    labels = [f"{number}: {_text(values)}" for number, values in enumerate(groups, 1)]
+    asked: list[tuple[float, float] | None] = []
+    reached: list[tuple[float, float] | None] = []
+    ready: dict[str, list[tuple[float, float] | None]] = {"P50": [], "P99": []}
+    for documents in groups.values():
+        firsts = _firsts(documents)
+        asked.append((firsts[0].qps, 0.0) if firsts else None)
+        rates = [job.reached_qps for job in firsts if job.asked > job.burst]
+        reached.append(interval(rates) if rates else None)
+        figures = [found for job in firsts if (found := job.start_ms.get("Ready"))]
+        ready["P50"].append(interval([found.p50 for found in figures]) if figures else None)
+        ready["P99"].append(interval([found.p99 for found in figures]) if figures else None)
+    made = [Chart("Rates asked and reached", "1/s", labels, {"asked": asked, "reached": reached})]
+    if any(ready["P50"]):
+        made.append(Chart("Time to Ready", "ms", labels, {f"Ready {name}": values for name, values in ready.items()}))
+    return made
+
+
+def effects(trials: Sequence[Trial]) -> list[str]:
+    """Return what each value that has two alternatives changes, all others being equal: preLoadImages, waitWhenFinished, ….
+
+    A line compares the means of the combinations that differ in that value alone; the interval is over those pairs.
+    """
+    groups = _groups(trials)
+    paths = [path for path, _ in trials[0].values] if trials else []
+    lines = []
+    for place, path in enumerate(paths):
+        found = list(dict.fromkeys(values[place][1] for values in groups))
+        if len(found) != 2:
+            continue
+        before, after = found
+        pairs = [
+            (documents, groups[other])
+            for values, documents in groups.items()
+            if values[place][1] == before
+            and (other := (*values[:place], (path, after), *values[place + 1 :])) in groups
+        ]
+        parts = []
+        for name, unit, figure in _COMPARED:
+            changes = [
+                interval(new)[0] - interval(old)[0]
+                for one, two in pairs
+                if (old := figure(one)) and (new := figure(two))
+            ]
+            if changes:
+                mean, half = interval(changes)
+                parts.append(f"{name} {mean:+.4g}" + (f" ± {_short(half)}" if len(changes) > 1 else "") + f" {unit}")
+        if parts:
+            count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+            lines.append(f"{path}: {before} → {after}: {', '.join(parts)} ({count})")
+    return lines
+
+
+def _groups(trials: Sequence[Trial]) -> dict[tuple[tuple[str, str], ...], list[RunDocument]]:
+    groups: dict[tuple[tuple[str, str], ...], list[RunDocument]] = {}
+    for trial in trials:
+        groups.setdefault(trial.values, []).append(trial.document)
+    return groups
+
+
+def _firsts(documents: Sequence[RunDocument]) -> list[JobDocument]:
+    """Return each run's first job that creates."""
+    creating = [[job for job in document.jobs if job.type == "create"] for document in documents]
+    return [jobs[0] for jobs in creating if jobs]
+
+
+def _ready_ms(documents: Sequence[RunDocument]) -> list[float]:
+    return [found.p50 for job in _firsts(documents) if (found := job.start_ms.get("Ready"))]
+
+
+def _job_s(documents: Sequence[RunDocument]) -> list[float]:
+    return [job.elapsed_s for job in _firsts(documents)]
+
+
+def _run_s(documents: Sequence[RunDocument]) -> list[float]:
+    # With preload and clean-up, which are before the job's first second.
+    return [epoch_of(one.ended) - epoch_of(one.started) for one in documents if one.ended and one.started]
+
+
+_COMPARED: tuple[tuple[str, str, Callable[[Sequence[RunDocument]], list[float]]], ...] = (
+    ("Ready P50", "ms", _ready_ms), ("job", "s", _job_s), ("whole run", "s", _run_s),
+)  # fmt: skip
+
+
+def _short(width: float) -> str:
+    return f"{width:.0f}" if width >= 10 else f"{width:.2g}"
+
+
 def _cell(values: Sequence[float]) -> str:
     if not values:
         return ""
     mean, half = interval(values)
-    return f"{mean:.4g}" + (f" ± {half:.2g}" if len(values) > 1 else "")
+    return f"{mean:.4g}" + (f" ± {_short(half)}" if len(values) > 1 else "")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -41,6 +41,12 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
     for chapter in chapters:
         parts.append(f"<h2>{escape(chapter.title)}</h2>")
         parts += [f"<p>{escape(line)}</p>" for line in chapter.text]
+        if chapter.table:
+            parts.append(_table(chapter.table))
+        for chart in chapter.charts:
+            parts.append(
+                f"<h4>{escape(chart.title)}</h4>{svg.intervals(chart.title, chart.unit, chart.labels, chart.series)}"
+            )
         if chapter.run is not None:
             parts.append(_run(chapter.run))
     parts.append("</body></html>\n")
@@ -105,6 +111,14 @@ def _job(job: JobDocument) -> str:
             series = {name: [entry["pods"].get(name, 0) for entry in job.timeline] for name in phases}
             parts.append(svg.stacked("pods by phase over time", "pods", series))
     return "\n".join(parts)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    parts = ["<table><tr>", *(f"<th>{escape(cell)}</th>" for cell in head), "</tr>"]
+    for row in body:
+        parts += ["<tr>", *(f"<td>{escape(cell)}</td>" for cell in row), "</tr>"]
+    return "".join([*parts, "</table>"])
 
 
 def _reached(job: JobDocument) -> str:

@@ -86,6 +86,50 @@ def steps(title: str, unit: str, series: Mapping[str, Sequence[float]], every_s:
     return "".join([*parts, *_legend(list(series)), "</svg>"])
 
 
+def intervals(
+    title: str, unit: str, labels: Sequence[str], series: Mapping[str, Sequence[tuple[float, float] | None]]
+) -> str:
+    """Draw a dot for each mean, with a bar as wide as its interval; labels stand side by side, series next to each other.
+
+    Args:
+        title: For readers that do not see the picture.
+        unit: Of the values, e.g. "ms".
+        labels: One a group of dots; read by pointing at a dot.
+        series: Name → (mean, half the interval's width) for each label, None where there is no value.
+    """
+    tops = [mean + half for values in series.values() for each in values if each for mean, half in [each]]
+    ticks = _ticks(max(tops, default=0))
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">'
+    ]
+    for tick in ticks:
+        y = _y(tick, ticks[-1])
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
+    parts.append(f'<text class="tick" x="{_LEFT}" y="{_TOP - 6}">{escape(unit)}</text>')
+    for place in range(len(labels)):
+        x = _x(place + 0.5, len(labels))
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 14}" text-anchor="middle">{place + 1}</text>'
+        )
+    for index, (name, values) in enumerate(series.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        for place, each in enumerate(values):
+            if each is None:
+                continue
+            mean, half = each
+            x = _x(place + (index + 1) / (len(series) + 1), len(labels))
+            low, high = _y(max(mean - half, 0), ticks[-1]), _y(mean + half, ticks[-1])
+            told = escape(f"{labels[place]}: {name} {mean:.4g}" + (f" ± {half:.2g}" if half else "") + f" {unit}")
+            parts.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}" stroke-width="2"/>'
+            )
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{_y(mean, ticks[-1]):.1f}" r="4" fill="{colour}"><title>{told}</title></circle>'
+            )
+    return "".join([*parts, *_legend(list(series)), "</svg>"])
+
+
 def stacked(title: str, unit: str, series: Mapping[str, Sequence[float]]) -> str:
     """Draw the series as areas on top of each other, the first one lowest; value i holds for second i."""
     seconds = max((len(values) for values in series.values()), default=0)

@@ -7,8 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubedyno.base.errors import KubedynoError
-from kubedyno.documents.run import Figures, JobDocument, RunDocument, Target
-from kubedyno.lab.trials import Slo, Trial, aligned, broken, grid, interval, search, slo_of, span_of, table
+from kubedyno.documents.run import Chapter, Figures, JobDocument, RunDocument, Target
+from kubedyno.lab.trials import (
+    Slo,
+    Trial,
+    aligned,
+    broken,
+    charts,
+    effects,
+    grid,
+    interval,
+    search,
+    slo_of,
+    span_of,
+    table,
+)
+from kubedyno.report import html
 
 
 def figures(p99, p50=1.0):
@@ -116,3 +130,45 @@ def test_a_table_has_a_row_a_combination_and_says_when_the_burst_hid_the_rate():
     assert second[3] == "burst only"
     lines = aligned([head, first, second])
     assert lines[0].index("requests") == lines[1].index("10", 2)
+
+
+def swept():
+    """Two runs each of preloading on and off, at two rates; preloading makes pods 300 ms faster, and runs 2 s longer."""
+    trials = []
+    for preload in ("false", "true"):
+        for qps in (10, 100):
+            for repeat in (0, 1):
+                fast = preload == "true"
+                made = job(
+                    qps=float(qps),
+                    reached_qps=qps - 1.0 - repeat,
+                    start_ms={"Ready": figures(900, 500 + repeat - 300 * fast)},
+                )
+                document = run(made)
+                times = {"started": "2026-01-01T00:00:00Z", "ended": f"2026-01-01T00:00:{5 + 2 * fast:02d}Z"}
+                document = RunDocument(**{name: getattr(document, name) for name in document.__struct_fields__} | times)
+                trials.append(Trial((("jobs.0.preLoadImages", preload), ("jobs.0.qps", str(qps))), document))
+    return trials
+
+
+def test_what_a_value_changes_is_told_from_the_runs_that_differ_in_it_alone():
+    preload, qps = effects(swept())
+    assert preload == (
+        "jobs.0.preLoadImages: false → true: Ready P50 -300 ± 0 ms, job +0 ± 0 s, whole run +2 ± 0 s (2 pairs)"
+    )
+    assert qps.startswith("jobs.0.qps: 10 → 100: Ready P50 +0 ± 0 ms")
+    assert effects([trial for trial in swept() if trial.values[0][1] == "true"])[0].startswith("jobs.0.qps")
+    assert effects([]) == []
+
+
+def test_the_pictures_of_a_sweep_show_each_combination_with_its_interval():
+    rates, ready = charts(swept())
+    assert rates.labels[0] == "1: jobs.0.preLoadImages=false, jobs.0.qps=10"
+    assert rates.series["asked"] == [(10.0, 0.0), (100.0, 0.0)] * 2
+    assert rates.series["reached"][0] == (8.5, pytest.approx(12.71 * 0.5))
+    assert [mean for mean, _ in ready.series["Ready P50"]] == [500.5, 500.5, 200.5, 200.5]
+    page = html.page("t", [Chapter("sweep", [], None, table(swept()), [rates, ready])])
+    assert page.count("<svg") == 2
+    assert page.count("<circle") == 4 * len(rates.series) + 4 * len(ready.series)
+    assert "reached 8.5 ± 6.4 1/s" in page
+    assert "<th>reached q/s</th>" in page
