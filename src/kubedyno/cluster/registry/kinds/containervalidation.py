@@ -41,6 +41,11 @@ _MAX_ID = 2**31 - 1
 _ID_TEXT = f"must be between 0 and {_MAX_ID}, inclusive"
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 _HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
+# Of Go's SecurityContext, in its order.
+_SECURITY_MEMBERS = (
+    "Capabilities", "Privileged", "SELinuxOptions", "WindowsOptions", "RunAsUser", "RunAsGroup", "RunAsNonRoot",
+    "ReadOnlyRootFilesystem", "AllowPrivilegeEscalation", "ProcMount", "SeccompProfile", "AppArmorProfile",
+)  # fmt: skip
 
 
 def port_causes(path: str, port: int) -> list[Cause]:
@@ -429,17 +434,17 @@ def _security(security: Object, path: str) -> list[Cause]:
     causes = profile_causes(security, path) + id_causes(security, path, "runAsUser", "runAsGroup")
     if "procMount" in security and security["procMount"] not in {"Default", "Unmasked"}:
         causes.append(not_supported(f"{path}.procMount", security["procMount"], ("Default", "Unmasked")))
-    if security.get("allowPrivilegeEscalation") is False and security.get("privileged"):
-        shown = {
-            name: security.get(name[0].lower() + name[1:])
-            for name in (
-                "Capabilities", "Privileged", "SELinuxOptions", "WindowsOptions", "RunAsUser", "RunAsGroup",
-                "RunAsNonRoot", "ReadOnlyRootFilesystem", "AllowPrivilegeEscalation", "ProcMount", "SeccompProfile",
-                "AppArmorProfile",
-            )
-        }  # fmt: skip
-        text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-        causes.append(invalid_value(path, shown, text))
+    if security.get("allowPrivilegeEscalation") is False:
+        added = (security.get("capabilities") or {}).get("add") or ()
+        refused = ["`privileged` to true"] if security.get("privileged") else []
+        refused += ["`capabilities.Add` CAP_SYS_ADMIN" for name in added if name == "CAP_SYS_ADMIN"]
+        shown = {name: security.get(name[0].lower() + name[1:]) for name in _SECURITY_MEMBERS}
+        if shown["Capabilities"] is not None:
+            given = shown["Capabilities"]
+            shown["Capabilities"] = {"Add": given.get("add"), "Drop": given.get("drop")}
+        causes += [
+            invalid_value(path, shown, f"cannot set `allowPrivilegeEscalation` to false and {what}") for what in refused
+        ]
     return causes
 
 

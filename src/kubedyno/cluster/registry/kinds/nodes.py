@@ -6,9 +6,10 @@ import msgspec
 
 from kubedyno.cluster.registry.cells import NONE, UNKNOWN, age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.networking import cidr_causes
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.quantity import milli_of, value_of
-from kubedyno.kube.status import Cause, duplicate, forbidden_field, not_supported, required
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 _NODE_INFO = (
     "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion",
@@ -63,9 +64,20 @@ def node_facts(node: Object) -> NodeFacts:
         tuple((name, value_of(text)) for name, text in sorted(allocatable.items())),
         tuple((a.get("type", ""), a.get("address", "")) for a in status.get("addresses", ())),
         tuple(
-            (name, image.get("sizeBytes", 0)) for image in status.get("images") or () for name in image.get("names") or ()
+            (name, image.get("sizeBytes", 0))
+            for image in status.get("images") or ()
+            for name in image.get("names") or ()
         ),
     )
+
+
+def _align_cidrs(spec: Object) -> None:
+    """Bring podCIDR and podCIDRs together, in place: the first of the list is the one that stands alone."""
+    cidr, cidrs = spec.get("podCIDR"), spec.get("podCIDRs")
+    if cidr and (not cidrs or cidrs[0] != cidr):
+        spec["podCIDRs"] = [cidr]
+    elif cidrs and not cidr:
+        spec["podCIDR"] = cidrs[0]
 
 
 class Nodes(Kind):
@@ -88,6 +100,7 @@ class Nodes(Kind):
 
     def prepare_create(self, obj: Object) -> None:
         """A node keeps the status it is created with, and starts tainted until it is seen Ready."""
+        _align_cidrs(obj["spec"])
         taints = obj["spec"].setdefault("taints", [])
         if not any(t.get("key") == _NOT_READY_TAINT["key"] and t.get("effect") == "NoSchedule" for t in taints):
             taints.append(dict(_NOT_READY_TAINT))
@@ -110,16 +123,15 @@ class Nodes(Kind):
                 text = f"{cause.message}: taints must be unique by key and effect pair"
                 causes.append(Cause(cause.reason, path, text))
             seen.add((key, effect))
-        cidrs = obj["spec"].get("podCIDRs", ())
-        if len(cidrs) > 2:
-            causes.append(forbidden_field("spec.podCIDRs", "may contain no more than 2 items"))
-        return causes
+        cidrs, path = obj["spec"].get("podCIDRs", []), "spec.podCIDRs"
+        wrong = [cause for i, cidr in enumerate(cidrs) for cause in cidr_causes(f"{path}[{i}]", cidr)]
+        if not wrong and len(cidrs) > 1 and (len(cidrs) > 2 or len({":" in cidr for cidr in cidrs}) == 1):
+            wrong = [invalid_value(path, cidrs, "may specify no more than one CIDR for each IP family")]
+        return causes + wrong
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         obj["status"] = old.get("status", {})
-        spec, cidr = obj["spec"], obj["spec"].get("podCIDR")
-        if cidr and "podCIDRs" not in spec:
-            spec["podCIDRs"] = [cidr]
+        _align_cidrs(obj["spec"])
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = self.validate(obj)

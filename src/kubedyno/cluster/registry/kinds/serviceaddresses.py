@@ -46,7 +46,7 @@ def address_causes(spec: Object) -> list[Cause]:
     causes: list[Cause] = []
     if spec["type"] == "ExternalName":
         given = {"clusterIPs": address or addresses, "ipFamilies": families, "ipFamilyPolicy": policy}
-        text = "may not be set when `type` is 'ExternalName'"
+        text = "may not be set for ExternalName services"
         return [forbidden_field(f"spec.{name}", text) for name, value in given.items() if value]
     if spec["type"] in _EXTERNAL and address == "None":
         text = f"may not be set to 'None' for {spec['type']} services"

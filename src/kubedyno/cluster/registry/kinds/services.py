@@ -132,7 +132,11 @@ class Services(Kind):
             given = spec.get("loadBalancerClass")
             if given != before.get("loadBalancerClass"):
                 causes.append(invalid_value("spec.loadBalancerClass", given, "may not change once set"))
-        return causes or self.validate(obj)
+        if needs_health_check(spec) and needs_health_check(before):
+            name = "healthCheckNodePort"
+            if spec.get(name) != before.get(name):
+                causes.append(forbidden_field(f"spec.{name}", "field is immutable"))
+        return causes + self.validate(obj)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status", {})
@@ -222,8 +226,8 @@ def _ports(spec: Object) -> list[Cause]:
             causes += [invalid_value(f"{path}.targetPort", target, p) for p in port_name_problems(target)]
         else:
             causes += port_causes(f"{path}.targetPort", target)
-        if port.get("nodePort") and spec["type"] in {"ClusterIP", "ExternalName"}:
-            causes.append(forbidden_field(f"{path}.nodePort", f"may not be used when `type` is '{spec['type']}'"))
+        if port.get("nodePort") and spec["type"] == "ClusterIP":
+            causes.append(forbidden_field(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'"))
         if port.get("nodePort"):
             key = (port["protocol"], port["nodePort"])
             if key in node_ports:

@@ -269,6 +269,7 @@ class DaemonSets(Workload):
         ]
 
 
+_RETENTIONS = ("Retain", "Delete")
 _STS_MUTABLE = (
     "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
     "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
@@ -325,6 +326,10 @@ class StatefulSets(Workload):
             text = "must be 'RollingUpdate' or 'OnDelete'"
             shown = {"Type": strategy["type"], "RollingUpdate": rolling}
             causes.append(invalid_value("spec.updateStrategy", shown, text))
+        for name, what in spec["persistentVolumeClaimRetentionPolicy"].items():
+            if what not in _RETENTIONS:
+                path = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
+                causes.append(not_supported(path, what, _RETENTIONS))
         causes += _not_negative("spec.replicas", spec["replicas"])
         causes += _not_negative("spec.minReadySeconds", spec.get("minReadySeconds", 0))
         return causes + _not_negative("spec.ordinals.start", spec.get("ordinals", {}).get("start", 0))
