@@ -163,7 +163,9 @@ class Encoder:
             shown = b"null"
         else:
             shown = self._metadata(record, form)
-        return b'{"cells":%b,"object":%b}' % (cells, shown)
+        conditions = self.kind.row_conditions(parsed)
+        told = b',"conditions":' + orjson.dumps(conditions) if conditions else b""
+        return b'{"cells":%b%b,"object":%b}' % (cells, told, shown)
 
 
 _PARTIAL = {"kind": METADATA, "apiVersion": "meta.k8s.io/v1"}

@@ -227,6 +227,11 @@ class Kind:
         """Return an object's cells, one a column."""
         raise NotImplementedError
 
+    def row_conditions(self, obj: Object) -> list[Object]:
+        """Return the conditions of an object's row in a Table: what kubectl may leave out a row for."""
+        _ = obj
+        return []
+
 
 def metadata_fields(obj: Object) -> tuple[str, str, str]:
     """Return name, namespace and creationTimestamp."""

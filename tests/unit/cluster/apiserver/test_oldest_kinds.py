@@ -178,3 +178,19 @@ def test_a_sidecar_is_resized_too(api: Api):
     add_pod(api, initContainers=[SIDECAR])
     answer = resize(api, {"initContainers": [{"name": "i", "resources": amounts("150m")}]})
     assert answer.json["spec"]["initContainers"][0]["resources"] == amounts("150m")
+
+
+def test_the_row_of_a_finished_pod_says_that_it_is(api: Api):
+    table = {"authorization": f"Bearer {TOKEN}", "accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    rows = {}
+    for phase in ("Running", "Succeeded", "Failed"):
+        name = phase.lower()
+        pod = {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        assert api.call("POST", PODS, pod).status == 201
+        assert api.call("PATCH", f"{PODS}/{name}/status", {"status": {"phase": phase}}, MERGE).status == 200
+        (rows[phase],) = api.call("GET", f"{PODS}/{name}", headers=table).json["rows"]
+    assert "conditions" not in rows["Running"]
+    said = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
+    for phase, message in said.items():
+        condition = {"type": "Completed", "status": "True", "reason": phase, "message": message}
+        assert rows[phase]["conditions"] == [condition]

@@ -31,7 +31,8 @@ _DOTS = (
     "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is "
     "recommended: [must not contain dots]"
 )
-_DONE = frozenset({"Succeeded", "Failed"})
+_ENDS = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
+_DONE = frozenset(_ENDS)
 
 
 def _node_keys(obj: StoredObject) -> tuple[str, ...]:
@@ -162,6 +163,12 @@ class Pods(Kind):
             status.get("nominatedNodeName") or "<none>",
             _gates(spec, status),
         ]
+
+    def row_conditions(self, obj: Object) -> list[Object]:
+        phase = obj.get("status", {}).get("phase", "")
+        if phase not in _ENDS:
+            return []
+        return [{"type": "Completed", "status": "True", "reason": phase, "message": _ENDS[phase]}]
 
 
 def _gates(spec: Object, status: Object) -> str:
