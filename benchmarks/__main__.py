@@ -17,6 +17,7 @@ NAMES = {
     "api": "the API server: creates, patches, lists, watch fan-out",
     "cluster": "the embedded cluster: boot, pods to Ready, memory",
     "statedb": "the store: inserts, reads, scans, memory",
+    "promql": "queries against a real Prometheus on a cluster's own series, and the recorder's cost",
     "cli": "the command line's start",
     "net": "the network lab: namespaces, our latency probe against C, iperf3 through us (root)",
 }
@@ -42,6 +43,8 @@ BUDGETS = {
     "rss_empty_mb": (90, 90),
     "kb_per_pod": (6, 6),
     "gc_pause_ms": (20, 20),
+    "promql_over_prometheus": (3, 3),
+    "record_1000_nodes_percent": (10, 10),
     "help_ms": (150, 150),
     "namespaces_250_s": (2, 2),
     "rr_over_c_us": (6, 6),

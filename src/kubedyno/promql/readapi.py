@@ -6,14 +6,15 @@ Grafana's data source and kube-burner's metrics endpoint ask no more than this.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import orjson
 
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.times import epoch_of
 from kubedyno.promql.engine import Answer, Engine, Series
-from kubedyno.promql.errors import BadQueryError, QueryError
+from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError
 from kubedyno.promql.exposition import number_of
 from kubedyno.promql.language import matchers_of, parsed, unwrapped
 from kubedyno.promql.matching import Matcher
@@ -28,6 +29,7 @@ _DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?
 _UNITS_S = (365 * 86400, 7 * 86400, 86400, 3600, 60, 1, 0.001)
 # The widest span a series request without bounds is about.
 _EVER_MS = 1 << 52
+T = TypeVar("T")
 Parameters = Mapping[str, Sequence[str]]
 Reply = tuple[int, bytes]
 _STATUS = {"bad_data": 400, "execution": 422, "timeout": 503, "not_found": 404}
@@ -56,6 +58,12 @@ class ReadAPI:
             "labels": self._labels,
             "metadata": self._metadata,
             "targets": self._target_list,
+            "targets/metadata": self._target_metadata,
+            "scrape_pools": self._scrape_pools,
+            "alertmanagers": lambda _given: {"activeAlertmanagers": [], "droppedAlertmanagers": []},
+            "format_query": self._format_query,
+            "status/config": self._config,
+            "status/tsdb": self._tsdb,
             "rules": lambda _given: {"groups": []},
             "alerts": lambda _given: {"alerts": []},
             "query_exemplars": lambda _given: [],
@@ -97,7 +105,18 @@ class ReadAPI:
         text = _one(given, "query")
         time = _one(given, "time", "")
         time_ms = _time_ms(time, "time") if time else round(self._clock.now() * 1000)
-        return _answer_bytes(self._engine.instant(text, time_ms))
+        return _answer_bytes(self._within(given).instant(text, time_ms))
+
+    def _within(self, given: Parameters) -> Engine:
+        """Return the engine for a request that may ask to be given up earlier."""
+        timeout = _one(given, "timeout", "")
+        if not timeout:
+            return self._engine
+        seconds = _duration_ms(timeout, "timeout") / 1000
+        if seconds <= 0:
+            raise QueryTimeoutError("query timed out in expression evaluation: it was given no time")
+        options = self._engine.options
+        return Engine(self._store, replace(options, timeout_s=min(options.timeout_s, seconds)))
 
     def _query_range(self, given: Parameters) -> bytes:
         start = _time_ms(_one(given, "start"), "start")
@@ -115,7 +134,10 @@ class ReadAPI:
                 f"exceeded maximum resolution of {MAX_POINTS:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)"
             )
-        return _answer_bytes(self._engine.range(_one(given, "query"), start, end, step))
+        return _answer_bytes(self._within(given).range(_one(given, "query"), start, end, step))
+
+    def _format_query(self, given: Parameters) -> str:
+        return str(parsed(_one(given, "query")))
 
     # --- what there is -----------------------------------------------------------------------------------------
 
@@ -134,29 +156,63 @@ class ReadAPI:
         return list(found.values())
 
     def _series(self, given: Parameters) -> list[dict[str, str]]:
-        return sorted(self._selected(given, required=True), key=lambda labels: sorted(labels.items()))
+        found = sorted(self._selected(given, required=True), key=lambda labels: sorted(labels.items()))
+        return _limited(found, given)
 
     def _labels(self, given: Parameters) -> list[str]:
-        return sorted({name for labels in self._selected(given, required=False) for name in labels})
+        return _limited(sorted({name for labels in self._selected(given, required=False) for name in labels}), given)
 
     def _label_values(self, name: str, given: Parameters) -> list[str]:
         if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) is None:
             raise BadQueryError(f'invalid label name: "{name}"')
-        return sorted({labels[name] for labels in self._selected(given, required=False) if name in labels})
+        found = {labels[name] for labels in self._selected(given, required=False) if name in labels}
+        return _limited(sorted(found), given)
 
     def _metadata(self, given: Parameters) -> dict[str, Any]:
         metric = _one(given, "metric", "")
-        limit = _one(given, "limit", "")
-        if limit and not re.fullmatch(r"-?\d+", limit):
-            raise BadQueryError("limit must be a number")
+        limit = _limit(given)
         chosen = {metric: self._store.metadata.get(metric)} if metric else dict(sorted(self._store.metadata.items()))
         entries = [(name, about) for name, about in chosen.items() if about is not None]
         if limit and int(limit) >= 0:
             entries = entries[: int(limit)]
         return {name: [{"type": about.type, "help": about.help, "unit": about.unit}] for name, about in entries}
 
-    def _target_list(self, given: Parameters) -> dict[str, Any]:
+    def _target_metadata(self, given: Parameters) -> list[dict[str, Any]]:
+        metric = _one(given, "metric", "")
+        targets = [target.labels for target in self._targets()]
+        return [
+            {"target": labels, "metric": name, "type": about.type, "help": about.help, "unit": about.unit}
+            for name, about in sorted(self._store.metadata.items())
+            if not metric or name == metric
+            for labels in targets[:1]
+        ]
+
+    def _scrape_pools(self, given: Parameters) -> dict[str, Any]:
         _ = given
+        return {"scrapePools": sorted({target.labels.get("job", "") for target in self._targets()})}
+
+    def _config(self, given: Parameters) -> dict[str, Any]:
+        _ = given
+        jobs = sorted({target.labels.get("job", "") for target in self._targets()})
+        return {"yaml": "scrape_configs:\n" + "".join(f"- job_name: {job}\n" for job in jobs)}
+
+    def _tsdb(self, given: Parameters) -> dict[str, Any]:
+        most = int(_limit(given) or 10)
+        counts = sorted(self._store.counts().items(), key=lambda pair: (-pair[1], pair[0]))[:most]
+        head = {"numSeries": len(self._store), "numLabelPairs": 0, "chunkCount": 0, "minTime": 0, "maxTime": 0}
+        by_name = [{"name": name, "value": count} for name, count in counts]
+        return {
+            "headStats": head,
+            "seriesCountByMetricName": by_name,
+            "labelValueCountByLabelName": [],
+            "memoryInBytesByLabelName": [],
+            "seriesCountByLabelValuePair": [],
+        }
+
+    def _target_list(self, given: Parameters) -> dict[str, Any]:
+        state = _one(given, "state", "any")
+        if state == "dropped":
+            return {"activeTargets": [], "droppedTargets": []}
         active = [
             {
                 "discoveredLabels": {},
@@ -177,6 +233,19 @@ class ReadAPI:
         _ = given
         retention_s = self._store.limits.retention_ms // 1000
         return {"timeSeriesCount": len(self._store), "storageRetention": f"{retention_s}s", "reloadConfigSuccess": True}
+
+
+def _limit(given: Parameters) -> str:
+    """Return how much of an answer is wanted, "" for all."""
+    limit = _one(given, "limit", "")
+    if limit and not re.fullmatch(r"-?\d{1,9}", limit):
+        raise BadQueryError("limit must be a number")
+    return limit
+
+
+def _limited(found: list[T], given: Parameters) -> list[T]:
+    limit = _limit(given)
+    return found[: int(limit)] if limit and int(limit) > 0 else found
 
 
 def _failure(kind: str, message: str) -> Reply:
@@ -208,15 +277,19 @@ def _time_ms(text: str, name: str, default: int | None = None) -> int:
 
 
 def _step_ms(text: str) -> int:
+    return _duration_ms(text, "step")
+
+
+def _duration_ms(text: str, name: str) -> int:
     try:
         seconds = number_of(text)
     except ValueError:
         found = _DURATION.match(text)
         if not text or found is None:
-            raise BadQueryError(f'invalid parameter "step": cannot parse "{text}" to a valid duration') from None
+            raise BadQueryError(f'invalid parameter "{name}": cannot parse "{text}" to a valid duration') from None
         seconds = sum(int(part) * unit for part, unit in zip(found.groups(), _UNITS_S, strict=True) if part)
     if not math.isfinite(seconds) or abs(seconds) > _EVER_MS / 1000:
-        raise BadQueryError(f'invalid parameter "step": cannot parse "{text}" to a valid duration')
+        raise BadQueryError(f'invalid parameter "{name}": cannot parse "{text}" to a valid duration')
     return round(seconds * 1000)
 
 

@@ -88,6 +88,11 @@ class SeriesStore:
         with self._lock:
             return sum(len(column.times) for columns in self._by_name.values() for column in columns.values())
 
+    def counts(self) -> dict[str, int]:
+        """Return how many series each name has."""
+        with self._lock:
+            return {name: len(columns) for name, columns in self._by_name.items()}
+
     def column(self, labels: Labels) -> Column:
         """Return the series of some labels, a new one if need be.
 

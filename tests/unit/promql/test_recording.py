@@ -151,6 +151,22 @@ def test_the_read_api_answers_in_prometheus_shapes():
     assert ask("status/buildinfo")[1]["data"]["version"] == "2.42.0"
 
 
+def test_what_grafana_and_others_ask_besides_is_answered():
+    assert ask("labels", limit="2")[1]["data"] == ["__name__", "job"]
+    assert ask("label/__name__/values", limit="1")[1]["data"] == ["a"]
+    assert ask("series", match="a", limit="1")[1]["data"] == [{"__name__": "a", "job": "j", "x": "1"}]
+    assert ask("scrape_pools")[1]["data"] == {"scrapePools": ["j"]}
+    assert ask("targets", state="dropped")[1]["data"]["activeTargets"] == []
+    assert ask("targets/metadata", metric="a")[1]["data"][0]["type"] == "counter"
+    assert ask("status/config")[1]["data"]["yaml"] == "scrape_configs:\n- job_name: j\n"
+    tsdb = ask("status/tsdb", limit="1")[1]["data"]
+    assert tsdb["headStats"]["numSeries"] == 6
+    assert tsdb["seriesCountByMetricName"] == [{"name": "a", "value": 2}]
+    assert ask("format_query", query="sum  by(x)(a)")[1]["data"] == "sum by (x)(a{})"
+    assert ask("alertmanagers")[0] == 200
+    assert ask("query", query="a", time="1700000000", timeout="5s")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("path", "given", "status", "kind"),
     [
@@ -163,6 +179,10 @@ def test_the_read_api_answers_in_prometheus_shapes():
         ("query_range", {"query": "a", "start": "0", "end": "1", "step": "0"}, 400, "bad_data"),
         ("query_range", {"query": "a", "start": "0", "end": "1", "step": "x"}, 400, "bad_data"),
         ("query_range", {"query": "a[1m]", "start": "0", "end": "1", "step": "1"}, 400, "bad_data"),
+        ("query", {"query": "a", "timeout": "soon"}, 400, "bad_data"),
+        ("query", {"query": "sum(rate(a[1m]))", "timeout": "0"}, 503, "timeout"),
+        ("labels", {"limit": "x"}, 400, "bad_data"),
+        ("format_query", {"query": "sum("}, 400, "bad_data"),
         ("series", {}, 400, "bad_data"),
         ("series", {"match": '{x=~".*"}'}, 400, "bad_data"),
         ("label/a-b/values", {}, 400, "bad_data"),
