@@ -84,6 +84,40 @@ def test_what_is_there_is_measured_in_the_namespaces_asked_for(clusters, tmp_pat
     assert main(["destroy", "-c", config(tmp_path, [job("some", "pod.yml")]), *flags]) == 0
 
 
+SHAPES = {
+    "steps": {"shape": "steps", "startQps": 20, "endQps": 60, "steps": 2, "stepDuration": "500ms"},
+    "ramp": {"shape": "ramp", "startQps": 20, "endQps": 60, "duration": "1s"},
+    "poisson": {"shape": "poisson", "seed": 3},
+    "replay": {"shape": "replay", "file": "times.txt"},
+}
+
+
+def test_arrivals_of_any_shape_leave_when_they_are_due_side_by_side(clusters, tmp_path, capsys):
+    first, _ = clusters
+    (tmp_path / "times.txt").write_text("0\n0.25\n0.25\n1\n")
+    jobs = []
+    for name, shape in SHAPES.items():
+        one = job(name, "cm.yml", arrival=shape, qps=40, gc=True, **({"parallelWith": "steps"} if jobs else {}))
+        jobs.append(one | {"objects": [{"objectTemplate": "cm.yml", "replicas": 2 if name == "replay" else 20}]})
+        del one["burst"]
+    began = time.monotonic()
+    assert main(["init", "-c", config(tmp_path, jobs), "--kubeconfig", str(first.running.kubeconfig)]) == 0
+    assert time.monotonic() - began < 10
+    rates = {
+        one["jobConfig"]["name"]: one["requestRates"] for one in json.loads(Path("out/jobSummary.json").read_text())
+    }
+    # (n - 1) arrivals between the first and the last.
+    assert rates["replay"]["asked"] == pytest.approx(3, rel=0.01)
+    assert rates["steps"]["asked"] == pytest.approx(39 / 1.0, rel=0.1)
+    assert rates["ramp"]["asked"] == pytest.approx(39 / 1.0, rel=0.1)
+    for name, rate in rates.items():
+        assert rate["reached"] == pytest.approx(rate["asked"], rel=0.15), name
+        assert sum(rate["perSecond"]["asked"]) == sum(rate["perSecond"]["reached"])
+    said = capsys.readouterr().out
+    assert "Invalid" not in said
+    assert "fitted into the burst" not in said
+
+
 def running(path, home):
     """Start `init` without any kubeconfig."""
     env = {**os.environ, "KUBEDYNO_HOME": str(home), "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -353,6 +353,9 @@ class Run:
         self._active.remove(current)
         record, spec = current.record, current.plan.spec
         record.ended_s = self._clock.monotonic()
+        if spec.arrival is not None:
+            # No rate with a burst was asked, but a schedule.
+            record.qps = record.scheduled_qps
         if not record.ended_at:
             record.ended_at = self._clock.now()
         if not early and not current.step and not self.plan.spec.global_.wait_when_finished:

@@ -29,7 +29,7 @@ def summary(job: JobResult, options: Options, result: RunResult) -> dict[str, An
     }
     if record.sent:
         document["requestRates"] = {
-            "asked": record.qps,
+            "asked": round(record.qps, 3),
             "reached": round(record.reached_qps, 3),
             "perSecond": record.rates(),
         }

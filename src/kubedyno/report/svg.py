@@ -106,7 +106,7 @@ def intervals(
         y = _y(tick, ticks[-1])
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
-    parts.append(f'<text class="tick" x="{_LEFT}" y="{_TOP - 6}">{escape(unit)}</text>')
+    parts.append(f'<text class="tick" x="{_LEFT}" y="{max(_TOP - 6, 11)}">{escape(unit)}</text>')
     for place in range(len(labels)):
         x = _x(place + 0.5, len(labels))
         parts.append(

@@ -74,7 +74,7 @@ def _job_row(job: JobDocument) -> tuple[str, ...]:
         str(job.asked),
         str(job.accepted),
         str(sum(job.failed.values())),
-        f"{job.qps:g}",
+        f"{job.qps:.4g}" if job.qps < 1000 else f"{job.qps:.0f}",
         f"{job.reached_qps:.1f}" if job.reached_qps else "-",
         f"{job.pods_ready}/{job.pods_seen}",
         f"{job.elapsed_s:.1f}s",

@@ -103,6 +103,10 @@ def job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s: 
     if per_namespace < 1:
         raise section.fail(("iterationsPerNamespace",), f"must be at least 1, not {per_namespace}")
     qps, burst = section.number("qps", 0.0), section.integer("burst", 0)
+    arrival = _arrival(document, path, section, qps if qps > 0 else 5.0)
+    if arrival is not None:
+        # Another schedule than a rate with a burst: its shape says what is asked.
+        qps, burst = qps if qps > 0 else 5.0, 1
     if qps <= 0:
         warnings.append(f"{name}: Invalid QPS ({qps:g}); using default: 5")
         qps = 5.0
@@ -163,7 +167,7 @@ def job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s: 
         before_cleanup=section.text("beforeCleanup"),
         parallel_with=section.text("parallelWith"),
         kubeconfig=section.text("kubeconfig"),
-        arrival=_arrival(document, path, section, qps),
+        arrival=arrival,
     )
 
 

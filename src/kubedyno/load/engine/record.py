@@ -49,6 +49,8 @@ class JobRecord:
     started_s: float = 0.0
     sending_s: float = 0.0
     sent_last_s: float = 0.0
+    intended_first_s: float = 0.0
+    intended_last_s: float = 0.0
     ended_s: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
@@ -66,6 +68,8 @@ class JobRecord:
         """Count a first try that left at `now_s`, was due at `due_s`, and in an open loop would have left at `intended_s`."""
         if not self.sent:
             self.sending_s = now_s
+            self.intended_first_s = intended_s
+        self.intended_last_s = intended_s
         self.sent += 1
         self.sent_last_s = now_s
         self.late_ms.append((now_s - due_s) * 1000)
@@ -109,6 +113,12 @@ class JobRecord:
         seconds = range(min(hit), min(max(hit), min(hit) + _MOST_SECONDS - 1) + 1)
         counts = [self.per_second.get(second, (0, 0, 0, 0)) for second in seconds]
         return {"asked": [each[3] for each in counts], "reached": [each[0] for each in counts]}
+
+    @property
+    def scheduled_qps(self) -> float:
+        """Requests a second as the schedule asked for them, between its first and its last; `qps` with fewer than two."""
+        span_s = self.intended_last_s - self.intended_first_s
+        return (self.sent - 1) / span_s if self.sent > 1 and span_s > 0 else self.qps
 
     def timeline(self) -> list[dict[str, Any]]:
         """Return one document a second: requests asked, sent, accepted and failed, and pods by phase at its end."""
