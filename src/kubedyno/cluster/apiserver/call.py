@@ -35,10 +35,15 @@ class Call:
         self.user = user
         self.route = route
         self.verb = verb
-        self.warnings: list[str] = []
+        self.warnings: list[str] = [route.kind.deprecation] if route.kind.deprecation else []
         self.gate: Any = None
         self._counts = counts
         self._began_s = counts.now_s()
+
+    def begin_anew(self) -> None:
+        """Forget what was warned of: the request is looked at once more."""
+        deprecation = self.route.kind.deprecation
+        self.warnings[:] = [deprecation] if deprecation else []
 
     def answer(self, status: int, media: str, body: bytes, headers: Headers = ()) -> None:
         """Answer completely."""

@@ -400,7 +400,7 @@ class ApiServer:
         """Answer a request whose webhooks have to be asked first: it is begun anew with what they said."""
         while not call.responder.closed:
             await self._admission.settle(needed, call.gate)
-            call.warnings.clear()
+            call.begin_anew()
             try:
                 handler(call)
             except ReviewsNeeded as more:

@@ -169,8 +169,6 @@ class Registry:
             StatusError: What the real server would answer.
         """
         kind = self.kind(resource)
-        if kind.deprecation and warnings is not None:
-            warnings.append(kind.deprecation)
         new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
         if metadata.get("resourceVersion", "") not in {"", "0"}:
@@ -306,8 +304,6 @@ class Registry:
             StatusError: What the real server would answer.
         """
         kind = self.kind(resource)
-        if kind.deprecation and warnings is not None:
-            warnings.append(kind.deprecation)
         new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
         self._check_scope(resource, namespace, metadata)
@@ -371,8 +367,6 @@ class Registry:
             StatusError: What the real server would answer.
         """
         kind = self.kind(resource)
-        if kind.deprecation and warnings is not None:
-            warnings.append(kind.deprecation)
         old = self.store.get(resource, key_of(namespace, name))
         if old is None:
             raise not_found(resource, name)

@@ -612,3 +612,17 @@ def test_the_limits_come_with_a_status():
         "application/json",
         "Request entity too large: limit is 3145728",
     )
+
+
+def test_a_deprecated_kind_is_warned_of_with_every_verb(api):
+    text = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+    path = f"/api/v1/namespaces/{NS}/endpoints"
+    apply = {"content-type": "application/apply-patch+yaml"}
+    whole = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "a"}}
+    for method, target, body, headers in (
+        ("POST", path, {"metadata": {"name": "e"}}, {}), ("GET", path, None, {}), ("GET", f"{path}/e", None, {}),
+        ("GET", f"{path}/none", None, {}), ("PATCH", f"{path}/a?fieldManager=m", whole, apply),
+        ("DELETE", f"{path}/e", None, {}), ("DELETE", path, None, {}),
+    ):  # fmt: skip
+        assert api.call(method, target, body, headers).header("warning") == [text], (method, target)
+    assert not api.call("GET", f"/api/v1/namespaces/{NS}/configmaps").header("warning")
