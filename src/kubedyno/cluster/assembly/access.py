@@ -34,6 +34,7 @@ class Access:
         admin: The admin's client certificate and key.
         token: The admin's bearer token.
         signing_key: PEM of the key of ServiceAccount tokens; b"": the API server makes one.
+        ca_key: PEM of the authority's key, for requests of certificates; b"": none is signed.
     """
 
     ca: bytes
@@ -41,6 +42,7 @@ class Access:
     admin: KeyPair
     token: str
     signing_key: bytes = b""
+    ca_key: bytes = b""
 
 
 def make_access(service_subnet: str) -> Access:
@@ -53,6 +55,7 @@ def make_access(service_subnet: str) -> Access:
         authority.server((*_NAMES, service_address)),
         authority.client(ADMIN.name, groups),
         secret_token(),
+        ca_key=authority.key,
     )
 
 

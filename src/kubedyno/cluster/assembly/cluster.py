@@ -27,6 +27,7 @@ class Cluster:
         settings: What it is to be.
         clock: Of everything in it; `monotonic` is the event loop's time.
         ca_pem: The certificate that signs the API server's.
+        ca_key: Its private key, PEM; b"": requests for certificates are not signed.
         pending_requests: How many requests wait for an answer now.
         verify: Validate each write of the cluster's own parts.
         helper: Forks pods that are processes; None: all are modelled.
@@ -39,6 +40,7 @@ class Cluster:
         clock: Clock,
         *,
         ca_pem: bytes,
+        ca_key: bytes = b"",
         pending_requests: Callable[[], int] = lambda: 0,
         verify: bool = False,
         helper: Helper | None = None,
@@ -59,7 +61,7 @@ class Cluster:
         self.pump = Pump(clock, pending_requests)
         # A door for each, so that what each has sent can be told.
         self.controllers_door, self.scheduler_door = self.trusted.of_its_own(), self.trusted.of_its_own()
-        self.controllers = ControllerManager(self.controllers_door, self.pump, settings, ca_pem=ca_pem)
+        self.controllers = ControllerManager(self.controllers_door, self.pump, settings, ca_pem=ca_pem, ca_key=ca_key)
         self.scheduler = Scheduler(self.scheduler_door, self.pump, settings)
         self.proxy = ServiceProxy(self.store, self.pump)
         self.processes: PodProcesses | None = None

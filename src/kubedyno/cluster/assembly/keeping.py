@@ -33,7 +33,7 @@ _FIXED = {
 }
 # Keys are made anew when a certificate has less than this left.
 _RENEW = timedelta(days=30)
-_PEMS = ("ca", "signing_key")
+_PEMS = ("ca", "signing_key", "ca_key")
 _PAIRS = ("server", "admin")
 
 
@@ -130,8 +130,8 @@ def _access_of(document: dict[str, Any]) -> Access:
         name: KeyPair(base64.b64decode(document[name]["certificate"]), base64.b64decode(document[name]["key"]))
         for name in _PAIRS
     }
-    pems = {name: base64.b64decode(document[name]) for name in _PEMS}
-    return Access(pems["ca"], pairs["server"], pairs["admin"], str(document["token"]), pems["signing_key"])
+    pems = {name: base64.b64decode(document.get(name, "")) for name in _PEMS}
+    return Access(pems["ca"], pairs["server"], pairs["admin"], str(document["token"]), pems["signing_key"], pems["ca_key"])
 
 
 def _text(data: bytes) -> str:

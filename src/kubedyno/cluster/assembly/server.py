@@ -130,6 +130,7 @@ async def _serve(
         settings,
         clock,
         ca_pem=access.ca,
+        ca_key=access.ca_key,
         pending_requests=lambda: server.pending,
         helper=helper,
         journal=keeping.journal if keeping is not None else None,

@@ -1,6 +1,7 @@
 """The controller manager: makes all controllers, in the order in which they must learn of things, and starts them."""
 
 from kubedyno.cluster.controllers.autoscalers import Autoscalers
+from kubedyno.cluster.controllers.certificates import CertificateRequests
 from kubedyno.cluster.controllers.cronjobs import CronJobs
 from kubedyno.cluster.controllers.daemonsets import DaemonSets
 from kubedyno.cluster.controllers.deployments import Deployments
@@ -23,6 +24,7 @@ from kubedyno.cluster.controllers.replicationcontrollers import ReplicationContr
 from kubedyno.cluster.controllers.resourceclaims import ResourceClaimsController
 from kubedyno.cluster.controllers.resourcequotas import ResourceQuotas
 from kubedyno.cluster.controllers.roleaggregation import RoleAggregation
+from kubedyno.cluster.controllers.servicecidrs import ServiceCIDRs
 from kubedyno.cluster.controllers.serviceendpoints import ServiceEndpoints
 from kubedyno.cluster.controllers.statefulsets import StatefulSets
 from kubedyno.cluster.controllers.tainteviction import TaintEviction
@@ -33,6 +35,7 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.featuregates import DYNAMIC_RESOURCES, gates_on
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.http.signing import Signer
 
 # How often events that are due are looked for, and how many go in one turn.
 _EXPIRY_PERIOD_S = 10.0
@@ -47,12 +50,15 @@ class ControllerManager:
         pump: Gives turns and time.
         settings: Of the cluster.
         ca_pem: The certificate authority that each namespace's `kube-root-ca.crt` holds.
+        ca_key: Its private key, PEM; b"": certificates are not signed.
 
     Raises:
         ValueError: The pod subnet cannot be cut into blocks for nodes.
     """
 
-    def __init__(self, trusted: Trusted, pump: Pump, settings: ClusterSettings, *, ca_pem: bytes) -> None:
+    def __init__(
+        self, trusted: Trusted, pump: Pump, settings: ClusterSettings, *, ca_pem: bytes, ca_key: bytes = b""
+    ) -> None:
         self._events = trusted.events
         self._pump = pump
         self._expirer = pump.worker("event-expiry", self._expire)
@@ -82,12 +88,15 @@ class ControllerManager:
         RoleAggregation(trusted, pump, feeds)
         LoadBalancers(trusted, pump, feeds)
         TokenSecrets(trusted, pump, feeds)
+        ServiceCIDRs(trusted, pump, feeds)
         VolumeProtection(trusted, pump, feeds)
         VolumeBinding(trusted, pump, feeds)
         EphemeralVolumes(trusted, pump, feeds)
         if DYNAMIC_RESOURCES in gates_on(settings.minor, settings.feature_gates):
             ResourceClaimsController(trusted, pump, feeds)
         ResourceQuotas(trusted, pump, feeds)
+        if ca_key:
+            CertificateRequests(trusted, pump, feeds, Signer(ca_pem, ca_key))
         Namespaces(trusted, pump, feeds)
         GarbageCollector(trusted, pump, feeds)
 

@@ -49,14 +49,16 @@ class HandPump(Pump):
 
 
 class Cluster:
-    def __init__(self, *, verify: bool = True, kubelet: bool = True, **settings: Any) -> None:
+    def __init__(
+        self, *, verify: bool = True, kubelet: bool = True, ca: tuple[bytes, bytes] = (b"CA", b""), **settings: Any
+    ) -> None:
         self.clock = HandClock()
         self.pump = HandPump(self.clock, slice_items=1600)
         self.settings = ClusterSettings(**settings)
         self.store = Store(self.clock)
         self.registry = Registry(self.store, self.clock, Random(1), self.settings)
         self.trusted = Trusted(self.registry, verify=verify)
-        self.manager = ControllerManager(self.trusted, self.pump, self.settings, ca_pem=b"CA")
+        self.manager = ControllerManager(self.trusted, self.pump, self.settings, ca_pem=ca[0], ca_key=ca[1])
         self.manager.start()
         for name in ("default", "kube-node-lease", NS):
             self.registry.create(NAMESPACES, "", {"metadata": {"name": name}})
