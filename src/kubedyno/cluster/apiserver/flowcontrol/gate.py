@@ -225,6 +225,7 @@ class FlowControl:
         level = flow.level
         width = self._width(request, asked, level) if asked.verb in {"list", "watch"} else 1
         ticket = Ticket(self, request, responder, user, asked, flow, width, now_s)
+        self._turns.note(user.name, now_s)
         # Nobody holds up others who are exempt as well: there each connection is a line of its own.
         line = request.peer.id if level.config.exempt else flow
         if level.has_room(width) and self._turns.free(line, now_s):
@@ -267,6 +268,7 @@ class FlowControl:
             self._stop_waiting(ticket, CANCELLED, now_s)
             return
         if ticket.passing:
+            self._turns.ended_s = now_s
             level.demand.passing(ticket.width, now_s - ticket.started_s)
         else:
             level.finish(ticket, now_s)

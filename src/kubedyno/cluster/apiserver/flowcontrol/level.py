@@ -252,9 +252,11 @@ class Level:
 
     def _use(self, queue: Queue) -> None:
         if queue.index not in self._used:
+            # Nobody saves up for later; and whoever comes is not behind those who wait already, whose requests took longer
+            # than was thought.
+            first = min([other.next_r for other in self._used.values() if other.requests], default=self._r)
+            queue.next_r = max(queue.next_r, min(self._r, first))
             self._used[queue.index] = queue
-            # Nobody saves up for later.
-            queue.next_r = self._r
 
     def _leave(self, queue: Queue) -> None:
         if not queue.executing and not queue.requests and self._used.get(queue.index) is queue:

@@ -14,11 +14,13 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# A turn: a write or two while others may come; while one line alone is served as much as makes up for what each turn
-# costs of its own (some 30 µs: a read, a TLS record, a write).
-SHARED_TURN_S = 0.0002
+# A turn: one request while several ask; while one alone does as much as makes up for what each turn costs
+# of its own (some 30 µs: a read, a TLS record, a write).
+SHARED_TURN_S = 0.0001
 TURN_S = 0.004
-# For so long after another line was served it is reckoned with.
+# What is done in one turn follows each other more closely than this.
+_GAP_S = 0.0002
+# For so long after somebody else has asked that one is reckoned with.
 _COMPANY_S = 1.0
 
 
@@ -36,6 +38,9 @@ class Turns(Generic[T]):
     Args:
         run: Does an item; must not raise.
         now_s: Monotonic seconds.
+
+    Attributes:
+        ended_s: When something was done last that did not wait; kept by whoever does it.
     """
 
     def __init__(self, run: Callable[[T], None], now_s: Callable[[], float]) -> None:
@@ -48,9 +53,10 @@ class Turns(Generic[T]):
         self._virtual_s = 0.0
         self._armed = False
         self._end_s = 0.0
+        self.ended_s = float("-inf")
         self._stopped = False
-        # Who was served last, and until when turns are short.
-        self._last: Hashable = None
+        # Who asked last, and until when turns are short.
+        self._last = ""
         self._shared_until_s = 0.0
 
     @property
@@ -58,14 +64,21 @@ class Turns(Generic[T]):
         """Items that wait."""
         return sum(len(line.items) for line in self._lines.values())
 
+    def note(self, who: str, now_s: float) -> None:
+        """Take note of who asks: turns are short while there are several."""
+        if who != self._last:
+            if self._last:
+                self._shared_until_s = now_s + _COMPANY_S
+            self._last = who
+
     def free(self, key: Hashable, now_s: float) -> bool:
-        """Say whether an item of a line may be done at once: nothing waits, and this turn has been short so far."""
-        if key != self._last:
-            self._last = key
-            self._shared_until_s = now_s + _COMPANY_S
-        if self._armed:
-            return now_s < self._end_s
-        self._arm(now_s + (SHARED_TURN_S if now_s < self._shared_until_s else TURN_S))
+        """Say whether an item may be done at once: nothing of its line waits, and this turn has been short so far."""
+        if now_s < self._end_s:
+            return not self._lines or key not in self._lines
+        if self._armed or now_s - self.ended_s < _GAP_S:
+            return False
+        # Nothing was done for a while: the loop has looked at its sockets meanwhile.
+        self._begin(now_s)
         return True
 
     def add(self, key: Hashable, item: T) -> None:
@@ -74,11 +87,9 @@ class Turns(Generic[T]):
         if line is None:
             line = self._lines[key] = _Line(key)
             heapq.heappush(self._heap, (self._virtual_s, next(self._order), line))
-            # Nothing may overtake it.
-            self._end_s = 0.0
         line.items.append(item)
         if not self._armed:
-            self._arm(0.0)
+            self._arm()
 
     def stop(self) -> None:
         """Drop all items; nothing runs after this."""
@@ -86,9 +97,11 @@ class Turns(Generic[T]):
         self._lines.clear()
         self._heap.clear()
 
-    def _arm(self, end_s: float) -> None:
+    def _begin(self, now_s: float) -> None:
+        self._end_s = now_s + (SHARED_TURN_S if now_s < self._shared_until_s else TURN_S)
+
+    def _arm(self) -> None:
         self._armed = True
-        self._end_s = end_s
         asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
@@ -96,11 +109,13 @@ class Turns(Generic[T]):
         heap = self._heap
         if not heap or self._stopped:
             return
+        before_s = self._now_s()
+        self._begin(before_s)
+        end_s = self._end_s
         # Whatever comes meanwhile waits.
         self._armed = True
         self._end_s = 0.0
-        before_s = self._now_s()
-        end_s = before_s + (SHARED_TURN_S if before_s < self._shared_until_s else TURN_S)
+        now_s = before_s
         while heap:
             # What is added meanwhile has no earlier time than the first, and comes after it.
             virtual_s, order, line = heap[0]
@@ -112,9 +127,12 @@ class Turns(Generic[T]):
             else:
                 heapq.heappop(heap)
                 del self._lines[line.key]
+                # Its answers leave before others' work is done.
+                break
             before_s = now_s
             if now_s >= end_s:
                 break
         self._armed = False
+        self._begin(now_s)
         if heap:
-            self._arm(0.0)
+            self._arm()

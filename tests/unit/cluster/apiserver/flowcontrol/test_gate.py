@@ -403,3 +403,15 @@ def test_the_api_server_takes_the_gates_word_for_who_asks(verb: str) -> None:
         assert answer.status in {200, 422, 400}
 
     asyncio.run(run())
+
+
+@on_loop
+async def test_turns_are_short_as_soon_as_a_second_user_asks_even_when_all_seats_are_taken() -> None:
+    bench = Bench(seats=1)
+    bench.level("small", **QUEUES)
+    for user in ("flood", "flood", "calm"):
+        bench.ask(user)
+    line = bench.control._turns
+    assert line._shared_until_s > bench.clock.monotonic()
+    line._begin(0.0)
+    assert line._end_s == turns.SHARED_TURN_S

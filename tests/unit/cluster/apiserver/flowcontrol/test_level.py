@@ -101,6 +101,23 @@ def test_who_takes_long_waits_longer() -> None:
     assert order.count(quick) > 3 * order.count(slow)
 
 
+def test_a_new_flow_is_not_behind_one_whose_requests_take_longer_than_thought() -> None:
+    level = level_of(4, length=100)
+    flood, calm = flow_of(level, "flood"), flow_of(level, "calm")
+    running = [request for _ in range(100) if level.arrive(request := Asked(flood), 0.0) == ""]
+    for step in range(1, 7):
+        level.finish(running.pop(0), step * 0.05)
+        found = level.next(step * 0.05)
+        assert isinstance(found, Asked)
+        running.append(found)
+    asked = Asked(calm)
+    assert level.arrive(asked, 0.3) == "wait"
+    assert asked.queue is not None
+    others = [queue.next_r for queue in level.queues if queue.requests and queue is not asked.queue]
+    assert min(others) < level.virtual_time
+    assert asked.queue.next_r <= min(others)
+
+
 def test_wide_requests_take_as_many_seats_and_go_alone_when_wider_than_the_level() -> None:
     level = level_of(4)
     flow = flow_of(level, "u")
