@@ -33,6 +33,13 @@ def rfc3339_micro(epoch_s: float) -> str:
     return f"{rfc3339(second)[:-1]}.{micros:06d}Z"
 
 
+def rfc3339_go(epoch_s: float) -> str:
+    """Return a time as Go's encoding/json writes it: no zeros at its end, e.g. "2026-11-24T15:04:05.5Z"."""
+    whole, _, fraction = rfc3339_micro(epoch_s)[:-1].partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
+
+
 def epoch_of(text: str) -> float:
     """Return the epoch seconds of an RFC 3339 time.
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
-from kubedyno.base.times import rfc3339_micro
+from kubedyno.base.times import rfc3339_go, rfc3339_micro
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described, rendered
 from kubedyno.load.metrics.prometheus import Prometheus, Sample
 
 log = logger(__name__)
+# From here on Go writes exponents.
+_WHOLE = 1e21
 
 Json = dict[str, Any]
 
@@ -78,9 +80,9 @@ async def _whole(server: Prometheus, query: str, window: Window) -> list[list[Sa
 
 def _document(sample: Sample, name: str, query: str, window: Window, *, ranged: bool) -> Json:
     document: Json = {
-        "timestamp": rfc3339_micro(sample.at_s),
-        "labels": sample.labels,
-        "value": sample.value,
+        "timestamp": rfc3339_go(sample.at_s),
+        **({"labels": sample.labels} if sample.labels else {}),
+        "value": _number(sample.value),
         "uuid": window.uuid,
         "query": query,
     }
@@ -90,6 +92,11 @@ def _document(sample: Sample, name: str, query: str, window: Window, *, ranged: 
     if window.metadata:
         document["metadata"] = dict(window.metadata)
     return document
+
+
+def _number(value: float) -> float:
+    """Return a value as Go's encoding/json writes it: a whole one without a point."""
+    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
 
 
 @dataclass(slots=True)
@@ -142,7 +149,7 @@ def _raise(rule: AlertRule, sample: Sample, window: Window, result: Alerts) -> N
     else:
         log.info("%s", line)
     document: Json = {
-        "timestamp": rfc3339_micro(sample.at_s),
+        "timestamp": rfc3339_go(sample.at_s),
         "uuid": window.uuid,
         "severity": rule.severity,
         "description": text,
