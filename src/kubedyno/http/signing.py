@@ -100,6 +100,12 @@ class Signer:
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise TypeError("the authority's key is none of ours")
         self._key = loaded
+        self._identifier: x509.AuthorityKeyIdentifier | None = None
+        try:
+            own = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+            self._identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
+        except x509.ExtensionNotFound:
+            pass
 
     def sign(self, request: bytes, usages: Sequence[str], lifetime_s: float, now_s: float) -> bytes:
         """Return the PEM of a certificate.
@@ -127,9 +133,12 @@ class Signer:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _SKEW)
             .not_valid_after(min(now + timedelta(seconds=lifetime_s), self._certificate.not_valid_after_utc))
-            .add_extension(x509.KeyUsage(**flags), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         )
+        if any(flags.values()):
+            builder = builder.add_extension(x509.KeyUsage(**flags), critical=True)
+        if self._identifier is not None:
+            builder = builder.add_extension(self._identifier, critical=False)
         extended = [_EXTENDED[usage] for usage in usages if usage in _EXTENDED]
         if extended:
             builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)

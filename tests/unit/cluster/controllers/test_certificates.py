@@ -153,3 +153,14 @@ def test_old_requests_go(cluster):
     cluster.trusted.replace_status(REQUESTS, record, {"conditions": [{"type": "Denied", "status": "True"}]})
     cluster.advance(3601)
     assert cluster.names(REQUESTS) == []
+
+
+def test_a_certificate_for_clients_alone_says_nothing_of_its_key(cluster):
+    # With a key usage that allows nothing, TLS would refuse it.
+    ask(cluster, pem(), usages=["client auth"])
+    approve(cluster)
+    extensions = issued(cluster).extensions
+    with pytest.raises(x509.ExtensionNotFound):
+        extensions.get_extension_for_class(x509.KeyUsage)
+    own = cluster.authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    assert extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == own.digest
