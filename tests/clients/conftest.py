@@ -1,13 +1,16 @@
 """One real cluster for all tests of clients: a process of its own, served over TLS."""
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kubedyno.base import aio
 from kubedyno.lab import embedded
 from kubedyno.lab.settings import cluster_settings
 
@@ -32,11 +35,26 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> str:
-    """Make a namespace for one test."""
-    name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "").lower()[:60].strip("-")
+def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Make a namespace for one test, and delete it after it."""
+    module = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    test = request.node.name.removeprefix("test_")
+    name = re.sub(r"[^a-z0-9]+", "-", f"{module}-{test}".lower())[:60].strip("-")
     kubectl(kubeconfig, "create", "namespace", name)
-    return name
+    yield name
+    kubectl(kubeconfig, "delete", "namespace", name, "--wait=false")
+
+
+def eventually(true: Callable[[], Any], wait_s: float = 20.0) -> Any:
+    """Poll until something is true and return it; fails after a while."""
+
+    async def poll() -> Any:
+        async with aio.timeout(wait_s):
+            while not (found := true()):
+                await aio.sleep(0.05)
+            return found
+
+    return aio.run(poll())
 
 
 def kubectl(kubeconfig: Path, *words: str) -> str:

@@ -279,8 +279,8 @@ def _scale_table(scale: Object, form: Form, now_s: float) -> Object:
         "apiVersion": f"meta.k8s.io/{form.version}",
         "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
         "columnDefinitions": [
-            {"name": name, "type": type, "format": format, "description": text, "priority": 0}
-            for name, type, format, text in _SCALE_COLUMNS
+            {"name": name, "type": kind, "format": form_name, "description": text, "priority": 0}
+            for name, kind, form_name, text in _SCALE_COLUMNS
         ],
         "rows": [{"cells": cells, "object": partial}],
     }

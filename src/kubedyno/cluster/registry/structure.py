@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.base.times import epoch_of, rfc3339, rfc3339_micro
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.resources import Resource, vocabulary
 from kubedyno.kube.status import BadRequest, Invalid
@@ -34,6 +35,8 @@ _POINTER_STRINGS = frozenset({
 })  # fmt: skip
 _INT_RANGE = {"int32": 2**31, "int64": 2**63}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
+_SIX_DIGITS = re.compile(r"\.\d{6}(?!\d)")
+_UTC_LENGTH = len("2006-01-02T15:04:05Z")
 _GO_INDEX = re.compile(r"\[\d+\]")
 _JSON_NAMES: dict[type, str] = {
     str: "string",
@@ -85,6 +88,26 @@ def _quantity(value: Any, _path: str, _unknown: list[str]) -> Any:
 
 
 def _time(value: Any, _path: str, _unknown: list[str]) -> Any:
+    """Return a time as Go writes it: in UTC, of whole seconds."""
+    text = _text_of_time(value)
+    if len(text) == _UTC_LENGTH and text[-1] == "Z":
+        return text
+    return rfc3339(_moment(text, "2006-01-02T15:04:05Z07:00"))
+
+
+def _micro_time(value: Any, _path: str, _unknown: list[str]) -> Any:
+    """Return a time as Go writes it: in UTC, with six digits after the point, which it also has to come with."""
+    text = _text_of_time(value)
+    layout = "2006-01-02T15:04:05.000000Z07:00"
+    if not _SIX_DIGITS.match(text, _UTC_LENGTH - 1):
+        rest = text[_UTC_LENGTH - 1 :]
+        raise _MismatchError(f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as ".000000"')
+    if text[-1] == "Z":
+        return text
+    return rfc3339_micro(_moment(text, layout))
+
+
+def _text_of_time(value: Any) -> str:
     if not isinstance(value, str):
         raise _MismatchError(
             f"json: cannot unmarshal {_JSON_NAMES.get(type(value), 'object')} into Go value of type string"
@@ -92,6 +115,13 @@ def _time(value: Any, _path: str, _unknown: list[str]) -> Any:
     if not _TIME.match(value):
         raise _MismatchError(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
     return value
+
+
+def _moment(text: str, layout: str) -> float:
+    try:
+        return epoch_of(text)
+    except ValueError as error:
+        raise _MismatchError(f'parsing time "{text}" as "{layout}": {error}') from None
 
 
 def _raw(value: Any, _path: str, _unknown: list[str]) -> Any:
@@ -194,8 +224,10 @@ def _reference(struct: str, base: str) -> Decode:
     """Return the decoder of a named type."""
     if base == "api.resource.Quantity":
         return _quantity
-    if base in {"meta.v1.Time", "meta.v1.MicroTime"}:
+    if base == "meta.v1.Time":
         return _time
+    if base == "meta.v1.MicroTime":
+        return _micro_time
     if base == "util.intstr.IntOrString":
 
         def decode_int_or_string(value: Any, path: str, _unknown: list[str]) -> Any:

@@ -32,6 +32,24 @@ def pod(name: str = "p", **parts: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, **parts}, "spec": spec}
 
 
+def test_times_are_the_same_in_any_zone_and_written_as_go_does(api):
+    made = api.call("POST", CMS, {"metadata": {"name": "a"}}).json
+    created = made["metadata"]["creationTimestamp"]
+    made["metadata"]["creationTimestamp"] = created.replace("Z", "+00:00")
+    made["data"] = {"x": "1"}
+    answer = api.call("PUT", f"{CMS}/a", made)
+    assert (answer.status, answer.json["metadata"]["creationTimestamp"]) == (200, created)
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{NS}/leases"
+    renewed = {"renewTime": "2026-01-01T02:00:00.000001+01:00"}
+    lease = api.call("POST", leases, {"metadata": {"name": "l"}, "spec": renewed})
+    assert lease.json["spec"]["renewTime"] == "2026-01-01T01:00:00.000001Z"
+    refused = api.call("POST", leases, {"metadata": {"name": "m"}, "spec": {"renewTime": "2026-01-01T02:00:00Z"}})
+    assert refused.status == 400
+    assert 'cannot parse "Z" as ".000000"' in refused.json["message"]
+    impossible = {"metadata": {"name": "b", "creationTimestamp": "2026-13-01T00:00:00+01:00"}}
+    assert api.call("POST", CMS, impossible).status == 400
+
+
 # --- who asks ------------------------------------------------------------------------------------------------------
 
 
