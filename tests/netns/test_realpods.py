@@ -385,3 +385,81 @@ def test_the_machines_own_namespace_has_no_device_of_the_pods(cluster):
         assert "node1" not in space.proc_net("dev")
     finally:
         space.close()
+
+
+# --- without root ----------------------------------------------------------------------------------------------------
+
+# No root, and no capability: what a user of the machine is. Files stay those of this process, which is the interpreter's.
+UNPRIVILEGED = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+
+
+def _maps_users():
+    try:
+        return subprocess.run([*UNPRIVILEGED, "true"], check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+needs_users = pytest.mark.skipif(not _maps_users(), reason="needs unshare --map-user, and user namespaces")
+
+
+def _up(home, *words):
+    environment = {**os.environ, "KUBEDYNO_HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    command = [
+        *UNPRIVILEGED,
+        os.sys.executable,
+        "-m",
+        "kubedyno",
+        "cluster",
+        "up",
+        "--name",
+        "user",
+        "--runtime",
+        "netns",
+    ]
+    return subprocess.run(
+        [*command, *words], capture_output=True, text=True, check=False, timeout=60, env=environment
+    )  # fmt: skip
+
+
+@needs_users
+def test_without_root_pods_are_processes_in_a_user_namespace(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBEDYNO_HOME", str(tmp_path / "home"))
+    done = _up(tmp_path / "home", "--nodes", "3", "--speed", "0", "--idle-timeout", "5m")
+    assert done.returncode == 0, done.stderr
+    running = embedded.find("user")
+    cluster = Cluster(running, tmp_path / "cache")
+    try:
+        cluster.pod("client", "sleep", "inf", **node("user-worker"))
+        cluster.pod("server", "python3", "-c", SERVE, "mine", image="python", **node("user-worker2"))
+        cluster.service("server", "server", 80, 8080, type="NodePort")
+        assert cluster.kubectl("exec", "client", "--", "python3", "-c", ASK, "server", "80").startswith("mine")
+        number = cluster.kubectl("get", "svc", "server", "-o", "jsonpath={.spec.ports[0].nodePort}")
+        assert cluster.kubectl("exec", "client", "--", "python3", "-c", ASK, "172.18.0.2", number).startswith("mine")
+        script = "curl -sk -o /dev/null -w '%{http_code}' -m 5 https://kubernetes.default/version"
+        assert cluster.sh("client", script) == "200"
+        assert "Read-only file system" in cluster.sh("client", "touch /usr/x", code=1)
+        left = processes_of(running.pid)
+        assert len(left) > 2
+        os.kill(running.pid, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while any(map(alive, left)):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    finally:
+        embedded.down("user")
+
+
+@needs_users
+@pytest.mark.parametrize(("words", "line"), [
+    (("--datapath", "ebpf"), "--datapath ebpf: needs root, no user namespace may load programs; take route or bridge"),
+    (("--config", "kind.yaml"), "extraPortMappings need root"),
+])  # fmt: skip
+def test_what_needs_root_is_one_line(tmp_path, words, line):
+    mapping = "nodes:\n- role: control-plane\n  extraPortMappings:\n  - {containerPort: 30000, hostPort: 30999}\n"
+    file = tmp_path / "kind.yaml"
+    file.write_text(f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n{mapping}")
+    done = _up(tmp_path / "home", *(str(file) if word == "kind.yaml" else word for word in words))
+    assert done.returncode == 1
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr

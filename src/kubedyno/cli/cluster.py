@@ -88,7 +88,7 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness in the cluster (default 1)")
     parser.add_argument("--port", type=int, metavar="PORT", help="API port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
-        "--runtime", choices=("model", "netns"), help="netns: pods of known images are processes (root; default model)"
+        "--runtime", choices=("model", "netns"), help="netns: pods of known images are processes, as root or in a user namespace (default model)"
     )
     parser.add_argument(
         "--datapath", choices=("route", "bridge", "ebpf"), help="between pods that are processes (default route)"

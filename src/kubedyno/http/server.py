@@ -5,8 +5,9 @@ ALPN decides under TLS; on plain connections HTTP/2's preface does ("prior knowl
 
 import asyncio
 import hashlib
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from kubedyno.base import aio
@@ -60,7 +61,7 @@ class Server:
         self.last_request_s = self._loop.time()
         self._connections: dict[Connection, None] = {}
         self._peers = 0
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
 
@@ -74,18 +75,24 @@ class Server:
         """Requests and streamed answers under way."""
         return sum(connection.open for connection in self._connections)
 
-    async def listen(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
-        """Begin to accept connections."""
+    async def listen(
+        self, host: str, port: int, ssl_context: ssl.SSLContext | None, given: Sequence[socket.socket] = ()
+    ) -> None:
+        """Begin to accept connections: at an address, or on the sockets that are given."""
         options: dict[str, Any] = {"ssl": ssl_context, "ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S}
+        places: list[dict[str, Any]] = [{"sock": one} for one in given] or [{"host": host, "port": port}]
         try:
-            self._listener = await self._loop.create_server(
-                lambda: _Accepted(self), host, port, backlog=_BACKLOG, **(options if ssl_context else {})
-            )
+            for place in places:
+                self._listeners.append(
+                    await self._loop.create_server(
+                        lambda: _Accepted(self), backlog=_BACKLOG, **place, **(options if ssl_context else {})
+                    )
+                )
         except OSError as error:
             raise KubedynoError(
                 f"{host}:{port}: cannot listen ({error.strerror or error}); choose another port, or 0 for a free one"
             ) from error
-        self.port = self._listener.sockets[0].getsockname()[1]
+        self.port = self._listeners[0].sockets[0].getsockname()[1]
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     def is_named_by(self, request: Request) -> bool:
@@ -111,9 +118,9 @@ class Server:
 
     def stop_listening(self) -> None:
         """Accept no more connections, and no more requests on those that are open."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         for connection in list(self._connections):
             connection.shut_down()
 
@@ -172,7 +179,12 @@ def _certificate_of(tls: Any) -> Certificate | None:
 
 
 async def serve(
-    app: App, host: str, port: int, ssl_context: ssl.SSLContext | None, limits: Limits | None = None
+    app: App,
+    host: str,
+    port: int,
+    ssl_context: ssl.SSLContext | None,
+    limits: Limits | None = None,
+    given: Sequence[socket.socket] = (),
 ) -> Server:
     """Start a server.
 
@@ -180,10 +192,11 @@ async def serve(
         app: Answers the requests.
         port: 0 picks a free one; `Server.port` says which.
         ssl_context: From `tls.server_context`; None serves plain HTTP.
+        given: Sockets of one port that are bound already, taken instead of host and port.
 
     Raises:
         KubedynoError: The address is in use, or may not be used.
     """
     server = Server(app, limits or Limits())
-    await server.listen(host, port, ssl_context)
+    await server.listen(host, port, ssl_context, given)
     return server

@@ -39,10 +39,10 @@ def main(arguments: list[str]) -> int:
     apps = Apps()
     try:
         # A fork is safe only from a process without threads: the helper is started before the loop may have any.
-        helper = processes.started(settings)
+        beginning = processes.started(settings)
         aio.run(
             assembly.serve(
-                settings, state_dir=directory, ready=ready, helper=helper, start_apps=lambda: apps.start(directory)
+                settings, state_dir=directory, ready=ready, beginning=beginning, start_apps=lambda: apps.start(directory)
             )
         )
     except KubedynoError as error:

@@ -34,8 +34,8 @@ from kubedyno.cluster.assembly.control import Control
 from kubedyno.cluster.assembly.keeping import Keeping, open_keeping
 from kubedyno.cluster.assembly.ports import Doors
 from kubedyno.cluster.assembly.pressure import Pressure
+from kubedyno.cluster.assembly.processes import Beginning
 from kubedyno.cluster.assembly.standins import StandIns
-from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.answers import Stamps
 from kubedyno.http.messages import App, Request, Responder
@@ -61,7 +61,7 @@ async def serve(
     *,
     state_dir: Path,
     ready: Callable[[dict[str, Any]], None],
-    helper: Helper | None = None,
+    beginning: Beginning | None = None,
     start_apps: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve a cluster until it is told to stop (SIGTERM, SIGINT) or was idle for too long.
@@ -70,7 +70,7 @@ async def serve(
         settings: What it is to be.
         state_dir: Gets the kubeconfig.
         ready: Called with {"port": …} once the cluster is up.
-        helper: Forks pods that are processes; None: all are modelled.
+        beginning: What was there before the event loop; None: nothing, all pods are modelled.
         start_apps: Called once when a mapped port leads to pods that applications of this machine stand in for.
 
     Raises:
@@ -78,7 +78,7 @@ async def serve(
     """
     keeping = await open_keeping(settings) if settings.data_dir else None
     try:
-        await _serve(settings, keeping, state_dir, ready, helper, start_apps)
+        await _serve(settings, keeping, state_dir, ready, beginning or Beginning(), start_apps)
     finally:
         if keeping is not None:
             await keeping.journal.close()
@@ -89,7 +89,7 @@ async def _serve(
     keeping: Keeping | None,
     state_dir: Path,
     ready: Callable[[dict[str, Any]], None],
-    helper: Helper | None,
+    beginning: Beginning,
     start_apps: Callable[[], None],
 ) -> None:
     access = make_access(settings.service_subnet) if keeping is None else keeping.access
@@ -112,7 +112,7 @@ async def _serve(
         (audit[0] if audit else lifetimes).app(request, responder)
 
     context = server_context(access.server, access.ca)
-    server = await _listen(app, settings.port, keeping.port if keeping is not None else 0, context)
+    server = await _listen(app, settings.port, keeping.port if keeping is not None else 0, context, beginning)
     server.stamps = Stamps(SYSTEM_CLOCK.now, Random().uid())
     failures: list[str] = []
     if keeping is not None:
@@ -132,7 +132,7 @@ async def _serve(
         ca_pem=access.ca,
         ca_key=access.ca_key,
         pending_requests=lambda: server.pending,
-        helper=helper,
+        helper=beginning.helper,
         journal=keeping.journal if keeping is not None else None,
     )
     control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK, cluster.pump)
@@ -213,8 +213,12 @@ async def _serve(
         raise KubedynoError(f"cluster {settings.name} has stopped: {failures[0]}")
 
 
-async def _listen(app: App, port: int, last_port: int, context: ssl.SSLContext) -> Server:
+async def _listen(
+    app: App, port: int, last_port: int, context: ssl.SSLContext, beginning: Beginning
+) -> Server:  # fmt: skip
     """Listen on the port that is asked for, else on the one that the cluster had before, else on a free one."""
+    if beginning.sockets:
+        return await listen(app, HOST, port, context, LIMITS, beginning.sockets)
     if not port and last_port:
         try:
             return await listen(app, HOST, last_port, context, LIMITS)

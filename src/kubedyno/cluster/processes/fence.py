@@ -84,7 +84,8 @@ def enter(plan: dict[str, Any]) -> None:
 
 def drop(uid: int, gid: int, groups: list[int]) -> None:
     """Become a container's user, with what containers may do and nothing else; for the child that is to exec."""
-    os.setgroups(groups)
+    if Path("/proc/self/setgroups").read_text(encoding="ascii").strip() == "allow":
+        os.setgroups(groups)
     os.setgid(gid)
     os.setuid(uid)
     if uid == 0:

@@ -49,29 +49,51 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # What is meant for the cluster's process group; it says itself when pods are to go.
         signal.signal(number, signal.SIG_IGN)
-    # Nobody waits for inits: the kernel collects them.
+    # Nobody waits for keepers: the kernel collects them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     while True:
         message, descriptors = receive(end)
         if not message:
             return 0
         plan, network, control = descriptors
         try:
-            libc.unshare(libc.CLONE_NEWPID)
             child = os.fork()
         except OSError as error:
-            with socket.socket(fileno=os.dup(control)) as refused:
-                refused.send(json.dumps({"broken": f"no process for it: {error}"}).encode())
+            _refuse(control, error)
             child = -1
         if child == 0:
             end.close()
-            os.close(home)
-            _be_init(plan, network, socket.socket(fileno=control))
-        # Without this the next pod would be forked into this one's namespace.
-        libc.setns(home, libc.CLONE_NEWPID)
+            _keep(plan, network, control)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _refuse(control: int, error: OSError) -> None:
+    with socket.socket(fileno=os.dup(control)) as refused:
+        refused.send(json.dumps({"broken": f"no process for it: {error}"}).encode())
+
+
+def _keep(plan: int, network: int, control: int) -> None:
+    """Be the parent of a pod's first process, which is forked into a PID namespace of its own; never returns.
+
+    The helper itself could not come back from there: without root, the namespace that it is in is not its own.
+    """
+    code = 1
+    try:
+        libc.die_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        libc.unshare(libc.CLONE_NEWPID)
+        init = os.fork()
+        if init == 0:
+            _be_init(plan, network, socket.socket(fileno=control))
+        for descriptor in (plan, network, control):
+            os.close(descriptor)
+        os.waitpid(init, 0)
+        code = 0
+    except OSError as error:
+        _refuse(control, error)
+    finally:
+        os._exit(code)
 
 
 def _be_init(plan: int, network: int, control: socket.socket) -> None:

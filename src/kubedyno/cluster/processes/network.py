@@ -191,7 +191,11 @@ def _quieten(space: Namespace) -> None:
         space.set_sysctl(f"ipv4/conf/{which}/send_redirects", 0)
     # Ports below 1024 are for the capability to give; 0 is what containerd sets for pods.
     space.set_sysctl("ipv4/ip_unprivileged_port_start", 0)
-    space.set_sysctl("ipv4/ping_group_range", "0 2147483647")
+    try:
+        space.set_sysctl("ipv4/ping_group_range", "0 2147483647")
+    except OSError:
+        # A user namespace of one group has no other.
+        space.set_sysctl("ipv4/ping_group_range", "0 0")
     space.rtnetlink.set_link(LOOPBACK_INDEX, up=True)
 
 
@@ -207,6 +211,8 @@ class Network:
         self.nodes: dict[str, NodeNetwork] = {}
         self._switch: Namespace | None = None
         self._bridge = 0
+        # Never used twice: what is left of a node that could not be made goes later.
+        self._port = 0
 
     def node(self, name: str, address: str, cidr: str) -> tuple[NodeNetwork, bool]:
         """Return a node's network, and whether it was made just now.
@@ -223,9 +229,10 @@ class Network:
             self._bridge = self._switch.rtnetlink.link("switch").index
             self._switch.rtnetlink.set_link(self._bridge, up=True)
         node = NodeNetwork(name, address, cidr, self.datapath)
+        self._port += 1
         try:
-            node.build(self._switch, len(self.nodes) + 1, self._bridge)
-            port = self._switch.rtnetlink.link(f"node{len(self.nodes) + 1}")
+            node.build(self._switch, self._port, self._bridge)
+            port = self._switch.rtnetlink.link(f"node{self._port}")
             self._switch.rtnetlink.set_link(port.index, up=True)
         except OSError:
             node.close()
