@@ -186,7 +186,12 @@ class FieldManager:
         if taken:
             mine = result.get(identity)
             owned = taken if mine is None else fieldset.union(taken, mine.fields)
-            result[identity] = Entry(self._version, now, owned)
+            before = managed.get(identity)
+            if before is not None and before.in_order and before.fields == owned:
+                # Whoever changes its own fields, as most do, owns the same ones: they need not be put in order again.
+                result[identity] = Entry(self._version, now, before.fields, in_order=True)
+            else:
+                result[identity] = Entry(self._version, now, owned)
         return capped(result)
 
     # --- apply -------------------------------------------------------------------------------------------------

@@ -529,7 +529,7 @@ class Registry:
         """Store a decoded new version of an object, by the rules of its kind; `applied` is what an apply owns."""
         resource, store = kind.resource, self.store
         core = kind.stored_as or resource
-        old = store.encode_dict(core, record)
+        old = store.encode_dict(core, record, managed=False)
         name, metadata = record.obj.name, new["metadata"]
         kind.default(new)
         managed = record.obj.managed if applied is None else applied

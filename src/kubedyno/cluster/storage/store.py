@@ -208,10 +208,10 @@ class Store:
             return orjson.dumps(converted)
         return b'{"metadata":{' + members_of(record.obj, record.revision)
 
-    def encode_dict(self, resource: Resource, record: ObjectRecord) -> dict[str, Any]:
-        """Return an object as a fresh dict."""
+    def encode_dict(self, resource: Resource, record: ObjectRecord, *, managed: bool = True) -> dict[str, Any]:
+        """Return an object as a fresh dict; its managedFields may be left out, which are often the half of it."""
         view = self._view(resource)
-        obj = self._dict(view, record.obj, record.revision)
+        obj = self._dict(view, record.obj, record.revision, managed=managed)
         if view.convert is not None:
             obj = view.convert(obj)
             obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
@@ -221,8 +221,8 @@ class Store:
         """Return an object that is not stored (yet) as a fresh dict, without resourceVersion."""
         return self._dict(self._view(resource), obj, 0)
 
-    def _dict(self, view: _View, obj: StoredObject, revision: int) -> dict[str, Any]:
-        return dict(orjson.loads(view.head + members_of(obj, revision)))
+    def _dict(self, view: _View, obj: StoredObject, revision: int, *, managed: bool = True) -> dict[str, Any]:
+        return dict(orjson.loads(view.head + members_of(obj, revision, managed=managed)))
 
 
 class Together:
@@ -257,12 +257,18 @@ class Together:
         txn.__exit__(None, None, None)
 
 
-def members_of(obj: StoredObject, revision: int) -> bytes:
-    """Return an object's JSON from inside metadata's opening brace to the end; revision 0 leaves that member out."""
+def members_of(obj: StoredObject, revision: int, *, managed: bool = True) -> bytes:
+    """Return an object's JSON from inside metadata's opening brace to the end.
+
+    Args:
+        obj: The object.
+        revision: 0 leaves that member out.
+        managed: With managedFields.
+    """
     parts = [obj.meta]
     if revision:
         parts.append(b',"resourceVersion":"%d"' % revision)
-    if obj.managed:
+    if managed and obj.managed:
         parts += (b',"managedFields":', obj.managed)
     parts.append(b"}")
     if obj.body:
