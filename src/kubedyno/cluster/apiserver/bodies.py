@@ -8,8 +8,7 @@ import orjson
 
 from kubedyno.kube import protobuf, yaml
 from kubedyno.kube.protobuf import ProtobufError
-from kubedyno.kube.resources import Resource
-from kubedyno.kube.status import BadRequest, Invalid, UnsupportedMediaType
+from kubedyno.kube.status import BadRequest, UnsupportedMediaType
 from kubedyno.kube.yaml import YAMLError
 
 _ACCEPTED = (
@@ -93,34 +92,48 @@ def _find_duplicates(value: Any, path: str, found: dict[str, None]) -> None:
             _find_duplicates(item, f"{path}[{i}]", found)
 
 
-def check_duplicates(
-    body: bytes, value: Any, validation: str, warnings: list[str], resource: Resource | None = None
-) -> None:
-    """Warn of members that are there twice, or refuse them.
+def in_order(body: bytes, doubled: list[str], unknown: list[str]) -> list[str]:
+    """Return what strict decoding has against a JSON text, in the order in which it reads it.
+
+    Args:
+        body: The text.
+        doubled: Paths of members that are there twice.
+        unknown: Paths of members that the type has not; what is below them is not looked at.
+    """
+    places: dict[tuple[str, str], int] = {}
+    _find_places(json.loads(body, object_pairs_hook=_Pairs), "", places)
+    last = len(places)
+    below = tuple(f"{path}{mark}" for path in unknown for mark in (".", "["))
+    found = {("unknown", path) for path in unknown}
+    found |= {("duplicate", path) for path in doubled if path not in unknown and not path.startswith(below)}
+    texts = sorted(found, key=lambda one: (places.get(one, last), one))
+    return [f'{what} field "{path}"' for what, path in texts]
+
+
+def _find_places(value: Any, path: str, places: dict[tuple[str, str], int]) -> None:
+    """Note when each member is read for the first time, and when again."""
+    if isinstance(value, _Pairs):
+        for key, member in value:
+            where = f"{path}.{key}" if path else key
+            what = "duplicate" if ("unknown", where) in places else "unknown"
+            places.setdefault((what, where), len(places))
+            _find_places(member, where, places)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _find_places(item, f"{path}[{i}]", places)
+
+
+def check_duplicates(body: bytes, value: Any, validation: str, warnings: list[str]) -> None:
+    """Warn of members that are there twice in a patch, unless told to ignore them.
 
     Args:
         body: The JSON text.
         value: What it was parsed to.
-        validation: "Strict", "Warn" or "Ignore".
+        validation: "Warn" or "Ignore"; under "Strict" they are told with what is wrong with the result.
         warnings: Receives warnings.
-        resource: What it is to be, for the error; None for a patch.
-
-    Raises:
-        StatusError: There are such, under Strict.
     """
-    if validation == "Ignore":
-        return
-    texts = [f'duplicate field "{path}"' for path in duplicates(body, value)]
-    if not texts:
-        return
-    if validation != "Strict":
-        warnings += texts
-        return
-    why = f"strict decoding error: {', '.join(texts)}"
-    if resource is None:
-        raise Invalid(f' "" is invalid: patch: {why}', {})
-    what = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
-    raise BadRequest(f"{what}: {why}")
+    if validation != "Ignore":
+        warnings += [f'duplicate field "{path}"' for path in duplicates(body, value)]
 
 
 def json_error(error: orjson.JSONDecodeError, body: bytes) -> str:

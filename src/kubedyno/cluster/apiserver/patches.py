@@ -54,14 +54,10 @@ def change_of(
     media = media_of(headers)
     strictly = flaws if flaws is not None and validation == "Strict" else None
     if media == STRATEGIC and strategic:
-        patch = _mapping(body, "")
-        if strictly is None:
-            check_duplicates(body, patch, validation, warnings)
-        else:
-            strictly += [f'duplicate field "{path}"' for path in duplicates(body, patch)]
+        patch = _checked(_mapping(body, ""), body, validation, warnings, strictly)
         return partial(_strategic, patch, api_version, kind)
     if media == MERGE:
-        return partial(_merge, _checked(_mapping(body, _DECODING), body, validation, warnings))
+        return partial(_merge, _checked(_mapping(body, _DECODING), body, validation, warnings, strictly))
     if media == JSON_PATCH:
         operations = _parsed(body, _DECODING)
         if not isinstance(operations, list):
@@ -128,8 +124,14 @@ def applied_object(body: bytes, validation: str, warnings: list[str]) -> dict[st
     return value
 
 
-def _checked(patch: dict[str, Any], body: bytes, validation: str, warnings: list[str]) -> dict[str, Any]:
-    check_duplicates(body, patch, validation, warnings)
+def _checked(
+    patch: dict[str, Any], body: bytes, validation: str, warnings: list[str], strictly: list[str] | None
+) -> dict[str, Any]:
+    """Return a patch, with its doubled members told: as warnings, or where strict decoding tells of them."""
+    if strictly is not None:
+        strictly += [f'duplicate field "{path}"' for path in duplicates(body, patch)]
+    else:
+        check_duplicates(body, patch, validation, warnings)
     return patch
 
 

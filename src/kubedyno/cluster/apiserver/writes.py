@@ -7,7 +7,7 @@ from kubedyno.base import aio
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.admission import Admission, RequestGate
 from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
-from kubedyno.cluster.apiserver.bodies import check_duplicates, decode, media_of
+from kubedyno.cluster.apiserver.bodies import decode, duplicates, in_order, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
@@ -24,10 +24,11 @@ from kubedyno.cluster.apiserver.selection import Selection
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.structure import STRICT
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import Resource
-from kubedyno.kube.status import MethodNotAllowed, NotFound, StatusError
+from kubedyno.kube.status import BadRequest, MethodNotAllowed, NotFound, StatusError
 
 # Deleted in one turn of the loop: two milliseconds at most.
 DELETIONS_A_STEP = 32
@@ -98,10 +99,38 @@ class Writes:
         kind = call.route.kind
         if isinstance(kind, CustomResource) and isinstance(obj, dict) and not obj.get("kind"):
             raise kind.no_kind(request.body.decode(errors="replace"))
-        if media_of(request.headers) in {"", "application/json"}:
-            check_duplicates(request.body, obj, validation, call.warnings, resource)
+        if validation != "Ignore" and media_of(request.headers) in {"", "application/json"}:
+            doubled = duplicates(request.body, obj)
+            if doubled:
+                self._check_doubled(call, obj, validation, doubled)
         self._admit(call, obj)
         return obj
+
+    def _check_doubled(self, call: Call, obj: Any, validation: str, doubled: list[str]) -> None:
+        """Warn of members that are there twice, or refuse them, together with unknown ones in the order of the text.
+
+        Raises:
+            StatusError: There are such, under Strict.
+        """
+        kind = call.route.kind
+        unknown: list[str] = []
+        try:
+            kind.decode(obj, "Warn", unknown)
+        except StatusError:
+            # It does not fit its type at all: whoever decodes it says so, and that goes before.
+            return
+        if isinstance(kind, CustomResource):
+            texts = [*(f'duplicate field "{path}"' for path in doubled), *unknown]
+        else:
+            paths = [text.removeprefix('unknown field "').removesuffix('"') for text in unknown]
+            texts = in_order(call.request.body, doubled, paths)
+        if validation != "Strict":
+            # Those that are told again later are told once.
+            call.warnings += texts
+            return
+        resource = kind.resource
+        what = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+        raise BadRequest(f"{what}: {STRICT}{', '.join(texts)}")
 
     def _admitted(self, call: Call, change: Change) -> Change:
         """Return a change whose result has to be admitted."""
