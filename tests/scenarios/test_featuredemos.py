@@ -8,7 +8,7 @@ from kubedyno.lab.featuredemos import DEMOS
 
 @pytest.fixture(scope="module")
 def new(up):
-    return up("new", nodes=3).settled()
+    return up("new", nodes=3, feature_gates="ContainerStopSignals=true").settled()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,11 @@ SHOWN = {
     "prefer-same-zone": "forZones zone-a",
     "prefer-same-node": "forNodes new-worker2",
     "sleep-zero": "-1 is refused: ",
-    "image-volume": "the pod runs with it",
+    "stop-signal": "SIGUSR1 on Windows is refused: ",
+    "image-credentials": "stranger, without one, on the same node, under IfNotPresent: ErrImagePull: ",
+    "image-volume": "kubelet_image_volume_mounted_errors_total 1",
+    "dra-claim": "the claim is allocated: gpu-0 of pool new-worker2",
+    "endpoints-warning": "v1 Endpoints is deprecated in v1.33+",
     "streaming-list": "then the bookmark initial-events-end",
 }
 
@@ -48,9 +52,10 @@ def test_what_it_does_not_is_said_plainly(new, capsys, name: str) -> None:
     assert len(out.splitlines()) > 1
 
 
-def test_a_version_whose_gate_is_off_says_so(old, capsys) -> None:
-    code, out = demo(old, capsys, "hpa-tolerance")
-    assert (code, out.splitlines()[0]) == (2, "hpa-tolerance: off")
+@pytest.mark.parametrize("name", ["hpa-tolerance", "stop-signal", "image-credentials", "image-volume", "dra-claim"])
+def test_a_version_whose_gate_is_off_says_so(old, capsys, name: str) -> None:
+    code, out = demo(old, capsys, name)
+    assert (code, out.splitlines()[0]) == (2, f"{name}: off")
 
 
 def test_the_default_tolerance_leaves_alone_what_the_finer_one_scales(new, capsys) -> None:
@@ -62,6 +67,14 @@ def test_nothing_is_left(new, capsys) -> None:
     demo(new, capsys, "prefer-same-zone")
     new.until(lambda: "kubedyno-demo" not in new.kubectl("get", "namespaces", "-o", "name"))
     assert "topology.kubernetes.io/zone" not in new.kubectl("get", "nodes", "--show-labels")
+
+
+def test_nothing_outside_of_its_namespace_is_left_either(new, capsys) -> None:
+    for name in ("image-credentials", "dra-claim"):
+        demo(new, capsys, name)
+    left = new.kubectl("get", "deviceclasses,resourceslices", "-o", "name")
+    left += new.kubectl("get", "secrets", "-n", "kube-system", "-o", "name")
+    assert "kubedyno-demo" not in left
 
 
 def test_names_are_listed_and_a_wrong_one_is_one_line(capsys) -> None:

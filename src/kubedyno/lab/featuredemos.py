@@ -1,114 +1,29 @@
 """`kubedyno features demo`: ten features shown on a cluster, in namespaces of their own that are gone afterwards.
 
 A demonstration makes real objects, waits for what the cluster makes of them, and says what it saw: "shown", "off" where
-the cluster does not have the feature, or "not modelled" where a simulated part would have to do what only a real one can.
+the cluster does not have the feature, or "not modelled" where it takes what this cluster cannot be given.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from kubedyno.base import aio
-from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.random import secret_token
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
-from kubedyno.lab import target
+from kubedyno.lab import poddemos, target
+from kubedyno.lab.demostage import IMAGE, WAIT_S, Json, Shown, Stage, pod
 from kubedyno.lab.target import Choice
 
-Json = dict[str, Any]
-IMAGE = "registry.k8s.io/pause:3.10"
-_POLL_S = 0.1
-WAIT_S = 45.0
 LIST_OBJECTS = 300
 _BACKENDS = 4
 _SETTLED_S = 3.0
 _ZONE = "topology.kubernetes.io/zone"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a demonstration found.
-
-    Attributes:
-        verdict: "shown", "off" or "not modelled".
-        lines: What was done and seen, in order.
-    """
-
-    verdict: str
-    lines: tuple[str, ...]
-
-
-class Stage:
-    """A cluster and a namespace of a demonstration's own.
-
-    Attributes:
-        embedded: Whether the nodes are simulated.
-        version: (major, minor).
-    """
-
-    def __init__(self, client: Client, namespace: str, *, embedded: bool, version: tuple[int, int]) -> None:
-        self.client = client
-        self.namespace = namespace
-        self.embedded = embedded
-        self.version = version
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        """Note what was seen."""
-        self.lines.append(line)
-
-    def path(self, resource: str, name: str = "", group: str = "") -> str:
-        """Return the path of a resource of the namespace, of the core group unless one is named."""
-        root = f"/apis/{group}" if group else "/api/v1"
-        return f"{root}/namespaces/{self.namespace}/{resource}" + (f"/{name}" if name else "")
-
-    async def create(self, resource: str, thing: Json, group: str = "") -> Json:
-        """Create an object in the namespace."""
-        return await self.client.create(self.path(resource, group=group), thing)
-
-    async def refused(self, resource: str, thing: Json, group: str = "") -> str:
-        """Return why a strict dry run of an object is refused, "" when it is not."""
-        path = f"{self.path(resource, group=group)}?dryRun=All&fieldValidation=Strict"
-        try:
-            await self.client.create(path, thing)
-        except StatusError as error:
-            return error.message
-        return ""
-
-    async def until(self, ask: Callable[[], Awaitable[Any]], wait_s: float = WAIT_S) -> Any:
-        """Return the first answer that says something, None after `wait_s`."""
-        end_s = SYSTEM_CLOCK.monotonic() + wait_s
-        while True:
-            found = await ask()
-            if found or SYSTEM_CLOCK.monotonic() >= end_s:
-                return found or None
-            await aio.sleep(_POLL_S)
-
-    async def phase(self, name: str, wanted: str) -> Json | None:
-        """Return a pod once it is in a phase, None when it does not get there."""
-
-        async def ask() -> Json | None:
-            pod = await self.client.get(self.path("pods", name))
-            return pod if (pod.get("status") or {}).get("phase") == wanted else None
-
-        found: Json | None = await self.until(ask)
-        return found
-
-    def shown(self, verdict: str = "shown") -> Shown:
-        """Return the outcome with all that was noted."""
-        return Shown(verdict, tuple(self.lines))
-
-
-def pod(name: str, container: Json | None = None, **spec: Any) -> Json:
-    """Return a pod of one pause container."""
-    one = {"name": "c", "image": IMAGE, **(container or {})}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [one], **spec}}
 
 
 def _deployment(name: str, replicas: int, annotations: Json | None = None, **container: Any) -> Json:
@@ -255,150 +170,6 @@ def _distribution(value: str) -> Callable[[Stage], Awaitable[Shown]]:
     return demo
 
 
-async def _sleep_zero(stage: Stage) -> Shown:
-    """A preStop sleep of 0 s is taken, a negative one is not."""
-    hook = {"lifecycle": {"preStop": {"sleep": {"seconds": 0}}}}
-    said = await stage.refused("pods", pod("zero", hook))
-    if said:
-        stage.say(f"sleep of 0 s is refused: {said}")
-        return stage.shown("off")
-    await stage.create("pods", pod("zero", hook))
-    if await stage.phase("zero", "Running") is None:
-        stage.say("its pod did not run in time")
-        return stage.shown("off")
-    began_s = SYSTEM_CLOCK.monotonic()
-    await stage.client.delete(stage.path("pods", "zero"))
-
-    async def gone() -> bool:
-        try:
-            await stage.client.get(stage.path("pods", "zero"))
-        except StatusError as error:
-            if error.code == 404:
-                return True
-            raise
-        return False
-
-    await stage.until(gone)
-    stage.say(
-        f"a pod with preStop.sleep.seconds 0 ran, and was gone {SYSTEM_CLOCK.monotonic() - began_s:.2f} s after its delete"
-    )
-    negative = await stage.refused("pods", pod("less", {"lifecycle": {"preStop": {"sleep": {"seconds": -1}}}}))
-    stage.say(f"-1 is refused: {negative}")
-    return stage.shown()
-
-
-async def _stop_signal(stage: Stage) -> Shown:
-    """Another signal than SIGTERM ends a container; Windows has two only."""
-    hook = {"lifecycle": {"stopSignal": "SIGUSR1"}}
-    made = await stage.create("pods", pod("usr1", hook, os={"name": "linux"}))
-    kept = (made["spec"]["containers"][0].get("lifecycle") or {}).get("stopSignal")
-    if kept is None:
-        stage.say("lifecycle.stopSignal was dropped: ContainerStopSignals is off (alpha until 1.35)")
-        return stage.shown("off")
-    stage.say(f"stopSignal: {kept} is kept")
-    windows = await stage.refused("pods", pod("windows", hook, os={"name": "windows"}))
-    stage.say(f"on Windows it is refused: {windows}" if windows else "on Windows it is taken, too")
-    said = await stage.refused("pods", pod("none", hook))
-    stage.say(f"without spec.os.name it is refused: {said}" if said else "without spec.os.name it is taken, too")
-    if stage.embedded and not windows:
-        stage.say("the embedded cluster keeps the field only: it neither checks it nor sends that signal")
-        return stage.shown("not modelled")
-    return stage.shown()
-
-
-async def _image_credentials(stage: Stage) -> Shown:
-    """Two pods on one node: the second has no secret for the private image that the first one pulled."""
-    image = "private.example/kubedyno-demo:1"
-    nodes = [node["metadata"]["name"] for node in await stage.client.list_all("/api/v1/nodes")]
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "pull"},
-        "type": "kubernetes.io/dockerconfigjson",
-        "stringData": {".dockerconfigjson": '{"auths": {"private.example": {"auth": "ZGVtbzpkZW1v"}}}'},
-    }
-    if not stage.embedded:
-        stage.say("needs a private registry of yours: on a real cluster see kubedyno advise, rule private-images")
-        return stage.shown("not modelled")
-    await stage.create("secrets", secret)
-    container = {"image": image, "imagePullPolicy": "IfNotPresent"}
-    spec = {"nodeName": nodes[-1]}
-    await stage.create("pods", pod("owner", container, imagePullSecrets=[{"name": "pull"}], **spec))
-    await stage.phase("owner", "Running")
-    await stage.create("pods", pod("stranger", container, **spec))
-    runs = await stage.phase("stranger", "Running") is not None
-    stage.say(f"owner, with the secret, pulled {image} on {nodes[-1]}")
-    stage.say(f"stranger, without one, on the same node: {'runs' if runs else 'does not run'}")
-    if runs:
-        stage.say("simulated kubelets have no registry to ask, so KubeletEnsureSecretPulledImages cannot deny it")
-        stage.say("kubedyno advise names such pairs by pull secrets and nodes: rule private-images")
-        return stage.shown("not modelled")
-    return stage.shown()
-
-
-async def _image_volume(stage: Stage) -> Shown:
-    """An image's files as a read-only volume, without a container of it."""
-    volume = {
-        "name": "data",
-        "image": {"reference": "registry.k8s.io/conformance:v1.34.0", "pullPolicy": "IfNotPresent"},
-    }
-    mount = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-    try:
-        made = await stage.create("pods", pod("volume", mount, volumes=[volume]))
-    except StatusError as error:
-        stage.say(f"refused: {error.message}")
-        return stage.shown("off")
-    kept = [one for one in made["spec"].get("volumes") or () if "image" in one]
-    if not kept:
-        stage.say("volumes[].image was dropped: ImageVolume is off")
-        return stage.shown("off")
-    stage.say(f"volumes[].image: {kept[0]['image']['reference']} is kept")
-    found = await stage.phase("volume", "Running")
-    stage.say("the pod runs with it" if found else "the pod does not run in time")
-    if stage.embedded:
-        stage.say("a simulated kubelet mounts nothing, so that kubelet_image_volume_* have no figures")
-    return stage.shown()
-
-
-async def _dra_claim(stage: Stage) -> Shown:
-    """A pod asks for a device by a claim."""
-    group = "resource.k8s.io/v1"
-    request = {"name": "gpu", "exactly": {"deviceClassName": "kubedyno-demo"}}
-    claim = {
-        "apiVersion": group,
-        "kind": "ResourceClaim",
-        "metadata": {"name": "one"},
-        "spec": {"devices": {"requests": [request]}},
-    }
-    try:
-        await stage.create("resourceclaims", claim, group)
-    except StatusError as error:
-        stage.say(f"ResourceClaims are not served: {error.message}")
-        return stage.shown("off")
-    claims = [{"name": "gpu", "resourceClaimName": "one"}]
-    await stage.create("pods", pod("user", {"resources": {"claims": [{"name": "gpu"}]}}, resourceClaims=claims))
-    stage.say("ResourceClaim one and a pod that uses it were taken")
-
-    async def decided() -> str:
-        found = await stage.client.get(stage.path("resourceclaims", "one", group))
-        if (found.get("status") or {}).get("allocation"):
-            return "allocated"
-        user = await stage.client.get(stage.path("pods", "user"))
-        if user["spec"].get("nodeName"):
-            return "ignored"
-        for condition in (user.get("status") or {}).get("conditions") or ():
-            if condition.get("type") == "PodScheduled" and condition.get("message"):
-                return str(condition["message"])
-        return ""
-
-    said = await stage.until(decided, 10.0) or "nothing was decided"
-    if said == "ignored":
-        stage.say("the pod was bound and the claim never allocated: this scheduler does not allocate devices")
-        return stage.shown("not modelled")
-    stage.say("the claim is allocated" if said == "allocated" else f"the pod waits: {said}")
-    return stage.shown()
-
-
 async def _pod_replacement(stage: Stage) -> Shown:
     """The field that was announced for Deployments in 1.34 and did not ship."""
     thing = _deployment("web", 1)
@@ -464,8 +235,8 @@ async def _endpoints_warning(stage: Stage) -> Shown:
     result = await stage.client.request("GET", stage.path("endpoints"))
     warning = result.headers.get("warning", "")
     if not warning:
-        stage.say("GET endpoints: no Warning header (a real API server sends one from 1.33 on)")
-        return stage.shown("not modelled" if stage.embedded and stage.version >= (1, 33) else "off")
+        stage.say("GET endpoints: no Warning header (an API server sends one from 1.33 on)")
+        return stage.shown("off")
     stage.say(f"GET endpoints: Warning: {warning}")
     slices = await stage.client.request("GET", stage.path("endpointslices", group="discovery.k8s.io/v1"))
     stage.say(f"GET endpointslices: {slices.headers.get('warning') or 'no warning'}")
@@ -476,11 +247,11 @@ DEMOS: dict[str, Callable[[Stage], Awaitable[Shown]]] = {
     "hpa-tolerance": _hpa_tolerance,
     "prefer-same-zone": _distribution("PreferSameZone"),
     "prefer-same-node": _distribution("PreferSameNode"),
-    "sleep-zero": _sleep_zero,
-    "stop-signal": _stop_signal,
-    "image-credentials": _image_credentials,
-    "image-volume": _image_volume,
-    "dra-claim": _dra_claim,
+    "sleep-zero": poddemos.sleep_zero,
+    "stop-signal": poddemos.stop_signal,
+    "image-credentials": poddemos.image_credentials,
+    "image-volume": poddemos.image_volume,
+    "dra-claim": poddemos.dra_claim,
     "pod-replacement-policy": _pod_replacement,
     "streaming-list": _streaming_list,
     "endpoints-warning": _endpoints_warning,
