@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -385,6 +386,38 @@ def test_the_machines_own_namespace_has_no_device_of_the_pods(cluster):
         assert "node1" not in space.proc_net("dev")
     finally:
         space.close()
+
+
+def test_a_mapped_port_of_the_machine_leads_to_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBEDYNO_HOME", str(tmp_path / "home"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    file = tmp_path / "kind.yaml"
+    mapping = f"  extraPortMappings:\n  - {{containerPort: 30123, hostPort: {port}}}\n"
+    file.write_text(
+        f"kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n{mapping}- role: worker\n"
+    )
+    settings, _ = cluster_settings(name="mapped", config=file, speed=0.0, idle_timeout="5m", runtime="netns")
+    cluster = Cluster(embedded.up(settings), tmp_path / "cache")
+    try:
+        cluster.pod("server", "python3", "-c", SERVE, "mine", image="python")
+        ports = [{"port": 80, "targetPort": 8080, "nodePort": 30123}]
+        cluster.service("server", "server", 80, 8080, type="NodePort", ports=ports)
+        end = time.monotonic() + 5
+        while True:
+            with socket.create_connection(("127.0.0.1", port), 3) as asking:
+                asking.settimeout(3)
+                if (said := asking.recv(99)).startswith(b"mine"):
+                    break
+            assert time.monotonic() < end, said
+            time.sleep(0.1)
+        cluster.kubectl("delete", "service", "server")
+        time.sleep(0.2)
+        with socket.create_connection(("127.0.0.1", port), 3) as asking:
+            asking.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"503 Service Unavailable" in asking.recv(999)
+    finally:
+        embedded.down("mapped")
 
 
 # --- without root ----------------------------------------------------------------------------------------------------

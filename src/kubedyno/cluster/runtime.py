@@ -169,6 +169,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def node_socket(self) -> tuple[socket.socket, str] | None:
+        """Return a non-blocking TCP socket on a node's network and that node's address, None while there is no node."""
+        ...
+
     def connection(self, uid: str) -> socket.socket:
         """Return a non-blocking TCP socket in the pod's network, to be connected to 127.0.0.1 there.
 

@@ -1,24 +1,28 @@
 """Port mappings of a kind configuration: a host port on 127.0.0.1 that leads to a NodePort of the cluster.
 
-Who is behind a NodePort is looked up with each connection: the Service that has it now, and the pods it selects. Pods are
-modelled, and no process listens in them; but a Prometheus, a Grafana or a kube-ops-view is stood in for by an application
-of this machine, on a loopback port of its own, to which the bytes are passed. Every other connection is told who would be
-asked.
+Who is behind a NodePort is looked up with each connection: the Service that has it now, and the pods it selects. Where
+pods are processes, the connection is carried on into the nodes' network. Modelled pods have no process that listens; but a
+Prometheus, a Grafana or a kube-ops-view is stood in for by an application of this machine, on a loopback port of its own,
+to which the bytes are passed. Every other connection is told who would be asked.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+import socket
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, cast
 
 import orjson
 
+from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
+from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import PODS, SERVICES
 
 _HEAD_BYTES = 16 << 10
 # What a peer has not read yet before the other side is no longer read.
 _HIGH_BYTES = 1 << 20
+_CONNECT_S, _SILENT_S = 3.0, 1.0
 PROMETHEUS, GRAFANA, VIEW = "prometheus", "grafana", "view"
 # What an image's name ends with, without registry and tag → what stands in for it.
 _IMAGES = {
@@ -37,9 +41,17 @@ class Doors:
         store: The Services and pods.
         mappings: (host port, container port); host port 0 opens none.
         apps: What stands in → its port on 127.0.0.1; may change at any time.
+        runtime: Runs pods that are processes; None: all are modelled.
     """
 
-    def __init__(self, store: Store, mappings: Iterable[tuple[int, int]], apps: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mappings: Iterable[tuple[int, int]],
+        apps: Mapping[str, int],
+        runtime: Runtime | None = None,
+    ) -> None:
+        self.runtime = runtime
         self._store = store
         self._mappings = [pair for pair in mappings if pair[0]]
         self.apps = apps
@@ -138,18 +150,45 @@ class _Door(asyncio.Protocol):
         port = self._doors.apps.get(app, 0)
         if app and not port:
             self._why = f"what stands in for {app} is starting; try again in a moment"
+        node = self._doors.runtime.node_socket() if self._doors.runtime is not None and not port else None
         if port:
             self._task = asyncio.get_running_loop().create_task(self._pass_on(port))
+        elif node is not None:
+            self._task = asyncio.get_running_loop().create_task(self._into_network(*node))
 
     async def _pass_on(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        await self._join(
+            loop.create_connection(lambda: _Back(self._transport), "127.0.0.1", port),
+            "what stands in for it does not answer",
+        )
+
+    async def _into_network(self, client: socket.socket, address: str) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def connected() -> tuple[asyncio.Transport, asyncio.Protocol]:
+            try:
+                await loop.sock_connect(client, (address, self._node_port))
+            except OSError:
+                client.close()
+                raise
+            return await loop.create_connection(lambda: _Back(self._transport), sock=client)
+
+        await self._join(connected(), self._why)
+
+    async def _join(
+        self, connecting: Coroutine[Any, Any, tuple[asyncio.Transport, asyncio.Protocol]], why: str
+    ) -> None:
+        """Carry both sides on to each other, or tell the client why there is no other side."""
         try:
-            other, _ = await asyncio.get_running_loop().create_connection(
-                lambda: _Back(self._transport), "127.0.0.1", port
-            )
-        except OSError:
-            self._why = "what stands in for it does not answer"
+            async with aio.timeout(_CONNECT_S):
+                other, _ = await connecting
+        except (OSError, TimeoutError):
+            self._why = why
             self._task = None
             self.data_received(b"")
+            # Who speaks no HTTP is told by the connection's end.
+            asyncio.get_running_loop().call_later(_SILENT_S, self._transport.close)
             return
         self._other = other
         other.set_write_buffer_limits(_HIGH_BYTES)

@@ -178,7 +178,9 @@ async def _serve(
         api.annotations_of = log_file.annotations_of
         audit.append(log_file)
     apps: dict[str, int] = {}
-    doors = Doors(cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], apps)
+    doors = Doors(
+        cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], apps, cluster.processes
+    )
     stand_ins = StandIns(doors, apps, start_apps)
     control.more["apps"] = stand_ins.announce
     try:

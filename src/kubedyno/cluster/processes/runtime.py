@@ -409,14 +409,15 @@ class PodProcesses:
         known.attached.append(client)
         return client
 
+    def node_socket(self) -> tuple[socket.socket, str] | None:
+        node = next(iter(self.network.nodes.values()), None)
+        return (_socket_in(node.space), node.address) if node is not None else None
+
     def connection(self, uid: str) -> socket.socket:
         pod = self._pods.get(uid)
         if pod is None:
             raise RuntimeRefusedError("the pod is not run here")
-        with pod.space.inside():
-            found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        found.setblocking(False)
-        return found
+        return _socket_in(pod.space)
 
     # --- services ----------------------------------------------------------------------------------------------
 
@@ -465,3 +466,10 @@ class PodProcesses:
             )
         except OSError as error:
             logger(__name__).error("services of node %s are not up to date: %s", node.name, error)
+
+
+def _socket_in(space: Namespace) -> socket.socket:
+    with space.inside():
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    found.setblocking(False)
+    return found
