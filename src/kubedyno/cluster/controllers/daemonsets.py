@@ -261,7 +261,11 @@ class DaemonSets:
                 text = f"Found failed daemon pod {pod.key} on node {node}, will try to kill it"
                 self._event(record, "Warning", "FailedDaemonPod", text)
                 self._delete(record, pod)
-        running = [pod for pod in alive if pod.obj.facts.phase != "Failed"]
+            elif pod.obj.facts.phase == "Succeeded":
+                text = f"Found succeeded daemon pod {pod.key} on node {node}, will try to delete it"
+                self._event(record, "Normal", "SucceededDaemonPod", text)
+                self._delete(record, pod)
+        running = [pod for pod in alive if pod.obj.facts.phase not in _ENDED]
         if len(running) > 1 and not self._surge(row):
             running.sort(
                 key=lambda pod: (not pod.obj.facts.node_name, pod.obj.meta.partition(b'"creationTimestamp"')[2])

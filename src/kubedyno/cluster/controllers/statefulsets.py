@@ -200,6 +200,7 @@ class StatefulSets:
                 return done
             pod = pods.get(ordinal)
             if pod is not None and pod.obj.facts.phase in _ENDED and not pod.obj.deletion_s:
+                self._tell_ended(row, record, pod)
                 self._delete(row, record, pod)
                 done += 1
                 pod = self._pods.get(pod.key)
@@ -313,6 +314,14 @@ class StatefulSets:
             raise
         row.pods[f"{row.namespace}/{name}"] = None
         self._event(record, "Normal", "SuccessfulCreate", f"create Pod {name} in StatefulSet {row.name} successful")
+
+    def _tell_ended(self, row: Row, record: ObjectRecord, pod: ObjectRecord) -> None:
+        if pod.obj.facts.phase == "Failed":
+            text = f"StatefulSet {row.key} is recreating failed Pod {pod.obj.name}"
+            self._event(record, "Warning", "RecreatingFailedPod", text)
+        else:
+            text = f"StatefulSet {row.key} is recreating terminated Pod {pod.obj.name}"
+            self._event(record, "Normal", "RecreatingTerminatedPod", text)
 
     def _own_claims(self, row: Row, ordinal: int, condemned: ObjectRecord | None) -> None:
         """Let the claims of a pod go with the set, or with the pod that is scaled away, as the policy has it."""

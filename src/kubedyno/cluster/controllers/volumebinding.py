@@ -25,6 +25,7 @@ from kubedyno.cluster.registry.volumematching import (
     claim_uid,
     claims_of,
     free_volumes,
+    mismatch,
     reference_to,
     reserved_for,
 )
@@ -109,11 +110,25 @@ class VolumeBinding:
             self._unbound[key] = None
             volume = self._store.get(VOLUMES, name) if name else self._match(claim)
             if volume is not None and (not name or _is_for(volume, record)):
-                self._bind(record, volume)
+                self._bind_asked(record, claim, volume)
+            elif volume is not None:
+                text = f'volume "{name}" already bound to a different claim.'
+                self._event(record, "Warning", "FailedBinding", text)
+                self._claims.add_after(key, SYNC_S)
             elif not name:
                 self._provide(record, claim)
         self._claims.forget(key)
         return 2
+
+    def _bind_asked(self, record: ObjectRecord, claim: dict[str, Any], volume: ObjectRecord) -> None:
+        """Bind a claim to the volume that one of the two asks for, unless they do not go together."""
+        wrong = mismatch(claim, self._store.encode_dict(VOLUMES, volume))
+        if wrong:
+            text = f'Cannot bind to requested volume "{volume.obj.name}": {wrong}'
+            self._event(record, "Warning", "VolumeMismatch", text)
+            self._claims.add_after(record.key, SYNC_S)
+        else:
+            self._bind(record, volume)
 
     def _keep_bound(self, record: ObjectRecord, claim: dict[str, Any]) -> None:
         volume = self._store.get(VOLUMES, claim["spec"].get("volumeName", ""))
@@ -136,6 +151,8 @@ class VolumeBinding:
         if value_of(wanted) <= value_of(status.get("capacity", {}).get("storage", "0")):
             return
         provisioner = metadata_of(volume.obj).get("annotations", {}).get(_PROVISIONED_BY, "")
+        text = "waiting for an external controller to expand this PVC"
+        self._event(record, "Normal", "ExternalExpanding", text, component="volume_expand")
         if not _is_ours(provisioner):
             return
         body = orjson.loads(b"{" + volume.obj.body + b"}")

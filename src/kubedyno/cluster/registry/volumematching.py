@@ -26,10 +26,26 @@ def reserved_for(store: Store, key: str, uid: str) -> ObjectRecord | None:
     return None
 
 
+def mismatch(claim: dict[str, Any], volume: dict[str, Any]) -> str:
+    """Return why a volume is not for a claim whoever asks for it, "" when it may be."""
+    spec, own = claim["spec"], volume["spec"]
+    wanted = value_of(spec.get("resources", {}).get("requests", {}).get("storage", "0"))
+    if value_of(own["capacity"]["storage"]) < wanted:
+        return "requested PV is too small"
+    if class_of(volume) != class_of(claim):
+        return "storageClassName does not match"
+    if own.get("volumeMode", "Filesystem") != spec.get("volumeMode", "Filesystem"):
+        return "incompatible volumeMode"
+    if not set(spec.get("accessModes", ())) <= set(own.get("accessModes", ())):
+        return "incompatible accessMode"
+    if (own.get("volumeAttributesClassName") or "") != (spec.get("volumeAttributesClassName") or ""):
+        return "volumeAttributesClassName does not match"
+    return ""
+
+
 def free_volumes(store: Store, claim: dict[str, Any]) -> list[tuple[ObjectRecord, dict[str, Any]]]:
     """Return the volumes that nobody has and that are enough for a claim, the smallest first. O(volumes)."""
     spec = claim["spec"]
-    wanted = value_of(spec.get("resources", {}).get("requests", {}).get("storage", "0"))
     selector = LabelSelector.of(spec["selector"]) if "selector" in spec else LabelSelector()
     found: list[tuple[int, str, ObjectRecord, dict[str, Any]]] = []
     for record in store.list(VOLUMES):
@@ -37,16 +53,8 @@ def free_volumes(store: Store, claim: dict[str, Any]) -> list[tuple[ObjectRecord
             continue
         volume = store.encode_dict(VOLUMES, record)
         own = volume["spec"]
-        size = value_of(own["capacity"]["storage"])
-        if (
-            volume.get("status", {}).get("phase") in {"Available", "Pending"}
-            and class_of(volume) == class_of(claim)
-            and size >= wanted
-            and set(spec.get("accessModes", ())) <= set(own.get("accessModes", ()))
-            and own.get("volumeMode", "Filesystem") == spec.get("volumeMode", "Filesystem")
-            and own.get("volumeAttributesClassName", "") == spec.get("volumeAttributesClassName", "")
-        ):
-            found.append((size, record.key, record, volume))
+        if volume.get("status", {}).get("phase") in {"Available", "Pending"} and not mismatch(claim, volume):
+            found.append((value_of(own["capacity"]["storage"]), record.key, record, volume))
     found.sort(key=lambda entry: entry[:2])
     return [(record, volume) for _, _, record, volume in found]
 

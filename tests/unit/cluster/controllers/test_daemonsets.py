@@ -165,3 +165,18 @@ def test_a_toleration_without_key_tolerates_everything():
     assert not untolerated([{"operator": "Exists"}], [taint], evicting=False)
     assert untolerated([{"key": "k", "value": "w"}], [taint], evicting=False)
     assert not untolerated([], [taint], evicting=True)
+
+
+def test_a_pod_that_succeeded_is_told_and_made_again():
+    cluster = Cluster()
+    cluster.add_node("n1")
+    cluster.create(DAEMONSETS, workload())
+    cluster.drain()
+    (pod,) = cluster.pods()
+    cluster.set_ready(pod, ready=False, phase="Succeeded")
+    cluster.drain()
+    assert cluster.events("DaemonSet", "SucceededDaemonPod") == [
+        f"Found succeeded daemon pod {pod.key} on node n1, will try to delete it"
+    ]
+    (again,) = cluster.pods()
+    assert again.obj.uid != pod.obj.uid

@@ -2,7 +2,7 @@
 
 from kubedyno.kube.resources import CONTROLLERREVISIONS, PODS, STATEFULSETS
 
-from .conftest import Cluster, template, workload
+from .conftest import NS, Cluster, template, workload
 
 
 def images(cluster: Cluster) -> list[str]:
@@ -127,3 +127,17 @@ def test_revisions_beyond_the_history_are_deleted(cluster):
         cluster.apply(STATEFULSETS, "w", template=template(image=f"nginx:{number}"))
         cluster.drain()
     assert sorted(r["revision"] for r in cluster.all(CONTROLLERREVISIONS)) == [4, 5]
+
+
+def test_what_ended_is_told_and_made_again():
+    cluster = Cluster()
+    cluster.create(STATEFULSETS, workload(replicas=1))
+    cluster.drain()
+    for phase in ("Failed", "Succeeded"):
+        cluster.set_ready(cluster.store.get(PODS, f"{NS}/w-0"), ready=False, phase=phase)
+        cluster.drain()
+    assert cluster.events("StatefulSet", "RecreatingFailedPod") == [f"StatefulSet {NS}/w is recreating failed Pod w-0"]
+    assert cluster.events("StatefulSet", "RecreatingTerminatedPod") == [
+        f"StatefulSet {NS}/w is recreating terminated Pod w-0"
+    ]
+    assert cluster.get(PODS, "w-0")["status"]["phase"] == "Running"

@@ -1,5 +1,7 @@
 """Claims and volumes: bound, provisioned for the first consumer, released and lost."""
 
+import pytest
+
 from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.kube.resources import PODS, STATEFULSETS, STORAGECLASSES
 
@@ -210,3 +212,58 @@ def test_a_class_may_have_its_volumes_kept():
     cluster.delete(CLAIMS, "data")
     cluster.drain()
     assert [v["status"]["phase"] for v in cluster.all(VOLUMES)] == ["Released"]
+
+
+@pytest.mark.parametrize(("asked", "words"), [
+    ({"size": "2Gi"}, "requested PV is too small"),
+    ({"storageClassName": "other"}, "storageClassName does not match"),
+    ({"accessModes": ["ReadWriteMany"]}, "incompatible accessMode"),
+    ({"volumeMode": "Block"}, "incompatible volumeMode"),
+])  # fmt: skip
+def test_a_volume_that_is_asked_for_must_fit(asked, words):
+    cluster = make()
+    cluster.create(VOLUMES, volume())
+    cluster.create(CLAIMS, claim(**{"storageClassName": "", "volumeName": "v", **asked}))
+    cluster.drain()
+    assert phase(cluster) == "Pending"
+    assert cluster.events("PersistentVolumeClaim", "VolumeMismatch") == [
+        f'Cannot bind to requested volume "v": {words}'
+    ]
+
+
+def test_a_volume_of_somebody_else_is_told():
+    cluster = make()
+    cluster.create(VOLUMES, volume(claimRef={"namespace": NS, "name": "other"}))
+    cluster.create(CLAIMS, claim(storageClassName="", volumeName="v"))
+    cluster.drain()
+    assert phase(cluster) == "Pending"
+    assert cluster.events("PersistentVolumeClaim", "FailedBinding") == [
+        'volume "v" already bound to a different claim.'
+    ]
+    cluster.delete(VOLUMES, "v")
+    cluster.drain()
+    cluster.create(VOLUMES, volume())
+    cluster.drain()
+    assert phase(cluster) == "Bound"
+
+
+def test_a_pod_that_waits_for_its_node_is_named():
+    cluster = make(kubelet=False)
+    cluster.create(CLAIMS, claim())
+    cluster.create(PODS, user("p"))
+    cluster.create(PODS, user("q"))
+    cluster.drain()
+    cluster.advance(16)
+    assert cluster.events("PersistentVolumeClaim", "WaitForPodScheduled")[-1] == "waiting for pod p,q to be scheduled"
+
+
+def test_a_claim_that_grows_waits_for_its_provisioner():
+    cluster = make()
+    cluster.create(CLAIMS, claim(storageClassName="fast"))
+    cluster.drain()
+    cluster.apply(CLAIMS, "data", resources={"requests": {"storage": "3Gi"}})
+    cluster.drain()
+    assert cluster.events("PersistentVolumeClaim", "ExternalExpanding") == [
+        "waiting for an external controller to expand this PVC"
+    ]
+    assert cluster.get(CLAIMS, "data")["status"]["capacity"] == {"storage": "3Gi"}
