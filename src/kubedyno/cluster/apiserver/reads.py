@@ -17,6 +17,7 @@ from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, af
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters
 from kubedyno.cluster.apiserver.selection import Selection
 from kubedyno.cluster.apiserver.watch import WatchHub
+from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.objects import key_of
@@ -107,6 +108,8 @@ class Reads:
         route, request = call.route, call.request
         options = list_options(request.query)
         form = form_of(request.headers, options.pretty, collection=True)
+        if isinstance(route.kind, CustomResource):
+            route.kind.check_readable(self._store)
         selection = Selection(self._registry, route.kind, route.namespace, options.labels, options.fields)
         encoder = self._encoder_of(route.kind)
         if form.wanted and not options.watch:

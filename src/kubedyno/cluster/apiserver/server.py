@@ -25,6 +25,7 @@ from kubedyno.cluster.apiserver.componentstatuses import (
     answer_components,
     oldest_kinds,
 )
+from kubedyno.cluster.apiserver.conversions import Conversions
 from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.escalation import Escalation
@@ -64,6 +65,7 @@ from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.apiserver.webhookclient import WebhookClient
 from kubedyno.cluster.apiserver.writes import Writes, not_allowed
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.conversion import ConversionNeeded
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.customresourceserving import CustomResources
 from kubedyno.cluster.registry.kind import Kind
@@ -156,6 +158,7 @@ class ApiServer:
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
         self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
         self._webhooks = WebhookClient(self._door)
+        self._conversions = Conversions(self._webhooks, registry.random)
         self._admission = admission = Admission(registry, self._authorizer, self._webhooks)
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit, admission)
         streams = Streams(registry, reads, self._spawn, runtime)
@@ -347,7 +350,7 @@ class ApiServer:
                 own(call)
             else:
                 found[1](call)
-        except ReviewsNeeded as needed:
+        except (ReviewsNeeded, ConversionNeeded) as needed:
             assert call is not None
             assert found is not None
             self._spawn(self._answer_later(call, found[1], needed))
@@ -396,14 +399,19 @@ class ApiServer:
     def annotations_of(self, find: Callable[[Request], dict[str, str]]) -> None:
         self._admission.annotations_of = find
 
-    async def _answer_later(self, call: Call, handler: Handler, needed: ReviewsNeeded) -> None:
+    async def _answer_later(
+        self, call: Call, handler: Handler, needed: ReviewsNeeded | ConversionNeeded
+    ) -> None:
         """Answer a request whose webhooks have to be asked first: it is begun anew with what they said."""
         while not call.responder.closed:
-            await self._admission.settle(needed, call.gate)
-            call.begin_anew()
             try:
+                if isinstance(needed, ConversionNeeded):
+                    await self._conversions.settle(needed)
+                else:
+                    await self._admission.settle(needed, call.gate)
+                call.begin_anew()
                 handler(call)
-            except ReviewsNeeded as more:
+            except (ReviewsNeeded, ConversionNeeded) as more:
                 needed = more
                 continue
             except StatusError as error:

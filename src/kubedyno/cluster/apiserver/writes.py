@@ -245,6 +245,8 @@ class Writes:
         if route.kind.resource.namespaced and not route.namespace:
             raise not_allowed()
         form = form_of(request.headers, collection=True)
+        if isinstance(route.kind, CustomResource):
+            route.kind.check_readable(self._registry.store)
         wanted = list_options(request.query)
         selection = Selection(self._registry, route.kind, route.namespace, wanted.labels, wanted.fields)
         options = self.options(call)

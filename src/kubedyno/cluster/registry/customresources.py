@@ -12,9 +12,11 @@ import orjson
 from kubedyno.base.times import epoch_of, human_duration
 from kubedyno.cluster.registry import customresourcepaths as paths
 from kubedyno.cluster.registry import schemacel, schemavalidation
+from kubedyno.cluster.registry.conversion import Conversion
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.schema import Schema
 from kubedyno.cluster.registry.structure import DecodeError, decode_metadata
+from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import Resource, Subresource
 from kubedyno.kube.status import BadRequest, Cause, StatusError, invalid_value
 from kubedyno.kube.typed import Shape, shape_of_schema
@@ -89,8 +91,12 @@ class CustomResource(Kind):
     strategic = False
     legacy_fields = True
 
-    def __init__(self, resource: Resource, version: Object, list_kind: str) -> None:
+    def __init__(
+        self, resource: Resource, version: Object, list_kind: str, conversion: Conversion | None = None
+    ) -> None:
         super().__init__(resource)
+        self.conversion = conversion
+        self.converts = conversion is not None
         self.list_kind = list_kind
         self.schema = Schema((version.get("schema") or {}).get("openAPIV3Schema") or {}, resource=True)
         self.terminating = False
@@ -264,7 +270,23 @@ class CustomResource(Kind):
 
     # --- reads -----------------------------------------------------------------------------------------------
 
+    def check_readable(self, store: Store) -> None:
+        """Check that all objects can be read in this version, before a list begins or a watch.
+
+        Raises:
+            ConversionNeeded: Some are not converted yet.
+        """
+        if self.conversion is not None:
+            resource = self.resource
+            records = store.table(resource).all()
+            self.conversion.check(records, lambda record: store.dict_of(resource, record.obj), resource.api_version)
+
+    def to_stored(self, obj: Object) -> Object:
+        return obj if self.conversion is None else self.conversion.write(obj, self.resource.api_version)
+
     def from_stored(self, obj: Object) -> Object:
+        if self.conversion is not None:
+            obj = self.conversion.read(obj, self.resource.api_version)
         self.schema.prune(obj, "", [])
         self.schema.fill(obj)
         return obj

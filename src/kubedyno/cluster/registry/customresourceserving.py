@@ -13,6 +13,7 @@ from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.codec import meta_dict, with_parts
+from kubedyno.cluster.registry.conversion import Conversion
 from kubedyno.cluster.registry.customresourcedefinitions import CLEANUP, CUSTOMRESOURCEDEFINITIONS
 from kubedyno.cluster.registry.customresources import CustomResource, resource_of
 from kubedyno.cluster.registry.groupapproval import CONFORMANT, approval_of
@@ -205,10 +206,11 @@ class CustomResources:
         stored = next(v for v in spec["versions"] if v["storage"])
         storage = self._storage(CustomResource(resource_of(spec, names, stored), stored, list_kind))
         served = self._served[name] = _Served(body, storage)
+        conversion = _conversion(spec, names, stored)
         for version in spec["versions"]:
             if not version["served"]:
                 continue
-            kind = CustomResource(resource_of(spec, names, version), version, list_kind)
+            kind = CustomResource(resource_of(spec, names, version), version, list_kind, conversion)
             # What was written by the schema as it still is has nothing to be pruned or filled in.
             as_stored = version is stored and record.obj.generation == 1
             self._store.add_view(kind.resource, storage, None if as_stored else kind.from_stored)
@@ -289,6 +291,16 @@ class CustomResources:
         else:
             self._registry.remove(self._registry.kind(CUSTOMRESOURCEDEFINITIONS), name)
         return False
+
+
+def _conversion(spec: Object, names: Object, stored: Object) -> Conversion | None:
+    """Return who converts between the versions of a definition, None when they differ by their apiVersion only."""
+    conversion = spec.get("conversion") or {}
+    if conversion.get("strategy") != "Webhook":
+        return None
+    group = spec["group"]
+    served = [f"{group}/{version['name']}" for version in spec["versions"] if version["served"]]
+    return Conversion(conversion.get("webhook") or {}, names["kind"], f"{group}/{stored['name']}", served)
 
 
 def _nothing() -> None:

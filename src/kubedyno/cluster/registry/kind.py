@@ -32,6 +32,7 @@ class Kind:
 
     Attributes:
         resource: What it is served as.
+        converts: `to_stored` has something to do.
         has_status: Status is written through the subresource only, and empty on creation.
         has_generation: metadata.generation counts changes of the spec.
         graceful: Deletion may wait for a grace period.
@@ -50,6 +51,7 @@ class Kind:
             brings an object into the stored form first, and all its other functions get it in that form.
     """
 
+    converts = False
     has_status = False
     has_generation = False
     graceful = False
@@ -180,6 +182,10 @@ class Kind:
         return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
 
     # --- reads -----------------------------------------------------------------------------------------------
+
+    def to_stored(self, obj: Object) -> Object:
+        """Return a valid object in the version in which it is stored, where `converts` says so."""
+        return obj
 
     def from_stored(self, obj: Object) -> Object:
         """Return a stored object in this version's form; may change its argument."""

@@ -257,6 +257,8 @@ class Registry:
             self.allocator.allocate(new, None, metadata["uid"], dry_run=dry_run)
         if resource is PODS:
             _stamp_conditions(new, now)
+        if kind.converts:
+            new = kind.to_stored(new)
         stored = stored_of(kind, new, managed=managed)
         if resource is PODS:
             stored = self.shapes.lean(stored)
@@ -587,6 +589,8 @@ class Registry:
         if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):
             metadata["generation"] = before.get("generation", 0) + 1
         metadata.pop("resourceVersion", None)
+        if kind.converts:
+            new = kind.to_stored(new)
         stored = stored_of(kind, new, managed=managed)
         if dry_run:
             return _unstored(stored, record.revision)
