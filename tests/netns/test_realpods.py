@@ -107,6 +107,33 @@ def test_a_pod_reaches_pods_and_services_on_its_node_and_on_another(cluster, whe
     assert "Name or service not known" in cluster.kubectl(*ask, "nothing.default.svc.cluster.local", "1", code=1)
 
 
+SRV = """
+import socket, struct, sys
+labels = b"".join(bytes([len(part)]) + part.encode() for part in sys.argv[1].split(".")) + b"\\0"
+ask = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ask.settimeout(3)
+ask.sendto(struct.pack(">6H", 1, 256, 1, 0, 0, 0) + labels + struct.pack(">HH", int(sys.argv[2]), 1), ("10.96.0.10", 53))
+answer = ask.recv(512)
+print(answer[3] & 15, struct.unpack_from(">H", answer, 6)[0], answer[12 + len(labels) + 4 :])
+"""
+
+
+def test_named_ports_and_addresses_have_records(cluster):
+    cluster.pod("records", "sleep", "inf", image="python")
+    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+    cluster.service("records", "records", 80, 8080, ports=ports, clusterIP="None")
+    own = cluster.kubectl("get", "pod", "records", "-o", "jsonpath={.status.podIP}")
+    dashed = own.replace(".", "-")
+    ask = ["exec", "records", "--", "python3", "-c", SRV]
+    said = cluster.kubectl(*ask, "_http._tcp.records.default.svc.cluster.local", "33")
+    assert said.startswith("0 1 ")
+    assert dashed in said
+    assert cluster.kubectl(*ask, f"{dashed}.records.default.svc.cluster.local", "1").startswith("0 1 ")
+    said = cluster.kubectl(*ask, ".".join(reversed(own.split("."))) + ".in-addr.arpa", "12")
+    assert "records" in said
+    assert dashed in said
+
+
 def test_a_pod_reaches_itself_through_its_service(cluster):
     cluster.pod("hairpin", "python3", "-c", SERVE, "mine", image="python")
     cluster.service("myself", "hairpin", 80, 8080)

@@ -162,8 +162,50 @@ class Directory:
         found = list(self._selected(record, spec))
         if rest:
             host = rest[-1]
-            found = [pod for pod in found if _hostname(pod, name) == host]
+            found = [pod for pod in found if host in {_hostname(pod, name), _dashed(pod.facts.pod_ip)}]
         return [pod.facts.pod_ip for pod in found] or None
+
+    def srv(self, labels: tuple[str, ...]) -> list[tuple[int, tuple[str, ...]]] | None:
+        """Return (port, name) of a service's named port, e.g. ("_http", "_tcp", "web", "default", "svc"), None for none.
+
+        A service with an address is one target, one without has each of its pods.
+        """
+        if len(labels) != 5 or labels[4] != "svc":
+            return None
+        port_name, protocol, name, namespace, _ = labels
+        record = self._services.get(f"{namespace}/{name}")
+        spec = _spec_of(record.obj) if record is not None else {}
+        wanted = [
+            port
+            for port in spec.get("ports", ())
+            if f"_{port.get('name', '')}" == port_name and f"_{port.get('protocol', 'TCP').lower()}" == protocol
+        ]
+        if record is None or not wanted:
+            return None
+        own = (name, namespace, "svc")
+        if spec.get("clusterIP", "") != _NONE:
+            return [(port["port"], own) for port in wanted]
+        found: list[tuple[int, tuple[str, ...]]] = []
+        for port in wanted:
+            target = port.get("targetPort", port["port"])
+            for pod in self._selected(record, spec):
+                number = target if isinstance(target, int) else _named_port(pod, target)
+                if number:
+                    found.append((number, (_hostname(pod, name) or _dashed(pod.facts.pod_ip), *own)))
+        return found or None
+
+    def name_of(self, address: str) -> tuple[str, ...] | None:
+        """Return the name of a service's address, or of a pod behind a service without one, None for others. O(pods)."""
+        for record in self._services.all():
+            spec = _spec_of(record.obj)
+            own = (record.obj.name, record.obj.namespace, "svc")
+            if spec.get("clusterIP") == address:
+                return own
+            if spec.get("clusterIP") == _NONE:
+                for pod in self._selected(record, spec):
+                    if pod.facts.pod_ip == address:
+                        return (_hostname(pod, record.obj.name) or _dashed(address), *own)
+        return None
 
     def _selected(self, record: ObjectRecord, spec: dict[str, Any]) -> Iterator[StoredObject]:
         selector = spec.get("selector")
@@ -227,6 +269,10 @@ def _named_port(pod: StoredObject, name: str) -> int:
     spec = _spec_of(pod)
     ports = (port for container in spec["containers"] for port in container.get("ports", ()))
     return next((int(port["containerPort"]) for port in ports if port.get("name") == name), 0)
+
+
+def _dashed(address: str) -> str:
+    return address.replace(".", "-")
 
 
 def _hostname(pod: StoredObject, service: str) -> str:

@@ -1,13 +1,13 @@
-"""Cluster DNS for real pods: A records of services and pods, from the store, in each node's own namespace.
+"""Cluster DNS for real pods: A, SRV and PTR records of services and pods, from the store, in each node's own namespace.
 
-In queries over UDP, out answers (RFC 1035; the names are those of the Kubernetes DNS specification 1.1). Names outside of
-the cluster don't exist: no packet leaves. What isn't asked for by resolvers of pods (SRV, PTR) has no records.
+In queries over UDP, out answers (RFC 1035, RFC 2782; the names are those of the Kubernetes DNS specification 1.1). Names
+outside of the cluster don't exist: no packet leaves.
 """
 
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from typing import Protocol
 
 from kubedyno.base.log import logger
 from kubedyno.kernel.netns import Namespace
@@ -15,17 +15,35 @@ from kubedyno.kernel.netns import Namespace
 DOMAIN = "cluster.local"
 PORT = 53
 _TTL_S = 5
-_TYPE_A, _CLASS_IN, _ANY = 1, 1, 255
+_TYPE_A, _TYPE_PTR, _TYPE_SRV, _CLASS_IN, _ANY = 1, 12, 33, 1, 255
 _NO_ERROR, _FORMAT_ERROR, _NAME_ERROR = 0, 1, 3
 _HEADER = struct.Struct(">6H")
-# Answers over UDP without EDNS (RFC 1035, 4.2.1): 12 of header, about 80 of question, 16 a record.
-_MAX_RECORDS = 25
+# Of answers over UDP without EDNS (RFC 1035, 4.2.1).
+_MAX_BYTES = 512
+_OWN = tuple(DOMAIN.split("."))
+_REVERSE = ("in-addr", "arpa")
+_SRV_WEIGHTS = 100
 
 _QUERY_BYTES = 4096
 _TURN_QUERIES = 16
 
-# A name within the cluster's domain, e.g. ("web", "default", "svc") → its addresses, None when there is no such name.
-Lookup = Callable[[tuple[str, ...]], list[str] | None]
+Labels = tuple[str, ...]
+
+
+class Names(Protocol):
+    """Who knows the names. All are within the cluster's domain, e.g. ("web", "default", "svc")."""
+
+    def lookup(self, labels: Labels) -> list[str] | None:
+        """Return a name's addresses, None when there is no such name."""
+        ...
+
+    def srv(self, labels: Labels) -> list[tuple[int, Labels]] | None:
+        """Return (port, name) of what a name like ("_http", "_tcp", "web", "default", "svc") stands for, None for none."""
+        ...
+
+    def name_of(self, address: str) -> Labels | None:
+        """Return the name of an address, None when it has none."""
+        ...
 
 
 def resolv_conf(server: str, namespace: str) -> str:
@@ -33,7 +51,7 @@ def resolv_conf(server: str, namespace: str) -> str:
     return f"search {namespace}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}\nnameserver {server}\noptions ndots:5\n"
 
 
-def answer(query: bytes, lookup: Lookup) -> bytes:
+def answer(query: bytes, names: Names) -> bytes:
     """Return the answer to a query, b"" to what is none."""
     if len(query) < _HEADER.size:
         return b""
@@ -46,19 +64,48 @@ def answer(query: bytes, lookup: Lookup) -> bytes:
     if found is None:
         return _HEADER.pack(number, kept | _FORMAT_ERROR, 0, 0, 0, 0)
     labels, kind, category, end = found
-    addresses: list[str] | None = None
-    own = tuple(DOMAIN.split("."))
-    if category in {_CLASS_IN, _ANY} and labels[-len(own) :] == own:
-        addresses = lookup(labels[: -len(own)])
-    code = _NAME_ERROR if addresses is None else _NO_ERROR
-    records = (addresses or [])[:_MAX_RECORDS] if kind in {_TYPE_A, _ANY} else []
-    body = b"".join(
-        struct.pack(">HHHIH", 0xC00C, _TYPE_A, _CLASS_IN, _TTL_S, 4) + socket.inet_aton(address) for address in records
-    )
-    return _HEADER.pack(number, kept | code, 1, len(records), 0, 0) + query[_HEADER.size : end] + body
+    records = _records(labels, kind, names) if category in {_CLASS_IN, _ANY} else None
+    code = _NAME_ERROR if records is None else _NO_ERROR
+    question = query[_HEADER.size : end]
+    body, count, left = b"", 0, _MAX_BYTES - _HEADER.size - len(question)
+    for type_, data in records or ():
+        record = struct.pack(">HHHIH", 0xC00C, type_, _CLASS_IN, _TTL_S, len(data)) + data
+        if len(body) + len(record) > left:
+            break
+        body, count = body + record, count + 1
+    return _HEADER.pack(number, kept | code, 1, count, 0, 0) + question + body
 
 
-def _question(query: bytes) -> tuple[tuple[str, ...], int, int, int] | None:
+def _records(labels: Labels, kind: int, names: Names) -> list[tuple[int, bytes]] | None:
+    """Return (type, data) of a name's records of a kind, None when there is no such name."""
+    if labels[-len(_REVERSE) :] == _REVERSE:
+        name = names.name_of(".".join(reversed(labels[: -len(_REVERSE)])))
+        if name is None:
+            return None
+        return [(_TYPE_PTR, _encoded(name))] if kind in {_TYPE_PTR, _ANY} else []
+    if labels[-len(_OWN) :] != _OWN:
+        return None
+    own = labels[: -len(_OWN)]
+    if own[:1] and own[0].startswith("_"):
+        targets = names.srv(own)
+        if targets is None:
+            return None
+        if kind not in {_TYPE_SRV, _ANY}:
+            return []
+        weight = _SRV_WEIGHTS // len(targets) if targets else 0
+        return [(_TYPE_SRV, struct.pack(">HHH", 0, weight, port) + _encoded(name)) for port, name in targets]
+    addresses = names.lookup(own)
+    if addresses is None:
+        return None
+    return [(_TYPE_A, socket.inet_aton(address)) for address in addresses] if kind in {_TYPE_A, _ANY} else []
+
+
+def _encoded(labels: Labels) -> bytes:
+    """Return a name within the cluster's domain as messages have it, not compressed."""
+    return b"".join(bytes([len(label)]) + label.encode() for label in (*labels, *_OWN)) + b"\0"
+
+
+def _question(query: bytes) -> tuple[Labels, int, int, int] | None:
     """Return a query's name, type, class, and where its question ends; None when it is malformed."""
     labels, at = [], _HEADER.size
     while at < len(query) and query[at]:
@@ -79,18 +126,18 @@ class Resolver:
     Args:
         space: The node's namespace; it has the address.
         address: The DNS service's.
-        lookup: Knows the names.
+        names: Knows the names.
 
     Raises:
         OSError: The address isn't there, or its port is taken.
     """
 
-    def __init__(self, space: Namespace, address: str, lookup: Lookup) -> None:
+    def __init__(self, space: Namespace, address: str, names: Names) -> None:
         with space.inside():
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind((address, PORT))
-        self._lookup = lookup
+        self._names = names
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._asked)
 
@@ -98,7 +145,7 @@ class Resolver:
         for _ in range(_TURN_QUERIES):
             try:
                 query, sender = self._socket.recvfrom(_QUERY_BYTES)
-                text = answer(query, self._lookup)
+                text = answer(query, self._names)
                 if text:
                     self._socket.sendto(text, sender)
             except BlockingIOError:

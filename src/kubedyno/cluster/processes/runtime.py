@@ -198,7 +198,7 @@ class PodProcesses:
             assert node.wire is not None
             # Where the node itself looks for a service's address, before the rules send it elsewhere.
             netlink.add_route(self._service_subnet, node.wire.index)
-            self._resolvers.append(Resolver(node.space, self._dns_address, self._directory.lookup))
+            self._resolvers.append(Resolver(node.space, self._dns_address, self._directory))
             try:
                 services.refuse_unserved(node.space, self._service_subnet)
             except OSError as error:
