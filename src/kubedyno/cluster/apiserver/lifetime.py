@@ -18,6 +18,8 @@ from kubedyno.kube.status import BadRequest, Timeout
 # kube-apiserver's --request-timeout.
 MOST_S = 60.0
 _SWEEP_S = 1.0
+# So many are remembered before those that were answered since are forgotten, with their bodies.
+_MANY = 64
 _OVERDUE = Timeout("Timeout: request did not complete within the allotted timeout", {}).body() + b"\n"
 
 
@@ -34,6 +36,7 @@ class Lifetimes:
         self._count = count
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[float, Request, Responder]] = []
+        self._prune_at = _MANY
         self._sweeper: asyncio.TimerHandle | None = None
 
     def app(self, request: Request, responder: Responder) -> None:
@@ -51,6 +54,9 @@ class Lifetimes:
             asked = attributes_of(request)
             if asked.verb != "watch" and not is_long_running(asked):
                 self._waiting.append((self._loop.time() + limit_s, request, responder))
+                if len(self._waiting) >= self._prune_at:
+                    self._waiting = [entry for entry in self._waiting if not entry[2].closed]
+                    self._prune_at = max(2 * len(self._waiting), _MANY)
                 if self._sweeper is None:
                     self._sweeper = self._loop.call_later(min(_SWEEP_S, limit_s), self._sweep)
 

@@ -10,6 +10,7 @@ from kubedyno.cluster.apiserver.lifetime import Lifetimes
 from kubedyno.http.answers import Stamps
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import ConnectionLost
+from kubedyno.http.messages import Peer, Request
 from kubedyno.http.server import serve
 from kubedyno.http.tls import Authority, client_context, server_context
 
@@ -103,5 +104,28 @@ def test_each_answer_has_a_date_and_an_id_of_its_own_or_the_requests(alpn):
                 "3f2a0000-0000-4000-8000-000000000010", "3f2a0000-0000-4000-8000-000000000011", "mine",
             ]  # fmt: skip
             assert {answer.headers["date"] for answer in answers} == {"Wed, 18 Nov 2026 11:06:40 GMT"}
+
+    aio.run(inside())
+
+
+def test_what_was_answered_is_forgotten_before_the_next_sweep():
+    async def inside():
+        slow = Slow()
+        lifetimes = Lifetimes(lambda: slow.app, lambda *_: None)
+
+        class Late:
+            answer_id = ""
+            closed = False
+
+            def expire(self, *_):
+                raise AssertionError("it was answered")
+
+        for _ in range(1000):
+            late = Late()
+            lifetimes.app(Request("POST", PODS, "", {}, b"{}", Peer(1, "")), late)
+            late.closed = True
+        kept = len(lifetimes._waiting)
+        lifetimes.stop()
+        assert 0 < kept <= 64
 
     aio.run(inside())

@@ -10,7 +10,7 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HE
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
 _LONG_PARTS = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 _FALSE = frozenset({"", "0", "false"})
-_REMEMBERED = 8192
+_REMEMBERED = 2048
 
 
 def attributes_of(request: Request) -> Attributes:
