@@ -139,10 +139,12 @@ def _mismatch(value: Any, struct: str, path: str, go_type: str) -> _MismatchErro
 class _Struct:
     """Decoder of one struct type."""
 
-    __slots__ = ("fields", "go_name")
+    __slots__ = ("fields", "go_name", "times")
 
     def __init__(self, go_name: str) -> None:
         self.go_name = go_name
+        # Times that are no pointers: Go writes null where there is none, omitempty or not.
+        self.times: tuple[str, ...] = ()
         # JSON name → decoder(value, path, unknown) → value, or `_DROP`.
         self.fields: dict[str, Decode] = {}
 
@@ -159,6 +161,8 @@ class _Struct:
             result = decode(member, path + name, unknown)
             if result is not _DROP:
                 decoded[name] = result
+        for name in self.times:
+            decoded.setdefault(name, None)
         return decoded
 
 
@@ -168,6 +172,8 @@ class _Drop:
 
 _DROP = _Drop()
 _STRUCTS: dict[str, _Struct] = {}
+# Types that hold times themselves, not pointers to them; all conditions do.
+_WITH_TIMES = frozenset({"ContainerStateRunning", "ContainerStateTerminated", "VolumeError"})
 
 
 def _struct(type_name: str) -> _Struct:
@@ -180,6 +186,8 @@ def _struct(type_name: str) -> _Struct:
     required = frozenset(entry.get("r", ()))
     for name, field in entry["f"].items():
         struct.fields[name] = _field(type_name, go_name, name, field, required=name in required)
+    if go_name.endswith("Condition") or go_name in _WITH_TIMES:
+        struct.times = tuple(sorted(name for name, field in entry["f"].items() if field[1] == "#meta.v1.Time"))
     return struct
 
 

@@ -50,3 +50,11 @@ def test_members_of_list_items_have_their_place():
     assert in_order(body, ["l[1].a"], ["c", "l[1].b"]) == [
         'unknown field "l[1].b"', 'duplicate field "l[1].a"', 'unknown field "c"',
     ]  # fmt: skip
+
+
+def test_times_that_a_status_leaves_out_are_null_as_go_writes_them(api: Api):
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/merge-patch+json"}
+    api.call("POST", "/api/v1/nodes", {"metadata": {"name": "n"}})
+    body = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    (found,) = api.call("PATCH", "/api/v1/nodes/n/status", body, headers).json["status"]["conditions"]
+    assert found == {"type": "Ready", "status": "True", "lastHeartbeatTime": None, "lastTransitionTime": None}

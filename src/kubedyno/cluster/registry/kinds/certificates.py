@@ -82,8 +82,9 @@ class CertificateSigningRequests(Kind):
         for condition in obj.get("status", {}).get("conditions", ()):
             was = before.get(condition.get("type"), {})
             same = was.get("status") == condition.get("status")
-            condition.setdefault("lastUpdateTime", now)
-            condition.setdefault("lastTransitionTime", was.get("lastTransitionTime", now) if same else now)
+            since = was.get("lastTransitionTime") if same else None
+            condition["lastUpdateTime"] = condition.get("lastUpdateTime") or now
+            condition["lastTransitionTime"] = condition.get("lastTransitionTime") or since or now
 
     def sign(self, obj: Object, user: str, uid: str, groups: list[str], extra: dict[str, list[str]]) -> None:
         spec = obj["spec"]

@@ -82,10 +82,6 @@ class Pods(Kind):
         qos = old.get("status", {}).get("qosClass")
         if qos:
             new["status"].setdefault("qosClass", qos)
-        for condition in new["status"].get("conditions", ()):
-            # Times without omitempty: the real server writes them as null.
-            condition.setdefault("lastProbeTime", None)
-            condition.setdefault("lastTransitionTime", None)
         return new
 
     def prepare_part(self, subresource: str, obj: Object, old: Object) -> Object:
