@@ -5,6 +5,7 @@ Most clusters have none, and then a write asks one attribute. The decisions are 
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from kubedyno.cluster.apiserver.authentication import AUTHENTICATED, User
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.apiserver.webhookclient import CallError, WebhookClient
 from kubedyno.cluster.registry.admissioncel import Authorize
 from kubedyno.cluster.registry.kind import Kind, Object
@@ -31,6 +33,14 @@ from kubedyno.kube.status import InternalError, StatusError, Timeout
 _CONFIGURATIONS = (*POLICY_RESOURCES, admissionwebhooks.MUTATING, admissionwebhooks.VALIDATING)
 _OPTIONS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+# As whom controllers create what objects of a kind own.
+_OWNER = re.compile(rb'"kind":"(\w+)"')
+_CONTROLLERS = {
+    "ReplicaSet": "replicaset-controller", "Deployment": "deployment-controller", "Job": "job-controller",
+    "StatefulSet": "statefulset-controller", "DaemonSet": "daemon-set-controller", "CronJob": "cronjob-controller",
+    "ReplicationController": "replication-controller", "Service": "endpointslice-controller",
+}  # fmt: skip
+_MANAGER = User("system:kube-controller-manager", (AUTHENTICATED,))
 # How often a request is begun anew because an object changed while webhooks were asked about it.
 _MAX_ROUNDS = 100
 
@@ -61,6 +71,7 @@ class Admission:
         self.validating_webhooks: list[Webhook] = []
         self.mutating_webhooks: list[Webhook] = []
         self.policies = PolicyPlugin(registry, self.labels_of, self.namespace_of, self.authorize_as)
+        registry.own_gate = self.own_gate
         for resource in _CONFIGURATIONS:
             registry.store.table(resource).subscribe(self._changed)
 
@@ -88,20 +99,38 @@ class Admission:
         """Return what a request has to pass; None when nothing is about its resource, as mostly."""
         if self._stale:
             self._read()
-        if not self._any:
-            return None
-        route = call.route
-        resource = route.kind.resource
-        key = (id(resource), route.subresource)
-        interested = self._interest.get(key)
-        if interested is None:
-            interested = self._interest[key] = self._is_interested(resource, route.subresource)
-        if not interested:
+        if not self._any or not self._concerns(call.route.kind.resource, call.route.subresource):
             return None
         if call.gate is None:
-            call.gate = RequestGate(self, call)
+            request = call.request
+            call.gate = RequestGate(
+                self, call.user, request.query, call.warnings, self.annotations_of(request), call.route
+            )  # fmt: skip
         gate: RequestGate = call.gate
         return gate
+
+    def own_gate(self, resource: Resource, owners: bytes) -> "RequestGate | None":
+        """Return what an object of the cluster's own controllers has to pass: policies alone, nothing there can wait.
+
+        Args:
+            resource: Of the object.
+            owners: Its ownerReferences as JSON, which tell whose it is.
+        """
+        if self._stale:
+            self._read()
+        if not (self.validating or self.mutating) or not self._concerns(resource, ""):
+            return None
+        kind = _OWNER.search(owners)
+        account = _CONTROLLERS.get(kind[1].decode() if kind is not None else "")
+        user = _service_account(f"{_SERVICE_ACCOUNT}kube-system:{account}") if account else _MANAGER
+        return RequestGate(self, user, "", [], {}, None)
+
+    def _concerns(self, resource: Resource, subresource: str) -> bool:
+        key = (id(resource), subresource)
+        interested = self._interest.get(key)
+        if interested is None:
+            interested = self._interest[key] = self._is_interested(resource, subresource)
+        return interested
 
     def _is_interested(self, resource: Resource, subresource: str) -> bool:
         if any(resource.group == each.group and resource.plural == each.plural for each in _CONFIGURATIONS):
@@ -186,6 +215,14 @@ def _service_account(name: str) -> User:
 class RequestGate:
     """One request's way through policies and webhooks: see `registry.gate`.
 
+    Args:
+        admission: All policies and webhooks.
+        user: Who asks.
+        query: Of the request.
+        warnings: Receives warnings.
+        annotations: Receives annotations of the audit event.
+        route: Of the request; None for what the cluster does itself, about which no webhook is asked.
+
     Attributes:
         annotations: For the audit event.
         options: DeleteOptions of a deletion.
@@ -193,15 +230,21 @@ class RequestGate:
         rounds: How often webhooks were asked.
     """
 
-    def __init__(self, admission: Admission, call: Call) -> None:
+    def __init__(
+        self, admission: Admission, user: User, query: str, warnings: list[str], annotations: dict[str, str],
+        route: Route[Kind] | None,
+    ) -> None:  # fmt: skip
         random = admission.registry.random
         self._admission = admission
-        self._call = call
+        self._user = user
+        self._query = query
+        self._warnings = warnings
+        self._annotations = annotations
+        self._route = route
         self.uid = random.uid()
         self.suffix = random.suffix()
         self.now_s = admission.registry.clock.now()
         self.options: Object = {}
-        self.annotations = admission.annotations_of(call.request)
         self.answers: dict[bytes, Answer] = {}
         self.rounds = 0
         self._review_uid = random.uid()
@@ -225,7 +268,7 @@ class RequestGate:
         self, operation: str, resource: Resource, subresource: str, shape: tuple[str, str, str], namespace: str,
         name: str, new: Object | None, old: Object | None,
     ) -> Asked:  # fmt: skip
-        given = parameters(self._call.request.query)
+        given = parameters(self._query)
         options: Object = {}
         if operation in _OPTIONS:
             options = {"kind": _OPTIONS[operation], "apiVersion": "meta.k8s.io/v1", **self.options}
@@ -234,7 +277,7 @@ class RequestGate:
         if dry_run:
             options["dryRun"] = ["All"]
         return Asked(
-            operation, resource, subresource, shape, namespace, name, new, old, self._call.user, options, dry_run,
+            operation, resource, subresource, shape, namespace, name, new, old, self._user, options, dry_run,
             self._converted,
         )  # fmt: skip
 
@@ -297,7 +340,7 @@ class RequestGate:
             *((policy.name, policy.reinvoked, self._policy_step(policy, asked, others, taken))
               for policy in admission.mutating),
             *((hook.key, hook.reinvoked, self._webhook_step(hook, asked, others, taken))
-              for hook in admission.mutating_webhooks),
+              for hook in (admission.mutating_webhooks if self._route is not None else ())),
         ]  # fmt: skip
         asked_before: list[int] = []
         again: set[int] = set()
@@ -346,7 +389,7 @@ class RequestGate:
         return answer
 
     def _hear(self, hook: Webhook, answer: Answer) -> None:
-        admissionwebhooks.told(hook, answer, self._call.warnings, self.annotations)
+        admissionwebhooks.told(hook, answer, self._warnings, self._annotations)
         error = admissionwebhooks.refusal(hook, answer)
         if error is not None:
             raise error
@@ -363,8 +406,8 @@ class RequestGate:
     def _check(self, asked: Asked) -> None:
         admission = self._admission
         others = admission.others(asked.resource)
-        admission.policies.validate(admission.validating, asked, others, self._call.warnings, self.annotations)
-        hooks = admission.validating_webhooks
+        admission.policies.validate(admission.validating, asked, others, self._warnings, self._annotations)
+        hooks = admission.validating_webhooks if self._route is not None else []
         if not hooks:
             return
         authorize = admission.authorize_as(asked)
@@ -377,7 +420,7 @@ class RequestGate:
             raise Timeout("request did not complete within the allotted timeout")
         refused: StatusError | None = None
         for hook, answer in admissionwebhooks.outcomes(hooks, asked, seen, self.answers, self._review_uid):
-            admissionwebhooks.told(hook, answer, self._call.warnings, self.annotations)
+            admissionwebhooks.told(hook, answer, self._warnings, self._annotations)
             refused = refused or admissionwebhooks.refusal(hook, answer)
         if refused is not None:
             raise refused
@@ -394,7 +437,8 @@ class RequestGate:
         Raises:
             StatusError: It may not pass.
         """
-        route = self._call.route
+        route = self._route
+        assert route is not None
         asked = self._of(
             operation, route.kind.resource, route.subresource, shape, route.namespace, route.name, new, old
         )  # fmt: skip

@@ -75,6 +75,7 @@ class Registry:
         kinds: (group, version, plural) → kind.
         classes: What pods get by the name of a class.
         rules: What namespaces ask of what is created in them.
+        own_gate: Says what an object of the cluster's own parts has to pass (resource, its ownerReferences as JSON).
     """
 
     def __init__(self, store: Store, clock: Clock, random: Random, settings: ClusterSettings) -> None:
@@ -93,6 +94,7 @@ class Registry:
             self._by_id[id(kind.resource)] = kind
         self.classes = PodClasses(store)
         self.rules = NamespaceRules(store)
+        self.own_gate: Callable[[Resource, bytes], Gate | None] = lambda _, __: None
         self.shapes = Shapes()
         self._disabled = DisabledFields(settings)
         self.allocator = Allocator(store, clock, random, settings.service_subnets)

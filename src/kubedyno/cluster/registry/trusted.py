@@ -15,6 +15,7 @@ from kubedyno.cluster.registry.admission import PRIORITY_CLASSES, check_namespac
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.eventrecorder import EventRecorder
+from kubedyno.cluster.registry.gate import Gate
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
@@ -104,8 +105,22 @@ class Trusted:
             raise already_exists(resource, stored.name)
         if resource.namespaced and self._rules.apply_to(namespace):
             self._rules.check(resource, namespace, self.store.dict_of(resource, stored), None)
+        gate = self.registry.own_gate(resource, stored.meta[max(stored.meta.find(b'"ownerReferences":'), 0) :])
+        if gate is not None:
+            stored = self._passed(gate, kind, stored)
         self.writes["POST"] += 1
         return self._put(kind, stored)
+
+    def _passed(self, gate: Gate, kind: Kind, stored: StoredObject) -> StoredObject:
+        """Return a new object as policies want it.
+
+        Raises:
+            StatusError: They do not allow it.
+        """
+        obj = self.store.dict_of(kind.resource, stored)
+        new = gate.mutated(kind, "", obj, None)
+        gate.check(kind, "", new, None)
+        return stored if new is obj else stored_of(kind, new, managed=stored.managed)
 
     def _ruled(self, namespace: str, stored: StoredObject) -> StoredObject:
         """Return a new pod as its namespace's rules make it.
@@ -209,7 +224,8 @@ class Trusted:
         facts = PodFacts("", "Pending", False, "", template.facts, node)
         suffix = random.suffix()
         ruled = self._rules.apply_to(namespace)
-        if template.pinned or hostname or template.finalizers or ruled or pull_secrets:
+        gate = self.registry.own_gate(PODS, owner.json if owner is not None else b"")
+        if gate is not None or template.pinned or hostname or template.finalizers or ruled or pull_secrets:
             stored = StoredObject(
                 key, namespace, name, uid, 1, all_labels, owners, 0.0, template.finalizers, meta, b"",
                 body_of(template, suffix, node, hostname), status, facts,
@@ -218,6 +234,8 @@ class Trusted:
                 stored = self._with_pull_secrets(stored, pull_secrets)
             if ruled:
                 stored = self._ruled(namespace, stored)
+            if gate is not None:
+                stored = self._passed(gate, self.registry.kind(PODS), stored)
         else:
             lean = LeanPod(
                 key, namespace, name, uid, 1, all_labels, owners, meta, b"",

@@ -3,6 +3,8 @@
 import pytest
 
 from kubedyno.cluster.registry.celfunctions import available
+from kubedyno.cluster.registry.templates import OwnerRef
+from kubedyno.kube.status import StatusError
 from unit.cluster.apiserver.harness import NS, Api
 
 needs_cel = pytest.mark.skipif(not available(), reason="the extra cel is not installed")
@@ -234,3 +236,24 @@ def test_without_the_extra_failure_policy_decides_and_says_what_to_install(api, 
     api.call("DELETE", f"{REG}/validatingadmissionpolicies/p")
     policy(api, "q", failurePolicy="Ignore", validations=[{"expression": "false"}])
     assert api.call("POST", MAPS, configmap()).status == 201
+
+
+@needs_cel
+def test_what_controllers_create_passes_policies_as_their_service_account(api):
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    check = "object.metadata.labels.team == 'a' && request.userInfo.username.endsWith(':replicaset-controller')"
+    labels = "Object{metadata: Object.metadata{labels: {'seen': 'y'}}}"
+    policy(api, rule=rule, validations=[{"expression": check}])
+    change = [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": labels}}]
+    policy(api, "m", sort="Mutating", rule=rule, reinvocationPolicy="Never", mutations=change)
+    owner = OwnerRef.of("apps/v1", "ReplicaSet", "r", "u")
+
+    def create(team):
+        spec = {"containers": [{"name": "c", "image": "i"}]}
+        template = api.trusted.pod_template({"metadata": {"labels": {"team": team}}, "spec": spec})
+        return api.trusted.create_pod(NS, template, owner, generate_name="r-")
+
+    record = create("a")
+    assert record.obj.labels == {"team": "a", "seen": "y"}
+    with pytest.raises(StatusError, match=r"pods \"r-\w{5}\" is forbidden: ValidatingAdmissionPolicy 'p'"):
+        create("b")
