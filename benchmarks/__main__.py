@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 NAMES = {
-    "load": "the load side: CPU per created Deployment, rate error, memory",
+    "load": "the load side: CPU per created Deployment and per measured pod, rate errors, memory",
     "api": "the API server: creates, patches, lists, watch fan-out",
     "cluster": "the embedded cluster: boot, pods to Ready, memory",
     "statedb": "the store: inserts, reads, scans, memory",
@@ -26,6 +26,9 @@ BUDGETS = {
     "cpu_us_per_object": (100, 60),
     "rate_error_percent": (0.1, 0.1),
     "rss_mb": (120, 120),
+    "rate_error_percent_at_60_percent": (0.1, 0.1),
+    "podlatency_us_per_pod": (80, 80),
+    "podlatency_peak_mb": (120, 120),
     "cpu_us_per_create": (200, 150),
     "creates_per_s_tls": (4500, 6000),
     "cpu_us_per_patch": (350, 250),

@@ -7,7 +7,6 @@ are decoded only as far as these need. A condition or event that is absent count
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -48,7 +47,27 @@ class _Pod(msgspec.Struct):
     status: _Status = msgspec.field(default_factory=_Status)
 
 
+class _Regarded(msgspec.Struct):
+    uid: str = ""
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+class _Event(msgspec.Struct):
+    """What is read of an Event."""
+
+    reason: str = ""
+    involvedObject: _Regarded = msgspec.field(default_factory=_Regarded)
+    metadata: _Named = msgspec.field(default_factory=_Named)
+    eventTime: str | None = None
+    lastTimestamp: str | None = None
+    firstTimestamp: str | None = None
+
+
 _decode_pod = msgspec.json.Decoder(_Pod).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
 
 
 @dataclass(slots=True)
@@ -161,20 +180,24 @@ class PodTracker:
         start.ready = ready
         self._count(meta.uid, _state_of(pod, ready))
 
-    def event_event(self, raw: dict[str, Any]) -> None:
-        """Take one Event object that regards a pod: `Scheduled` and `Started` are moments of its start."""
-        reason = raw.get("reason", "")
-        if reason not in {"Scheduled", "Started"}:
+    def event_event(self, raw: bytes) -> None:
+        """Take the JSON of an Event that regards a pod: `Scheduled` and `Started` are moments of its start.
+
+        Raises:
+            msgspec.DecodeError: `raw` is no event.
+        """
+        event = _decode_event(raw)
+        if event.reason not in {"Scheduled", "Started"}:
             return
-        uid = raw.get("involvedObject", {}).get("uid", "")
-        at_s = _event_time_s(raw, reason)
+        at_s = _event_time_s(event)
         if at_s is None:
             return
+        uid = event.involvedObject.uid
         start = self.pods.get(uid)
         if start is None:
-            self._early.setdefault(uid, []).append((reason, at_s))
+            self._early.setdefault(uid, []).append((event.reason, at_s))
         else:
-            self._moment(start, reason, at_s)
+            self._moment(start, event.reason, at_s)
 
     @staticmethod
     def _moment(start: PodStart, reason: str, at_s: float) -> None:
@@ -207,20 +230,19 @@ def _state_of(pod: _Pod, ready: bool) -> str:
     return "Starting" if pod.spec.nodeName else "Pending"
 
 
-def _event_time_s(raw: dict[str, Any], reason: str) -> float | None:
+def _event_time_s(event: _Event) -> float | None:
     """Return the moment of an event as precisely as it tells.
 
     kube-burner reads `Started` from the event's name: its suffix is the time in hexadecimal nanoseconds.
     """
-    if raw.get("eventTime"):
-        return epoch_of(raw["eventTime"])
-    if reason == "Started":
-        suffix = raw.get("metadata", {}).get("name", "").rpartition(".")[2]
+    if event.eventTime:
+        return epoch_of(event.eventTime)
+    if event.reason == "Started":
         try:
-            return int(suffix, 16) / 1e9
+            return int(event.metadata.name.rpartition(".")[2], 16) / 1e9
         except ValueError:
             pass
-    text = raw.get("lastTimestamp") or raw.get("firstTimestamp")
+    text = event.lastTimestamp or event.firstTimestamp
     return epoch_of(text) if text else None
 
 

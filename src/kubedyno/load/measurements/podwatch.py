@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 from urllib.parse import quote
 
-import orjson
-
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.client.api import Client
@@ -41,17 +39,18 @@ class PodWatch:
         selector = f"labelSelector={quote(self._selector)}"
         starts = [self._follower.begin("/api/v1/pods", selector, self._on_pod, skip_list=not self._past)]
         if self._events:
-            query = f"fieldSelector={quote('involvedObject.kind=Pod')}"
-            starts.append(self._follower.begin("/api/v1/events", query, self._on_event, skip_list=not self._past))
+            # One watch a reason: the server leaves out the events of pulling and creating, most of them.
+            for reason in ("Scheduled", "Started"):
+                query = f"fieldSelector={quote(f'involvedObject.kind=Pod,reason={reason}')}"
+                starts.append(self._follower.begin("/api/v1/events", query, self._on_event, skip_list=not self._past))
         await asyncio.gather(*starts)
 
     def _on_pod(self, kind: str, raw: bytes) -> None:
         self.tracker.pod_event(kind, raw, self._clock.now())
 
     def _on_event(self, kind: str, raw: bytes) -> None:
-        # Most events are of no use here: look before parsing.
-        if kind == "ADDED" and (b'"Scheduled"' in raw or b'"Started"' in raw):
-            self.tracker.event_event(orjson.loads(raw))
+        if kind == "ADDED":
+            self.tracker.event_event(raw)
 
     async def stop(self) -> None:
         """Stop watching, once what was on its way is read; what was seen stays in `tracker`."""
