@@ -37,6 +37,7 @@ BUDGETS = {
     "watch_us_per_delivery": (1.5, 1.5),
     "watch_us_per_wakeup": (15, 15),
     "p99_ms_under_load": (10, 10),
+    "flooded_over_calm": (2, 2),
     "ready_s": (0.7, 0.7),
     "ready_1000_nodes_s": (2, 2),
     "ready_5000_nodes_s": (5, 5),
@@ -67,6 +68,12 @@ BUDGETS = {
     "compaction_pause_ms": (5, 2),
     "snapshot_read_p99_ms": (1, 1),
 }
+# What a real API server took for the same: kube-apiserver and etcd 1.36 together, one control plane, 2 cores, 1.2 KB
+# Deployments and ConfigMaps over TLS.
+RECORDED = {
+    "cpu_us_per_create": "2,000 to 2,600",
+    "creates_per_s_tls": "200 to 550",
+}
 
 
 def machine() -> dict[str, object]:
@@ -95,8 +102,10 @@ def main() -> int:
         return 0
     figures = importlib.import_module(f"benchmarks.{arguments.name}").figures(quick=arguments.quick)
     for key, value in figures.items():
-        must = BUDGETS.get(key)
-        print(f"{key:<34} {value:>12,.4g}" + (f"   must {must[0]:g}, aim {must[1]:g}" if must else ""))
+        must, real = BUDGETS.get(key), RECORDED.get(key)
+        budget = f"must {must[0]:g}, aim {must[1]:g}" if must else ""
+        line = f"{key:<34} {value:>12,.4g}   {budget:<24}" + (f"recorded of a real one: {real}" if real else "")
+        print(line.rstrip())
     if arguments.json:
         print(json.dumps({"name": arguments.name, "figures": figures, "machine": machine()}))
     return 0

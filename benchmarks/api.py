@@ -25,6 +25,8 @@ from kubedyno.stats.quantiles import percentile
 _HEADERS = headers_of(TOKEN)
 _PATCH_HEADERS = headers_of(TOKEN, "application/strategic-merge-patch+json")
 _WATCHERS = 1000
+# Objects that come while they watch.
+_DELIVERED = 200
 _CONNECTIONS = 100
 
 
@@ -171,6 +173,53 @@ async def _watches(events: int) -> dict[str, float]:
         return {"watch_us_per_delivery": used_s / _WATCHERS * 1e6}
 
 
+async def _growth(sizes: tuple[int, ...]) -> dict[str, float]:
+    """List all objects, and deliver new ones to 1,000 watchers, while the number of objects grows."""
+    result: dict[str, float] = {}
+    async with _hosting() as host:
+        there = 0
+        for size in sizes:
+            await host.all([("POST", CONFIGMAPS, configmap(i)) for i in range(there, size)], _HEADERS)
+            there = size
+            rounds = max(100_000 // size, 3)
+            before_s = cpu_s(host.pid)
+            for _ in range(rounds):
+                stream = await host.pool.open_stream("GET", CONFIGMAPS, _HEADERS)
+                await stream.read()
+            listed_s = cpu_s(host.pid) - before_s
+            watched_s = await _delivered_s(host, there)
+            there += _DELIVERED
+            name = f"{size // 1000}k"
+            result[f"list_us_per_object_of_{name}"] = listed_s / rounds / size * 1e6
+            result[f"watch_us_per_delivery_of_{name}"] = watched_s / _DELIVERED / _WATCHERS * 1e6
+    return result
+
+
+async def _delivered_s(host: _Host, first: int) -> float:
+    """Return the CPU seconds of new objects that 1,000 watchers get, who came when the others were there."""
+    listed = await host.pool.request("GET", f"{CONFIGMAPS}?limit=1", _HEADERS)
+    version = listed.body.partition(b'"resourceVersion":"')[2].partition(b'"')[0].decode()
+    path = f"{CONFIGMAPS}?watch=true&resourceVersion={version}"
+    streams = [await host.pool.open_stream("GET", path, _HEADERS) for _ in range(_WATCHERS)]
+
+    async def follow(stream: StreamExchange) -> None:
+        seen = 0
+        async for piece in stream:
+            seen += piece.count(b"\n")
+            if seen >= _DELIVERED:
+                return
+
+    readers = [asyncio.create_task(follow(stream)) for stream in streams]
+    before_s = cpu_s(host.pid)
+    await host.all([("POST", CONFIGMAPS, configmap(first + i)) for i in range(_DELIVERED)], _HEADERS)
+    async with aio.timeout(60):
+        await asyncio.gather(*readers)
+    used_s = cpu_s(host.pid) - before_s
+    for stream in streams:
+        stream.close()
+    return used_s
+
+
 async def _wakeups(events: int) -> dict[str, float]:
     """Send single events to watchers that have a connection each: every one costs a TLS record and a system call."""
     async with _hosting() as host:
@@ -245,6 +294,7 @@ def figures(*, quick: bool) -> dict[str, float]:
     result = aio.run(_writes(4000 if quick else 20_000))
     result |= aio.run(_lists(10_000, 3 if quick else 10))
     result |= aio.run(_watches(500 if quick else 2000))
+    result |= aio.run(_growth((1_000, 10_000, 100_000)))
     result |= aio.run(_wakeups(100 if quick else 500))
     result |= aio.run(_under_load(500 if quick else 2000))
     return result | aio.run(_flooded(500 if quick else 2000))
