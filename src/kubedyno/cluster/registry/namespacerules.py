@@ -100,6 +100,28 @@ class NamespaceRules:
             if problem:
                 raise forbidden(resource, name, problem)
 
+    def check_change(self, resource: Resource, namespace: str, obj: Object, old: Object) -> None:
+        """Check a new version that may use more than the one until now: a resized pod, a Service, a larger claim.
+
+        Args:
+            resource: What it is.
+            namespace: Where.
+            obj: The new version, valid.
+            old: The one until now.
+
+        Raises:
+            Forbidden: The namespace does not allow it.
+        """
+        name = obj["metadata"].get("name", "")
+        ranges = self._objects(LIMIT_RANGES, namespace) if resource in {PODS, CLAIMS} else []
+        find = limitranger.pod_problems if resource is PODS else limitranger.claim_problems
+        problem = find(obj, ranges) if ranges else ""
+        if not problem:
+            quotas = self._objects(RESOURCE_QUOTAS, namespace)
+            problem = self.quotas.problem(resource, namespace, obj, quotas, old) if quotas else ""
+        if problem:
+            raise forbidden(resource, name, problem)
+
     def check_security(self, resource: Resource, namespace: str, obj: Object, warnings: list[str] | None) -> None:
         """Check a pod, or warn of a workload's, by the namespace's Pod Security labels.
 

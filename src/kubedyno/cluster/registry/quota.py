@@ -204,22 +204,28 @@ class Quotas:
         used = self._used(quota, quota["metadata"]["namespace"], resources_of(hard))
         return {"hard": dict(hard), "used": {name: str(used.get(name, _ZERO)) for name in hard}}
 
-    def problem(self, resource: Resource, namespace: str, obj: Object, quotas: Sequence[Object]) -> str:
-        """Return why an object to be created is too much for its namespace, "" when it is not.
+    def problem(
+        self, resource: Resource, namespace: str, obj: Object, quotas: Sequence[Object], old: Object | None = None
+    ) -> str:
+        """Return why an object to be created or changed is too much for its namespace, "" when it is not.
 
         Args:
             resource: What it is.
             namespace: Where.
             obj: Complete.
             quotas: The namespace's ResourceQuotas, by name.
+            old: The version until now: what it used is counted already. None for a new object.
         """
         asked, tags = measure(resource, obj), _tags(resource, obj)
+        if old is not None:
+            had = measure(resource, old)
+            asked = {name: amount - had.get(name, _ZERO) for name, amount in asked.items()}
         for quota in quotas:
             hard = {name: Quantity.parse(text) for name, text in quota["spec"].get("hard", {}).items()}
             if not _in_scopes(quota, tags) or not hard.keys() & {*asked, *(_REQUIRED if resource is PODS else ())}:
                 continue
             name = quota["metadata"]["name"]
-            if resource is PODS:
+            if resource is PODS and old is None:
                 missing = unsaid(obj["spec"], hard)
                 if missing:
                     return f"failed quota: {name}: must specify {missing}"

@@ -584,6 +584,10 @@ class Registry:
             gate.check(kind, subresource, new, record)
         if not subresource:
             self._admit_update(resource, new, old, warnings)
+        # What may come to use more of a namespace's quota by a change.
+        measured = subresource == "resize" or (not subresource and (resource is SERVICES or resource is CLAIMS))
+        if measured and self.rules.apply_to(metadata["namespace"]):
+            self.rules.check_change(resource, metadata["namespace"], new, old)
         if warnings is not None and not subresource:
             warnings += kind.warnings(new)
         if resource is SERVICES and not subresource:
