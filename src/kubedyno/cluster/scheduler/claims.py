@@ -80,13 +80,15 @@ class Claims:
         self._store = trusted.store
         self.devices = Devices(trusted.store)
 
-    def followed(self, record: ObjectRecord, *, slices: bool) -> None:
-        """Take over a change of a claim or slice."""
+    def slice_followed(self, record: ObjectRecord) -> None:
+        """Take over a change of a ResourceSlice."""
+        self.devices.slice_changed(record, gone=type(record) is Tombstone)
+
+    def followed(self, record: ObjectRecord) -> bool:
+        """Take over a change of a claim; returns whether a device came free."""
         gone = type(record) is Tombstone
-        if slices:
-            self.devices.slice_changed(record, gone=gone)
-        else:
-            self.devices.claim_changed(record.key, None if gone else self._store.encode_dict(RESOURCECLAIMS, record))
+        claim = None if gone else self._store.encode_dict(RESOURCECLAIMS, record)
+        return self.devices.claim_changed(record.key, claim)
 
     def need_of(self, pod: StoredObject) -> ClaimNeed | Refusal:
         """Return what a pod's claims ask of nodes, or why it cannot run at all now."""
@@ -131,7 +133,7 @@ class Claims:
         if FINALIZER not in record.obj.finalizers:
             finalizers = [*record.obj.finalizers, FINALIZER]
             record = self._trusted.replace(RESOURCECLAIMS, record, finalizers=finalizers)
-        self.followed(self._trusted.replace_status(RESOURCECLAIMS, record, new), slices=False)
+        self.followed(self._trusted.replace_status(RESOURCECLAIMS, record, new))
 
     def deallocate(self, key: str) -> None:
         """Take a claim's devices from it."""
@@ -139,7 +141,7 @@ class Claims:
         if record is not None:
             status = orjson.loads(record.obj.status or b"{}")
             left = {name: value for name, value in status.items() if name not in {"allocation", "reservedFor"}}
-            self.followed(self._trusted.replace_status(RESOURCECLAIMS, record, left), slices=False)
+            self.followed(self._trusted.replace_status(RESOURCECLAIMS, record, left))
 
 
 def _key(claim: dict[str, Any]) -> str:

@@ -143,9 +143,10 @@ class Devices:
             return self._local.setdefault(slice_.place.node, {})
         return self._wide
 
-    def claim_changed(self, key: str, claim: Mapping[str, Any] | None) -> None:
-        """Take over what a claim has; None: it is gone."""
-        for device in self._claims.pop(key, ()):
+    def claim_changed(self, key: str, claim: Mapping[str, Any] | None) -> bool:
+        """Take over what a claim has, None: it is gone; returns whether a device came free."""
+        before = self._claims.pop(key, ())
+        for device in before:
             left = self._taken[device] - 1
             if left:
                 self._taken[device] = left
@@ -158,6 +159,7 @@ class Devices:
             self._claims[key] = held
             for device in held:
                 self._taken[device] = self._taken.get(device, 0) + 1
+        return not set(before) <= set(held)
 
     # --- what a node has -----------------------------------------------------------------------------------------
 

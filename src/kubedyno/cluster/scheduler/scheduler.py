@@ -340,13 +340,17 @@ class Scheduler:
 
     def _follow_other(self, resource: Resource, plugins: tuple[str, ...], record: ObjectRecord) -> None:
         """Follow a change of what volumes and devices depend on."""
-        if resource is RESOURCECLAIMS or resource is RESOURCESLICES:
-            self._claims.followed(record, slices=resource is RESOURCESLICES)
+        # A claim matters to pods of its namespace; a device that comes free to all.
+        namespace = record.obj.namespace
+        if resource is RESOURCECLAIMS:
+            namespace = "" if self._claims.followed(record) else namespace
+        elif resource is RESOURCESLICES:
+            self._claims.slice_followed(record)
         elif resource is CLAIMS:
             self._waits.claim_changed(record.key)
         if self._queue.pool:
             for plugin in plugins:
-                self._news.others.setdefault(plugin, set()).add(record.obj.namespace)
+                self._news.others.setdefault(plugin, set()).add(namespace)
 
     def _forget(self, key: str) -> None:
         if self._errors and self._errors.pop(key, None) is not None:

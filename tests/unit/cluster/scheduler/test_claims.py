@@ -331,3 +331,33 @@ def test_what_is_no_expression_says_why(expression, words):
 def test_what_cannot_be_evaluated_says_why(expression, words):
     with pytest.raises(Fault, match=words):
         matches(expression, DEVICE)
+
+
+def test_a_device_that_another_namespace_gives_back_helps(sim):
+    sim.node("n1")
+    sim.namespace("far")
+    device_class(sim)
+    slice_(sim, devices=1)
+    spec = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}
+    sim.do(sim.registry.create, RESOURCECLAIMS, "far", {"metadata": {"name": "a"}, "spec": spec})
+    sim.pod("pa", namespace="far", resourceClaims=[{"name": "a", "resourceClaimName": "a"}])
+    claim(sim, "b")
+    pod(sim, "pb", "b")
+    sim.advance(20)
+    assert sim.node_of("pb") == ""
+    sim.do(sim.trusted.replace_status, RESOURCECLAIMS, sim.store.get(RESOURCECLAIMS, "far/a"), {})
+    assert sim.node_of("pb") == "n1"
+
+
+def test_hundreds_of_claims_are_given_out_and_none_twice(sim):
+    for i in range(10):
+        sim.node(f"n{i}")
+        slice_(sim, f"n{i}", devices=20)
+    device_class(sim)
+    for i in range(220):
+        claim(sim, f"c{i}")
+        pod(sim, f"p{i}", f"c{i}")
+    results = [status(sim, f"c{i}").get("allocation", {}).get("devices", {}).get("results", []) for i in range(220)]
+    given = [(r["pool"], r["device"]) for found in results for r in found]
+    assert (len(given), len(set(given))) == (200, 200)
+    assert sim.bound() == 200

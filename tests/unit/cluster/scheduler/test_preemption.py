@@ -1,5 +1,6 @@
 """Room for the more important."""
 
+from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.kube.resources import DISRUPTIONBUDGETS, NODES, PODS
 
 
@@ -138,3 +139,22 @@ def test_disruptions_that_a_budget_allows_break_nothing(sim):
     sim.pod("free", cpu="1", priority=3, labels={"app": "free"})
     sim.pod("high", cpu="1", priority=10)
     assert (gone(sim, "guarded"), gone(sim, "free")) == (True, False)
+
+
+def test_a_node_that_was_nominated_before_is_kept_for_its_pod(sim):
+    sim.node("n1", cpu="1")
+    sim.pod("low", cpu="1", priority=1)
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}
+    status = {"phase": "Pending", "nominatedNodeName": "n1", "qosClass": "Burstable"}
+    spec = {"containers": [container], "priority": 10, "schedulerName": "default-scheduler"}
+
+    def come_back() -> None:
+        # As after a restart: the pod comes with its node, and the victim is on its way out.
+        default_pod_spec(spec, pod=True)
+        sim.trusted.create(PODS, "ns", {"metadata": {"name": "high"}, "spec": spec, "status": status})
+
+    sim.do(come_back)
+    assert "ns/high" in sim.scheduler._cluster.nominations
+    sim.do(sim.trusted.finish_delete, PODS, "ns/low")
+    sim.pod("thief", cpu="1", priority=1)
+    assert (sim.node_of("high"), sim.node_of("thief")) == ("n1", "")
