@@ -325,6 +325,9 @@ class ServerConnection(H2Connection):
                 others.append(field)
         if not malformed and (not method or not path or not scheme):
             malformed = "no method, path or scheme"
+        elif not malformed and path[0] != "/" and path != "*":
+            # As net/http has it; "*" is what OPTIONS asks about the server itself.
+            malformed = "a path that does not begin with a slash"
         if authority:
             others.append(("host", authority))
         key = tuple(others)

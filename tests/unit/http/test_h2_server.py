@@ -324,3 +324,15 @@ async def test_a_stream_cannot_be_switched_to_another_protocol_and_is_answered_o
     connection, transport, client = connected(app)
     connection.data_received(client.request(1))
     assert body_of(transport.take(), 1) == b"no"
+
+
+@in_loop
+async def test_a_path_without_a_slash_is_no_request():
+    connection, transport, client = connected()
+    connection.data_received(client.request(1, path="api") + client.request(3, "OPTIONS", "*") + client.request(5))
+    data = transport.take()
+    assert [(stream, payload) for kind, _, stream, payload in frames_of(data) if kind == 3] == [
+        (1, Code.PROTOCOL_ERROR.to_bytes(4, "big"))
+    ]
+    assert body_of(data, 3) == b"OPTIONS *? 0"
+    assert body_of(data, 5) == b"GET /? 0"

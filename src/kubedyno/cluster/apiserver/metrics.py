@@ -71,7 +71,7 @@ class RequestCounts:
         """Count one answer that is about no resource."""
         shown = path.rstrip("/") or "/"
         if shown not in _PATHS:
-            shown = "/" + shown.split("/")[1]
+            shown = "/" + shown.removeprefix("/").partition("/")[0]
         cell = self._others.setdefault((method, shown, status), _Cell())
         cell.count += 1
         cell.seconds += seconds

@@ -556,7 +556,7 @@ class ApiServer:
 
     def _other(self, request: Request, responder: Responder, user: User) -> None:
         path = request.path
-        root = "/" + path.split("/")[1]
+        root = "/" + path.removeprefix("/").partition("/")[0]
         if root not in PUBLIC_PATHS:
             self._authorize_path(request, user)
         if path.startswith("/kubedyno/") and (
