@@ -4,6 +4,7 @@ Both are asked every query of the shipped profiles, alerts and dashboards over h
 the folder that KUBEDYNO_PROFILES names. Prometheus' time has its HTTP in it, ours has not.
 """
 
+import asyncio
 import os
 import re
 import shutil
@@ -21,11 +22,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from compat.promql import clusterdata
 from compat.promql.conftest import Prometheus, started
 from compat.promql.test_real_prometheus import differs
+from kubedyno.client import kubeconfig
+from kubedyno.client.api import Client
 from kubedyno.kube import yaml
+from kubedyno.lab import metrics
 from kubedyno.promql.engine import Engine
 from kubedyno.promql.mentions import queries_in
 
 _STEP_MS = 30_000
+_INTERVAL_S = 15.0
 
 
 def _queries() -> list[str]:
@@ -87,6 +92,32 @@ def _compare(*, quick: bool) -> dict[str, float]:
     }
 
 
+def _recording(*, quick: bool) -> dict[str, float]:
+    """Return what a look at 1,000 nodes each 15 s costs, both processes together."""
+    with measure.cluster(nodes=1000) as running:
+
+        async def rounds() -> tuple[float, float, int]:
+            async with Client(kubeconfig.load(running.kubeconfig, None)) as client:
+                recorder = metrics.Recorder(client, metrics.Options(_INTERVAL_S), embedded=True)
+                # The first two looks learn what there is.
+                for _ in range(2):
+                    await recorder.round()
+                own, cluster = measure.cpu_s(), measure.cpu_s(running.pid)
+                count = 3 if quick else 10
+                for _ in range(count):
+                    await recorder.round()
+                ours = (measure.cpu_s() - own) / count
+                return ours, (measure.cpu_s(running.pid) - cluster) / count, len(recorder.store)
+
+        recorder_s, cluster_s, series = asyncio.run(rounds())
+    return {
+        "record_series": series,
+        "record_1000_nodes_recorder_percent": recorder_s / _INTERVAL_S * 100,
+        "record_1000_nodes_cluster_percent": cluster_s / _INTERVAL_S * 100,
+        "record_1000_nodes_percent": (recorder_s + cluster_s) / _INTERVAL_S * 100,
+    }
+
+
 def figures(*, quick: bool) -> dict[str, float]:
     """Return the figures."""
-    return _compare(quick=quick)
+    return _recording(quick=quick) | _compare(quick=quick)

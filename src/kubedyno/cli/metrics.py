@@ -102,6 +102,7 @@ def _query(arguments: argparse.Namespace) -> int:
     import orjson
 
     from kubedyno.base import aio
+    from kubedyno.base.errors import KubedynoError
     from kubedyno.lab import metrics, target
     from kubedyno.promql.engine import Engine
     from kubedyno.promql.language import parsed
@@ -121,14 +122,16 @@ def _query(arguments: argparse.Namespace) -> int:
         status, body = ReadAPI(Engine(store)).answer(
             "query", {"query": [arguments.expression], "time": [f"{at_ms / 1000:.3f}"]}
         )
-    if arguments.output == "json":
+    if arguments.output == "json" and body.startswith(b"{"):
         print(body.decode(errors="replace").strip())
         return 0 if status == 200 else 1
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        document = {"error": body[:200].decode(errors="replace")}
-    if status != 200:
+        document = None
+    if not isinstance(document, dict) or document.get("status") not in {"success", "error"}:
+        raise KubedynoError(metrics.no_prometheus(arguments.prometheus_url, status, body))
+    if document["status"] == "error":
         print(f"kubedyno: {document.get('errorType', status)}: {document.get('error', '')}", file=sys.stderr)
         return 1
     for line in _lines(document["data"]):

@@ -37,6 +37,8 @@ log = logger(__name__)
 # Pages that are asked for at once: a node's proxy is one connection more of the API server's.
 CONCURRENCY = 8
 _TRIM_S = 60.0
+# A Prometheus gives up a query after two minutes by itself; who asks by hand will not wait so long.
+_ASK_S = 60.0
 _MAX_PAGE_BYTES = 256 << 20
 # /metrics/resource repeats what cadvisor says under the same names: whoever records both counts twice.
 _DISCOVERY = "/kubedyno/metrics/targets"
@@ -110,6 +112,8 @@ class Recorder:
         self._targets: dict[str, Target] = {}
         self._turns = asyncio.Semaphore(CONCURRENCY)
         self._warned: set[str] = set()
+        # (job, path, error) of targets that did not answer in this round.
+        self._down: list[tuple[str, str, str]] = []
 
     def targets(self) -> list[Target]:
         """Return what is scraped now."""
@@ -134,6 +138,19 @@ class Recorder:
         except (KubedynoError, StatusError) as error:
             self._warn("targets", f"targets cannot be listed: {error}")
         await asyncio.gather(*(self._scrape(path, target) for path, target in list(self._targets.items())))
+        self._tell_down()
+
+    def _tell_down(self) -> None:
+        """Say of each target once that it is down, many of one job in one line."""
+        down, self._down = self._down, []
+        new: dict[str, list[str]] = {}
+        for job, path, error in down:
+            if path not in self._warned:
+                self._warned.add(path)
+                new.setdefault(job, []).append(error)
+        for job, errors in new.items():
+            more = f" (and {len(errors) - 1} more targets of {job})" if len(errors) > 1 else ""
+            log.warning("%s is down: %s%s", job, errors[0], more)
 
     async def _discover(self) -> None:
         found = await (self._listed() if self._embedded else self._found())
@@ -232,7 +249,7 @@ class Recorder:
                 self._warn(path, f"{path}: {error}")
             except KubedynoError as error:
                 target.lost(str(error), now_ms, SYSTEM_CLOCK.monotonic() - began_s)
-                self._warn(path, str(error))
+                self._down.append((target.labels.get("job", ""), path, str(error)))
 
     def _warn(self, what: str, line: str) -> None:
         if what not in self._warned:
@@ -306,12 +323,21 @@ def loaded(path: Path) -> tuple[SeriesStore, int]:
         raise KubedynoError(f"{path}: {error}; give what `kubedyno metrics record` has written") from error
 
 
+def no_prometheus(url: str, status: int, body: bytes) -> str:
+    """Return the line for an answer that is none of a Prometheus."""
+    if status in {401, 403}:
+        return f"{url}: answers {status}: it lets nobody ask without credentials; give a URL that may be asked"
+    said = f": {_line(body)[:120]}" if body.strip() else ""
+    return f"{url}: answers {status}, which is not what a Prometheus says{said}; is the URL right?"
+
+
 async def ask(url: str, path: str, given: dict[str, Any]) -> tuple[int, bytes]:
     """Ask the Prometheus of a URL.
 
     Raises:
         KubedynoError: It does not answer.
     """
+    import http.client  # noqa: PLC0415 - only `query --prometheus-url` needs it
     import urllib.error  # noqa: PLC0415 - only `query --prometheus-url` needs it
     import urllib.parse  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
@@ -323,12 +349,17 @@ async def ask(url: str, path: str, given: dict[str, Any]) -> tuple[int, bytes]:
 
     def call() -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - checked above
+            with urllib.request.urlopen(request, timeout=_ASK_S) as answer:  # noqa: S310 - checked above
                 return int(answer.status), answer.read(_MAX_PAGE_BYTES)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read(_MAX_PAGE_BYTES)
-        except OSError as error:
-            raise KubedynoError(f"{url}: {error}; is a Prometheus there?") from error
+        except TimeoutError as error:
+            raise KubedynoError(f"{url}: no answer within {_ASK_S:g} s; ask for less, or a shorter time") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise KubedynoError(f"{url}: cannot be reached within {_ASK_S:g} s; is a Prometheus there?") from error
+            raise KubedynoError(f"{url}: {reason}; is a Prometheus there?") from error
 
     return await asyncio.to_thread(call)

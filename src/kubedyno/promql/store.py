@@ -129,6 +129,21 @@ class SeriesStore:
             column.stale = column.stale or column.ended
             return True
 
+    def append_all(self, columns: Sequence[Column], time_ms: int, values: Sequence[float]) -> None:
+        """Add one sample of one time to each of some series; as `append`."""
+        with self._lock:
+            for column, value in zip(columns, values, strict=True):
+                times = column.times
+                if times and time_ms <= times[-1]:
+                    continue
+                times.append(time_ms)
+                column.values.append(value)
+                if value != value:  # noqa: PLR0124 - only a NaN can be a marker
+                    column.ended = is_stale(value)
+                    column.stale = column.stale or column.ended
+                else:
+                    column.ended = False
+
     def add(self, labels: Labels, time_ms: int, value: float) -> bool:
         """Add a sample to the series of some labels; raises as `column`."""
         return self.append(self.column(labels), time_ms, value)

@@ -25,6 +25,8 @@ TARGETS = "targets"
 SCRAPE_PATH = "/kubedyno/scrape/"
 _TEXT = "text/plain; charset=utf-8"
 _SYSTEM = "kube-system"
+# Remembered addresses; forgotten all at once.
+_MOST_ADDRESSES = 50_000
 _ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - values to compare with
 
 
@@ -68,6 +70,7 @@ class Endpoint:
 
     component: Component
     pod: str
+    uid: str
     node: str
     address: str
     bind: str
@@ -110,6 +113,10 @@ class Components:
         self._server = server
         # By uid: what a kube-proxy pod found in its file when it was first seen.
         self._started_with: dict[str, str] = {}
+        # By uid and revision: a pod's address, which is read from its status.
+        self._addresses: dict[str, tuple[int, str]] = {}
+        # As they were found last.
+        self._by_path: dict[str, Endpoint] = {}
 
     def endpoints(self) -> list[Endpoint]:
         """Return the components whose pods run; O(pods of kube-system)."""
@@ -125,12 +132,26 @@ class Components:
                 bind = self._started_with.setdefault(obj.uid, self._proxy_bind())
             else:
                 bind = self._binds.get(component.setting, "127.0.0.1")
-            address = _address_of(record)
+            address = self._address(record)
             if address:
-                found.append(Endpoint(component, obj.name, obj.facts.node_name, address, bind))
+                found.append(Endpoint(component, obj.name, obj.uid, obj.facts.node_name, address, bind))
         for uid in self._started_with.keys() - alive:
             del self._started_with[uid]
+        self._by_path = {endpoint.path: endpoint for endpoint in found}
         return found
+
+    def _gone(self, endpoint: Endpoint) -> bool:
+        """Say whether the pod of an endpoint that was found before is another one now."""
+        record = self._store.get(PODS, f"{_SYSTEM}/{endpoint.pod}")
+        return record is None or record.obj.uid != endpoint.uid or record.obj.facts.phase != "Running"
+
+    def _address(self, record: ObjectRecord) -> str:
+        known = self._addresses.get(record.obj.uid)
+        if known is None or known[0] != record.revision:
+            if len(self._addresses) > _MOST_ADDRESSES:
+                self._addresses.clear()
+            known = self._addresses[record.obj.uid] = (record.revision, _address_of(record))
+        return known[1]
 
     def _proxy_bind(self) -> str:
         """Return metricsBindAddress of kube-proxy's ConfigMap, as its next pod will read it."""
@@ -187,9 +208,11 @@ class Components:
             NotFound: No component has that address.
         """
         _only_get(request)
-        at = next(
-            (e for e in self.endpoints() if len(parts) == 3 and e.path == f"{SCRAPE_PATH}{'/'.join(parts)}"), None
-        )
+        path = f"{SCRAPE_PATH}{'/'.join(parts)}"
+        at = self._by_path.get(path)
+        if at is None or self._gone(at):
+            self.endpoints()
+            at = self._by_path.get(path)
         if at is None:
             raise NotFound(f"nothing serves metrics at {'/'.join(parts)}; {SCRAPE_PATH}… takes the targets' own paths")
         if not at.reachable:
