@@ -53,7 +53,7 @@ class Failure:
         message: Of event and condition; "" for a pod that is not tried yet, of which nothing is said.
         plugins: Those that rejected it on some node.
         preempt: The node on which room can be made, and by whom leaving; None when there is none.
-        keeps_nomination: Victims are leaving the node that was cleared for it: that stays its own.
+        keeps_nomination: Preemption was not tried: a node that was cleared for it stays its own.
         deallocate: The claim whose devices are to be taken from it, "" for none.
         is_error: Something is wrong with what it asks for: it is tried again after a back-off.
     """
@@ -315,7 +315,7 @@ class Cycle:
             messages.unschedulable(first, said, claims),
             frozenset(plugins),
             preempt,
-            said == messages.VICTIMS_LEAVING,
+            said in {messages.VICTIMS_LEAVING, messages.NEVER_PREEMPTS},
             deallocate,
         )
 

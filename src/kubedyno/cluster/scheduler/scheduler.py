@@ -486,7 +486,8 @@ class Scheduler:
             nominated = failure.preempt.node.name
             self._cluster.nominate(record.obj, failure.preempt.node)
         elif failure.keeps_nomination:
-            nominated = self._cluster.nominations[record.key].name
+            node = self._cluster.nominations.get(record.key)
+            nominated = "" if node is None else node.name
         elif record.key in self._cluster.nominations:
             self._cluster.nominate(record.obj, None)
         reason = SCHEDULER_ERROR if failure.is_error else UNSCHEDULABLE

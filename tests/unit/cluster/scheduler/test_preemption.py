@@ -146,7 +146,7 @@ def test_a_node_that_was_nominated_before_is_kept_for_its_pod(sim):
     sim.pod("low", cpu="1", priority=1)
     container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}
     status = {"phase": "Pending", "nominatedNodeName": "n1", "qosClass": "Burstable"}
-    spec = {"containers": [container], "priority": 10, "schedulerName": "default-scheduler"}
+    spec = {"containers": [container], "priority": 10, "preemptionPolicy": "Never"}
 
     def come_back() -> None:
         # As after a restart: the pod comes with its node, and the victim is on its way out.
@@ -154,7 +154,7 @@ def test_a_node_that_was_nominated_before_is_kept_for_its_pod(sim):
         sim.trusted.create(PODS, "ns", {"metadata": {"name": "high"}, "spec": spec, "status": status})
 
     sim.do(come_back)
-    assert "ns/high" in sim.scheduler._cluster.nominations
+    assert sim.get("high")["status"]["nominatedNodeName"] == "n1"
     sim.do(sim.trusted.finish_delete, PODS, "ns/low")
     sim.pod("thief", cpu="1", priority=1)
     assert (sim.node_of("high"), sim.node_of("thief")) == ("n1", "")
