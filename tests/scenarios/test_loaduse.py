@@ -84,6 +84,23 @@ def test_what_is_there_is_measured_in_the_namespaces_asked_for(clusters, tmp_pat
     assert main(["destroy", "-c", config(tmp_path, [job("some", "pod.yml")]), *flags]) == 0
 
 
+def test_a_later_job_knows_when_the_pods_it_meets_were_started(clusters, tmp_path):
+    first, _ = clusters
+    target = {"kind": "Pod", "apiVersion": "v1", "labelSelector": {"kube-burner.io/job": "made"}}
+    jobs = [
+        job("made", "pod.yml"),
+        {"name": "unmade", "jobType": "delete", "qps": 50, "burst": 50, "objects": [target]},
+    ]
+    path = config(tmp_path, jobs, [{"name": "podLatency"}])
+    assert main(["init", "-c", path, "--kubeconfig", str(first.running.kubeconfig)]) == 0
+    for name in ("made", "unmade"):
+        found = json.loads(Path(f"out/podLatencyQuantilesMeasurement-{name}.json").read_text())
+        assert {one["quantileName"] for one in found} == {
+            "PodScheduled", "Initialized", "ContainersReady", "Ready", "ContainersStarted", "PodReadyToStartContainers",
+        }  # fmt: skip
+    first.send("DELETE", "/api/v1/namespaces/made-0", {})
+
+
 SHAPES = {
     "steps": {"shape": "steps", "startQps": 20, "endQps": 60, "steps": 2, "stepDuration": "500ms"},
     "ramp": {"shape": "ramp", "startQps": 20, "endQps": 60, "duration": "1s"},

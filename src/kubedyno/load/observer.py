@@ -97,7 +97,11 @@ class Observer:
             narrow = (
                 f",kube-burner.io/job={spec.name}" if not spec.metrics_aggregate and spec.job_type == "create" else ""
             )
-            current.pods = PodWatch(client, selector + narrow, self._clock, events=pods is not None, past=past)
+            # Other jobs meet pods that were started before them.
+            older = spec.job_type != "create"
+            current.pods = PodWatch(
+                client, selector + narrow, self._clock, events=pods is not None, past=past, older=older
+            )
             current.pods.tracker.namespaces = namespaces
         for m in wanted:
             made = await self._measurement(m, current, client, kinds, selector)

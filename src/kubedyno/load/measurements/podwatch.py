@@ -24,9 +24,13 @@ class PodWatch:
         events: Also read Events of pods: finer times of Scheduled and Started.
         clock: Stamps what is seen.
         past: Also what there is already when it starts.
+        older: Events of pods that are there already, too: they tell when those were started.
     """
 
-    def __init__(self, client: Client, selector: str, clock: Clock, *, events: bool, past: bool = False) -> None:
+    def __init__(
+        self, client: Client, selector: str, clock: Clock, *, events: bool, past: bool = False, older: bool = False
+    ) -> None:
+        self._older = older or past
         self.tracker = PodTracker()
         self._selector = selector
         self._clock = clock
@@ -42,7 +46,7 @@ class PodWatch:
             # One watch a reason: the server leaves out the events of pulling and creating, most of them.
             for reason in ("Scheduled", "Started"):
                 query = f"fieldSelector={quote(f'involvedObject.kind=Pod,reason={reason}')}"
-                starts.append(self._follower.begin("/api/v1/events", query, self._on_event, skip_list=not self._past))
+                starts.append(self._follower.begin("/api/v1/events", query, self._on_event, skip_list=not self._older))
         await asyncio.gather(*starts)
 
     def _on_pod(self, kind: str, raw: bytes) -> None:
