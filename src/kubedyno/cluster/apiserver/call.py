@@ -1,5 +1,7 @@
 """One request under way: what it names, who asks, and how to answer it."""
 
+import re
+from itertools import accumulate
 from typing import Any
 
 from kubedyno.cluster.apiserver.authentication import User
@@ -10,6 +12,11 @@ from kubedyno.http.messages import Headers, Request, Responder, Stream, Tunnel
 
 HEADERS: Headers = (("Cache-Control", "no-cache, private"),)
 NO_SNIFF: Headers = (("X-Content-Type-Options", "nosniff"),)
+# Characters that all warnings of a response may have before each is cut to so many (k8s.io/apiserver's filters).
+_WARNINGS_LENGTH, _WARNING_LENGTH = 4096, 256
+_YAML_LEAD = re.compile(r"\A(error converting YAML to JSON: )?yaml: unmarshal errors:\n")
+# No header may hold these.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Call:
@@ -71,5 +78,30 @@ class Call:
     def _headers(self, more: Headers) -> Headers:
         if not self.warnings:
             return HEADERS + more if more else HEADERS
-        texts = (text.replace("\\", "\\\\").replace('"', '\\"') for text in dict.fromkeys(self.warnings))
-        return (*HEADERS, *more, *(("Warning", f'299 - "{text}"') for text in texts))
+        escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in _shortened(_lines(self.warnings)))
+        return (*HEADERS, *more, *(("Warning", f'299 - "{text}"') for text in escaped))
+
+
+def _lines(warnings: list[str]) -> list[str]:
+    """Return each warning once: what YAML's decoder lists is several, and what has control characters is none."""
+    lines: list[str] = []
+    for text in warnings:
+        listed, lead = _YAML_LEAD.subn("", text)
+        lines += [line.strip() for line in listed.split("\n")] if lead else [text]
+    return [line for line in dict.fromkeys(lines) if not _CONTROL.search(line)]
+
+
+def _shortened(warnings: list[str]) -> list[str]:
+    """Return the warnings that a response has room for, each of them cut where all are too long together."""
+    ends = list(accumulate(map(len, warnings)))
+    whole = sum(end <= _WARNINGS_LENGTH for end in ends)
+    if whole == len(warnings):
+        return warnings
+    found = [text[:_WARNING_LENGTH] for text in warnings[: whole + 1]]
+    written = sum(map(len, found))
+    for text in warnings[whole + 1 :]:
+        if written >= _WARNINGS_LENGTH:
+            break
+        found.append(text[:_WARNING_LENGTH])
+        written += len(found[-1])
+    return found

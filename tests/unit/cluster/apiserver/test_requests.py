@@ -50,6 +50,26 @@ def test_times_are_the_same_in_any_zone_and_written_as_go_does(api):
     assert api.call("POST", CMS, impossible).status == 400
 
 
+def warned(api, names):
+    body = {"metadata": {"name": "w"}, **dict.fromkeys(names, 1)}
+    answer = api.call("POST", f"{CMS}?dryRun=All", body)
+    assert answer.status == 201
+    return [value for name, value in answer.headers if name == "Warning"]
+
+
+def test_warnings_have_an_end(api):
+    assert len(warned(api, [f"x{n}" for n in range(100)])) == 100
+    # Too many: what does not fit in 4096 characters is left out.
+    assert 150 < len(warned(api, [f"x{n:05}" for n in range(1000)])) < 250
+    # Too long: all are cut.
+    long = warned(api, ["y" * 5000, "z" * 5000])
+    assert [len(text) for text in long] == [len('299 - ""') + 256 + 1] * 2
+
+
+def test_a_warning_holds_no_line_break(api):
+    assert warned(api, ["a\r\nSet-Cookie: b", "c"]) == ['299 - "unknown field \\"c\\""']
+
+
 # --- who asks ------------------------------------------------------------------------------------------------------
 
 
