@@ -68,7 +68,11 @@ class VolumeBinding:
         self._unbound: dict[str, None] = {}
         feeds.follow(STORAGECLASSES, self._class_changed)
         feeds.follow(CLAIMS, self._claim_changed, self._claim_gone)
+        # Claim → keys of the pods that use it; and pod → its claims.
+        self._users: dict[str, set[str]] = {}
+        self._used: dict[str, tuple[str, ...]] = {}
         feeds.follow(VOLUMES, self._volume_changed, self._volume_gone)
+        feeds.follow(PODS, self._pod_changed, self._pod_gone)
 
     # --- news ------------------------------------------------------------------------------------------------------
 
@@ -93,6 +97,21 @@ class VolumeBinding:
         self._volumes.forget(record.key)
         if record.obj.facts:
             self._claims.add(record.obj.facts)
+
+    def _pod_changed(self, record: ObjectRecord) -> None:
+        if record.obj.facts.spec.attached and record.key not in self._used:
+            used = self._used[record.key] = tuple(f"{record.obj.namespace}/{name}" for name in _claims_of(record))
+            for claim in used:
+                self._users.setdefault(claim, set()).add(record.key)
+
+    def _pod_gone(self, record: ObjectRecord) -> None:
+        if not record.obj.facts.spec.attached:
+            return
+        for claim in self._used.pop(record.key, ()):
+            users = self._users[claim]
+            users.discard(record.key)
+            if not users:
+                del self._users[claim]
 
     # --- claims ----------------------------------------------------------------------------------------------------
 
@@ -182,12 +201,8 @@ class VolumeBinding:
 
     def _consumers(self, claim: ObjectRecord) -> list[str]:
         """Return the names of the pods that use a claim and have not ended."""
-        pods = self._store.list(PODS, claim.obj.namespace)
-        return [
-            pod.obj.name
-            for pod in pods
-            if pod.obj.facts.spec.attached and pod.obj.facts.phase not in _ENDED and claim.obj.name in _claims_of(pod)
-        ]
+        pods = (self._store.get(PODS, key) for key in sorted(self._users.get(claim.key, ())))
+        return [pod.obj.name for pod in pods if pod is not None and pod.obj.facts.phase not in _ENDED]
 
     def _provide(self, record: ObjectRecord, claim: dict[str, Any]) -> None:
         """Have a volume made, or say why none is."""
