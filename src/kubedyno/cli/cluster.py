@@ -71,7 +71,9 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=float, metavar="X", help="speed of the modelled nodes: 1 real, 0 at once")
     parser.add_argument("--cni", choices=("kindnet", "cilium", "none"), help="pod network (default kindnet)")
     parser.add_argument(
-        "--authorization", choices=("RBAC", "AlwaysAllow"), help="who may do what (default RBAC; the admin everything)"
+        "--authorization",
+        choices=("Node,RBAC", "RBAC", "AlwaysAllow"),
+        help="who may do what (default Node,RBAC; the admin everything)",
     )
     parser.add_argument("--addons", metavar="NAMES", help="add-ons, comma separated: study")
     parser.add_argument(

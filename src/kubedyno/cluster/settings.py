@@ -145,7 +145,8 @@ class ClusterSettings:
         idle_timeout_s: Ends itself after so long without a request; 0 never.
         port: API port on 127.0.0.1; 0 picks a free one.
         bind_addresses: component ("controller-manager", "scheduler", "etcd", "kube-proxy") → metrics bind address.
-        authorization: "RBAC", or "AlwaysAllow": whoever is known may do everything.
+        authorization: "Node,RBAC", "RBAC" (kubelets are users like any other), or "AlwaysAllow": whoever is known may do
+            everything.
         feature_gates: Gate → on/off, over the version's defaults.
         scheduler: Profiles and times of the scheduler.
         runtime: "model" (pods have a life, no processes) or "netns" (pods of known images are processes).
@@ -177,7 +178,7 @@ class ClusterSettings:
     idle_timeout_s: float = 1800.0
     port: int = 0
     bind_addresses: dict[str, str] = field(default_factory=dict)
-    authorization: str = "RBAC"
+    authorization: str = "Node,RBAC"
     feature_gates: dict[str, bool] = field(default_factory=dict)
     scheduler: SchedulerSettings = SchedulerSettings()
     runtime: str = "model"

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.apiserver import admissionpolicies, admissionwebhooks
+from kubedyno.cluster.apiserver import admissionpolicies, admissionwebhooks, noderestriction
 from kubedyno.cluster.apiserver.admissionpolicies import POLICY_RESOURCES, Policy, PolicyPlugin, read_policies
 from kubedyno.cluster.apiserver.admissionrequests import CONNECT, CREATE, DELETE, UPDATE, Asked, Match
 from kubedyno.cluster.apiserver.admissionwebhooks import Answer, Review, ReviewsNeeded, Webhook, read_webhooks
@@ -99,7 +99,10 @@ class Admission:
         """Return what a request has to pass; None when nothing is about its resource, as mostly."""
         if self._stale:
             self._read()
-        if not self._any or not self._concerns(call.route.kind.resource, call.route.subresource):
+        restricted = call.user.node and self.authorizer.kubelets is not None
+        if not restricted and (
+            not self._any or not self._concerns(call.route.kind.resource, call.route.subresource)
+        ):  # fmt: skip
             return None
         if call.gate is None:
             request = call.request
@@ -124,6 +127,10 @@ class Admission:
         account = _CONTROLLERS.get(kind[1].decode() if kind is not None else "")
         user = _service_account(f"{_SERVICE_ACCOUNT}kube-system:{account}") if account else _MANAGER
         return RequestGate(self, user, "", [], {}, None)
+
+    def asks(self, resource: Resource, subresource: str) -> bool:
+        """Say whether a policy or webhook may be about a resource."""
+        return self._any and self._concerns(resource, subresource)
 
     def _concerns(self, resource: Resource, subresource: str) -> bool:
         key = (id(resource), subresource)
@@ -310,6 +317,8 @@ class RequestGate:
         admission = self._admission
         if not admission.mutating and not admission.mutating_webhooks:
             return new
+        if not admission.asks(kind.resource, subresource):
+            return new
         asked = self._asked(kind, subresource, new, old)
         result = [new]
 
@@ -405,6 +414,10 @@ class RequestGate:
 
     def _check(self, asked: Asked) -> None:
         admission = self._admission
+        if asked.user.node and admission.authorizer.kubelets is not None:
+            noderestriction.check(asked, asked.user.node, admission.registry.store)
+        if not admission.asks(asked.resource, asked.subresource):
+            return
         others = admission.others(asked.resource)
         admission.policies.validate(admission.validating, asked, others, self._warnings, self._annotations)
         hooks = admission.validating_webhooks if self._route is not None else []

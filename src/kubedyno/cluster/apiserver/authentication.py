@@ -12,6 +12,8 @@ PUBLIC_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 # Who is in this group may do everything, whatever roles say.
 MASTERS = "system:masters"
+NODES = "system:nodes"
+_NODE = "system:node:"
 _CERTIFICATES = 1024
 # In a user's extra: which of the user's credentials it was.
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
@@ -27,6 +29,7 @@ class User:
         uid: "" when the user has none.
         extra: More about the user: (key, values) pairs.
         superuser: In `MASTERS`.
+        node: Whose kubelet it is, "" for everybody else.
     """
 
     name: str
@@ -34,9 +37,12 @@ class User:
     uid: str = ""
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
     superuser: bool = field(init=False, default=False, compare=False)
+    node: str = field(init=False, default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "superuser", MASTERS in self.groups)
+        if NODES in self.groups and self.name.startswith(_NODE):
+            object.__setattr__(self, "node", self.name[len(_NODE) :])
 
 
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))

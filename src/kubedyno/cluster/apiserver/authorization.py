@@ -4,7 +4,7 @@ Who is in system:masters may do everything, before any table is looked at. Every
 binding changes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,7 @@ class Attributes:
         namespace: "" for all, or none.
         name: Of one object.
         path: What is no resource, e.g. "/metrics".
+        selector: The field selector of a list or watch, where the user is a kubelet: see `nodeauthorization`.
     """
 
     verb: str
@@ -99,6 +100,7 @@ class Attributes:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    selector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,15 @@ class Authorizer:
     Args:
         store: Where roles and bindings are.
         always: Whoever is known may do everything (AlwaysAllow).
+
+    Attributes:
+        kubelets: Says why a node's kubelet may not do something: "" when it may, "-" when roles alone decide. None:
+            kubelets are users like any other.
     """
 
     def __init__(self, store: Store, *, always: bool = False) -> None:
         self.always = always
+        self.kubelets: Callable[[str, Attributes], str] | None = None
         self._store = store
         self._stale = True
         self._answers: dict[tuple[Any, ...], str] = {}
@@ -150,6 +157,8 @@ class Authorizer:
         """Return why a user may do something, "" when nothing allows it."""
         if user.superuser:
             return "system:masters"
+        if user.node and self.kubelets is not None and not self.kubelets(user.node, asked):
+            return "Node"
         if self._stale:
             self._read()
         key = (user.name, user.groups, asked)
@@ -172,6 +181,12 @@ class Authorizer:
             for grant in grants:
                 if not grant.namespace or grant.namespace == namespace:
                     yield grant
+
+    def objection(self, user: User, asked: Attributes) -> str:
+        """Return what to tell a user who may not do something, beside that; "" for nothing."""
+        if user.node and self.kubelets is not None:
+            return self.kubelets(user.node, asked).removeprefix("-")
+        return self.problem(user, asked.namespace)
 
     def problem(self, user: User, namespace: str) -> str:
         """Return what is wrong with a user's bindings: roles that do not exist; "" when nothing is."""

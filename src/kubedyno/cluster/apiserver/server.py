@@ -7,6 +7,7 @@ and `health`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from socket import socket
 from typing import Any
 
@@ -40,6 +41,8 @@ from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
 from kubedyno.cluster.apiserver.metricpages import MetricPages
 from kubedyno.cluster.apiserver.metrics import Counted, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
+from kubedyno.cluster.apiserver.nodeauthorization import ROLE as NODE_ROLE
+from kubedyno.cluster.apiserver.nodeauthorization import NodeAuthorizer
 from kubedyno.cluster.apiserver.openapi import OpenAPI, Served
 from kubedyno.cluster.apiserver.parts import Parts, unknown_part
 from kubedyno.cluster.apiserver.proxies import Proxies
@@ -156,7 +159,11 @@ class ApiServer:
         self._routes: dict[str, Route[Kind]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
-        self._authorizer = Authorizer(registry.store, always=settings.authorization != "RBAC")
+        modes = settings.authorization.split(",")
+        self._authorizer = authorizer = Authorizer(registry.store, always="AlwaysAllow" in modes)
+        if "Node" in modes:
+            rules = lambda: authorizer.rules_of("ClusterRole", "", NODE_ROLE)  # noqa: E731
+            authorizer.kubelets = NodeAuthorizer(registry.store, rules).objection
         self._webhooks = WebhookClient(self._door)
         self._conversions = Conversions(self._webhooks, registry.random)
         self._admission = admission = Admission(registry, self._authorizer, self._webhooks)
@@ -399,9 +406,7 @@ class ApiServer:
     def annotations_of(self, find: Callable[[Request], dict[str, str]]) -> None:
         self._admission.annotations_of = find
 
-    async def _answer_later(
-        self, call: Call, handler: Handler, needed: ReviewsNeeded | ConversionNeeded
-    ) -> None:
+    async def _answer_later(self, call: Call, handler: Handler, needed: ReviewsNeeded | ConversionNeeded) -> None:
         """Answer a request whose webhooks have to be asked first: it is begun anew with what they said."""
         while not call.responder.closed:
             try:
@@ -458,8 +463,10 @@ class ApiServer:
             verbs.append("create")
         for each in verbs:
             asked = Attributes(each, resource.group, resource.plural, route.subresource, route.namespace, route.name)
+            if call.user.node and verb in {"list", "watch"}:
+                asked = replace(asked, selector=parameters(call.request.query).get("fieldSelector", ""))
             if not self._authorizer.allows(call.user, asked):
-                raise forbidden(call.user, asked, self._authorizer.problem(call.user, route.namespace))
+                raise forbidden(call.user, asked, self._authorizer.objection(call.user, asked))
 
     def _admit(self, call: Call, obj: Any) -> None:
         """Let an object pass that its author may write, beyond writing such objects at all.
@@ -662,7 +669,9 @@ class ApiServer:
             # Nobody can say how such a client wants to be told; the real server guesses so.
             form = Form(pretty=call is None or unreadable.details is not None)
         body = value_bytes(error.document(), form)
-        headers = error.headers + NO_SNIFF if isinstance(error, Forbidden) and not call else error.headers
+        headers = error.headers
+        if isinstance(error, Forbidden) and not call and NO_SNIFF[0] not in headers:
+            headers += NO_SNIFF
         if call is not None:
             call.answer(error.code, form.media, body, headers)
         else:

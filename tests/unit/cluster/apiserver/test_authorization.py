@@ -139,7 +139,7 @@ def test_always_allow_lets_everybody_who_is_known(api):
 
 
 def test_rbac_is_the_default():
-    assert ClusterSettings().authorization == "RBAC"
+    assert ClusterSettings().authorization == "Node,RBAC"
 
 
 def test_who_may_only_patch_creates_nothing(api):
