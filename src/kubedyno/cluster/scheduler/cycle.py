@@ -73,6 +73,11 @@ class Needs:
     volumes: VolumeNeed | None = None
     devices: ClaimNeed | None = None
 
+    @property
+    def judges(self) -> bool:
+        """False when any node will do."""
+        return self.devices is not None or (self.volumes is not None and self.volumes.judges)
+
 
 NOTHING = Needs()
 
@@ -145,7 +150,7 @@ class Cycle:
             or constraints.relative
             or cluster.soft_tainted
             or cluster.nominations
-            or self.needs is not NOTHING
+            or (self.needs is not NOTHING and self.needs.judges)
             or (cluster.term_groups and wanted_by_others(cluster, pod, self._namespace_labels))
         ):
             shape = self._shapes.of(spec, constraints)

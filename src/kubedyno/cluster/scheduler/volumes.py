@@ -81,6 +81,17 @@ class _Delayed:
     storage_class: str
     counts_capacity: bool
 
+    @property
+    def judges(self) -> bool:
+        """False when it can be provisioned for any node, and no volume is there that would be taken instead."""
+        return bool(
+            self.volumes
+            or self.topologies
+            or self.counts_capacity
+            or self.provisioner in {"", NO_PROVISIONER}
+            or SELECTED_NODE in self.claim["metadata"].get("annotations", {})
+        )
+
 
 @dataclass(slots=True)
 class VolumeNeed:
@@ -99,10 +110,10 @@ class VolumeNeed:
     attached: dict[str, set[str]] = field(default_factory=dict)
 
     @property
-    def asks(self) -> bool:
+    def judges(self) -> bool:
         """False when any node will do."""
-        return bool(
-            self.lost or self.affinities or self.zones or self.delayed or self.exclusive or self._limited_drivers()
+        return bool(self.lost or self.affinities or self.zones or self.exclusive or self._limited_drivers()) or any(
+            delayed.judges for delayed in self.delayed
         )
 
     def _limited_drivers(self) -> bool:
@@ -198,7 +209,7 @@ class Volumes:
             refusal = self._add(need, record, claim)
             if refusal is not None:
                 return refusal
-        return need if need.asks else None
+        return need if need.delayed or need.judges else None
 
     def _refusal(self, pod: StoredObject, name: str, record: ObjectRecord | None, *, ephemeral: bool) -> Refusal | None:
         if record is None:

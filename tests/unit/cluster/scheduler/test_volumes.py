@@ -263,3 +263,13 @@ def test_a_claim_that_its_controller_has_not_made_yet(sim):
     sim.pod("p", volumes=[{"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}}])
     words = 'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-scratch"'
     assert words in said(sim)
+
+
+def test_a_claim_that_any_node_can_have_costs_no_look_at_all_of_them(sim):
+    for i in range(50):
+        sim.node(f"n{i}")
+    storage_class(sim)
+    claim(sim)
+    pod(sim)
+    assert sim.scheduler._cycles["default-scheduler"].looked_at == 1
+    assert NODE in sim.store.encode_dict(CLAIMS, sim.store.get(CLAIMS, "ns/data"))["metadata"]["annotations"]
