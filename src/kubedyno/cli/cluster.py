@@ -88,9 +88,14 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         help="KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all randomness in the cluster (default 1)")
+    parser.add_argument(
+        "--metrics-port", type=int, metavar="PORT", help="serve the cluster's own figures on 127.0.0.1:PORT/metrics"
+    )
     parser.add_argument("--port", type=int, metavar="PORT", help="API port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
-        "--runtime", choices=("model", "netns"), help="netns: pods of known images are processes, as root or in a user namespace (default model)"
+        "--runtime",
+        choices=("model", "netns"),
+        help="netns: pods of known images are processes, as root or in a user namespace (default model)",
     )
     parser.add_argument(
         "--datapath", choices=("route", "bridge", "ebpf"), help="between pods that are processes (default route)"
@@ -150,6 +155,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         version=arguments.kubernetes_version,
         seed=arguments.seed,
         port=arguments.port,
+        metrics_port=arguments.metrics_port,
         idle_timeout=arguments.idle_timeout,
         runtime=arguments.runtime,
         datapath=arguments.datapath,

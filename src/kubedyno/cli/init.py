@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kubedyno.lab.ownmetrics import OwnMetrics
     from kubedyno.lab.session import Request
     from kubedyno.lab.target import Choice
 
@@ -29,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compat", type=int, choices=(1, 2), default=2, help="kube-burner 1.17 or 2.x defaults")
     parser.add_argument("--fail-when-stuck", metavar="DURATION", help="end when nothing changes by itself for so long")
     parser.add_argument("--ephemeral", action="store_true", help="remove the embedded cluster afterwards")
+    parser.add_argument(
+        "--metrics-port", type=int, metavar="PORT", help="serve kubedyno's own metrics on 127.0.0.1:PORT/metrics"
+    )
     parser.add_argument("--yes", action="store_true", help="load a real cluster without asking")
     parser.add_argument(
         "--sweep", action="append", default=[], metavar="a.b=v1,v2", help="run every combination, cleaned up between"
@@ -95,6 +99,13 @@ def _destroy(arguments: argparse.Namespace) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns kube-burner's exit code."""
+    from kubedyno.lab import ownmetrics
+
+    with ownmetrics.serving(arguments.metrics_port, "init") as own:
+        return _run(arguments, own)
+
+
+def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
     import logging
 
     from kubedyno.base import aio
@@ -122,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         fail_when_stuck_s=flags.seconds("--fail-when-stuck", arguments.fail_when_stuck),
         directory=Path(),
         metrics_endpoint=arguments.metrics_endpoint,
+        own=own,
     )
     # What is wrong with a configuration or a template is told before a cluster is started for it.
     prepared = session.prepare(request)

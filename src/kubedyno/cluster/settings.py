@@ -144,6 +144,7 @@ class ClusterSettings:
         seed: Of all randomness in the cluster.
         idle_timeout_s: Ends itself after so long without a request; 0 never.
         port: API port on 127.0.0.1; 0 picks a free one.
+        metrics_port: Of kubedyno's own metrics on 127.0.0.1; None: none.
         bind_addresses: component ("controller-manager", "scheduler", "etcd", "kube-proxy") → metrics bind address.
         authorization: "Node,RBAC", "RBAC" (kubelets are users like any other), or "AlwaysAllow": whoever is known may do
             everything.
@@ -177,6 +178,7 @@ class ClusterSettings:
     seed: int = 1
     idle_timeout_s: float = 1800.0
     port: int = 0
+    metrics_port: int | None = None
     bind_addresses: dict[str, str] = field(default_factory=dict)
     authorization: str = "Node,RBAC"
     feature_gates: dict[str, bool] = field(default_factory=dict)

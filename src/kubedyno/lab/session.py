@@ -31,6 +31,7 @@ from kubedyno.documents.run import Target as TargetDocument
 from kubedyno.http.client import PoolLimits
 from kubedyno.kube.status import StatusError
 from kubedyno.lab import target as targets
+from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.progress import Progress
 from kubedyno.lab.target import Choice
 from kubedyno.load.config.load import load_config
@@ -61,6 +62,7 @@ class Request:
         directory: Where log, documents and report go.
         metrics_endpoint: File of endpoints instead of the configuration's.
         on_stuck: Called once for each standstill, to do something about it (the study raises maxPods there).
+        own: Is told of the run, for `--metrics-port`.
     """
 
     config: str
@@ -78,6 +80,7 @@ class Request:
     quiet: bool = False
     metrics_endpoint: str | None = None
     on_stuck: Callable[[Sequence[Finding]], Awaitable[None]] | None = None
+    own: OwnMetrics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,8 @@ async def _run(
             task.add_done_callback(helpers.discard)
 
     one.on_reasons = on_reasons
+    if request.own is not None:
+        request.own.follow(one)
     gap = clockgap.Gap()
     measuring = asyncio.create_task(clockgap.measure(client, SYSTEM_CLOCK, gap))
     if not request.quiet:
@@ -219,6 +224,8 @@ async def _run(
         result = await work
     finally:
         restore()
+        if request.own is not None:
+            request.own.ended(one)
         measuring.cancel()
         await asyncio.gather(measuring, return_exceptions=True)
         await progress.close()

@@ -51,6 +51,7 @@ def cluster_settings(
     audit_log: Path | None = None,
     audit_policy: Path | None = None,
     addon_values: Path | None = None,
+    metrics_port: int | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
     """Return the settings and warnings about parts of the kind configuration that mean nothing here.
 
@@ -117,6 +118,10 @@ def cluster_settings(
         if not 0 <= port <= 65535:
             raise KubedynoError(f"--port {port}: must be between 0 and 65535")
         settings = replace(settings, port=port)
+    if metrics_port is not None:
+        if not 1 <= metrics_port <= 65535:
+            raise KubedynoError(f"--metrics-port {metrics_port}: must be between 1 and 65535")
+        settings = replace(settings, metrics_port=metrics_port)
     if authorization is not None:
         settings = replace(settings, authorization=authorization)
     if idle_timeout is not None:

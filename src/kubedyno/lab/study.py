@@ -17,6 +17,7 @@ from kubedyno.client.api import Client
 from kubedyno.documents.run import Chapter, RunDocument
 from kubedyno.lab import control, embedded, session
 from kubedyno.lab.embedded import Running
+from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.settings import cluster_settings
 from kubedyno.lab.target import Choice
 
@@ -36,6 +37,7 @@ class Story:
     short: list[str] = field(default_factory=list)
     chapters: list[Chapter] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    own: OwnMetrics | None = None
 
     def tell(
         self, title: str, text: Sequence[str], run: RunDocument | None = None, findings: Sequence[Finding] = ()
@@ -62,8 +64,8 @@ def files() -> Path:
     return installed if installed.is_dir() else here.parents[3] / "examples" / "study"
 
 
-def study(directory: Path, *, speed: float = 1.0, keep: bool = False) -> int:
-    """Run all scenarios; returns 0 when each went as it should.
+def study(directory: Path, *, speed: float = 1.0, keep: bool = False, own: OwnMetrics | None = None) -> int:
+    """Run all scenarios, `own` is told of each; returns 0 when each went as it should.
 
     Raises:
         KubedynoError: A cluster does not start, or a file cannot be written.
@@ -72,7 +74,7 @@ def study(directory: Path, *, speed: float = 1.0, keep: bool = False) -> int:
         raise KubedynoError(f"{files()}: the study's configurations are not there; run from a whole checkout")
     directory.mkdir(parents=True, exist_ok=True)
     start_s = SYSTEM_CLOCK.monotonic()
-    story = Story(directory)
+    story = Story(directory, own=own)
     names = (NAME, f"{NAME}-22")
     for name in names:
         embedded.down(name)
@@ -124,7 +126,7 @@ def _runs(pod: dict[str, object]) -> bool:
 
 def _run(story: Story, running: Running, config: str, **changes: object) -> RunDocument:
     request = session.Request(
-        config=str(files() / config), directory=story.directory, quiet=True, fail_when_stuck_s=STUCK_S
+        config=str(files() / config), directory=story.directory, quiet=True, fail_when_stuck_s=STUCK_S, own=story.own
     )
     request = replace(request, **changes)  # type: ignore[arg-type]
     choice = Choice(kubeconfig.load(running.kubeconfig, None), running)

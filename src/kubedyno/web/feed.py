@@ -15,6 +15,7 @@ from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
+from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.kube.status import StatusError
 from kubedyno.web.rows import NodeRow, PodRow, node_row, pod_row
 
@@ -60,6 +61,12 @@ class Feed:
     def watched(self) -> bool:
         """Say whether anybody is told."""
         return bool(self._subscribers)
+
+    def tell_metrics(self, page: Page) -> None:
+        """Add what is followed, and who looks, to a page of metrics."""
+        page.add("kubedyno_view_nodes", "gauge", "Nodes that are followed.", {}, len(self._nodes))
+        page.add("kubedyno_view_pods", "gauge", "Pods that are followed.", {}, len(self._pods))
+        page.add("kubedyno_view_browsers", "gauge", "Streams that are open.", {}, len(self._subscribers))
 
     async def run(self) -> None:
         """Follow until cancelled."""

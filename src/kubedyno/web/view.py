@@ -14,6 +14,7 @@ from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import secret_token
 from kubedyno.client.api import Client
 from kubedyno.lab.metrics import Options, Recorder
+from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.target import Choice
 from kubedyno.promql.dashboards import DASHBOARDS
 from kubedyno.promql.engine import Engine
@@ -112,13 +113,14 @@ class View:
             await self._page.close()
 
 
-async def serve(choice: Choice, port: int, say: Callable[[str], None]) -> None:
+async def serve(choice: Choice, port: int, say: Callable[[str], None], own: OwnMetrics | None = None) -> None:
     """Serve the page until SIGINT or SIGTERM.
 
     Args:
         choice: The cluster.
         port: 0 picks a free one.
         say: Prints a line.
+        own: Is told of the page, for `--metrics-port`.
 
     Raises:
         KubedynoError: The port is in use, or the cluster cannot be reached.
@@ -130,6 +132,8 @@ async def serve(choice: Choice, port: int, say: Callable[[str], None]) -> None:
     async with Client(choice.target) as client:
         await client.get("/version")
         view = View(choice, client)
+        if own is not None:
+            own.parts.append(view.feed.tell_metrics)
         try:
             url = await view.start(port, secret_token(8), lazily=False)
             with suppress(TimeoutError):

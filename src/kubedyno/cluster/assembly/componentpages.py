@@ -120,6 +120,11 @@ class ComponentPages:
             "kube-proxy": self.proxy,
         }
 
+    def process(self, page: Page) -> None:
+        """Add the whole process to a page."""
+        cpu_s = processpage.process_cpu_s()
+        processpage.write(page, cpu_s=cpu_s, started_s=self._started_s, pauses=self._pauses)
+
     def busy_s(self) -> float:
         """Return the CPU of all these components, which is not the API server's."""
         parts = self._parts

@@ -20,6 +20,7 @@ from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.audit import AuditLog
 from kubedyno.cluster.apiserver.auditpolicy import EVERYTHING, read_policy
 from kubedyno.cluster.apiserver.authentication import Authenticator
+from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl
 from kubedyno.cluster.apiserver.flowcontrol.upkeep import Upkeep
 from kubedyno.cluster.apiserver.lifetime import Lifetimes
@@ -39,6 +40,7 @@ from kubedyno.cluster.assembly.standins import StandIns
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.answers import Stamps
 from kubedyno.http.messages import App, Request, Responder
+from kubedyno.http.onepage import OnePage
 from kubedyno.http.server import Server
 from kubedyno.http.server import serve as listen
 from kubedyno.http.tls import server_context
@@ -178,6 +180,7 @@ async def _serve(
         api.annotations_of = log_file.annotations_of
         audit.append(log_file)
     apps: dict[str, int] = {}
+    own = OnePage(lambda: own_page(control, pages))
     doors = Doors(
         cluster.store, [pair for node in settings.nodes for pair in node.port_mappings], apps, cluster.processes
     )
@@ -191,6 +194,11 @@ async def _serve(
         if keeping is not None:
             keeping.journal.start()
         await doors.open(HOST)
+        if settings.metrics_port is not None:
+            try:
+                await own.start(settings.metrics_port)
+            except KubedynoError as error:
+                raise KubedynoError(f"--metrics-port: {error}") from error
         stand_ins.watch()
         await _until_ready(settings, up, stopped)
         api.ready = True
@@ -201,6 +209,7 @@ async def _serve(
         await _until_done(settings, server, stopped, lambda: asked_s[0])
     finally:
         stand_ins.close()
+        await own.close()
         doors.close()
         front.stop()
         lifetimes.stop()
@@ -213,6 +222,13 @@ async def _serve(
         await server.close()
     if failures:
         raise KubedynoError(f"cluster {settings.name} has stopped: {failures[0]}")
+
+
+def own_page(control: Control, pages: ComponentPages) -> bytes:
+    """Return what the cluster's process tells of itself: tables, reconcilers, its own CPU and memory."""
+    page = Page()
+    pages.process(page)
+    return control.metrics().encode() + page.text()
 
 
 async def _listen(
