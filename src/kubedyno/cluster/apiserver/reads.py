@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from kubedyno.base import aio
+from kubedyno.cluster.apiserver import compression
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, YAML, Form, check_shape, form_of
@@ -56,6 +57,7 @@ class Reads:
         hub: Opens watches.
         encoder_of: A kind's encoder.
         spawn: Runs what outlives the call.
+        zips: Large answers are compressed for clients that take it.
     """
 
     def __init__(
@@ -64,8 +66,11 @@ class Reads:
         hub: WatchHub,
         encoder_of: Callable[[Kind], Encoder],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        *,
+        zips: bool = False,
     ) -> None:
         self._registry = registry
+        self._zips = zips
         self._store = registry.store
         self._hub = hub
         self._encoder_of = encoder_of
@@ -89,7 +94,13 @@ class Reads:
         record = self.record(call)
         if form.wanted:
             check_shape(form, route.kind.resource, listed=False)
-        call.answer(200, form.media, self._encoder_of(route.kind).object(record, form, include_object))
+        self._answer(call, form.media, self._encoder_of(route.kind).object(record, form, include_object))
+
+    def _answer(self, call: Call, media: str, body: bytes) -> None:
+        if self._zips and compression.is_taken(call):
+            compression.answer(call, 200, media, body)
+        else:
+            call.answer(200, media, body)
 
     def record(self, call: Call) -> ObjectRecord:
         """Return the object that a path names.
@@ -127,14 +138,15 @@ class Reads:
         head = encoder.head(form, page.revision, page.token, page.remaining)
         compact = form.media is JSON and not form.pretty
         if compact and len(page.records) > ITEMS_A_STEP:
-            stream = call.start(200, form.media)
+            zipped = self._zips and compression.is_taken(call)
+            stream = compression.Zipped(call, form.media) if zipped else call.start(200, form.media)
             self._spawn(_write_list(stream, head, encoder, page.records, form, include_object))
             return
         body = head + encoder.items(page.records, form, include_object)
         if compact:
-            call.answer(200, form.media, body + b"]}\n")
+            self._answer(call, form.media, body + b"]}\n")
         else:
-            call.answer(200, form.media, value_bytes(orjson.loads(body + b"]}"), form))
+            self._answer(call, form.media, value_bytes(orjson.loads(body + b"]}"), form))
 
     # --- which records -----------------------------------------------------------------------------------------
 

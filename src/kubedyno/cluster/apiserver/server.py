@@ -26,6 +26,7 @@ from kubedyno.cluster.apiserver.componentstatuses import (
     answer_components,
     oldest_kinds,
 )
+from kubedyno.cluster.apiserver.compression import GATE as COMPRESSION
 from kubedyno.cluster.apiserver.conversions import Conversions
 from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
@@ -158,7 +159,9 @@ class ApiServer:
         self._encoders: dict[int, Encoder] = {}
         self._routes: dict[str, Route[Kind]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        reads = Reads(registry, self._hub, self.encoder_of, self._spawn)
+        # The gate is on in the real server: here only where somebody says so.
+        zips = settings.feature_gates.get(COMPRESSION, False)
+        reads = Reads(registry, self._hub, self.encoder_of, self._spawn, zips=zips)
         modes = settings.authorization.split(",")
         self._authorizer = authorizer = Authorizer(registry.store, always="AlwaysAllow" in modes)
         if "Node" in modes:

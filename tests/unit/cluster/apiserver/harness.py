@@ -101,16 +101,17 @@ class Api:
     """An API server over an empty store with one namespace, on a clock that stands; no sockets."""
 
     clock: FakeClock = field(default_factory=FakeClock)
+    settings: ClusterSettings = field(default_factory=ClusterSettings)
 
     def __post_init__(self) -> None:
         self.store = Store(self.clock)
-        self.registry = Registry(self.store, self.clock, Random(1), ClusterSettings())
+        self.registry = Registry(self.store, self.clock, Random(1), self.settings)
         self.trusted = Trusted(self.registry, verify=True)
         self.controlled: list[str] = []
         self.server = ApiServer(
             self.registry,
             Pump(self.clock),
-            ClusterSettings(),
+            self.settings,
             Authenticator({TOKEN: ADMIN}),
             address="127.0.0.1:6443",
             control=self._control,
@@ -142,8 +143,8 @@ class Api:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Api]:
-    api = Api()
+async def running(settings: ClusterSettings | None = None) -> AsyncIterator[Api]:
+    api = Api(settings=settings or ClusterSettings())
     try:
         yield api
     finally:
