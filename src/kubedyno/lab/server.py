@@ -18,6 +18,7 @@ from kubedyno.cluster.assembly import processes
 from kubedyno.cluster.assembly import server as assembly
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.lab.apps import Apps
+from kubedyno.lab.stagelanguage import StageLanguage
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +43,12 @@ def main(arguments: list[str]) -> int:
         beginning = processes.started(settings)
         aio.run(
             assembly.serve(
-                settings, state_dir=directory, ready=ready, beginning=beginning, start_apps=lambda: apps.start(directory)
+                settings,
+                state_dir=directory,
+                ready=ready,
+                beginning=beginning,
+                start_apps=lambda: apps.start(directory),
+                language=StageLanguage(),
             )
         )
     except KubedynoError as error:

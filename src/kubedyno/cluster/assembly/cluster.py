@@ -8,6 +8,7 @@ from kubedyno.cluster.assembly import bootstrap
 from kubedyno.cluster.assembly.serviceproxy import ServiceProxy
 from kubedyno.cluster.controllers.manager import ControllerManager
 from kubedyno.cluster.kubelet.nodes import Nodes
+from kubedyno.cluster.kubelet.stagerules import Language
 from kubedyno.cluster.processes.link import Helper
 from kubedyno.cluster.processes.runtime import PodProcesses
 from kubedyno.cluster.pump import Pump
@@ -32,6 +33,7 @@ class Cluster:
         verify: Validate each write of the cluster's own parts.
         helper: Forks pods that are processes; None: all are modelled.
         journal: What keeps it; filled from that first, then followed.
+        language: What stages of pods and nodes are written in; None: there are none.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Cluster:
         verify: bool = False,
         helper: Helper | None = None,
         journal: Journal | None = None,
+        language: Language | None = None,
     ) -> None:
         self.settings = settings
         self._ca_pem = ca_pem
@@ -67,7 +70,7 @@ class Cluster:
         self.processes: PodProcesses | None = None
         if helper is not None:
             self.processes = PodProcesses(helper, self.store, self.pump, clock, settings)
-        self.nodes = Nodes(self.trusted, self.pump, settings, random, self.processes)
+        self.nodes = Nodes(self.trusted, self.pump, settings, random, self.processes, language)
 
     def start(self, server: str, *, made: bool = False) -> None:
         """Create what a fresh cluster holds and let its parts work.

@@ -37,6 +37,7 @@ from kubedyno.cluster.assembly.ports import Doors
 from kubedyno.cluster.assembly.pressure import Pressure
 from kubedyno.cluster.assembly.processes import Beginning
 from kubedyno.cluster.assembly.standins import StandIns
+from kubedyno.cluster.kubelet.stagerules import Language
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.answers import Stamps
 from kubedyno.http.messages import App, Request, Responder
@@ -65,6 +66,7 @@ async def serve(
     ready: Callable[[dict[str, Any]], None],
     beginning: Beginning | None = None,
     start_apps: Callable[[], None] = lambda: None,
+    language: Language | None = None,
 ) -> None:
     """Serve a cluster until it is told to stop (SIGTERM, SIGINT) or was idle for too long.
 
@@ -74,13 +76,14 @@ async def serve(
         ready: Called with {"port": …} once the cluster is up.
         beginning: What was there before the event loop; None: nothing, all pods are modelled.
         start_apps: Called once when a mapped port leads to pods that applications of this machine stand in for.
+        language: What stages of pods and nodes are written in; None: there are none.
 
     Raises:
         KubedynoError: A port is in use, or the nodes do not become Ready.
     """
     keeping = await open_keeping(settings) if settings.data_dir else None
     try:
-        await _serve(settings, keeping, state_dir, ready, beginning or Beginning(), start_apps)
+        await _serve(settings, keeping, state_dir, ready, beginning or Beginning(), start_apps, language)
     finally:
         if keeping is not None:
             await keeping.journal.close()
@@ -93,6 +96,7 @@ async def _serve(
     ready: Callable[[dict[str, Any]], None],
     beginning: Beginning,
     start_apps: Callable[[], None],
+    language: Language | None,
 ) -> None:
     access = make_access(settings.service_subnet) if keeping is None else keeping.access
     stopped = asyncio.Event()
@@ -135,6 +139,7 @@ async def _serve(
         ca_key=access.ca_key,
         pending_requests=lambda: server.pending,
         helper=beginning.helper,
+        language=language,
         journal=keeping.journal if keeping is not None else None,
     )
     control = Control(settings, cluster.store, cluster.nodes, SYSTEM_CLOCK, cluster.pump)

@@ -64,6 +64,11 @@ class AddressPool:
         self.free -= 1
         return True
 
+    def holds(self, address: str) -> bool:
+        """Say whether an address of the range is handed out."""
+        offset = _value(address) - self._base
+        return 0 < offset < self._end and offset != self._reserved and bool(self._used[offset])
+
     def release(self, address: str) -> None:
         """Take an address back.
 

@@ -122,7 +122,8 @@ def status_of(row: NodeRow, settings: ClusterSettings, now_s: float, old: Object
         verdicts.append(("Ready", "False", "KubeletNotReady", NETWORK_NOT_READY))
     for name, value, reason, message in verdicts:
         known = before.pop(name, None)
-        since = known["lastTransitionTime"] if known is not None and known["status"] == value else now
+        # A client may have written conditions without a time.
+        since = (known.get("lastTransitionTime") if known is not None and known["status"] == value else None) or now
         conditions.append(
             {
                 "type": name,

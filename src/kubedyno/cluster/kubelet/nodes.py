@@ -23,6 +23,8 @@ from kubedyno.cluster.kubelet.machines import Machines
 from kubedyno.cluster.kubelet.nodeobject import START_EVENTS, ids_of, lease_body, lease_of, node_of, status_of
 from kubedyno.cluster.kubelet.pods import Pods
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
+from kubedyno.cluster.kubelet.stagerules import Language
+from kubedyno.cluster.kubelet.stages import Stages
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.nodeclasses import classed
 from kubedyno.cluster.registry.trusted import Trusted
@@ -62,6 +64,7 @@ class Nodes:
         settings: What the cluster is to be.
         random: The cluster's generator.
         runtime: Runs the pods that it knows; None: all are modelled.
+        language: What stages are written in; None: there are none.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Nodes:
         settings: ClusterSettings,
         random: Random,
         runtime: Runtime | None = None,
+        language: Language | None = None,
     ) -> None:
         self._desk = Desk(trusted, pump, settings, random, runtime)
         self._trusted = trusted
@@ -93,6 +97,7 @@ class Nodes:
         # Of the kubelets; those that do not run are parts of it.
         self._health = pump.health.part(_GROUP)
         self._worker = pump.worker("kubelet", self._step)
+        self._stages = Stages(self._desk, self._rows, language, self._worker.wake)
         more: dict[str, Any] = {"group": _GROUP, "retry_max_s": _RETRY_MAX_S}
         self._node_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-nodes", self._reconcile_node, **more)
         # (node, key of the pod).
@@ -298,16 +303,23 @@ class Nodes:
         rows = self._rows
         # Before the pods that may need them.
         self._desk.registries.refresh()
+        if self._stages.refresh():
+            for name, known in rows.items():
+                if known.later:
+                    self._node_queue.add(name)
+                for pod in self._pod_table.by_index("node", name):
+                    self._pod_queue.add(pod.key)
         try:
             for record in self._node_changes.next(_CHANGES):
                 row = rows.get(record.key)
                 if type(record) is Tombstone:
+                    self._stages.gone("Node", record.key)
                     if row is not None and row.later and row.registered:
                         self.machines.forget(row)
                 elif row is None:
                     if is_live(record.obj):
                         self._node_queue.add(record.key)
-                elif row.pool is None:
+                elif row.pool is None or (row.later and self._stages.drives("Node")):
                     self._node_queue.add(record.key)
             add = self._pod_queue.add
             for record in self._pod_changes.next(_CHANGES):
@@ -333,9 +345,10 @@ class Nodes:
             pods.removed(key, run.uid)
             run = None
         if record is None:
+            self._stages.gone("Pod", key)
             return 1
         row = self._rows.get(record.obj.facts.node_name)
-        if row is None:
+        if row is None or (run is None and self._is_staged(record, row)):
             return 1
         try:
             if self._pod_queue.is_failing(key):
@@ -346,6 +359,13 @@ class Nodes:
             pods.abandon(key)
             raise
         return 1
+
+    def _is_staged(self, record: ObjectRecord, row: NodeRow) -> bool:
+        """Let the stages have a pod that they are for; True when it is theirs."""
+        stages = self._stages
+        if not (stages.drives("Pod") or stages.owns("Pod", record.key)) or record.key in row.static:
+            return False
+        return stages.consider("Pod", record)
 
     def _reconcile_node(self, name: str, budget: int) -> int:
         """Register a node, and make it ready as soon as it has a PodCIDR."""
@@ -365,6 +385,14 @@ class Nodes:
             self._tell_ready()
             return 4
         record = self._nodes.get(name)
+        if record is not None and row.later:
+            if self._stages.drives("Node"):
+                self._stages.consider("Node", record)
+            elif self._stages.owns("Node", name):
+                # There are none for nodes any more.
+                self._stages.gone("Node", name)
+                self._write_status(row, record)
+                return 1
         if record is not None and (self._read_cidr(row, record) or self._node_queue.is_failing(name)):
             self._write_status(row, record)
             if row.pool is not None:
@@ -429,6 +457,11 @@ class Nodes:
 
     def _write_status(self, row: NodeRow, record: ObjectRecord) -> None:
         now_s = self._clock.now()
+        if row.later and self._stages.drives("Node"):
+            # What its status is the stages say.
+            row.last_status_s, row.images.news = now_s, False
+            self._stages.consider("Node", record)
+            return
         status = status_of(row, self._settings, now_s, orjson.loads(record.obj.status or b"{}"))
         row.last_status_s = now_s
         row.images.news = False

@@ -46,7 +46,9 @@ class JumpSelector(selectors.DefaultSelector):
 class Sim:
     """Nodes over an empty store, on a clock that jumps to the next timer."""
 
-    def __init__(self, *, verify: bool = True, nodes: int = 1, max_pods: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, verify: bool = True, nodes: int = 1, max_pods: int | None = None, language: Any = None, **settings: Any
+    ) -> None:
         self.clock = JumpClock()
         self.loop = asyncio.SelectorEventLoop(JumpSelector(self.clock))
         self.loop.time = self.clock.monotonic  # type: ignore[method-assign]
@@ -60,7 +62,7 @@ class Sim:
             self.registry.create(SERVICEACCOUNTS, name, {"metadata": {"name": "default"}})
         asyncio._set_running_loop(self.loop)
         self.pump = Pump(self.clock)
-        self.nodes = Nodes(self.trusted, self.pump, self.settings, Random(2))
+        self.nodes = Nodes(self.trusted, self.pump, self.settings, Random(2), language=language)
         self.nodes.start()
         self.changes = self.store.table(PODS).changes(self.store.revision)
         self.run()
