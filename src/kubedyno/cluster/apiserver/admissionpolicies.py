@@ -170,10 +170,12 @@ class Scope:
             text = self._policy.variables.get(name)
             if text is None:
                 raise EvaluationError(f"no such key: {name}")
-            # A variable that names itself, or a later one, was refused when it was written.
+            # One that names itself was refused when it was written, unless nothing could be compiled then.
+            self._values[name] = None
             try:
                 self._values[name] = self.value(text)
             except EvaluationError as error:
+                del self._values[name]
                 raise EvaluationError(f'composited variable "{name}" fails to evaluate: {error}') from None
         return self._values[name]
 

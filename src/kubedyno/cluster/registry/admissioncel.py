@@ -66,10 +66,12 @@ def program(text: str, place: frozenset[str]) -> Program:
     """Return a compiled expression; only where the evaluator is available."""
     try:
         expression = _environment(place).compile(_read_structs(text))
+        # Some types are only found to be none when they are named.
+        returns = celfunctions.type_name(expression.return_type())
     except RuntimeError as error:
         return Program(text, problem=celfunctions.compile_problem(error))
     named = tuple(dict.fromkeys(_VARIABLE.findall(text))) if "variables" in place else ()
-    return Program(text, expression, "", celfunctions.type_name(expression.return_type()), named)
+    return Program(text, expression, "", returns, named)
 
 
 @cache
@@ -142,7 +144,7 @@ def evaluate(compiled: Program, data: Data, authorize: Authorize) -> Any:
         if value.type().name() == "ERROR":
             raise EvaluationError(celfunctions.runtime_problem(value))
         return celfunctions.plain(value)
-    except (ConversionError, TypeError) as error:
+    except (ConversionError, TypeError, RuntimeError) as error:
         # The evaluator's own TypeError says that it has no Python value for an optional.
         raise EvaluationError(str(error).partition("\n")[0]) from None
     finally:

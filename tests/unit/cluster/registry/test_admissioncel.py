@@ -1,0 +1,80 @@
+"""Expressions of admission: structs, Kubernetes' functions, and values that are none."""
+
+import pytest
+
+from kubedyno.cluster.registry import admissioncel
+from kubedyno.cluster.registry.admissioncel import PARAMS, POLICY, EvaluationError, evaluate, program
+from kubedyno.cluster.registry.celfunctions import available
+
+pytestmark = pytest.mark.skipif(not available(), reason="the extra cel is not installed")
+DATA = {
+    "object": {"n": 3, "name": "x", "list": [{"a": 1}]}, "oldObject": None, "request": {}, "params": None,
+    "namespaceObject": None, "variables": {}, "authorizer": admissioncel.question(user="u"),
+    "authorizer.requestResource": admissioncel.question(user="u", resource="pods"),
+}  # fmt: skip
+
+
+def value(text):
+    compiled = program(text, POLICY | PARAMS)
+    assert not compiled.problem, compiled.problem
+    return evaluate(compiled, DATA, lambda asked: (asked["verb"] == "get", f"{asked['resource']}/{asked['name']}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("quantity('1Gi').isGreaterThan(quantity('500Mi'))", True), ("quantity('1000m') == quantity('1')", True),
+        ("quantity('1500m').add(quantity('500m')).asInteger()", 2), ("quantity('3').sub(1).compareTo(quantity('2'))", 0),
+        ("quantity('0.5').isInteger()", False), ("isQuantity('1Q')", False), ("quantity('-1').sign()", -1),
+        ("cidr('10.0.0.0/8').containsIP('10.1.2.3')", True), ("cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16')", True),
+        ("cidr('10.1.2.3/8').masked()", "10.0.0.0/8"), ("cidr('10.0.0.0/8').prefixLength()", 8), ("isCIDR('10.0.0.0')", False),
+        ("ip('::1').isLoopback()", True), ("ip('fe80::1').family()", 6), ("ip.isCanonical('0:0::1')", False),
+        ("isIP('10.0.0.256')", False), ("ip('8.8.8.8').isGlobalUnicast()", True),
+        ("url('https://a.b:8080/c?d=1').getPort()", "8080"), ("url('https://[::1]:80/x').getHostname()", "::1"),
+        ("isURL('a b')", False), ("'%d of %s'.format([object.n, object.name])", "3 of x"),
+        ("authorizer.group('apps').resource('deployments').name('d').check('get').allowed()", True),
+        ("authorizer.requestResource.check('list').allowed()", False),
+        ("authorizer.group('').resource('pods').name('p').check('get').reason()", "pods/p"),
+        ("object.?none.orValue(7)", 7), ("cel.bind(x, object.n, x * x)", 9), ("[1, 2.5, 'a', null, true]", [1, 2.5, "a", None, True]),
+    ],
+)  # fmt: skip
+def test_kubernetes_functions_answer_as_they_should(text, expected):
+    assert value(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Object{spec: Object.spec{replicas: object.n > 2 ? 1 : 0}}", {"spec": {"replicas": 1}}),
+        ("Object{metadata: Object.metadata{labels: Object.metadata.labels{`a/b`: 'c,{'}}}", {"metadata": {"labels": {"a/b": "c,{"}}}),
+        ("Object{spec: Object.spec{?gone: optional.none(), here: [Object.spec.here{a: 1}, Object.spec.here{a: 2}]}}",
+         {"spec": {"here": [{"a": 1}, {"a": 2}]}}),
+        ("[JSONPatch{op: 'add', path: '/a/' + jsonpatch.escapeKey('x/~'), value: {'k': 'Object{a: 1}'}}]",
+         [{"op": "add", "path": "/a/x~1~0", "value": {"k": "Object{a: 1}"}}]),
+        ("Object { spec : Object . spec { a : 1 } }", {"spec": {"a": 1}}),
+    ],
+)  # fmt: skip
+def test_structs_are_the_maps_that_they_stand_for(text, expected):
+    assert value(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("object.none", "no such key: none"), ("object.name + 1", "no such overload"), ("1 / 0", "division by zero"),
+        ("[1][3]", "index out of bounds: 3"), ("quantity('x')", "quantities must match the regular expression"),
+        ("[optional.of(1)]", "unsupported"), ("{'a': optional.none()}", "unsupported"), ("duration('1s')", "unsupported"),
+        ("dyn({'a': optional.none()}).isLoopback()", "no such overload"), ("params.x", "no such overload"),
+        ("quantity('1.5').asInteger()", "cannot convert value to integer"),
+    ],
+)  # fmt: skip
+def test_what_has_no_value_says_why_and_ends_nothing(text, why):
+    with pytest.raises(EvaluationError, match=why.replace("(", "\\(")):
+        value(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["{optional.of(1): 1}", "object.", "foo", "'a'.find('a')", "Object{a: }", "Object{", "'''"]
+)
+def test_what_is_no_expression_is_a_problem(text):
+    assert program(text, POLICY).problem
