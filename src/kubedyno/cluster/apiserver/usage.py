@@ -149,6 +149,16 @@ class Usage:
                 seconds += pod.core_seconds(container.cores, now_s)
         return NodeUsage(record.obj.name, record.obj.labels, pods, started_s, memory, cores, seconds)
 
+    def memory_of_node(self, name: str) -> int:
+        """Return the bytes of memory that a node's pods and its system use."""
+        return _NODE_BYTES + sum(container.memory_bytes for pod in self.pods_of(name) for container in pod.containers)
+
+    def memory_of_pod(self, key: str) -> int:
+        """Return the bytes of memory that a pod uses, 0 when it does not run."""
+        record = self._store.get(PODS, key)
+        usage = self.pod(record) if record is not None else None
+        return sum(container.memory_bytes for container in usage.containers) if usage is not None else 0
+
     def node_record(self, name: str) -> ObjectRecord | None:
         """Return a node, None when there is no such."""
         return self._store.get(NODES, name)

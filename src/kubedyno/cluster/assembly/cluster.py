@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
+from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.assembly import bootstrap
 from kubedyno.cluster.assembly.serviceproxy import ServiceProxy
 from kubedyno.cluster.controllers.manager import ControllerManager
@@ -71,6 +72,8 @@ class Cluster:
         if helper is not None:
             self.processes = PodProcesses(helper, self.store, self.pump, clock, settings)
         self.nodes = Nodes(self.trusted, self.pump, settings, random, self.processes, language)
+        usage = Usage(self.store)
+        self.nodes.machines.watch_memory(usage.memory_of_node, usage.memory_of_pod)
 
     def start(self, server: str, *, made: bool = False) -> None:
         """Create what a fresh cluster holds and let its parts work.

@@ -22,6 +22,7 @@ from kubedyno.cluster.registry.featuregates import (
 )
 from kubedyno.cluster.settings import DEFAULT_MAX_PODS, ClusterSettings, NodeSettings
 from kubedyno.kube import yaml
+from kubedyno.kube.quantity import value_of
 
 PATH = "/var/lib/kubelet/config.yaml"
 API_VERSION = "kubelet.config.k8s.io/v1beta1"
@@ -137,6 +138,7 @@ class KubeletConfig:
         parallel_pulls: How many images at once, 0: as many as are asked for.
         verification: When a pod's credentials count for an image that is there.
         gates: Feature gates that are on.
+        memory_threshold: evictionHard's memory.available as written, "" for none.
         shutdown_grace_s: shutdownGracePeriod,
         shutdown_critical_s: and the part of it that is for critical pods.
         crash_backoff_s: The first pause before a crashing container is started again,
@@ -152,6 +154,7 @@ class KubeletConfig:
     gates: frozenset[str] = frozenset()
     crash_backoff_s: float = BACKOFF_S
     crash_backoff_max_s: float = MAX_BACKOFF_S
+    memory_threshold: str = ""
     shutdown_grace_s: float = 0.0
     shutdown_critical_s: float = 0.0
     lease_duration_s: int = 40
@@ -290,6 +293,7 @@ def _taken(config: dict[str, Any], cpu_milli: int, gates: frozenset[str], warnin
         verification,
         gates,
         *_crash_backoff(config, gates),
+        str((config.get("evictionHard") or {}).get("memory.available", "")),
         _seconds(config, "shutdownGracePeriod"),
         _seconds(config, "shutdownGracePeriodCriticalPods"),
         config.get("nodeLeaseDurationSeconds") or 40,
@@ -307,6 +311,27 @@ def _check_shutdown(config: dict[str, Any]) -> str:
     if duration_ns_of(critical) > duration_ns_of(whole):
         return f"invalid configuration: shutdownGracePeriodCriticalPods {{{critical}}} must be <= shutdownGracePeriod {{{whole}}}"
     return ""
+
+
+def threshold_bytes(text: str, capacity_bytes: int) -> int:
+    """Return an eviction threshold: a quantity, or a share of the capacity ("5%"); 0 for none.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text.endswith("%"):
+        return int(float(text[:-1]) / 100 * capacity_bytes)
+    return value_of(text) if text else 0
+
+
+def _check_memory_threshold(config: dict[str, Any]) -> str:
+    text = str((config.get("evictionHard") or {}).get("memory.available", ""))
+    try:
+        if threshold_bytes(text, 100) >= 0:
+            return ""
+    except ValueError:
+        pass
+    return f"invalid configuration: evictionHard memory.available: {text!r} is neither a quantity nor a percentage"
 
 
 def _crash_backoff(config: dict[str, Any], gates: frozenset[str]) -> tuple[float, float]:
@@ -511,6 +536,7 @@ def _allowlist_problem(pattern: str) -> str:
 _CHECKS: tuple[Check, ...] = (
     _check_parallel_pulls,
     _check_shutdown,
+    _check_memory_threshold,
     _check_lease,
     _not_negative("eventBurst", "event-burst"),
     _not_negative("eventRecordQPS", "event-qps"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kubedyno.cluster.kubelet.config import threshold_bytes
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.nodeobject import PRESSURE_TEXTS
 from kubedyno.cluster.kubelet.pods import Pods
@@ -13,6 +14,8 @@ SHUTTING_DOWN = "node is shutting down"
 BROKEN = "PLEG is not healthy: pleg was last seen active 3m0.5s ago; threshold is 3m0s"
 # One pod at a time, and then a look whether that was enough (the eviction manager's monitoring interval).
 _EVICTION_S = 10.0
+# For so long a condition stays after the shortage (evictionPressureTransitionPeriod's default).
+_TRANSITION_S = 300.0
 _RESOURCES = {"MemoryPressure": "memory", "DiskPressure": "ephemeral-storage", "PIDPressure": "pids"}
 PRESSURES = {"memory": "MemoryPressure", "disk": "DiskPressure", "pid": "PIDPressure"}
 
@@ -41,6 +44,41 @@ class Machines:
         self._pods = pods
         self._tell = tell
         self._boot = boot
+
+    def watch_memory(self, of_node: Callable[[str], int], of_pod: Callable[[str], int]) -> None:
+        """Evict pods where less memory is left than the kubelet's evictionHard asks for.
+
+        Args:
+            of_node: Name of a node → bytes that are used on it.
+            of_pod: Key of a pod → bytes that it uses.
+        """
+
+        def look() -> None:
+            for row in list(self._rows.values()):
+                if row.config.memory_threshold and not row.failed and row.registered:
+                    self._look(row, of_node, of_pod)
+            self._desk.pump.call_later(self._desk.latency.paced(_EVICTION_S), look)
+
+        self._desk.pump.call_later(self._desk.latency.paced(_EVICTION_S), look)
+
+    def _look(self, row: NodeRow, of_node: Callable[[str], int], of_pod: Callable[[str], int]) -> None:
+        capacity = row.settings.memory_bytes
+        threshold = threshold_bytes(row.config.memory_threshold, capacity)
+        available = max(capacity - of_node(row.name), 0)
+        now_s, condition = self._desk.clock.now(), "MemoryPressure"
+        if threshold and available < threshold:
+            row.short_s = now_s
+            if condition not in row.pressures:
+                row.pressures |= {condition}
+                reason = PRESSURE_TEXTS[condition][0][0]
+                self._tell(row, "Normal", reason, f"Node {row.name} status is now: {reason}")
+            more = f"Threshold quantity: {row.config.memory_threshold}, available: {available >> 10}Ki. "
+            self._pods.evict_one(row, "memory", more, of_pod)
+        elif row.short_s and now_s - row.short_s >= self._desk.latency.paced(_TRANSITION_S):
+            row.short_s = 0.0
+            row.pressures -= {condition}
+            reason = PRESSURE_TEXTS[condition][1][0]
+            self._tell(row, "Normal", reason, f"Node {row.name} status is now: {reason}")
 
     def _on(self, name: str) -> NodeRow:
         row = self._rows[name]

@@ -175,13 +175,29 @@ class Pods:
             self._endings.gone(run)
         node.static.clear()
 
-    def evict_one(self, node: NodeRow, resource: str) -> None:
-        """Evict the pod that has the least right to what a node is short of."""
+    def evict_one(self, node: NodeRow, resource: str, more: str = "", use: Callable[[str], int] | None = None) -> None:
+        """Evict the pod that has the least right to what a node is short of.
+
+        Args:
+            node: The node.
+            resource: What it is short of.
+            more: More of the message.
+            use: Key of a pod → bytes of memory that it uses; None: as many as its class lets expect.
+        """
         candidates = [run for run in self._on(node) if run.stage < Stage.COMPLETED and not _is_critical(run)]
         if not candidates:
             return
-        run = min(candidates, key=lambda run: (_QOS_RANK[run.plan.qos], run.plan.facts.priority, -run.start_s))
-        message = f"The node was low on resource: {resource}. "
+
+        def rank(run: PodRun) -> tuple[float, float, float]:
+            facts = run.plan.facts
+            if use is None:
+                return _QOS_RANK[run.plan.qos], facts.priority, -run.start_s
+            # Who uses more than it requests comes first, then by priority, then by how much more.
+            beyond = use(run.key) - facts.memory_bytes
+            return beyond <= 0, facts.priority, -beyond
+
+        run = min(candidates, key=rank)
+        message = f"The node was low on resource: {resource}. {more}"
         self._desk.event(run, "Warning", "Evicted", message)
         run.disrupted = message
         self._endings.fail(run, "Evicted", message)
@@ -288,8 +304,7 @@ class Pods:
     def _admit(self, record: ObjectRecord, node: NodeRow, spec: PodSpecFacts) -> bool:
         """Refuse a pod that doesn't fit (lifecycle/predicate.go, PodFitsResources), or that a shortage keeps out."""
         settings = node.settings
-        short = _kept_out(node, spec, self._plans.of(record.obj).qos)
-        if short:
+        if node.pressures and (short := _kept_out(node, spec, self._plans.of(record.obj).qos)):
             self._refuse(record, node, "Evicted", f"The node had condition: [{', '.join(short)}]. ")
             return False
         lacking = next(
@@ -402,7 +417,7 @@ class Pods:
 
 def _kept_out(node: NodeRow, spec: PodSpecFacts, qos: str) -> list[str]:
     """Return the shortages of a node for which it takes no such pod (eviction manager: Admit)."""
-    if not node.pressures or spec.priority >= _CRITICAL_PRIORITY:
+    if spec.priority >= _CRITICAL_PRIORITY:
         return []
     if node.pressures == {"MemoryPressure"} and qos != "BestEffort":
         return []

@@ -65,6 +65,7 @@ class NodeRow:
         off: Its machine is.
         trouble: Why it says that it is not ready, "" while nothing is wrong.
         pressures: The conditions of what it is short of.
+        short_s: Epoch seconds when it last had less memory than it is to have; 0 while that was long ago.
         later: It came at run time, and goes with its Node.
         registered: Its Node was created.
         ready: Its status says Ready.
@@ -93,6 +94,7 @@ class NodeRow:
     off: bool = False
     trouble: str = ""
     pressures: frozenset[str] = frozenset()
+    short_s: float = 0.0
     later: bool = False
     registered: bool = False
     ready: bool = False

@@ -219,3 +219,30 @@ def test_addresses_of_machines_are_never_the_same(sim: Sim) -> None:
     sim.nodes.machines.remove("m1")
     sim.nodes.add(NodeSettings("m3"), later=True)
     assert len({sim.nodes.address(name) for name in sim.nodes.names()}) == 4
+
+
+def test_pods_go_where_less_memory_is_left_than_the_kubelet_asks_for(sim: Sim) -> None:
+    assert configured(sim, evictionHard={"memory.available": "4Gi"})["state"] == "running"
+    gib = 1 << 30
+    uses = {"ns/small": 1 * gib, "ns/large": 8 * gib, "ns/within": 5 * gib}
+    live = lambda: {key: uses[key] for key, run in sim.nodes.pods.runs.items() if run.stage.name == "RUNNING"}  # noqa: E731
+    sim.nodes.machines.watch_memory(lambda _: sum(live().values()), lambda key: uses[key])
+    sim.create("small")
+    sim.create("large")
+    sim.create("within", container={"resources": {"requests": {"memory": "6Gi"}}})
+    sim.run(11)
+    # 14 of 16 GiB are used: 2 are left.
+    message = "The node was low on resource: memory. Threshold quantity: 4Gi, available: 2097152Ki. "
+    assert (sim.pod("large")["reason"], sim.pod("large")["message"]) == ("Evicted", message)
+    assert condition(sim.node()["status"], "MemoryPressure")["status"] == "True"
+    sim.run(100)
+    assert sim.pod("small")["phase"] == sim.pod("within")["phase"] == "Running"
+    assert condition(sim.node()["status"], "MemoryPressure")["status"] == "True"
+    sim.run(250)
+    assert condition(sim.node()["status"], "MemoryPressure")["status"] == "False"
+
+
+@pytest.mark.parametrize("text", ["lots", "x%"])
+def test_a_threshold_that_is_none_keeps_the_kubelet_down(sim: Sim, text: str) -> None:
+    state = configured(sim, evictionHard={"memory.available": text})
+    assert "is neither a quantity nor a percentage" in state["error"]
