@@ -19,6 +19,7 @@ from kubedyno.cluster.controllers.nodeipam import NodeIpam
 from kubedyno.cluster.controllers.nodelifecycle import NodeLifecycle
 from kubedyno.cluster.controllers.podgc import PodGarbage
 from kubedyno.cluster.controllers.podrows import PodRows
+from kubedyno.cluster.controllers.policystatus import PolicyStatus
 from kubedyno.cluster.controllers.replicasets import ReplicaSets
 from kubedyno.cluster.controllers.replicationcontrollers import ReplicationControllers
 from kubedyno.cluster.controllers.resourceclaims import ResourceClaimsController
@@ -89,6 +90,7 @@ class ControllerManager:
         LoadBalancers(trusted, pump, feeds)
         TokenSecrets(trusted, pump, feeds)
         ServiceCIDRs(trusted, pump, feeds)
+        PolicyStatus(trusted, pump, feeds)
         VolumeProtection(trusted, pump, feeds)
         VolumeBinding(trusted, pump, feeds)
         EphemeralVolumes(trusted, pump, feeds)
