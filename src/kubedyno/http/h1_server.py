@@ -26,6 +26,8 @@ log = logger(__name__)
 
 _WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_WORD}) ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)")
+# Scheme and authority of an absolute form.
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _FIELD = re.compile(rf"({_WORD}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 # A chunk's size line with its extensions.
@@ -538,6 +540,8 @@ class Http1Connection(asyncio.Protocol):
         method, target, major, minor = match.groups()
         if major != "1":
             raise _Refused(505, "only HTTP/1.1 and HTTP/2 are spoken here")
+        if target[:1] != "/" and target != "*" and not _ABSOLUTE.match(target):
+            raise _Refused(400, "a malformed request target")
         fields: dict[str, str] = {}
         for text in lines:
             field = _FIELD.fullmatch(text)
@@ -595,9 +599,8 @@ class Http1Connection(asyncio.Protocol):
         target = self._target
         if target[:1] != "/" and target != "*":
             # A proxy's absolute form (RFC 9112 §3.2.2).
-            _, _, rest = target.partition("://")
-            slash = rest.find("/")
-            target = rest[slash:] if slash >= 0 else "/"
+            target = _ABSOLUTE.sub("", target)
+            target = target if target[:1] == "/" else f"/{target}"
         path, _, query = target.partition("?")
         body = bytes(self._body)
         self._body = bytearray()

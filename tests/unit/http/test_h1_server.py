@@ -74,6 +74,7 @@ REFUSED = {
     "body too large": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n", 413),
     "chunks too large": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n", 413),
     "head too long": (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 2000, 431),
+    "target without a slash": (b"GET a/b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "expectation": (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 42\r\n\r\n", 417),
 }
 
@@ -89,6 +90,21 @@ def test_what_could_be_read_in_two_ways_is_refused_with_the_connection(case):
     assert answer.count(b"Content-Length:") == 1
     assert closed
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        (b"/a?b", b"/a?b"),
+        (b"*", b"*?"),
+        (b"http://h/a?b", b"/a?b"),
+        (b"http://h", b"/?"),
+        (b"http://h?c=/d", b"/?c=/d"),
+    ],
+)
+def test_every_form_of_a_target_is_a_path(target, shown):
+    answer, _ = exchange(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    assert answer.endswith(b"GET %b 0" % shown)
 
 
 def test_a_client_that_waits_for_100_continue_gets_it():
