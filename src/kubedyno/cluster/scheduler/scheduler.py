@@ -116,6 +116,8 @@ class Scheduler:
                 self._follows[resource.plural] = table, partial(self._follow_other, resource, plugins)
                 self._others.append((resource.plural, table.changes()))
         self._news = News()
+        # Pods with scheduling gates, which are not even queued.
+        self._gated: set[str] = set()
         self._looked_at = 0
         self._timer: Timer | None = None
         self._timer_due_s = 0.0
@@ -135,7 +137,7 @@ class Scheduler:
 
     def waiting(self) -> dict[str, int]:
         """Return how many pods wait in each of its queues; O(pods that wait)."""
-        found = {"active": 0, "backoff": 0, "unschedulable": len(self._queue.pool), "gated": 0}
+        found = {"active": 0, "backoff": 0, "unschedulable": len(self._queue.pool), "gated": len(self._gated)}
         for waiting in self._queue.pods.values():
             if waiting.place is Place.READY or waiting.place is Place.TAKEN:
                 found["active"] += 1
@@ -300,7 +302,10 @@ class Scheduler:
             obj.deletion_s or facts.phase in _DONE or facts.spec.gated or facts.spec.scheduler_name not in self._cycles
         ):
             self._forget(obj.key)
+            if facts.spec.gated and not obj.deletion_s and facts.spec.scheduler_name in self._cycles:
+                self._gated.add(obj.key)
         else:
+            self._gated.discard(obj.key)
             self._follow_waiting(obj)
 
     def _follow_counted(self, node: NodeInfo, counted: StoredObject, obj: StoredObject) -> None:
@@ -353,6 +358,8 @@ class Scheduler:
                 self._news.others.setdefault(plugin, set()).add(namespace)
 
     def _forget(self, key: str) -> None:
+        if self._gated:
+            self._gated.discard(key)
         if self._errors and self._errors.pop(key, None) is not None:
             self._report()
         waiting = self._queue.pods.get(key)

@@ -1,5 +1,6 @@
 """When pods are tried: places, hints, back-off, gates, other schedulers."""
 
+import orjson
 import pytest
 
 from kubedyno.cluster.scheduler.queue import backoff_s
@@ -214,3 +215,20 @@ def test_what_only_a_pod_named_is_forgotten_with_it(sim):
     sim.delete("static")
     assert sim.scheduler._cluster.infos == {}
     assert sim.scheduler._cluster.places == {}
+
+
+def test_gated_pods_are_counted_by_themselves(sim):
+    sim.node(pods=1)
+    gates = [{"name": "example.com/g"}]
+    sim.pod("a", schedulingGates=gates)
+    sim.pod("b", schedulingGates=gates)
+    sim.pod("other", schedulingGates=gates, schedulerName="other")
+    sim.pod("c")
+    sim.pod("d")
+    assert sim.scheduler.waiting() == {"active": 0, "backoff": 0, "unschedulable": 1, "gated": 2}
+    sim.delete("a")
+    record = sim.store.get(PODS, "ns/b")
+    body = orjson.loads(b"{" + record.obj.body + b"}")
+    del body["spec"]["schedulingGates"]
+    sim.do(sim.trusted.replace, PODS, record, body=body)
+    assert sim.scheduler.waiting() == {"active": 0, "backoff": 0, "unschedulable": 2, "gated": 0}
