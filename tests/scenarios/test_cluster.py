@@ -85,11 +85,11 @@ def test_it_listens_on_loopback_only(cluster):
 def test_a_mapped_port_answers_for_the_service_behind_it(up, tmp_path):
     port = free_port()
     config = tmp_path / "kind.yaml"
-    config.write_text(f"{KIND}nodes:\n- extraPortMappings: [{{containerPort: 30003, hostPort: {port}}}]\n")
+    config.write_text(f"{KIND}nodes:\n- extraPortMappings: [{{containerPort: 30004, hostPort: {port}}}]\n")
     up("mapped", config=config, addons="study")
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
-    assert b"service kube-system/kube-ops-view has NodePort 30003" in caught.value.read()
+    assert caught.value.read() == b"no Service has NodePort 30004.\n"
     caught.value.close()
     settings, _ = cluster_settings(name="clash", config=config)
     with pytest.raises(KubedynoError, match=f"127.0.0.1:{port}"):

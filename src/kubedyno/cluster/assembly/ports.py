@@ -149,7 +149,8 @@ class _Door(asyncio.Protocol):
         app, self._why = self._doors.behind(self._node_port)
         port = self._doors.apps.get(app, 0)
         if app and not port:
-            self._why = f"what stands in for {app} is starting; try again in a moment"
+            named = self._why.partition(",")[0]
+            self._why = f"{named}, and what stands in for its pods is starting; try again in a moment"
         node = self._doors.runtime.node_socket() if self._doors.runtime is not None and not port else None
         if port:
             self._task = asyncio.get_running_loop().create_task(self._pass_on(port))
