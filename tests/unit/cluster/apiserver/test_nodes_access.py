@@ -9,6 +9,7 @@ from unit.cluster.apiserver.harness import NS, running
 KUBELET = User("system:node:n1", ("system:nodes", AUTHENTICATED))
 TOKEN = "kubelet"
 MERGE = {"content-type": "application/merge-patch+json"}
+PLAIN = [{"name": "c", "image": "i"}]
 POD = {
     "containers": [{"name": "c", "image": "i", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "env", "key": "k"}}}]}],
     "volumes": [
@@ -28,12 +29,9 @@ def prepare(api):
         assert api.call("POST", "/api/v1/nodes", {"metadata": {"name": name}}).status == 201
     for name in ("env", "volume", "projected", "other"):
         api.call("POST", f"/api/v1/namespaces/{NS}/secrets", {"metadata": {"name": name}})
-    for name, node in (("p1", "n1"), ("p2", "n2")):
-        spec = (
-            {**POD, "nodeName": node}
-            if node == "n1"
-            else {"containers": [{"name": "c", "image": "i"}], "nodeName": node}
-        )
+    others = {**POD, "volumes": [{"name": "a", "secret": {"secretName": "other"}}], "containers": PLAIN}
+    for name, node, parts in (("p1", "n1", POD), ("p2", "n2", others)):
+        spec = {**parts, "nodeName": node}
         answer = api.call("POST", f"/api/v1/namespaces/{NS}/pods", {"metadata": {"name": name}, "spec": spec})
         assert answer.status == 201, answer.json
 
@@ -117,6 +115,16 @@ def test_a_kubelet_creates_mirrors_and_deletes_its_own_pods(api):
         ask(api, "PATCH", f"{pods}/{name}/status", {"status": {"phase": "Failed"}}, MERGE).status
         for name in ("m", "p2")
     ] == [200, 403]
+
+
+@kubelet
+def test_a_kubelet_evicts_its_own_pods(api):
+    def evict(name):
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+        return ask(api, "POST", f"/api/v1/namespaces/{NS}/pods/{name}/eviction", body)
+
+    assert evict("p2").json["message"].endswith('node "n1" can only evict pods with spec.nodeName set to itself')
+    assert evict("p1").status == 201
 
 
 @kubelet
