@@ -11,6 +11,8 @@ from kubedyno.base.times import duration_ns_of
 from kubedyno.cluster.apiserver.auditpolicy import read_policy
 from kubedyno.cluster.assembly import kindconfig, schedulerconfig
 from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
+from kubedyno.cluster.assembly.strict import near
+from kubedyno.cluster.registry.featuregates import ACTING
 from kubedyno.cluster.registry.nodeclasses import CLASS, KEYS, classed
 from kubedyno.cluster.settings import MAX_NODES, SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
 from kubedyno.kube import yaml
@@ -148,6 +150,14 @@ def cluster_settings(
         settings = replace(settings, max_mutating_inflight=max_mutating_inflight)
     if feature_gates is not None:
         settings = replace(settings, feature_gates={**settings.feature_gates, **_gates(feature_gates)})
+    warnings = [
+        *warnings,
+        *(
+            f"feature gate {gate} has no effect here{near(gate, sorted(ACTING))}"
+            for gate in settings.feature_gates
+            if gate not in ACTING
+        ),
+    ]
     if scheduler_config is not None:
         scheduler, more = schedulerconfig.read(scheduler_config)
         settings = replace(settings, scheduler=scheduler)

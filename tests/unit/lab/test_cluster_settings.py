@@ -60,7 +60,10 @@ def test_a_class_of_nodes_has_labels_that_say_what_they_are() -> None:
         ("name=a,cpu", "'cpu' is no KEY=VALUE"),
         ("name=a,count=0", "count must be between 1 and 20000"),
         ("name=a,count=20000", "20001 nodes in all; must be at most 20000"),
-        ("name=a,cores=4", "there is no 'cores'; known are: name, count, cpu, memory, pods, kernel, mask, zone, label.NAME"),
+        (
+            "name=a,cores=4",
+            "there is no 'cores'; known are: name, count, cpu, memory, pods, kernel, mask, zone, label.NAME",
+        ),
         ("name=a,cpu=lots", "label kubedyno.io/cpu: 'lots' is no amount"),
         ("name=a,zone=b c", "a valid label must be"),
         ("name=control-plane", "there is a node kubedyno-control-plane already"),
@@ -70,3 +73,10 @@ def test_a_class_that_is_none_is_told(text: str, why: str) -> None:
     with pytest.raises(KubedynoError) as failure:
         cluster_settings(node_classes=[text])
     assert why in str(failure.value)
+
+
+def test_gates_that_act_nowhere_are_told() -> None:
+    _, warnings = cluster_settings(feature_gates="MaxUnavailableStatefulSets=true,DynamicResourceAllocation=false")
+    assert warnings == [
+        "feature gate MaxUnavailableStatefulSets has no effect here; did you mean MaxUnavailableStatefulSet?"
+    ]

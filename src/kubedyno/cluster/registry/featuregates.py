@@ -38,6 +38,9 @@ _ON_FROM = {
     TOKENS_FOR_CREDENTIAL_PROVIDERS: 34,
 }
 
+# Every gate that acts somewhere in the cluster; the last one in the API server's answers.
+ACTING = frozenset(_ON_FROM) | {"APIResponseCompression"}
+
 
 def gates_on(minor: int, said: Mapping[str, bool]) -> frozenset[str]:
     """Return the gates that are on.
