@@ -110,6 +110,7 @@ class MetricPages:
             add(page)
         page.add("apiserver_resource_version", "gauge", "Revision of the last write.", {}, self._store.revision)
         processpage.version(page, self._settings)
+        processpage.gates(page, self._settings)
         # What the other components have used is on their pages.
         cpu_s = max(0.0, processpage.process_cpu_s() - self.others_cpu_s())
         processpage.write(page, cpu_s=cpu_s, started_s=self._started_s, pauses=self.pauses)

@@ -15,19 +15,14 @@ from typing import Any
 
 from kubedyno.base.clock import elapsed_ns
 from kubedyno.cluster.apiserver.exposition import Page
+from kubedyno.cluster.registry.featuregates import GATES, gates_on
 from kubedyno.cluster.settings import ClusterSettings
 
 # Pauses that quantiles are made of: the newest.
 _PAUSES = 512
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Gates that act here: name → (since which minor on by default, their stage then).
-_GATES = {
-    "SchedulerPopFromBackoffQ": (33, "BETA"),
-    "PodObservedGenerationTracking": (34, "BETA"),
-    "DynamicResourceAllocation": (34, ""),
-    "PreferSameTrafficDistribution": (34, "BETA"),
-    "HPAConfigurableTolerance": (35, "BETA"),
-}
+# Of the gates that are on by default, those that are no beta any more.
+_GENERAL = frozenset({"DynamicResourceAllocation"})
 _SHARED = "of the whole cluster, which is one process"
 
 
@@ -92,15 +87,20 @@ def write(page: Page, *, cpu_s: float, started_s: float, pauses: Pauses | None) 
 
 
 def version(page: Page, settings: ClusterSettings) -> None:
-    """Add the version, the feature gates that act here, and those that were set."""
+    """Add the version."""
     git = settings.git_version
     labels = {"git_version": git, "major": "1", "minor": git.split(".")[1], "platform": "linux/amd64"}
     page.add("kubernetes_build_info", "gauge", "Which version this is.", labels, 1)
+
+
+def gates(page: Page, settings: ClusterSettings) -> None:
+    """Add the feature gates that act here, and those that were set."""
     chosen = settings.feature_gates
-    for name in sorted({*_GATES, *chosen}):
-        since, stage = _GATES.get(name, (0, ""))
+    by_default, on = gates_on(settings.minor, {}), gates_on(settings.minor, chosen)
+    for name in sorted({*GATES, *chosen}):
+        stage = "" if name in _GENERAL else "BETA" if name in by_default else "ALPHA"
+        value = name in on or chosen.get(name, False)
         labels = {"name": name, "stage": stage}
-        value = chosen.get(name, settings.minor >= since)
         page.add("kubernetes_feature_enabled", "gauge", "1 for a gate that is on.", labels, value)
 
 

@@ -148,6 +148,7 @@ class ComponentPages:
         if name == "etcd":
             return page
         processpage.version(page, self._parts.settings)
+        processpage.gates(page, self._parts.settings)
         return page
 
     def _client(self, page: Page, doors: Iterable[Trusted], components: tuple[str, ...]) -> None:

@@ -37,6 +37,7 @@ _ON_FROM = {
     STOP_SIGNALS: None,
     TOKENS_FOR_CREDENTIAL_PROVIDERS: 34,
 }
+GATES = tuple(_ON_FROM)
 
 # Every gate that acts somewhere in the cluster; the last one in the API server's answers.
 ACTING = frozenset(_ON_FROM) | {"APIResponseCompression"}

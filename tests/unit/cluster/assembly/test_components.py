@@ -190,6 +190,21 @@ async def test_kube_proxy_answers_when_its_file_is_edited_and_its_pod_made_anew(
 
 
 @looped
+async def test_feature_gates_are_told_as_they_were_set():
+    gates = {"ContainerStopSignals": True, "PodObservedGenerationTracking": False, "Unheard": True}
+    async with running(replace(SETTINGS, feature_gates=gates)) as here:
+        name = "kubernetes_feature_enabled"
+        for gate, value, stage in (
+            ("ContainerStopSignals", 1, "ALPHA"),
+            ("PodObservedGenerationTracking", 0, "BETA"),
+            ("DynamicResourceAllocation", 1, ""),
+            ("Unheard", 1, "ALPHA"),
+        ):
+            labels = {"name": gate, **({"stage": stage} if stage else {})}
+            assert here.value("kube-scheduler", name, **labels) == value
+
+
+@looped
 async def test_targets_are_listed_as_service_discovery_wants_them():
     async with running() as here:
         targets = here.components.targets()
