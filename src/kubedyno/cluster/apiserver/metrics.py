@@ -82,6 +82,11 @@ class RequestCounts:
         """All answers."""
         return sum(cell.count for cell in (*self._cells.values(), *self._others.values()))
 
+    @property
+    def reads(self) -> int:
+        """Answers to gets and lists of resources, none of which had to ask anything but memory."""
+        return sum(cell.count for (verb, *_), cell in self._cells.items() if verb in {"get", "list"})
+
     def write(self, page: Page) -> None:
         """Add counters and histograms to a page."""
         counted: dict[tuple[tuple[str, str], ...], int] = {}

@@ -159,6 +159,7 @@ async def _serve(
     pages = ComponentPages(parts_of(cluster, address, keeping.journal if keeping is not None else None), pauses)
     api.kubelets.configuration = cluster.nodes.config_text
     api.pages.pauses, api.pages.others_cpu_s = pauses, pages.busy_s
+    api.pages.storage_bytes = pages.stored_bytes
     components = Components(cluster.store, settings, pages.of, address)
     control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
     api.pages.kubelet_counters = cluster.nodes.counters

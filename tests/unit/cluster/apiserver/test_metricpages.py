@@ -178,3 +178,28 @@ def test_a_node_exporters_cpus_are_busy_or_idle_all_the_time():
     cpus = {labels["cpu"] for labels, _ in named(body, "node_cpu_seconds_total", instance="n1")}
     assert cpus == {"0", "1", "2", "3"}
     assert named(body, "node_memory_MemTotal_bytes", instance="n2")[0][1] == 8 << 30
+
+
+def test_the_store_and_its_reads_are_told_as_etcd_s(cluster):
+    def page() -> bytes:
+        return cluster.call("GET", "/metrics").body
+
+    def total(text: bytes, name: str, **wanted: str) -> float:
+        return sum(value for _, value in named(text, name, **wanted))
+
+    before = page()
+    for number in range(3):
+        path = f"/api/v1/namespaces/{NS}/configmaps"
+        assert cluster.call("POST", path, {"metadata": {"name": f"c{number}"}}).status == 201
+        assert cluster.call("GET", f"{path}/c{number}").status == 200
+    assert cluster.call("DELETE", f"{path}/c0").status == 200
+    after = page()
+    for operation, count in (("create", 3), ("delete", 1), ("update", 0)):
+        wanted = {"operation": operation, "resource": "configmaps"}
+        name = "etcd_request_duration_seconds_count"
+        assert total(after, name, **wanted) - total(before, name, **wanted) == count
+    received = "apiserver_watch_cache_events_received_total"
+    assert total(after, received, resource="configmaps") - total(before, received, resource="configmaps") == 4
+    assert total(after, "etcd_helper_cache_hit_total") - total(before, "etcd_helper_cache_hit_total") == 3
+    assert total(after, "etcd_helper_cache_entry_total") - total(before, "etcd_helper_cache_entry_total") == 2
+    assert total(after, "etcd_helper_cache_miss_total") == 0
