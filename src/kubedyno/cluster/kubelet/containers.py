@@ -13,11 +13,12 @@ from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.imagevolumes import CREATE_FAILED, ImageVolumes
 from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S
 from kubedyno.cluster.kubelet.plan import Probe
+from kubedyno.cluster.kubelet.podstatus import terminated
 from kubedyno.cluster.kubelet.probes import Probes
 from kubedyno.cluster.kubelet.pulls import BACK_OFF, FAILED, NEVER, Pulls, Wanted
 from kubedyno.cluster.kubelet.restarts import comes_again
 from kubedyno.cluster.kubelet.resumption import CRASH_LOOP, take_up
-from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State, terminated
+from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State
 from kubedyno.cluster.kubelet.texts import crash_back_off, crash_waiting
 
 # A container that ended is started anew after this at the soonest, at speed 0 too: an endless loop has to end a call.

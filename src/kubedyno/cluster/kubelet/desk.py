@@ -15,9 +15,10 @@ from kubedyno.cluster.kubelet.credentials import Credential, Source, auths_of, i
 from kubedyno.cluster.kubelet.images import Image
 from kubedyno.cluster.kubelet.latency import Latency
 from kubedyno.cluster.kubelet.plan import Need
+from kubedyno.cluster.kubelet.podstatus import status_of
 from kubedyno.cluster.kubelet.registries import Registries
 from kubedyno.cluster.kubelet.rows import NodeRow
-from kubedyno.cluster.kubelet.runs import PodRun, Stage, status_of
+from kubedyno.cluster.kubelet.runs import PodRun, Stage
 from kubedyno.cluster.kubelet.texts import Texts
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.featuregates import TOKENS_FOR_CREDENTIAL_PROVIDERS

@@ -7,9 +7,10 @@ import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.podstatus import status_of, template_of
 from kubedyno.cluster.kubelet.restarts import comes_again
 from kubedyno.cluster.kubelet.rows import NodeRow
-from kubedyno.cluster.kubelet.runs import PodRun, Stage, State, container_id, status_of, template_of
+from kubedyno.cluster.kubelet.runs import PodRun, Stage, State, container_id
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kubedyno.cluster.kubelet.config import threshold_bytes
+from kubedyno.cluster.kubelet.configrules import threshold_bytes
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.nodeobject import PRESSURE_TEXTS
 from kubedyno.cluster.kubelet.pods import Pods

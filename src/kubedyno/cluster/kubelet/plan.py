@@ -148,7 +148,7 @@ class StartForm(msgspec.Struct, frozen=True, gc=False):
     """What all pods of a plan share.
 
     Attributes:
-        text: A bytes format, as `runs.template_of` makes it.
+        text: A bytes format, as `podstatus.template_of` makes it.
         names: Of the containers.
     """
 

@@ -17,10 +17,11 @@ from kubedyno.cluster.kubelet.containers import Containers
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.endings import Endings, grace_of
 from kubedyno.cluster.kubelet.plan import ContainerPlan, Plans, PodPlan, suffix_of
+from kubedyno.cluster.kubelet.podstatus import OBSERVED_GENERATION, terminated
 from kubedyno.cluster.kubelet.quickstart import QuickStart
 from kubedyno.cluster.kubelet.resumption import is_as_started
 from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
-from kubedyno.cluster.kubelet.runs import OBSERVED_GENERATION, PodRun, Stage, State, terminated
+from kubedyno.cluster.kubelet.runs import PodRun, Stage, State
 from kubedyno.cluster.kubelet.sandboxes import Sandboxes
 from kubedyno.cluster.kubelet.texts import rejected
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts

@@ -3,9 +3,10 @@
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.plan import ContainerPlan, StartForm
+from kubedyno.cluster.kubelet.podstatus import template_of
 from kubedyno.cluster.kubelet.pullrecords import NEVER, NEVER_PRELOADED
 from kubedyno.cluster.kubelet.rows import NodeRow
-from kubedyno.cluster.kubelet.runs import PodRun, Stage, template_of
+from kubedyno.cluster.kubelet.runs import PodRun, Stage
 from kubedyno.cluster.kubelet.started import Started
 from kubedyno.cluster.kubelet.texts import present, pulled
 from kubedyno.cluster.registry.featuregates import ENSURE_SECRET_PULLED_IMAGES

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from kubedyno.cluster.kubelet.runs import Stage, status_of
+from kubedyno.cluster.kubelet.podstatus import status_of
+from kubedyno.cluster.kubelet.runs import Stage
 from kubedyno.kube.resources import CONFIGMAPS, EVENTS, PODS, SECRETS, Resource
 
 from .conftest import NS, Sim, condition
