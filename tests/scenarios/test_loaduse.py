@@ -101,6 +101,28 @@ def test_a_later_job_knows_when_the_pods_it_meets_were_started(clusters, tmp_pat
     first.send("DELETE", "/api/v1/namespaces/made-0", {})
 
 
+def test_parallel_patches_are_about_what_there_was_before_any_of_them(clusters, tmp_path):
+    first, _ = clusters
+    (tmp_path / "label.yml").write_text("metadata: {labels: {moved: '{{.to}}'}}\n")
+
+    def patch(selector, to):
+        merge = "application/merge-patch+json"
+        return {
+            "kind": "ConfigMap", "apiVersion": "v1", "objectTemplate": "label.yml", "patchType": merge,
+            "labelSelector": selector, "inputVars": {"to": to},
+        }  # fmt: skip
+
+    steps = [patch({"kube-burner.io/job": "patched"}, "once"), patch({"moved": "once"}, "twice")]
+    ends = {}
+    for mode in ("parallel", "sequential"):
+        patching = {"name": mode, "jobType": "patch", "executionMode": mode, "qps": 50, "burst": 50, "objects": steps}
+        path = config(tmp_path, [job("patched", "cm.yml"), patching])
+        assert main(["init", "-c", path, "--kubeconfig", str(first.running.kubeconfig)]) == 0
+        items = first.list("/api/v1/configmaps?labelSelector=kube-burner.io%2Fjob%3Dpatched")
+        ends[mode] = {item["metadata"]["labels"]["moved"] for item in items}
+    assert ends == {"parallel": {"once"}, "sequential": {"twice"}}
+
+
 SHAPES = {
     "steps": {"shape": "steps", "startQps": 20, "endQps": 60, "steps": 2, "stepDuration": "500ms"},
     "ramp": {"shape": "ramp", "startQps": 20, "endQps": 60, "duration": "1s"},

@@ -113,9 +113,10 @@ class ExistingJob:
     async def _parallel(self, entries: Sequence[_Entry]) -> None:
         spec = self._job.spec
         began_s = self._context.clock.now()
-        for entry in entries:
-            items = await self._items(entry)
-            self._record.asked += len(items) * spec.job_iterations
+        # All are looked up first: what one of them changes does not change what another one is about.
+        found = [(entry, await self._items(entry)) for entry in entries]
+        self._record.asked += sum(len(items) for _, items in found) * spec.job_iterations
+        for entry, items in found:
             for iteration in range(spec.job_iterations):
                 for item in items:
                     await self._act(entry, item, iteration)
