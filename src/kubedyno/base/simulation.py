@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 # 2026-01-01, what the wall clock shows when a simulation begins.
 EPOCH_S = 1_767_225_600.0
+# Turns of the loop at one instant after which nothing but a circle can be the reason.
+MAX_TURNS = 100_000
 
 
 class _Selector(selectors.DefaultSelector):
@@ -20,13 +22,20 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready:
             if timeout is None:
                 raise RuntimeError("simulation: everybody waits, and nothing will ever happen")
-            self.now_s += max(timeout, 0.0)
+            if timeout > 0:
+                self.now_s += timeout
+                self._turns = 0
+            elif (turns := self._turns + 1) > MAX_TURNS:
+                raise RuntimeError(f"simulation: time stands still at {self.now_s:.3f} s: work makes work, without end")
+            else:
+                self._turns = turns
         return ready
 
 
@@ -53,7 +62,7 @@ def simulate(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` on simulated time; inside, the running loop is the clock.
 
     Raises:
-        RuntimeError: Everybody waits and no timer is left.
+        RuntimeError: Everybody waits and no timer is left, or nobody ever waits.
     """
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         return runner.run(main)

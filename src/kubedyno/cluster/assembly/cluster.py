@@ -19,6 +19,7 @@ from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.scheduler.scheduler import Scheduler
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.journal import Journal
+from kubedyno.cluster.storage.journalfiles import Kept
 from kubedyno.cluster.storage.store import Store
 
 
@@ -35,6 +36,9 @@ class Cluster:
         helper: Forks pods that are processes; None: all are modelled.
         journal: What keeps it; filled from that first, then followed.
         language: What stages of pods and nodes are written in; None: there are none.
+        kept: Where it goes on from without a journal, as a simulation's restarts do.
+        pump: Runs its parts; None: one of its own, on the clock.
+        door: Makes the door of its own parts' writes; None: one that lets all through.
     """
 
     def __init__(
@@ -49,20 +53,23 @@ class Cluster:
         helper: Helper | None = None,
         journal: Journal | None = None,
         language: Language | None = None,
+        kept: Kept | None = None,
+        pump: Pump | None = None,
+        door: Callable[[Registry], Trusted] | None = None,
     ) -> None:
         self.settings = settings
         self._ca_pem = ca_pem
-        kept = journal.kept if journal is not None else None
+        kept = journal.kept if journal is not None else kept
         # Never the same ids again after a restart.
         random = Random(settings.seed + ((kept.revision << 64) if kept is not None else 0))
         self.store = Store(clock)
         self.registry = Registry(self.store, clock, random, settings)
+        if kept is not None:
+            restore(self.registry, kept)
         if journal is not None:
-            if kept is not None:
-                restore(self.registry, kept)
             journal.follow(self.store)
-        self.trusted = Trusted(self.registry, verify=verify)
-        self.pump = Pump(clock, pending_requests)
+        self.trusted = door(self.registry) if door is not None else Trusted(self.registry, verify=verify)
+        self.pump = pump if pump is not None else Pump(clock, pending_requests)
         # A door for each, so that what each has sent can be told.
         self.controllers_door, self.scheduler_door = self.trusted.of_its_own(), self.trusted.of_its_own()
         self.controllers = ControllerManager(self.controllers_door, self.pump, settings, ca_pem=ca_pem, ca_key=ca_key)

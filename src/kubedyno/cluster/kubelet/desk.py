@@ -88,7 +88,7 @@ class Desk:
                 self.failed(run, error)
             self.flush()
 
-        self.pump.call_later(delay_s, due)
+        self.pump.call_later(delay_s * run.node.slowness, due)
 
     def missing_pull_secrets(self, run: PodRun) -> list[str]:
         """Return the names of a pod's pull secrets that are not there."""
@@ -161,7 +161,7 @@ class Desk:
                     return
                 self._try_publish(run)
 
-            run.publish_timer = self.pump.call_later(self.latency.relist(), due)
+            run.publish_timer = self.pump.call_later(self.latency.relist() * run.node.slowness, due)
 
     def flush(self) -> None:
         """Write the statuses that are due."""

@@ -109,6 +109,10 @@ class Machines:
             self._pods.reboot(row)
             self._tell(row, "Warning", "Rebooted", f"Node {name} has been rebooted, boot id: {boot_id}")
 
+    def slow(self, name: str, factor: float) -> None:
+        """Have everything that a node's pods wait for take so many times as long, from what begins now on."""
+        self._rows[name].slowness = factor
+
     def not_ready(self, name: str, why: str = "") -> None:
         """Have a kubelet report that it is not ready."""
         row = self._on(name)

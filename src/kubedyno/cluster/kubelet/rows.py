@@ -82,6 +82,7 @@ class NodeRow:
         paused: What is due while the kubelet is down.
         lease_key: Of its lease once that is there.
         last_status_s: Epoch seconds of the last written status.
+        slowness: Factor on how long what its pods wait for takes.
     """
 
     settings: NodeSettings
@@ -111,6 +112,7 @@ class NodeRow:
     paused: list[Callable[[], None]] = field(default_factory=list)
     lease_key: str = ""
     last_status_s: float = 0.0
+    slowness: float = 1.0
 
     @property
     def name(self) -> str:
