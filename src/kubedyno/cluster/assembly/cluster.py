@@ -100,7 +100,7 @@ class Cluster:
         for node in settings.nodes:
             if node.control_plane:
                 for manifest in bootstrap.static_pods(settings, node.name, self.nodes.address(node.name)):
-                    self.nodes.add_static_pod(node.name, manifest)
+                    self.nodes.mirrors.add(node.name, manifest)
         self.nodes.restore()
         if not made:
             bootstrap.create_system(self.registry, settings)

@@ -6,23 +6,22 @@ One timer every tenth of a second at most renews the leases of the nodes whose t
 """
 
 from collections.abc import Callable
-from hashlib import md5
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import orjson
 
 from kubedyno.base.random import Random
-from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet import config as configuration
 from kubedyno.cluster.kubelet.addresses import CILIUM, PTP, AddressPool
 from kubedyno.cluster.kubelet.config import ConfigError, KubeletConfig
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.liveness import is_live, settings_of
 from kubedyno.cluster.kubelet.machines import Machines
+from kubedyno.cluster.kubelet.mirrors import Mirrors
 from kubedyno.cluster.kubelet.nodeobject import START_EVENTS, ids_of, lease_body, lease_of, node_of, status_of
 from kubedyno.cluster.kubelet.pods import Pods
-from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
+from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.stagerules import Language
 from kubedyno.cluster.kubelet.stages import Stages
 from kubedyno.cluster.pump import Pump
@@ -32,7 +31,7 @@ from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings, NodeSettings
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import LEASES, NAMESPACES, NODES, PODS, SECRETS
+from kubedyno.kube.resources import LEASES, NAMESPACES, NODES, SECRETS
 from kubedyno.reconciler.execute import text_of
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
@@ -100,13 +99,10 @@ class Nodes:
         self._stages = Stages(self._desk, self._rows, language, self._worker.wake)
         more: dict[str, Any] = {"group": _GROUP, "retry_max_s": _RETRY_MAX_S}
         self._node_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-nodes", self._reconcile_node, **more)
-        # (node, key of the pod).
-        self._mirror_queue: WorkQueue[tuple[str, str]] = WorkQueue(
-            pump, "kubelet-mirrors", self._make_mirror, name_of=" ".join, retry_min_s=_MISSING_RETRY_S, **more
-        )
         self._lease_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-leases", self._beat, **more)
         self._pod_queue: WorkQueue[str] = WorkQueue(pump, "kubelet-pods", self._reconcile_pod, **more)
         self.pods = Pods(self._desk)
+        self.mirrors = Mirrors(self._desk, self._rows)
         self.machines = Machines(self._desk, self._rows, self.pods, self._tell, self._boot)
         self._count = 0
         self.pods.on_failure(lambda key, error: self._pod_queue.retry(key, text_of(error)))
@@ -146,8 +142,7 @@ class Nodes:
         self._started = True
         for row in self._rows.values():
             self._node_queue.add(row.name)
-            for key in row.static:
-                self._mirror_queue.add((row.name, key))
+        self.mirrors.start()
         self._nodes.subscribe(self._worker.wake)
         self._pod_table.subscribe(self._worker.wake)
         self._store.table(SECRETS).subscribe(self._worker.wake)
@@ -262,39 +257,6 @@ class Nodes:
         row = self._rows.get(node)
         return row.volumes.counters() if row is not None else ()
 
-    def add_static_pod(self, node: str, manifest: dict[str, Any]) -> None:
-        """Put a manifest into a node's /etc/kubernetes/manifests: its pod runs, and is mirrored to the API.
-
-        Args:
-            node: The node.
-            manifest: A Pod; its name gets the node's appended. Not changed.
-
-        Raises:
-            KeyError: There is no such node.
-        """
-        row = self._rows[node]
-        pod: dict[str, Any] = orjson.loads(orjson.dumps(manifest))
-        metadata, spec = pod.setdefault("metadata", {}), pod["spec"]
-        metadata["name"] = f"{metadata['name']}-{node}"
-        namespace = metadata.setdefault("namespace", "default")
-        digest = md5(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS) + node.encode(), usedforsecurity=False)
-        config_hash = digest.hexdigest()
-        metadata.setdefault("annotations", {}).update(
-            {
-                "kubernetes.io/config.hash": config_hash,
-                "kubernetes.io/config.mirror": config_hash,
-                "kubernetes.io/config.seen": rfc3339(self._clock.now())[:-1] + ".000000000Z",
-                "kubernetes.io/config.source": "file",
-            }
-        )
-        spec["nodeName"] = node
-        # The kubelet has static pods tolerate whatever comes (pkg/kubelet/config: applyDefaults).
-        spec.setdefault("tolerations", []).append({"operator": "Exists", "effect": "NoExecute"})
-        key = f"{namespace}/{metadata['name']}"
-        row.static[key] = StaticPod({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-        if self._started:
-            self._mirror_queue.add((node, key))
-
     # --- the worker ------------------------------------------------------------------------------------------
 
     def _step(self, limit: int) -> bool:
@@ -324,7 +286,7 @@ class Nodes:
             add = self._pod_queue.add
             for record in self._pod_changes.next(_CHANGES):
                 if type(record) is Tombstone:
-                    self._mirror_gone(record)
+                    self.mirrors.gone(record)
                     add(record.key)
                 elif record.obj.facts.node_name in rows:
                     add(record.key)
@@ -501,34 +463,3 @@ class Nodes:
         if row.images.news or now_s - row.last_status_s >= row.config.status_report_s:
             self._write_status(row, record)
         return 1
-
-    # --- static pods -----------------------------------------------------------------------------------------
-
-    def _make_mirror(self, where: tuple[str, str], budget: int) -> int:
-        """Create a mirror pod; later when the node or the namespace isn't there yet.
-
-        While the API refuses it, the static pod runs on, and its mirror is tried again, as the kubelet does.
-        """
-        _ = budget
-        name, key = where
-        row, node = self._rows.get(name), self._nodes.get(name)
-        if row is None or key not in row.static:
-            return 1
-        static = row.static[key]
-        namespace = static.mirror["metadata"]["namespace"]
-        place = self._store.get(NAMESPACES, namespace)
-        if self._pod_table.get(key) is not None or (place is not None and place.obj.deletion_s):
-            return 1
-        if node is None or place is None or row.failed:
-            self._mirror_queue.add_after(where, _MISSING_RETRY_S / 10)
-            return 1
-        pod: dict[str, Any] = orjson.loads(orjson.dumps(static.mirror))
-        owner = {"apiVersion": "v1", "kind": "Node", "name": row.name, "uid": node.obj.uid, "controller": True}
-        pod["metadata"]["ownerReferences"] = [owner]
-        self._trusted.registry.create(PODS, namespace, pod)
-        return 1
-
-    def _mirror_gone(self, record: ObjectRecord) -> None:
-        row = self._rows.get(record.obj.facts.node_name)
-        if row is not None and record.key in row.static:
-            self._mirror_queue.add((row.name, record.key))

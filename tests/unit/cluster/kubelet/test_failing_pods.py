@@ -165,7 +165,7 @@ def test_a_mirror_that_the_api_refuses_is_tried_again(make, monkeypatch):
         "metadata": {"name": "etcd", "namespace": "kube-system"},
         "spec": {"containers": [{"name": "c", "image": "e"}]},
     }
-    sim.nodes.add_static_pod("n0", manifest)
+    sim.nodes.mirrors.add("n0", manifest)
     sim.run(5)
     assert failing(sim, "kubelet-mirrors") == {"n0 kube-system/etcd-n0": "no mirrors today"}
     fault["on"] = False

@@ -369,7 +369,7 @@ def test_a_static_pod_is_mirrored_and_its_mirror_comes_back(sim: Sim) -> None:
             "containers": [{"name": "etcd", "image": "registry.k8s.io/etcd:3.6"}],
         },
     }
-    sim.nodes.add_static_pod("n0", manifest)
+    sim.nodes.mirrors.add("n0", manifest)
     sim.run()
     pod = sim.get(PODS, "etcd-n0", "kube-system")
     assert pod["metadata"]["annotations"].keys() >= {
