@@ -166,6 +166,17 @@ def _unlike(ours: Any, theirs: Any, path: str) -> list[tuple[str, Any, Any]]:
     return [] if ours == theirs else [(path, ours, theirs)]
 
 
+class StandingClock:
+    """The wall clock stands, as what was recorded took less than a second: entries of managedFields are in order of time."""
+
+    def __init__(self) -> None:
+        self._now_s = SYSTEM_CLOCK.now()
+        self.monotonic = SYSTEM_CLOCK.monotonic
+
+    def now(self) -> float:
+        return self._now_s
+
+
 @dataclass
 class Replay:
     """A running server, and what recorded ids and revisions are in it."""
@@ -372,12 +383,13 @@ def recorded(row: dict[str, Any]) -> dict[str, Any]:
 @asynccontextmanager
 async def replaying() -> AsyncIterator[Replay]:
     """Run a server of ours for the time of a replay."""
-    store = Store(SYSTEM_CLOCK)
+    clock = StandingClock()
+    store = Store(clock)
     settings = ClusterSettings()
-    registry = Registry(store, SYSTEM_CLOCK, Random(1), settings)
+    registry = Registry(store, clock, Random(1), settings)
     api = ApiServer(
         registry,
-        Pump(SYSTEM_CLOCK),
+        Pump(clock),
         settings,
         Authenticator({TOKEN: ADMIN}),
         address="127.0.0.1:6443",
