@@ -237,3 +237,44 @@ def test_a_real_prometheus_scrapes_the_cluster_and_agrees(running, tmp_path):
         assert mine, query
         tolerance = 1e-9 if query in SAME else 0.05
         assert mine == pytest.approx(other, rel=tolerance), query
+
+
+DISCOVERY = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+- job_name: kubedyno
+  honor_labels: true
+  tls_config: {{ca_file: ca.crt, cert_file: client.crt, key_file: client.key}}
+  http_sd_configs:
+  - url: https://127.0.0.1:{port}/kubedyno/metrics/targets
+    refresh_interval: 5s
+    tls_config: {{ca_file: ca.crt, cert_file: client.crt, key_file: client.key}}
+"""
+
+
+def test_a_real_prometheus_finds_all_targets_by_discovery(running, tmp_path):
+    binary = shutil.which("prometheus")
+    if binary is None:
+        pytest.skip("no prometheus on this machine")
+    target = choice(running).target
+    pair = target.user.pair
+    assert target.ca is not None
+    assert pair is not None
+    (tmp_path / "ca.crt").write_bytes(target.ca)
+    (tmp_path / "client.crt").write_bytes(pair.certificate)
+    (tmp_path / "client.key").write_bytes(pair.key)
+    (tmp_path / "prometheus.yml").write_text(DISCOVERY.format(port=running.port))
+    with started(binary, tmp_path) as port, closing(Prometheus(port)) as prometheus:
+        deadline = time.monotonic() + 30
+        while True:
+            data = prometheus.ask("query", query="sum by (job) (up)")["data"]
+            up = {entry["metric"]["job"]: entry["value"][1] for entry in data["result"]}
+            if len(up) == 8 and up["kubelet"] == "4":
+                break
+            assert time.monotonic() < deadline, up
+            time.sleep(0.5)
+        assert up["kube-scheduler"] == up["kube-etcd"] == up["kube-controller-manager"] == "0"
+        targets = prometheus.ask("targets")["data"]["activeTargets"]
+        (scheduler,) = (each for each in targets if each["labels"]["job"] == "kube-scheduler")
+        assert scheduler["labels"]["instance"] == "172.18.0.2:10259"
+        assert "503" in scheduler["lastError"]
