@@ -9,6 +9,7 @@ import os
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -83,8 +84,10 @@ def helm_binary(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def helm(helm_binary, kubeconfig, namespace, tmp_path) -> Helm:
-    return Helm(helm_binary, kubeconfig, namespace, tmp_path)
+def helm(helm_binary, kubeconfig, namespace, tmp_path) -> Iterator[Helm]:
+    yield Helm(helm_binary, kubeconfig, namespace, tmp_path)
+    # helm leaves the definitions of a chart where they are.
+    kubectl(kubeconfig, "delete", "crd", "widgets.shop.example.com", "--ignore-not-found")
 
 
 def replicas(kubeconfig: Path, namespace: str, name: str) -> str:
@@ -133,6 +136,8 @@ def test_an_upgrade_that_fails_is_rolled_back(helm, kubeconfig, namespace):
 
 
 def test_a_chart_is_rendered_against_the_cluster(helm, kubeconfig, namespace):
+    kubectl(kubeconfig, "create", "-f", str(CHART / "crds"))
+    kubectl(kubeconfig, "wait", "--for=condition=established", "crd/widgets.shop.example.com")
     rendered = helm("template", "t", str(CHART), "--validate", "--set", "replicas=7")
     assert "replicas: 7" in rendered
     assert kubectl(kubeconfig, "get", "deploy", "-n", namespace) == ""

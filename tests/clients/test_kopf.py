@@ -83,7 +83,10 @@ def test_an_operator_creates_follows_ticks_and_finalizes(kubeconfig, namespace, 
             kopf.operator(registry=operator(log), namespaces=[namespace], stop_flag=stop, standalone=True)
         )
         try:
-            # The definition comes while the operator runs already.
+            # The definition comes while the operator watches already; between its scan and its watch it would miss it.
+            await on("create", "configmap", "c")
+            await on("label", "configmap", "c", "watched=yes")
+            await until(lambda: ("event", "ADDED", "c") in log or ("event", "MODIFIED", "c") in log)
             await on("apply", "-f", str(crd))
             await on("wait", "--for=condition=established", f"crd/engines.{GROUP}")
             await on("apply", "-f", str(engine))
@@ -94,9 +97,6 @@ def test_an_operator_creates_follows_ticks_and_finalizes(kubeconfig, namespace, 
             await until(lambda: ("resized", 2, 5) in log)
             await on("wait", "--for=jsonpath={.status.size}=5", "engine/e", "--timeout=10s")
             assert await on("get", "engine", "e", "-o", "jsonpath={.status.creation.built}") == "2"
-            await on("create", "configmap", "c")
-            await on("label", "configmap", "c", "watched=yes")
-            await until(lambda: ("event", "ADDED", "c") in log or ("event", "MODIFIED", "c") in log)
             assert "e is built" in await on("get", "events", "-o", "jsonpath={.items[*].message}")
             await on("delete", "engine", "e", "--timeout=15s")
             assert ("deleted", "e") in log
@@ -105,5 +105,7 @@ def test_an_operator_creates_follows_ticks_and_finalizes(kubeconfig, namespace, 
             with contextlib.suppress(asyncio.CancelledError):
                 await aio.wait_for(running, 15)
 
-    aio.run(scene())
-    kubectl(kubeconfig, "delete", "-f", str(crd))
+    try:
+        aio.run(scene())
+    finally:
+        kubectl(kubeconfig, "delete", "-f", str(crd), "--ignore-not-found", "--wait=false")

@@ -47,7 +47,10 @@ OBJECTS = (
     "create rolebinding a --clusterrole=a --user=a", "create priorityclass a --value=1",
 )  # fmt: skip
 # It returns these errors as they are, as which they are 500.
-REAL_500 = ("resourceVersion: Invalid value", "target.name: Required value", "list element types are not identical")
+REAL_500 = (
+    "resourceVersion: Invalid value", "target.name: Required value", "list element types are not identical",
+    "does not contain declared merge key",
+)  # fmt: skip
 EXAMPLES = int(os.environ.get("KUBEDYNO_FUZZ_EXAMPLES", "400"))
 LIMIT_S = 10
 
