@@ -4,7 +4,7 @@ import pytest
 
 from clients.manifests import GROUP, SCRIPT, definition, deployment, pod
 
-lightkube = pytest.importorskip("lightkube", reason="lightkube is not installed here")
+pytest.importorskip("lightkube.codecs", reason="lightkube is not installed here, only its models")
 from lightkube import ApiError, AsyncClient, Client, KubeConfig, codecs  # noqa: E402
 from lightkube.generic_resource import create_namespaced_resource, load_in_cluster_generic_resources  # noqa: E402
 from lightkube.models.meta_v1 import ObjectMeta  # noqa: E402
