@@ -302,3 +302,17 @@ def test_without_stages_for_nodes_the_kubelet_has_them_again(sim: Staged) -> Non
     sim.run(1)
     assert sim.node("fake")["status"]["nodeInfo"]["kubeletVersion"] == "v1.36.0"
     assert harness.condition(sim.node("fake")["status"], "Ready")["status"] == "True"
+
+
+def test_the_pause_begins_anew_with_each_change(sim: Staged) -> None:
+    after = {"statusTemplate": "phase: Running"}
+    sim.put(stage("later", where=[PENDING], after=after, delay={"durationMilliseconds": 60_000}))
+    sim.create()
+    sim.run(30)
+    pod = sim.get(PODS, "p")
+    pod["metadata"]["labels"] = {"a": "b"}
+    sim.registry.update(PODS, NS, "p", pod)
+    sim.run(40)
+    assert sim.pod()["phase"] == "Pending"
+    sim.run(30)
+    assert sim.pod()["phase"] == "Running"
