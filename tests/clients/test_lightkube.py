@@ -5,15 +5,15 @@ import pytest
 from clients.manifests import GROUP, SCRIPT, definition, deployment, pod
 
 pytest.importorskip("lightkube.codecs", reason="lightkube is not installed here, only its models")
-from lightkube import ApiError, AsyncClient, Client, KubeConfig, codecs  # noqa: E402
-from lightkube.generic_resource import create_namespaced_resource, load_in_cluster_generic_resources  # noqa: E402
-from lightkube.models.meta_v1 import ObjectMeta  # noqa: E402
-from lightkube.resources.apiextensions_v1 import CustomResourceDefinition  # noqa: E402
-from lightkube.resources.apps_v1 import Deployment  # noqa: E402
-from lightkube.resources.core_v1 import ConfigMap, Pod  # noqa: E402
-from lightkube.types import CascadeType, PatchType  # noqa: E402
+from lightkube import ApiError, AsyncClient, Client, KubeConfig, codecs
+from lightkube.generic_resource import create_namespaced_resource, load_in_cluster_generic_resources
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
+from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.core_v1 import ConfigMap, Pod
+from lightkube.types import CascadeType, PatchType
 
-from kubedyno.base import aio  # noqa: E402
+from kubedyno.base import aio
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
