@@ -219,6 +219,73 @@ def test_programs_end_restart_and_complete_as_they_say(cluster):
     assert "executable file not found in $PATH" in cluster.kubectl("get", "pod", "missing", "-o", "yaml")
 
 
+def events(cluster, pod):
+    words = ["get", "events", f"--field-selector=involvedObject.name={pod}", "-o", "json"]
+    return [(e["reason"], e["message"]) for e in json.loads(cluster.kubectl(*words))["items"]]
+
+
+def until(ask, limit_s=15.0):
+    end = time.monotonic() + limit_s
+    while not (value := ask()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return value
+
+
+def test_readiness_follows_what_the_probe_finds(cluster):
+    probe = {"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
+    cluster.pod("careful", "sleep", "inf", container={"readinessProbe": probe}, wait="")
+    cluster.kubectl("wait", "--for=condition=ContainersReady=false", "pod/careful", "--timeout=10s")
+    until(lambda: [m for r, m in events(cluster, "careful") if r == "Unhealthy"])
+    [text, *_] = [m for r, m in events(cluster, "careful") if r == "Unhealthy"]
+    assert text.startswith("Readiness probe failed: cat: /tmp/ready: No such file or directory")
+    cluster.sh("careful", "touch /tmp/ready")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/careful", "--timeout=10s")
+    cluster.sh("careful", "rm /tmp/ready")
+    cluster.kubectl("wait", "--for=condition=Ready=false", "pod/careful", "--timeout=10s")
+
+
+WEB = "import http.server,os\nclass H(http.server.BaseHTTPRequestHandler):\n def do_GET(s):\n  s.send_response(500 if os.path.exists('/tmp/sick') else 200)\n  s.end_headers()\n def log_message(*_): pass\nhttp.server.HTTPServer(('',8080),H).serve_forever()"
+
+
+def test_a_container_that_a_liveness_probe_finds_sick_is_started_again(cluster):
+    probe = {"httpGet": {"port": "web", "path": "/health"}, "periodSeconds": 1, "failureThreshold": 2}
+    container = {"livenessProbe": probe, "startupProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
+    container["ports"] = [{"name": "web", "containerPort": 8080}]
+    cluster.pod("sickly", "python3", "-c", WEB, image="python", container=container)
+    cluster.sh("sickly", "touch /tmp/sick")
+    path = "jsonpath={.status.containerStatuses[0].restartCount}"
+    until(lambda: cluster.kubectl("get", "pod", "sickly", "-o", path) != "0")
+    told = events(cluster, "sickly")
+    assert ("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500") in told
+    assert ("Killing", "Container c failed liveness probe, will be restarted") in told
+
+
+def test_hooks_run_in_the_container(cluster):
+    sh = ["/bin/sh", "-c"]
+    hooks = {
+        "postStart": {"exec": {"command": [*sh, "echo started > /tmp/told"]}},
+        "preStop": {
+            "exec": {"command": [*sh, "echo stopping > /proc/1/fd/1 2>/dev/null; touch /tmp/asked; sleep 0.2"]}
+        },
+    }
+    script = "trap 'test -f /tmp/asked && echo asked before the signal; exit 0' TERM; while :; do sleep 0.05; done"
+    cluster.pod("hooked", *sh, script, container={"lifecycle": hooks}, terminationGracePeriodSeconds=5)
+    assert cluster.sh("hooked", "cat /tmp/told") == "started\n"
+    words, environment = cluster.command("logs", "-f", "hooked")
+    following = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    time.sleep(0.5)
+    cluster.kubectl("delete", "pod", "hooked")
+    assert "asked before the signal" in following.communicate(timeout=15)[0]
+
+
+def test_a_post_start_hook_that_fails_ends_the_container(cluster):
+    hooks = {"postStart": {"exec": {"command": ["false"]}}}
+    cluster.pod("unhooked", "sleep", "inf", container={"lifecycle": hooks}, wait="", restartPolicy="Never")
+    until(lambda: ("FailedPostStartHook", "PostStartHook failed") in events(cluster, "unhooked"))
+    until(lambda: cluster.kubectl("get", "pod", "unhooked", "-o", "jsonpath={.status.phase}") == "Failed")
+
+
 def test_an_unknown_image_stays_modelled_and_says_so(cluster):
     cluster.pod("unknown", image="nginx")
     condition = 'jsonpath={.status.conditions[?(@.type=="kubedyno.io/Processes")]}'

@@ -129,8 +129,26 @@ class Runtime(Protocol):
         """Start a container; `started` gets "" or what went wrong, and `ended` the exit code of one that was started."""
         ...
 
-    def stop(self, uid: str, grace_s: float, done: Callable[[], None]) -> None:
-        """Stop a pod's containers: SIGTERM, and SIGKILL after the grace period. `done` comes after all their ends."""
+    def act(self, uid: str, container: str, what: str, done: Callable[[str | None], None]) -> None:
+        """Do what a running container's spec has as "startupProbe", "readinessProbe", "livenessProbe" or "postStart".
+
+        `done` gets None, or the kubelet's words of what failed (a silent command has none); it is never called for a pod that is removed meanwhile.
+        """
+        ...
+
+    def stop_container(self, uid: str, container: str, grace_s: float, failed: Callable[[str], None]) -> None:
+        """Stop one container as `stop` does; its end is told to whom `start` was told. Nothing where it does not run."""
+        ...
+
+    def stop(self, uid: str, grace_s: float, done: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Stop a pod's containers: their preStop hooks, their stop signals, and SIGKILL after the grace period.
+
+        Args:
+            uid: The pod's.
+            grace_s: For all of it.
+            done: Called after all their ends.
+            failed: Called with the name of each container whose preStop hook failed.
+        """
         ...
 
     def remove(self, uid: str) -> None:

@@ -16,6 +16,7 @@ from kubedyno.cluster.kubelet.plan import Probe
 from kubedyno.cluster.kubelet.podstatus import terminated
 from kubedyno.cluster.kubelet.probes import Probes
 from kubedyno.cluster.kubelet.pulls import BACK_OFF, FAILED, NEVER, Pulls, Wanted
+from kubedyno.cluster.kubelet.realprobes import RealProbes
 from kubedyno.cluster.kubelet.restarts import comes_again
 from kubedyno.cluster.kubelet.resumption import CRASH_LOOP, take_up
 from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, Stage, State
@@ -46,6 +47,7 @@ class Containers:
         self._clock = desk.clock
         self._over = over
         self._probes = Probes(desk, self._on_started, self._on_unhealthy)
+        self._real_probes = RealProbes(desk, self._on_started, self._on_unhealthy)
         self.pulls = Pulls(desk)
         self.volumes = ImageVolumes(desk, self.pulls, self._volume_changed)
 
@@ -210,24 +212,40 @@ class Containers:
         plan = container.plan
         self._desk.event(run, "Normal", "Started", self._texts.started(plan.name), plan.field_path)
         container.started_s, container.shown = self._clock.now(), True
-        if plan.post_start_s is None or run.real:
+        if plan.post_start_s is None:
             self._runs_now(run, container)
             return
         # The kubelet waits for the hook, and tells nothing before.
         attempt = container.restarts
 
-        def done(run: PodRun) -> None:
+        def done(run: PodRun, *, failed: bool) -> None:
             if container.restarts != attempt:
                 return
-            if "postStart" in run.plan.wishes.fail_hooks:
-                self._desk.event(run, "Warning", "FailedPostStartHook", "PostStartHook failed", plan.field_path)
-                self._desk.event(run, "Normal", "Killing", "FailedPostStartHook", plan.field_path)
-                self._ended(run, container, plan.stopped_code)
-                self.begin_next(run)
-            else:
+            if not failed:
                 self._runs_now(run, container)
+                return
+            self._desk.event(run, "Warning", "FailedPostStartHook", "PostStartHook failed", plan.field_path)
+            self._desk.event(run, "Normal", "Killing", "FailedPostStartHook", plan.field_path)
+            if run.real:
+                container.state = State.RUNNING
+                self.stop(run, container, run.plan.facts.grace_s)
+            else:
+                self._ended(run, container, plan.stopped_code)
+            self.begin_next(run)
 
-        self._desk.after(run, self._latency.scaled(min(plan.post_start_s, _LONGEST_S)), done)
+        if run.real and self._desk.runtime is not None:
+            epoch = run.epoch
+
+            def told(failure: str | None) -> None:
+                if run.epoch == epoch:
+                    done(run, failed=failure is not None)
+                    self._desk.flush()
+
+            self._desk.runtime.act(run.uid, plan.name, "postStart", told)
+            return
+        fails = "postStart" in run.plan.wishes.fail_hooks
+        delay_s = self._latency.scaled(min(plan.post_start_s, _LONGEST_S))
+        self._desk.after(run, delay_s, partial(done, failed=fails))
 
     def _runs_now(self, run: PodRun, container: ContainerRun) -> None:
         plan = container.plan
@@ -236,7 +254,7 @@ class Containers:
         if regular_init:
             container.started = True
         else:
-            self._probes.begin(run, container)
+            (self._real_probes if run.real else self._probes).begin(run, container)
         if plan.run_s != inf and not run.real:
             completes = regular_init or (run.plan.completes and not plan.sidecar)
             self._exit_after(run, container, self._latency.program(plan.run_s, completes=completes))
@@ -263,8 +281,14 @@ class Containers:
     def stop(self, run: PodRun, container: ContainerRun, grace_s: float) -> None:
         """Stop one container of a pod that goes on; it is started again by the rules for its end."""
         plan, attempt = container.plan, container.restarts
+        if run.real and self._desk.runtime is not None:
+            # Its end comes from the process.
+            self._desk.runtime.stop_container(
+                run.uid, plan.name, grace_s, lambda _: self._desk.hook_failed(run, plan.field_path)
+            )
+            return
         if plan.pre_stop_s is not None and "preStop" in run.plan.wishes.fail_hooks:
-            self._desk.event(run, "Warning", "FailedPreStopHook", "PreStopHook failed", plan.field_path)
+            self._desk.hook_failed(run, plan.field_path)
 
         def ended(run: PodRun) -> None:
             if container.state is State.RUNNING and container.restarts == attempt:

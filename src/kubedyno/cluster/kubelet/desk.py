@@ -148,6 +148,10 @@ class Desk:
             field_path=path,
         )  # fmt: skip
 
+    def hook_failed(self, run: PodRun, path: str) -> None:
+        """Say that a container's preStop hook failed."""
+        self.event(run, "Warning", "FailedPreStopHook", "PreStopHook failed", path)
+
     def request_publish(self, run: PodRun) -> None:
         """Have a pod's status written: at the end of this call at speed 0, else with the next relist."""
         if self.latency.instant:

@@ -154,7 +154,10 @@ class Endings:
                     self._stopped(run)
                     self._desk.flush()
 
-            self._desk.runtime.stop(run.uid, grace_s, stopped)
+            paths = {plan.name: plan.field_path for plan in plans}
+            self._desk.runtime.stop(
+                run.uid, grace_s, stopped, lambda name: self._desk.hook_failed(run, paths.get(name, ""))
+            )
             return
         stops_s = max(
             (

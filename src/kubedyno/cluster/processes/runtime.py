@@ -8,14 +8,15 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
+from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
-from kubedyno.cluster.processes import containers, policies, services
+from kubedyno.cluster.processes import containers, policies, probing, services
 from kubedyno.cluster.processes.apirelay import ApiRelay
 from kubedyno.cluster.processes.directory import Directory
 from kubedyno.cluster.processes.images import entry_of
@@ -37,6 +38,8 @@ _DNS_OFFSET = 10
 # Changes of services and pods that come together are one change of rules.
 _SETTLE_S = 0.02
 _EXEC_FAILED = 127
+# A postStart hook has no limit of its own.
+_HOOK_S = 3600.0
 _TASK = (
     "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
     "unable to start container process: {}: unknown"
@@ -64,6 +67,8 @@ class _Pod:
     containers: dict[str, _Container]
     link: PodLink | None = None
     stopped: Callable[[], None] | None = None
+    # Probes and hooks under way.
+    actions: set[asyncio.Task[None]] = field(default_factory=set)
     verdicts: Verdicts = FREE
 
     @property
@@ -319,24 +324,88 @@ class PodProcesses:
         }
         return pod.link.start(wanted, stdin=stdin, tty=tty)
 
-    def stop(self, uid: str, grace_s: float, done: Callable[[], None]) -> None:
+    def act(self, uid: str, container: str, what: str, done: Callable[[str | None], None]) -> None:
         pod = self._pods.get(uid)
-        running = self._running(pod) if pod is not None else []
+        if pod is None:
+            return
+        spec = pod.containers[container].spec
+        probe = spec.get(what)
+        action, timeout_s = (
+            ((spec.get("lifecycle") or {}).get(what, {}), _HOOK_S)
+            if probe is None
+            else (probe, float(probe.get("timeoutSeconds", 1)))
+        )
+
+        async def acting() -> None:
+            failure = await self._act(pod, container, action, timeout_s)
+            if pod.uid in self._pods:
+                done(failure)
+
+        self._task(pod, acting())
+
+    def _task(self, pod: _Pod, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        pod.actions.add(task)
+        task.add_done_callback(pod.actions.discard)
+
+    async def _act(self, pod: _Pod, container: str, action: dict[str, Any], timeout_s: float) -> str | None:
+        """Do an action; returns None, or why it failed, which may be ""."""
+        spec = pod.containers[container].spec
+        ports = {port["name"]: int(port["containerPort"]) for port in spec.get("ports", ()) if port.get("name")}
+        space = self.network.nodes[pod.place.node].space
+
+        def exec_(command: list[str]) -> Command:
+            return self.exec(pod.uid, container, command, stdin=False, tty=False)
+
+        try:
+            async with aio.timeout(timeout_s):
+                await probing.act(action, exec_, space, pod.address, ports)
+        except probing.ActionFailedError as error:
+            return str(error)
+        except TimeoutError:
+            return probing.timed_out(action, pod.address, timeout_s)
+        return None
+
+    def stop_container(self, uid: str, container: str, grace_s: float, failed: Callable[[str], None]) -> None:
+        pod = self._pods.get(uid)
+        if pod is not None and container in pod.containers:
+            self._terminate(pod, [pod.containers[container]], grace_s, failed)
+
+    def stop(self, uid: str, grace_s: float, done: Callable[[], None], failed: Callable[[str], None]) -> None:
+        pod = self._pods.get(uid)
+        running = [c for c in pod.containers.values() if c.command is not None] if pod is not None else []
         if pod is None or not running:
             asyncio.get_running_loop().call_soon(done)
             return
         first = pod.stopped is None
         pod.stopped = done
-        assert pod.link is not None
-        if first and grace_s > 0:
-            for command in running:
-                pod.link.signal(command.id, signal.SIGTERM, everyone=False)
-        asyncio.get_running_loop().call_later(grace_s, self._kill, uid)
+        if first:
+            self._terminate(pod, running, grace_s, failed)
+        else:
+            asyncio.get_running_loop().call_later(grace_s, self._kill, pod, [c.command for c in running])
 
-    def _kill(self, uid: str) -> None:
-        pod = self._pods.get(uid)
-        if pod is not None and pod.link is not None:
-            for command in self._running(pod):
+    def _terminate(self, pod: _Pod, stopping: list[_Container], grace_s: float, failed: Callable[[str], None]) -> None:
+        """Run preStop hooks, then signal; kill what still runs after the grace period."""
+
+        async def ask(container: _Container, command: Command) -> None:
+            lifecycle = container.spec.get("lifecycle") or {}
+            name = container.spec["name"]
+            if "preStop" in lifecycle and await self._act(pod, name, lifecycle["preStop"], grace_s) is not None:
+                failed(name)
+            if command.running and pod.link is not None:
+                number = getattr(signal, lifecycle.get("stopSignal", ""), signal.SIGTERM)
+                pod.link.signal(command.id, number, everyone=False)
+
+        commands = [c.command for c in stopping]
+        for container in stopping:
+            if container.command is not None and grace_s > 0:
+                self._task(pod, ask(container, container.command))
+        asyncio.get_running_loop().call_later(grace_s, self._kill, pod, commands)
+
+    @staticmethod
+    def _kill(pod: _Pod, commands: list[Command | None]) -> None:
+        for command in commands:
+            if command is not None and command.running and pod.link is not None:
                 pod.link.signal(command.id, signal.SIGKILL, everyone=True)
 
     @staticmethod
@@ -352,6 +421,8 @@ class PodProcesses:
         pod = self._pods.pop(uid, None)
         if pod is None:
             return
+        for task in pod.actions:
+            task.cancel()
         if pod.link is not None:
             pod.link.close()
         if pod.node is not None:
