@@ -123,6 +123,47 @@ def test_parallel_patches_are_about_what_there_was_before_any_of_them(clusters, 
     assert ends == {"parallel": {"once"}, "sequential": {"twice"}}
 
 
+VOLUME = """
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: "pv-{{.Iteration}}"}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x}, storageClassName: own}
+"""
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: claim}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: own
+  volumeName: "pv-{{.Iteration}}"
+  resources: {requests: {storage: 1Gi}}
+"""
+USER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: user}
+spec:
+  containers: [{name: c, image: nginx}]
+  volumes: [{name: v, persistentVolumeClaim: {claimName: claim}}]
+"""
+
+
+@pytest.mark.parametrize("strategy", ["default", "gvr"])
+def test_volumes_that_claims_and_pods_hold_are_collected_with_them(clusters, tmp_path, strategy):
+    first, _ = clusters
+    for name, text in (("pv.yml", VOLUME), ("claim.yml", CLAIM), ("user.yml", USER)):
+        (tmp_path / name).write_text(text)
+    objects = [{"objectTemplate": name} for name in ("pv.yml", "claim.yml", "user.yml")]
+    path = config(tmp_path, [job("held", "cm.yml", objects=objects, gc=True)])
+    whole = yaml.safe_load(Path(path).read_text())
+    whole["global"]["deletionStrategy"] = strategy
+    Path(path).write_text(yaml.safe_dump(whole))
+    assert main(["init", "-c", path, "--timeout", "30s", "--kubeconfig", str(first.running.kubeconfig)]) == 0
+    assert not {"held-0", "held-1"} & names(first)
+    assert first.list("/api/v1/persistentvolumes") == []
+
+
 SHAPES = {
     "steps": {"shape": "steps", "startQps": 20, "endQps": 60, "steps": 2, "stepDuration": "500ms"},
     "ramp": {"shape": "ramp", "startQps": 20, "endQps": 60, "duration": "1s"},

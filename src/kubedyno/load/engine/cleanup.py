@@ -65,19 +65,28 @@ async def collect(
         KubedynoError: Something is still there after `timeout_s`.
         StatusError: The API refuses.
     """
+    # Nothing is waited for before all is deleted: a volume goes after its claim, a claim after its pods.
     removed = 0
+    leaving: list[tuple[Mapping, str]] = []
     for mapping, namespace in outside:
         # A namespaced kind without a namespace of its own lives in the job's namespaces.
         if mapping.kind != "Namespace" and (namespace or not mapping.namespaced):
-            removed += await delete_collection(client, mapping, namespace, selector, clock, timeout_s, wait=True)
+            count = await delete_collection(client, mapping, namespace, selector, clock, timeout_s, wait=False)
+            removed += count
+            leaving += [(mapping, namespace)] if count else []
     if gvr:
         path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
         for item in await client.list_all(path):
-            for mapping, namespace in outside:
-                if mapping.namespaced and not namespace:
-                    name = item["metadata"]["name"]
-                    await delete_collection(client, mapping, name, selector, clock, timeout_s, wait=True)
-    return Removed(await delete_labelled(client, selector, clock, timeout_s, told), removed)
+            name = item["metadata"]["name"]
+            inside = [mapping for mapping, namespace in outside if mapping.namespaced and not namespace]
+            for mapping in inside:
+                await delete_collection(client, mapping, name, selector, clock, timeout_s, wait=False)
+            for mapping in inside:
+                await wait_gone(client, mapping, name, selector, clock, timeout_s)
+    spaces = await delete_labelled(client, selector, clock, timeout_s, told)
+    for mapping, namespace in leaving:
+        await wait_gone(client, mapping, namespace, selector, clock, timeout_s)
+    return Removed(spaces, removed)
 
 
 async def delete_collection(
@@ -117,9 +126,32 @@ async def delete_collection(
         for item in found:
             meta = item["metadata"]
             await client.request("DELETE", mapping.path(meta.get("namespace"), meta["name"]))
+    if wait:
+        await wait_gone(client, mapping, namespace, selector, clock, timeout_s)
+    return len(found)
+
+
+async def wait_gone(
+    client: Client, mapping: Mapping, namespace: str | None, selector: str, clock: Clock, timeout_s: float
+) -> None:
+    """Return once no object of a kind with a label is left, in one namespace or anywhere.
+
+    Raises:
+        KubedynoError: Some are still there after `timeout_s`.
+        StatusError: The API refuses.
+    """
+    path = f"{mapping.path(namespace)}?labelSelector={quote(selector)}"
     deadline_s = clock.monotonic() + timeout_s
-    while wait and (left := await patiently(lambda: client.list_all(path))):
+    while True:
+        try:
+            left = await patiently(lambda: client.list_all(path))
+        except StatusError as error:
+            if error.code == 404:
+                # The kind went, too, with its CustomResourceDefinition.
+                return
+            raise
+        if not left:
+            return
         if clock.monotonic() > deadline_s:
             raise KubedynoError(f"{len(left)} {mapping.plural} with label {selector} are still there")
         await aio.sleep(_POLL_S)
-    return len(found)
