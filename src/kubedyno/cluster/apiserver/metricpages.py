@@ -44,6 +44,7 @@ class MetricPages:
         storage_bytes: Returns how large what is stored is.
         pauses: Of the garbage collector; None where nobody listens.
         kubelet_counters: Returns (metric, help text, value) of what a node's kubelet counts itself.
+        kubelet_gates: Returns the feature gates that are on in a node's kubelet, None where that is not known.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class MetricPages:
         self.storage_bytes: Callable[[], int] = int
         self.pauses: processpage.Pauses | None = None
         self.kubelet_counters: Callable[[str], Iterable[tuple[str, str, int]]] = lambda _: ()
+        self.kubelet_gates: Callable[[str], frozenset[str] | None] = lambda _: None
 
     def own(self, under_way: int) -> bytes:
         """Return the API server's page.
@@ -141,6 +143,7 @@ class MetricPages:
             own = kubeletpages.kubelet(node, self._settings, now_s)
             for metric, text, value in self.kubelet_counters(name):
                 own.add(metric, "counter", text, {}, value)
+            processpage.gates(own, self._settings, self.kubelet_gates(name))
             body = own.text()
         elif page == "/metrics/resource":
             body = kubeletpages.resource(node, now_s).text()

@@ -15,14 +15,13 @@ from typing import Any
 
 from kubedyno.base.clock import elapsed_ns
 from kubedyno.cluster.apiserver.exposition import Page
-from kubedyno.cluster.registry.featuregates import GATES, gates_on
+from kubedyno.cluster.registry.featuregates import ACTING, GATES, gates_on, stage_of
 from kubedyno.cluster.settings import ClusterSettings
 
 # Pauses that quantiles are made of: the newest.
 _PAUSES = 512
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Of the gates that are on by default, those that are no beta any more.
-_GENERAL = frozenset({"DynamicResourceAllocation"})
 _SHARED = "of the whole cluster, which is one process"
 
 
@@ -93,14 +92,19 @@ def version(page: Page, settings: ClusterSettings) -> None:
     page.add("kubernetes_build_info", "gauge", "Which version this is.", labels, 1)
 
 
-def gates(page: Page, settings: ClusterSettings) -> None:
-    """Add the feature gates that act here, and those that were set."""
+def gates(page: Page, settings: ClusterSettings, kubelet_on: frozenset[str] | None = None) -> None:
+    """Add the feature gates that act here, and those that were set.
+
+    Args:
+        page: Gets them.
+        settings: Of the cluster.
+        kubelet_on: Those that are on in a kubelet, whose file may differ; None: not a kubelet's page.
+    """
     chosen = settings.feature_gates
-    by_default, on = gates_on(settings.minor, {}), gates_on(settings.minor, chosen)
+    on = gates_on(settings.minor, chosen) if kubelet_on is None else kubelet_on
     for name in sorted({*GATES, *chosen}):
-        stage = "" if name in _GENERAL else "BETA" if name in by_default else "ALPHA"
-        value = name in on or chosen.get(name, False)
-        labels = {"name": name, "stage": stage}
+        value = name in on or (name not in ACTING and chosen.get(name, False))
+        labels = {"name": name, "stage": stage_of(name, settings.minor)}
         page.add("kubernetes_feature_enabled", "gauge", "1 for a gate that is on.", labels, value)
 
 

@@ -163,6 +163,7 @@ async def _serve(
     components = Components(cluster.store, settings, pages.of, address)
     control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
     api.pages.kubelet_counters = cluster.nodes.counters
+    api.pages.kubelet_gates = cluster.nodes.gates
     chaos = Chaos(api.app, cluster.store, clock)
     control.more["chaos"] = chaos.control
     seats = settings.max_inflight + settings.max_mutating_inflight

@@ -257,6 +257,11 @@ class Nodes:
         row = self._rows.get(node)
         return row.volumes.counters() if row is not None else ()
 
+    def gates(self, node: str) -> frozenset[str] | None:
+        """Return the feature gates that are on in a kubelet; None of a node that is no kubelet's."""
+        row = self._rows.get(node)
+        return row.config.gates if row is not None else None
+
     # --- the worker ------------------------------------------------------------------------------------------
 
     def _step(self, limit: int) -> bool:

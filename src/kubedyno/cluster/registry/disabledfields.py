@@ -1,4 +1,4 @@
-"""Fields of pods that an API server takes only while their feature gate is on.
+"""Fields that an API server takes only while their feature gate is on: of pods, and of autoscalers.
 
 Off, they are dropped from what clients write, without a word, unless the stored object has them already (the strategies'
 dropDisabledFields).
@@ -7,15 +7,21 @@ dropDisabledFields).
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kubedyno.cluster.registry.featuregates import IMAGE_VOLUME, RESTART_RULES, STOP_SIGNALS, gates_on
+from kubedyno.cluster.registry.featuregates import (
+    HPA_TOLERANCE,
+    IMAGE_VOLUME,
+    RESTART_RULES,
+    STOP_SIGNALS,
+    gates_on,
+)
 from kubedyno.cluster.settings import ClusterSettings
 
 Object = dict[str, Any]
-# Plural names of the resources that have a pod spec in them.
-WITH_PODS = frozenset(
+# Plural names of the resources that have a pod spec in them, and of autoscalers.
+WITH_GATED_FIELDS = frozenset(
     {
-        "cronjobs", "daemonsets", "deployments", "jobs", "pods", "podtemplates", "replicasets", "replicationcontrollers",
-        "statefulsets",
+        "cronjobs", "daemonsets", "deployments", "horizontalpodautoscalers", "jobs", "pods", "podtemplates", "replicasets",
+        "replicationcontrollers", "statefulsets",
     }
 )  # fmt: skip
 _GROUPS = ("containers", "initContainers", "ephemeralContainers")
@@ -43,16 +49,23 @@ def _image_volumes(spec: Object) -> Iterator[tuple[Object, str]]:
             yield volume, "image"
 
 
+def _tolerances(spec: Object) -> Iterator[tuple[Object, str]]:
+    for rules in (spec.get("behavior") or {}).values():
+        if rules and "tolerance" in rules:
+            yield rules, "tolerance"
+
+
 def _containers(spec: Object) -> Iterator[Object]:
     for group in _GROUPS:
         yield from spec.get(group) or ()
 
 
-# Gate → finds the places of its fields in a pod spec.
+# Gate → finds the places of its fields in the spec of a pod or autoscaler.
 _FIELDS: dict[str, Callable[[Object], Iterator[tuple[Object, str]]]] = {
     STOP_SIGNALS: _stop_signals,
     RESTART_RULES: _restart_rules,
     IMAGE_VOLUME: _image_volumes,
+    HPA_TOLERANCE: _tolerances,
 }
 
 
@@ -68,18 +81,18 @@ class DisabledFields:
         self._finders = tuple(find for gate, find in _FIELDS.items() if gate not in on)
 
     def drop(self, new: Object, old: Object | None = None) -> None:
-        """Drop the fields that are off from an object with a pod spec in it, in place.
+        """Drop the fields that are off from an object, in place.
 
         Args:
-            new: A pod, or anything with a pod template.
+            new: A pod, anything with a pod template, or an autoscaler.
             old: What is stored: fields that it uses stay.
         """
         if not self._finders:
             return
-        spec = _pod_spec(new)
+        spec = _spec_of(new)
         if spec is None:
             return
-        before = _pod_spec(old) if old is not None else None
+        before = _spec_of(old) if old is not None else None
         for find in self._finders:
             places = list(find(spec))
             if places and not (before is not None and next(find(before), None)):
@@ -87,13 +100,13 @@ class DisabledFields:
                     del place[field]
 
 
-def _pod_spec(obj: Object) -> Object | None:
+def _spec_of(obj: Object) -> Object | None:
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         template = obj.get("template")
         inner = template.get("spec") if isinstance(template, dict) else None
         return inner if isinstance(inner, dict) else None
-    if "containers" in spec:
+    if "containers" in spec or "scaleTargetRef" in spec:
         return spec
     template = spec.get("template")
     if not isinstance(template, dict):

@@ -37,7 +37,10 @@ _ON_FROM = {
     STOP_SIGNALS: None,
     TOKENS_FOR_CREDENTIAL_PROVIDERS: 34,
 }
-GATES = tuple(_ON_FROM)
+# Gate → the first minor where it is general availability.
+_GENERAL_FROM = {DYNAMIC_RESOURCES: 34, IMAGE_VOLUME: 36, OBSERVED_GENERATION: 35, PREFER_SAME: 35}
+# Those that an API server lists; one that no release has is listed only when it is set.
+GATES = tuple(gate for gate in _ON_FROM if gate != DEPLOYMENT_POD_REPLACEMENT)
 
 # Every gate that acts somewhere in the cluster; the last one in the API server's answers.
 ACTING = frozenset(_ON_FROM) | {"APIResponseCompression"}
@@ -51,3 +54,11 @@ def gates_on(minor: int, said: Mapping[str, bool]) -> frozenset[str]:
         said: Gate → on or off, as a configuration's featureGates have it.
     """
     return frozenset(gate for gate, first in _ON_FROM.items() if said.get(gate, first is not None and minor >= first))
+
+
+def stage_of(gate: str, minor: int) -> str:
+    """Return a gate's stage as `kubernetes_feature_enabled` has it: "ALPHA", "BETA", or "" for general availability."""
+    if minor >= _GENERAL_FROM.get(gate, minor + 1):
+        return ""
+    first = _ON_FROM.get(gate)
+    return "BETA" if first is not None and minor >= first else "ALPHA"

@@ -27,7 +27,7 @@ from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
-from kubedyno.cluster.registry.disabledfields import WITH_PODS, DisabledFields
+from kubedyno.cluster.registry.disabledfields import WITH_GATED_FIELDS, DisabledFields
 from kubedyno.cluster.registry.gate import Gate
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
@@ -237,7 +237,7 @@ class Registry:
         now = metadata["creationTimestamp"] = rfc3339(self.clock.now() if gate is None else gate.now_s)
         if kind.has_generation:
             metadata["generation"] = 1
-        if resource.plural in WITH_PODS:
+        if resource.plural in WITH_GATED_FIELDS:
             self._disabled.drop(new)
         if name or kind.resource is not NAMESPACES:
             kind.prepare_create(new)
@@ -564,7 +564,7 @@ class Registry:
             new = kind.prepare_part(subresource, new, old)
             metadata = new["metadata"]
         else:
-            if resource.plural in WITH_PODS:
+            if resource.plural in WITH_GATED_FIELDS:
                 self._disabled.drop(new, old)
             kind.prepare_update(new, old)
         if kind.stamped:

@@ -196,7 +196,7 @@ async def test_feature_gates_are_told_as_they_were_set():
         name = "kubernetes_feature_enabled"
         for gate, value, stage in (
             ("ContainerStopSignals", 1, "ALPHA"),
-            ("PodObservedGenerationTracking", 0, "BETA"),
+            ("PodObservedGenerationTracking", 0, ""),
             ("DynamicResourceAllocation", 1, ""),
             ("Unheard", 1, "ALPHA"),
         ):

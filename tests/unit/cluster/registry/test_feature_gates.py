@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kubedyno.base.random import Random
+from kubedyno.cluster.registry.featuregates import gates_on, stage_of
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
@@ -12,6 +13,7 @@ from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, by_plural
 from kubedyno.kube.status import Invalid
 
 DEPLOYMENTS = by_plural("apps", "v1", "deployments")
+AUTOSCALERS = by_plural("autoscaling", "v2", "horizontalpodautoscalers")
 CRONJOBS = by_plural("batch", "v1", "cronjobs")
 
 
@@ -118,3 +120,37 @@ def test_an_image_volume_needs_its_gate() -> None:
     with pytest.raises(Invalid, match="must specify a volume type"):
         made(registry("1.34"), volumes=[volume])
     assert made(registry("1.34", ImageVolume=True), volumes=[volume])["volumes"][0]["image"]
+
+
+@pytest.mark.parametrize(
+    ("version", "gates", "kept"),
+    [("1.34", {}, False), ("1.34", {"HPAConfigurableTolerance": True}, True), ("1.36", {}, True)],
+)
+def test_an_autoscalers_tolerance_is_kept_from_1_35(version: str, gates: dict[str, bool], kept: bool) -> None:
+    here = registry(version, **gates)
+    scaler = {
+        "metadata": {"name": "h"},
+        "spec": {
+            "maxReplicas": 3,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+            "behavior": {"scaleUp": {"tolerance": "0.05"}},
+        },
+    }
+    record = here.create(AUTOSCALERS, "ns", scaler)
+    rules = here.store.encode_dict(AUTOSCALERS, record)["spec"]["behavior"]["scaleUp"]
+    assert ("tolerance" in rules) is kept
+    assert rules["selectPolicy"] == "Max"
+
+
+def test_stages_and_defaults_are_those_of_a_recorded_api_server() -> None:
+    # kubernetes_feature_enabled of a kube-apiserver 1.36.
+    recorded = {
+        "ContainerRestartRules": "BETA", "ContainerStopSignals": "ALPHA", "DynamicResourceAllocation": "",
+        "HPAConfigurableTolerance": "BETA", "ImageVolume": "", "KubeletEnsureSecretPulledImages": "BETA",
+        "PodObservedGenerationTracking": "", "PreferSameTrafficDistribution": "",
+        "ReduceDefaultCrashLoopBackOffDecay": "ALPHA",
+    }  # fmt: skip
+    assert {gate: stage_of(gate, 36) for gate in recorded} == recorded
+    assert {gate for gate in recorded if gate in gates_on(36, {})} == {
+        gate for gate, stage in recorded.items() if stage != "ALPHA"
+    }
