@@ -1,5 +1,7 @@
 """`kubedyno features demo` on embedded clusters of several versions: what is shown, what is off, and nothing is left."""
 
+import re
+
 import pytest
 
 from kubedyno.cli.main import main
@@ -61,6 +63,16 @@ def test_a_version_whose_gate_is_off_says_so(old, capsys, name: str) -> None:
 def test_the_default_tolerance_leaves_alone_what_the_finer_one_scales(new, capsys) -> None:
     _, out = demo(new, capsys, "hpa-tolerance")
     assert "default tolerance 0.1: 4 wanted" in out
+
+
+def test_what_a_pod_replacement_policy_was_to_do_is_shown_behind_its_gate(up, capsys) -> None:
+    replacing = up("replacing", nodes=2, feature_gates="DeploymentPodReplacementPolicy=true").settled()
+    code, out = demo(replacing, capsys, "pod-replacement-policy")
+    assert code == 0, out
+    assert "marked: announced for Deployments in 1.34, not in any release" in out
+    started, complete = (int(re.search(rf"{name}: at most (\d+) pods", out)[1]) for name in ("Started", "Complete"))
+    # Four replicas and a surge of one: those that end count only where they hold their places.
+    assert complete == 5 < started
 
 
 def test_nothing_is_left(new, capsys) -> None:

@@ -116,6 +116,15 @@ class Stage:
         found: Json | None = await self.until(ask)
         return found
 
+    async def available(self, name: str, replicas: int) -> bool:
+        """Wait until so many replicas of a Deployment are available; False when they do not get there."""
+
+        async def ask() -> bool:
+            found = await self.client.get(self.path("deployments", name, "apps/v1"))
+            return int((found.get("status") or {}).get("availableReplicas", 0)) >= replicas
+
+        return bool(await self.until(ask))
+
     def shown(self, verdict: str = "shown") -> Shown:
         """Return the outcome with all that was noted."""
         return Shown(verdict, tuple(self.lines))

@@ -11,10 +11,12 @@ from typing import Any
 
 import orjson
 
+from kubedyno.advisor import features
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.random import secret_token
 from kubedyno.client.api import Client
+from kubedyno.cluster.controllers.deploysync import REPLACEMENT
 from kubedyno.kube.status import StatusError
 from kubedyno.lab import poddemos, target
 from kubedyno.lab.demostage import IMAGE, WAIT_S, Json, Shown, Stage, pod
@@ -22,7 +24,9 @@ from kubedyno.lab.target import Choice
 
 LIST_OBJECTS = 300
 _BACKENDS = 4
-_SETTLED_S = 3.0
+# Somewhat more than --horizontal-pod-autoscaler-sync-period.
+_SYNC_S = 20.0
+_REPLACEMENT_GATE = "DeploymentPodReplacementPolicy"
 _ZONE = "topology.kubernetes.io/zone"
 
 
@@ -51,6 +55,8 @@ async def _hpa_tolerance(stage: Stage) -> Shown:
     for name, rules in (("default", {}), ("fine", {"scaleUp": {"tolerance": "0.05"}})):
         requests = {"resources": {"requests": {"cpu": "100m"}}}
         await stage.create("deployments", _deployment(name, _BACKENDS, usage, **requests), "apps/v1")
+        # All pods first: what an autoscaler sees before stands until it looks again, in 15 s.
+        await stage.available(name, _BACKENDS)
         metric = {
             "type": "Resource",
             "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}},
@@ -85,8 +91,7 @@ async def _hpa_tolerance(stage: Stage) -> Shown:
     async def judged() -> bool:
         return await sizes("fine") is not None
 
-    # What it wants is written with what it saw; the first look may come before all pods run.
-    if not await stage.until(judged) or not await stage.until(scaled, _SETTLED_S):
+    if not await stage.until(judged) or not await stage.until(scaled, _SYNC_S):
         if not stage.embedded:
             stage.say("needs pods that use 54 % of their request, which only a simulated one does by annotation")
             return stage.shown("not modelled")
@@ -171,7 +176,7 @@ def _distribution(value: str) -> Callable[[Stage], Awaitable[Shown]]:
 
 
 async def _pod_replacement(stage: Stage) -> Shown:
-    """The field that was announced for Deployments in 1.34 and did not ship."""
+    """The field that was announced for Deployments in 1.34 and did not ship, and what it was to do."""
     thing = _deployment("web", 1)
     thing["spec"]["podReplacementPolicy"] = "TerminationComplete"
     said = await stage.refused("deployments", thing, "apps/v1")
@@ -188,7 +193,47 @@ async def _pod_replacement(stage: Stage) -> Shown:
     said_job = await stage.refused("jobs", job, "batch/v1")
     stage.say(f"of a Job, which has it since 1.29: {said_job or 'taken'}")
     stage.say("marked: announced for Deployments in 1.34, not in any release up to 1.36")
+    if said and await _has_replacement(stage):
+        stage.say(f"this cluster does what was announced, by the annotation {REPLACEMENT}; a rollout of 4 replicas,")
+        stage.say("maxSurge 1, maxUnavailable 1, whose pods take 2 s to end:")
+        for policy in ("TerminationStarted", "TerminationComplete"):
+            most = await _most_pods(stage, policy)
+            stage.say(f"  {policy}: at most {most} pods at a time, those that end among them")
+        return stage.shown()
+    if said and stage.embedded:
+        stage.say("what it was to do is shown with cluster up --feature-gates DeploymentPodReplacementPolicy=true")
     return stage.shown("off" if said else "shown")
+
+
+async def _has_replacement(stage: Stage) -> bool:
+    page = await stage.client.request("GET", "/metrics")
+    return stage.embedded and features.gates_of(page.body.decode(errors="replace")).get(_REPLACEMENT_GATE, False)
+
+
+async def _most_pods(stage: Stage, policy: str) -> int:
+    """Roll a Deployment out and return the most pods that it had at a time."""
+    name = policy.lower()
+    thing = _deployment(name, _BACKENDS, command=["sleep", "infinity"])
+    thing["metadata"]["annotations"] = {REPLACEMENT: policy}
+    thing["spec"]["strategy"] = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}
+    thing["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 2
+    await stage.create("deployments", thing, "apps/v1")
+    await stage.available(name, _BACKENDS)
+    change = {"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}}
+    path = stage.path("deployments", name, "apps/v1")
+    await stage.client.patch(path, change, "application/merge-patch+json")
+    most = 0
+
+    async def rolled() -> bool:
+        nonlocal most
+        pods = await stage.client.list_all(stage.path("pods") + f"?labelSelector=app%3D{name}")
+        most = max(most, len(pods))
+        status = (await stage.client.get(path)).get("status") or {}
+        new = status.get("updatedReplicas") == status.get("availableReplicas") == _BACKENDS
+        return new and len(pods) == _BACKENDS
+
+    await stage.until(rolled)
+    return most
 
 
 async def _streaming_list(stage: Stage) -> Shown:
