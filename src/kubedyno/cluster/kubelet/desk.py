@@ -163,16 +163,17 @@ class Desk:
                 if run.node.failed:
                     # The restart writes all statuses.
                     return
-                self._try_publish(run)
+                self.try_publish(run)
 
             run.publish_timer = self.pump.call_later(self.latency.relist() * run.node.slowness, due)
 
     def flush(self) -> None:
         """Write the statuses that are due."""
         while self._dirty:
-            self._try_publish(self._dirty.popleft())
+            self.try_publish(self._dirty.popleft())
 
-    def _try_publish(self, run: PodRun) -> None:
+    def try_publish(self, run: PodRun) -> None:
+        """Write a pod's status as it is now; what is refused is tried again."""
         try:
             self.publish(run)
         except Exception as error:  # noqa: BLE001 - told with its pod; the others go on

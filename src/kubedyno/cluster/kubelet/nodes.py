@@ -32,6 +32,7 @@ from kubedyno.cluster.settings import ClusterSettings, NodeSettings
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import LEASES, NAMESPACES, NODES, SECRETS
+from kubedyno.kube.status import StatusError
 from kubedyno.reconciler.execute import text_of
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
@@ -220,7 +221,7 @@ class Nodes:
             self._register(row)
         else:
             self._read_cidr(row, record)
-            self._write_status(row, record)
+            self._try_write_status(row, record)
             self._start_events(row)
         self._lease_queue.add(node)
         self.pods.resync(row)
@@ -372,7 +373,14 @@ class Nodes:
         record = self._nodes.get(row.name)
         if record is not None:
             self._node_event(row, reason, message, kind)
+            self._try_write_status(row, record)
+
+    def _try_write_status(self, row: NodeRow, record: ObjectRecord) -> None:
+        """Write a node's status; what the API server refuses is tried again."""
+        try:
             self._write_status(row, record)
+        except StatusError as error:
+            self._node_queue.retry(row.name, error.message)
 
     def _boot(self, row: NodeRow) -> None:
         """Have the kubelet of a machine that was off begin."""

@@ -131,11 +131,19 @@ class Pods:
         due, node.paused = node.paused, []
         for call in due:
             call()
-        for record in self._desk.pods.by_index("node", node.name):
-            self.changed(record, node)
+        self._look(node)
         for run in [run for run in self.runs.values() if run.node is node and run.containers is not None]:
-            self._desk.publish(run)
+            self._desk.try_publish(run)
         self._desk.flush()
+
+    def _look(self, node: NodeRow) -> None:
+        """Look at all pods that are bound to a node; one that fails comes again, and holds up no other."""
+        for record in self._desk.pods.by_index("node", node.name):
+            try:
+                self.changed(record, node)
+            except Exception as error:  # noqa: BLE001 - told with its pod
+                self.abandon(record.key)
+                self._desk.on_failure(record.key, error)
 
     # --- the machine -----------------------------------------------------------------------------------------
 
@@ -164,10 +172,9 @@ class Pods:
                 again = self._enter(record, node, node.static.get(record.key), self._desk.clock.now())
                 again.expand()
                 _take_over(again, before, self._desk.clock.now())
-                self._desk.publish(again)
+                self._desk.try_publish(again)
                 self._sandboxes.mount(again)
-        for record in self._desk.pods.by_index("node", node.name):
-            self.changed(record, node)
+        self._look(node)
         self._desk.flush()
 
     def abandon_all(self, node: NodeRow) -> None:
@@ -298,8 +305,13 @@ class Pods:
         self._containers.pulls.note_images(run)
         if run.plan.simple and all(is_as_started(one, status["startTime"]) for one in shown):
             run.go(Stage.RUNNING)
-            return
-        self._containers.resume(run, status)
+            if not facts.ready:
+                # Somebody gave its node up meanwhile.
+                self._updated(run, record)
+        else:
+            self._containers.resume(run, status)
+            if not facts.ready:
+                self._desk.request_publish(run)
         self._desk.flush()
 
     def _admit(self, record: ObjectRecord, node: NodeRow, spec: PodSpecFacts) -> bool:

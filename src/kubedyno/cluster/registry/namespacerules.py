@@ -96,6 +96,8 @@ class NamespaceRules:
         self.check_security(resource, namespace, obj, warnings)
         quotas = self._objects(RESOURCE_QUOTAS, namespace)
         if quotas:
+            # What one step creates together counts one by one.
+            self._store.tell()
             problem = self.quotas.problem(resource, namespace, obj, quotas)
             if problem:
                 raise forbidden(resource, name, problem)

@@ -191,6 +191,11 @@ class Store:
         """
         return Together(self, tuple(self.table(resource) for resource in resources))
 
+    def tell(self) -> None:
+        """Within `together`, commit what was written so far: for who reads by cursors, and must know of it now."""
+        if self._together is not None:
+            self._together.tell()
+
     # --- output ----------------------------------------------------------------------------------------------
 
     def encode(self, resource: Resource, record: ObjectRecord) -> bytes:
@@ -245,9 +250,15 @@ class Together:
         txn = self._txn
         assert txn is not None
         if table not in self._tables:
-            txn.commit()
             self._tables = (*self._tables, table)
-            txn = self._txn = WriteTxn(self._store.db, self._tables)
+            txn = self.tell()
+        return txn
+
+    def tell(self) -> WriteTxn:
+        """Commit what was written, and go on in another transaction."""
+        assert self._txn is not None
+        self._txn.commit()
+        txn = self._txn = WriteTxn(self._store.db, self._tables)
         return txn
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,9 @@
 
 from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.cluster.registry.namespacerules import RESOURCE_QUOTAS
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.resources import PODS, REPLICASETS
+
+from .conftest import workload
 
 NS = "ns"
 CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
@@ -86,3 +88,11 @@ def test_a_quota_says_what_is_used_as_things_come_and_go(cluster):
     assert used() == {"pods": "2", "count/persistentvolumeclaims": "0"}
     cluster.registry.delete(PODS, NS, "before", {"gracePeriodSeconds": 0})
     assert used() == {"pods": "1", "count/persistentvolumeclaims": "0"}
+
+
+def test_a_quota_counts_each_of_the_pods_that_are_created_in_one_step(cluster):
+    cluster.create(RESOURCE_QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5"}}})
+    cluster.create(REPLICASETS, workload(replicas=12))
+    cluster.drain()
+    assert len(cluster.pods()) == 5
+    assert any("exceeded quota: q" in line for line in cluster.events("ReplicaSet", "FailedCreate"))
