@@ -26,6 +26,7 @@ VERBS = {
     "dashboards": "Grafana dashboards of our own: list, export",
     "top": "what nodes and pods use, with or without a metrics-server",
     "cluster": "the embedded cluster: up, down, list, status, kubeconfig, kubelet",
+    "simulate": "the cluster on simulated time, from one seed, with faults: what must hold, held",
     "statedb": "a running cluster's tables: list, show, get, prefix, watch",
     "experiment": "demonstrations: reconciler (a BPF map past its size)",
     "net": "network datapaths: compare them on this kernel, without a cluster",

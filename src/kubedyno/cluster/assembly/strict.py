@@ -44,13 +44,18 @@ class Place:
             text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
         return text or "the file"
 
+    @property
+    def where(self) -> str:
+        """File and line."""
+        return f"{self._file}:{self.line}"
+
     def at(self, *more: str | int) -> "Place":
         """Return a part of this value."""
         return Place(self._document, self._file, (*self._path, *more), line_offset=self._offset, prefix=self._prefix)
 
     def fail(self, message: str) -> KubedynoError:
         """Return the error about this value."""
-        return KubedynoError(f"{self._file}:{self.line}: {self.dotted} {message}")
+        return KubedynoError(f"{self.where}: {self.dotted} {message}")
 
     def mapping(self, known: Iterable[str]) -> dict[str, Any]:
         """Return the value as a mapping, {} for null.
