@@ -45,11 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
             documents.append(_document(seen.feature) | {"state": seen.state, "how": seen.how, "sure": seen.sure})
     else:
         version = features.target(arguments.target)
-        lines.append(f"Kubernetes {version[0]}.{version[1]}")
+        lines.append("Kubernetes {}.{}, etcd {}.{}".format(*version, *features.etcd_of(version)))
         header = ("FEATURE", "GATE", "STAGE", "DEFAULT", "SINCE")
         for feature in features.table():
-            # etcd's versions are its own: 3.6 came with 1.34.
-            stage = feature.at((3, 6) if feature.component == "etcd" else version)
+            # etcd's versions are its own.
+            stage = feature.at(features.etcd_of(version) if feature.component == "etcd" else version)
             since = f"{stage.version[0]}.{stage.version[1]}" if stage else "-"
             shown = (stage.stage, "on" if stage.on else "off") if stage else ("not there", "-")
             rows.append((feature.name, feature.gate or "-", *shown, since))
@@ -99,16 +99,21 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> Any:
+    import os
+
     from kubedyno.advisor import features
     from kubedyno.base import aio
     from kubedyno.client.api import Client
-    from kubedyno.lab import target
+    from kubedyno.lab import advise, target
 
     choice = target.choose(arguments.kubeconfig, arguments.kube_context)
+    kubectl = advise.kubectl_version()
+    kyaml = os.environ.get("KUBECTL_KYAML", "").lower() == "true"
 
     async def read() -> features.Cluster:
         async with Client(choice.target) as client:
-            return await features.read(client, try_fields=arguments.try_fields)
+            await target.greet(client)
+            return await features.read(client, try_fields=arguments.try_fields, kubectl=kubectl, kubectl_kyaml=kyaml)
 
     return aio.run(read())
 

@@ -20,6 +20,7 @@ from kubedyno.lab.target import Choice
 
 # helm waits for nothing unless it is told to; more than this is a hanging API server.
 HELM_TIMEOUT_S = 300.0
+KUBECTL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,23 @@ async def read(choice: Choice) -> ClusterState:
     async with Client(choice.target) as client:
         await target.greet(client)
         return await clusterstate.read(client)
+
+
+def kubectl_version() -> str:
+    """Return the version of the kubectl in PATH, "" without one or when it does not say."""
+    program = shutil.which("kubectl")
+    if program is None:
+        return ""
+    try:
+        ended = subprocess.run(  # noqa: S603 - the user's own kubectl
+            [program, "version", "--client", "-o", "json"],
+            capture_output=True,
+            timeout=KUBECTL_TIMEOUT_S,
+            check=False,
+        )
+        return str(orjson.loads(ended.stdout)["clientVersion"]["gitVersion"])
+    except (OSError, subprocess.TimeoutExpired, orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
 
 
 def plan(found: list[Advice], rules: list[str], setup: Setup | None) -> Change:
