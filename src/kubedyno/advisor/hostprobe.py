@@ -16,6 +16,7 @@ from typing import cast
 
 from kubedyno.advisor import host
 from kubedyno.advisor.hostfacts import XDP_DRIVERS
+from kubedyno.base.errors import KubedynoError
 from kubedyno.kernel import bpf, probe
 from kubedyno.kernel.assembler import R0, Assembler
 from kubedyno.kernel.bpf import AttachType, MapType, Program, ProgramType
@@ -24,6 +25,7 @@ from kubedyno.kernel.rtnetlink import DEFAULT_SETTINGS, veth_body
 
 TRIED, READ, GUESSED = "tried", "read", "by name"
 _NET = Path("/sys/class/net")
+_CPUS = Path("/sys/devices/system/cpu")
 _NOT_ALLOWED = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
 _SYS = Path("/proc/sys")
 
@@ -203,7 +205,8 @@ def _kernel() -> Iterator[Fact]:
     value = {"0": "no", "1": "yes", "2": "yes, with traces"}.get(jit or "", "unknown")
     yield Fact("kernel", "BPF JIT", value, "/proc/sys/net/core/bpf_jit_enable", READ)
     btf = Path("/sys/kernel/btf/vmlinux")
-    yield Fact("kernel", "BTF", "yes" if btf.exists() else "no", str(btf), READ)
+    shown = "yes" if btf.exists() else "no" if btf.parents[1].is_dir() else "unknown"
+    yield Fact("kernel", "BTF", shown, str(btf), READ)
     mount = cgroup2_mount()
     unified = mount is not None and _read(mount / "cgroup.controllers")
     state = "no" if mount is None else "yes" if unified else "yes, without controllers"
@@ -223,6 +226,9 @@ def _kernel() -> Iterator[Fact]:
 
 
 def _devices() -> Iterator[Fact]:
+    if not _NET.is_dir():
+        yield Fact("devices", "network devices", "unknown", str(_NET), READ, "is not to be seen from here")
+        return
     space = Namespace.current()
     try:
         for path in sorted(_NET.iterdir()):
@@ -273,12 +279,17 @@ def _limits(space: Namespace, group: str, name: str) -> Iterator[Fact]:
 
 
 def _machine() -> Iterator[Fact]:
-    cpus = host.possible_cpus()
-    yield Fact("machine", "possible CPUs", str(cpus), "/sys/devices/system/cpu/possible", READ)
-    yield Fact("machine", "memory", f"{host.memory_b()} bytes", "/proc/meminfo", READ)
-    governor = host.governor()
+    for name, unit, path, read in (
+        ("possible CPUs", "", "/sys/devices/system/cpu/possible", host.possible_cpus),
+        ("memory", " bytes", "/proc/meminfo", host.memory_b),
+    ):
+        try:
+            yield Fact("machine", name, f"{read()}{unit}", path, READ)
+        except KubedynoError:
+            yield Fact("machine", name, "unknown", path, READ, "is not to be seen from here")
+    governor = host.governor() or ("none: frequencies cannot be set" if _CPUS.is_dir() else "unknown")
     how = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-    yield Fact("machine", "CPU governor", governor or "none: frequencies cannot be set", how, READ)
+    yield Fact("machine", "CPU governor", governor, how, READ)
     yield Fact("machine", "irqbalance", "runs" if host.runs("irqbalance") else "does not run", "/proc/*/comm", READ)
     tuned = host.tuned_profile()
     yield Fact("machine", "tuned profile", tuned or "none", "/etc/tuned/active_profile", READ)

@@ -2,7 +2,8 @@
 
 The program is the modules of `kubedyno probe` in one zip file, which a ConfigMap holds and a pod runs. Rights of the
 pods: no token, no privilege, a read-only root; the host's network, to see its devices; and four capabilities: SYS_ADMIN
-(network namespaces of its own), NET_ADMIN (devices in them), BPF and PERFMON (programs and maps).
+(network namespaces of its own), NET_ADMIN (devices in them), BPF and PERFMON (programs and maps). Without the four what
+takes trying is unknown, and the rest is told.
 """
 
 import base64
@@ -62,8 +63,15 @@ def program() -> bytes:
     return buffer.getvalue()
 
 
-def manifests(namespace: str, image: str, *, make_namespace: bool) -> list[tuple[str, Json]]:
-    """Return what is created, in order: (collection path, object)."""
+def manifests(namespace: str, image: str, *, make_namespace: bool, capabilities: bool = True) -> list[tuple[str, Json]]:
+    """Return what is created, in order: (collection path, object).
+
+    Args:
+        namespace: Where.
+        image: Of the pods.
+        make_namespace: Whether it is among what is created.
+        capabilities: Whether the pods get those that trying takes.
+    """
     labels = {"app.kubernetes.io/name": APP}
     made: list[tuple[str, Json]] = []
     if make_namespace:
@@ -83,12 +91,14 @@ def manifests(namespace: str, image: str, *, make_namespace: bool) -> list[tuple
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": {"probe.pyz": data}},
         )
     )
-    security = {
+    security: Json = {
         "readOnlyRootFilesystem": True,
         "runAsUser": 0,
-        "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)},
+        "capabilities": {"drop": ["ALL"], **({"add": list(CAPABILITIES)} if capabilities else {})},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+    if not capabilities:
+        security["allowPrivilegeEscalation"] = False
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

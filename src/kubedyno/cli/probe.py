@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.init import add_target_flags
 
 
@@ -14,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="IMAGE", help="with --cluster: one with Python 3.11 or newer")
     parser.add_argument(
         "--namespace", "-n", metavar="NS", help="with --cluster: one that is there (default: makes one)"
+    )
+    parser.add_argument(
+        "--unprivileged",
+        action="store_true",
+        help="with --cluster: pods without capabilities; what takes trying is unknown",
     )
     parser.add_argument("--timeout", default="2m", metavar="TIME", help="with --cluster: for its pods (%(default)s)")
     parser.add_argument("--manifest", action="store_true", help="print what --cluster would create, and do nothing")
@@ -28,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.advisor import hostprobe
     from kubedyno.kube import forms
 
+    if arguments.unprivileged and not (arguments.cluster or arguments.manifest):
+        raise KubedynoError("--unprivileged: is of the pods that --cluster makes")
     if arguments.manifest:
         return _manifest(arguments)
     if arguments.cluster:
@@ -63,7 +71,9 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
     space = arguments.namespace or nodeprobe.APP
     image = arguments.image or nodeprobe.IMAGE
-    made = nodeprobe.manifests(space, image, make_namespace=arguments.namespace is None)
+    made = nodeprobe.manifests(
+        space, image, make_namespace=arguments.namespace is None, capabilities=not arguments.unprivileged
+    )
     form = forms.KYAML if arguments.output == forms.KYAML else forms.YAML
     between = "" if form == forms.KYAML else "---\n"
     print(between.join(forms.text_of(thing, form) for _, thing in made), end="")
@@ -85,6 +95,7 @@ def _cluster(arguments: argparse.Namespace) -> int:
             namespace=arguments.namespace,
             timeout_s=timeout_s,
             yes=arguments.yes,
+            capabilities=not arguments.unprivileged,
         )
     )
     answered = [node for node in nodes if not node.error]

@@ -26,10 +26,19 @@ _AT_ONCE = 16
 _RUN_TIMEOUT_S = 60.0
 _CLEAN_TIMEOUT_S = 30.0
 _NOT_RUNNABLE = 127
+# The embedded cluster's word on whether a pod is processes.
+_PROCESSES = "kubedyno.io/Processes"
 
 
 async def probe(
-    choice: Choice, *, image: str, namespace: str | None, timeout_s: float, yes: bool, clock: Clock = SYSTEM_CLOCK
+    choice: Choice,
+    *,
+    image: str,
+    namespace: str | None,
+    timeout_s: float,
+    yes: bool,
+    capabilities: bool = True,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> list[NodeFacts]:
     """Probe every Linux node; Ctrl-C ends it, and what was created is removed in any case.
 
@@ -37,13 +46,14 @@ async def probe(
         image: With Python 3.11 or newer.
         namespace: One that is there and stays; None makes one and removes it.
         timeout_s: Until all pods run; nodes whose pod does not are told so.
+        capabilities: Whether pods get those that trying takes.
 
     Raises:
         KubedynoError: Not confirmed, not allowed, or interrupted (130).
     """
     async with Client(choice.target) as client:
         target.confirm(await target.describe(client, choice), yes=yes, quiet=True)
-        task = asyncio.ensure_future(_probe(client, image, namespace, timeout_s, clock))
+        task = asyncio.ensure_future(_probe(client, image, namespace, timeout_s, clock, capabilities=capabilities))
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
         for number in numbers:
@@ -59,9 +69,12 @@ async def probe(
                 loop.remove_signal_handler(number)
 
 
-async def _probe(client: Client, image: str, namespace: str | None, timeout_s: float, clock: Clock) -> list[NodeFacts]:
+async def _probe(
+    client: Client, image: str, namespace: str | None, timeout_s: float, clock: Clock, *, capabilities: bool
+) -> list[NodeFacts]:
     space = namespace or f"{APP}-{secret_token(6).lower().replace('_', 'x').replace('-', 'x')}"
-    async with _created(client, space, image, make_namespace=namespace is None):
+    things = nodeprobe.manifests(space, image, make_namespace=namespace is None, capabilities=capabilities)
+    async with _created(client, things, make_namespace=namespace is None):
         running, waiting = await _pods(client, space, timeout_s, clock)
         seats = asyncio.Semaphore(_AT_ONCE)
         found = await asyncio.gather(*(_ask(client, space, pod, seats) for pod in running))
@@ -69,10 +82,10 @@ async def _probe(client: Client, image: str, namespace: str | None, timeout_s: f
 
 
 @asynccontextmanager
-async def _created(client: Client, namespace: str, image: str, *, make_namespace: bool) -> AsyncIterator[None]:
+async def _created(client: Client, things: list[tuple[str, Json]], *, make_namespace: bool) -> AsyncIterator[None]:
     made: list[str] = []
     try:
-        for path, thing in nodeprobe.manifests(namespace, image, make_namespace=make_namespace):
+        for path, thing in things:
             # Before it is there: an answer that is lost must not leave it behind. Names that were taken are not ours.
             made.append(f"{path}/{thing['metadata']['name']}")
             try:
@@ -165,6 +178,17 @@ async def _ask(client: Client, namespace: str, pod: Json, seats: asyncio.Semapho
             return NodeFacts(node, error=str(error))
     said = done.stderr.decode(errors="replace").strip().splitlines()
     last = said[-1] if said else "no word"
+    modelled = _modelled(pod)
+    if done.code == _NOT_RUNNABLE and modelled:
+        return NodeFacts(node, error=f"its pod is modelled, nothing runs in it: {modelled} (see --unprivileged)")
     if done.code == _NOT_RUNNABLE:
         return NodeFacts(node, error=f"cannot be probed, nothing runs there (exit code 127): {last}")
     return NodeFacts(node, error=f"the probe ended with exit code {done.code}: {last}")
+
+
+def _modelled(pod: Json) -> str:
+    """Return why an embedded cluster runs no process for a pod, "" where it does or says nothing."""
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == _PROCESSES and condition.get("status") == "False":
+            return str(condition.get("message", ""))
+    return ""

@@ -19,7 +19,8 @@ _VOLUMES = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardA
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
 _SOURCE = str(Path(__file__).resolve().parents[3])
 
-# ("configmap" or "secret", name) → its data, {} when it isn't there.
+# ("configmap", "binary" (a ConfigMap's binaryData) or "secret", name) → its data, {} when it isn't there. What is no UTF-8
+# has surrogates in it, as files' names have in Python.
 Data = Callable[[str, str], dict[str, str]]
 # (audience or "", seconds) → a token of the pod's ServiceAccount, "" where there are none.
 Token = Callable[[str, int], str]
@@ -90,7 +91,7 @@ def environment_of(
     for source in container.get("envFrom", ()):
         kind = "configmap" if "configMapRef" in source else "secret"
         reference = source.get("configMapRef") or source.get("secretRef") or {}
-        for name, value in data(kind, reference.get("name", "")).items():
+        for name, value in _texts(data(kind, reference.get("name", ""))).items():
             found[source.get("prefix", "") + name] = value
     for variable in container.get("env", ()):
         name, source = variable["name"], variable.get("valueFrom")
@@ -101,7 +102,7 @@ def environment_of(
         elif "configMapKeyRef" in source or "secretKeyRef" in source:
             kind = "configmap" if "configMapKeyRef" in source else "secret"
             reference = source.get("configMapKeyRef") or source["secretKeyRef"]
-            known = data(kind, reference.get("name", ""))
+            known = _texts(data(kind, reference.get("name", "")))
             if reference["key"] in known:
                 found[name] = known[reference["key"]]
         elif "resourceFieldRef" in source:
@@ -110,6 +111,15 @@ def environment_of(
         found["PATH"] = f"{Path(sys.executable).parent}:{found['PATH']}"
         found.setdefault("PYTHONPATH", _SOURCE)
     return found
+
+
+def _texts(data: dict[str, str]) -> dict[str, str]:
+    """Return what a variable can hold: no bytes that are no text, no NUL."""
+    return {
+        name: value
+        for name, value in data.items()
+        if "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    }
 
 
 def is_ours(container: dict[str, Any]) -> bool:
@@ -192,14 +202,15 @@ def _libraries() -> list[str]:
 
 def _volume(volume: dict[str, Any], metadata: dict[str, Any], data: Data, token: Token) -> dict[str, str]:
     if "configMap" in volume:
-        return _items(data("configmap", volume["configMap"].get("name", "")), volume["configMap"])
+        return _items(_config(data, volume["configMap"]), volume["configMap"])
     if "secret" in volume:
         return _items(data("secret", volume["secret"].get("secretName", "")), volume["secret"])
     found: dict[str, str] = {}
     for source in (volume.get("projected") or {}).get("sources", ()):
-        for kind in ("configMap", "secret"):
-            if kind in source:
-                found |= _items(data(kind.lower(), source[kind].get("name", "")), source[kind])
+        if "configMap" in source:
+            found |= _items(_config(data, source["configMap"]), source["configMap"])
+        if "secret" in source:
+            found |= _items(data("secret", source["secret"].get("name", "")), source["secret"])
         if "serviceAccountToken" in source:
             asked = source["serviceAccountToken"]
             text = token(asked.get("audience", ""), asked.get("expirationSeconds", _TOKEN_S))
@@ -211,6 +222,11 @@ def _volume(volume: dict[str, Any], metadata: dict[str, Any], data: Data, token:
     return found
 
 
+def _config(data: Data, source: dict[str, Any]) -> dict[str, str]:
+    name = source.get("name", "")
+    return {**data("configmap", name), **data("binary", name)}
+
+
 def _items(data: dict[str, str], source: dict[str, Any]) -> dict[str, str]:
     items = source.get("items")
     if not items:
@@ -219,15 +235,10 @@ def _items(data: dict[str, str], source: dict[str, Any]) -> dict[str, str]:
 
 
 def decoded(kind: str, obj: dict[str, Any] | None) -> dict[str, str]:
-    """Return the data of a ConfigMap or Secret as text; what is no text is left out."""
+    """Return what a ConfigMap or Secret holds; see `Data` for kinds."""
     if obj is None:
         return {}
     if kind == "configmap":
         return dict(obj.get("data") or {})
-    found = {}
-    for name, value in (obj.get("data") or {}).items():
-        try:
-            found[name] = b64decode(value).decode()
-        except ValueError:
-            continue
-    return found
+    found = (obj.get("binaryData" if kind == "binary" else "data") or {}).items()
+    return {name: b64decode(value).decode(errors="surrogateescape") for name, value in found}

@@ -133,7 +133,8 @@ def _write(root: str, files: dict[str, str]) -> None:
     for path, text in files.items():
         place = Path(root + path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
+        # Surrogates stand for bytes that are no text.
+        place.write_bytes(text.encode(errors="surrogateescape"))
 
 
 def _volumes(root: str, volumes: dict[str, dict[str, str]], mounts: list[list[str]]) -> None:

@@ -233,7 +233,7 @@ class PodProcesses:
         namespace = pod["metadata"]["namespace"]
 
         def data(kind: str, name: str) -> dict[str, str]:
-            kind_resource = CONFIGMAPS if kind == "configmap" else SECRETS
+            kind_resource = SECRETS if kind == "secret" else CONFIGMAPS
             record = self._store.get(kind_resource, f"{namespace}/{name}")
             obj = self._store.encode_dict(kind_resource, record) if record is not None else None
             return containers.decoded(kind, obj)

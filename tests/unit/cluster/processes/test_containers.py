@@ -6,6 +6,7 @@ import pytest
 
 from kubedyno.cluster.processes.containers import (
     command_of,
+    decoded,
     environment_of,
     expanded,
     hostname_of,
@@ -139,6 +140,32 @@ def test_a_plan_has_names_files_and_mounts():
     assert "10.0.0.5\tp\n1.2.3.4\tone two\n" in plan["files"]["/etc/hosts"]
     assert plan["files"]["/etc/resolv.conf"].startswith("search ns.svc.cluster.local ")
     assert not any(path == "/" or path.startswith("/usr") for path in plan["programs"])
+
+
+def test_binary_data_is_in_files_and_not_in_variables():
+    kept = {"data": {"a": "text"}, "binaryData": {"b": "/wDCqQ=="}}
+    container = {"name": "c", "image": "x", "envFrom": [{"configMapRef": {"name": "cm"}}]}
+    made = pod(volumes=[{"name": "m", "configMap": {"name": "cm"}}])
+
+    def data(kind, name):
+        return decoded(kind, kept)
+
+    files = plan_of(made, "10.0.0.5", "10.96.0.10", data, lambda *_: "")["volumes"]["m"]
+    assert {name: text.encode(errors="surrogateescape") for name, text in files.items()} == {
+        "a": b"text",
+        "b": b"\xff\x00\xc2\xa9",
+    }
+    found = environment_of(made, container, {}, {}, data)
+    assert found["a"] == "text"
+    assert "b" not in found
+
+
+def test_a_secret_that_is_no_text_is_no_variable():
+    container = {"name": "c", "image": "x", "envFrom": [{"secretRef": {"name": "s"}}]}
+    found = environment_of(
+        pod(), container, {}, {}, lambda kind, _: decoded(kind, {"data": {"a": "YQ==", "b": "/w==", "c": "AA=="}})
+    )
+    assert {"a", "b", "c"} & found.keys() == {"a"}
 
 
 def test_a_token_is_asked_for_as_the_volume_says_and_left_out_where_there_is_none():
