@@ -289,7 +289,10 @@ class Pods:
         facts: PodFacts = obj.facts
         own_network = not facts.spec.host_network
         # In the host's network a pod has an address before it has anything.
-        begun = facts.phase == "Running" or (facts.phase == "Pending" and own_network and facts.pod_ip)
+        begun = facts.phase == "Running" or (facts.phase == "Pending" and own_network)
+        if own_network and not facts.pod_ip:
+            # Its machine was started again, and it waits for a sandbox.
+            begun = False
         if self._desk.runtime is not None or obj.deletion_s or not begun:
             return
         status = orjson.loads(obj.status)

@@ -89,7 +89,7 @@ class View:
                 self._owned[pod.obj.owners[0]].append(pod)
 
     def _is_off(self, name: str) -> bool:
-        return self._world.cluster.nodes.status(name)["state"] != "running"
+        return bool(self._world.cluster.nodes.status(name)["state"] != "running")
 
     def all(self, resource: Resource) -> Iterator[tuple[ObjectRecord, Json]]:
         """Yield the records of a kind that are not being deleted, with what they hold."""

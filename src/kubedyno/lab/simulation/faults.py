@@ -1,6 +1,8 @@
 """What goes wrong, when: each fault of a scenario is a task with a generator of its own, derived from the seed."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from kubedyno.base import aio
 from kubedyno.base.random import Random
@@ -12,6 +14,8 @@ from kubedyno.lab.simulation.world import World
 
 # Times between two faults are drawn from half to one and a half of their mean.
 _SPREAD = 0.5
+# Stands for "as long as steps run" where a timer needs a time.
+_LONGEST_S = 1e8
 # Part → names of the workers that hear for it; controllers hear by one worker a table.
 _FOLLOWERS = {"scheduler": ("scheduler-changes",), "kubelets": ("kubelet",)}
 _FEED = "feed-"
@@ -32,14 +36,14 @@ class Faults:
         self._steps = steps
         self._checks = checks
         self._tell = tell
-        self._ended = False
+        self._over = asyncio.Event()
         self._blind = 0
         # Monotonic seconds of the last thing that went wrong, or that was put right.
         self.last_s = 0.0
 
     def end(self) -> None:
         """Begin nothing new; what is under way ends in its time."""
-        self._ended = True
+        self._over.set()
 
     async def run(self, number: int, fault: Fault, zero_s: float) -> None:
         """Have one fault come and go.
@@ -52,17 +56,23 @@ class Faults:
         random = Random((self._world.settings.seed << 16) + number)
         await self._until(zero_s + fault.from_s)
         until_s = zero_s + fault.until_s if fault.until_s is not None else float("inf")
-        while not self._ended and self._world.now_s < until_s:
+        while not self._over.is_set() and self._world.now_s < until_s:
             await self._once(fault, random, until_s)
             self.last_s = self._world.now_s
             if not fault.every_s:
                 return
-            await aio.sleep(fault.every_s * (1 - _SPREAD + 2 * _SPREAD * random.random()))
+            await self._pause(fault.every_s * (1 - _SPREAD + 2 * _SPREAD * random.random()))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless nothing new is to begin any more."""
+        with suppress(TimeoutError):
+            async with aio.timeout(seconds):
+                await self._over.wait()
 
     async def _until(self, at_s: float) -> None:
         wait_s = at_s - self._world.now_s
         if wait_s > 0:
-            await aio.sleep(wait_s)
+            await self._pause(wait_s)
 
     async def _once(self, fault: Fault, random: Random, until_s: float) -> None:
         if fault.kind in WRITE_FAULTS:
@@ -94,8 +104,8 @@ class Faults:
         if fault.every_s:
             await aio.sleep(fault.for_s)
         else:
-            while not self._ended and self._world.now_s < until_s:
-                await aio.sleep(min(1.0, max(until_s - self._world.now_s, 0.001)))
+            while not self._over.is_set() and self._world.now_s < until_s:
+                await self._pause(min(until_s - self._world.now_s, _LONGEST_S))
         gate.faults.remove(active)
         self._tell(f"{active.hits} writes went wrong ({fault.kind})")
 

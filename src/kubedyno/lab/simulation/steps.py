@@ -203,8 +203,7 @@ class Steps:
         if do == "add":
             self._add(value)
             return
-        names = self.nodes(value)
-        done = [name for name in names if self._node(name, do, value)]
+        done = self._all(self.nodes(value), do, value)
         if "for" in value:
             await aio.sleep(seconds_of(str(value["for"])))
             back = {
@@ -214,12 +213,24 @@ class Steps:
                 "pressure": "ready",
                 "slow": "slow",
             }.get(do)
-            for name in done:
-                if back is not None and name in self._world.cluster.nodes.names():
-                    self._node(name, back, {"factor": 1})
+            if back is not None:
+                known = set(self._world.cluster.nodes.names())
+                self._all([name for name in done if name in known], back, {"factor": 1})
 
-    def _node(self, name: str, do: str, value: Json) -> bool:
-        """Do something to a node; False when that cannot be now, as two faults may meet."""
+    def _all(self, names: list[str], do: str, value: Json) -> list[str]:
+        """Do something to nodes; returns those to which it was done, as two faults may meet."""
+        done: list[str] = []
+        kept: list[str] = []
+        for name in names:
+            (kept if self._node(name, do, value) else done).append(name)
+        if done:
+            self._tell(f"{do} {_listed(done)}")
+        if kept:
+            self._tell(f"{do} {_listed(kept)}: not now")
+        return done
+
+    def _node(self, name: str, do: str, value: Json) -> str:
+        """Do something to a node; returns why that cannot be now, "" when it was done."""
         cluster = self._world.cluster
         nodes, machines = cluster.nodes, cluster.nodes.machines
         try:
@@ -239,14 +250,9 @@ class Steps:
                     "shutdown": machines.shut_down, "remove": machines.remove,
                 }  # fmt: skip
                 machines.not_ready(name) if do == "not-ready" else calls[do](name)
-        except (ValueError, KeyError) as error:
-            self._tell(f"{do} {name}: not now ({error})")
-            return False
-        except StatusError as error:
-            self._tell(f"{do} {name}: its word was refused ({error.message})")
-            return True
-        self._tell(f"{do} {name}")
-        return True
+        except (ValueError, KeyError, StatusError) as error:
+            return str(error) or do
+        return ""
 
     def _add(self, value: Json) -> None:
         name = str(value.get("node", ""))
@@ -341,6 +347,10 @@ class Steps:
         return None
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def _names(objects: list[Json]) -> str:
     names = [f"{obj.get('kind', '?').lower()}/{(obj.get('metadata') or {}).get('name', '')}" for obj in objects]
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return _listed(names)
