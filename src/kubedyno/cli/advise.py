@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cluster", action="store_true", help="a live cluster (the default with nothing else to judge)"
     )
     parser.add_argument("--run", action="append", default=[], metavar="DIR", help="a run's documents; repeatable")
+    parser.add_argument(
+        "--net", metavar="DIR", help="metrics directory of a net lab: its figures are the expected effects"
+    )
     parser.add_argument("--probe", metavar="FILE", help="facts of a node, by kubedyno probe -o json")
     parser.add_argument(
         "--apply", action="append", default=[], metavar="RULE", help="apply that finding to the cluster; repeatable"
@@ -43,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print findings and an overlay; exit code 2 when an error was found."""
-    from kubedyno.advisor import advice
+    from kubedyno.advisor import advice, labfigures
 
     sources = (arguments.cilium_values, arguments.cilium_command, arguments.run, arguments.probe)
     live = arguments.cluster or bool(arguments.apply) or not any(sources)
@@ -52,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     runs = tuple(run for directory in arguments.run for run in _runs(directory))
     setup = _setup(arguments, state, probed)
     found = advice.all_findings(setup, state, runs, probed)
+    if arguments.net:
+        found = labfigures.with_figures(found, labfigures.read(Path(arguments.net)), _kernel(setup, state, probed))
     overlay = advice.overlay(setup, found) if setup is not None else advice.Overlay({}, {}, ())
     if arguments.overlay:
         try:
@@ -66,6 +71,17 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _document(arguments, setup, found, overlay, missing)
     return 2 if any(one.severity == "error" for one in found) else 0
+
+
+def _kernel(setup: Any, state: Any, probed: Any) -> str | None:
+    """Return the release of the nodes' kernel, None when nothing says it."""
+    from kubedyno.advisor import ciliumconfig, runrules
+
+    if setup is not None:
+        return setup.host.kernel or None
+    if probed is not None:
+        return runrules.host_of(probed).kernel
+    return ciliumconfig.host_of(state).kernel if state is not None else None
 
 
 def _document(
