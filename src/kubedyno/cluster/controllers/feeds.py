@@ -11,7 +11,7 @@ from kubedyno.cluster.pump import Pump, Worker
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable, Store
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import Resource
+from kubedyno.kube.resources import EVENTS, Resource
 from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
@@ -34,6 +34,9 @@ class _Feed:
         self._table = table
         self._failed = failed
         self._changes: Changes[StoredObject] | None = None
+        # What was handed out and is not known to be gone, by key: who is too far behind to be told of a deletion finds
+        # it by this. Not of events, which are the most by far, and nobody's owner or part.
+        self._known: dict[str, ObjectRecord] | None = None if resource is EVENTS else {}
         self.worker: Worker = pump.worker(f"feed-{resource.plural}", self._step)
 
     def start(self) -> None:
@@ -49,20 +52,37 @@ class _Feed:
         try:
             records = changes.next(_BATCH)
         except ExpiredError:
-            # Too far behind to be told of deletions: start over. Rows of what went meanwhile stay until they are
-            # looked at, which finds nothing.
             _logger.warning("%s: too far behind, starting over", self.worker.name)
             self._changes = self._table.changes()
+            self._hand_out(self._missed())
             return True
-        changed, gone = self.changed, self.gone
+        self._hand_out(records)
+        return changes.behind
+
+    def _hand_out(self, records: list[ObjectRecord]) -> None:
+        changed, gone, known = self.changed, self.gone, self._known
         for record in records:
-            for handler in gone if type(record) is Tombstone else changed:
+            is_gone = type(record) is Tombstone
+            if known is not None:
+                if is_gone:
+                    known.pop(record.key, None)
+                else:
+                    known[record.key] = record
+            for handler in gone if is_gone else changed:
                 try:
                     handler(record)
                 except Exception:
                     _logger.exception("%s: %s failed", self.worker.name, record.key)
                     self._failed(handler, record)
-        return changes.behind
+
+    def _missed(self) -> list[ObjectRecord]:
+        """Return the deletions of which nothing was heard, as client-go's informers find them in a new list."""
+        get, revision = self._table.get, self._table.revision
+        return [
+            Tombstone(old.key, old.obj, revision, None)
+            for old in (self._known or {}).values()
+            if (now := get(old.key)) is None or now.obj.uid != old.obj.uid
+        ]
 
 
 class Feeds:

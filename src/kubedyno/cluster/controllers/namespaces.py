@@ -17,6 +17,9 @@ from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import NAMESPACES, Resource
 
+# What remains is looked at again after so long, whatever was heard meanwhile (the real controller's estimate for content
+# whose grace it does not know).
+_AGAIN_S = 15.0
 # Objects deleted in one turn; each costs some ten microseconds.
 _BUDGET = 64
 # Type → (reason, message) when all is well, in the order in which the real controller writes them.
@@ -103,6 +106,8 @@ class Namespaces:
                 remaining[resource] = stay
         self._write(record, remaining)
         self._queue.forget(name)
+        if remaining:
+            self._queue.add_after(name, _AGAIN_S)
         return 4
 
     def _delete(self, resource: Resource, record: ObjectRecord) -> int:
