@@ -1,9 +1,10 @@
 """All tuning rules on one setup: findings in order, and an overlay of Helm values that has no conflicts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubedyno.advisor import (
+    ciliumclients,
     ciliumconfig,
     ciliumconflicts,
     ciliumtuning,
@@ -22,7 +23,16 @@ from kubedyno.documents.run import RunDocument
 from kubedyno.kube import yaml
 
 # Importing a module of rules registers them.
-_MODULES = (ciliumconflicts, ciliumtuning, controlrules, lifecyclerules, noderules, runrules, workloadrules)
+_MODULES = (
+    ciliumclients,
+    ciliumconflicts,
+    ciliumtuning,
+    controlrules,
+    lifecyclerules,
+    noderules,
+    runrules,
+    workloadrules,
+)
 # Rules of Setup that speak of hosts alone, whatever the CNI.
 HOST_RULES = ("kernel", "tuned", "cpu-governor", "irq")
 
@@ -131,7 +141,7 @@ def _present(setup: Setup, path: str) -> Any:
 
 
 def _with(setup: Setup, chosen: dict[str, Any]) -> Setup:
-    return Setup(setup.values.with_overlay(chosen), setup.host, setup.pod_cidrs, setup.nodes, setup.pods)
+    return replace(setup, values=setup.values.with_overlay(chosen))
 
 
 def _errors(setup: Setup) -> set[str]:

@@ -43,11 +43,14 @@ _FLAGS = {
     "ipam": "ipam.mode",
     "ipv4-native-routing-cidr": "ipv4NativeRoutingCIDR",
     "k8s-api-server-urls": "k8s.apiServerURLs",
+    "k8s-client-burst": "k8sClientRateLimit.burst",
+    "k8s-client-qps": "k8sClientRateLimit.qps",
     "kube-proxy-replacement": "kubeProxyReplacement",
     "monitor-aggregation-interval": "bpf.monitorInterval",
     "mtu": "MTU",
     "routing-mode": "routingMode",
 }
+_SERVICE_HOST = "KUBERNETES_SERVICE_HOST"
 # Switches that the chart leaves out of the ConfigMap when they are off.
 _OFF_WHEN_ABSENT = ("debug.enabled", "hubble.enabled", "k8sClientExponentialBackoff.enabled")
 
@@ -74,13 +77,22 @@ def setup_of(state: ClusterState) -> Setup | None:
         affinity = (template.get("affinity") or {}).get("podAntiAffinity")
         paths["scheduling.mode"] = "anti-affinity" if affinity else "kube-scheduler"
         container = template["containers"][0]
+        # The chart writes the host that it was given there, and nothing without one.
+        hosts = [one.get("value") for one in container.get("env") or () if one.get("name") == _SERVICE_HOST]
+        if hosts and hosts[0]:
+            paths["k8sServiceHost"] = hosts[0]
         paths["k8sClientExponentialBackoff.enabled"] = any(
             entry.get("name") == "KUBE_CLIENT_BACKOFF_BASE" for entry in container.get("env") or ()
         )
         found = re.search(r":v(\d+\.\d+\.\d+[\w.-]*)", container.get("image", ""))
         version = found[1] if found else ""
     return Setup(
-        Values(nested(paths), version), host, state.pod_networks(), len(state.nodes) or None, len(state.pods) or None
+        Values(nested(paths), version),
+        host,
+        state.pod_networks(),
+        len(state.nodes) or None,
+        len(state.pods) or None,
+        any(one["metadata"]["name"] == "kube-proxy" for one in state.daemonsets) if state.daemonsets else None,
     )
 
 

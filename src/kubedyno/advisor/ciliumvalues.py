@@ -9,7 +9,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -251,11 +251,13 @@ class Values:
         tree: Nested mappings as a values file has them.
         version: Of the chart, "" when not named.
         notes: What could not be taken as it stands, a line each.
+        finds_server: They are given to cilium-cli, which sets the API server's address by itself.
     """
 
     tree: dict[str, Any]
     version: str = ""
     notes: tuple[str, ...] = ()
+    finds_server: bool = False
 
     def is_set(self, path: str) -> bool:
         """Say whether a path has a value of its own."""
@@ -272,7 +274,7 @@ class Values:
 
     def with_overlay(self, overlay: Mapping[str, Any]) -> "Values":
         """Return these values with dotted paths set over them."""
-        return Values(merge(self.tree, nested(overlay)), self.version, self.notes)
+        return replace(self, tree=merge(self.tree, nested(overlay)))
 
 
 def _lookup(tree: Any, path: str) -> Any:
@@ -334,6 +336,7 @@ class _Command:
     tree: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     notes: list[str] = field(default_factory=list)
+    finds_server: bool = False
 
 
 def of_command(text: str, path: str, folder: Path | None = None) -> Values:
@@ -360,7 +363,7 @@ def of_command(text: str, path: str, folder: Path | None = None) -> Values:
         _take(words, made, path, folder or Path())
     if not found:
         raise KubedynoError(f"{path}: no `cilium install`, `cilium upgrade`, `helm install` or `helm upgrade` in it")
-    return Values(made.tree, made.version, (*made.notes, *_unknown(made.tree, path)))
+    return Values(made.tree, made.version, (*made.notes, *_unknown(made.tree, path)), made.finds_server)
 
 
 def _installs(words: list[str]) -> bool:
@@ -373,6 +376,7 @@ def _take(words: list[str], made: _Command, path: str, folder: Path) -> None:
     position = 0
     if "upgrade" not in words:
         made.tree = {}
+    made.finds_server = any(Path(word).name == "cilium" for word in words[:2]) and "helm" not in words[:2]
     while position < len(words):
         word = words[position]
         position += 1

@@ -28,6 +28,7 @@ class Setup:
         pod_cidrs: The cluster's pod addresses; empty: not known.
         nodes: How many, None: not known.
         pods: How many, None: not known.
+        kube_proxy: Whether it is there beside Cilium, None: not known.
     """
 
     values: Values
@@ -35,6 +36,7 @@ class Setup:
     pod_cidrs: tuple[str, ...] = ()
     nodes: int | None = None
     pods: int | None = None
+    kube_proxy: bool | None = None
 
     @property
     def kube_proxy_replacement(self) -> bool:

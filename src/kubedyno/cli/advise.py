@@ -179,13 +179,12 @@ def _setup(arguments: argparse.Namespace, state: Any, probed: Any) -> Any:
         values = ciliumvalues.of_command(text, arguments.cilium_command, Path(arguments.cilium_command).parent)
     for path in arguments.cilium_values:
         over = ciliumvalues.of_text(_read(path), path)
-        values = ciliumvalues.Values(
-            ciliumvalues.merge(values.tree, over.tree), values.version, (*values.notes, *over.notes)
-        )
+        values = replace(values, tree=ciliumvalues.merge(values.tree, over.tree), notes=(*values.notes, *over.notes))
     cidrs = list(arguments.pod_cidr)
     nodes = arguments.nodes
+    proxy = running.kube_proxy if running is not None else None
     if arguments.kind_config:
-        found, count = _kind(arguments.kind_config)
+        found, count, proxy = _kind(arguments.kind_config)
         cidrs += found
         nodes = count if nodes is None else nodes
     for cidr in cidrs:
@@ -207,17 +206,22 @@ def _setup(arguments: argparse.Namespace, state: Any, probed: Any) -> Any:
             raise KubedynoError(f"--kernel {arguments.kernel}: write a version such as 6.8")
     if arguments.nic_driver:
         facts = replace(facts, drivers=tuple(arguments.nic_driver))
-    return Setup(values, facts, tuple(cidrs), nodes)
+    return Setup(values, facts, tuple(cidrs), nodes, kube_proxy=proxy)
 
 
-def _kind(path: str) -> tuple[list[str], int]:
+def _kind(path: str) -> tuple[list[str], int, bool]:
+    """Return a kind configuration's pod networks, number of nodes, and whether kube-proxy runs."""
     from kubedyno.kube import yaml
 
     tree = yaml.load(_read(path), path)
     if not isinstance(tree, dict) or tree.get("kind") != "Cluster":
         raise KubedynoError(f"{path}: no kind configuration (kind: Cluster)")
-    subnet = str((tree.get("networking") or {}).get("podSubnet") or "10.244.0.0/16")
-    return [part.strip() for part in subnet.split(",")], len(tree.get("nodes") or [None])
+    networking = tree.get("networking") or {}
+    if not isinstance(networking, dict) or not isinstance(tree.get("nodes") or [], list):
+        raise KubedynoError(f"{path}: networking must be a mapping and nodes a list")
+    subnet = str(networking.get("podSubnet") or "10.244.0.0/16")
+    proxy = networking.get("kubeProxyMode") != "none"
+    return [part.strip() for part in subnet.split(",")], len(tree.get("nodes") or [None]), proxy
 
 
 def _lines(

@@ -379,10 +379,11 @@ CILIUM = {
 
 
 def test_a_running_ciliums_native_routing_cidr_is_found() -> None:
-    agent = {
-        "metadata": {"name": "cilium"},
-        "spec": {"template": {"spec": {"containers": [{"image": "quay.io/cilium/cilium:v1.18.1@sha256:0"}]}}},
+    container = {
+        "image": "quay.io/cilium/cilium:v1.18.1@sha256:0",
+        "env": [{"name": "KUBERNETES_SERVICE_HOST", "value": "10.0.0.1"}],
     }
+    agent = {"metadata": {"name": "cilium"}, "spec": {"template": {"spec": {"containers": [container]}}}}
     state = replace(
         GOOD, nodes=(node(), node("n2")), config_maps={"cilium-config": CILIUM}, daemonsets=(agent,)
     )  # fmt: skip
@@ -393,6 +394,8 @@ def test_a_running_ciliums_native_routing_cidr_is_found() -> None:
     assert (found[0].rule, found[0].severity) == ("native-routing-cidr", "error")
     assert found[0].title == "ipv4NativeRoutingCIDR=172.20.0.0/16 does not cover the pod CIDR 10.244.0.0/16"
     assert "debug-log" in {one.rule for one in found}
+    # No kube-proxy is there, and the agents have an address.
+    assert (setup.kube_proxy, setup.values.get("k8sServiceHost")) == (False, "10.0.0.1")
     assert ciliumconfig.setup_of(GOOD) is None
 
 

@@ -1,6 +1,9 @@
 """Each tuning rule: values that trigger it, and the nearest ones that do not."""
 
+import io
+from contextlib import redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from kubedyno.advisor.ciliumvalues import Values, nested
 from kubedyno.advisor.hostfacts import Host
 from kubedyno.advisor.tuning import RULES, Setup, covers
 from kubedyno.base.errors import KubedynoError
+from kubedyno.cli.main import main
 from kubedyno.kube import yaml
 
 GIB = 2**30
@@ -29,9 +33,17 @@ HOST = Host(
 )  # fmt: skip
 
 
-def setup(changes: dict[str, Any] | None = None, nodes: int = 500, version: str = "1.18.1", **host: Any) -> Setup:
+def setup(
+    changes: dict[str, Any] | None = None,
+    nodes: int = 500,
+    version: str = "1.18.1",
+    kube_proxy: bool | None = None,
+    **host: Any,
+) -> Setup:
     values = {path: value for path, value in {**GOOD, **(changes or {})}.items() if value is not None}
-    return Setup(Values(nested(values), version), replace(HOST, **host), ("10.244.0.0/16",), nodes)
+    return Setup(
+        Values(nested(values), version), replace(HOST, **host), ("10.244.0.0/16",), nodes, kube_proxy=kube_proxy
+    )
 
 
 # Rule → what triggers it; everything else is as in GOOD and HOST, where no rule says anything.
@@ -80,6 +92,8 @@ TRIGGERS: dict[str, dict[str, Any]] = {
     "endpoint-slices": {"changes": {"ciliumEndpointSlice.enabled": False}},
     "api-server-urls": {"changes": {"k8sServiceHost": "10.0.0.1"}},
     "client-backoff": {"changes": {"k8sClientExponentialBackoff.enabled": False}},
+    "client-rate-limits": {"changes": {"k8sClientRateLimit.qps": 11}},
+    "kube-proxy-prerequisites": {"kube_proxy": False},
     "debug-log": {"changes": {"debug.enabled": True}},
     "hubble-metric-labels": {
         "changes": {"hubble.enabled": True, "hubble.metrics.enabled": ["httpV2:labelsContext=source_ip,source_pod"]}
@@ -121,6 +135,12 @@ def test_a_good_cluster_has_no_findings() -> None:
         ("endpoint-slices", {"changes": {"ciliumEndpointSlice.enabled": False}, "nodes": 99}),
         ("big-tcp-netkit", {"changes": {"bpf.datapathMode": "netkit"}, "version": "1.19.0"}),
         ("mtu", {"mtus": (("eth0", 1501),)}),
+        ("client-rate-limits", {"changes": {"k8sClientRateLimit.qps": 11}, "nodes": 454}),
+        ("client-rate-limits", {"changes": {"k8sClientRateLimit.operator.qps": 20}, "nodes": 99}),
+        ("client-rate-limits", {"changes": {"ciliumEndpointSlice.rateLimits": [{"limit": 50, "burst": 100}]}}),
+        ("kube-proxy-prerequisites", {"kube_proxy": True}),
+        ("kube-proxy-prerequisites", {"kube_proxy": False, "changes": {"k8sServiceHost": "auto"}}),
+        ("kube-proxy-prerequisites", {"kube_proxy": False, "changes": {"kubeProxyReplacement": False}}),
         ("hubble-rate-limit", {"changes": {"bpf.events.default.rateLimit": 1, "bpf.events.default.burstLimit": 2}}),
         ("hubble-monitor-interval", {"changes": {"hubble.enabled": True, "bpf.monitorInterval": "10s"}}),
         ("native-routing-cidr", {"changes": {"routingMode": "tunnel", "ipv4NativeRoutingCIDR": None}}),
@@ -130,6 +150,27 @@ def test_a_good_cluster_has_no_findings() -> None:
 )
 def test_just_beside_a_rule_it_is_silent(name: str, near_miss: dict[str, Any]) -> None:
     assert RULES[name](setup(**near_miss)) is None
+
+
+def test_an_operator_that_is_held_back_and_slices_beyond_their_cap_are_told() -> None:
+    slow = RULES["client-rate-limits"](setup({"k8sClientRateLimit.operator.burst": 20}))
+    assert slow is not None
+    assert slow.values == (("k8sClientRateLimit.operator.burst", 200),)
+    capped = RULES["client-rate-limits"](setup({"ciliumEndpointSlice.rateLimits": [{"nodes": 0, "limit": 80}]}))
+    assert capped is not None
+    assert (capped.severity, capped.values) == ("note", ())
+
+
+def test_cilium_cli_finds_the_api_server_by_itself_and_helm_does_not(tmp_path: Path) -> None:
+    kind = tmp_path / "kind.yaml"
+    kind.write_text("{kind: Cluster, networking: {kubeProxyMode: none}}")
+    for word, told in (("cilium", False), ("helm", True)):
+        file = tmp_path / word
+        file.write_text(f"{word} install cilium cilium/cilium --set kubeProxyReplacement=true\n")
+        said = io.StringIO()
+        with redirect_stdout(said):
+            main(["advise", "--cilium-command", str(file), "--kind-config", str(kind)])
+        assert ("[kube-proxy-prerequisites]" in said.getvalue()) is told
 
 
 def test_a_misplaced_monitor_interval_is_told() -> None:
