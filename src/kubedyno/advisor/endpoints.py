@@ -54,6 +54,7 @@ def slices_of(endpoints: Json, *, limit: int = DEFAULT_MAX) -> list[Json]:
     """
     if not 1 <= limit <= API_MAX:
         raise ValueError(f"between 1 and {API_MAX} endpoints fit a slice, not {limit}")
+    _check(endpoints)
     metadata = endpoints.get("metadata") or {}
     name = metadata.get("name")
     if not name:
@@ -85,6 +86,29 @@ def slices_of(endpoints: Json, *, limit: int = DEFAULT_MAX) -> list[Json]:
         one["metadata"]["name"] = f"{name}-{number}"
     # A Service without endpoints has one empty slice.
     return made or [_slice(metadata, "IPv4", [], [])]
+
+
+def _check(endpoints: Json) -> None:
+    """Raise for what has not the shape of an Endpoints; what its parts say is for others to see."""
+
+    def expect(value: Any, kind: type, place: str) -> Any:
+        if value is not None and not isinstance(value, kind):
+            shape = "mapping" if kind is dict else "list"
+            raise NotConvertible(f"Endpoints {name}: {place} is no {shape}; write a {shape}")
+        return value if value is not None else kind()
+
+    name = "?"
+    metadata = expect(endpoints.get("metadata"), dict, "metadata")
+    name = str(metadata.get("name", "?"))
+    for field in ("labels", "annotations"):
+        expect(metadata.get(field), dict, f"metadata.{field}")
+    for number, subset in enumerate(expect(endpoints.get("subsets"), list, "subsets")):
+        place = f"subsets[{number}]"
+        expect(subset, dict, place)
+        for field in ("addresses", "notReadyAddresses", "ports"):
+            for index, entry in enumerate(expect((subset or {}).get(field), list, f"{place}.{field}")):
+                if not isinstance(entry, dict):
+                    raise NotConvertible(f"Endpoints {name}: {place}.{field}[{index}] is no mapping; write a mapping")
 
 
 def _port(port: Json) -> Json:
@@ -213,7 +237,7 @@ def convert_text(text: str, path: str, *, limit: int = DEFAULT_MAX) -> Converted
             out.append(head + "---\n".join(write(one) for one in slices))
             count += 1
             made += len(slices)
-        elif isinstance(document, dict) and any(map(is_endpoints, document.get("items") or ())):
+        elif any(map(is_endpoints, items_of(document))):
             items: list[Json] = []
             for item in document["items"]:
                 if not is_endpoints(item):
@@ -233,6 +257,12 @@ def convert_text(text: str, path: str, *, limit: int = DEFAULT_MAX) -> Converted
         else:
             out.append(part)
     return Converted("".join(out), count, made, tuple(notes))
+
+
+def items_of(document: Any) -> list[Any]:
+    """Return the items of a List, none of anything else."""
+    items = document.get("items") if isinstance(document, dict) else None
+    return items if isinstance(items, list) else []
 
 
 def write(value: Json) -> str:

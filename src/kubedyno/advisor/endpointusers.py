@@ -114,21 +114,21 @@ def in_object(document: Any, path: str, line: int = 0) -> Iterator[Use]:
     if not isinstance(document, dict):
         return
     if endpoints.is_endpoints(document):
-        name = (document.get("metadata") or {}).get("name", "?")
-        yield Use(path, line, f"Endpoints {name}", _CHANGE_OBJECT)
-    for item in document.get("items") or ():
+        yield Use(path, line, f"Endpoints {_name(document)}", _CHANGE_OBJECT)
+    for item in endpoints.items_of(document):
         yield from in_object(item, path, line)
     if document.get("kind") not in {"Role", "ClusterRole"}:
         return
-    name = (document.get("metadata") or {}).get("name", "?")
-    rules = [rule for rule in document.get("rules") or () if isinstance(rule, dict)]
+    name, given = _name(document), document.get("rules")
+    rules = [rule for rule in given if isinstance(rule, dict)] if isinstance(given, list) else []
     for rule in rules:
-        resources = rule.get("resources") or ()
-        if "" not in (rule.get("apiGroups") or ()) or not {"endpoints", "endpoints/restricted"} & set(resources):
+        if "" not in _words(rule, "apiGroups") or not {"endpoints", "endpoints/restricted"} & set(
+            _words(rule, "resources")
+        ):
             continue
-        verbs = [str(verb) for verb in rule.get("verbs") or ()]
+        verbs = _words(rule, "verbs")
         allowed = any(
-            "discovery.k8s.io" in (other.get("apiGroups") or ()) and "endpointslices" in (other.get("resources") or ())
+            "discovery.k8s.io" in _words(other, "apiGroups") and "endpointslices" in _words(other, "resources")
             for other in rules
         )
         change = (
@@ -137,6 +137,16 @@ def in_object(document: Any, path: str, line: int = 0) -> Iterator[Use]:
             else f'add apiGroups ["discovery.k8s.io"], resources ["endpointslices"], verbs {verbs}, then drop endpoints'
         )
         yield Use(path, line, f"{document['kind']} {name} allows {', '.join(verbs)} of endpoints", change)
+
+
+def _name(document: dict[str, Any]) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get("name", "?")) if isinstance(metadata, dict) else "?"
+
+
+def _words(rule: dict[str, Any], field: str) -> list[str]:
+    found = rule.get(field)
+    return [str(one) for one in found] if isinstance(found, list) else []
 
 
 def in_metrics(text: str, path: str) -> Iterator[Use]:

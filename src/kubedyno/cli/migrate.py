@@ -11,6 +11,7 @@ from kubedyno.cli.init import add_target_flags
 
 # Larger files are no manifests nor code.
 MAX_FILE_B = 8_000_000
+_BOOTSTRAPPED = "kubernetes.io/bootstrapping"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert or find; exit code 2 when --find finds users."""
+    """Convert or find; exit code 2 when --find finds users, 1 when a file could not be converted."""
     from kubedyno.advisor import endpoints
 
     if not 1 <= arguments.max_endpoints <= endpoints.API_MAX:
@@ -68,28 +69,37 @@ def _texts(paths: list[str], suffixes: tuple[str, ...]) -> Iterator[tuple[str, s
 
 
 def _text(path: Path, *, must: bool) -> str | None:
+    """Return a file's text; of what cannot be read in a directory only a line is told, and None."""
     try:
         if path.stat().st_size > MAX_FILE_B:
-            raise KubedynoError(f"{path}: larger than {MAX_FILE_B} bytes, left out")
-        return path.read_text()
+            said = f"{path}: larger than {MAX_FILE_B} bytes"
+        else:
+            return path.read_text()
     except UnicodeDecodeError as error:
-        if must:
-            raise KubedynoError(f"{path}: not UTF-8 at byte {error.start}") from error
-        print(f"kubedyno: {path}: not UTF-8, left out", file=sys.stderr)
-        return None
+        said = f"{path}: not UTF-8 at byte {error.start}"
     except OSError as error:
-        raise KubedynoError(f"{path}: {error.strerror}") from error
+        said = f"{path}: {error.strerror}"
+    if must:
+        raise KubedynoError(said)
+    print(f"kubedyno: {said}, left out", file=sys.stderr)
+    return None
 
 
 def _convert(arguments: argparse.Namespace) -> int:
     from kubedyno.advisor import endpoints
 
-    count = slices = 0
+    count = slices = failed = 0
     printed: list[str] = []
     for path, text in _texts(arguments.path, (".yaml", ".yml", ".json")):
         if "Endpoints" not in text:
             continue
-        made = endpoints.convert_text(text, path, limit=arguments.max_endpoints)
+        try:
+            made = endpoints.convert_text(text, path, limit=arguments.max_endpoints)
+        except KubedynoError as error:
+            # The other files are converted all the same; this one stays as it is.
+            print(f"kubedyno: {error}", file=sys.stderr)
+            failed += 1
+            continue
         if not made.count:
             continue
         for note in made.notes:
@@ -97,7 +107,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         count += made.count
         slices += made.slices
         if arguments.write and not path.startswith("standard input"):
-            Path(path).write_text(made.text)
+            _write(Path(path), made.text)
         else:
             printed.append(made.text)
     if arguments.cluster:
@@ -108,8 +118,25 @@ def _convert(arguments: argparse.Namespace) -> int:
                 count += 1
                 slices += number
     _print(printed, arguments.output)
-    print(f"kubedyno: {count} Endpoints became {slices} EndpointSlices", file=sys.stderr)
-    return 0
+    left = f"; {failed} files could not be converted" if failed else ""
+    print(f"kubedyno: {count} Endpoints became {slices} EndpointSlices{left}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a converted text back; a JSON file stays JSON, a List where one object became several."""
+    if path.suffix.lower() == ".json":
+        import orjson
+
+        from kubedyno.kube import yaml
+
+        found = [one for one in yaml.load_all(text, str(path)) if one is not None]
+        whole = found[0] if len(found) == 1 else {"apiVersion": "v1", "kind": "List", "items": found}
+        text = orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise KubedynoError(f"{path}: {error.strerror}") from error
 
 
 def _print(texts: list[str], output: str) -> None:
@@ -142,6 +169,9 @@ def _of_cluster(arguments: argparse.Namespace) -> list[tuple[str, str, int]]:
             continue
         if (services[key].get("spec") or {}).get("selector"):
             continue  # the controllers make both
+        if (metadata.get("labels") or {}).get(endpoints.SKIP_MIRROR) == "true":
+            result.append((f"{where}: {'; '.join(endpoints.notes_of(one))}, left out", "", 0))
+            continue
         clean = {
             field: metadata[field] for field in ("name", "namespace", "labels", "annotations") if field in metadata
         }
@@ -202,13 +232,21 @@ def _find(arguments: argparse.Namespace) -> int:
         uses += endpointusers.in_audit_log(_text(Path(arguments.audit_log), must=True) or "", arguments.audit_log)
     if arguments.cluster:
         found, services, metrics = _read_cluster(arguments, roles=True)
+        own = 0
         for one in found:
             metadata = one["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])
+            if (metadata.get("labels") or {}).get(_BOOTSTRAPPED) == "rbac-defaults":
+                own += any(True for _ in endpointusers.in_object(one, ""))
+                continue  # the API server writes them anew at each start
             if one["kind"] == "Endpoints" and (services.get(key, {}).get("spec") or {}).get("selector"):
                 continue  # made by the controller, with slices beside
             uses += endpointusers.in_object(one, f"{key[0]}/{key[1]}" if key[0] else key[1])
         uses += endpointusers.in_metrics(metrics, "/metrics")
+        if own:
+            print(
+                f"kubedyno: {own} of Kubernetes' own roles allow endpoints: they come with its version", file=sys.stderr
+            )
     for use in uses:
         place = f"{use.path}:{use.line}" if use.line else use.path
         print(f"{place}: {use.what}\n  do: {use.change}")

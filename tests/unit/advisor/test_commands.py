@@ -73,6 +73,31 @@ def test_files_are_migrated_in_place(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["migrate", "endpoints", "--find", str(tmp_path)]) == 0
 
 
+def test_one_file_that_cannot_be_converted_does_not_hold_up_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad, wrong = (tmp_path / name for name in ("b.yaml", "a.yaml", "c.yaml"))
+    good.write_text((GOLDEN / "endpoints.yaml").read_text())
+    bad.write_text("{{ template }}: [Endpoints\n")
+    wrong.write_text("{apiVersion: v1, kind: Endpoints, metadata: {name: x}, subsets: [{addresses: [{ip: a.b}]}]}\n")
+    before = bad.read_text(), wrong.read_text()
+    assert main(["migrate", "endpoints", "--write", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert f"kubedyno: {wrong}:1: Endpoints x: subsets[0].addresses: 'a.b' is no address" in said
+    assert said.endswith("1 Endpoints became 1 EndpointSlices; 2 files could not be converted\n")
+    assert good.read_text() == (GOLDEN / "endpointslice.yaml").read_text()
+    assert (bad.read_text(), wrong.read_text()) == before
+
+
+def test_a_json_file_stays_json(tmp_path: Path) -> None:
+    file = tmp_path / "e.json"
+    both = [{"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "ports": [{"port": 80}]}]
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "x"}, "subsets": both}))
+    assert main(["migrate", "endpoints", "--write", str(file)]) == 0
+    found = json.loads(file.read_text())
+    assert (found["kind"], [one["addressType"] for one in found["items"]]) == ("List", ["IPv4", "IPv6"])
+
+
 @pytest.mark.parametrize("output", ["yaml", "kyaml", "json"])
 def test_what_is_migrated_is_printed_in_the_form_asked_for(
     output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,6 +1,7 @@
 """Endpoints to EndpointSlices and back; who uses Endpoints."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,50 @@ def test_a_role_is_told_what_to_allow() -> None:
     (use,) = endpointusers.in_text(both, "r.yaml")
     assert "drop endpoints" in use.change
     assert "add apiGroups" not in use.change
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"subsets": {}}, "Endpoints x: subsets is no list; write a list"),
+        ({"metadata": "x"}, "Endpoints ?: metadata is no mapping; write a mapping"),
+        ({"subsets": ["x"]}, "Endpoints x: subsets[0] is no mapping; write a mapping"),
+        ({"subsets": [{"addresses": "x"}]}, "Endpoints x: subsets[0].addresses is no list; write a list"),
+        ({"subsets": [{"ports": [80]}]}, "Endpoints x: subsets[0].ports[0] is no mapping; write a mapping"),
+        ({"metadata": {"name": "x", "labels": []}}, "Endpoints x: metadata.labels is no mapping; write a mapping"),
+    ],
+)
+def test_what_has_not_the_shape_of_endpoints_is_one_line(parts: dict[str, Any], said: str) -> None:
+    with pytest.raises(endpoints.NotConvertible) as caught:
+        endpoints.slices_of({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "x"}, **parts})
+    assert str(caught.value) == said
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "x", "endpoints", "10.0.0.1"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["ip", "addresses", "ports", "name", "labels", "resources", "apiGroups", "verbs"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"apiVersion": st.just("v1"), "kind": st.sampled_from(["Endpoints", "List", "Role"])},
+        optional=dict.fromkeys(("metadata", "subsets", "items", "rules"), anything),
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_nothing_that_a_file_may_hold_is_a_fault_of_ours(document: dict[str, Any]) -> None:
+    with suppress(KubedynoError):
+        endpoints.convert_text(endpoints.write({**document, "more": [{"apiVersion": "v1"}]}), "f.yaml")
+    list(endpointusers.in_object(document, "f.yaml"))
 
 
 def test_the_metric_and_the_audit_log_are_read() -> None:

@@ -102,6 +102,7 @@ class RequestCounts:
                 "scope": scope,
             }
             _gather(labels, status, cell, counted, timed)
+        self._deprecated(page)
         for (method, path, status), cell in self._others.items():
             labels = {"verb": method, "group": "", "version": "", "resource": "", "subresource": path, "scope": ""}
             _gather(labels, status, cell, counted, timed)
@@ -116,6 +117,17 @@ class RequestCounts:
                 cell = timed[key]
                 if any(cell.buckets):
                     page.histogram(name, about, dict(key), BOUNDS_S, cell.buckets, cell.seconds)
+
+    def _deprecated(self, page: Page) -> None:
+        asked = sorted({
+            (kind.resource.group, kind.resource.version, kind.resource.plural, subresource)
+            for (_, number, subresource, _, _) in self._cells
+            if (kind := self._kinds[number]).deprecation
+        })  # fmt: skip
+        for group, version, resource, subresource in asked:
+            labels = {"group": group, "removed_release": "", "resource": resource, "subresource": subresource}
+            about = "1 for a deprecated API that was asked for."
+            page.add("apiserver_requested_deprecated_apis", "gauge", about, {**labels, "version": version}, 1)
 
 
 def _gather(

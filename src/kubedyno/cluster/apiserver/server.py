@@ -351,6 +351,8 @@ class ApiServer:
             found = self._handlers.get(key)
             verb = found[0] if found is not None else _VERBS.get(request.method, request.method.lower())
             call = Call(request, responder, user, route, verb, self._counts)
+            if route.kind.deprecation:
+                self._admission.annotations_of(request)["k8s.io/deprecated"] = "true"
             if not user.superuser:
                 self._authorize(call)
             if found is None or verb not in self._verbs_of(route):

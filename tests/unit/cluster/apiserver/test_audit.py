@@ -72,6 +72,16 @@ def test_metadata_says_who_asked_what_and_what_came_of_it(tmp_path):
     }  # fmt: skip
 
 
+def test_a_deprecated_api_is_marked_and_no_other(tmp_path):
+    lines = audited(
+        tmp_path,
+        EVERYTHING,
+        ("GET", f"/api/v1/namespaces/{NS}/endpoints", None, {}),
+        ("GET", MAPS, None, {}),
+    )
+    assert [line.get("annotations", {}).get("k8s.io/deprecated") for line in lines] == [None, "true", None, None]
+
+
 def test_higher_levels_have_the_objects_without_what_is_omitted(tmp_path):
     rules = policy(
         {"level": "Request", "verbs": ["update", "delete"]},
