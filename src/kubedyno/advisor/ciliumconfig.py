@@ -7,7 +7,7 @@ chart makes of several values stay out. Source: the chart of Cilium 1.18, templa
 import re
 from typing import Any
 
-from kubedyno.advisor.ciliumvalues import Values, nested
+from kubedyno.advisor.ciliumvalues import checked, nested
 from kubedyno.advisor.clusterstate import ClusterState
 from kubedyno.advisor.hostfacts import Host
 from kubedyno.advisor.tuning import Setup
@@ -87,7 +87,7 @@ def setup_of(state: ClusterState) -> Setup | None:
         found = re.search(r":v(\d+\.\d+\.\d+[\w.-]*)", container.get("image", ""))
         version = found[1] if found else ""
     return Setup(
-        Values(nested(paths), version),
+        checked(nested(paths), "cilium-config", version),
         host,
         state.pod_networks(),
         len(state.nodes) or None,

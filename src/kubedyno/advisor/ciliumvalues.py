@@ -5,6 +5,7 @@ In: values files, `cilium install`/`cilium upgrade` and `helm install`/`helm upg
 defaults of the chart of Cilium 1.18.
 """
 
+import copy
 import difflib
 import re
 import shlex
@@ -53,6 +54,14 @@ DEFAULTS: dict[str, Any] = {
     "scheduling.mode": "anti-affinity",
     "MTU": 0,
 }
+# What the rules look at beside them, by the shape that it must have.
+_LISTS = ("ciliumEndpointSlice.rateLimits", "extraEnv", "hubble.metrics.enabled")
+_NUMBERS = (
+    "hubble.eventQueueSize", "k8sClientRateLimit.burst", "k8sClientRateLimit.operator.burst",
+    "k8sClientRateLimit.operator.qps", "k8sClientRateLimit.qps",
+)  # fmt: skip
+_WORDS = ("bpf.events.monitorInterval", "k8s.apiServerURLs", "k8sServiceHost", "k8sServiceHostRef.name")
+_POOL = "ipam.operator.clusterPoolIPv4PodCIDRList"
 # First parts of paths that the chart knows.
 KNOWN = frozenset(
     [
@@ -239,6 +248,9 @@ KNOWN = frozenset(
         "global",
     ]
 )
+# Keys that are so alike are one mistyped (1: the same).
+_NEARLY = 0.9
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _INDEX = re.compile(r"^(.*?)\[(\d+)\]$")
 _MAX_INDEX = 65_536
 
@@ -317,15 +329,80 @@ def of_text(text: str, path: str) -> Values:
         tree = {}
     if not isinstance(tree, dict):
         raise KubedynoError(f"{path}: a values file is a mapping, not a {type(tree).__name__.lower()}")
-    return Values(tree, notes=tuple(_unknown(tree, path)))
+    return checked(tree, path)
+
+
+def checked(tree: Mapping[str, Any], path: str, version: str = "") -> Values:
+    """Return values without those that have not the chart's shape; a note tells of each, and of unknown keys.
+
+    Args:
+        tree: As a values file has them.
+        path: Named in the notes.
+        version: Of the chart.
+    """
+    notes = list(_unknown(tree, path))
+    kept: dict[str, Any] = copy.deepcopy(dict(tree))
+    shapes = {name: _shape_of(name, default) for name, default in DEFAULTS.items()}
+    shapes |= dict.fromkeys(_LISTS, "a list") | dict.fromkeys(_NUMBERS, "a number") | dict.fromkeys(_WORDS, "a text")
+    for name, shape in shapes.items():
+        *parents, last = name.split(".")
+        place: Any = kept
+        for number, part in enumerate(parts := [*parents, last]):
+            value = place.get(part)
+            wanted = shape if number + 1 == len(parts) else "a mapping"
+            if value is None:
+                break
+            if not _has_shape(name, value, wanted):
+                shown = ".".join(parts[: number + 1])
+                notes.append(f"{path}: {shown}: must be {wanted}, not {str(value)[:40]!r}; left out")
+                del place[part]
+                break
+            place = value
+    return Values(kept, version, tuple(notes))
+
+
+def _shape_of(name: str, default: Any) -> str:
+    if name == "bpf.mapDynamicSizeRatio":
+        return "a text"  # a rule of its own tells what is no ratio
+    kinds = {bool: "true or false", int: "a number", list: "a list"}
+    return kinds.get(type(default), "a text")
+
+
+def _has_shape(name: str, value: Any, wanted: str) -> bool:
+    if wanted == "a mapping":
+        return isinstance(value, dict)
+    if isinstance(value, list):
+        return wanted == "a list"
+    if isinstance(value, dict):
+        return False
+    if wanted == "true or false":
+        return str(value).lower() in {"true", "false"}
+    if wanted == "a number":
+        return not isinstance(value, bool) and (value == "" or _NUMBER.fullmatch(str(value)) is not None)
+    return wanted == "a text" or name == _POOL
 
 
 def _unknown(tree: Mapping[str, Any], path: str) -> Iterator[str]:
     for key in tree:
         if key not in KNOWN:
-            close = difflib.get_close_matches(key, KNOWN, 1)
+            close = difflib.get_close_matches(str(key), KNOWN, 1)
             near = f"; did you mean {close[0]}?" if close else ""
             yield f"{path}: {key}: not a value of the chart of Cilium 1.18{near}"
+    yield from _misspelt(tree, path, "")
+
+
+def _misspelt(tree: Mapping[str, Any], path: str, above: str) -> Iterator[str]:
+    """Yield keys below the first level that are nearly, and not, one that the rules look at."""
+    known = {
+        name[len(above) :].partition(".")[0]
+        for name in (*DEFAULTS, *_LISTS, *_NUMBERS, *_WORDS)
+        if name.startswith(above)
+    }
+    for key, value in tree.items():
+        if above and key not in known and (close := difflib.get_close_matches(str(key), known, 1, _NEARLY)):
+            yield f"{path}: {above}{key}: did you mean {above}{close[0]}?"
+        elif isinstance(value, dict) and key in known:
+            yield from _misspelt(value, path, f"{above}{key}.")
 
 
 # --- command lines ------------------------------------------------------------------------------------------------
@@ -363,7 +440,8 @@ def of_command(text: str, path: str, folder: Path | None = None) -> Values:
         _take(words, made, path, folder or Path())
     if not found:
         raise KubedynoError(f"{path}: no `cilium install`, `cilium upgrade`, `helm install` or `helm upgrade` in it")
-    return Values(made.tree, made.version, (*made.notes, *_unknown(made.tree, path)), made.finds_server)
+    found = checked(made.tree, path, made.version)
+    return replace(found, notes=(*made.notes, *found.notes), finds_server=made.finds_server)
 
 
 def _installs(words: list[str]) -> bool:

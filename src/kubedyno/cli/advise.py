@@ -182,6 +182,8 @@ def _setup(arguments: argparse.Namespace, state: Any, probed: Any) -> Any:
         values = replace(values, tree=ciliumvalues.merge(values.tree, over.tree), notes=(*values.notes, *over.notes))
     cidrs = list(arguments.pod_cidr)
     nodes = arguments.nodes
+    if nodes is not None and nodes < 1:
+        raise KubedynoError(f"--nodes {nodes}: must be 1 or more")
     proxy = running.kube_proxy if running is not None else None
     if arguments.kind_config:
         found, count, proxy = _kind(arguments.kind_config)

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print sizes; exit code 2 when a status differs from the formula."""
     from kubedyno.advisor import host, maps, mapsfacts
 
+    _check(arguments)
     ratio = maps.DEFAULT_RATIO if arguments.ratio is None else arguments.ratio
     given = dict(_flag(word) for word in arguments.set)
     document: dict[str, Any] = {"source": maps.SOURCE}
@@ -69,6 +70,18 @@ def run(arguments: argparse.Namespace) -> int:
         _plot(arguments, ratio, lines)
     _print(arguments.output, document, lines)
     return code
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse flags that say two things, or nothing to what the others ask for."""
+    if arguments.connections is not None and (arguments.ratio is not None or arguments.status):
+        raise KubedynoError("--connections: asks for a ratio; leave --ratio and --status out")
+    if arguments.cluster and arguments.table:
+        raise KubedynoError("--cluster and --table: one of them")
+    for name in ("memory", "cpus", "connections", "status"):
+        if getattr(arguments, name) is not None and (arguments.cluster or arguments.table) and not arguments.plot:
+            other = "--cluster" if arguments.cluster else "--table"
+            raise KubedynoError(f"--{name}: {other} has its own; leave one of them out")
 
 
 def _flag(word: str) -> tuple[str, int]:

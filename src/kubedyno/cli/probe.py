@@ -34,8 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.advisor import hostprobe
     from kubedyno.kube import forms
 
-    if arguments.unprivileged and not (arguments.cluster or arguments.manifest):
-        raise KubedynoError("--unprivileged: is of the pods that --cluster makes")
+    for flag in ("unprivileged", "namespace", "image"):
+        if getattr(arguments, flag) and not (arguments.cluster or arguments.manifest):
+            raise KubedynoError(f"--{flag}: is of the pods that --cluster makes")
     if arguments.manifest:
         return _manifest(arguments)
     if arguments.cluster:

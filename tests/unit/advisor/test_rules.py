@@ -325,6 +325,51 @@ def test_an_unknown_key_is_told_with_the_near_one_and_the_rest_is_judged() -> No
     assert RULES["debug-log"](Setup(values)) is not None
 
 
+def test_what_has_not_the_charts_shape_is_told_and_the_rest_is_judged() -> None:
+    text = """
+bpf: 5
+extraEnv: 7
+routingMode: native
+ipv4NativeRoutingCIDR: [10.0.0.0/8]
+debug: {enabled: maybe}
+MTU: abc
+bandwidthManager: {enabledd: true}
+hubble: {eventQueueSize: 4096, metrics: {enabled: {}}}
+"""
+    values = ciliumvalues.of_text(text, "v")
+    assert sorted(values.notes) == [
+        "v: MTU: must be a number, not 'abc'; left out",
+        "v: bandwidthManager.enabledd: did you mean bandwidthManager.enabled?",
+        "v: bpf: must be a mapping, not '5'; left out",
+        "v: debug.enabled: must be true or false, not 'maybe'; left out",
+        "v: extraEnv: must be a list, not '7'; left out",
+        "v: hubble.metrics.enabled: must be a list, not '{}'; left out",
+        "v: ipv4NativeRoutingCIDR: must be a text, not \"['10.0.0.0/8']\"; left out",
+    ]
+    assert "native-routing-cidr" in {one.rule for one in advice.findings(Setup(values))}
+
+
+_any_value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "x", "true", "0.5", "native", "1s"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["limit", "name", "enabled"]), inner),
+    max_leaves=3,
+)
+_LOOKED_AT = (*ciliumvalues.DEFAULTS, "extraEnv", "ciliumEndpointSlice.rateLimits", "hubble.metrics.enabled",
+              "k8sClientRateLimit.qps", "k8sClientRateLimit.operator.qps", "hubble.eventQueueSize", "k8sServiceHost",
+              "bpf.events.monitorInterval", "k8s.apiServerURLs")  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(_LOOKED_AT), _any_value, max_size=8), hosts)
+@settings(max_examples=300, deadline=None)
+def test_no_value_is_a_fault_of_a_rule(values: dict[str, Any], host: Host) -> None:
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        tree = ciliumvalues.merge(tree, nested({path: value}))
+    before = Setup(ciliumvalues.checked(tree, "v"), host, (), 500)
+    overlay = advice.overlay(before, advice.findings(before))
+    assert (yaml.load(overlay.text(), strict=True) or {}) == nested(overlay.values)
+
+
 def test_networks_cover_only_their_own_family() -> None:
     assert covers("10.0.0.0/8", "10.244.0.0/16") is True
     assert covers("172.20.0.0/16", "10.244.0.0/16") is False
