@@ -98,28 +98,45 @@ def test_a_probe_that_is_none_is_one_line(capsys, tmp_path: Path) -> None:
     assert "no facts in it" in capsys.readouterr().err
 
 
-def test_two_pods_show_who_uses_a_private_image(up, capsys) -> None:
-    # Before 1.35 kubelets do not ask again for an image that is there.
-    cluster = up("u", version="1.34").settled()
+def two_pods(up, name: str, version: str):
+    """Return a cluster with a private registry: tenant-a's pod has its login, tenant-b's on the same node has none."""
+    cluster = up(name, version=version, private_registries=("private.example=puller:secret",)).settled()
     spec = {"containers": [{"name": "c", "image": "private.example/app:1", "imagePullPolicy": "IfNotPresent"}]}
-    for namespace, more in (("tenant-a", {"imagePullSecrets": [{"name": "pull"}]}), ("tenant-b", {})):
-        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(space))
+    for namespace, more, seen in (
+        ("tenant-a", {"imagePullSecrets": [{"name": "pull"}]}, "Running"),
+        ("tenant-b", {}, "Running" if version == "1.34" else "ErrImagePull"),
+    ):
+        cluster.kubectl("create", "namespace", namespace)
         cluster.until(lambda n=namespace: "default" in cluster.kubectl("-n", n, "get", "serviceaccounts", "-o", "name"))
+        if more:
+            login = ("--docker-server=private.example", "--docker-username=puller", "--docker-password=secret")
+            cluster.kubectl("-n", namespace, "create", "secret", "docker-registry", "pull", *login)
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": "app", "namespace": namespace},
-            "spec": {**spec, **more, "nodeName": "u-control-plane"},
+            "spec": {**spec, **more, "nodeName": f"{name}-control-plane"},
         }
         cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
-        cluster.until(lambda n=namespace: "Running" in cluster.kubectl("-n", n, "get", "pod", "app"))
+        cluster.until(lambda n=namespace, s=seen: s in cluster.kubectl("-n", n, "get", "pod", "app"))
+    return cluster
+
+
+def test_two_pods_show_who_uses_a_private_image(up, capsys) -> None:
+    # Before 1.35 kubelets do not ask again for an image that is there.
+    cluster = two_pods(up, "u", "1.34")
     _, out, _ = advise(cluster, capsys)
     assert "[private-images]" in out
     assert (
         "private.example/app:1 on u-control-plane: pulled with the secret of tenant-a/app; without one,"
         " tenant-b/app does use it"
     ) in out
+
+
+def test_where_kubelets_ask_again_the_stranger_does_not_run_and_nothing_is_found(up, capsys) -> None:
+    cluster = two_pods(up, "v", "1.36")
+    assert "no basic auth credentials" in cluster.kubectl("-n", "tenant-b", "get", "events")
+    assert "[private-images]" not in advise(cluster, capsys)[1]
 
 
 def test_what_may_not_be_read_is_told_and_the_rest_is_answered(cluster, capsys, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ async def read(client: Client) -> ClusterState:
         result = await client.request("GET", path)
         if result.status == 200:
             return result.body.decode(errors="replace")
-        missing.append(f"{what}: GET {path} answered {result.status}")
+        missing.append(f"{what}: GET {path} answered {result.status}{_message(result.body)}")
         return ""
 
     async def metrics(path: str, what: str, wanted: tuple[str, ...]) -> Metrics:
@@ -184,6 +184,16 @@ async def read(client: Client) -> ClusterState:
         etcd=await metrics(path, "metrics of etcd", ETCD_FAMILIES) if (path := _etcd_path(pods)) else Metrics(),
         missing=tuple(missing),
     )
+
+
+def _message(body: bytes) -> str:
+    """Return what a Status says, as the end of a line."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    said = found.get("message") if isinstance(found, dict) else None
+    return f" ({said})" if said else ""
 
 
 def _etcd_path(pods: tuple[Json, ...]) -> str:

@@ -38,11 +38,12 @@ def _verifies(state: ClusterState, node: str) -> bool:
 def users_of_private_images(state: ClusterState) -> list[tuple[str, str, list[str], list[str]]]:
     """Return who uses whose private image without a right of its own.
 
-    An image is private by its users: some pod asks for it with a pull secret. On a node where it lies, another pod gets it
-    under IfNotPresent or Never without showing a credential, unless the kubelet verifies.
+    An image is private by its users: some pod asks for it with a pull secret. On a node where it lies, by such a pod or by
+    the node's own list, another pod gets it under IfNotPresent or Never without showing a credential, unless the kubelet
+    verifies.
 
     Returns:
-        Image, node, pods with credentials for it, pods on that node that have none.
+        Image, node, pods with credentials for it (of other nodes where none is there), pods on that node that have none.
     """
     owners: dict[tuple[str, str], list[Json]] = defaultdict(list)
     others: dict[tuple[str, str], list[Json]] = defaultdict(list)
@@ -54,11 +55,40 @@ def users_of_private_images(state: ClusterState) -> list[tuple[str, str, list[st
                 owners[key].append(pod)
             elif container.get("imagePullPolicy") in {"IfNotPresent", "Never"}:
                 others[key].append(pod)
+    by_image: dict[str, list[Json]] = defaultdict(list)
+    for (image, _), found in owners.items():
+        by_image[image] += found
+    for node, names in _images_of(state).items():
+        for image, found in by_image.items():
+            if (image, node) not in owners and _whole(image) in names:
+                owners[image, node] = found
     return [
         (image, node, [name_of(pod) for pod in found], [name_of(pod) for pod in others[image, node]])
         for (image, node), found in sorted(owners.items())
         if node
     ]
+
+
+def _images_of(state: ClusterState) -> dict[str, set[str]]:
+    """Return node → names of the images on it; a kubelet lists 50 of them, the largest."""
+    return {
+        node["metadata"]["name"]: {
+            _whole(str(name))
+            for image in (node.get("status") or {}).get("images") or ()
+            for name in image.get("names") or ()
+        }
+        for node in state.nodes
+    }
+
+
+def _whole(image: str) -> str:
+    """Return an image's name with registry, folder and tag, as a node lists it."""
+    head, slash, _ = image.partition("/")
+    if not slash:
+        image = f"docker.io/library/{image}"
+    elif "." not in head and ":" not in head and head != "localhost":
+        image = f"docker.io/{image}"
+    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
 @CLUSTER

@@ -286,6 +286,16 @@ def test_who_uses_an_image_without_a_credential(stranger: Json, users: list[str]
     assert [one[3] for one in found if one[1] == "n1"] == [users]
 
 
+def test_a_private_image_lies_on_the_nodes_that_list_it() -> None:
+    owner = pod("owner", "a", spec={"imagePullSecrets": [{"name": "s"}]})
+    owner["spec"]["containers"][0]["image"] = "team/app"
+    listed = node("n2")
+    listed["status"]["images"] = [{"names": ["docker.io/team/app@sha256:0", "docker.io/team/app:latest"]}]
+    state = replace(GOOD, nodes=(node(), listed, node("n3")), pods=(owner,))
+    found = [(image, place) for image, place, _, _ in lifecyclerules.users_of_private_images(state)]
+    assert found == [("team/app", owner["spec"]["nodeName"]), ("team/app", "n2")]
+
+
 def test_a_service_accounts_secret_counts_as_the_pods() -> None:
     account = {"metadata": {"name": "default", "namespace": "a"}, "imagePullSecrets": [{"name": "s"}]}
     state = replace(GOOD, service_accounts=(account,))
