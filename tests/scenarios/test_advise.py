@@ -98,6 +98,31 @@ def test_a_probe_that_is_none_is_one_line(capsys, tmp_path: Path) -> None:
     assert "no facts in it" in capsys.readouterr().err
 
 
+OPEN = """
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+kubeadmConfigPatches:
+- |
+  kind: ClusterConfiguration
+  etcd: {local: {extraArgs: {listen-metrics-urls: "http://0.0.0.0:2381"}}}
+"""
+
+
+def test_etcd_is_asked_through_its_pod_where_it_listens_for_others(up, capsys, tmp_path: Path) -> None:
+    config = tmp_path / "kind.yaml"
+    config.write_text(OPEN)
+    lonely, open_ = up("lonely").settled(), up("open", config=config).settled()
+    assert (
+        "not read: metrics of etcd: GET /api/v1/namespaces/kube-system/pods/etcd-lonely-control-plane:2381/proxy/metrics answered 503 (error trying to reach service: dial tcp"
+        in advise(lonely, capsys)[1]
+    )
+    assert "metrics of etcd" not in advise(open_, capsys)[1]
+    page = open_.kubectl(
+        "get", "--raw", "/api/v1/namespaces/kube-system/pods/etcd-open-control-plane:2381/proxy/metrics"
+    )
+    assert "etcd_mvcc_db_total_size_in_bytes " in page
+
+
 def two_pods(up, name: str, version: str):
     """Return a cluster with a private registry: tenant-a's pod has its login, tenant-b's on the same node has none."""
     cluster = up(name, version=version, private_registries=("private.example=puller:secret",)).settled()

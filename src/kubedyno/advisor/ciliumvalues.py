@@ -440,8 +440,8 @@ def of_command(text: str, path: str, folder: Path | None = None) -> Values:
         _take(words, made, path, folder or Path())
     if not found:
         raise KubedynoError(f"{path}: no `cilium install`, `cilium upgrade`, `helm install` or `helm upgrade` in it")
-    found = checked(made.tree, path, made.version)
-    return replace(found, notes=(*made.notes, *found.notes), finds_server=made.finds_server)
+    values = checked(made.tree, path, made.version)
+    return replace(values, notes=(*made.notes, *values.notes), finds_server=made.finds_server)
 
 
 def _installs(words: list[str]) -> bool:

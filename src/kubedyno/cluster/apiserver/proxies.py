@@ -18,6 +18,7 @@ from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.execscript import PortReply, Script
+from kubedyno.cluster.apiserver.metricpages import MEDIA
 from kubedyno.cluster.apiserver.proxypaths import Target
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.runtime import Runtime, RuntimeRefusedError
@@ -79,6 +80,10 @@ class Proxies:
         script_of: What a simulated pod says.
         speed: Factor on a script's delays.
         runtime: Runs the pods that are processes.
+
+    Attributes:
+        component_page: Returns /metrics of a component that serves it without TLS: a pod's uid and port → page, None where
+            nobody listens.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class Proxies:
         self._speed = speed
         self._runtime = runtime
         self._context: ssl.SSLContext | None = None
+        self.component_page: Callable[[str, int], bytes | None] = lambda _, __: None
 
     def answer(self, call: Call, target: Target) -> None:
         """Answer a request to a pod or a Service.
@@ -113,6 +119,11 @@ class Proxies:
             location = f"{request.path}/" + (f"?{request.query}" if request.query else "")
             call.answer(301, _DEFAULT_MEDIA, b"", (("Location", location),))
             return
+        if target.path.rstrip("/") == "/metrics" and request.method == "GET" and not backend.secure:
+            page = self.component_page(backend.pod.obj.uid, backend.port)
+            if page is not None:
+                call.answer(200, MEDIA, page)
+                return
         self._spawn(self._pass(call, target, backend))
 
     # --- what is behind a path ---------------------------------------------------------------------------------

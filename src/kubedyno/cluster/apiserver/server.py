@@ -134,6 +134,7 @@ class ApiServer:
         ready: What /readyz says.
         pages: Its metrics, and those of kubelets and exporters.
         kubelets: The kubelets' other pages.
+        proxies: Pass requests on to pods and Services.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class ApiServer:
             registry.store, self._usage, self._counts, self._hub, settings, self._clock, self._spawn
         )
         registry.store.table(API_SERVICES).subscribe(lambda: self._served_otherwise([]))
-        self._proxies = Proxies(
+        self.proxies = Proxies(
             registry.store, registry.random, self._spawn, self._fail, streams.script_of, settings.speed, runtime
         )
         self.kubelets = KubeletProxy(
@@ -432,7 +433,7 @@ class ApiServer:
             return
 
     def _door(self, namespace: str, name: str, port: int) -> Callable[[], Awaitable[socket]]:
-        return self._proxies.door(namespace, name, port)
+        return self.proxies.door(namespace, name, port)
 
     def _admitted(self, handler: Handler) -> Handler:
         """Return a handler of requests that enter a pod, before which policies and webhooks are asked."""
@@ -449,7 +450,7 @@ class ApiServer:
         """Pass a request on to a pod, a Service or a kubelet."""
         if not call.user.superuser:
             self._authorize(call)
-        (self.kubelets if target.resource is NODES else self._proxies).answer(call, target)
+        (self.kubelets if target.resource is NODES else self.proxies).answer(call, target)
 
     def _authorize(self, call: Call) -> None:
         """Let a request pass that its user may make.

@@ -140,6 +140,14 @@ class Components:
         self._by_path = {endpoint.path: endpoint for endpoint in found}
         return found
 
+    def page_of(self, uid: str, port: int) -> bytes | None:
+        """Return the page that a component's pod serves without TLS at its node's address, None where nobody listens."""
+        for endpoint in self.endpoints():
+            component = endpoint.component
+            if endpoint.uid == uid and component.port == port and endpoint.reachable and not component.secure:
+                return self._pages[component.job]().text()
+        return None
+
     def _gone(self, endpoint: Endpoint) -> bool:
         """Say whether the pod of an endpoint that was found before is another one now."""
         record = self._store.get(PODS, f"{_SYSTEM}/{endpoint.pod}")

@@ -162,6 +162,7 @@ async def _serve(
     api.pages.storage_bytes = pages.stored_bytes
     components = Components(cluster.store, settings, pages.of, address)
     control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
+    api.proxies.component_page = components.page_of
     api.pages.kubelet_counters = cluster.nodes.counters
     api.pages.kubelet_gates = cluster.nodes.gates
     chaos = Chaos(api.app, cluster.store, clock)
