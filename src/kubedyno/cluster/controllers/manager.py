@@ -17,6 +17,7 @@ from kubedyno.cluster.controllers.namespacedefaults import NamespaceDefaults
 from kubedyno.cluster.controllers.namespaces import Namespaces
 from kubedyno.cluster.controllers.nodeipam import NodeIpam
 from kubedyno.cluster.controllers.nodelifecycle import NodeLifecycle
+from kubedyno.cluster.controllers.nodettl import NodeTTL
 from kubedyno.cluster.controllers.podgc import PodGarbage
 from kubedyno.cluster.controllers.podrows import PodRows
 from kubedyno.cluster.controllers.policystatus import PolicyStatus
@@ -68,6 +69,7 @@ class ControllerManager:
         if settings.allocate_node_cidrs:
             NodeIpam(trusted, pump, feeds, settings)
         self._lifecycle = NodeLifecycle(trusted, pump, feeds)
+        NodeTTL(trusted, pump, feeds)
         PodGarbage(trusted, pump, feeds)
         pods = PodRows(trusted, feeds)
         Deployments(trusted, pump, feeds, settings)

@@ -171,10 +171,11 @@ class NodeLifecycle:
                 record = self._silence(record, row)
             if row.ready == "True":
                 continue
-            if row.was_ready:
-                row.was_ready = False
+            if row.was_ready and row.ready == "Unknown":
+                # A kubelet that says itself that it is not ready has said so of itself, and looks after its pods.
                 self._event(record, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
                 self._stopped.add(name)
+            row.was_ready = False
             self._evict(record, row, any_ready=any_ready)
 
     def _silence(self, record: ObjectRecord, row: _Row) -> ObjectRecord:

@@ -1,10 +1,13 @@
 """Pods that nobody else removes: those whose node is gone, once it has been so for a while.
 
-And those that have ended, beyond the many that are kept.
+Those that are being deleted on a node that is out of service; and those that have ended, beyond the many that are kept.
 """
 
 from itertools import islice
 
+import orjson
+
+from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
@@ -18,6 +21,8 @@ QUARANTINE_S = 40.0
 KEPT_ENDED = 12_500
 PERIOD_S = 20.0
 _ENDED = frozenset({"Succeeded", "Failed"})
+# The taint by which an operator says that a machine is off for good (since 1.28).
+_OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 class PodGarbage:
@@ -32,6 +37,7 @@ class PodGarbage:
 
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, *, kept: int = KEPT_ENDED) -> None:
         self._trusted = trusted
+        self._clock = pump.clock
         self._nodes = trusted.store.table(NODES)
         self._pods = trusted.store.table(PODS)
         # Names of nodes that are gone.
@@ -40,7 +46,9 @@ class PodGarbage:
         self._ended: dict[str, None] = {}
         self._kept = kept
         self._excess: WorkQueue[str] = WorkQueue(pump, "ended-pods", self._reduce)
-        feeds.follow(NODES, gone=self._node_gone)
+        # Names of nodes that are out of service.
+        self._served: WorkQueue[str] = WorkQueue(pump, "out-of-service", self._release)
+        feeds.follow(NODES, self._node_changed, self._node_gone)
         feeds.follow(PODS, self._pod_changed, self._pod_gone)
 
     def _pod_changed(self, record: ObjectRecord) -> None:
@@ -64,6 +72,23 @@ class PodGarbage:
             self._excess.add(key)
         return budget
 
+    def _node_changed(self, record: ObjectRecord) -> None:
+        if any(key == _OUT_OF_SERVICE for key, _, _ in record.obj.facts.taints):
+            self._served.add_after(record.key, PERIOD_S)
+
+    def _release(self, node: str, budget: int) -> int:
+        """Remove what is being deleted on a node that is out of service, and not ready."""
+        record = self._nodes.get(node)
+        if record is None or not any(key == _OUT_OF_SERVICE for key, _, _ in record.obj.facts.taints):
+            return 1
+        self._served.add_after(node, PERIOD_S)
+        if _is_ready(record):
+            return 1
+        pods = [pod for pod in self._pods.by_index("node", node) if pod.obj.deletion_s]
+        for pod in pods[:budget]:
+            self._trusted.delete(PODS, pod.key, 0, uid=pod.obj.uid)
+        return max(len(pods[:budget]), 1)
+
     def _node_gone(self, record: ObjectRecord) -> None:
         self._queue.add_after(record.key, QUARANTINE_S)
 
@@ -72,7 +97,25 @@ class PodGarbage:
             return 1
         pods = self._pods.by_index("node", node)
         for pod in pods[:budget]:
-            self._trusted.delete(PODS, pod.key, 0, uid=pod.obj.uid)
+            self._remove_orphan(pod)
         if len(pods) > budget:
             self._queue.add(node)
         return budget
+
+    def _remove_orphan(self, pod: ObjectRecord) -> None:
+        """Say of a pod that it has failed with its node, and remove it."""
+        if pod.obj.facts.phase not in _ENDED:
+            status = orjson.loads(pod.obj.status or b"{}")
+            conditions = [c for c in status.get("conditions", ()) if c["type"] != "DisruptionTarget"]
+            conditions.append({
+                "type": "DisruptionTarget", "status": "True", "observedGeneration": pod.obj.generation,
+                "lastProbeTime": None, "lastTransitionTime": rfc3339(self._clock.now()), "reason": "DeletionByPodGC",
+                "message": "PodGC: node no longer exists",
+            })  # fmt: skip
+            self._trusted.replace_status(PODS, pod, {**status, "phase": "Failed", "conditions": conditions})
+        self._trusted.delete(PODS, pod.key, 0, uid=pod.obj.uid)
+
+
+def _is_ready(node: ObjectRecord) -> bool:
+    conditions = orjson.loads(node.obj.status or b"{}").get("conditions", ())
+    return any(c["type"] == "Ready" and c.get("status") == "True" for c in conditions)

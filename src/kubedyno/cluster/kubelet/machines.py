@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import orjson
+
 from kubedyno.cluster.kubelet.configrules import threshold_bytes
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.nodeobject import PRESSURE_TEXTS
@@ -107,7 +109,16 @@ class Machines:
         self._boot(row)
         if not row.failed:
             self._pods.reboot(row)
+            was_known = self._says_ready(name)
             self._tell(row, "Warning", "Rebooted", f"Node {name} has been rebooted, boot id: {boot_id}")
+            if row.ready and not was_known:
+                self._tell(row, "Normal", "NodeReady", f"Node {name} status is now: NodeReady")
+
+    def _says_ready(self, name: str) -> bool:
+        """Say whether a node's stored status has it ready."""
+        record = self._desk.trusted.store.get(NODES, name)
+        status = orjson.loads(record.obj.status or b"{}") if record is not None else {}
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
 
     def slow(self, name: str, factor: float) -> None:
         """Have everything that a node's pods wait for take so many times as long, from what begins now on."""
