@@ -98,6 +98,11 @@ def problems_of_qualified_name(text: str) -> list[str]:
     return problems
 
 
+def is_label_value(text: str) -> bool:
+    """Say whether `problems_of_label_value` would find none: for what is nearly always so."""
+    return len(text) <= 63 and _VALUE_RE.match(text) is not None
+
+
 def problems_of_label_value(text: str) -> list[str]:
     """Return what is wrong with a label's value, [] when nothing."""
     problems = [_longer(63)] if len(text) > 63 else []

@@ -1,13 +1,16 @@
 """What is true of every object's metadata: validation, and what an update may change."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
+from kubedyno.kube.names import is_label_value, problems_of_label_value, problems_of_qualified_name
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required, too_long
 
 _MAX_ANNOTATIONS = 256 * 1024
+# The longest key that is valid, prefix and all: longer ones are not remembered.
+_MAX_KEY = 253 + 1 + 63
 _STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
 _FINALIZER_TEXT = "name is neither a standard finalizer name nor is it fully qualified"
 _IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
@@ -15,15 +18,17 @@ _IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestam
 
 def label_causes(labels: dict[str, str], path: str) -> list[Cause]:
     """Return what is wrong with labels."""
-    causes = []
+    causes: list[Cause] = []
     for key, value in labels.items():
-        causes += [invalid_value(path, key, p) for p in _key_problems(key)]
-        causes += [invalid_value(path, value, p) for p in problems_of_label_value(value)]
+        problems = _remembered(key) if len(key) <= _MAX_KEY else problems_of_qualified_name(key)
+        if problems or not is_label_value(value):
+            causes += [invalid_value(path, key, p) for p in problems]
+            causes += [invalid_value(path, value, p) for p in problems_of_label_value(value)]
     return causes
 
 
 @lru_cache(maxsize=4096)
-def _key_problems(key: str) -> tuple[str, ...]:
+def _remembered(key: str) -> Sequence[str]:
     """Return what is wrong with a label's key: keys are few, their values are many."""
     return tuple(problems_of_qualified_name(key))
 

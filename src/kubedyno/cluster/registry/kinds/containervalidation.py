@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
@@ -41,6 +42,10 @@ _MAX_ID = 2**31 - 1
 _ID_TEXT = f"must be between 0 and {_MAX_ID}, inclusive"
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 _HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
+# Printable ASCII without "=".
+_VARIABLE = re.compile(r"[ -<>-~]*\Z")
+# Amounts whose faults are remembered, mostly none: few differ, as most come of templates. Long ones are no honest ones.
+_AMOUNTS, _SHORT_AMOUNT = 4096, 128
 # Of Go's SecurityContext, in its order.
 _SECURITY_MEMBERS = (
     "Capabilities", "Privileged", "SELinuxOptions", "WindowsOptions", "RunAsUser", "RunAsGroup", "RunAsNonRoot",
@@ -206,7 +211,7 @@ def _ports(container: Object, path: str, *, host_network: bool) -> list[Cause]:
 def _variable_name(name: str, path: str) -> list[Cause]:
     if not name:
         return [required(path)]
-    if any(not " " <= c <= "~" or c == "=" for c in name):
+    if not _VARIABLE.match(name):
         text = "a valid environment variable name must consist only of printable ASCII characters other than '='"
         return [invalid_value(path, name, text)]
     return []
@@ -342,7 +347,13 @@ def _is_extended(name: str) -> bool:
     return name.startswith(_HUGE) or ("/" in name and "kubernetes.io/" not in name)
 
 
-def _amount(name: str, text: str, path: str) -> list[Cause]:
+def _amount(name: str, text: str, path: str) -> tuple[Cause, ...]:
+    if len(name) + len(text) > _SHORT_AMOUNT:
+        return _amount_causes(name, text, path)
+    return _remembered_amount(name, text, path)
+
+
+def _amount_causes(name: str, text: str, path: str) -> tuple[Cause, ...]:
     amount = Quantity.parse(text).amount
     where = f"{path}[{name}]"
     causes = [invalid_value(path, name, p) for p in problems_of_qualified_name(name)]
@@ -356,7 +367,10 @@ def _amount(name: str, text: str, path: str) -> list[Cause]:
         causes.append(invalid_value(where, text, "must be an integer"))
     if name.startswith(_HUGE) and not _is_multiple(amount, Quantity.parse(name[len(_HUGE) :]).amount):
         causes.append(invalid_value(where, text, f"{text} is not positive integer multiple of {name}"))
-    return causes
+    return tuple(causes)
+
+
+_remembered_amount = lru_cache(maxsize=_AMOUNTS)(_amount_causes)
 
 
 def _is_multiple(amount: Decimal, of: Decimal) -> bool:
