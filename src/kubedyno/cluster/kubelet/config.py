@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from kubedyno.base.times import duration_ns_of
-from kubedyno.cluster.kubelet.configrules import CHECKS, crash_loop_problems, verification_problems
+from kubedyno.cluster.kubelet.configrules import CHECKS, crash_loop_problems, reserved_of, verification_problems
 from kubedyno.cluster.kubelet.configtypes import FIELDS, KIND, check_struct, json_kind
 from kubedyno.cluster.kubelet.latency import BACKOFF_S, MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.pullrecords import NEVER, NEVER_PRELOADED, Verification
@@ -40,6 +40,7 @@ class KubeletConfig:
         parallel_pulls: How many images at once, 0: as many as are asked for.
         verification: When a pod's credentials count for an image that is there.
         gates: Feature gates that are on.
+        reserved: (resource, amount) of kubeReserved and systemReserved, which pods do not get: milli-CPU, else bytes.
         memory_threshold: evictionHard's memory.available as written, "" for none.
         shutdown_grace_s: shutdownGracePeriod,
         shutdown_critical_s: and the part of it that is for critical pods.
@@ -56,6 +57,7 @@ class KubeletConfig:
     gates: frozenset[str] = frozenset()
     crash_backoff_s: float = BACKOFF_S
     crash_backoff_max_s: float = MAX_BACKOFF_S
+    reserved: tuple[tuple[str, int], ...] = ()
     memory_threshold: str = ""
     shutdown_grace_s: float = 0.0
     shutdown_critical_s: float = 0.0
@@ -195,6 +197,7 @@ def _taken(config: dict[str, Any], cpu_milli: int, gates: frozenset[str], warnin
         verification,
         gates,
         *_crash_backoff(config, gates),
+        tuple(reserved_of(config).items()),
         str((config.get("evictionHard") or {}).get("memory.available", "")),
         _seconds(config, "shutdownGracePeriod"),
         _seconds(config, "shutdownGracePeriodCriticalPods"),

@@ -8,10 +8,12 @@ from kubedyno.cluster.kubelet.images import image_of
 from kubedyno.cluster.kubelet.latency import MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.pullrecords import NEVER_ALLOWLISTED, POLICIES
 from kubedyno.cluster.registry.featuregates import CRASH_LOOP_MAX, ENSURE_SECRET_PULLED_IMAGES
-from kubedyno.kube.quantity import value_of
+from kubedyno.kube.quantity import milli_of, value_of
 
 Check = Callable[[dict[str, Any]], str]
 _MAX_PORT = 65535
+_RESERVATIONS = ("systemReserved", "kubeReserved")
+_RESERVABLE = frozenset({"cpu", "ephemeral-storage", "memory", "pid"})
 
 
 def threshold_bytes(text: str, capacity_bytes: int) -> int:
@@ -33,6 +35,35 @@ def _check_memory_threshold(config: dict[str, Any]) -> str:
     except ValueError:
         pass
     return f"invalid configuration: evictionHard memory.available: {text!r} is neither a quantity nor a percentage"
+
+
+def reserved_of(config: dict[str, Any]) -> dict[str, int]:
+    """Return what pods do not get: resource → milli-CPU or bytes, of kubeReserved and systemReserved together.
+
+    Raises:
+        ValueError: An amount is none; the text is the kubelet's.
+    """
+    found: dict[str, int] = {}
+    for name in _RESERVATIONS:
+        for resource, said in (config.get(name) or {}).items():
+            if resource not in _RESERVABLE:
+                raise ValueError(f'cannot reserve "{resource}" resource')
+            try:
+                amount = (milli_of if resource == "cpu" else value_of)(str(said))
+            except ValueError as error:
+                raise ValueError(f'failed to parse quantity "{said}" for "{resource}" resource: {error}') from error
+            if amount < 0:
+                raise ValueError(f'resource quantity for "{resource}" cannot be negative: {said}')
+            found[resource] = found.get(resource, 0) + amount
+    return found
+
+
+def _check_reserved(config: dict[str, Any]) -> str:
+    try:
+        reserved_of(config)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _check_shutdown(config: dict[str, Any]) -> str:
@@ -172,6 +203,7 @@ CHECKS: tuple[Check, ...] = (
     _check_parallel_pulls,
     _check_shutdown,
     _check_memory_threshold,
+    _check_reserved,
     _check_lease,
     _not_negative("eventBurst", "event-burst"),
     _not_negative("eventRecordQPS", "event-qps"),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kubedyno.base.times import rfc3339, rfc3339_micro
+from kubedyno.cluster.kubelet.configrules import threshold_bytes
 from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.texts import NETWORK_NOT_READY
 from kubedyno.cluster.registry.nodeclasses import KERNEL as KERNEL_LABEL
@@ -86,16 +87,34 @@ def ids_of(status: Object) -> tuple[str, str, str] | None:
 
 
 def resources_of(row: NodeRow) -> Object:
-    """Return capacity, which with kind's evictionHard is allocatable too."""
-    milli = row.settings.cpu_milli
+    """Return capacity."""
     return {
-        "cpu": str(milli // 1000) if milli % 1000 == 0 else f"{milli}m",
+        "cpu": _cpu(row.settings.cpu_milli),
         "ephemeral-storage": f"{_EPHEMERAL_STORAGE_KI}Ki",
         "hugepages-1Gi": "0",
         "hugepages-2Mi": "0",
         "memory": f"{row.settings.memory_bytes // _KI}Ki",
         "pods": str(row.config.max_pods),
     }
+
+
+def _cpu(milli: int) -> str:
+    return str(milli // 1000) if milli % 1000 == 0 else f"{milli}m"
+
+
+def allocatable_of(row: NodeRow, capacity: Object) -> Object:
+    """Return what pods may have: capacity without kubeReserved, systemReserved and evictionHard's memory."""
+    reserved = dict(row.config.reserved)
+    memory = row.settings.memory_bytes
+    kept = reserved.get("memory", 0) + threshold_bytes(row.config.memory_threshold, memory)
+    found = dict(capacity)
+    if "cpu" in reserved:
+        found["cpu"] = _cpu(max(0, row.settings.cpu_milli - reserved["cpu"]))
+    if kept:
+        found["memory"] = f"{max(0, memory - kept) // _KI}Ki"
+    if "ephemeral-storage" in reserved:
+        found["ephemeral-storage"] = f"{max(0, _EPHEMERAL_STORAGE_KI - reserved['ephemeral-storage'] // _KI)}Ki"
+    return found
 
 
 def status_of(row: NodeRow, settings: ClusterSettings, now_s: float, old: Object | None) -> Object:
@@ -142,7 +161,7 @@ def status_of(row: NodeRow, settings: ClusterSettings, now_s: float, old: Object
     features = {"recursiveReadOnlyMounts": True, "userNamespaces": True}
     return {
         "capacity": resources,
-        "allocatable": dict(resources),
+        "allocatable": allocatable_of(row, resources),
         "conditions": conditions,
         "addresses": [
             {"type": "InternalIP", "address": row.address},

@@ -246,3 +246,24 @@ def test_pods_go_where_less_memory_is_left_than_the_kubelet_asks_for(sim: Sim) -
 def test_a_threshold_that_is_none_keeps_the_kubelet_down(sim: Sim, text: str) -> None:
     state = configured(sim, evictionHard={"memory.available": text})
     assert "is neither a quantity nor a percentage" in state["error"]
+
+
+def test_what_is_reserved_is_not_allocatable(sim: Sim) -> None:
+    reserved = {"kubeReserved": {"cpu": "100m", "memory": "512Mi"}, "systemReserved": {"memory": "256Mi"}}
+    assert configured(sim, evictionHard={"memory.available": "256Mi"}, **reserved)["state"] == "running"
+    sim.run(1)
+    status = sim.node()["status"]
+    assert (status["capacity"]["cpu"], status["capacity"]["memory"]) == ("8", "16777216Ki")
+    assert (status["allocatable"]["cpu"], status["allocatable"]["memory"]) == ("7900m", "15728640Ki")
+
+
+@pytest.mark.parametrize(
+    ("reserved", "said"),
+    [
+        ({"memory": "lots"}, 'failed to parse quantity "lots" for "memory" resource: '),
+        ({"memory": "-1Gi"}, 'resource quantity for "memory" cannot be negative: -1Gi'),
+        ({"nvidia.com/gpu": "1"}, 'cannot reserve "nvidia.com/gpu" resource'),
+    ],
+)
+def test_a_reservation_that_is_none_keeps_the_kubelet_down(sim: Sim, reserved: dict[str, str], said: str) -> None:
+    assert said in configured(sim, kubeReserved=reserved)["error"]
