@@ -1,6 +1,7 @@
 """`kubedyno advise` on a live cluster: findings, what may not be read, and a change that is applied and undone."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def test_etcd_is_asked_through_its_pod_where_it_listens_for_others(up, capsys, t
         "get", "--raw", "/api/v1/namespaces/kube-system/pods/etcd-open-control-plane:2381/proxy/metrics"
     )
     assert "etcd_mvcc_db_total_size_in_bytes " in page
+
+
+def test_what_is_printed_for_kubelets_of_an_embedded_cluster_does_it_and_undoes_it(up, capsys) -> None:
+    cluster = up("kubelets").settled()
+    for rule in ("kubelet-image-pulls", "kubelet-reservations"):
+        code = main(["advise", "-o", "json", "--kubeconfig", str(cluster.running.kubeconfig)])
+        one = next(entry for entry in json.loads(capsys.readouterr().out)["findings"] if entry["rule"] == rule)
+        assert code in {0, 2}
+        for line, found in ((one["apply"][0], False), (one["undo"][0], True)):
+            words = shlex.split(line.replace("NODE", cluster.node), comments=True)
+            assert words[:3] == ["kubedyno", "cluster", "kubelet"]
+            assert main(words[1:]) == 0
+            cluster.until(lambda f=found, r=rule: (f"[{r}]" in advise(cluster, capsys)[1]) is f)
 
 
 def two_pods(up, name: str, version: str):

@@ -94,16 +94,30 @@ def all_findings(
     return worst_first([*found, *by_rule.values()])
 
 
-def apply_commands(one: Advice, setup: Setup | None) -> list[str]:
-    """Return all commands that apply a finding."""
+def apply_commands(one: Advice, setup: Setup | None, embedded: str = "") -> list[str]:
+    """Return all commands that apply a finding; `embedded` names an embedded cluster, whose kubelets have a command of their own."""
+    if embedded and one.kubelet:
+        return [_kubelet(one, embedded)]
     helm = helm_command(one, setup.values.version) if setup is not None else ""
     return [text for text in (helm, *(patch.command() for patch in one.patches), *one.apply) if text]
 
 
-def undo_commands(one: Advice, setup: Setup | None) -> list[str]:
+def undo_commands(one: Advice, setup: Setup | None, embedded: str = "") -> list[str]:
     """Return all commands that take it back."""
+    if embedded and one.kubelet:
+        return [_kubelet(one, embedded, undo=True)]
     helm = undo_command(one, setup) if setup is not None else ""
     return [text for text in (helm, *(patch.command(undo=True) for patch in one.patches), *one.undo) if text]
+
+
+def _kubelet(one: Advice, cluster: str, *, undo: bool = False) -> str:
+    """Return the command that changes a kubelet's file of an embedded cluster; null takes a key out: the default is back."""
+    pairs = list(one.kubelet)
+    if undo:
+        # A gate among others is set back by itself, a key with parts as a whole.
+        pairs = [(key, "false") if key.startswith("featureGates.") else (key.split(".")[0], "null") for key, _ in pairs]
+    sets = "".join(f" --set {key}={value}" for key, value in dict(pairs).items())
+    return f"kubedyno cluster kubelet NODE --name {cluster}{sets} --restart   # each node of the evidence"
 
 
 def overlay(setup: Setup, advice: list[Advice]) -> Overlay:

@@ -388,7 +388,7 @@ def xdp_acceleration(setup: Setup) -> Advice | None:
 def map_sizing(setup: Setup) -> Advice | None:
     """Connection tables too small for the memory that is there."""
     ratio = setup.ratio
-    if ratio is None or ratio > 0.0025:
+    if ratio is None or not 0 <= ratio <= 0.0025:
         return None
     effect = "more connections before old ones are thrown out"
     evidence = [f"bpf.mapDynamicSizeRatio={ratio:g}"]

@@ -124,6 +124,10 @@ def private_images(state: ClusterState) -> Advice | None:
         undo=("take the two keys out of /var/lib/kubelet/config.yaml", "systemctl restart kubelet"),
         source=PULLS,
         ready=False,
+        kubelet=(
+            ("featureGates.KubeletEnsureSecretPulledImages", "true"),
+            ("imagePullCredentialsVerificationPolicy", "NeverVerifyPreloadedImages"),
+        ),
     )
 
 

@@ -82,6 +82,7 @@ def max_pods_size(state: ClusterState) -> Advice | None:
         check=(CONFIGZ,),
         undo=KUBELET_UNDO,
         source=KUBELET,
+        kubelet=(("maxPods", str(PODS_PER_NODE)),),
     )
 
 
@@ -140,6 +141,7 @@ def kubelet_reservations(state: ClusterState) -> Advice | None:
         check=("kubectl describe node NODE | grep -A7 Allocatable",),
         undo=KUBELET_UNDO,
         source=RESERVE,
+        kubelet=(("kubeReserved.cpu", "100m"), ("kubeReserved.memory", "512Mi")),
     )
 
 
@@ -166,6 +168,7 @@ def kubelet_api_rate(state: ClusterState) -> Advice | None:
         check=(CONFIGZ,),
         undo=KUBELET_UNDO,
         source=KUBELET,
+        kubelet=(("kubeAPIQPS", "50"), ("kubeAPIBurst", "100")),
     )
 
 
@@ -192,6 +195,7 @@ def kubelet_image_pulls(state: ClusterState) -> Advice | None:
         check=(CONFIGZ,),
         undo=KUBELET_UNDO,
         source=KUBELET,
+        kubelet=(("serializeImagePulls", "false"), ("maxParallelImagePulls", "5")),
     )
 
 

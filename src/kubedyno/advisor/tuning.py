@@ -158,6 +158,7 @@ class Advice:
         source: Of the rule.
         ready: Whether all that it requires is known to be so; only then it is part of the overlay.
         patches: Changes of API objects.
+        kubelet: Key of KubeletConfiguration → value, of what `apply` does to kubelets' files.
     """
 
     rule: str
@@ -176,6 +177,7 @@ class Advice:
     source: str = ""
     ready: bool = True
     patches: tuple[Patch, ...] = ()
+    kubelet: tuple[tuple[str, str], ...] = ()
 
 
 Rule = Callable[[Setup], Advice | None]

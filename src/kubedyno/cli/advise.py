@@ -67,9 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.apply and choice is not None:
         return _apply(arguments, choice, setup, found)
     if arguments.output == "text":
-        print("\n".join(_lines(arguments, setup, found, overlay, missing)))
+        print("\n".join(_lines(arguments, setup, found, overlay, missing, _embedded(choice))))
     else:
-        _document(arguments, setup, found, overlay, missing)
+        _document(arguments, setup, found, overlay, missing, _embedded(choice))
     return 2 if any(one.severity == "error" for one in found) else 0
 
 
@@ -84,8 +84,13 @@ def _kernel(setup: Any, state: Any, probed: Any) -> str | None:
     return ciliumconfig.host_of(state).kernel if state is not None else None
 
 
+def _embedded(choice: Any) -> str:
+    """Return the name of an embedded cluster, "" of a real one."""
+    return choice.running.name if choice is not None and choice.running is not None else ""
+
+
 def _document(
-    arguments: argparse.Namespace, setup: Any, found: list[Any], overlay: Any, missing: tuple[str, ...]
+    arguments: argparse.Namespace, setup: Any, found: list[Any], overlay: Any, missing: tuple[str, ...], embedded: str
 ) -> None:
     from kubedyno.advisor import advice
     from kubedyno.kube import forms
@@ -96,8 +101,8 @@ def _document(
         entry["values"] = dict(one.values)
         entry["command"] = advice.helm_command(one, setup.values.version) if setup is not None else ""
         entry["undo_command"] = advice.undo_command(one, setup) if setup is not None else ""
-        entry["apply"] = advice.apply_commands(one, None)
-        entry["undo"] = advice.undo_commands(one, None)
+        entry["apply"] = advice.apply_commands(one, None, embedded)
+        entry["undo"] = advice.undo_commands(one, None, embedded)
         entries.append(_plain(entry))
     document = {
         "findings": entries,
@@ -227,7 +232,7 @@ def _kind(path: str) -> tuple[list[str], int, bool]:
 
 
 def _lines(
-    arguments: argparse.Namespace, setup: Any, found: list[Any], overlay: Any, missing: tuple[str, ...]
+    arguments: argparse.Namespace, setup: Any, found: list[Any], overlay: Any, missing: tuple[str, ...], embedded: str
 ) -> list[str]:
     from kubedyno.advisor import advice
 
@@ -245,9 +250,9 @@ def _lines(
         lines += [f"  conflicts with: {text}" for text in one.conflicts]
         if one.applying:
             lines.append(f"  when applied: {one.applying}")
-        lines += [f"  do: {text}" for text in advice.apply_commands(one, setup)]
+        lines += [f"  do: {text}" for text in advice.apply_commands(one, setup, embedded)]
         lines += [f"  check: {text}" for text in one.check]
-        lines += [f"  undo: {text}" for text in advice.undo_commands(one, setup)]
+        lines += [f"  undo: {text}" for text in advice.undo_commands(one, setup, embedded)]
         lines.append(f"  source: {one.source}")
     if not found:
         lines.append("nothing to change")
