@@ -117,13 +117,13 @@ class Admission:
 
         Args:
             resource: Of the object.
-            owners: Its ownerReferences as JSON, which tell whose it is.
+            owners: Its ownerReferences as JSON, which tell whose it is, or the metadata that they are in.
         """
         if self._stale:
             self._read()
         if not (self.validating or self.mutating) or not self._concerns(resource, ""):
             return None
-        kind = _OWNER.search(owners)
+        kind = _OWNER.search(owners, max(owners.find(b'"ownerReferences":'), 0))
         account = _CONTROLLERS.get(kind[1].decode() if kind is not None else "")
         user = _service_account(f"{_SERVICE_ACCOUNT}kube-system:{account}") if account else _MANAGER
         return RequestGate(self, user, "", [], {}, None)

@@ -12,7 +12,7 @@ from kubedyno.cluster.apiserver.call import HEADERS
 from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of, is_long_running
 from kubedyno.cluster.apiserver.negotiation import JSON
 from kubedyno.cluster.apiserver.queries import parameters
-from kubedyno.http.messages import App, Exchange, Request, Responder
+from kubedyno.http.messages import App, Headers, Request, Responder
 from kubedyno.kube.status import BadRequest, Timeout
 
 # kube-apiserver's --request-timeout.
@@ -20,6 +20,8 @@ MOST_S = 60.0
 _SWEEP_S = 1.0
 # So many are remembered before those that were answered since are forgotten, with their bodies.
 _MANY = 64
+# See `Exchange.expire`.
+Expire = Callable[[int, str, bytes, Headers], None]
 _OVERDUE = Timeout("Timeout: request did not complete within the allotted timeout", {}).body() + b"\n"
 
 
@@ -35,7 +37,7 @@ class Lifetimes:
         self._app = app
         self._count = count
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[float, Request, Responder]] = []
+        self._waiting: list[tuple[float, Request, Responder, Expire]] = []
         self._prune_at = _MANY
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -50,10 +52,14 @@ class Lifetimes:
                 responder.send(error.code, JSON, error.body() + b"\n", HEADERS)
                 return
         self._app()(request, responder)
-        if not responder.closed and isinstance(responder, Exchange):
+        if responder.closed:
+            return
+        # To ask whether it is an `Exchange` would take longer than all the rest here.
+        expire: Expire | None = getattr(responder, "expire", None)
+        if expire is not None:
             asked = attributes_of(request)
             if asked.verb != "watch" and not is_long_running(asked):
-                self._waiting.append((self._loop.time() + limit_s, request, responder))
+                self._waiting.append((self._loop.time() + limit_s, request, responder, expire))
                 if len(self._waiting) >= self._prune_at:
                     self._waiting = [entry for entry in self._waiting if not entry[2].closed]
                     self._prune_at = max(2 * len(self._waiting), _MANY)
@@ -80,14 +86,14 @@ class Lifetimes:
         now_s = self._loop.time()
         waiting, self._waiting = self._waiting, []
         for entry in waiting:
-            deadline_s, request, responder = entry
+            deadline_s, request, responder, expire = entry
             if responder.closed:
                 continue
-            if deadline_s > now_s or not isinstance(responder, Exchange):
+            if deadline_s > now_s:
                 self._waiting.append(entry)
                 continue
             self._count(request.method, request.path, 504)
-            responder.expire(504, JSON, _OVERDUE, HEADERS)
+            expire(504, JSON, _OVERDUE, HEADERS)
         if self._waiting:
-            nearest_s = min(deadline_s for deadline_s, _, _ in self._waiting)
+            nearest_s = min(deadline_s for deadline_s, *_ in self._waiting)
             self._sweeper = self._loop.call_later(min(_SWEEP_S, max(nearest_s - now_s, 0.0)), self._sweep)

@@ -75,7 +75,8 @@ class Registry:
         kinds: (group, version, plural) → kind.
         classes: What pods get by the name of a class.
         rules: What namespaces ask of what is created in them.
-        own_gate: Says what an object of the cluster's own parts has to pass (resource, its ownerReferences as JSON).
+        own_gate: Says what an object of the cluster's own parts has to pass (resource, its metadata or ownerReferences as
+            JSON).
     """
 
     def __init__(self, store: Store, clock: Clock, random: Random, settings: ClusterSettings) -> None:

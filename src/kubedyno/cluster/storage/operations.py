@@ -18,12 +18,12 @@ class Operations:
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str], Histogram] = {}
 
-    def add(self, operation: str, table: str, seconds: float) -> None:
-        """Count one."""
+    def cell(self, operation: str, table: str) -> Histogram:
+        """Return where one operation on one table is counted."""
         cell = self.cells.get((operation, table))
         if cell is None:
             cell = self.cells[operation, table] = Histogram(BOUNDS_S)
-        cell.add(seconds)
+        return cell
 
     def count(self, *operations: str) -> int:
         """Return how many there were of some operations; of all without any."""

@@ -6,7 +6,6 @@ each queue the virtual time at which its next request would be sent if all queue
 the earliest end of that request goes first.
 """
 
-from collections import deque
 from typing import Protocol
 
 from kubedyno.cluster.apiserver.flowcontrol.borrowing import Demand
@@ -42,7 +41,8 @@ class Queue:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.requests: deque[Waiting] = deque()
+        # A list: nearly all of some thousand queues are empty for ever, and an empty deque takes 0.7 KB.
+        self.requests: list[Waiting] = []
         self.waiting_seats = 0
         self.executing = 0
         self.seats = 0
@@ -177,7 +177,7 @@ class Level:
         request = queue.requests[0]
         if self.taken and self.taken + request.width > self.limit:
             return None
-        queue.requests.popleft()
+        del queue.requests[0]
         self._stop_waiting(request, queue)
         request.started_s = now_s
         self._start(request, queue)
