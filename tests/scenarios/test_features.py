@@ -5,6 +5,7 @@ import json
 import pytest
 
 from kubedyno.cli.main import main
+from kubedyno.kube import kyaml
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,12 @@ def test_metrics_headers_and_versions_say_the_rest(old, new, capsys) -> None:
     assert before["Endpoints are deprecated"][1] == "the API server's Warning header"
     assert before["ServiceTrafficDistribution"] == ("on", "default of the version", "by version")
     assert before["etcd 3.6: livez and readyz"] == ("on", "version 3.6 of etcd", "by version")
+
+
+def test_kyaml_of_real_objects_is_kubectls_own(new) -> None:
+    for kind in ("pods", "nodes", "configmaps", "clusterroles", "flowschemas"):
+        block = new.kubectl("get", kind, "-A", "-o", "yaml")
+        assert kyaml.encode_file(block, kind) == new.kubectl("get", kind, "-A", "-o", "kyaml")
 
 
 def test_a_kubelets_own_file_is_what_counts(new, capsys) -> None:
