@@ -133,6 +133,12 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         "--audit-policy-file", type=Path, metavar="FILE", help="Policy of audit.k8s.io/v1 (default: metadata of all)"
     )
     parser.add_argument(
+        "--tracing-config-file",
+        type=Path,
+        metavar="FILE",
+        help="TracingConfiguration: spans of requests to a collector on this machine (extra tracing)",
+    )
+    parser.add_argument(
         "--idle-timeout", metavar="DURATION", help="end after so long without a request (30m); 0: never"
     )
 
@@ -170,6 +176,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         priority_and_fairness=arguments.enable_priority_and_fairness == "true",
         audit_log=arguments.audit_log_path,
         audit_policy=arguments.audit_policy_file,
+        tracing=arguments.tracing_config_file,
     )
 
 

@@ -27,6 +27,7 @@ class NodeSettings:
         memory_bytes: Memory capacity.
         labels: Extra node labels.
         port_mappings: (host port, container port) pairs of the kind configuration.
+        kubelet: More of its KubeletConfiguration at boot: a mapping in JSON, "" for nothing.
     """
 
     name: str
@@ -36,6 +37,7 @@ class NodeSettings:
     memory_bytes: int = 16 << 30
     labels: tuple[tuple[str, str], ...] = ()
     port_mappings: tuple[tuple[int, int], ...] = ()
+    kubelet: str = ""
 
 
 # Score plugins and their weights (pkg/scheduler/apis/config/v1/default_plugins.go).
@@ -161,6 +163,7 @@ class ClusterSettings:
         priority_and_fairness: The two limits together are the seats of priority levels, instead of limits of their own.
         audit_log: File of the audit log, "" for none; a relative path is one in the cluster's folder.
         audit_policy: File of an audit policy; "" writes metadata of everything.
+        tracing: File of the API server's TracingConfiguration, "" for none.
     """
 
     name: str = "kubedyno"
@@ -194,6 +197,7 @@ class ClusterSettings:
     priority_and_fairness: bool = True
     audit_log: str = ""
     audit_policy: str = ""
+    tracing: str = ""
 
     @property
     def minor(self) -> int:

@@ -15,6 +15,7 @@ from kubedyno.cluster.assembly.strict import near
 from kubedyno.cluster.registry.featuregates import ACTING
 from kubedyno.cluster.registry.nodeclasses import CLASS, KEYS, classed
 from kubedyno.cluster.settings import MAX_NODES, SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
+from kubedyno.cluster.tracing import read_tracing, require_extra
 from kubedyno.kube import yaml
 from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_label_value, problems_of_qualified_name
 from kubedyno.lab import monitorvalues
@@ -52,6 +53,7 @@ def cluster_settings(
     priority_and_fairness: bool = True,
     audit_log: Path | None = None,
     audit_policy: Path | None = None,
+    tracing: Path | None = None,
     addon_values: Path | None = None,
     metrics_port: int | None = None,
 ) -> tuple[ClusterSettings, list[str]]:
@@ -174,6 +176,11 @@ def cluster_settings(
     if settings.audit_policy:
         # Read again when the cluster starts; what is wrong with it is better said now.
         read_policy(Path(settings.audit_policy))
+    if tracing is not None:
+        settings = replace(settings, tracing=str(tracing.expanduser().absolute()))
+    if settings.tracing:
+        read_tracing(Path(settings.tracing))
+        require_extra("the API server")
     if data_dir is not None:
         settings = replace(settings, data_dir=str(data_dir.expanduser().absolute()))
     settings, more = _with_blocks(settings, chosen=config is not None or node_cidr_mask is not None)

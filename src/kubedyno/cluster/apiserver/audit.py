@@ -291,7 +291,7 @@ class Event:
         stream = self._inner.start(status, content_type, headers)
         if self._long:
             self.tell("ResponseStarted", {"metadata": {}, "code": status})
-        return _AuditedStream(stream, lambda: self.complete(status))
+        return EndingStream(stream, lambda: self.complete(status))
 
     def upgrade(self, headers: Headers) -> Tunnel | None:
         """See `Responder`."""
@@ -299,10 +299,10 @@ class Event:
         if tunnel is None:
             return None
         self.tell("ResponseStarted", {"metadata": {}, "code": 101})
-        return _AuditedTunnel(tunnel, lambda: self.complete(101))
+        return EndingTunnel(tunnel, lambda: self.complete(101))
 
 
-class _AuditedStream:
+class EndingStream:
     """A stream that says when it is over."""
 
     def __init__(self, inner: Stream, over: Callable[[], None]) -> None:
@@ -339,7 +339,7 @@ class _AuditedStream:
         await self._inner.drain(limit)
 
 
-class _AuditedTunnel(_AuditedStream):
+class EndingTunnel(EndingStream):
     """The same of a switched connection."""
 
     def __init__(self, inner: Tunnel, over: Callable[[], None]) -> None:

@@ -108,5 +108,6 @@ class Cluster:
     def stop(self) -> None:
         """Let nothing run any more."""
         self.pump.stop()
+        self.nodes.close()
         if self.processes is not None:
             self.processes.close()

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.assembly import schedulerconfig
 from kubedyno.cluster.assembly.strict import Place, near
@@ -65,12 +67,14 @@ class _Draft:
         self.gates: dict[str, bool] = {}
         # Of all nodes that have none of their own.
         self.max_pods: int | None = None
+        self.kubelet: dict[str, Any] = {}
         # --config of the scheduler, where it says so, and (path in its pod, path on the node) of its volumes.
         self.scheduler_config: Place | None = None
         self.scheduler_volumes: list[tuple[str, str]] = []
         # The same of the API server: its audit flags, and its volumes.
         self.audit_log: Place | None = None
         self.audit_policy: Place | None = None
+        self.tracing: Place | None = None
         self.api_volumes: list[tuple[str, str]] = []
 
     def ignore(self, place: Place, why: str) -> None:
@@ -119,6 +123,8 @@ def parse(text: str, path: str, *, name: str | None = None) -> tuple[ClusterSett
         draft.changes["scheduler"] = scheduler
         draft.warnings += more
     _audit(top, draft)
+    if draft.tracing is not None:
+        draft.changes["tracing"] = _api_file(draft.tracing, draft, top, "--tracing-config-file")
     settings = replace(settings, **draft.changes)
     _check_subnets(settings, path)
     return settings, draft.warnings
@@ -128,7 +134,9 @@ def _scheduler_config(place: Place, top: Place, draft: _Draft) -> Path:
     """Return the file on this machine that the scheduler's --config is."""
     path, found = _brought_in(place, draft.scheduler_volumes, top)
     if found is None:
-        raise place.fail(f"is {path}, which no extraMounts of a control-plane node brings in; or use --scheduler-config")
+        raise place.fail(
+            f"is {path}, which no extraMounts of a control-plane node brings in; or use --scheduler-config"
+        )
     return Path(found)
 
 
@@ -143,11 +151,15 @@ def _audit(top: Place, draft: _Draft) -> None:
         if draft.audit_log is None:
             draft.ignore(draft.audit_policy, "has no effect without --audit-log-path")
             return
-        path, found = _brought_in(draft.audit_policy, draft.api_volumes, top)
-        if found is None:
-            why = "which no extraMounts of a control-plane node brings in; or use --audit-policy-file"
-            raise draft.audit_policy.fail(f"is {path}, {why}")
-        draft.changes["audit_policy"] = str(Path(found).expanduser().absolute())
+        draft.changes["audit_policy"] = _api_file(draft.audit_policy, draft, top, "--audit-policy-file")
+
+
+def _api_file(place: Place, draft: _Draft, top: Place, flag: str) -> str:
+    """Return the file on this machine that one of the API server's flags names."""
+    path, found = _brought_in(place, draft.api_volumes, top)
+    if found is None:
+        raise place.fail(f"is {path}, which no extraMounts of a control-plane node brings in; or use {flag}")
+    return str(Path(found).expanduser().absolute())
 
 
 def _brought_in(place: Place, volumes: list[tuple[str, str]], top: Place) -> tuple[str, str | None]:
@@ -253,7 +265,14 @@ def _nodes(top: Place, path: str, cluster: str, draft: _Draft) -> tuple[NodeSett
         if places:
             node, version = _node(places[index], path, node, draft)
             versions.append((places[index], version))
-        nodes.append(replace(node, max_pods=node.max_pods if node.max_pods is not None else draft.max_pods))
+        kubelet = {**draft.kubelet, **orjson.loads(node.kubelet or "{}")}
+        nodes.append(
+            replace(
+                node,
+                max_pods=node.max_pods if node.max_pods is not None else draft.max_pods,
+                kubelet=orjson.dumps(kubelet).decode() if kubelet else "",
+            )
+        )
     # The first control plane decides, as the API server is its.
     chosen = next((v for (_, v), role in zip(versions, roles, strict=False) if role == "control-plane"), "")
     for place, version in versions:
@@ -338,7 +357,15 @@ def _patch(place: Place, path: str, draft: _Draft, node: NodeSettings | None) ->
         elif kind == "KubeProxyConfiguration":
             _kube_proxy(inner, draft)
         else:
-            found = _kubelet(inner, draft) if kind == "KubeletConfiguration" else _registration(inner, draft, node)
+            more: dict[str, Any] = {}
+            if kind == "KubeletConfiguration":
+                found: NodeSettings | int | None = _kubelet(inner, draft, more)
+            else:
+                found = _registration(inner, draft, node)
+            if node is None:
+                draft.kubelet |= more
+            elif more:
+                node = replace(node, kubelet=orjson.dumps({**orjson.loads(node.kubelet or "{}"), **more}).decode())
             if isinstance(found, NodeSettings):
                 node = found
             elif isinstance(found, int):
@@ -400,7 +427,7 @@ _KNOWN_ARGUMENTS = {
     ),
     "scheduler": ("bind-address", "config"),
     "etcd": ("listen-metrics-urls",),
-    "apiserver": ("service-cluster-ip-range", "audit-log-path", "audit-policy-file"),
+    "apiserver": ("service-cluster-ip-range", "audit-log-path", "audit-policy-file", "tracing-config-file"),
 }  # fmt: skip
 
 
@@ -432,6 +459,8 @@ def _arguments(place: Place, component: str, draft: _Draft) -> None:
             draft.audit_log = value
         elif name == "audit-policy-file":
             draft.audit_policy = value
+        elif name == "tracing-config-file":
+            draft.tracing = value
         elif name == "listen-metrics-urls":
             draft.bind_addresses["etcd"] = _url_address(value)
         elif name == "allocate-node-cidrs":
@@ -478,8 +507,16 @@ def _kube_proxy(place: Place, draft: _Draft) -> None:
             draft.ignore(value, "has no effect: kube-proxy is not modelled that far")
 
 
-def _kubelet(place: Place, draft: _Draft) -> int | None:
-    """Return maxPods of a KubeletConfiguration, None when it does not say."""
+# Members of a KubeletConfiguration that a kubelet here acts by.
+_ACTING_MEMBERS = frozenset({
+    "crashLoopBackOff", "evictionHard", "imagePullCredentialsVerificationPolicy", "kubeReserved", "maxParallelImagePulls",
+    "nodeLeaseDurationSeconds", "nodeStatusReportFrequency", "podsPerCore", "preloadedImagesVerificationAllowlist",
+    "serializeImagePulls", "shutdownGracePeriod", "shutdownGracePeriodCriticalPods", "systemReserved", "tracing",
+})  # fmt: skip
+
+
+def _kubelet(place: Place, draft: _Draft, more: dict[str, Any]) -> int | None:
+    """Return maxPods of a KubeletConfiguration, None when it does not say; what else acts goes into `more`."""
     max_pods = None
     for key in place.value:
         value = place.at(key)
@@ -490,6 +527,8 @@ def _kubelet(place: Place, draft: _Draft) -> int | None:
         elif key == "featureGates":
             for gate in value.value or {}:
                 draft.gates[gate] = value.at(gate).boolean()
+        elif key in _ACTING_MEMBERS:
+            more[key] = value.value
         elif near(key, ["maxPods"]):
             raise value.fail("is unknown; did you mean maxPods?")
         else:

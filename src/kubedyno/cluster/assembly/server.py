@@ -26,6 +26,7 @@ from kubedyno.cluster.apiserver.flowcontrol.upkeep import Upkeep
 from kubedyno.cluster.apiserver.lifetime import Lifetimes
 from kubedyno.cluster.apiserver.processpage import Pauses
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
+from kubedyno.cluster.apiserver.tracing import TracedRequests
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
 from kubedyno.cluster.assembly.chaos import Chaos, SkewedClock
 from kubedyno.cluster.assembly.cluster import Cluster
@@ -39,6 +40,7 @@ from kubedyno.cluster.assembly.processes import Beginning
 from kubedyno.cluster.assembly.standins import StandIns
 from kubedyno.cluster.kubelet.stagerules import Language
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.cluster.tracing import Spans, read_tracing
 from kubedyno.http.answers import Stamps
 from kubedyno.http.messages import App, Request, Responder
 from kubedyno.http.onepage import OnePage
@@ -110,12 +112,15 @@ async def _serve(
         api.ended(method, path, status)
 
     lifetimes = Lifetimes(lambda: parts[0].app, ended)
+    # What a request meets first: the audit log, tracing, or neither.
+    first: Lifetimes | TracedRequests | AuditLog = lifetimes
+    spans: list[Spans] = []
     asked_s = [loop.time()]
 
     def app(request: Request, responder: Responder) -> None:
         if OWN_HEADER not in request.headers:
             asked_s[0] = loop.time()
-        (audit[0] if audit else lifetimes).app(request, responder)
+        first.app(request, responder)
 
     context = server_context(access.server, access.ca)
     server = await _listen(app, settings.port, keeping.port if keeping is not None else 0, context, beginning)
@@ -181,12 +186,17 @@ async def _serve(
             mutating=settings.max_mutating_inflight,
         )
     parts.append(front)
+    if settings.tracing:
+        spans.append(Spans(read_tracing(Path(settings.tracing)), "kube-apiserver", Random()))
+        first = TracedRequests(lambda: lifetimes.app, spans[0], api.identities, clock.now)
     if settings.audit_log:
         policy = read_policy(Path(settings.audit_policy)) if settings.audit_policy else EVERYTHING
         path = state_dir / settings.audit_log
-        log_file = AuditLog(lambda: lifetimes.app, policy, path, api.identities, api.decision, clock.now)
+        behind = first.app
+        log_file = AuditLog(lambda: behind, policy, path, api.identities, api.decision, clock.now)
         api.annotations_of = log_file.annotations_of
         audit.append(log_file)
+        first = log_file
     apps: dict[str, int] = {}
     own = OnePage(lambda: own_page(control, pages))
     doors = Doors(
@@ -227,6 +237,8 @@ async def _serve(
         api.close()
         for log_file in audit:
             log_file.close()
+        for sent in spans:
+            sent.close()
         await server.close()
     if failures:
         raise KubedynoError(f"cluster {settings.name} has stopped: {failures[0]}")

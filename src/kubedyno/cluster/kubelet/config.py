@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from kubedyno.base.times import duration_ns_of
 from kubedyno.cluster.kubelet.configrules import CHECKS, crash_loop_problems, reserved_of, verification_problems
 from kubedyno.cluster.kubelet.configtypes import FIELDS, KIND, check_struct, json_kind
@@ -21,6 +23,7 @@ from kubedyno.cluster.registry.featuregates import (
     gates_on,
 )
 from kubedyno.cluster.settings import DEFAULT_MAX_PODS, ClusterSettings, NodeSettings
+from kubedyno.cluster.tracing import Tracing, tracing_of
 from kubedyno.kube import yaml
 
 PATH = "/var/lib/kubelet/config.yaml"
@@ -49,6 +52,7 @@ class KubeletConfig:
         lease_duration_s: Of the node's lease; it is renewed four times as often.
         status_report_s: Period of node statuses when nothing changes.
         warning: What the kubelet logs about fields that it doesn't know, "" when there are none.
+        tracing: What it traces; None: nothing.
     """
 
     max_pods: int = DEFAULT_MAX_PODS
@@ -64,6 +68,7 @@ class KubeletConfig:
     lease_duration_s: int = 40
     status_report_s: float = 300.0
     warning: str = ""
+    tracing: Tracing | None = None
 
 
 def render(settings: ClusterSettings, node: NodeSettings, dns_address: str) -> str:
@@ -118,6 +123,8 @@ def render(settings: ClusterSettings, node: NodeSettings, dns_address: str) -> s
         config["featureGates"] = dict(settings.feature_gates)
     if node.max_pods is not None:
         config["maxPods"] = node.max_pods
+    if node.kubelet:
+        config.update(orjson.loads(node.kubelet))
     return yaml.dump(config)
 
 
@@ -204,6 +211,7 @@ def _taken(config: dict[str, Any], cpu_milli: int, gates: frozenset[str], warnin
         config.get("nodeLeaseDurationSeconds") or 40,
         report_ns / 1e9 or 300.0,
         warning,
+        tracing_of(config["tracing"]) if config.get("tracing") is not None else None,
     )
 
 

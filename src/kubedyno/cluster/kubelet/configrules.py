@@ -8,6 +8,7 @@ from kubedyno.cluster.kubelet.images import image_of
 from kubedyno.cluster.kubelet.latency import MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.pullrecords import NEVER_ALLOWLISTED, POLICIES
 from kubedyno.cluster.registry.featuregates import CRASH_LOOP_MAX, ENSURE_SECRET_PULLED_IMAGES
+from kubedyno.cluster.tracing import tracing_of
 from kubedyno.kube.quantity import milli_of, value_of
 
 Check = Callable[[dict[str, Any]], str]
@@ -63,6 +64,16 @@ def _check_reserved(config: dict[str, Any]) -> str:
         reserved_of(config)
     except ValueError as error:
         return str(error)
+    return ""
+
+
+def _check_tracing(config: dict[str, Any]) -> str:
+    if config.get("tracing") is None:
+        return ""
+    try:
+        tracing_of(config["tracing"])
+    except ValueError as error:
+        return f"tracing.{error}"
     return ""
 
 
@@ -202,6 +213,7 @@ def _allowlist_problem(pattern: str) -> str:
 CHECKS: tuple[Check, ...] = (
     _check_parallel_pulls,
     _check_shutdown,
+    _check_tracing,
     _check_memory_threshold,
     _check_reserved,
     _check_lease,

@@ -15,6 +15,7 @@ from kubedyno.cluster.kubelet.credentials import Credential, Source, auths_of, i
 from kubedyno.cluster.kubelet.images import Image
 from kubedyno.cluster.kubelet.latency import Latency
 from kubedyno.cluster.kubelet.plan import Need
+from kubedyno.cluster.kubelet.podspans import PodSpans
 from kubedyno.cluster.kubelet.podstatus import status_of
 from kubedyno.cluster.kubelet.registries import Registries
 from kubedyno.cluster.kubelet.rows import NodeRow
@@ -59,6 +60,7 @@ class Desk:
         self.pods = trusted.store.table(PODS)
         self.latency = Latency(random, settings.speed)
         self.texts = Texts(settings.minor)
+        self.spans = PodSpans(random)
         self._sources = {"configmap": trusted.store.table(CONFIGMAPS), "secret": trusted.store.table(SECRETS)}
         self._accounts = trusted.store.table(SERVICEACCOUNTS)
         self.registries = Registries(trusted.store)
@@ -143,6 +145,8 @@ class Desk:
         self, record: ObjectRecord, node: NodeRow, type_: str, reason: str, message: str, path: str = ""
     ) -> None:
         """Say something about a pod whose record is at hand."""
+        if node.config.tracing is not None:
+            self.spans.said(record.key, node, reason, path, self.clock.now())
         self.trusted.event(
             PODS, record, type=type_, reason=reason, message=message, component="kubelet", host=node.name,
             field_path=path,

@@ -89,8 +89,8 @@ class Nodes:
         self._node_changes = self._nodes.changes()
         self._pod_changes = self._pod_table.changes()
         self._rows: dict[str, NodeRow] = {}
-        # maxPods → the file of the nodes that have it so: all else is the same for all.
-        self._texts: dict[int | None, str] = {}
+        # (maxPods, more) → the file of the nodes that have it so: all else is the same for all.
+        self._texts: dict[tuple[int | None, str], str] = {}
         self._dns = str(IPv4Network(settings.service_subnet)[_DNS_OFFSET])
         self._not_ready = 0
         self._started = False
@@ -126,9 +126,10 @@ class Nodes:
             raise ValueError(f"there is a node {node.name} already")
         node = classed(node)
         index, self._count = self._count, self._count + 1
-        text = self._texts.get(node.max_pods)
+        form = node.max_pods, node.kubelet
+        text = self._texts.get(form)
         if text is None:
-            text = self._texts[node.max_pods] = configuration.render(self._settings, node, self._dns)
+            text = self._texts[form] = configuration.render(self._settings, node, self._dns)
         ids = (self._random.hex(32), self._random.uid(), self._random.uid())
         address = str(IPv4Address(int(_NODE_NETWORK.network_address) + _FIRST_ADDRESS + index))
         row = NodeRow(node, index, address, text, KubeletConfig(), ids, later=later)
@@ -151,6 +152,10 @@ class Nodes:
         for turn in range(turns):
             self._pump.call_later(_LEASE_S / _RENEWALS * (turn + 1) / turns, self._turn(turn, turns))
         self._worker.wake()
+
+    def close(self) -> None:
+        """Send what kubelets have traced."""
+        self._desk.spans.close()
 
     def restore(self) -> None:
         """Take up the nodes and pods that are there from before a restart: what ran goes on, with its addresses."""

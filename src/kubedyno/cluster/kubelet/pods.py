@@ -123,6 +123,7 @@ class Pods:
         """Take note of a pod that is gone: what still runs of it is killed."""
         run = self.runs.get(key)
         if run is not None and run.uid == uid:
+            self._desk.spans.gone(key, self._desk.clock.now())
             self._endings.gone(run)
             self._desk.flush()
 
@@ -278,6 +279,8 @@ class Pods:
         if static is not None:
             self._make_static(run, static)
         self._endings.await_deadline(run)
+        if node.config.tracing is not None:
+            self._desk.spans.began(run, start_s)
         return run
 
     def restore(self, record: ObjectRecord, node: NodeRow) -> None:
