@@ -49,12 +49,35 @@ def test_slices_are_made_of_what_nobody_else_makes_slices_of_and_the_api_takes_t
     assert "created (server dry run)" in cluster.kubectl("create", "--dry-run=server", "-f", "-", stdin=said.out)
 
 
+def test_what_may_not_be_read_is_told_and_the_rest_is_answered(audited, capsys, tmp_path) -> None:
+    cluster, _ = audited
+    cluster.kubectl("create", "serviceaccount", "reader")
+    cluster.kubectl("create", "clusterrole", "ends", "--verb=list", "--resource=endpoints")
+    cluster.kubectl("create", "clusterrolebinding", "ends", "--clusterrole=ends", "--serviceaccount=default:reader")
+    config = yaml.load(cluster.running.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": cluster.kubectl("create", "token", "reader").strip()}
+    path = tmp_path / "reader"
+    path.write_text(json.dumps(config))
+    assert main(["migrate", "endpoints", "--find", "--cluster", "--kubeconfig", str(path)]) == 2
+    said = capsys.readouterr()
+    assert "default/ext: Endpoints ext" in said.out
+    for kind in ("ClusterRole: not read (", "Role: not read (", "Service: not read (", "/metrics: not read ("):
+        assert f"kubedyno: {kind}" in said.err
+    assert main(["migrate", "endpoints", "--cluster", "--kubeconfig", str(path)]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "without Services nobody knows whose slices are made already" in said.err
+    for words in (["features", "demo", "sleep-zero"], ["probe", "--cluster"]):
+        assert main([*words, "--yes", "--kubeconfig", str(path)]) == 1
+        assert 'cannot create resource "namespaces"' in capsys.readouterr().err
+
+
 def test_who_asks_is_found_by_roles_metric_and_audit_log(audited, capsys) -> None:
     cluster, path = audited
     assert migrate(cluster, "--find", "--audit-log", str(path)) == 2
     said = capsys.readouterr()
     assert "default/reader: Role reader allows get of endpoints" in said.out
-    assert "system:" not in said.out
+    assert "ClusterRole system:" not in said.out
     assert "Kubernetes' own roles allow endpoints: they come with its version" in said.err
     assert "/metrics: someone asked for v1 Endpoints since the API server began" in said.out
     assert "(kubectl/" in said.out

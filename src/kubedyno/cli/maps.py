@@ -231,6 +231,7 @@ def _cluster(
 
     async def read() -> mapsfacts.ClusterSizes:
         async with Client(choice.target) as client:
+            await target.greet(client)
             return await mapsfacts.read(client)
 
     seen = aio.run(read())

@@ -159,7 +159,10 @@ def _of_cluster(arguments: argparse.Namespace) -> list[tuple[str, str, int]]:
     from kubedyno.advisor import endpoints
 
     found, services, _ = _read_cluster(arguments, roles=False)
-    result = []
+    result: list[tuple[str, str, int]] = []
+    if found and not services:
+        # Every cluster has Service kubernetes: they could not be read.
+        return [("without Services nobody knows whose slices are made already: nothing is converted", "", 0)]
     for one in found:
         metadata = one["metadata"]
         key = (metadata.get("namespace", ""), metadata["name"])
@@ -195,6 +198,15 @@ def _read_cluster(arguments: argparse.Namespace, *, roles: bool) -> tuple[list[A
 
     async def read() -> tuple[list[Any], dict[tuple[str, str], Any], str]:
         async with Client(choice.target) as client:
+            await target.greet(client)
+
+            async def items(path: str, kind: str) -> list[Any]:
+                try:
+                    return list(await client.list_all(path))
+                except StatusError as error:
+                    print(f"kubedyno: {kind}: not read ({error.message})", file=sys.stderr)
+                    return []
+
             found = []
             wanted = [("/api/v1/endpoints", "v1", "Endpoints")]
             if roles:
@@ -204,17 +216,14 @@ def _read_cluster(arguments: argparse.Namespace, *, roles: bool) -> tuple[list[A
                     (f"/apis/{group}/roles", group, "Role"),
                 ]
             for path, version, kind in wanted:
-                try:
-                    items = await client.list_all(path)
-                except StatusError as error:
-                    print(f"kubedyno: {kind}: not read ({error.message})", file=sys.stderr)
-                    continue
-                found += [{"apiVersion": version, "kind": kind, **item} for item in items]
+                found += [{"apiVersion": version, "kind": kind, **item} for item in await items(path, kind)]
             services = {
                 (item["metadata"].get("namespace", ""), item["metadata"]["name"]): item
-                for item in await client.list_all("/api/v1/services")
+                for item in await items("/api/v1/services", "Service")
             }
             metrics = await client.request("GET", "/metrics") if roles else None
+            if metrics is not None and metrics.status != 200:
+                print(f"kubedyno: /metrics: not read (answered {metrics.status})", file=sys.stderr)
             return found, services, metrics.body.decode() if metrics and metrics.status == 200 else ""
 
     return aio.run(read())

@@ -1,5 +1,6 @@
 """The API's answer "no": Status objects, one class per reason, with the real server's texts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 import orjson
 
 from kubedyno.kube.resources import Resource
+
+# Of an answer that is no Status: bytes that are looked at, and characters that are shown.
+_LOOKED_AT, _SHOWN = 2_000, 200
+_TITLE = re.compile(r"<title>([^<]*)</title>", re.IGNORECASE)
 
 
 class StatusError(Exception):
@@ -69,13 +74,21 @@ class StatusError(Exception):
         except orjson.JSONDecodeError:
             status = None
         if not isinstance(status, dict) or status.get("kind") != "Status":
-            text = bytes(body[:200]).decode(errors="replace").strip()
-            return StatusError(text or f"the server answered {code}", code=code, reason="")
+            return StatusError(_line_of(body) or f"the server answered {code}", code=code, reason="")
         reason = status.get("reason", "")
         kind = _BY_REASON.get(reason, StatusError)
         return kind(
             status.get("message", f"the server answered {code}"), status.get("details"), code=code, reason=reason
         )
+
+
+def _line_of(body: bytes) -> str:
+    """Return one line for an answer that is no Status: its words, or of a page in HTML its title."""
+    text = " ".join(bytes(body[:_LOOKED_AT]).decode(errors="replace").split())
+    if not text.startswith("<"):
+        return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
+    title = _TITLE.search(text)
+    return f"a web page: {title[1].strip()[:_SHOWN]}" if title else "a web page"
 
 
 class BadRequest(StatusError):

@@ -313,13 +313,16 @@ async def demonstrate(choice: Choice, name: str, *, yes: bool) -> Shown:
     if demo is None:
         raise KubedynoError(f"features demo {name}: there are {', '.join(DEMOS)}")
     async with Client(choice.target) as client:
-        seen = await target.describe(client, choice)
+        seen = await target.describe(client, choice, must_list=False)
         target.confirm(seen, yes=yes, quiet=True)
         major, minor, *_ = seen.version.removeprefix("v").split(".")
         namespace = f"kubedyno-demo-{secret_token(6).lower().replace('_', 'x').replace('-', 'x')}"
         thing = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         try:
             await client.create("/api/v1/namespaces", thing)
+        except StatusError as error:
+            raise target.refused(client, error) from error
+        try:
             stage = Stage(client, namespace, embedded=choice.running is not None, version=(int(major), int(minor)))
             await _account(stage)
             return await demo(stage)

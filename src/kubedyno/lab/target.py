@@ -72,8 +72,11 @@ def _embedded_of(target: Target) -> Running | None:
     return None
 
 
-async def describe(client: Client, choice: Choice) -> TargetDocument:
+async def describe(client: Client, choice: Choice, *, must_list: bool = True) -> TargetDocument:
     """Ask the cluster what it is.
+
+    Args:
+        must_list: Whether a user who may not list nodes is refused; else there are 0.
 
     Raises:
         KubedynoError: It cannot be reached, does not answer in time, or refuses.
@@ -85,7 +88,9 @@ async def describe(client: Client, choice: Choice) -> TargetDocument:
     except TimeoutError as error:
         raise _silent(client, "/api/v1/nodes") from error
     except StatusError as error:
-        raise refused(client, error) from error
+        if must_list or error.code != 403:
+            raise refused(client, error) from error
+        nodes = []
     return TargetDocument(
         server=choice.target.server,
         context=choice.target.context,
@@ -140,7 +145,7 @@ def confirm(target: TargetDocument, *, yes: bool, quiet: bool = False) -> None:
     """
     if quiet and target.embedded:
         return
-    nodes = "1 node" if target.nodes == 1 else f"{target.nodes} nodes"
+    nodes = "1 node" if target.nodes == 1 else f"{target.nodes or '?'} nodes"
     print(  # noqa: T201 - the question itself
         f"target: {target.server} (context {target.context}, Kubernetes {target.version}, {nodes})", file=sys.stderr
     )
