@@ -5,7 +5,8 @@
 
 import hashlib
 import importlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -16,17 +17,26 @@ from kubedyno.base.times import go_duration
 from kubedyno.documents.stream import Document
 
 _CHUNK = 500
+# Documents of runs are large.
+_PAGE = 50
+_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 _TIMEOUT_S = 60
 
 
 class OpenSearchIndexer:
-    """Stores documents into `index`, which is made if missing.
+    """Stores documents into `index`, which is made if missing, and reads them back.
+
+    Args:
+        servers: URLs.
+        index: Its name.
+        insecure: Do not check the server's certificate.
+        making: Make the index if missing.
 
     Raises:
         KubedynoError: The package is missing, or the server cannot be used.
     """
 
-    def __init__(self, servers: Sequence[str], index: str, *, insecure: bool) -> None:
+    def __init__(self, servers: Sequence[str], index: str, *, insecure: bool, making: bool = True) -> None:
         try:
             opensearchpy: Any = importlib.import_module("opensearchpy")
         except ImportError as error:
@@ -35,10 +45,14 @@ class OpenSearchIndexer:
             ) from error
         self._package = opensearchpy
         self._index = index.lower()
-        self._servers = ", ".join(servers)
-        self._client: Any = opensearchpy.OpenSearch(
+        # Without logins: it stands in messages.
+        self._servers = ", ".join(_LOGIN.sub("", server) for server in servers)
+        self._connect: Callable[[], Any] = lambda: opensearchpy.OpenSearch(
             list(servers), verify_certs=not insecure, ssl_show_warn=False, timeout=_TIMEOUT_S, max_retries=2
         )
+        self._client: Any = self._connect()
+        if not making:
+            return
         try:
             if not self._client.indices.exists(index=self._index):
                 self._client.indices.create(index=self._index)
@@ -66,6 +80,9 @@ class OpenSearchIndexer:
                 seen.add(key)
                 yield {"_op_type": "index", "_index": self._index, "_id": key.hex(), "_source": document}
 
+        if self._client is None:
+            # What is known only at the very end, such as the run's own document, comes after `close`.
+            self._client = self._connect()
         created = updated = 0
         failed: list[str] = []
         try:
@@ -88,9 +105,26 @@ class OpenSearchIndexer:
         return f"Indexing finished in {took}: " + " ".join(f"{key}={n}" for key, n in counts.items() if n)
 
     def close(self) -> str:
-        """Close the connections."""
-        self._client.close()
+        """Close the connections; a later write opens new ones."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
         return ""
+
+    def read(self, metric: str) -> list[dict[str, Any]]:
+        """Return the stored documents of a metric.
+
+        Raises:
+            KubedynoError: The server or the index cannot be read.
+        """
+        query = {"query": {"match": {"metricName": metric}}}
+        try:
+            hits = self._package.helpers.scan(self._client, index=self._index, query=query, size=_PAGE)
+            found = [hit["_source"] for hit in hits]
+        except self._package.exceptions.OpenSearchException as error:
+            raise KubedynoError(f"{self._servers}: index {self._index} cannot be read ({_short(error)})") from error
+        # A text field matches words, not the whole.
+        return [document for document in found if document.get("metricName") == metric]
 
 
 def _short(error: Exception) -> str:

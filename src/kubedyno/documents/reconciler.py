@@ -91,3 +91,4 @@ class ReconcilerRun(msgspec.Struct, frozen=True):
     attempts: int
     errors: int
     checks: dict[str, bool]
+    uuid: str = ""

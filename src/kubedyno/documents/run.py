@@ -97,7 +97,11 @@ class FindingDocument(msgspec.Struct, frozen=True):
 class RunDocument(msgspec.Struct, frozen=True):
     """One run of a configuration; times are RFC 3339. `left` says what a run that did not end well left behind.
 
-    `clock_ms` is by how much the server's clock is ahead of ours, and by how much that may be off; None: not known.
+    Attributes:
+        clock_ms: By how much the server's clock is ahead of ours, and by how much that may be off; None: not known.
+        kind: init or study.
+        config: Path or URL of the configuration.
+        config_digest: SHA-256 of the effective one; its own uuid does not count.
     """
 
     uuid: str
@@ -112,6 +116,9 @@ class RunDocument(msgspec.Struct, frozen=True):
     not_measured: list[str]
     left: list[str] = []
     clock_ms: tuple[float, float] | None = None
+    kind: str = "init"
+    config: str = ""
+    config_digest: str = ""
     metricName: str = FILE_NAME
 
 

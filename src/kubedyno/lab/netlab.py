@@ -32,6 +32,7 @@ from kubedyno.documents.local import LocalIndexer
 from kubedyno.documents.net import FILE_NAME, ROW_FILE_NAME, Missing, NetLabRun, Ratio, Round, Row
 from kubedyno.kernel import netns, probe
 from kubedyno.kernel.probe import Features
+from kubedyno.lab import runs
 from kubedyno.report import net as report
 
 # A quick run ends within 50 s: no round is begun that would not, going by their mean.
@@ -339,16 +340,18 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
         warnings=lab.warnings,
     )
     page = write(request.directory, document)
+    measured = {row.datapath for row in rows}
+    asked = set(request.paths) - {Path.HOST}
+    code = 0 if rows and (not asked or measured & asked) else 1
+    if lab.interrupted:
+        code = runs.EXIT_INTERRUPTED
+    runs.register(runs.record_of_net_lab(document, directory_of(request.directory, document), exit_code=code))
     if request.json:
         print(msgspec.json.encode(document).decode())  # noqa: T201 - the output
     else:
         print("\n".join(report.lines(document)))  # noqa: T201 - the output
         print(f"report: {page}")  # noqa: T201 - the output
-    if lab.interrupted:
-        return 130
-    measured = {row.datapath for row in rows}
-    asked = set(request.paths) - {Path.HOST}
-    return 0 if rows and (not asked or measured & asked) else 1
+    return code
 
 
 def enter() -> Features:
@@ -374,13 +377,18 @@ def enter() -> Features:
     return Features(features.kernel, root=False, found=features.found)
 
 
+def directory_of(directory: FilePath, document: NetLabRun) -> FilePath:
+    """Return where a run's documents go."""
+    return directory / f"collected-metrics-{document.uuid}"
+
+
 def write(directory: FilePath, document: NetLabRun) -> FilePath:
     """Write documents and report; returns the report's path.
 
     Raises:
         KubedynoError: A file cannot be written.
     """
-    indexer = LocalIndexer(directory / f"collected-metrics-{document.uuid}")
+    indexer = LocalIndexer(directory_of(directory, document))
     indexer.index(FILE_NAME, [msgspec.to_builtins(document)])
     if document.rows:
         indexer.index(ROW_FILE_NAME, [msgspec.to_builtins(row) for row in document.rows])

@@ -2,18 +2,24 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import msgspec
 
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.client.api import Client
+from kubedyno.documents.runstore import RunRecord
 from kubedyno.kube import yaml
-from kubedyno.lab import target
+from kubedyno.lab import runs, target
 from kubedyno.lab.target import Choice
 from kubedyno.load.config.sources import read_text
 from kubedyno.netperf import connectivity
@@ -25,6 +31,7 @@ from kubedyno.netperf.plan import Options
 from kubedyno.netperf.run import Measurement, Outputs
 from kubedyno.netperf.shapecheck import ShapeCheck
 from kubedyno.netperf.shaping import Shaping
+from kubedyno.netperf.tables import Result
 
 _INTERRUPTED = 130
 
@@ -58,8 +65,59 @@ def run(
             made.append(Measurement(client, options, outputs))
         return await made[0].run()
 
-    print("\n".join(aio.run(_with(choice, work, verb="net perf", yes=yes))))  # noqa: T201 - the output
+    def figures() -> dict[str, float]:
+        return _figures(made[0].results) if made and isinstance(made[0], Measurement) else {}
+
+    with _registered("net perf", choice, outputs.report_dir, figures, lambda: bool(made) and made[0].passed):
+        print("\n".join(aio.run(_with(choice, work, verb="net perf", yes=yes))))  # noqa: T201 - the output
     return 0 if made[0].passed else 1
+
+
+def _figures(results: Sequence[Result]) -> dict[str, float]:
+    """Return the medians over samples, by test and way."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        action = result.action
+        for name, value in msgspec.structs.asdict(result.figures).items():
+            if value is not None:
+                values.setdefault(f"{action.test}.{action.scenario}.{action.node}.{name}", []).append(value)
+    return {name: median(found) for name, found in values.items()}
+
+
+@contextmanager
+def _registered(
+    kind: str,
+    choice: Choice,
+    directory: Path | None,
+    figures: Callable[[], dict[str, float]],
+    passed: Callable[[], bool],
+) -> Iterator[None]:
+    """Enter a measurement into the run store at its end, however that came about."""
+    began_s, began_mono_s = SYSTEM_CLOCK.now(), SYSTEM_CLOCK.monotonic()
+    code = 1
+    try:
+        yield
+        code = 0 if passed() else 1
+    except KubedynoError as error:
+        code = error.exit_code
+        raise
+    finally:
+        runs.register(
+            RunRecord(
+                uuid=Random().uid(),
+                kind=kind,
+                started=rfc3339(began_s),
+                started_s=began_s,
+                took_s=SYSTEM_CLOCK.monotonic() - began_mono_s,
+                config=kind,
+                config_digest="",
+                target=f"embedded {choice.running.name}" if choice.running is not None else choice.target.server,
+                verdict=runs.verdict_of(code, interrupted=code == _INTERRUPTED),
+                exit_code=code,
+                directory="" if directory is None else str(directory.resolve()),
+                figures=figures(),
+            )
+        )
 
 
 def _manifest(path: str) -> Manifest:
@@ -94,8 +152,13 @@ def check(
         made.append(Checking(client, options, clock))
         return await made[0].run()
 
+    def figures() -> dict[str, float]:
+        failed = sum(bool(one.failures) for checking in made for one in checking.outcomes)
+        return {"failed": float(failed), "tests": float(sum(len(checking.outcomes) for checking in made))}
+
     started = rfc3339(clock.now()).removesuffix("Z")
-    print("\n".join(aio.run(_with(choice, work, verb="net test", yes=yes))))  # noqa: T201 - the output
+    with _registered("net test", choice, None, figures, lambda: bool(made) and made[0].passed):
+        print("\n".join(aio.run(_with(choice, work, verb="net test", yes=yes))))  # noqa: T201 - the output
     if junit is not None:
         try:
             junit.write_text(junit_of(made[0].outcomes, properties, started), encoding="utf-8")

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +27,16 @@ from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.client import clockgap, kubeconfig
 from kubedyno.client.api import Client
+from kubedyno.documents import circumstances
+from kubedyno.documents.circumstances import ConfigDocument
+from kubedyno.documents.opensearch import OpenSearchIndexer
 from kubedyno.documents.run import FILE_NAME, Chapter, Figures, FindingDocument, JobDocument, RunDocument
 from kubedyno.documents.run import Target as TargetDocument
 from kubedyno.http.client import PoolLimits
 from kubedyno.kube.status import StatusError
+from kubedyno.lab import runs
 from kubedyno.lab import target as targets
+from kubedyno.lab.circumstances import Gathering, encoded, node_documents
 from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.progress import Progress
 from kubedyno.lab.target import Choice
@@ -63,6 +69,7 @@ class Request:
         metrics_endpoint: File of endpoints instead of the configuration's.
         on_stuck: Called once for each standstill, to do something about it (the study raises maxPods there).
         own: Is told of the run, for `--metrics-port`.
+        kind: Of the run, for the run store.
     """
 
     config: str
@@ -81,6 +88,7 @@ class Request:
     metrics_endpoint: str | None = None
     on_stuck: Callable[[Sequence[Finding]], Awaitable[None]] | None = None
     own: OwnMetrics | None = None
+    kind: str = "init"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,23 +187,29 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
                 compat=request.compat,
                 env=prepared.env,
             )
-            return await _run(request, prepared.plan, options, client, target, made)
+            return await _run(prepared, options, client, target, made)
         finally:
             close_logs(handlers)
 
 
 async def _run(
-    request: Request, plan: Plan, options: Options, client: Client, target: TargetDocument, made: Outputs
+    prepared: Prepared, options: Options, client: Client, target: TargetDocument, made: Outputs
 ) -> RunDocument:
+    request, plan = prepared.request, prepared.plan
     embedded = target.embedded or None
+    directory = next((outlet.directory for outlet in made.outlets if outlet.local is not None), None)
 
     def of_this_run(obj: dict[str, Any]) -> bool:
         labels = obj["metadata"].get("labels") or {}
         return options.runid in {labels.get("kube-burner.io/runid"), labels.get("kube-burner-runid")}
 
+    seen = facts.ClusterFacts()
+
     async def findings() -> list[Finding]:
+        nonlocal seen
+        seen = await facts.read(client, embedded=embedded)
         # Others' pods may be on their way for ever: they say nothing about this run.
-        return why.explain(await facts.read(client, embedded=embedded), concerned=of_this_run)
+        return why.explain(seen, concerned=of_this_run)
 
     def connect(path: str) -> Client:
         return Client(kubeconfig.load(Path(path), None))
@@ -212,6 +226,20 @@ async def _run(
             task.add_done_callback(helpers.discard)
 
     one.on_reasons = on_reasons
+    gathering = Gathering(client, options, SYSTEM_CLOCK)
+    digest = runs.digest_of(prepared.spec.effective, options.uuid)
+
+    async def gather() -> None:
+        found = await gathering.end(one.result)
+        config = ConfigDocument(options.uuid, request.config, digest, runs.without_secrets(prepared.spec.effective))
+        _index(made, circumstances.CONFIG, [config])
+        _index(made, circumstances.HOST, [] if found.host is None else [found.host], everywhere=True)
+        _index(made, circumstances.EVENTS, found.events)
+        _index(made, circumstances.PODS, found.pods)
+        _index(made, circumstances.API, found.api)
+
+    one.before_close = gather
+    await gathering.begin()
     if request.own is not None:
         request.own.follow(one)
     gap = clockgap.Gap()
@@ -236,11 +264,31 @@ async def _run(
     except (KubedynoError, StatusError, OSError) as error:
         log.warning("cannot say why pods do not run: %s", error)
     left = await _left(client, options) if result.exit_code else []
-    document = document_of(result, options, target, last, left, gap)
+    document = document_of(result, options, target, last, left, gap, gathering.gathered.missing)
+    document = msgspec.structs.replace(document, kind=request.kind, config=request.config, config_digest=digest)
+    own = Counter(str(pod.get("spec", {}).get("nodeName") or "") for pod in seen.pods if of_this_run(pod))
+    _index(made, circumstances.NODES, node_documents(seen, gathering.gathered.pods, own, options.uuid))
+    _index(made, FILE_NAME, [document], everywhere=True)
+    runs.register(runs.record_of_load(document, directory))
+    return document
+
+
+def _index(made: Outputs, name: str, documents: Sequence[msgspec.Struct], *, everywhere: bool = False) -> None:
+    """Write documents of ours beside kube-burner's: into directories, and where a team looks for runs.
+
+    Raises:
+        KubedynoError: A directory cannot be written to.
+    """
+    if not documents:
+        return
     for outlet in made.outlets:
         if outlet.local is not None:
-            outlet.local.index(FILE_NAME, [msgspec.to_builtins(document)])
-    return document
+            outlet.local.index(name, encoded(documents))
+        elif everywhere and isinstance(outlet.indexer, OpenSearchIndexer):
+            try:
+                outlet.indexer.write(name, encoded(documents))
+            except KubedynoError as error:
+                log.warning("%s", error)
 
 
 def _catch_interrupts(work: "asyncio.Task[RunResult]", config: str) -> Callable[[], None]:
@@ -335,6 +383,7 @@ def document_of(
     last: Sequence[Finding],
     left: Sequence[str] = (),
     gap: clockgap.Gap | None = None,
+    missing: Sequence[str] = (),
 ) -> RunDocument:
     """Return the document of a run."""
     seen: dict[tuple[str, str], FindingDocument] = {}
@@ -357,7 +406,7 @@ def document_of(
         findings=findings,
         not_measured=[
             "resource use of nodes and control plane",
-            "API latency of requests that are not the load's own",
+            *missing,
             *troubles,
         ],
         left=list(left),

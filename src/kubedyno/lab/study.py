@@ -126,7 +126,12 @@ def _runs(pod: dict[str, object]) -> bool:
 
 def _run(story: Story, running: Running, config: str, **changes: object) -> RunDocument:
     request = session.Request(
-        config=str(files() / config), directory=story.directory, quiet=True, fail_when_stuck_s=STUCK_S, own=story.own
+        config=str(files() / config),
+        directory=story.directory,
+        quiet=True,
+        fail_when_stuck_s=STUCK_S,
+        own=story.own,
+        kind="study",
     )
     request = replace(request, **changes)  # type: ignore[arg-type]
     choice = Choice(kubeconfig.load(running.kubeconfig, None), running)

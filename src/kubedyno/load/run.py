@@ -5,7 +5,7 @@ up, somebody presses Ctrl-C) the documents of what was done are written.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from kubedyno.base import aio
@@ -67,6 +67,8 @@ class Run:
         self.options = options
         self.result = RunResult()
         self.waiting_for = ""
+        # Before the outlets are closed, and before anything is cleaned up at the end.
+        self.before_close: Callable[[], Awaitable[None]] | None = None
         self.on_reasons: Callable[[Sequence[Reason], bool], None] = lambda _reasons, _stuck: None
         self._active: list[JobResult] = []
         self._client = client
@@ -134,6 +136,8 @@ class Run:
             await self._index_summaries()
             for job in result.indexed():
                 await self._outputs.scrape(window_of(job, self.options), job.plan.spec.metrics_closing)
+        if self.before_close is not None:
+            await self.before_close()
         await self._outputs.close()
         if result.exit_code != EXIT_TIMEOUT and not result.interrupted and not critical:
             # In the original this is the last line of a run that failed, too.

@@ -22,6 +22,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.documents.reconciler import FILE_NAME, Phase, ReconcilerRun, Sample
+from kubedyno.lab import runs
 from kubedyno.lab.experiments import servicemap
 from kubedyno.lab.experiments.servicemap import Service, ServiceMap
 from kubedyno.reconciler.health import Health, Level
@@ -94,6 +95,7 @@ def run(request: Request) -> int:
         (request.directory / REPORT_NAME).write_text(report.page(outcome))
     except OSError as error:
         raise KubedynoError(f"{request.directory}: cannot be written to ({error.strerror})") from error
+    runs.register(runs.record_of_experiment(outcome, request.directory))
     if request.json:
         print(encoded.decode())  # noqa: T201 - the command's output
     else:
@@ -170,6 +172,7 @@ class _Experiment:
             attempts=metrics.update.count + metrics.delete.count,
             errors=metrics.errors,
             checks=_checks(self._phases, request.map_size),
+            uuid=Random().uid(),
         )
 
     # --- phases -------------------------------------------------------------------------------------------------

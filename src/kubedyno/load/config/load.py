@@ -140,7 +140,7 @@ def _spec(
         raise KubedynoError("jobs GC and global waitWhenFinished cannot be enabled at the same time; drop one of them")
     _check_parallel(made)
     _check_aliases(general, made, found)
-    return Spec(general, found, made, tuple(warnings))
+    return Spec(general, found, made, tuple(warnings), document)
 
 
 def _general(document: Any, top: Section, compat: int, warnings: list[str]) -> GlobalSpec:

@@ -1,5 +1,6 @@
 """The configuration as frozen values: what a file says, with the defaults of the chosen version filled in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -346,9 +347,13 @@ class GlobalSpec:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A whole configuration; `warnings` are said when the run starts."""
+    """A whole configuration; `warnings` are said when the run starts.
+
+    `effective` is the document that it was read from: rendered, with what `--set` changed.
+    """
 
     global_: GlobalSpec
     metrics_endpoints: tuple[EndpointSpec, ...]
     jobs: tuple[JobSpec, ...]
     warnings: tuple[str, ...] = ()
+    effective: Mapping[str, Any] = field(default_factory=dict, compare=False)

@@ -81,6 +81,7 @@ class PodStart:
         seen_s: Condition type → local time at which the watch first showed it True.
         scheduled_event_s: `eventTime` of the Scheduled event (microseconds), None when not seen.
         started_event_s: Time of the last `Started` event (nanoseconds), None when not seen.
+        gone_s: When the watch showed that it was deleted (local clock), None when it did not.
     """
 
     namespace: str
@@ -99,6 +100,7 @@ class PodStart:
     deleted: bool = False
     scheduled_event_s: float | None = None
     started_event_s: float | None = None
+    gone_s: float | None = None
 
 
 class PodTracker:
@@ -162,6 +164,7 @@ class PodTracker:
         self.changes += 1
         if kind == "DELETED":
             start.deleted = True
+            start.gone_s = now_s
             self._count(meta.uid, None)
             return
         start.node = pod.spec.nodeName
