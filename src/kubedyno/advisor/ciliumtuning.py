@@ -442,7 +442,7 @@ def distributed_lru(setup: Setup) -> Advice | None:
 @rule
 def bpf_clock(setup: Setup) -> Advice | None:
     """Jiffies instead of the nanosecond clock for connection timeouts."""
-    if setup.values.on("bpfClockProbe") or setup.older_than(5, 5):
+    if setup.values.on("bpfClockProbe") or setup.older_than(5, 5) or setup.host.jiffies is False:
         return None
     return Advice(
         "bpf-clock",

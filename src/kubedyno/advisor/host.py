@@ -9,6 +9,8 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.kernel import probe
 from kubedyno.kernel.probe import configuration_line
 
+# Number of bpf_jiffies64.
+_JIFFIES64 = 118
 _MEMINFO = Path("/proc/meminfo")
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 
@@ -115,13 +117,15 @@ def runs(name: str, root: Path = Path("/proc")) -> bool:
 
 def facts() -> Host:
     """Return what this host tells the rules; what needs privileges it does not have stays unknown."""
-    netkit = fq = None
+    netkit = fq = jiffies = None
     try:
         found = probe.probe()
     except OSError:
         found = None  # not root: versions have to do, and rules that need more say so
     if found is not None:
         netkit, fq = found["netkit"].works, found["fq"].works
+        if found["bpf"].works:
+            jiffies = probe.has_helper(_JIFFIES64).works
     return Host(
         kernel=os.uname().release,
         drivers=drivers() or None,
@@ -131,6 +135,7 @@ def facts() -> Host:
         irqbalance=runs("irqbalance"),
         netkit=netkit,
         fq=fq,
+        jiffies=jiffies,
         memory_b=memory_b(),
         cpus=possible_cpus(),
         mtus=mtus() or None,

@@ -27,6 +27,7 @@ class Host:
         fq: Whether the kernel has the qdisc.
         memory_b: Total, bytes.
         cpus: Possible ones.
+        jiffies: Whether BPF programs have the helper jiffies64.
         mtus: Device → MTU of physical devices.
     """
 
@@ -40,6 +41,7 @@ class Host:
     fq: bool | None = None
     memory_b: int | None = None
     cpus: int | None = None
+    jiffies: bool | None = None
     mtus: tuple[tuple[str, int], ...] | None = None
 
     @property

@@ -114,6 +114,8 @@ def _bpf() -> Iterator[Fact]:
         feature = probe.has_helper(number)
         how = "loaded a classifier that calls it"
         yield Fact("BPF helpers", name, "yes" if feature.works else "no", how, TRIED, feature.why)
+        if name == "jiffies64":
+            yield clock_of(probe.configuration_line("CONFIG_HZ"), works=feature.works)
     for name, (number, key, value, entries, flags) in _MAPS.items():
 
         def make(
@@ -137,6 +139,18 @@ def _bpf() -> Iterator[Fact]:
             _cgroup(hook)
 
         yield _tried("socket load balancing", hook.name.lower(), "attached one to a cgroup of its own", attach_hook)
+
+
+def clock_of(line: str, *, works: bool) -> Fact:
+    """Return what BPF programs can read the time of connections from: jiffies, a cheap counter, or the clock.
+
+    Args:
+        line: CONFIG_HZ of the kernel's configuration, "" without one.
+        works: Whether there is the helper jiffies64.
+    """
+    rate = line.partition("=")[2]
+    value = "ktime" if not works else f"jiffies, {rate} Hz" if rate.isdigit() else "jiffies"
+    return Fact("BPF helpers", "clock source", value, "the helper jiffies64, and CONFIG_HZ", TRIED)
 
 
 def _returns(value: int) -> bytes:

@@ -235,6 +235,7 @@ def host_of(facts: ProbeFacts) -> Host:
         irqbalance={"runs": True, "does not run": False}.get(facts.get(("machine", "irqbalance"), "")),
         netkit=yes("datapath", "netkit"),
         fq=yes("datapath", "fq"),
+        jiffies=yes("BPF helpers", "jiffies64"),
         memory_b=_number(facts.get(("machine", "memory"), "")),
         cpus=_number(facts.get(("machine", "possible CPUs"), "")),
         mtus=tuple(mtus) or None,

@@ -51,6 +51,12 @@ def test_what_no_kernel_has_is_not_found(monkeypatch: pytest.MonkeyPatch) -> Non
     assert missing == {"BPF helpers": "no", "BPF maps": "no", "BPF programs": "no"}
 
 
+def test_the_clock_of_programs_follows_from_helper_and_configuration() -> None:
+    assert hostprobe.clock_of("CONFIG_HZ=250", works=True).value == "jiffies, 250 Hz"
+    assert hostprobe.clock_of("", works=True).value == "jiffies"
+    assert hostprobe.clock_of("CONFIG_HZ=1000", works=False).value == "ktime"
+
+
 @root
 def test_the_probe_leaves_no_cgroup() -> None:
     mount = hostprobe.cgroup2_mount()

@@ -135,6 +135,7 @@ def test_a_good_cluster_has_no_findings() -> None:
         ("endpoint-slices", {"changes": {"ciliumEndpointSlice.enabled": False}, "nodes": 99}),
         ("big-tcp-netkit", {"changes": {"bpf.datapathMode": "netkit"}, "version": "1.19.0"}),
         ("mtu", {"mtus": (("eth0", 1501),)}),
+        ("bpf-clock", {"changes": {"bpfClockProbe": False}, "jiffies": False}),
         ("client-rate-limits", {"changes": {"k8sClientRateLimit.qps": 11}, "nodes": 454}),
         ("client-rate-limits", {"changes": {"k8sClientRateLimit.operator.qps": 20}, "nodes": 99}),
         ("client-rate-limits", {"changes": {"ciliumEndpointSlice.rateLimits": [{"limit": 50, "burst": 100}]}}),
