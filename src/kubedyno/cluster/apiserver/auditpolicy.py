@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubedyno.base.errors import KubedynoError
-from kubedyno.cluster.apiserver.authentication import User
-from kubedyno.cluster.apiserver.authorization import Attributes
 from kubedyno.kube import yaml
 from kubedyno.kube.yaml import YAMLError
+
+if TYPE_CHECKING:
+    # Whoever only checks a policy (the command that starts a cluster) need not import the store, which takes 40 ms.
+    from kubedyno.cluster.apiserver.authentication import User
+    from kubedyno.cluster.apiserver.authorization import Attributes
 
 NONE, METADATA, REQUEST, RESPONSE = "None", "Metadata", "Request", "RequestResponse"
 LEVELS = (NONE, METADATA, REQUEST, RESPONSE)
@@ -42,7 +45,7 @@ class _Rule:
     urls: tuple[str, ...]
     resources: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...]
 
-    def matches(self, user: User, asked: Attributes) -> bool:
+    def matches(self, user: "User", asked: "Attributes") -> bool:
         if self.users and user.name not in self.users:
             return False
         if self.groups and not self.groups.intersection(user.groups):
@@ -55,7 +58,7 @@ class _Rule:
             return bool(asked.path) and any(_covers(url, asked.path) for url in self.urls)
         return True
 
-    def _is_about(self, asked: Attributes) -> bool:
+    def _is_about(self, asked: "Attributes") -> bool:
         if not asked.resource or (self.namespaces and asked.namespace not in self.namespaces):
             return False
         if not self.resources:
@@ -74,7 +77,7 @@ def _covers(url: str, path: str) -> bool:
     return url in {"*", path} or (url.endswith("*") and path.startswith(url[:-1]))
 
 
-def _names(resource: str, asked: Attributes) -> bool:
+def _names(resource: str, asked: "Attributes") -> bool:
     whole = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
     if resource in {"*", whole}:
         return True
@@ -90,7 +93,7 @@ class AuditPolicy:
 
     rules: tuple[_Rule, ...]
 
-    def extent(self, user: User, asked: Attributes) -> Extent:
+    def extent(self, user: "User", asked: "Attributes") -> Extent:
         """Return how much of a request is written down."""
         return next((rule.extent for rule in self.rules if rule.matches(user, asked)), _NOTHING)
 

@@ -11,7 +11,6 @@ import orjson
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.assembly.strict import Place
-from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling
 from kubedyno.cluster.settings import (
     DEFAULT_SCORES,
     FILTER_PLUGINS,
@@ -196,6 +195,9 @@ def _arguments(config: Place, draft: _Draft, warnings: list[str]) -> float:
             place = args.at("addedAffinity")
             if not isinstance(place.value, dict):
                 raise place.fail("must be a mapping")
+            # Rare, and the command that starts a cluster would take 40 ms longer.
+            from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling  # noqa: PLC0415
+
             for cause in validate_scheduling({"affinity": {"nodeAffinity": place.value}}, "addedAffinity"):
                 raise place.fail(f"is wrong: {cause.field}: {cause.message}")
             changes["added_affinity"] = orjson.dumps(place.value).decode()
