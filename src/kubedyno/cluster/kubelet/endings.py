@@ -7,6 +7,7 @@ import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.plan import ContainerPlan
 from kubedyno.cluster.kubelet.podstatus import status_of, template_of
 from kubedyno.cluster.kubelet.restarts import comes_again
 from kubedyno.cluster.kubelet.rows import NodeRow
@@ -18,6 +19,7 @@ from kubedyno.kube.resources import PODS
 _STAMP_LENGTH = len("2026-11-24T15:04:05Z")
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 _TOO_LONG = "Pod was active on the node longer than the specified deadline"
+_LEAST_GRACE_S = 2.0
 _GRACE = b'"deletionGracePeriodSeconds":'
 
 
@@ -159,16 +161,33 @@ class Endings:
                 run.uid, grace_s, stopped, lambda name: self._desk.hook_failed(run, paths.get(name, ""))
             )
             return
-        stops_s = max(
-            (
-                self._desk.latency.stop(grace_s, hook_s=plan.pre_stop_s or 0.0, ignores_term=plan.ignores_term)
-                for plan in plans
-            ),
-            default=0.0,
-        )
-        self._desk.after(run, stops_s, self._stopped)
+        stops = self._stops_s(plans, grace_s)
+        begun_s, slowness = self._desk.clock.now(), run.node.slowness
+        finished = {name: begun_s + slowness * stop_s for name, stop_s in stops.items()}
+        self._desk.after(run, max(stops.values(), default=0.0), lambda run: self._stopped(run, finished))
 
-    def _stopped(self, run: PodRun) -> None:
+    def _stops_s(self, plans: tuple[ContainerPlan, ...], grace_s: int) -> dict[str, float]:
+        """Return after how long each container has stopped: sidecars after all others, the last that began first.
+
+        All preStop hooks begin at once; for their signals sidecars wait until it is their turn.
+        """
+        latency = self._desk.latency
+        grace = latency.scaled(grace_s)
+        stops: dict[str, float] = {}
+        turn_s = 0.0
+        for plan in (plan for plan in plans if not plan.sidecar):
+            hook_s = plan.pre_stop_s or 0.0
+            stops[plan.name] = latency.stop(grace_s, hook_s=hook_s, ignores_term=plan.ignores_term)
+            turn_s = max(turn_s, stops[plan.name])
+        for plan in reversed([plan for plan in plans if plan.sidecar]):
+            turn_s = max(turn_s, min(grace, latency.scaled(plan.pre_stop_s or 0.0)))
+            own_s = latency.stop(grace_s, hook_s=0.0, ignores_term=plan.ignores_term)
+            # When the time is over, so much is left to each (minimumGracePeriodInSeconds).
+            turn_s += min(own_s, max(grace - turn_s, min(grace, latency.scaled(_LEAST_GRACE_S))))
+            stops[plan.name] = turn_s
+        return stops
+
+    def _stopped(self, run: PodRun, finished: dict[str, float] | None = None) -> None:
         record = self._desk.pods.get(run.key)
         if record is None or record.obj.uid != run.uid:
             return
@@ -182,7 +201,7 @@ class Endings:
             ignored = any(c.stopped_code for c in run.plan.containers)
             phase = "Failed" if ignored else "Succeeded"
         else:
-            run.end_all(now_s)
+            run.end_all(now_s, finished)
             whole = status_of(run, now_s, self._desk.minor, obj.generation, orjson.loads(obj.status))
             status, phase = orjson.dumps(whole), whole["phase"]
         address = run.node.address if run.plan.facts.host_network else run.address

@@ -16,6 +16,7 @@ from kubedyno.cluster.kubelet.programs import ENDING_IMAGES, IGNORE_TERM, SHELLS
 from kubedyno.cluster.kubelet.wishes import ANNOTATIONS, NO_WISHES, Wishes, wishes_of
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
+from kubedyno.cluster.registry.kinds.stopsignals import is_survived, number_of
 from kubedyno.cluster.registry.leanpod import LeanPod
 from kubedyno.cluster.storage.objects import StoredObject
 
@@ -25,6 +26,9 @@ _SUFFIX_LENGTH = 5
 # Stands in for the suffix of the token volume's name in what is shared by all pods of a template.
 SUFFIX = "KUBEDYNO-SUFFIX"
 _KILL, _SIGKILLED = "SIGKILL", 137
+# Signals that servers take as "finish and go"; any other one ends them as the kernel does, with 128 and its number.
+_GRACEFUL = frozenset({"", "SIGTERM", "SIGINT", "SIGQUIT"})
+_BY_SIGNAL = 128
 _NODE_NAME = b'"nodeName":"'
 _CACHED_PLANS = 4096
 
@@ -141,7 +145,9 @@ class ContainerPlan:
     @property
     def stopped_code(self) -> int:
         """The exit code when it is stopped."""
-        return _SIGKILLED if self.ignores_term or self.stop_signal == _KILL else 0
+        if self.ignores_term:
+            return _SIGKILLED
+        return 0 if self.stop_signal in _GRACEFUL else _BY_SIGNAL + number_of(self.stop_signal)
 
 
 class StartForm(msgspec.Struct, frozen=True, gc=False):
@@ -379,7 +385,8 @@ def _container(
         _probe(container.get("readinessProbe")),
         _probe(container.get("startupProbe")),
         _probe(container.get("livenessProbe")),
-        signal != _KILL and (program in IGNORE_TERM or (not program and last in ENDING_IMAGES)),
+        is_survived(signal)
+        or (signal != _KILL and (program in IGNORE_TERM or (not program and last in ENDING_IMAGES))),
         sidecar,
         _hook(container, "preStop"),
         _hook(container, "postStart"),

@@ -197,15 +197,20 @@ class PodRun:
         """All init containers are done, and the sidecars started."""
         return all(c.started if c.plan.sidecar else c.state is State.TERMINATED and c.exit_code == 0 for c in self.init)
 
-    def end_all(self, now_s: float) -> None:
-        """Have all running containers stopped; sets the phase that the pod ends in."""
+    def end_all(self, now_s: float, finished: dict[str, float] | None = None) -> None:
+        """Have all running containers stopped; sets the phase that the pod ends in.
+
+        Args:
+            now_s: Epoch seconds.
+            finished: Container → when it ended, where that was earlier.
+        """
         self.expand()
         assert self.containers is not None
         for container in self.running():
             container.state = State.TERMINATED
             container.exit_code = container.plan.stopped_code
             container.reason = "Error" if container.exit_code else "Completed"
-            container.finished_s = now_s
+            container.finished_s = min((finished or {}).get(container.plan.name, now_s), now_s)
             container.ready = container.started = False
         if not self.forced_phase and any(c.state is State.TERMINATED for c in self.containers):
             failed = any(c.state is not State.TERMINATED or c.exit_code for c in self.containers)

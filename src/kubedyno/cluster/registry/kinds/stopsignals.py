@@ -1,5 +1,7 @@
 """Stop signals of containers: which there are on which operating system."""
 
+import signal as numbers
+
 from kubedyno.kube.status import Cause, forbidden_field, not_supported
 
 _LINUX = tuple(
@@ -16,6 +18,10 @@ _LINUX = tuple(
     )
 )  # fmt: skip
 _WINDOWS = ("SIGKILL", "SIGTERM")
+# What ends no process that does not say so itself (signal(7)).
+_SURVIVED = frozenset(f"SIG{name}" for name in ("CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"))
+_ALIASES = {"SIGCLD": "SIGCHLD", "SIGIO": "SIGPOLL", "SIGIOT": "SIGABRT"}
+_STKFLT = 16
 
 
 def stop_signal_causes(signal: str, path: str, system: str) -> list[Cause]:
@@ -30,3 +36,19 @@ def stop_signal_causes(signal: str, path: str, system: str) -> list[Cause]:
         return [forbidden_field(path, "may not be set for containers with empty `spec.os.name`")]
     known = _WINDOWS if system == "windows" else _LINUX
     return [] if signal in known else [not_supported(path, signal, known)]
+
+
+def is_survived(signal: str) -> bool:
+    """Say whether a process that does nothing about a signal goes on after it."""
+    return signal in _SURVIVED
+
+
+def number_of(signal: str) -> int:
+    """Return a signal's number on Linux, e.g. 10 for "SIGUSR1", 36 for "SIGRTMIN+2"."""
+    for base, sign in (("SIGRTMIN", 1), ("SIGRTMAX", -1)):
+        if signal.startswith(base):
+            offset = signal[len(base) + 1 :]
+            return int(getattr(numbers, base)) + sign * int(offset or "0")
+    if signal == "SIGSTKFLT":
+        return _STKFLT
+    return int(getattr(numbers, _ALIASES.get(signal, signal)))
