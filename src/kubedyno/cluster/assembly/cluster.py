@@ -93,6 +93,8 @@ class Cluster:
         bootstrap.create_foundation(self.registry, settings, ca_pem=self._ca_pem, server=server)
         self.controllers.start()
         self.scheduler.start()
+        if made:
+            self.nodes.drop_removed()
         self.nodes.start()
         if settings.kube_proxy_mode != "none":
             self.proxy.start()

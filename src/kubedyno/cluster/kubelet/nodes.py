@@ -153,6 +153,12 @@ class Nodes:
             self._pump.call_later(_LEASE_S / _RENEWALS * (turn + 1) / turns, self._turn(turn, turns))
         self._worker.wake()
 
+    def drop_removed(self) -> None:
+        """Take no notice of workers whose Node was removed before a restart."""
+        for node in self._settings.nodes:
+            if not node.control_plane and self._nodes.get(node.name) is None and self._rows.pop(node.name, None):
+                self._not_ready -= 1
+
     def close(self) -> None:
         """Send what kubelets have traced."""
         self._desk.spans.close()

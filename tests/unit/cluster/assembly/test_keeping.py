@@ -259,3 +259,20 @@ def test_a_folder_of_another_cluster_is_refused(settings: ClusterSettings) -> No
     other = ClusterSettings(name="kept", speed=0, data_dir=settings.data_dir, pod_subnet="10.99.0.0/16")
     with pytest.raises(KubedynoError, match=r"was made with podSubnet 10\.244\.0\.0/16, not 10\.99\.0\.0/16"):
         embedded.up(other)
+
+
+def test_a_worker_that_was_removed_stays_so(settings: ClusterSettings) -> None:
+    path = "/api/v1/nodes/kept-worker"
+
+    async def remove(cluster: Running) -> None:
+        async with Client(kubeconfig.load(cluster.kubeconfig, None)) as client:
+            assert (await client.request("DELETE", path)).status == 200
+
+    async def is_there(cluster: Running) -> list[str]:
+        async with Client(kubeconfig.load(cluster.kubeconfig, None)) as client:
+            return [node["metadata"]["name"] for node in await client.list_all("/api/v1/nodes")]
+
+    cluster = embedded.up(settings)
+    asyncio.run(remove(cluster))
+    kill(cluster)
+    assert asyncio.run(is_there(embedded.up(settings))) == ["kept-control-plane"]

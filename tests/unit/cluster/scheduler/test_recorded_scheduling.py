@@ -39,3 +39,28 @@ def test_a_pod_is_judged_as_recorded(recorded: Sim, pod: dict[str, Any]) -> None
     assert {event["message"] for event in recorded.events(pod["name"])} == set(pod["messages"])
     condition = recorded.condition(pod["name"])
     assert {key: condition[key] for key in ("status", "reason", "message") if condition.get(key)} == pod["condition"]
+
+
+# Five pods for a node that takes two, recorded as well.
+WALL = json.loads((Path(__file__).parents[3] / "golden/cluster/one_node.json").read_text())
+
+
+def test_the_wall_of_one_node_is_as_recorded() -> None:
+    sim = Sim()
+    sim.namespace("one")
+    capacity = WALL["capacity"]
+    sim.node("kwok-0", pods=int(capacity["pods"]), cpu=capacity["cpu"], memory=capacity["memory"])
+    for pod in WALL["pods"]:
+        sim.pod(pod["name"], namespace="one")
+    for pod in WALL["pods"]:
+        name = pod["name"]
+        conditions = sim.get(name, "one")["status"]["conditions"]
+        condition = next(c for c in conditions if c["type"] == "PodScheduled")
+        assert sim.node_of(name, "one") == pod["node"]
+        assert {key: condition[key] for key in ("status", "reason", "message") if condition.get(key)} == pod[
+            "condition"
+        ]
+        events = [event for reason in ("Scheduled", "FailedScheduling") for event in sim.events(name, reason)]
+        said = [[event["type"], event["reason"], event.get("message") or event["note"]] for event in events]
+        assert said == pod["events"]
+    sim.close()
