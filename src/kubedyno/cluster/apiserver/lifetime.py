@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from kubedyno.base.times import duration_ns_of
 from kubedyno.cluster.apiserver.call import HEADERS
-from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of, is_long_running
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import is_long_running, sort_of
 from kubedyno.cluster.apiserver.negotiation import JSON
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.http.messages import App, Headers, Request, Responder
@@ -57,7 +57,7 @@ class Lifetimes:
         # To ask whether it is an `Exchange` would take longer than all the rest here.
         expire: Expire | None = getattr(responder, "expire", None)
         if expire is not None:
-            asked = attributes_of(request)
+            asked = sort_of(request)
             if asked.verb != "watch" and not is_long_running(asked):
                 self._waiting.append((self._loop.time() + limit_s, request, responder, expire))
                 if len(self._waiting) >= self._prune_at:

@@ -15,7 +15,7 @@ from kubedyno.cluster.apiserver.flowcontrol.borrowing import PERIOD_S, Need, all
 from kubedyno.cluster.apiserver.flowcontrol.configuration import LevelConfig, Schema, seats_of
 from kubedyno.cluster.apiserver.flowcontrol.counts import Counts
 from kubedyno.cluster.apiserver.flowcontrol.level import CANCELLED, TIME_OUT, Flow, Level, Queue
-from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of, is_long_running
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import is_long_running, sort_of
 from kubedyno.cluster.apiserver.flowcontrol.retryafter import RetryAfter
 from kubedyno.cluster.apiserver.flowcontrol.turns import Turns
 from kubedyno.cluster.apiserver.queries import parameters
@@ -49,7 +49,7 @@ class Ticket:
 
     Attributes:
         request: What came.
-        asked: What it is about.
+        asked: What it is about; the name of one object is left out, mostly (`sort_of`).
         user: Who asks.
         width: Seats that it needs.
         arrived_s: When it came, monotonic.
@@ -214,7 +214,7 @@ class FlowControl:
             # Who may not come in at all is told so.
             self._app()(request, responder)
             return
-        asked = attributes_of(request)
+        asked = sort_of(request)
         now_s = self._now_s()
         if self._stale or now_s >= self._adjust_s:
             self.refresh(now_s)

@@ -10,6 +10,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl, Ticket
 from kubedyno.cluster.apiserver.flowcontrol.level import ESTIMATED_S, Level, Queue
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.http.messages import Request
 
@@ -140,7 +141,7 @@ class Dumps:
                         yield self._request_row(waiting, index, details=details)
 
     def _request_row(self, ticket: Ticket, index: int, *, details: bool) -> list[str]:
-        flow, asked = ticket.flow, ticket.asked
+        flow = ticket.flow
         row = [
             flow.level.config.name,
             flow.schema.name,
@@ -154,7 +155,7 @@ class Dumps:
             self._time(ticket.started_s) if ticket.started_s >= 0 else _ZERO_TIME,
         ]
         if details:
-            path = ticket.request.path
+            path, asked = ticket.request.path, attributes_of(ticket.request)
             parts = path.split("/")
             version = parts[2] if path.startswith("/api/") else "/".join(parts[2:4]) if asked.resource else ""
             row += [

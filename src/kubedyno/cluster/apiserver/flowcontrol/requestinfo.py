@@ -1,5 +1,6 @@
 """What a request is about, by its method, path and query alone: before anybody looks up whether there is such a thing."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 from kubedyno.cluster.apiserver.authorization import Attributes
@@ -11,6 +12,8 @@ _NAMESPACE_PARTS = frozenset({"status", "finalize"})
 _LONG_PARTS = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 _FALSE = frozenset({"", "0", "false"})
 _REMEMBERED = 2048
+# (method, path to the last slash) of requests for one object.
+_sorts: dict[tuple[str, str], Attributes] = {}
 
 
 def attributes_of(request: Request) -> Attributes:
@@ -20,6 +23,25 @@ def attributes_of(request: Request) -> Attributes:
     if query and "watch" in query and parameters(query).get("watch", "").lower() not in _FALSE:
         return _attributes(request.method, request.path, "watch")
     return _attributes(request.method, request.path, "list")
+
+
+def sort_of(request: Request) -> Attributes:
+    """Return the same but for the object's name: requests for objects of one collection share it, however many there are."""
+    method, path, query = request.method, request.path, request.query
+    if method == "POST":
+        return _attributes(method, path, "list")
+    place = path[: path.rfind("/") + 1]
+    if place == path or (query and "watch" in query):
+        return attributes_of(request)
+    found = _sorts.get((method, place))
+    if found is None:
+        found = _attributes(method, path, "list")
+        # Below a namespace there are collections, and below an object its parts.
+        if found.name and path == place + found.name and not found.subresource and found.resource != "namespaces":
+            if len(_sorts) >= _REMEMBERED:
+                _sorts.clear()
+            found = _sorts[method, place] = replace(found, name="")
+    return found
 
 
 def is_long_running(asked: Attributes) -> bool:
