@@ -8,8 +8,14 @@ EXIT_WORSE = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
-    parser.usage = "kubedyno compare [flags] A1 [A2 …] -- B1 [B2 …]"
-    parser.add_argument("before", nargs="+", type=Path, metavar="A", help="metrics directories of the runs before")
+    parser.usage = "kubedyno compare [flags] A1 [A2 …] -- B1 [B2 …]  |  --baseline tag:NAME -- B1 [B2 …]"
+    parser.add_argument(
+        "before", nargs="*", metavar="A", help="runs before: metrics directories, uuids of the run store, or tag:NAME"
+    )
+    parser.add_argument("--baseline", metavar="tag:NAME", help="the runs before are those of the store with this tag")
+    parser.add_argument(
+        "--slo", type=Path, metavar="FILE", help="limits that the runs after must keep, e.g. `Ready.p99_ms: 5000`"
+    )
     parser.add_argument("--tolerance", default="5%", metavar="N%", help="changes within this count as the same (5%%)")
     parser.add_argument(
         "--figure", action="append", default=[], metavar="NAME", help="only these, for example Ready.p99_ms"
@@ -27,28 +33,34 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 def run(arguments: argparse.Namespace) -> int:
     """Compare; exit code 1 when something is worse."""
     import json
+    import sys
     from dataclasses import asdict
 
     from kubedyno.base.errors import KubedynoError
-    from kubedyno.documents.run import read_runs
-    from kubedyno.report.figures import figures_of
+    from kubedyno.base.terminal import printable
+    from kubedyno.lab import runs
+    from kubedyno.report import figures
     from kubedyno.report.forms import markdown_table
     from kubedyno.report.text import table
     from kubedyno.stats.comparison import Verdict, compare
 
-    after = [Path(word) for word in arguments.after]
-    if not after:
+    before = [*arguments.before, *([arguments.baseline] if arguments.baseline else [])]
+    if arguments.baseline and not arguments.baseline.startswith(runs.TAG):
+        raise KubedynoError(f"--baseline {arguments.baseline}: write tag:NAME")
+    if not before or not arguments.after:
         raise KubedynoError("compare needs two sides: kubedyno compare A1 A2 A3 -- B1 B2 B3")
     tolerance = _share(arguments.tolerance)
+    groups = [[one for word in side for one in runs.figures_for(word)] for side in (before, arguments.after)]
+    if {one.key for one in groups[0]} & {one.key for one in groups[1]}:
+        print("kubedyno: warning: a run stands on both sides", file=sys.stderr)
     sides: list[dict[str, list[float]]] = []
     better: dict[str, bool] = {}
-    for directories in (arguments.before, after):
+    for group in groups:
         values: dict[str, list[float]] = {}
-        for directory in directories:
-            for document in read_runs(directory):
-                for figure in figures_of(document):
-                    values.setdefault(figure.name, []).append(figure.value)
-                    better[figure.name] = figure.lower_is_better
+        for one in group:
+            for figure in one.figures:
+                values.setdefault(figure.name, []).append(figure.value)
+                better[figure.name] = figure.lower_is_better
         sides.append(values)
     names = [name for name in sides[0] if name in sides[1] and _wanted(name, arguments.figure)]
     if not names:
@@ -62,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         rows = [
             (
-                name,
+                printable(name),
                 f"{c.before:.6g}",
                 f"{c.after:.6g}",
                 "-" if c.change is None else f"{c.change:+.1%}",
@@ -74,7 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         header = ("FIGURE", "BEFORE", "AFTER", "CHANGE", "95 % INTERVAL", "RUNS", "VERDICT")
         print("\n".join((markdown_table if arguments.output == "markdown" else table)(header, rows)))
-    return EXIT_WORSE if any(c.verdict is Verdict.WORSE for c in found.values()) else 0
+    breached = []
+    if arguments.slo is not None:
+        limits = figures.read_limits(arguments.slo)
+        breached = figures.breaches_of([(one.uuid, one.figures) for one in groups[1]], limits, str(arguments.slo))
+    for breach in breached:
+        print(f"limit not kept: {printable(breach.line)}", file=sys.stderr)
+    return EXIT_WORSE if breached or any(c.verdict is Verdict.WORSE for c in found.values()) else 0
 
 
 def _wanted(name: str, asked: list[str]) -> bool:

@@ -39,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repeat", type=int, default=1, help="runs of each combination of a sweep")
     parser.add_argument("--find-limit", metavar="a.b=N..M", help="raise a value until an SLO breaks; say where and why")
-    parser.add_argument("--slo", help="of --find-limit (default pod-startup-p99=5s,api-p99=1s,errors=1%%)")
+    parser.add_argument(
+        "--slo",
+        help="file of limits (`Ready.p99_ms: 5000`): exit code 1 when a run that ended well does not keep them; of "
+        "--find-limit: what breaks (default pod-startup-p99=5s,api-p99=1s,errors=1%%)",
+    )
     add_target_flags(parser)
     parser.add_argument("--skip-tls-verify", action="store_true", help=argparse.SUPPRESS)
 
@@ -109,10 +113,12 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
     import logging
 
     from kubedyno.base import aio
+    from kubedyno.base.errors import KubedynoError
+    from kubedyno.base.terminal import printable
     from kubedyno.cli.cluster import print_how_to
     from kubedyno.cluster.settings import ClusterSettings
-    from kubedyno.documents.run import Chapter
     from kubedyno.lab import embedded, flags, session, sources, target
+    from kubedyno.report import figures
 
     # A log line whose reader went away (`| head`) is no news: the run goes on, and its files are written.
     logging.raiseExceptions = False
@@ -135,6 +141,11 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
         metrics_endpoint=arguments.metrics_endpoint,
         own=own,
     )
+    limits = None
+    if arguments.slo is not None and not arguments.find_limit:
+        if arguments.sweep:
+            raise KubedynoError("--slo: of one run or of --find-limit; check a sweep's runs with kubedyno report --slo")
+        limits = figures.read_limits(Path(arguments.slo))
     # What is wrong with a configuration or a template is told before a cluster is started for it.
     prepared = session.prepare(request)
     choice = target.choose(arguments.kubeconfig, arguments.kube_context, ClusterSettings())
@@ -150,9 +161,12 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
     try:
         document = aio.run(session.run(request, choice, yes=arguments.yes, prepared=prepared))
         # Written before anything is printed: whoever reads our output may be gone by now.
-        chapter = Chapter(f"Run of {arguments.config}", [], document)
+        chapter = session.chapter_of(f"Run of {arguments.config}", [], document)
         report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])
         print("\n".join(["", *session.summary_lines(document)]))
+        breached = [] if limits is None else figures.breaches([document], limits, arguments.slo)
+        for breach in breached:
+            print(f"limit not kept: {printable(breach.line)}")
         if document.left and not arguments.ephemeral:
             print(f"\n{left_line(document.left)}\n  remove it with: {_destroy(arguments)}")
         print(f"\nreport: {report}")
@@ -169,4 +183,4 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
     elif choice.running is not None and not arguments.ephemeral and not target.given(arguments.kubeconfig):
         print(f"cluster {choice.running.name} stays up (it ends itself after 30 idle minutes)")
         print_how_to(choice.running.name, choice.running.kubeconfig)
-    return document.exit_code
+    return document.exit_code or (1 if breached else 0)

@@ -26,16 +26,22 @@ def run(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from kubedyno.base.files import write_whole
+    from kubedyno.base.terminal import printable
+    from kubedyno.documents import circumstances
     from kubedyno.documents.run import Chapter, read_runs
     from kubedyno.report import figures, forms, html, text
 
-    runs = [document for directory in arguments.directories for document in read_runs(directory)]
+    found = [(document, directory) for directory in arguments.directories for document in read_runs(directory)]
+    runs = [document for document, _ in found]
     breached = []
     if arguments.slo is not None:
         breached = figures.breaches(runs, figures.read_limits(arguments.slo), str(arguments.slo))
     lines = [breach.line for breach in breached]
     if arguments.output == "html":
-        chapters = [Chapter(f"Run {document.uuid}", [], document) for document in runs]
+        chapters = [
+            Chapter(f"Run {document.uuid}", [], document, around=circumstances.read(directory, document.uuid))
+            for document, directory in found
+        ]
         if lines:
             chapters.insert(0, Chapter("Limits not kept", lines))
         content = html.page("kubedyno report", chapters)
@@ -56,5 +62,5 @@ def run(arguments: argparse.Namespace) -> int:
         write_whole(out, content)
         print(f"report: {out}")
     for line in lines:
-        print(f"limit not kept: {line}", file=sys.stderr)
+        print(f"limit not kept: {printable(line)}", file=sys.stderr)
     return EXIT_BREACHED if lines else 0

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.documents.circumstances import Circumstances
 
 FILE_NAME = "kubedynoRun"
 
@@ -102,6 +103,7 @@ class RunDocument(msgspec.Struct, frozen=True):
         kind: init or study.
         config: Path or URL of the configuration.
         config_digest: SHA-256 of the effective one; its own uuid does not count.
+        directory: Where it was written, "" when to a server alone; it may have moved since.
     """
 
     uuid: str
@@ -119,6 +121,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     kind: str = "init"
     config: str = ""
     config_digest: str = ""
+    directory: str = ""
     metricName: str = FILE_NAME
 
 
@@ -135,13 +138,17 @@ class Chart(msgspec.Struct, frozen=True):
 
 
 class Chapter(msgspec.Struct, frozen=True):
-    """One part of a report: what was done and why, and the run it led to; `table` begins with its head."""
+    """One part of a report: what was done and why, and the run it led to.
+
+    `table` begins with its head; `around` is what the run's directory has beside it.
+    """
 
     title: str
     text: list[str]
     run: RunDocument | None = None
     table: list[list[str]] = []
     charts: list[Chart] = []
+    around: Circumstances | None = None
 
 
 def read_runs(directory: Path) -> list[RunDocument]:

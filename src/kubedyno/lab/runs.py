@@ -26,10 +26,11 @@ from kubedyno.documents.reconciler import ReconcilerRun
 from kubedyno.documents.run import RunDocument
 from kubedyno.documents.runstore import FILE_NAME, RunRecord, RunStore
 from kubedyno.lab.embedded import state_root
-from kubedyno.report.figures import figures_of
+from kubedyno.report.figures import Figure, figure_of, figures_of
 
 KINDS = ("init", "study", "net lab", "net perf", "net test", "experiment")
 EXIT_INTERRUPTED = 130
+TAG = "tag:"
 # What a run writes into its directory: arrays of documents. A directory that holds anything else is not ours to remove.
 _OURS = (".json", ".json.part")
 _SECRET = re.compile(r"token|password|passwd|secret|bearer", re.IGNORECASE)
@@ -184,6 +185,44 @@ def indexed(server: str, index: str, *, insecure: bool) -> list[RunRecord]:
     finally:
         reader.close()
     return sorted((record_of_load(one, None) for one in documents), key=lambda record: record.started_s)
+
+
+# --- for comparisons ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """One run as comparisons see it; `started` tells runs of one uuid apart."""
+
+    uuid: str
+    started: str
+    figures: tuple[Figure, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.uuid, self.started
+
+
+def figures_for(word: str) -> list[RunFigures]:
+    """Return the figures of what a word names: a metrics directory, `tag:NAME`, or a uuid of the store.
+
+    Raises:
+        KubedynoError: It names nothing.
+    """
+    if word.startswith(TAG):
+        found = store().select(tags=[word.removeprefix(TAG)])
+        if not found:
+            raise KubedynoError(f"{word}: no run of the store has this tag; see: kubedyno runs list")
+    elif Path(word).is_dir():
+        found = records_in(Path(word))
+    else:
+        found = store().select(uuid=word) and store().find(word)
+        if not found:
+            raise KubedynoError(f"{word}: neither a directory nor a run of the store; see: kubedyno runs list")
+    return [
+        RunFigures(record.uuid, record.started, tuple(figure_of(*pair) for pair in record.figures.items()))
+        for record in found
+    ]
 
 
 # --- going -------------------------------------------------------------------------------------------------------

@@ -265,7 +265,13 @@ async def _run(
         log.warning("cannot say why pods do not run: %s", error)
     left = await _left(client, options) if result.exit_code else []
     document = document_of(result, options, target, last, left, gap, gathering.gathered.missing)
-    document = msgspec.structs.replace(document, kind=request.kind, config=request.config, config_digest=digest)
+    document = msgspec.structs.replace(
+        document,
+        kind=request.kind,
+        config=request.config,
+        config_digest=digest,
+        directory="" if directory is None else str(directory.resolve()),
+    )
     own = Counter(str(pod.get("spec", {}).get("nodeName") or "") for pod in seen.pods if of_this_run(pod))
     _index(made, circumstances.NODES, node_documents(seen, gathering.gathered.pods, own, options.uuid))
     _index(made, FILE_NAME, [document], everywhere=True)
@@ -354,6 +360,12 @@ def write_report(directory: Path, name: str, title: str, chapters: Sequence[Chap
     path = directory / f"kubedyno-report-{name.replace('/', '_')}.html"
     write_whole(path, html.page(title, chapters))
     return path
+
+
+def chapter_of(title: str, lines: Sequence[str], document: RunDocument) -> Chapter:
+    """Return the chapter of a run that has just ended, with what its directory has beside it."""
+    there = circumstances.read(Path(document.directory), document.uuid) if document.directory else None
+    return Chapter(title, list(lines), document, around=there)
 
 
 def summary_lines(document: RunDocument) -> list[str]:

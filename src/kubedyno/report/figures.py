@@ -9,6 +9,7 @@ from kubedyno.documents.run import JobDocument, RunDocument
 from kubedyno.kube import yaml
 from kubedyno.report.html import CONDITIONS
 
+_LARGER_IS_BETTER = ("reached_qps", ".bps", ".per_s")
 # Of the quantiles that a document has.
 _QUANTILES = ("p50", "p95", "p99", "max")
 
@@ -25,6 +26,11 @@ class Figure:
 def figures_of(run: RunDocument) -> list[Figure]:
     """Return all figures of a run, job by job."""
     return [figure for job in run.jobs for figure in _of_job(job)]
+
+
+def figure_of(name: str, value: float) -> Figure:
+    """Return a figure by its name alone, as the run store keeps it: rates and throughputs are better when larger."""
+    return Figure(name, value, lower_is_better=not name.endswith(_LARGER_IS_BETTER))
 
 
 def _of_job(job: JobDocument) -> list[Figure]:
@@ -86,18 +92,23 @@ def breaches(runs: Sequence[RunDocument], limits: Mapping[str, float], source: s
     Raises:
         KubedynoError: A limit names a figure that no run has.
     """
+    return breaches_of([(run.uuid, figures_of(run)) for run in runs], limits, source)
+
+
+def breaches_of(runs: Sequence[tuple[str, Sequence[Figure]]], limits: Mapping[str, float], source: str) -> list[Breach]:
+    """Return the limits that runs, each a uuid and its figures, do not keep; raises as `breaches`."""
     found = []
     met: set[str] = set()
-    for run in runs:
-        for figure in figures_of(run):
+    for uuid, figures in runs:
+        for figure in figures:
             for name, limit in limits.items():
                 if figure.name == name or figure.name.endswith(f".{name}"):
                     met.add(name)
                     over = figure.value > limit if figure.lower_is_better else figure.value < limit
                     if over:
-                        found.append(Breach(run.uuid, figure.name, figure.value, limit))
+                        found.append(Breach(uuid, figure.name, figure.value, limit))
     for name in limits:
         if name not in met:
-            known = sorted({figure.name for run in runs for figure in figures_of(run)})
+            known = sorted({figure.name for _, figures in runs for figure in figures})
             raise KubedynoError(f"{source}: no run has a figure {name}; there are: {', '.join(known)}")
     return found

@@ -1,10 +1,10 @@
-"""Chapters in, one self-contained HTML page out: no script, no network, every string escaped."""
+"""Chapters in, one self-contained HTML page out: no network, every string escaped; the only script is the replay's own."""
 
 from collections.abc import Sequence
 from html import escape
 
 from kubedyno.documents.run import Chapter, Figures, FindingDocument, JobDocument, RunDocument
-from kubedyno.report import svg
+from kubedyno.report import plots, replay, svg
 
 # In the order in which a pod passes them; what a watch or an API does not show is left out.
 CONDITIONS = (
@@ -26,29 +26,41 @@ td:first-child,th:first-child{text-align:left;padding-left:0}
 .wall{border-left:4px solid #d55e00;background:var(--soft);padding:.4rem .9rem;margin:.8rem 0}
 .wall.passing{border-color:#e69f00}.wall dt{font-weight:600;margin-top:.4rem}.wall dd{margin:0 0 .2rem 0}
 code{font-size:.9em;overflow-wrap:anywhere}.ok{color:#009e73}.bad{color:#d55e00}.small{font-size:.85em;opacity:.8}
-svg{width:100%;height:auto}svg .tick{font:11px system-ui,sans-serif;fill:currentColor}svg .grid{stroke:var(--line)}
+canvas{display:block;margin-top:.5rem;max-width:100%}.replay input{width:50%;vertical-align:middle}
+pre{overflow:auto;font-size:.85em}svg{width:100%;height:auto}svg .tick{font:11px system-ui,sans-serif;fill:currentColor}svg .grid{stroke:var(--line)}
 """
 
 
 def page(title: str, chapters: Sequence[Chapter]) -> str:
     """Return the whole page."""
+    replays = [chapter.around.pods for chapter in chapters if chapter.around is not None and chapter.around.pods]
+    scripts = replay.policy() if replays else "'none'"
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width,initial-scale=1">',
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        (
+            "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'; "
+            f"script-src {scripts}; base-uri 'none'; form-action 'none'\">"
+        ),
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
     ]
     for chapter in chapters:
         parts.append(f"<h2>{escape(chapter.title)}</h2>")
         parts += [f"<p>{escape(line)}</p>" for line in chapter.text]
         if chapter.table:
-            parts.append(_table(chapter.table))
+            parts.append(plots.table(chapter.table))
         for chart in chapter.charts:
             parts.append(
                 f"<h4>{escape(chart.title)}</h4>{svg.intervals(chart.title, chart.unit, chart.labels, chart.series)}"
             )
         if chapter.run is not None:
             parts.append(_run(chapter.run))
+        if chapter.around is not None:
+            if chapter.around.pods:
+                parts += [plots.over_time(chapter.around.pods), "<h3>Replay</h3>", replay.box()]
+            parts.append(plots.around(chapter.around))
+    if replays:
+        parts.append(replay.data_block([replay.data_of(documents) for documents in replays]))
     parts.append("</body></html>\n")
     return "\n".join(parts)
 
@@ -93,32 +105,27 @@ def _job(job: JobDocument) -> str:
     parts.append("</table>")
     parts.append(_latencies(job))
     if len(job.timeline) > 1:
+        entries, every_s = plots.timeline(job.timeline)
         parts.append("<h4>Requests a second</h4>")
         parts.append(
             svg.steps(
                 "requests a second over time",
                 "1/s",
                 {
-                    "sent": [entry["sent"] for entry in job.timeline],
-                    "accepted": [entry["accepted"] for entry in job.timeline],
-                    "asked": [entry.get("asked", job.qps if entry["sent"] else 0) for entry in job.timeline],
+                    "sent": [entry["sent"] for entry in entries],
+                    "accepted": [entry["accepted"] for entry in entries],
+                    "asked": [entry.get("asked", job.qps if entry["sent"] else 0) for entry in entries],
                 },
+                every_s,
             )
         )
-        phases = [name for name in PHASES if any(entry["pods"].get(name) for entry in job.timeline)]
+        phases = [name for name in PHASES if any(entry["pods"].get(name) for entry in entries)]
         if phases:
             parts.append("<h4>Pods of the run by phase</h4>")
-            series = {name: [entry["pods"].get(name, 0) for entry in job.timeline] for name in phases}
-            parts.append(svg.stacked("pods by phase over time", "pods", series))
+            series = {name: [entry["pods"].get(name, 0) for entry in entries] for name in phases}
+            parts.append(svg.stacked("pods by phase over time", "pods", series, every_s))
+    parts.append(plots.percentiles(job))
     return "\n".join(parts)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    parts = ["<table><tr>", *(f"<th>{escape(cell)}</th>" for cell in head), "</tr>"]
-    for row in body:
-        parts += ["<tr>", *(f"<td>{escape(cell)}</td>" for cell in row), "</tr>"]
-    return "".join([*parts, "</table>"])
 
 
 def _reached(job: JobDocument) -> str:

@@ -130,20 +130,91 @@ def intervals(
     return "".join([*parts, *_legend(list(series)), "</svg>"])
 
 
-def stacked(title: str, unit: str, series: Mapping[str, Sequence[float]]) -> str:
-    """Draw the series as areas on top of each other, the first one lowest; value i holds for second i."""
-    seconds = max((len(values) for values in series.values()), default=0)
-    totals = [sum(values[i] for values in series.values()) for i in range(seconds)]
+def stacked(title: str, unit: str, series: Mapping[str, Sequence[float]], every_s: float = 1.0) -> str:
+    """Draw the series as areas on top of each other, the first one lowest; value i holds from i times `every_s` on."""
+    count = max((len(values) for values in series.values()), default=0)
+    totals = [sum(values[i] for values in series.values()) for i in range(count)]
+    seconds = count * every_s
     ticks = _ticks(max(totals, default=0))
     parts = _frame(title, unit, seconds, ticks)
-    base = [0.0] * seconds
+    base = [0.0] * count
     for index, values in enumerate(series.values()):
         upper = [low + value for low, value in zip(base, values, strict=True)]
-        forth = [f"{_x(i + d, seconds):.1f},{_y(upper[i], ticks[-1]):.1f}" for i in range(seconds) for d in (0, 1)]
+        forth = [
+            f"{_x((i + d) * every_s, seconds):.1f},{_y(upper[i], ticks[-1]):.1f}" for i in range(count) for d in (0, 1)
+        ]
         back = [
-            f"{_x(i + d, seconds):.1f},{_y(base[i], ticks[-1]):.1f}" for i in reversed(range(seconds)) for d in (1, 0)
+            f"{_x((i + d) * every_s, seconds):.1f},{_y(base[i], ticks[-1]):.1f}"
+            for i in reversed(range(count))
+            for d in (1, 0)
         ]
         colour = COLOURS[index % len(COLOURS)]
         parts.append(f'<polygon fill="{colour}" fill-opacity="0.75" points="{" ".join([*forth, *back])}"/>')
         base = upper
     return "".join([*parts, *_legend(list(series)), "</svg>"])
+
+
+def curve(
+    title: str, unit: str, series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[tuple[float, str]]
+) -> str:
+    """Draw lines through points.
+
+    Args:
+        title: For readers that do not see the picture.
+        unit: Of the values.
+        series: Name → (x, value), ascending by x.
+        marks: Places on the x axis and what stands there; the last one ends the axis.
+    """
+    right = max([marks[-1][0], *(points[-1][0] for points in series.values() if points)])
+    ticks = _ticks(max((value for points in series.values() for _, value in points), default=0))
+    parts = _frame(title, unit, 0, ticks)[: 1 + 2 * len(ticks)]
+    parts.append(f'<text class="tick" x="4" y="{_TOP + 2}">{escape(unit)}</text>')
+    for x, text in marks:
+        place = _x(x, right)
+        parts.append(f'<text class="tick" x="{place:.1f}" y="{HEIGHT - 28}" text-anchor="middle">{escape(text)}</text>')
+    for index, points in enumerate(series.values()):
+        line = " ".join(f"{_x(x, right):.1f},{_y(value, ticks[-1]):.1f}" for x, value in points)
+        colour = COLOURS[index % len(COLOURS)]
+        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{line}"/>')
+    return "".join([*parts, *_legend(list(series)), "</svg>"])
+
+
+def bars(title: str, unit: str, rows: Sequence[tuple[str, Sequence[float], float]], names: Sequence[str]) -> str:
+    """Draw a horizontal bar a row, its parts side by side, with a mark at a limit (0: none).
+
+    Args:
+        title: For readers that do not see the picture.
+        unit: Of the values.
+        rows: Label, the parts' values, the limit.
+        names: Of the parts.
+    """
+    top = _ticks(max((max(sum(values), limit) for _, values, limit in rows), default=0))[-1]
+    left, step = 200, 18
+    height = len(rows) * step + 40
+    scale = (WIDTH - left - 90) / top
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">'
+    ]
+    for number, (label, values, limit) in enumerate(rows):
+        y, x = number * step + 4, float(left)
+        short = label if len(label) <= 30 else f"{label[:29]}…"
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 11}" text-anchor="end">{escape(short)}</text>')
+        for index, value in enumerate(values):
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y}" width="{value * scale:.1f}" height="{step - 4}" fill="{COLOURS[index]}"/>'
+            )
+            x += value * scale
+        told = _number(round(sum(values), 3)) + (f" of {_number(limit)}" if limit else "")
+        place = max(x, left + limit * scale) + 6
+        parts.append(f'<text class="tick" x="{place:.1f}" y="{y + 11}">{told} {escape(unit)}</text>')
+        if limit:
+            edge = left + limit * scale
+            parts.append(
+                f'<line x1="{edge:.1f}" x2="{edge:.1f}" y1="{y - 1}" y2="{y + step - 3}" stroke="#d55e00" stroke-width="2"/>'
+            )
+    x = float(left)
+    for index, name in enumerate(names):
+        parts.append(f'<rect x="{x:.0f}" y="{height - 16}" width="10" height="10" fill="{COLOURS[index]}"/>')
+        parts.append(f'<text class="tick" x="{x + 14:.0f}" y="{height - 7}">{escape(name)}</text>')
+        x += 30 + 7 * len(name)
+    return "".join([*parts, "</svg>"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kubedyno.base.terminal import printable
 from kubedyno.documents.run import Figures, FindingDocument, JobDocument, RunDocument
 from kubedyno.report.html import CONDITIONS
 
@@ -36,7 +37,8 @@ def summary(run: RunDocument) -> list[str]:
     for finding in run.findings:
         if finding.at_end:
             lines += ["", *finding_lines(finding)]
-    return lines
+    # Names and messages are the cluster's: none of them writes anywhere else on the terminal.
+    return [printable(line) for line in lines]
 
 
 def clock_lines(run: RunDocument) -> list[str]:

@@ -91,7 +91,7 @@ def test_a_foreign_a_damaged_and_a_later_file_are_a_line_each_and_stay_as_they_a
     damaged = tmp_path / "damaged.db"
     damaged.write_bytes(b"no database at all, but long enough to be looked at as one" * 20)
     before = damaged.read_bytes()
-    with pytest.raises(KubedynoError, match="cannot be used .*move it away"):
+    with pytest.raises(KubedynoError, match=r"cannot be used .*move it away"):
         RunStore(damaged).select()
     assert damaged.read_bytes() == before
     later = RunStore(tmp_path / "later.db")

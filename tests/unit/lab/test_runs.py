@@ -102,3 +102,27 @@ def test_prune_names_what_goes_and_asks_for_a_limit(tmp_path, capsys):
     assert not whole.exists()
     assert main(["runs", "list"]) == 0
     assert capsys.readouterr().out == "no runs\n"
+
+
+def test_compare_takes_tags_uuids_and_directories_and_slo_of_the_runs_after(tmp_path, capsys):
+    figures = {"j.Ready.p99_ms": 100.0, "j.reached_qps": 50.0}
+    old = [msgspec.structs.replace(of(i), figures=figures, tags=("main",)) for i in range(3)]
+    slow = {"j.Ready.p99_ms": 200.0, "j.reached_qps": 80.0}
+    runs.store().add([*old, *(msgspec.structs.replace(of(i), figures=slow) for i in (3, 4, 5))])
+    words = ["compare", "--baseline", "tag:main", "--", "u3", "u4", "u5"]
+    assert main(words) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["worse", "better"]
+    assert main(["compare", "u0", "--", "u3"]) == 0
+    assert "not enough data" in capsys.readouterr().out
+    slo = tmp_path / "slo.yaml"
+    slo.write_text("Ready.p99_ms: 150\n")
+    assert main(["compare", "--slo", str(slo), "tag:main", "--", "u3"]) == 1
+    assert "j.Ready.p99_ms is 200, the limit is 150 (run u3)" in capsys.readouterr().err
+    assert main(["compare", "--slo", str(slo), "u3", "--", "tag:main"]) == 0
+    assert main(["compare", "--baseline", "tag:none", "--", "u3"]) == 1
+    assert "no run of the store has this tag" in capsys.readouterr().err
+    assert main(["compare", "nothing", "--", "u3"]) == 1
+    assert "neither a directory nor a run" in capsys.readouterr().err
+    assert main(["compare", "u0", "--", "u0"]) == 0
+    assert "a run stands on both sides" in capsys.readouterr().err
