@@ -156,7 +156,8 @@ class Nodes:
     def drop_removed(self) -> None:
         """Take no notice of workers whose Node was removed before a restart."""
         for node in self._settings.nodes:
-            if not node.control_plane and self._nodes.get(node.name) is None and self._rows.pop(node.name, None):
+            if not node.control_plane and node.name in self._rows and self._nodes.get(node.name) is None:
+                del self._rows[node.name]
                 self._not_ready -= 1
 
     def close(self) -> None:
