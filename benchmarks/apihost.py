@@ -1,4 +1,4 @@
-"""A process with an API server and nothing behind it: what a request costs, and not what it sets off.
+"""A process with an API server as a cluster has it, and nothing behind it: what a request costs, and not what it sets off.
 
 `python -m benchmarks.apihost FOLDER [--busy]` prints its port and the path of its authority's certificate. Three users
 are known: an administrator, and two that share a priority level.
@@ -14,6 +14,7 @@ from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User
 from kubedyno.cluster.apiserver.flowcontrol.gate import GROUP, FlowControl
+from kubedyno.cluster.apiserver.lifetime import Lifetimes
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.bootstrapobjects import bootstrap_objects
@@ -21,6 +22,7 @@ from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http import tls
+from kubedyno.http.answers import Stamps
 from kubedyno.http.server import serve
 from kubedyno.kube.resources import NAMESPACES, SERVICEACCOUNTS, by_kind
 
@@ -61,7 +63,9 @@ async def host(folder: Path, *, busy: bool) -> None:
         now_s=SYSTEM_CLOCK.monotonic,
     )
     context = tls.server_context(authority.server(("127.0.0.1",)), authority.certificate)
-    server = await serve(flow.app, "127.0.0.1", 0, context, LIMITS)
+    lifetimes = Lifetimes(lambda: flow.app, api.ended)
+    server = await serve(lifetimes.app, "127.0.0.1", 0, context, LIMITS)
+    server.stamps = Stamps(SYSTEM_CLOCK.now, Random(2).uid())
     pump.pending_requests = lambda: server.pending
     if busy:
         pump.worker("busy", _spin).wake()
@@ -69,6 +73,7 @@ async def host(folder: Path, *, busy: bool) -> None:
     path.write_bytes(authority.certificate)
     print(server.port, path, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    lifetimes.stop()
     flow.stop()
     api.close()
     pump.stop()
