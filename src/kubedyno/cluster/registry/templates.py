@@ -64,6 +64,7 @@ class PodTemplate:
         status: A new pod's status.
         facts: Of the spec.
         pinned: The pods go to one node each, named when they are made.
+        node_name: spec.nodeName: they are bound as they are made.
     """
 
     labels: dict[str, str]
@@ -74,6 +75,7 @@ class PodTemplate:
     status: bytes
     facts: PodSpecFacts
     pinned: bool
+    node_name: str = ""
 
 
 def members(labels: dict[str, str], annotations: dict[str, str]) -> bytes:
@@ -143,6 +145,7 @@ class Templates:
             shape.status,
             shape.facts,
             pinned,
+            spec.get("nodeName", ""),
         )
 
 

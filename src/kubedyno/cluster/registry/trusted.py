@@ -221,11 +221,12 @@ class Trusted:
         if template.facts.gated:
             status = self._gated_status(status)
         key, owners = f"{namespace}/{name}", (owner.uid,) if owner is not None else ()
-        facts = PodFacts("", "Pending", False, "", template.facts, node)
+        facts = PodFacts(template.node_name, "Pending", False, "", template.facts, node)
         suffix = random.suffix()
         ruled = self._rules.apply_to(namespace)
         gate = self.registry.own_gate(PODS, owner.json if owner is not None else b"")
-        if gate is not None or template.pinned or hostname or template.finalizers or ruled or pull_secrets:
+        whole = template.pinned or template.node_name or template.finalizers
+        if gate is not None or whole or hostname or ruled or pull_secrets:
             stored = StoredObject(
                 key, namespace, name, uid, 1, all_labels, owners, 0.0, template.finalizers, meta, b"",
                 body_of(template, suffix, node, hostname), status, facts,
