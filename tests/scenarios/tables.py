@@ -6,9 +6,9 @@ A script is YAML: `cluster` (settings), and `steps`, each a mapping of one of
     node: NAME, do: kill …    see: KIND, [namespace], as: table       events: KIND, as: lines         log: [KIND …], as: lines
 
 A table's first line names its columns by their paths (`status.conditions.Ready.status`: of a list, the element of that type
-or name), its rows are the objects, by name. Generated names end with `*`, template hashes are `#`. `events` are those about a
-kind since the last look, oldest first; `log` says which objects of these kinds were made, changed and deleted since the
-last look, in the order of their revisions.
+or name), its rows are the objects, by name. Generated names end with `*`, template hashes are `#`, ids UID, durations T. `events` are those about
+a kind since the last look, by object, oldest first; `log` says which objects of these kinds were made, changed and deleted since the
+last look, in the order of their revisions, but for the system's own.
 """
 
 import asyncio
@@ -31,9 +31,14 @@ from kubedyno.statedb.records import Tombstone
 
 NAMESPACE = "default"
 SETTLE_S = 20.0
+_SYSTEM = frozenset({"kube-system", "local-path-storage", "kube-node-lease"})
 _GENERATED = re.compile(r"(?<=-)[bcdfghjklmnpqrstvwxz2456789]{5}\b")
 _HASH = re.compile(r"(?<=-)[bcdf456789]{8,10}\b")
+_DURATION = re.compile(r"\b[0-9.]+m?s\b(?= including|(?= \())")
+_SANDBOX = re.compile(r"\b[0-9a-f]{64}\b")
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+_MASKS = ((_HASH, "#"), (_GENERATED, "*"), (_UID, "UID"), (_SANDBOX, "SANDBOX"), (_DURATION, "T"))
 
 
 @dataclass
@@ -110,6 +115,9 @@ class Play:
         rows = []
         for record in records:
             obj = self.cluster.store.encode_dict(resource, record)
+            if "endpoints" in obj:
+                # Which of two pods was there first is nobody's expectation.
+                obj["endpoints"].sort(key=lambda one: (str(one["conditions"]), one.get("nodeName", "")))
             rows.append([text_of(value_at(obj, column), self.masked) for column in columns])
         return aligned([columns, *sorted(rows)])
 
@@ -117,13 +125,15 @@ class Play:
         records = sorted(self.cluster.store.list(EVENTS, namespace), key=lambda record: record.revision)
         since = self._event_revision.get(kind, 0)
         self._event_revision[kind] = self.cluster.store.revision
-        lines = []
+        # By object: which of two pods was quicker is nobody's expectation.
+        lines: dict[str, list[str]] = {}
         for record in records:
             event = self.cluster.store.encode_dict(EVENTS, record)
             about = event["involvedObject"]
             if about["kind"] == kind and record.revision > since:
-                lines.append(self.masked(f"{event['type']} {event['reason']} {about['name']}: {event['message']}"))
-        return "\n".join(lines) + "\n"
+                line = self.masked(f"{event['type']} {event['reason']} {about['name']}: {event['message']}")
+                lines.setdefault(about["name"], []).append(line)
+        return "".join(f"{line}\n" for one in sorted(lines.values()) for line in one)
 
     def begin_log(self) -> None:
         """Remember every change from now on."""
@@ -137,6 +147,8 @@ class Play:
 
         def committed() -> None:
             for record in cursor.next_full():
+                if record.obj.namespace in _SYSTEM:
+                    continue
                 before: ObjectRecord | None = record.prev
                 gone, new = type(record) is Tombstone, before is None or type(before) is Tombstone
                 verb = "deleted" if gone else "made" if new else "changed"
@@ -153,7 +165,9 @@ class Play:
         return "\n".join(found) + "\n"
 
     def masked(self, text: str) -> str:
-        return _UID.sub("UID", _GENERATED.sub("*", _HASH.sub("#", text)))
+        for pattern, mask in _MASKS:
+            text = pattern.sub(mask, text)
+        return text
 
 
 def value_at(obj: Any, path: str) -> Any:
