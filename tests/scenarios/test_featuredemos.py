@@ -66,7 +66,7 @@ def test_the_default_tolerance_leaves_alone_what_the_finer_one_scales(new, capsy
 
 
 def test_what_a_pod_replacement_policy_was_to_do_is_shown_behind_its_gate(up, capsys) -> None:
-    replacing = up("replacing", nodes=2, feature_gates="DeploymentPodReplacementPolicy=true").settled()
+    replacing = up("replacing", nodes=2, speed=1.0, feature_gates="DeploymentPodReplacementPolicy=true").settled()
     code, out = demo(replacing, capsys, "pod-replacement-policy")
     assert code == 0, out
     assert "marked: announced for Deployments in 1.34, not in any release" in out
