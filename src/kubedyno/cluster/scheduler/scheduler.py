@@ -115,6 +115,8 @@ class Scheduler:
                 table = self._store.table(resource)
                 self._follows[resource.plural] = table, partial(self._follow_other, resource, plugins)
                 self._others.append((resource.plural, table.changes()))
+        # They are a dozen and change rarely: to ask each of them would take as long as to place a pod.
+        self._others_behind = True
         self._news = News()
         # Pods with scheduling gates, which are not even queued.
         self._gated: set[str] = set()
@@ -127,7 +129,11 @@ class Scheduler:
         self._pods.subscribe(self._worker.wake)
         self._nodes.subscribe(self._worker.wake)
         for plural, _ in self._others:
-            self._follows[plural][0].subscribe(self._worker.wake)
+            self._follows[plural][0].subscribe(self._other_changed)
+        self._worker.wake()
+
+    def _other_changed(self) -> None:
+        self._others_behind = True
         self._worker.wake()
 
     @property
@@ -162,16 +168,12 @@ class Scheduler:
                 self._follow_pod(record)
             except Exception as error:  # noqa: BLE001 - logged; one pod or node holds up no other
                 self._miss("pods", record, error)
-        for plural, changes in self._others:
-            for record in changes.next(_CHANGES):
-                try:
-                    self._follows[plural][1](record)
-                except Exception as error:  # noqa: BLE001 - logged; one object holds up no other
-                    self._miss(plural, record, error)
+        if self._others_behind:
+            self._follow_others()
         now_s = self._pump.clock.monotonic()
         if self._news:
             self._spread_news(now_s)
-        if self._node_changes.behind or self._pod_changes.behind or any(changes.behind for _, changes in self._others):
+        if self._node_changes.behind or self._pod_changes.behind or self._others_behind:
             return True
         queue, counts, monotonic, began_s = self._queue, self.counts, self._pump.clock.monotonic, now_s
         while limit > 0:
@@ -197,6 +199,15 @@ class Scheduler:
             return True
         self._set_timer(now_s)
         return False
+
+    def _follow_others(self) -> None:
+        for plural, changes in self._others:
+            for record in changes.next(_CHANGES):
+                try:
+                    self._follows[plural][1](record)
+                except Exception as error:  # noqa: BLE001 - logged; one object holds up no other
+                    self._miss(plural, record, error)
+        self._others_behind = any(changes.behind for _, changes in self._others)
 
     def _spread_news(self, now_s: float) -> None:
         news, self._news = self._news, News()
