@@ -14,6 +14,7 @@ from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
+from kubedyno.cluster.controllers.volumeexpansion import PROVISIONED_BY, VolumeExpansion
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.cluster.registry.kinds.volumes import VOLUME_FINALIZER, class_of
@@ -31,7 +32,6 @@ from kubedyno.cluster.registry.volumematching import (
 )
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.quantity import value_of
 from kubedyno.kube.resources import PODS, STORAGECLASSES
 from kubedyno.kube.status import StatusError
 
@@ -42,7 +42,6 @@ _LOCAL_DIRECTORY = "/var/local-path-provisioner"
 _PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 _BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 _BOUND_BY_US = "pv.kubernetes.io/bound-by-controller"
-_PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 _HOST = "kubernetes.io/hostname"
 _ENDED = frozenset({"Succeeded", "Failed"})
 # --pvclaimbinder-sync-period: what waits is looked at, and said, again.
@@ -64,6 +63,7 @@ class VolumeBinding:
         self._clock = pump.clock
         self._claims: WorkQueue[str] = WorkQueue(pump, "claim-binder", self._reconcile_claim)
         self._volumes: WorkQueue[str] = WorkQueue(pump, "volume-binder", self._reconcile_volume)
+        self._expansion = VolumeExpansion(trusted, pump, self._pods_of)
         # Claims without a volume.
         self._unbound: dict[str, None] = {}
         feeds.follow(STORAGECLASSES, self._class_changed)
@@ -161,26 +161,8 @@ class VolumeBinding:
         if phase != "Bound":
             self._bind(record, volume)
             return
-        self._resize(record, claim, volume)
-
-    def _resize(self, record: ObjectRecord, claim: dict[str, Any], volume: ObjectRecord) -> None:
-        """Give a claim that asks for more what it asks for, where its provisioner is one of ours."""
-        wanted = claim["spec"].get("resources", {}).get("requests", {}).get("storage", "0")
-        status = claim["status"]
-        if value_of(wanted) <= value_of(status.get("capacity", {}).get("storage", "0")):
-            return
-        provisioner = metadata_of(volume.obj).get("annotations", {}).get(_PROVISIONED_BY, "")
-        text = "waiting for an external controller to expand this PVC"
-        self._event(record, "Normal", "ExternalExpanding", text, component="volume_expand")
-        if not _is_ours(provisioner):
-            return
-        body = orjson.loads(b"{" + volume.obj.body + b"}")
-        body["spec"]["capacity"]["storage"] = wanted
-        self._trusted.replace(VOLUMES, volume, body=body)
-        status["capacity"] = {**status.get("capacity", {}), "storage": wanted}
-        self._trusted.replace_status(CLAIMS, record, status)
-        text = f"Resize volume succeeded for volume {volume.obj.name}"
-        self._event(record, "Normal", "VolumeResizeSuccessful", text, component=f"external-resizer {provisioner}")
+        provisioner = metadata_of(volume.obj).get("annotations", {}).get(PROVISIONED_BY, "")
+        self._expansion.consider(record, claim, volume, provisioner, ours=_is_ours(provisioner))
 
     def _match(self, claim: dict[str, Any]) -> ObjectRecord | None:
         """Return the volume that was reserved for a claim, or the smallest free one that is enough."""
@@ -201,8 +183,11 @@ class VolumeBinding:
 
     def _consumers(self, claim: ObjectRecord) -> list[str]:
         """Return the names of the pods that use a claim and have not ended."""
-        pods = (self._store.get(PODS, key) for key in sorted(self._users.get(claim.key, ())))
-        return [pod.obj.name for pod in pods if pod is not None and pod.obj.facts.phase not in _ENDED]
+        return [pod.obj.name for pod in self._pods_of(claim.key)]
+
+    def _pods_of(self, claim: str) -> list[ObjectRecord]:
+        pods = (self._store.get(PODS, key) for key in sorted(self._users.get(claim, ())))
+        return [pod for pod in pods if pod is not None and pod.obj.facts.phase not in _ENDED]
 
     def _provide(self, record: ObjectRecord, claim: dict[str, Any]) -> None:
         """Have a volume made, or say why none is."""
@@ -267,7 +252,7 @@ class VolumeBinding:
         }
         if made.get("mountOptions"):
             volume["mountOptions"] = made["mountOptions"]
-        annotations = {_PROVISIONED_BY: provisioner}
+        annotations = {PROVISIONED_BY: provisioner}
         if node:
             annotations = {"local.path.provisioner/selected-node": node, **annotations}
             expression = {"key": _HOST, "operator": "In", "values": [node]}
@@ -327,7 +312,7 @@ class VolumeBinding:
     def _reclaim(self, record: ObjectRecord, spec: dict[str, Any]) -> None:
         if spec.get("persistentVolumeReclaimPolicy") != "Delete" or record.obj.deletion_s:
             return
-        if _is_ours(metadata_of(record.obj).get("annotations", {}).get(_PROVISIONED_BY, "")):
+        if _is_ours(metadata_of(record.obj).get("annotations", {}).get(PROVISIONED_BY, "")):
             self._trusted.delete(VOLUMES, record.key, uid=record.obj.uid)
 
     def _phase(self, record: ObjectRecord, phase: str) -> ObjectRecord:

@@ -158,6 +158,8 @@ def test_a_claim_grows():
     cluster.drain()
     cluster.apply(CLAIMS, "data", resources={"requests": {"storage": "3Gi"}})
     cluster.drain()
+    cluster.create(PODS, user("p"))
+    cluster.advance(5)
     assert cluster.get(CLAIMS, "data")["status"]["capacity"] == {"storage": "3Gi"}
     assert cluster.all(VOLUMES)[0]["spec"]["capacity"] == {"storage": "3Gi"}
 
@@ -266,4 +268,26 @@ def test_a_claim_that_grows_waits_for_its_provisioner():
     assert cluster.events("PersistentVolumeClaim", "ExternalExpanding") == [
         "waiting for an external controller to expand this PVC"
     ]
+    status = cluster.get(CLAIMS, "data")["status"]
+    assert [c["type"] for c in status["conditions"]] == ["Resizing"]
+    assert status["allocatedResourceStatuses"] == {"storage": "ControllerResizeInProgress"}
+    cluster.advance(5)
+    status = cluster.get(CLAIMS, "data")["status"]
+    assert [c["type"] for c in status["conditions"]] == ["FileSystemResizePending"]
+    assert status["allocatedResourceStatuses"] == {"storage": "NodeResizePending"}
+    assert status["capacity"] != {"storage": "3Gi"}
+    cluster.create(PODS, user("p"))
+    cluster.advance(5)
+    status = cluster.get(CLAIMS, "data")["status"]
+    assert status["capacity"] == {"storage": "3Gi"}
+    assert not {"conditions", "allocatedResources", "allocatedResourceStatuses"} & status.keys()
+
+
+def test_a_block_volume_grows_without_a_node():
+    cluster = make()
+    cluster.create(CLAIMS, claim(storageClassName="fast", volumeMode="Block"))
+    cluster.drain()
+    cluster.apply(CLAIMS, "data", resources={"requests": {"storage": "3Gi"}})
+    cluster.advance(5)
     assert cluster.get(CLAIMS, "data")["status"]["capacity"] == {"storage": "3Gi"}
+    assert len(cluster.events("PersistentVolumeClaim", "VolumeResizeSuccessful")) == 1
