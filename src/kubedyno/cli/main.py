@@ -22,6 +22,7 @@ VERBS = {
     "report": "make a report of finished runs: HTML, Markdown, JUnit, JSON; check limits",
     "compare": "repeated runs against repeated runs: better, worse, same, or not enough data",
     "runs": "the store of finished runs: list, show, tag, prune, import",
+    "watch": "nodes, pods and events of a cluster, live in a terminal",
     "view": "a live page of a cluster: nodes, pods, walls, and the run replayed",
     "metrics": "record a cluster's metrics, serve them as Prometheus would, ask them in PromQL",
     "dashboards": "Grafana dashboards of our own: list, export",
