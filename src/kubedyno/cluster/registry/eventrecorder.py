@@ -5,7 +5,7 @@ others write core/v1's: a repetition raises `count`, many similar ones are combi
 component are limited to a burst and a trickle.
 """
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from typing import Any, TypeVar, cast
 
 from kubedyno.base.clock import Clock
@@ -90,8 +90,9 @@ class EventRecorder:
     """
 
     def __init__(self, store: Store, clock: Clock, random: Random) -> None:
-        self.written: Counter[tuple[str, str]] = Counter()
+        self.written: dict[tuple[str, str], int] = {}
         self._store = store
+        self._table = store.table(EVENTS)
         self._clock = clock
         self._salt = random.hex(_SALT_DIGITS).encode()
         self._origins: dict[tuple[int, str, str, str, str, str], Origin] = {}
@@ -207,9 +208,10 @@ class EventRecorder:
         return self._write(event, "POST")
 
     def _write(self, event: RecordedEvent, method: str) -> ObjectRecord:
-        self.written[event.origin.component, method] += 1
+        written, by = self.written, (event.origin.component, method)
+        written[by] = written.get(by, 0) + 1
         # To all who read it, it is one.
-        return self._store.put(EVENTS, cast("StoredObject", event))
+        return self._store.put_in(self._table, cast("StoredObject", event))
 
     def _new(
         self, origin: Origin, about: ObjectRecord, uid: str, host: str, message: str, now_s: float
