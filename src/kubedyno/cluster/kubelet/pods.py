@@ -36,6 +36,8 @@ _QOS_RANK = {"BestEffort": 0, "Burstable": 1, "Guaranteed": 2}
 _CRITICAL_PRIORITY = 2_000_000_000
 _UNKNOWN_CODE = 255
 _AMOUNTS = ("requests", "limits")
+# What the runtime takes for a container's new limits.
+_RESIZE_S = 0.5
 _WITH_SANDBOX = frozenset({Stage.INITIALIZING, Stage.STARTING, Stage.RUNNING})
 
 
@@ -366,12 +368,28 @@ class Pods:
         if plan is not run.plan and len(plan.containers) == len(run.plan.containers):
             run.resize = self._too_large(run, plan) if run.stage < Stage.COMPLETED else None
             if run.resize is None:
+                before = run.plan.facts
                 self._replan(run, plan)
+                if (before.cpu_milli, before.memory_bytes) != (plan.facts.cpu_milli, plan.facts.memory_bytes):
+                    self._show_resize(run)
             else:
                 run.node.resizing[run.key] = run
             if run.stage in _WITH_SANDBOX:
                 self._containers.begin_ephemeral(run)
         self._desk.request_publish(run)
+
+    def _show_resize(self, run: PodRun) -> None:
+        """Say that a resize is under way, for as long as the runtime takes."""
+        if run.stage is not Stage.RUNNING or self._desk.latency.instant:
+            return
+        run.resizes = self._desk.clock.now()
+
+        def done(run: PodRun) -> None:
+            run.resizes = 0.0
+            self._desk.request_publish(run)
+
+        self._desk.publish(run)
+        self._desk.after(run, self._desk.latency.scaled(_RESIZE_S), done)
 
     def _too_large(self, run: PodRun, plan: PodPlan) -> tuple[str, str] | None:
         """Return (reason, message) when a node cannot give a pod what it now asks for."""

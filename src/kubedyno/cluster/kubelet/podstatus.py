@@ -11,8 +11,8 @@ from kubedyno.cluster.kubelet.runs import CONDITIONS, ContainerRun, PodRun, Stag
 # PodObservedGenerationTracking is on from this minor.
 OBSERVED_GENERATION = 34
 _DISRUPTION = "DisruptionTarget"
-_RESIZE_PENDING = "PodResizePending"
-OWN_CONDITIONS = frozenset({*CONDITIONS, _RESIZE_PENDING})
+_RESIZE_PENDING, _RESIZE_IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
+OWN_CONDITIONS = frozenset({*CONDITIONS, _RESIZE_PENDING, _RESIZE_IN_PROGRESS})
 # Whether a pod's containers are real processes, where a runtime could run them.
 PROCESSES = "kubedyno.io/Processes"
 # What others write into a pod's status.
@@ -70,6 +70,10 @@ def status_of(run: PodRun, now_s: float, minor: int, generation: int, old: dict[
         conditions.append({**condition, "status": "True", **times, **text})
     if run.resize is not None:
         conditions.append(_pending(run, now_s, generation if tracked else None))
+    if run.resizes:
+        condition = {"type": _RESIZE_IN_PROGRESS, **({"observedGeneration": generation} if tracked else {})}
+        times = {"lastProbeTime": _time(now_s), "lastTransitionTime": _time(run.resizes)}
+        conditions.append({**condition, "status": "True", **times})
     status["conditions"] = conditions
     if run.verdict is not None:
         status["reason"], status["message"] = run.verdict

@@ -121,7 +121,7 @@ class PodRun:
 
     __slots__ = (
         "address", "conditions", "containers", "disrupted", "ephemeral", "epoch", "forced_phase", "generation", "grace_s", "id_base", "init", "key", "node", "note", "plan",
-        "publish_timer", "real", "resize", "stage", "start_s", "static", "suffix", "uid", "verdict", "volumes", "written",
+        "publish_timer", "real", "resize", "resizes", "stage", "start_s", "static", "suffix", "uid", "verdict", "volumes", "written",
     )  # fmt: skip
 
     def __init__(self, key: str, uid: str, node: "NodeRow", plan: PodPlan, start_s: float, suffix: bytes) -> None:
@@ -152,6 +152,8 @@ class PodRun:
         self.disrupted = ""
         # Why a resize has to wait, as (reason, message).
         self.resize: tuple[str, str] | None = None
+        # A resize that fits is being done, since then (epoch seconds); 0: none is.
+        self.resizes = 0.0
         # Image volumes by name; none while the pod has not begun.
         self.volumes: dict[str, VolumeRun] = _NO_VOLUMES
         # "Succeeded" or "Failed" once the pod as a whole is over.

@@ -234,6 +234,18 @@ def test_a_resize_is_allocated_and_counts_on_the_node(sim: Sim) -> None:
     assert sim.nodes._rows["n0"].cpu_milli == 0
 
 
+def test_a_resize_is_in_progress_until_the_runtime_has_done_it(make: Any) -> None:
+    sim = make(speed=1)
+    sim.create(container=requesting("1"))
+    sim.run(30)
+    sim.history("p")
+    resize(sim, "3")
+    sim.run(5)
+    shown = [{c["type"]: c["status"] for c in seen["conditions"]} for seen in sim.history("p")]
+    assert any(seen.get("PodResizeInProgress") == "True" for seen in shown)
+    assert "PodResizeInProgress" not in shown[-1]
+
+
 def test_a_resize_that_no_node_could_give_stays_pending(sim: Sim) -> None:
     sim.create(container=requesting("1"))
     sim.run()
