@@ -108,7 +108,7 @@ def played(name, cluster, tmp_path, monkeypatch):
     document = aio.run(session.run(request, Choice(target), yes=True))
     log = (folder / f"kube-burner-{recorded['uuid']}.log").read_text().splitlines()
     made = {path.stem: json.loads(path.read_text()) for path in (folder / "indexer").glob("*.json")}
-    made.pop("kubedynoRun")
+    made = {metric: content for metric, content in made.items() if not metric.startswith("kubedyno")}
     there = aio.run(objects(target, name))
     return recorded, documents, document.exit_code, lines_of(log), made, there
 
