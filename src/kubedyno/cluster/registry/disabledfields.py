@@ -11,10 +11,12 @@ from kubedyno.cluster.registry.featuregates import (
     HPA_TOLERANCE,
     IMAGE_VOLUME,
     RESTART_RULES,
+    SLEEP_ZERO,
     STOP_SIGNALS,
     gates_on,
 )
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.kube.status import Cause, invalid_value
 
 Object = dict[str, Any]
 # Plural names of the resources that have a pod spec in them, and of autoscalers.
@@ -78,6 +80,7 @@ class DisabledFields:
 
     def __init__(self, settings: ClusterSettings) -> None:
         on = gates_on(settings.minor, settings.feature_gates)
+        self._sleeps_zero = SLEEP_ZERO in on
         self._finders = tuple(find for gate, find in _FIELDS.items() if gate not in on)
 
     def drop(self, new: Object, old: Object | None = None) -> None:
@@ -98,6 +101,39 @@ class DisabledFields:
             if places and not (before is not None and next(find(before), None)):
                 for place, field in places:
                     del place[field]
+
+    def causes(self, new: Object, old: Object | None = None) -> list[Cause]:
+        """Return what is wrong with an object because a gate is off; what is stored already may stay."""
+        spec = None if self._sleeps_zero else _spec_of(new)
+        if spec is None:
+            return []
+        before = _spec_of(old) if old is not None else None
+        if before is not None and next(_naps(before), None):
+            return []
+        grace = spec.get("terminationGracePeriodSeconds", 30)
+        text = (
+            f"must be greater than 0 and less than terminationGracePeriodSeconds ({grace}). Enable "
+            f"{SLEEP_ZERO} feature gate for zero sleep."
+        )
+        return [invalid_value(f"{_path_of(new)}.{path}", 0, text) for path in _naps(spec)]
+
+
+def _naps(spec: Object) -> Iterator[str]:
+    """Yield the paths of hooks that sleep for no time."""
+    for group in _GROUPS:
+        for index, container in enumerate(spec.get(group) or ()):
+            for hook, handler in (container.get("lifecycle") or {}).items():
+                if isinstance(handler, dict) and (handler.get("sleep") or {}).get("seconds", 1) == 0:
+                    yield f"{group}[{index}].lifecycle.{hook}.sleep"
+
+
+def _path_of(obj: Object) -> str:
+    spec = obj.get("spec")
+    if not isinstance(spec, dict):
+        return "template.spec"
+    if "containers" in spec:
+        return "spec"
+    return "spec.jobTemplate.spec.template.spec" if "jobTemplate" in spec else "spec.template.spec"
 
 
 def _spec_of(obj: Object) -> Object | None:

@@ -16,6 +16,7 @@ REDUCED_CRASH_LOOP = "ReduceDefaultCrashLoopBackOffDecay"
 SET_MAX_UNAVAILABLE = "MaxUnavailableStatefulSet"
 TERMINATING_REPLICAS = "DeploymentReplicaSetTerminatingReplicas"
 RESTART_RULES = "ContainerRestartRules"
+SLEEP_ZERO = "PodLifecycleSleepActionAllowZero"
 STOP_SIGNALS = "ContainerStopSignals"
 TOKENS_FOR_CREDENTIAL_PROVIDERS = "KubeletServiceAccountTokenForCredentialProviders"
 
@@ -34,11 +35,12 @@ _ON_FROM = {
     TERMINATING_REPLICAS: 35,
     REDUCED_CRASH_LOOP: None,
     RESTART_RULES: 35,
+    SLEEP_ZERO: 33,
     STOP_SIGNALS: None,
     TOKENS_FOR_CREDENTIAL_PROVIDERS: 34,
 }
 # Gate → the first minor where it is general availability.
-_GENERAL_FROM = {DYNAMIC_RESOURCES: 34, IMAGE_VOLUME: 36, OBSERVED_GENERATION: 35, PREFER_SAME: 35}
+_GENERAL_FROM = {DYNAMIC_RESOURCES: 34, IMAGE_VOLUME: 36, OBSERVED_GENERATION: 35, PREFER_SAME: 35, SLEEP_ZERO: 34}
 # Those that an API server lists; one that no release has is listed only when it is set.
 GATES = tuple(gate for gate in _ON_FROM if gate != DEPLOYMENT_POD_REPLACEMENT)
 

@@ -245,6 +245,8 @@ class Registry:
         deduplicate_owners(metadata, warnings)
         causes = metadata_causes(kind, metadata)
         causes += kind.validate(new)
+        if resource.plural in WITH_GATED_FIELDS:
+            causes += self._disabled.causes(new)
         if causes:
             raise invalid(kind.stored_as or resource, name, causes)
         if warnings is not None:
@@ -575,6 +577,8 @@ class Registry:
         whole = subresource not in {"status", "finalize"}
         if not subresource:
             causes += kind.validate_update(new, old)
+            if resource.plural in WITH_GATED_FIELDS:
+                causes += self._disabled.causes(new, old)
         elif whole:
             causes += kind.validate_part(subresource, new, old)
         else:

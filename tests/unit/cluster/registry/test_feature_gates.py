@@ -154,3 +154,23 @@ def test_stages_and_defaults_are_those_of_a_recorded_api_server() -> None:
     assert {gate for gate in recorded if gate in gates_on(36, {})} == {
         gate for gate, stage in recorded.items() if stage != "ALPHA"
     }
+
+
+NAP = {"lifecycle": {"preStop": {"sleep": {"seconds": 0}}}}
+
+
+@pytest.mark.parametrize("version", ["1.33", "1.36"])
+def test_a_hook_may_sleep_for_no_time(version: str) -> None:
+    spec = made(registry(version), containers=[container(**NAP)])
+    assert spec["containers"][0]["lifecycle"]["preStop"]["sleep"] == {"seconds": 0}
+
+
+def test_with_its_gate_off_it_may_not() -> None:
+    off = registry("1.33", PodLifecycleSleepActionAllowZero=False)
+    why = r"spec.containers\[0\].lifecycle.preStop.sleep: Invalid value: 0: must be greater than 0 and less than term"
+    with pytest.raises(Invalid, match=why):
+        made(off, containers=[container(**NAP)])
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container(**NAP)]}}
+    workload = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    with pytest.raises(Invalid, match=r"spec.template.spec.containers\[0\].lifecycle.preStop.sleep"):
+        off.create(DEPLOYMENTS, "ns", workload)
