@@ -43,7 +43,7 @@ class Story:
         self, title: str, text: Sequence[str], run: RunDocument | None = None, findings: Sequence[Finding] = ()
     ) -> None:
         """Add a chapter and print its head and text; findings of the run are printed, the page has them with it."""
-        self.chapters.append(Chapter(title, list(text), run))
+        self.chapters.append(Chapter(title, list(text)) if run is None else session.chapter_of(title, text, run))
         print(f"\n== {title}")  # noqa: T201 - the story is the output
         for line in [*text, *(line for finding in findings for line in finding.lines())]:
             print(f"   {line}")  # noqa: T201
