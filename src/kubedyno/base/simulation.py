@@ -33,6 +33,8 @@ class _Selector(selectors.DefaultSelector):
                 self.now_s += timeout
                 self._turns = 0
             elif (turns := self._turns + 1) > MAX_TURNS:
+                # Who ends it by that has as many turns to tidy up.
+                self._turns = 0
                 raise RuntimeError(f"simulation: time stands still at {self.now_s:.3f} s: work makes work, without end")
             else:
                 self._turns = turns

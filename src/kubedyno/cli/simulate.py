@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from kubedyno.base.errors import KubedynoError
 
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _opened(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a text file
+def _opened(path: Path) -> TextIO:
     try:
         return path.open("w", encoding="utf-8")
     except OSError as error:

@@ -35,7 +35,19 @@ _EVICTED = b'"EvictionByEvictionAPI"'
 class PodRow:
     """What is known of a pod from its commits."""
 
-    __slots__ = ("address", "counted", "cpu_milli", "deleting", "direct", "key", "memory_bytes", "node", "owner", "uid")
+    __slots__ = (
+        "address",
+        "counted",
+        "cpu_milli",
+        "deleting",
+        "direct",
+        "ended",
+        "key",
+        "memory_bytes",
+        "node",
+        "owner",
+        "uid",
+    )
 
     def __init__(self, key: str, uid: str) -> None:
         self.key = key
@@ -43,6 +55,8 @@ class PodRow:
         self.node = ""
         self.address = ""
         self.owner = ""
+        # The phase that it has ended in, "" while it has not.
+        self.ended = ""
         # Takes room on its node.
         self.counted = False
         self.deleting = False
@@ -167,6 +181,10 @@ class Checks:
         if row.node and node != row.node:
             told = f"pod {record.key} was on node {row.node} and is now on {node or 'none'}"
             self._fail("one-node", told, f"pods {record.key}", f"nodes {row.node}")
+        if row.ended and facts.phase != row.ended:
+            told = f"pod {record.key} had ended ({row.ended}) and is {facts.phase} again"
+            self._fail("ended-for-good", told, f"pods {record.key}", f"nodes {node}")
+        row.ended = facts.phase if facts.phase in _DONE else ""
         bound = node and not row.node
         row.node = node
         deleting = bool(obj.deletion_s)
@@ -183,7 +201,7 @@ class Checks:
         """A pod's object goes only when its containers have ended, unless it was forced: names may come again."""
         run = self._world.cluster.nodes.pods.runs.get(record.key)
         obj = record.obj
-        if run is None or run.uid != obj.uid or run.static is not None or run.stage >= Stage.COMPLETED:
+        if run is None or run.uid != obj.uid or run.static or run.stage >= Stage.COMPLETED:
             return
         if run.node.failed or not obj.deletion_s or not meta_dict(obj).get("deletionGracePeriodSeconds"):
             return
@@ -274,7 +292,8 @@ class Checks:
             return
         active.add(row.uid)
         key, parallelism = known
-        if len(active) > parallelism:
+        # A pod whose creation got no answer, and that no watch tells of, is made again.
+        if len(active) > parallelism and self.informed:
             told = f"job {key} runs {len(active)} pods at once, its parallelism is {parallelism}"
             self._fail("job-parallelism", told, f"{_JOBS} {key}", f"pods {row.key}")
 
@@ -335,7 +354,7 @@ class Checks:
         nodes = self._world.cluster.nodes
         for key, run in nodes.pods.runs.items():
             row = self.pods.get(key)
-            if row is None or row.uid != run.uid or run.static is not None:
+            if row is None or row.uid != run.uid or run.static:
                 continue
             if row.node and run.node.name != row.node:
                 told = f"pod {key} is bound to {row.node}, and the kubelet of {run.node.name} runs it"

@@ -326,7 +326,7 @@ class View:
         table = self.store.table(PODS)
         for key, run in self._world.cluster.nodes.pods.runs.items():
             record = table.get(key)
-            if run.static is None and not run.node.failed and run.stage < Stage.GONE and (
+            if not run.static and not run.node.failed and run.stage < Stage.GONE and (
                 record is None or record.obj.uid != run.uid
             ):  # fmt: skip
                 yield (
