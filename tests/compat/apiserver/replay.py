@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kubedyno.base import aio
-from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.authentication import CREDENTIAL_ID, Authenticator, User
 from kubedyno.cluster.apiserver.server import LIMITS, ApiServer
@@ -381,9 +381,9 @@ def recorded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def replaying() -> AsyncIterator[Replay]:
-    """Run a server of ours for the time of a replay."""
-    clock = StandingClock()
+async def replaying(clock: Clock | None = None) -> AsyncIterator[Replay]:
+    """Run a server of ours for the time of a replay; its wall clock stands unless another one is given."""
+    clock = clock or StandingClock()
     store = Store(clock)
     settings = ClusterSettings()
     registry = Registry(store, clock, Random(1), settings)

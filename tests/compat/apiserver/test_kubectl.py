@@ -13,6 +13,7 @@ import pytest
 
 from compat.apiserver.replay import TOKEN, Replay, replaying
 from kubedyno.base import aio
+from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.kube import yaml
 
 _BINARY = Path(sys.executable).parent / "kubectl"
@@ -95,7 +96,8 @@ def scene(tmp_path: Path, play: Any) -> None:
     """Run a scene with a server of its own."""
 
     async def run() -> None:
-        async with replaying() as replay:
+        # What kubectl shows of ages, logs and waits needs a clock that goes.
+        async with replaying(SYSTEM_CLOCK) as replay:
             for name in ("default", "ns"):
                 await replay.namespace(name)
             await play(Kubectl(replay, tmp_path))

@@ -231,7 +231,11 @@ class ComponentPages:
             ("etcd_server_is_leader", 1, "1 when it is this one."),
             ("etcd_server_proposals_pending", 0, "Proposals that wait."),
             ("etcd_server_quota_backend_bytes", _QUOTA_BYTES, "etcd's default; the store has no such limit."),
-            ("etcd_mvcc_db_total_size_in_use_in_bytes", self.stored_bytes(), "Stored objects, by a sample of each table."),
+            (
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                self.stored_bytes(),
+                "Stored objects, by a sample of each table.",
+            ),
             ("etcd_mvcc_db_total_size_in_bytes", self.stored_bytes(), "The same."),
         ):
             if name.endswith("total_size_in_bytes") and journal is not None:

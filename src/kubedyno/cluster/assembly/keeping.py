@@ -131,7 +131,9 @@ def _access_of(document: dict[str, Any]) -> Access:
         for name in _PAIRS
     }
     pems = {name: base64.b64decode(document.get(name, "")) for name in _PEMS}
-    return Access(pems["ca"], pairs["server"], pairs["admin"], str(document["token"]), pems["signing_key"], pems["ca_key"])
+    return Access(
+        pems["ca"], pairs["server"], pairs["admin"], str(document["token"]), pems["signing_key"], pems["ca_key"]
+    )
 
 
 def _text(data: bytes) -> str:

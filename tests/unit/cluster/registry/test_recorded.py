@@ -20,7 +20,11 @@ DEFAULTING = [json.loads(line) for line in (GOLDEN / "defaulting.jsonl").read_te
 VALIDATION = [json.loads(line) for line in (GOLDEN / "validation.jsonl").read_text().splitlines()]
 # What was recorded of a server with other settings or parts → why it is not asked of this one.
 _COMPILED = ("vap", "vap-syntax", "vap-type", "vap-undeclared")
-GAPS = {} if available() else dict.fromkeys(_COMPILED, "without the extra cel expressions are not compiled, and that is said")
+GAPS = (
+    {}
+    if available()
+    else dict.fromkeys(_COMPILED, "without the extra cel expressions are not compiled, and that is said")
+)
 
 
 def cases(entries: list[dict[str, Any]]) -> list[Any]:
