@@ -69,6 +69,15 @@ class Browser:
         action = {"type": "pointerMove", "duration": 0, "x": x, "y": y}
         self._call("POST", "/actions", {"actions": [{"type": "pointer", "id": "m", "actions": [action]}]})
 
+    def click(self, x: int, y: int) -> None:
+        """Click at a place of the window."""
+        actions = [
+            {"type": "pointerMove", "duration": 0, "x": x, "y": y},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerUp", "button": 0},
+        ]
+        self._call("POST", "/actions", {"actions": [{"type": "pointer", "id": "m", "actions": actions}]})
+
     def close(self) -> None:
         self._call("DELETE", "")
 

@@ -107,6 +107,7 @@ def test_typing_anywhere_filters_and_the_fragment_remembers(page):
     page.pod("findme")
     browser = page.open("#q=findme")
     browser.until("return kubedyno.drawing.match && !kubedyno.drawing.animated.size && !kubedyno.drawing.full")
+    browser.run("document.getElementById('theme').value = 'dark'; document.getElementById('theme').onchange()")
     browser.until("return [...kubedyno.live.pods.values()].find((p) => p.name === 'findme')?.state === 2")
     browser.until("return !kubedyno.drawing.dirty.size && !kubedyno.drawing.full")
     assert pixel(browser, "findme") == [0, 158, 115]
@@ -120,16 +121,33 @@ def test_kube_ops_view_s_fragments_act(page):
     browser = page.open("#scale=1.5;dashboard=true")
     assert browser.run("return kubedyno.drawing.scale") == 1.5
     assert browser.run("return getComputedStyle(document.querySelector('header')).display") == "none"
+    # A fragment that is edited acts without a reload, and one that is no percent-encoding harms nothing.
+    browser.run("location.hash = '#scale=0.5;q=100%;colour=age;theme=contrast;sort=memory;walls=true;dashboard='")
+    browser.until("return kubedyno.drawing.scale === 0.5 && document.getElementById('filter').value === '100%'")
+    shown = "return [kubedyno.drawing.colour, kubedyno.drawing.sort, kubedyno.drawing.walls, document.documentElement.dataset.theme]"
+    assert browser.run(shown) == ["age", "memory", True, "contrast"]
+    assert browser.console() == []
+
+
+def test_a_page_that_is_to_reload_does(page):
+    browser = page.open("#reload=1")
+    browser.run("window.before = true")
+    browser.until("return window.before === undefined && window.kubedyno?.live.nodes.size > 0")
 
 
 def test_the_scrubber_shows_what_was(page):
     browser = page.open()
-    start = browser.run(COUNT)
+    start, before = browser.run(f"{COUNT.replace('return', 'return [')}, kubedyno.live.time]")
     for number in range(8):
         page.pod(f"later-{number}")
     browser.until(f"return kubedyno.live.pods.size === {start + 8}")
-    browser.run("document.getElementById('time').value = 0; document.getElementById('time').oninput()")
-    assert browser.run("return kubedyno.drawing.model.pods.size") == start
+    seek = """
+        const r = kubedyno.recording, time = document.getElementById('time');
+        time.value = Math.floor(1000 * (arguments[0] - r.start) / (r.end - r.start));
+        time.oninput();
+    """
+    browser.run(seek, before)
+    browser.until(f"return kubedyno.drawing.model.pods.size === {start}")
     assert browser.run("return document.getElementById('moment').textContent").endswith("s ago")
     browser.run("document.getElementById('live').onclick()")
     assert browser.run("return kubedyno.drawing.model.pods.size") == start + 8
@@ -153,8 +171,7 @@ def test_nothing_of_the_cluster_becomes_markup_and_no_script_but_its_own_runs(pa
     browser.run(
         """
         const t = arguments[0];
-        kubedyno.live.apply({t: kubedyno.live.time, p: [[900000, t, t, "page-worker", 6, 1, 0, 0, 0, 0, false, t, {[t]: t}]]});
-        kubedyno.drawing.relayout = true;
+        kubedyno.take({t: kubedyno.live.time, p: [[900000, t, t, "page-worker", 6, 1, 0, 0, 0, 0, false, t, {[t]: t}, 0, 0]]});
         document.getElementById("list").click();
         """,
         hostile,
@@ -188,9 +205,8 @@ def test_a_thousand_pods_are_drawn_and_hit_where_they_are(page):
         """
         const rows = [];
         for (let i = 0; i < 1000; i++)
-          rows.push([100000 + i, "many", "pod-" + i, "page-worker", 2, 1, 1, 0, 10, 1024, true, "", {}]);
-        kubedyno.live.apply({t: kubedyno.live.time, p: rows});
-        kubedyno.drawing.relayout = true;
+          rows.push([100000 + i, "many", "pod-" + i, "page-worker", 2, 1, 1, 0, 10, 1024, true, "", {}, 0, 0]);
+        kubedyno.take({t: kubedyno.live.time, p: rows});
         return rows.length;
         """
     )
@@ -212,4 +228,97 @@ def test_the_page_s_own_dashboards_record_from_the_first_look_on(page):
     browser.until("return [...document.querySelectorAll('section.panel')].every((s) => s.dataset.state)")
     browser.run("document.getElementById('every').value = '5'; document.getElementById('every').onchange()")
     browser.until("return [...document.querySelectorAll('section.panel')].some((s) => s.dataset.state === 'drawn')")
+    assert browser.console() == []
+
+
+def test_bars_say_whether_they_are_use_or_requests(page):
+    browser = page.open()
+    browser.until("return kubedyno.live.uses?.size > 0")
+    browser.until("return document.getElementById('source').textContent.includes('use (metrics.k8s.io)')")
+    page.ask("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io")
+    browser.until("return kubedyno.live.uses === null")
+    browser.until("return document.getElementById('source').textContent.includes('requests (no metrics.k8s.io)')")
+    shares = "return kubedyno.live.shares(kubedyno.live.nodes.get('page-control-plane'))"
+    assert browser.run(shares)["shown"][0] > 0
+
+
+def test_nodes_at_a_wall_are_marked_one_click_from_the_event(page):
+    for number in range(60):
+        page.pod(f"wall-{number}", nodeSelector={"kubernetes.io/hostname": "page-worker2"})
+    browser = page.open()
+    browser.until("return [...kubedyno.live.pods.values()].some((p) => p.name.startsWith('wall-') && p.why)")
+    browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full && kubedyno.drawing.boxes.has('')")
+    spot = """
+        const d = kubedyno.drawing, pod = [...kubedyno.live.pods.values()].find((p) => p.name.startsWith('wall-') && p.why);
+        const [x, y] = d.at(d.places.get(pod.id)), r = d.canvas.getBoundingClientRect();
+        return [Math.round(r.left + x + 5), Math.round(r.top + y + 5)];
+    """
+    browser.click(*browser.run(spot))
+    browser.until("return document.querySelector('#panel table')?.textContent.includes('Too many pods')")
+    browser.run(
+        "[...document.querySelectorAll('#panel td .link')].find((b) => b.textContent.includes('Too many')).click()"
+    )
+    browser.until("return kubedyno.drawing.boxes.get('page-worker2').walls?.some(([short]) => short === 'maxPods')")
+    assert "walls=true" in browser.run("return location.hash")
+    assert browser.run("return kubedyno.drawing.boxes.get('page-worker').walls") == []
+    page.ask("DELETE", f"{PODS}?labelSelector=tier%3Dweb")
+
+
+def test_what_a_cluster_says_of_itself_is_text_wherever_it_is_shown(page):
+    hostile = "<img src=x onerror=window.ran=1>"
+    browser = page.open()
+    page.ask(
+        "POST",
+        PODS,
+        {
+            "metadata": {"name": "hostile", "annotations": {"a": hostile}},
+            "spec": {"containers": [{"name": "c", "image": "x"}], "nodeSelector": {"no": "where"}},
+        },
+    )
+    event = {
+        "metadata": {"name": "hostile.1"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "hostile"},
+        "type": "Warning",
+        "reason": hostile,
+        "message": hostile,
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+    }
+    page.ask("POST", "/api/v1/namespaces/default/events", event)
+    browser.until("return [...kubedyno.live.pods.values()].some((p) => p.name === 'hostile')")
+    browser.run("document.getElementById('list').click()")
+    find = "return [...document.querySelectorAll('#panel .link')].find((b) => b.textContent === 'default/hostile')"
+    browser.until(find)
+    browser.run(f"{find.replace('return ', '')}.click()")
+    browser.until(
+        "return document.querySelectorAll('#panel table').length && document.getElementById('panel').textContent.includes('onerror')"
+    )
+    assert browser.run("return document.querySelectorAll('img, #panel script').length") == 0
+    assert browser.run("return window.ran === undefined")
+    page.ask("DELETE", f"{PODS}/hostile")
+
+
+def test_many_pods_at_once_are_told_by_a_number(page):
+    browser = page.open()
+    browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full")
+    browser.run(
+        """
+        const rows = [];
+        for (let i = 0; i < 30; i++)
+          rows.push([200000 + i, "crowd", "pod-" + i, "page-worker", 2, 1, 1, 0, 0, 0, true, "", {}, 0, 0]);
+        kubedyno.drawing.layout.make(kubedyno.live, "name", 1000);
+        kubedyno.take({t: kubedyno.live.time, p: rows});
+        """
+    )
+    assert browser.until("return kubedyno.drawing.puffs[0]?.text").startswith("+")
+    assert browser.run("return kubedyno.drawing.animated.size") <= 12
+
+
+def test_colours_sorts_and_themes_all_draw(page):
+    browser = page.open()
+    for what in ("colour", "sort", "theme"):
+        for value in browser.run(f"return [...document.getElementById('{what}').options].map((o) => o.value)"):
+            browser.run(f"const s = document.getElementById('{what}'); s.value = arguments[0]; s.onchange()", value)
+            browser.until("return !kubedyno.drawing.full && !kubedyno.drawing.relayout")
+            usual = {"colour": "phase", "sort": "name", "theme": "auto"}[what]
+            assert (f"{what}={value}" in browser.run("return location.hash")) == (value != usual)
     assert browser.console() == []

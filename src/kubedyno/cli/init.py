@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kubedyno.lab.liveview import LiveView
     from kubedyno.lab.ownmetrics import OwnMetrics
     from kubedyno.lab.session import Request
     from kubedyno.lab.target import Choice
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-port", type=int, metavar="PORT", help="serve kubedyno's own metrics on 127.0.0.1:PORT/metrics"
     )
+    add_view_flags(parser)
     parser.add_argument("--yes", action="store_true", help="load a real cluster without asking")
     parser.add_argument(
         "--sweep", action="append", default=[], metavar="a.b=v1,v2", help="run every combination, cleaned up between"
@@ -46,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_target_flags(parser)
     parser.add_argument("--skip-tls-verify", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_view_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a run's page."""
+    parser.add_argument("--view", action="store_true", help="a live page of the run, on 127.0.0.1, while it lasts")
+    parser.add_argument("--view-port", type=int, metavar="PORT", help="--view on this port (default: a free one)")
+    parser.add_argument("--stay", action="store_true", help="--view, and keep it after the run until Ctrl-C")
 
 
 def add_target_flags(parser: argparse.ArgumentParser) -> None:
@@ -101,15 +110,25 @@ def _destroy(arguments: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
+def _stay(arguments: argparse.Namespace, live: "LiveView | None") -> None:
+    """Keep the page where that is wanted; the cluster is still there."""
+    if live is not None and arguments.stay:
+        live.stay()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns kube-burner's exit code."""
-    from kubedyno.lab import ownmetrics
+    from kubedyno.lab import liveview, ownmetrics
 
-    with ownmetrics.serving(arguments.metrics_port, "init") as own:
-        return _run(arguments, own)
+    port = liveview.port_of(view=arguments.view, port=arguments.view_port, stay=arguments.stay)
+    with (
+        ownmetrics.serving(arguments.metrics_port, "init") as own,
+        liveview.opened(port, lambda line: print(line, flush=True)) as live,
+    ):
+        return _run(arguments, own, live)
 
 
-def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
+def _run(arguments: argparse.Namespace, own: "OwnMetrics", live: "LiveView | None") -> int:
     import logging
 
     from kubedyno.base import aio
@@ -140,6 +159,7 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
         directory=Path(),
         metrics_endpoint=arguments.metrics_endpoint,
         own=own,
+        live=live,
     )
     limits = None
     if arguments.slo is not None and not arguments.find_limit:
@@ -152,9 +172,14 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
     if choice.running is not None and not target.given(arguments.kubeconfig):
         verb = "started" if choice.running.started else "re-used"
         print(f"no kubeconfig found: {verb} the embedded cluster {choice.running.name}")
+    if live is not None:
+        given = choice.running.kubeconfig if choice.running is not None else arguments.kubeconfig
+        live.look(given, None if choice.running is not None else arguments.kube_context)
     if arguments.sweep or arguments.find_limit:
         try:
-            return _series(arguments, request, choice)
+            code = _series(arguments, request, choice)
+            _stay(arguments, live)
+            return code
         finally:
             if choice.running is not None and arguments.ephemeral:
                 embedded.down(choice.running.name)
@@ -170,6 +195,8 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics") -> int:
         if document.left and not arguments.ephemeral:
             print(f"\n{left_line(document.left)}\n  remove it with: {_destroy(arguments)}")
         print(f"\nreport: {report}")
+        if "interrupted" not in document.errors:
+            _stay(arguments, live)
     finally:
         if choice.running is not None and arguments.ephemeral:
             embedded.down(choice.running.name)

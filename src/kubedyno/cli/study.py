@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from kubedyno.cli.init import add_view_flags
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its few flags."""
@@ -12,12 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-port", type=int, metavar="PORT", help="serve kubedyno's own metrics on 127.0.0.1:PORT/metrics"
     )
+    add_view_flags(parser)
     parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Tell the story; exit code 0 when every scenario went as it should."""
-    from kubedyno.lab import ownmetrics, study
+    from kubedyno.lab import liveview, ownmetrics, study
 
-    with ownmetrics.serving(arguments.metrics_port, "study") as own:
-        return study.study(arguments.directory, speed=arguments.speed, keep=arguments.keep, own=own)
+    port = liveview.port_of(view=arguments.view, port=arguments.view_port, stay=arguments.stay)
+    with (
+        ownmetrics.serving(arguments.metrics_port, "study") as own,
+        liveview.opened(port, lambda line: print(line, flush=True)) as live,
+    ):
+        return study.study(
+            arguments.directory, speed=arguments.speed, keep=arguments.keep, own=own, live=live, stay=arguments.stay
+        )

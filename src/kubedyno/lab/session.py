@@ -37,6 +37,7 @@ from kubedyno.kube.status import StatusError
 from kubedyno.lab import runs
 from kubedyno.lab import target as targets
 from kubedyno.lab.circumstances import Gathering, encoded, node_documents
+from kubedyno.lab.liveview import LiveView
 from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.progress import Progress
 from kubedyno.lab.target import Choice
@@ -69,6 +70,7 @@ class Request:
         metrics_endpoint: File of endpoints instead of the configuration's.
         on_stuck: Called once for each standstill, to do something about it (the study raises maxPods there).
         own: Is told of the run, for `--metrics-port`.
+        live: Its page, for `--view`.
         kind: Of the run, for the run store.
     """
 
@@ -88,6 +90,7 @@ class Request:
     metrics_endpoint: str | None = None
     on_stuck: Callable[[Sequence[Finding]], Awaitable[None]] | None = None
     own: OwnMetrics | None = None
+    live: LiveView | None = None
     kind: str = "init"
 
 
@@ -242,6 +245,8 @@ async def _run(
     await gathering.begin()
     if request.own is not None:
         request.own.follow(one)
+    if request.live is not None:
+        request.live.follow(one, SYSTEM_CLOCK)
     gap = clockgap.Gap()
     measuring = asyncio.create_task(clockgap.measure(client, SYSTEM_CLOCK, gap))
     if not request.quiet:
@@ -254,6 +259,8 @@ async def _run(
         restore()
         if request.own is not None:
             request.own.ended(one)
+        if request.live is not None:
+            request.live.ended()
         measuring.cancel()
         await asyncio.gather(measuring, return_exceptions=True)
         await progress.close()

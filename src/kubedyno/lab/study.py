@@ -17,6 +17,7 @@ from kubedyno.client.api import Client
 from kubedyno.documents.run import Chapter, RunDocument
 from kubedyno.lab import control, embedded, session
 from kubedyno.lab.embedded import Running
+from kubedyno.lab.liveview import LiveView
 from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.settings import cluster_settings
 from kubedyno.lab.target import Choice
@@ -38,6 +39,7 @@ class Story:
     chapters: list[Chapter] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     own: OwnMetrics | None = None
+    live: LiveView | None = None
 
     def tell(
         self, title: str, text: Sequence[str], run: RunDocument | None = None, findings: Sequence[Finding] = ()
@@ -64,8 +66,24 @@ def files() -> Path:
     return installed if installed.is_dir() else here.parents[3] / "examples" / "study"
 
 
-def study(directory: Path, *, speed: float = 1.0, keep: bool = False, own: OwnMetrics | None = None) -> int:
-    """Run all scenarios, `own` is told of each; returns 0 when each went as it should.
+def study(
+    directory: Path,
+    *,
+    speed: float = 1.0,
+    keep: bool = False,
+    own: OwnMetrics | None = None,
+    live: LiveView | None = None,
+    stay: bool = False,
+) -> int:
+    """Run all scenarios; returns 0 when each went as it should.
+
+    Args:
+        directory: Of reports and logs.
+        speed: Of the modelled nodes.
+        keep: Leave the last cluster up.
+        own: Is told of each run.
+        live: Shows each run.
+        stay: Keep that until Ctrl-C, and the last cluster with it.
 
     Raises:
         KubedynoError: A cluster does not start, or a file cannot be written.
@@ -74,18 +92,28 @@ def study(directory: Path, *, speed: float = 1.0, keep: bool = False, own: OwnMe
         raise KubedynoError(f"{files()}: the study's configurations are not there; run from a whole checkout")
     directory.mkdir(parents=True, exist_ok=True)
     start_s = SYSTEM_CLOCK.monotonic()
-    story = Story(directory, own=own)
+    story = Story(directory, own=own, live=live)
     names = (NAME, f"{NAME}-22")
     for name in names:
         embedded.down(name)
+    try:
+        code = _whole(story, speed, start_s)
+        if live is not None and stay:
+            live.stay()
+    finally:
+        for name in names if not keep else names[:1]:
+            embedded.down(name)
+    return code
+
+
+def _whole(story: Story, speed: float, start_s: float) -> int:
+    """Tell the story and write its report, however it ends."""
     uuid = ""
     try:
         uuid = _tell(story, speed)
     finally:
-        for name in names if not keep else names[:1]:
-            embedded.down(name)
         report = session.write_report(
-            directory,
+            story.directory,
             uuid or "study",
             "kubedyno study: how much one node takes, and what stops it",
             [
@@ -131,10 +159,13 @@ def _run(story: Story, running: Running, config: str, **changes: object) -> RunD
         quiet=True,
         fail_when_stuck_s=STUCK_S,
         own=story.own,
+        live=story.live,
         kind="study",
     )
     request = replace(request, **changes)  # type: ignore[arg-type]
     choice = Choice(kubeconfig.load(running.kubeconfig, None), running)
+    if story.live is not None:
+        story.live.look(running.kubeconfig)
     return aio.run(session.run(request, choice, yes=True))
 
 
@@ -148,6 +179,8 @@ def _delete(story: Story, running: Running) -> None:
 def _tell(story: Story, speed: float) -> str:
     print("starting two clusters like the study's: one node, Kubernetes 1.33, its add-ons; the second with /22")  # noqa: T201
     running = _up(NAME, speed)
+    if story.live is not None:
+        story.live.look(running.kubeconfig)
     # The last scenario's cluster too: its add-ons pull their images while the others are told.
     larger = _up(f"{NAME}-22", speed, max_pods=400, node_cidr_mask=22)
     aio.run(_addons_ready(running))

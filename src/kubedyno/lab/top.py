@@ -77,25 +77,25 @@ async def nodes(choice: Choice, span_s: float) -> Seen:
         for node in await client.list_all("/api/v1/nodes"):
             amounts = (node.get("status") or {}).get("allocatable") or {}
             given[str(node["metadata"]["name"])] = (_amount(amounts.get("cpu")), _amount(amounts.get("memory")))
-        listed = await _listed(client, "nodes")
+        items = await listed(client, "nodes")
         missing: list[str] = []
-        if listed is not None:
-            found = [("", item["metadata"]["name"], "", *_usage(item["usage"])) for item in listed]
+        if items is not None:
+            found = [("", item["metadata"]["name"], "", *used(item["usage"])) for item in items]
         else:
             pages, missing = await _kubelets(client, given, span_s)
             found = [use for use in pages if not use[0] and use[1]]
         uses = [Use(*use, *given.get(use[1], (0.0, 0.0))) for use in found]
-        return Seen(uses, "kubelets" if listed is None else "metrics.k8s.io", missing)
+        return Seen(uses, "kubelets" if items is None else "metrics.k8s.io", missing)
 
 
 async def pods(choice: Choice, namespace: str, span_s: float) -> Seen:
     """Return what each container of a namespace's pods uses, "" for all; otherwise as `nodes`."""
     async with Client(choice.target) as client:
-        listed = await _listed(client, f"namespaces/{namespace}/pods" if namespace else "pods")
-        if listed is not None:
+        items = await listed(client, f"namespaces/{namespace}/pods" if namespace else "pods")
+        if items is not None:
             uses = [
-                Use(item["metadata"]["namespace"], item["metadata"]["name"], each["name"], *_usage(each["usage"]))
-                for item in listed
+                Use(item["metadata"]["namespace"], item["metadata"]["name"], each["name"], *used(each["usage"]))
+                for item in items
                 for each in item["containers"]
             ]
             return Seen(uses, "metrics.k8s.io", [])
@@ -105,8 +105,8 @@ async def pods(choice: Choice, namespace: str, span_s: float) -> Seen:
         return Seen(uses, "kubelets", missing)
 
 
-async def _listed(client: Client, what: str) -> list[dict[str, Any]] | None:
-    """Return the items of metrics.k8s.io; None when nobody answers for it."""
+async def listed(client: Client, what: str) -> list[dict[str, Any]] | None:
+    """Return the items of a collection of metrics.k8s.io ("nodes", "pods", …); None when nobody answers for it."""
     try:
         return await client.list_all(f"{METRICS}/{what}")
     except StatusError as error:
@@ -174,7 +174,8 @@ async def _kubelets(
     return found, missing
 
 
-def _usage(usage: dict[str, Any]) -> tuple[float, float]:
+def used(usage: dict[str, Any]) -> tuple[float, float]:
+    """Return cores and bytes of a `usage` of metrics.k8s.io."""
     return _amount(usage.get("cpu")), _amount(usage.get("memory"))
 
 

@@ -1,9 +1,12 @@
 """The cluster as a stream of small messages: a snapshot for whoever comes, then ten times a second what changed.
 
-A message is one JSON object; its lists are positional, so that thousands of changes a second stay small:
-`n` nodes [name, ready, control plane, unschedulable, cpu, memory, max pods, CIDR, addresses, why, labels], `p` pods
-[id, namespace, name, node, state, created, ready, restarts, cpu, memory, addressed, why, labels], `u` changed pods
-[id, node, state, ready, restarts, addressed, why], `g` ids of pods that are gone, `x` names of nodes that are gone.
+A message is one JSON object that begins with its time, `t`; its lists are positional, so that thousands of changes a second
+stay small. `n` nodes [name, ready, control plane, unschedulable, cpu, memory, max pods, CIDR, addresses, why, labels, created,
+taints], `p` pods [id, namespace, name, node, state, created, ready, restarts, cpu, memory, addressed, why, labels, seen, seen
+ready], `u` changed pods [id, node, state, ready, restarts, addressed, why, seen ready], `g` ids of pods that are gone, `x`
+names of nodes that are gone, `m` what nodes use [[name, cpu, memory]…] or null where nobody says it, `r` how a run goes
+(`lab.liveview`), `server` which cluster, `trouble` why it is not followed. `all` marks a snapshot. Times are epoch seconds:
+created and ready are the API's, seen ones the watch's.
 """
 
 import asyncio
@@ -17,7 +20,8 @@ from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.kube.status import StatusError
-from kubedyno.web.rows import NodeRow, PodRow, node_row, pod_row
+from kubedyno.web.history import History
+from kubedyno.web.rows import NodeRow, PodRow, State, node_row, pod_row
 
 log = logger(__name__)
 
@@ -25,6 +29,8 @@ TICK_S = 0.1
 # A long reason is cut: it is a tooltip, and `explain` has it whole.
 MAX_WHY = 400
 _RETRY_S = 5.0
+# A watch goes on by itself when a server comes back, and says nothing meanwhile; so that is asked here.
+_ALIVE_S = 3.0
 
 
 class Feed:
@@ -36,26 +42,47 @@ class Feed:
     """
 
     def __init__(self, client: Client, clock: Clock) -> None:
-        self._client = client
         self._clock = clock
+        self._subscribers: dict[Callable[[bytes], None], None] = {}
+        self._next_id = 0
+        self._run: dict[str, object] | None = None
+        self.history = History(self._snapshot)
+        self.synced = asyncio.Event()
+        self._forget(client)
+
+    def _forget(self, client: Client) -> None:
+        """Know nothing, of a cluster."""
+        self._client = client
         self._pods: dict[str, PodRow] = {}
         self._nodes: dict[str, NodeRow] = {}
         self._ids: dict[str, int] = {}
-        self._next_id = 0
+        # When each pod was seen first and first seen Ready; 0 for what was there before.
+        self._seen: dict[str, list[float]] = {}
+        self._uses: list[list[object]] | None = None
         # Since the last tick.
         self._new: dict[str, None] = {}
         self._changed: dict[str, None] = {}
         self._gone: list[int] = []
         self._nodes_changed: dict[str, None] = {}
         self._nodes_gone: list[str] = []
-        self._subscribers: dict[Callable[[bytes], None], None] = {}
+        self._uses_changed = self._run_changed = False
         self.trouble = ""
-        self.synced = asyncio.Event()
+        self.synced.clear()
+
+    def turn_to(self, client: Client) -> None:
+        """Follow another cluster from now on; `run` must have been cancelled, and be begun anew."""
+        self._forget(client)
+        self._send(self._snapshot(), whole=True)
 
     @property
     def pods(self) -> int:
         """How many pods there are."""
         return len(self._pods)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes)
 
     @property
     def watched(self) -> bool:
@@ -74,6 +101,33 @@ class Feed:
             tasks.create_task(self._follow("/api/v1/nodes", node_row, self._node))
             tasks.create_task(self._follow("/api/v1/pods", pod_row, self._pod, self.synced))
             tasks.create_task(self._tick())
+            tasks.create_task(self._look_alive())
+
+    async def _look_alive(self) -> None:
+        """Say when the server does not answer, and when it does again."""
+        told = ""
+        while True:
+            await aio.sleep(_ALIVE_S)
+            line = ""
+            try:
+                async with aio.timeout(_ALIVE_S):
+                    await self._client.request("GET", "/version")
+            except TimeoutError:
+                line = f"{self._client.server} does not answer; what is shown is as it was"
+            except OSError as error:
+                line = f"{error}; what is shown is as it was"
+            if line or self.trouble == told:
+                self.trouble = line
+            told = line
+
+    def tell_uses(self, uses: list[list[object]] | None) -> None:
+        """Tell what nodes use, [name, thousandths of a core, bytes] each; None where nobody says it."""
+        if uses != self._uses:
+            self._uses, self._uses_changed = uses, True
+
+    def tell_run(self, run: dict[str, object]) -> None:
+        """Tell how a run goes."""
+        self._run, self._run_changed = run, True
 
     async def _follow(self, path: str, decode: Callable, apply: Callable, synced: asyncio.Event | None = None) -> None:  # type: ignore[type-arg]
         listed: set[str] | None = set()
@@ -119,6 +173,7 @@ class Feed:
         if old is not None and (row is None or row.uid != old.uid):
             del self._pods[key]
             number = self._ids.pop(key)
+            del self._seen[key]
             if self._new.pop(key, 0) is not None:
                 self._gone.append(number)
             self._changed.pop(key, None)
@@ -126,12 +181,20 @@ class Feed:
         if row is None or old == row:
             return
         self._pods[key] = row
+        ready = row.state is State.READY
         if old is None:
             self._ids[key] = self._next_id
             self._next_id += 1
+            # What the first list has was not seen coming.
+            now_s = round(self._clock.now(), 3) if self.synced.is_set() else 0.0
+            self._seen[key] = [now_s, now_s if ready else 0.0]
             self._new[key] = None
-        elif key not in self._new:
-            self._changed[key] = None
+        else:
+            seen = self._seen[key]
+            if ready and not seen[1] and seen[0]:
+                seen[1] = round(self._clock.now(), 3)
+            if key not in self._new:
+                self._changed[key] = None
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -142,13 +205,21 @@ class Feed:
         self._subscribers[tell] = None
         return lambda: self._subscribers.pop(tell, None)
 
+    def _send(self, message: bytes, *, whole: bool = False) -> None:
+        self.history.add(message, whole=whole)
+        for tell in list(self._subscribers):
+            tell(message)
+
     def _snapshot(self) -> bytes:
         return orjson.dumps(
             {
-                "t": self._clock.now(),
+                "t": round(self._clock.now(), 3),
                 "all": True,
+                "server": self._client.server,
                 "n": [_node_values(row) for row in self._nodes.values()],
                 "p": [self._pod_values(row) for row in self._pods.values()],
+                "m": self._uses,
+                "r": self._run,
                 "trouble": self.trouble,
             }
         )
@@ -157,9 +228,7 @@ class Feed:
         told = ""
         while True:
             await aio.sleep(TICK_S)
-            if not self._subscribers and not (self._new or self._changed or self._gone):
-                continue
-            message: dict[str, object] = {"t": self._clock.now()}
+            message: dict[str, object] = {"t": round(self._clock.now(), 3)}
             if self._nodes_changed:
                 message["n"] = [_node_values(self._nodes[key]) for key in self._nodes_changed]
             if self._nodes_gone:
@@ -170,29 +239,35 @@ class Feed:
                 message["u"] = [self._update(self._pods[key]) for key in self._changed]
             if self._gone:
                 message["g"] = self._gone
+            if self._uses_changed:
+                message["m"] = self._uses
+            if self._run_changed:
+                message["r"] = self._run
             if self.trouble != told:
                 told = message["trouble"] = self.trouble
+            if len(message) == 1:
+                continue
             self._new, self._changed, self._gone = {}, {}, []
             self._nodes_changed, self._nodes_gone = {}, []
-            if len(message) > 1 and self._subscribers:
-                data = orjson.dumps(message)
-                for tell in list(self._subscribers):
-                    tell(data)
+            self._uses_changed = self._run_changed = False
+            self._send(orjson.dumps(message))
 
     def _pod_values(self, row: PodRow) -> list[object]:
         return [
             self._ids[row.key], row.namespace, row.name, row.node, int(row.state), row.created_s, row.ready_s,
             row.restarts, row.cpu_milli, row.memory_bytes, row.addressed, row.why[:MAX_WHY], row.labels,
+            *self._seen[row.key],
         ]  # fmt: skip
 
     def _update(self, row: PodRow) -> list[object]:
         return [
             self._ids[row.key], row.node, int(row.state), row.ready_s, row.restarts, row.addressed, row.why[:MAX_WHY],
+            self._seen[row.key][1],
         ]  # fmt: skip
 
 
 def _node_values(row: NodeRow) -> list[object]:
     return [
         row.name, row.ready, row.control_plane, row.unschedulable, row.cpu_milli, row.memory_bytes, row.max_pods,
-        row.pod_cidr, row.addresses, row.why[:MAX_WHY], row.labels,
+        row.pod_cidr, row.addresses, row.why[:MAX_WHY], row.labels, row.created_s, row.taints,
     ]  # fmt: skip

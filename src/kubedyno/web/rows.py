@@ -3,6 +3,7 @@
 Only the few fields that are drawn are decoded: a cluster of 100,000 pods is read as fast as it is sent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import ip_network
@@ -16,6 +17,7 @@ from kubedyno.kube.quantity import milli_of, value_of
 _RESERVED = 3
 # Waiting reasons of a container on its way; all others are trouble.
 _ON_THE_WAY = frozenset({"", "ContainerCreating", "PodInitializing"})
+_KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
 
 
 class State(IntEnum):
@@ -36,7 +38,7 @@ class _Meta(msgspec.Struct):
     uid: str = ""
     creationTimestamp: str | None = None
     deletionTimestamp: str | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, str] | None = None
 
 
 class _Condition(msgspec.Struct):
@@ -61,24 +63,28 @@ class _ContainerStatus(msgspec.Struct):
 
 
 class _Resources(msgspec.Struct):
-    requests: dict[str, str] = {}
+    requests: dict[str, str | int | float] | None = None
 
 
 class _Container(msgspec.Struct):
     resources: _Resources = msgspec.field(default_factory=_Resources)
+    restartPolicy: str = ""
 
 
 class _PodSpec(msgspec.Struct):
     nodeName: str = ""
     hostNetwork: bool = False
     containers: list[_Container] = []
+    initContainers: list[_Container] | None = None
+    overhead: dict[str, str | int | float] | None = None
 
 
 class _PodStatus(msgspec.Struct):
     phase: str = "Pending"
     podIP: str = ""
-    conditions: list[_Condition] = []
-    containerStatuses: list[_ContainerStatus] = []
+    conditions: list[_Condition] | None = None
+    initContainerStatuses: list[_ContainerStatus] | None = None
+    containerStatuses: list[_ContainerStatus] | None = None
 
 
 class _Pod(msgspec.Struct):
@@ -87,14 +93,21 @@ class _Pod(msgspec.Struct):
     status: _PodStatus = msgspec.field(default_factory=_PodStatus)
 
 
+class _Taint(msgspec.Struct):
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+
+
 class _NodeSpec(msgspec.Struct):
     podCIDR: str = ""
     unschedulable: bool = False
+    taints: list[_Taint] | None = None
 
 
 class _NodeStatus(msgspec.Struct):
-    allocatable: dict[str, str] = {}
-    conditions: list[_Condition] = []
+    allocatable: dict[str, str | int | float] = {}
+    conditions: list[_Condition] | None = None
 
 
 class _Node(msgspec.Struct):
@@ -113,8 +126,8 @@ class PodRow:
         created_s: Epoch seconds.
         ready_s: Epoch seconds of the Ready condition's last change to True, 0 when it is not Ready.
         restarts: Of all containers.
-        cpu_milli: Requests of all containers, in thousandths of a core.
-        memory_bytes: Requests of all containers.
+        cpu_milli: What the scheduler counts it for, in thousandths of a core.
+        memory_bytes: What the scheduler counts it for.
         addressed: Has an address of its own.
         why: What keeps it from running, "" when nothing does.
         labels: metadata.labels.
@@ -141,7 +154,13 @@ class PodRow:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node; `addresses` is how many pods its PodCIDR addresses, 0 when it has none."""
+    """A node.
+
+    Attributes:
+        addresses: How many pods its PodCIDR addresses, 0 when it has none.
+        created_s: Epoch seconds.
+        taints: Those that keep pods off, as "key=value:effect".
+    """
 
     name: str
     ready: bool
@@ -154,6 +173,8 @@ class NodeRow:
     addresses: int
     why: str
     labels: dict[str, str]
+    created_s: float
+    taints: list[str]
 
     @property
     def key(self) -> str:
@@ -168,18 +189,39 @@ def _seconds(text: str | None) -> float:
     return epoch_of(text) if text else 0.0
 
 
-def _milli(text: str) -> int:
+def _milli(text: str | float) -> int:
     try:
-        return milli_of(text)
+        return milli_of(str(text))
     except ValueError:
         return 0
 
 
-def _bytes(text: str) -> int:
+def _bytes(text: str | float) -> int:
     try:
-        return value_of(text)
+        return value_of(str(text))
     except ValueError:
         return 0
+
+
+def _requested(spec: _PodSpec, name: str, number: Callable[[str | float], int]) -> int:
+    """Return what the scheduler counts a pod for: containers and sidecars, or a larger init container; and overhead."""
+
+    def of(container: _Container) -> int:
+        requests = container.resources.requests
+        return number(requests[name]) if requests and name in requests else 0
+
+    total = sum([of(container) for container in spec.containers])
+    if spec.initContainers:
+        # Sidecars stay beside what starts after them.
+        beside = largest = 0
+        for container in spec.initContainers:
+            if container.restartPolicy == "Always":
+                beside += of(container)
+                largest = max(largest, beside)
+            else:
+                largest = max(largest, beside + of(container))
+        total = max(total + beside, largest)
+    return total + (number(spec.overhead[name]) if spec.overhead and name in spec.overhead else 0)
 
 
 def pod_row(raw: bytes) -> PodRow:
@@ -190,17 +232,20 @@ def pod_row(raw: bytes) -> PodRow:
     """
     pod = _decode_pod(raw)
     meta, spec, status = pod.metadata, pod.spec, pod.status
-    ready = next((c for c in status.conditions if c.type == "Ready" and c.status == "True"), None)
-    unscheduled = next((c for c in status.conditions if c.type == "PodScheduled" and c.status == "False"), None)
-    waiting = next(
-        (
-            c.state.waiting
-            for c in status.containerStatuses
-            if c.state.waiting and c.state.waiting.reason not in _ON_THE_WAY
-        ),
-        None,
-    )
-    why = unscheduled.message if unscheduled is not None else ""
+    ready: _Condition | None = None
+    why = ""
+    for condition in status.conditions or ():
+        if condition.type == "Ready":
+            ready = condition if condition.status == "True" else None
+        elif condition.type == "PodScheduled" and condition.status == "False":
+            why = condition.message
+    restarts = 0
+    waiting: _Waiting | None = None
+    for container in (*(status.initContainerStatuses or ()), *(status.containerStatuses or ())):
+        restarts += container.restartCount
+        found = container.state.waiting
+        if waiting is None and found is not None and found.reason not in _ON_THE_WAY:
+            waiting = found
     if waiting is not None:
         why = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
     return PodRow(
@@ -211,12 +256,12 @@ def pod_row(raw: bytes) -> PodRow:
         _state(pod, ready=ready is not None, trouble=waiting is not None),
         _seconds(meta.creationTimestamp),
         _seconds(ready.lastTransitionTime) if ready is not None else 0.0,
-        sum(c.restartCount for c in status.containerStatuses),
-        sum(_milli(c.resources.requests.get("cpu", "0")) for c in spec.containers),
-        sum(_bytes(c.resources.requests.get("memory", "0")) for c in spec.containers),
+        restarts,
+        _requested(spec, "cpu", _milli),
+        _requested(spec, "memory", _bytes),
         bool(status.podIP) and not spec.hostNetwork,
         why,
-        meta.labels,
+        meta.labels or {},
     )
 
 
@@ -241,12 +286,13 @@ def node_row(raw: bytes) -> NodeRow:
     """
     node = _decode_node(raw)
     meta, spec, status = node.metadata, node.spec, node.status
-    ready = next((c for c in status.conditions if c.type == "Ready"), None)
-    allocatable = status.allocatable
+    ready = next((c for c in status.conditions or () if c.type == "Ready"), None)
+    allocatable, labels = status.allocatable, meta.labels or {}
+    taints = [taint for taint in spec.taints or () if taint.effect in _KEEPS_OFF]
     return NodeRow(
         meta.name,
         ready is not None and ready.status == "True",
-        "node-role.kubernetes.io/control-plane" in meta.labels,
+        "node-role.kubernetes.io/control-plane" in labels,
         spec.unschedulable,
         _milli(allocatable.get("cpu", "0")),
         _bytes(allocatable.get("memory", "0")),
@@ -254,7 +300,9 @@ def node_row(raw: bytes) -> NodeRow:
         spec.podCIDR,
         _addresses(spec.podCIDR),
         "" if ready is None or ready.status == "True" else ready.message,
-        meta.labels,
+        labels,
+        _seconds(meta.creationTimestamp),
+        [f"{t.key}{'=' if t.value else ''}{t.value}:{t.effect}" for t in taints],
     )
 
 

@@ -1,4 +1,4 @@
-"""The page's server: three static files, one event stream, and the advisor's answer to "why not?".
+"""The page's server: static files, one event stream, what was streamed before, and answers to "why not?".
 
 Loopback only, under a path that nobody can guess; every request must name this very host, so that no other page in
 the browser reaches it by a name of its own; everything the page may load comes from here.
@@ -7,10 +7,13 @@ the browser reaches it by a name of its own; everything the page may load comes 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
+from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.http.messages import Headers, Request, Responder, Stream
 from kubedyno.http.server import Server, serve
+from kubedyno.kube.status import StatusError
 from kubedyno.web.feed import Feed
 from kubedyno.web.prometheus import Door
 
@@ -18,11 +21,20 @@ log = logger(__name__)
 
 HOST = "127.0.0.1"
 _STATIC = Path(__file__).parent / "static"
+SCRIPTS = (
+    "app.js",
+    "draw.js",
+    "layout.js",
+    "model.js",
+    "palette.js",
+    "panel.js",
+    "pointer.js",
+    "ribbon.js",
+    "replay.js",
+)
 _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
-    "app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "draw.js": ("draw.js", "text/javascript; charset=utf-8"),
-    "model.js": ("model.js", "text/javascript; charset=utf-8"),
+    **{name: (name, "text/javascript; charset=utf-8") for name in SCRIPTS},
     "style.css": ("style.css", "text/css; charset=utf-8"),
 }
 _HEADERS: Headers = (
@@ -44,6 +56,8 @@ MAX_UNREAD_BYTES = 16 << 20
 _PLAIN = "text/plain; charset=utf-8"
 
 Why = Callable[[], Awaitable[bytes]]
+# (namespace, name) of a pod → its events and what it uses, as JSON.
+Told = Callable[[str, str], Awaitable[bytes]]
 
 
 class Page:
@@ -53,6 +67,7 @@ class Page:
         feed: The cluster.
         secret: First part of every path, "" for none.
         why: Returns the advisor's findings as JSON.
+        told: Returns what is told of a pod, as JSON.
         looked: Called with each browser that opens its stream.
         metrics: Returns what answers the dashboards and their read API.
     """
@@ -62,6 +77,7 @@ class Page:
         feed: Feed,
         secret: str,
         why: Why,
+        told: Told,
         looked: Callable[[], None] = lambda: None,
         metrics: Callable[[], Door] | None = None,
     ) -> None:
@@ -70,6 +86,7 @@ class Page:
         self._prefix = f"/{secret}/" if secret else "/"
         self._looked = looked
         self._why = why
+        self._told = told
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._files = {name: ((_STATIC / file).read_bytes(), media) for name, (file, media) in _FILES.items()}
@@ -118,10 +135,15 @@ class Page:
         elif name == "stream":
             self._looked()
             self._stream(responder.start(200, "text/event-stream", _HEADERS))
+        elif name == "history":
+            # Whole: the browser has nothing else to do until it is there.
+            responder.send(200, "text/plain; charset=utf-8", b"".join(self._feed.history.texts()), _HEADERS)
         elif name == "why":
-            task = asyncio.get_running_loop().create_task(self._explain(responder))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._answer(self._why(), responder)
+        elif name == "pod":
+            given = parse_qs(request.query)
+            namespace, pod = (given.get(key, [""])[0] for key in ("namespace", "name"))
+            self._answer(self._told(namespace, pod), responder)
         else:
             responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
 
@@ -137,11 +159,20 @@ class Page:
         leave = self._feed.subscribe(tell)
         stream.on_close = leave
 
-    async def _explain(self, responder: Responder) -> None:
-        try:
-            body = await self._why()
-        except Exception as error:  # noqa: BLE001 - the page shows it
-            log.warning("why: %s", error)
-            responder.send(502, _PLAIN, str(error).encode(), _HEADERS)
-            return
+    def _answer(self, found: Awaitable[bytes], responder: Responder) -> None:
+        """Answer with what is found, later."""
+        task = asyncio.get_running_loop().create_task(_reply(found, responder))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _reply(found: Awaitable[bytes], responder: Responder) -> None:
+    try:
+        body = await found
+    except (KubedynoError, StatusError, OSError) as error:
+        responder.send(502, _PLAIN, (getattr(error, "message", "") or str(error)).encode(), _HEADERS)
+    except Exception:
+        log.exception("a question could not be answered")
+        responder.send(500, _PLAIN, b"internal error", _HEADERS)
+    else:
         responder.send(200, "application/json", body, _HEADERS)

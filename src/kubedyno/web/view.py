@@ -5,14 +5,20 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
+from urllib.parse import quote
 
 import orjson
 
 from kubedyno.advisor import facts, why
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.log import logger
 from kubedyno.base.random import secret_token
 from kubedyno.client.api import Client
+from kubedyno.kube.status import StatusError
+from kubedyno.lab import target as targets
+from kubedyno.lab import top
 from kubedyno.lab.metrics import Options, Recorder
 from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.target import Choice
@@ -24,11 +30,18 @@ from kubedyno.web.feed import Feed
 from kubedyno.web.prometheus import Door
 from kubedyno.web.server import Page
 
+log = logger(__name__)
+
 # The first list of a large cluster takes a while; the page says so meanwhile.
 _SYNC_S = 5.0
 # Without a browser for so many checks, a cluster that is followed lazily is followed no more.
 _QUIET_CHECK_S = 30.0
 _QUIET_CHECKS = 4
+# metrics-server itself looks every 15 s. Large clusters are asked more rarely: the answer has every node.
+_USES_S = 5.0
+_USES_S_PER_NODE = 0.02
+_LOOKER_S = 1.0
+_MOST_EVENTS = 50
 
 
 class View:
@@ -43,6 +56,7 @@ class View:
     def __init__(self, choice: Choice, client: Client, door: Door | None = None) -> None:
         self._client = client
         self._door = door
+        self._own_door = door is None
         self._recording: asyncio.Task[None] | None = None
         self._embedded = choice.running.name if choice.running else None
         self.feed = Feed(client, SYSTEM_CLOCK)
@@ -64,17 +78,47 @@ class View:
             KubedynoError: The port is in use.
         """
         self._lazy = lazily
-        self._page = Page(self.feed, secret, self._explain, self.follow, self._metrics)
+        self._page = Page(self.feed, secret, self._explain, self._told, self.follow, self._metrics)
+        url = await self._page.start(port, also)
         if not lazily:
             self.follow()
-        return await self._page.start(port, also)
+        return url
 
     def follow(self) -> None:
         """Follow the cluster from now on."""
         if self._following is None:
-            self._following = asyncio.get_running_loop().create_task(self.feed.run())
+            self._following = asyncio.get_running_loop().create_task(self._follow())
             if self._lazy:
                 self._resting = asyncio.get_running_loop().create_task(self._rest())
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.feed.run())
+            tasks.create_task(self._ask_uses())
+
+    async def _ask_uses(self) -> None:
+        """Ask metrics.k8s.io what nodes use, while somebody looks."""
+        while True:
+            if self.feed.watched:
+                try:
+                    items = await top.listed(self._client, "nodes")
+                except (StatusError, OSError) as error:
+                    log.debug("metrics.k8s.io: %s", error)
+                else:
+                    self.feed.tell_uses(None if items is None else _uses(items))
+                await aio.sleep(max(_USES_S, self.feed.nodes * _USES_S_PER_NODE))
+            else:
+                await aio.sleep(_LOOKER_S)
+
+    async def turn_to(self, choice: Choice, client: Client) -> None:
+        """Follow another cluster from now on; those who look stay."""
+        await _end(self._recording, self._following)
+        self._recording = self._following = None
+        if self._own_door:
+            self._door = None
+        self._client, self._embedded = client, choice.running.name if choice.running else None
+        self.feed.turn_to(client)
+        self.follow()
 
     async def _rest(self) -> None:
         """Follow no more once nobody has looked for some time: an open watch keeps a cluster from being idle."""
@@ -83,10 +127,7 @@ class View:
             await aio.sleep(_QUIET_CHECK_S)
             quiet = 0 if self.feed.watched else quiet + 1
         following, self._following = self._following, None
-        if following is not None:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+        await _end(following)
 
     def _metrics(self) -> Door:
         """Return what answers dashboards."""
@@ -102,15 +143,59 @@ class View:
         seen = await facts.read(self._client, embedded=self._embedded)
         return orjson.dumps({"findings": [asdict(finding) for finding in why.explain(seen)]})
 
+    async def _told(self, namespace: str, name: str) -> bytes:
+        """Return a pod's events, the latest first, and what its containers use."""
+        selector = quote(f"involvedObject.kind=Pod,involvedObject.name={name}")
+        events = await self._client.list_all(
+            f"/api/v1/namespaces/{quote(namespace, safe='')}/events?fieldSelector={selector}"
+        )
+        found = [
+            {
+                "type": str(event.get("type") or ""),
+                "reason": str(event.get("reason") or ""),
+                "message": str(event.get("message") or ""),
+                "count": (event.get("series") or {}).get("count") or event.get("count") or 1,
+                "at": str(event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or ""),
+            }
+            for event in events
+        ]
+        found.sort(key=lambda event: str(event["at"]), reverse=True)
+        answer = await self._client.request(
+            "GET", f"{top.METRICS}/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+        )
+        containers = orjson.loads(answer.body)["containers"] if answer.status == 200 else []
+        uses = [[each["name"], *_milli(each["usage"])] for each in containers]
+        return orjson.dumps({"events": found[:_MOST_EVENTS], "uses": uses})
+
     async def close(self) -> None:
         """Stop serving and following."""
-        for task in (self._recording, self._resting, self._following):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        await _end(self._recording, self._resting, self._following)
         if self._page is not None:
             await self._page.close()
+
+
+async def _end(*tasks: "asyncio.Task[None] | None") -> None:
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def _milli(usage: dict[str, Any]) -> tuple[int, int]:
+    cores, size = top.used(usage)
+    return round(cores * 1000), round(size)
+
+
+def _uses(items: list[dict[str, Any]]) -> list[list[object]]:
+    """Return what nodes use as the feed tells it; an item that is none is left out."""
+    found: list[list[object]] = []
+    for item in items:
+        try:
+            found.append([str(item["metadata"]["name"]), *_milli(item["usage"])])
+        except (KeyError, TypeError, ValueError):
+            log.debug("metrics.k8s.io: no node's usage: %s", item)
+    return found
 
 
 async def serve(choice: Choice, port: int, say: Callable[[str], None], own: OwnMetrics | None = None) -> None:
@@ -130,7 +215,7 @@ async def serve(choice: Choice, port: int, say: Callable[[str], None], own: OwnM
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with Client(choice.target) as client:
-        await client.get("/version")
+        await targets.greet(client)
         view = View(choice, client)
         if own is not None:
             own.parts.append(view.feed.tell_metrics)

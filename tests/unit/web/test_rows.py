@@ -64,3 +64,29 @@ def test_a_node_s_walls_are_read():
 def test_odd_quantities_and_cidrs_count_as_nothing():
     row = node_row(b'{"metadata":{"name":"n"},"spec":{"podCIDR":"x"},"status":{"allocatable":{"cpu":"?","pods":"-"}}}')
     assert (row.cpu_milli, row.max_pods, row.addresses) == (0, 0, 0)
+
+
+def test_a_pod_is_counted_as_the_scheduler_counts_it():
+    def container(cpu, **more):
+        return {"resources": {"requests": {"cpu": cpu}}, **more}
+
+    spec = {
+        "containers": [container("100m"), container("200m")],
+        "initContainers": [container("50m", restartPolicy="Always"), container("900m")],
+        "overhead": {"cpu": "10m"},
+    }
+    assert pod_row(orjson.dumps({"metadata": {}, "spec": spec})).cpu_milli == 960
+    spec["initContainers"][1] = container("10m")
+    assert pod_row(orjson.dumps({"metadata": {}, "spec": spec})).cpu_milli == 360
+
+
+def test_restarts_and_waits_of_init_containers_count():
+    init = {"restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    row = pod({"phase": "Pending", "initContainerStatuses": [init]})
+    assert (row.restarts, row.why, row.state) == (2, "CrashLoopBackOff", State.TROUBLE)
+
+
+def test_only_taints_that_keep_pods_off_are_walls():
+    taints = [{"key": "a", "value": "b", "effect": "NoSchedule"}, {"key": "c", "effect": "PreferNoSchedule"}]
+    row = node_row(orjson.dumps({"metadata": {"labels": None}, "spec": {"taints": taints}}))
+    assert row.taints == ["a=b:NoSchedule"]

@@ -7,8 +7,10 @@ import urllib.request
 import pytest
 
 from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.client.api import Client
+from kubedyno.client.kubeconfig import Target
 from kubedyno.web.feed import Feed
-from kubedyno.web.server import Page
+from kubedyno.web.server import SCRIPTS, Page
 
 
 def ask(url, host=None, method="GET"):
@@ -27,8 +29,15 @@ def served(check):
     async def why():
         raise ConnectionError("no cluster")
 
+    async def told(namespace, name):
+        return f"{namespace}/{name}".encode()
+
     async def run():
-        page = Page(Feed(None, SYSTEM_CLOCK), "s3cret", why)
+        async with Client(Target("https://127.0.0.1:1", "none")) as client:
+            await run_with(client)
+
+    async def run_with(client):
+        page = Page(Feed(client, SYSTEM_CLOCK), "s3cret", why, told)
         url = await page.start(0)
         try:
             await asyncio.to_thread(check, url)
@@ -40,7 +49,7 @@ def served(check):
 
 def test_the_page_and_its_parts_are_served_with_a_strict_policy():
     def check(url):
-        for name in ("", "app.js", "draw.js", "model.js", "style.css"):
+        for name in ("", "style.css", *SCRIPTS):
             status, headers, body = ask(url + name)
             assert (status, bool(body)) == (200, True)
             policy = headers["content-security-policy"]
@@ -70,6 +79,10 @@ def test_it_only_reads():
 
 def test_a_cluster_that_does_not_answer_is_said():
     served(lambda url: _is(ask(url + "why")[0::2], (502, b"no cluster")))
+
+
+def test_a_pod_is_asked_for_by_namespace_and_name():
+    served(lambda url: _is(ask(url + "pod?namespace=a%2Fb&name=c%3Cd")[0::2], (200, b"a/b/c<d")))
 
 
 def _is(found, wanted):

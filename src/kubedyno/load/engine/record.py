@@ -18,6 +18,7 @@ class JobRecord:
         sent: First tries sent.
         accepted: Answered with success.
         retried: Later tries sent.
+        throttled: Answers 429, each of which was tried again or given up.
         failed: Given up, by reason; never silently dropped.
         accept_ms: Time from the last try of each request to its acceptance.
         corrected_ms: The same from when an open loop would have sent it: what waited behind a slow API counts, too
@@ -38,6 +39,7 @@ class JobRecord:
     sent: int = 0
     accepted: int = 0
     retried: int = 0
+    throttled: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     accept_ms: "array[float]" = field(default_factory=lambda: array("f"))
     corrected_ms: "array[float]" = field(default_factory=lambda: array("f"))

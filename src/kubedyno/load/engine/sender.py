@@ -253,6 +253,7 @@ class Sender:
     def refused(self, request: _Request, result: Result) -> None:
         if result.error is None:
             self._answered_s = self._clock.monotonic()
+            self._record.throttled += result.status == 429
             if self._gone_s is not None:
                 self._is_back(self._answered_s)
         elif not self._closed and self._is_gone(request, result.error):

@@ -1,351 +1,289 @@
-// The page: stream in, controls, pointer and keys, the ribbon with its scrubber, the table for screen readers.
+// The page: stream in, settings and their controls, frames, the ribbon with its scrubber.
 
-import {Drawing, legend} from "./draw.js";
-import {matcher, Model, Recording, STATES} from "./model.js";
+import {Drawing} from "./draw.js";
+import {SORTS} from "./layout.js";
+import {matcher, Model} from "./model.js";
+import {COLOURS, legend} from "./palette.js";
+import {Panel} from "./panel.js";
+import {attach} from "./pointer.js";
+import {Recording} from "./replay.js";
+import {HEIGHT, Ribbon, runText, seconds, stateCounts} from "./ribbon.js";
 
 const $ = (id) => document.getElementById(id);
-const stage = $("stage"), tip = $("tip"), panel = $("panel"), ribbon = $("ribbon");
-const COLOURS = ["state", "age", "startup", "iteration", "restarts", "namespace"];
-const SORTS = ["name", "pods", "age", "status"];
-const THEMES = ["dark", "light", "contrast"];
+const stage = $("stage"), strip = $("ribbon");
+const THEMES = ["auto", "dark", "light", "contrast"];
+const SPOKEN_MS = 10000;
 
-let live = new Model();
-const recording = new Recording();
-const drawing = new Drawing(stage, live);
-let replay = null;
-// Seconds → counts of states, for the ribbon.
-const history = [];
+const live = new Model(), recording = new Recording(), ribbon = new Ribbon();
+const drawing = new Drawing(stage, $("over"), live);
+// Of the replay: the moment shown, null when live; and whether it goes on.
+let moment = null, playing = false, connected = true;
+
+const page = {
+  drawing,
+  showWalls() { setWalls(true); },
+  refocus() { stage.focus(); },
+};
+const panel = new Panel($("panel"), {why: $("why"), list: $("list"), help: $("help")}, page);
 
 // --- settings in the URL's fragment, with kube-ops-view's names ---------------------------------------------------
 
-const fragment = new Map(
-  location.hash.slice(1).split(";").filter(Boolean).map((part) => {
-    const at = part.indexOf("=");
-    return at < 0 ? [part, ""] : [part.slice(0, at), decodeURIComponent(part.slice(at + 1))];
-  }));
+const fragment = new Map();
+const decoded = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
 
 function remember(key, value) {
   if (value) fragment.set(key, String(value));
   else fragment.delete(key);
-  window.history.replaceState(null, "", "#" + [...fragment].map(([k, v]) => `${k}=${encodeURIComponent(v)}`).join(";"));
+  history.replaceState(null, "", "#" + [...fragment].map(([k, v]) => `${k}=${encodeURIComponent(v)}`).join(";"));
 }
 
-for (const [id, values] of [["colour", COLOURS], ["sort", SORTS], ["theme", THEMES]])
+for (const [id, values] of [["colour", Object.keys(COLOURS)], ["sort", Object.keys(SORTS)], ["theme", THEMES]])
   for (const value of values) $(id).add(new Option(value, value));
-drawing.scale = Math.min(32, Math.max(1 / 32, parseFloat(fragment.get("scale")) || 1));
-drawing.base = drawing.scale;
-if (fragment.get("dashboard") === "true") document.body.classList.add("dashboard");
-const reload = parseFloat(fragment.get("reload"));
-if (reload > 0) setTimeout(() => location.reload(), reload * 1000);
 
+const bright = matchMedia("(prefers-color-scheme: light)");
 function setTheme(name) {
-  document.documentElement.dataset.theme = name;
+  document.documentElement.dataset.theme = name === "auto" ? (bright.matches ? "light" : "dark") : name;
   $("theme").value = name;
   drawing.theme(getComputedStyle(document.documentElement));
 }
+bright.onchange = () => setTheme($("theme").value);
 
 function setColour(name) {
-  drawing.colour = name;
-  $("colour").value = name;
+  drawing.colour = $("colour").value = name;
   drawing.full = true;
-  const items = legend(name).map(([text, colour]) => {
+  showLegend();
+}
+
+let shownLegend = "";
+function showLegend() {
+  const items = legend(drawing.colour, drawing.model), text = JSON.stringify(items);
+  if (text === shownLegend) return;
+  shownLegend = text;
+  $("legend").replaceChildren(...items.map(([name, colour]) => {
     const item = document.createElement("span"), box = document.createElement("i");
     box.style.setProperty("background", colour);
-    item.append(box, text);
+    item.append(box, name);
     return item;
-  });
-  $("legend").replaceChildren(...items);
+  }));
+}
+
+function setSort(name) {
+  drawing.sort = $("sort").value = name;
+  drawing.relayout = true;
+  drawing.layoutAt = 0;
 }
 
 function setFilter(text) {
-  drawing.match = matcher(text);
-  drawing.full = true;
-  $("filter").value = text;
-  remember("q", text);
+  drawing.filter(matcher(text));
+  if ($("filter").value !== text) $("filter").value = text;
 }
 
-setTheme(THEMES.includes(fragment.get("theme")) ? fragment.get("theme") : "dark");
-setColour(COLOURS.includes(fragment.get("colour")) ? fragment.get("colour") : "state");
-setFilter(fragment.get("q") || "");
-$("theme").onchange = () => { setTheme($("theme").value); remember("theme", $("theme").value); };
-$("colour").onchange = () => { setColour($("colour").value); remember("colour", $("colour").value); };
-$("sort").onchange = () => { drawing.sort = $("sort").value; drawing.relayout = true; };
-$("filter").oninput = () => setFilter($("filter").value);
+function setWalls(on) {
+  drawing.walls = on;
+  drawing.full = true;
+  $("walls").ariaPressed = String(on);
+  remember("walls", on ? "true" : "");
+}
+
+let reloading = 0;
+function obey() {
+  fragment.clear();
+  for (const part of location.hash.slice(1).split(";").filter(Boolean)) {
+    const at = part.indexOf("=");
+    fragment.set(at < 0 ? part : part.slice(0, at), at < 0 ? "" : decoded(part.slice(at + 1)));
+  }
+  const one = (key, known, usual) => (known.includes(fragment.get(key)) ? fragment.get(key) : usual);
+  drawing.scale = drawing.base = Math.min(32, Math.max(1 / 32, parseFloat(fragment.get("scale")) || 1));
+  drawing.relayout = drawing.full = true;
+  document.body.classList.toggle("dashboard", fragment.get("dashboard") === "true");
+  setTheme(one("theme", THEMES, "auto"));
+  setColour(one("colour", Object.keys(COLOURS), "phase"));
+  setSort(one("sort", Object.keys(SORTS), "name"));
+  setFilter(fragment.get("q") ?? "");
+  setWalls(fragment.get("walls") === "true");
+  clearTimeout(reloading);
+  const reload = parseFloat(fragment.get("reload"));
+  if (reload > 0) reloading = setTimeout(() => location.reload(), reload * 1000);
+}
+obey();
+addEventListener("hashchange", obey);
+
+const usual = {theme: "auto", colour: "phase", sort: "name"};
+for (const [id, set] of [["theme", setTheme], ["colour", setColour], ["sort", setSort]])
+  $(id).onchange = () => { set($(id).value); remember(id, $(id).value === usual[id] ? "" : $(id).value); };
+$("filter").oninput = () => { setFilter($("filter").value); remember("q", $("filter").value); };
+$("walls").onclick = () => setWalls(!drawing.walls);
+$("why").onclick = () => panel.toggle("why", () => panel.why());
+$("list").onclick = () => panel.toggle("list", () => panel.table());
+$("help").onclick = () => panel.toggle("help", () => panel.help());
 
 // --- stream -------------------------------------------------------------------------------------------------------
 
+// How many messages were told before the first; null until that is known.
+let before = null, asked = false;
 const source = new EventSource("stream");
-source.onmessage = (event) => {
-  const message = JSON.parse(event.data);
-  recording.add(message);
-  live.apply(message, replay ? undefined : (kind, pod) => drawing.news(kind, pod, performance.now()));
-  if (!replay && (message.all || message.n || message.x)) drawing.relayout = true;
-  note(message);
-};
-source.onerror = () => { live.trouble = "the connection to kubedyno is gone; trying again"; };
-
-const last = {second: 0, made: 0, ready: 0};
-function note(message) {
-  const second = Math.floor(message.t);
-  if (second !== last.second) {
-    history.push({second, counts: live.counts(), made: last.made, ready: last.ready});
-    if (history.length > 3600) history.shift();
-    last.second = second;
-    last.made = last.ready = 0;
+source.onmessage = ({data}) => {
+  const message = JSON.parse(data);
+  connected = true;
+  recording.add(data);
+  take(live, message, moment === null);
+  ribbon.note(message, live);
+  if (!asked) {
+    asked = true;
+    fillIn(message.t).then((found) => { before = found; });
   }
-  if (!message.all) last.made += (message.p || []).length;
-  for (const v of message.u || []) if (v[2] === 2) last.ready++;
+};
+source.onerror = () => { connected = false; };
+
+/** Apply a message to a model, and draw what it changes. */
+function take(model, message, shown) {
+  const now = performance.now();
+  model.apply(message, shown && !message.all ? (kind, pod, from) => drawing.news(kind, pod, from, now) : undefined);
+  if (!shown) return;
+  if (message.all) drawing.show(model);
+  else if (message.x || message.n?.some(([name]) => !drawing.boxes.has(name))) drawing.relayout = true;
+  else if (message.n || message.m !== undefined)
+    for (const box of message.m === undefined ? message.n.map(([name]) => drawing.boxes.get(name)) : drawing.boxes.values()) drawing.heads.add(box);
+}
+
+/** Put in front what was told before this page was opened, for the ribbon and the replay. */
+async function fillIn(first) {
+  let texts;
+  try {
+    const answer = await fetch("history");
+    texts = answer.ok ? (await answer.text()).split("\n").filter(Boolean) : [];
+  } catch { texts = []; }
+  const older = new Recording();
+  for (const text of texts) older.add(text);
+  older.texts = older.texts.filter((_, i) => older.times[i] < first);
+  if (!older.texts.length) return 0;
+  recording.prepend(older.texts);
+  // The ribbon anew, from the first message on.
+  ribbon.clear();
+  const model = new Model();
+  for (const text of recording.texts) {
+    const message = JSON.parse(text);
+    model.apply(message);
+    ribbon.note(message, model);
+  }
+  return older.texts.length;
 }
 
 // --- frames -------------------------------------------------------------------------------------------------------
 
-let shownCounts = "";
+let shownCounts = "", shownTrouble = "", shownAt = 0;
 function loop(now) {
+  if (playing) step(now);
+  shownAt = now;
   drawing.frame(now);
-  const model = drawing.model;
-  const counts = model.counts();
-  const text = model.trouble
-    || `${model.nodes.size} nodes · ${model.pods.size} pods · ` + STATES.map((name, i) => counts[i] ? `${counts[i]} ${name}` : "")
-      .filter(Boolean).join(" · ");
+  const {model} = drawing;
+  const text = `${model.nodes.size} nodes · ${model.pods.size} pods · ${stateCounts(model.counts)}`;
   if (text !== shownCounts) $("counts").textContent = shownCounts = text;
+  const trouble = connected ? model.trouble : "the connection to kubedyno is gone; trying again";
+  if (trouble !== shownTrouble) {
+    $("trouble").textContent = shownTrouble = trouble;
+    $("trouble").hidden = !trouble;
+  }
   requestAnimationFrame(loop);
 }
 
 function size() {
   drawing.resize();
-  ribbon.width = ribbon.clientWidth * (devicePixelRatio || 1);
-  ribbon.height = ribbon.clientHeight * (devicePixelRatio || 1);
+  const ratio = devicePixelRatio || 1;
+  strip.style.setProperty("height", `${HEIGHT}px`);
+  strip.width = Math.max(1, Math.round(strip.clientWidth * ratio));
+  strip.height = Math.round(HEIGHT * ratio);
 }
 new ResizeObserver(size).observe(stage);
 size();
 requestAnimationFrame(loop);
-setInterval(() => {
+
+function everySecond() {
+  const {model} = drawing;
   $("frame").textContent = `frame ${drawing.slowest.toFixed(1)} ms`;
-  drawRibbon();
-  if (!replay) $("moment").textContent = "";
-  if (!panel.hidden && panel.dataset.kind === "table") showTable();
-}, 1000);
-
-// --- ribbon and replay --------------------------------------------------------------------------------------------
-
-function drawRibbon() {
-  const c = ribbon.getContext("2d"), {width, height} = ribbon;
-  c.fillStyle = drawing.palette.soft;
-  c.fillRect(0, 0, width, height);
-  if (!history.length) return;
-  const from = recording.start, span = Math.max(1, recording.end - from);
-  const most = Math.max(1, ...history.map((h) => h.counts.reduce((a, b) => a + b, 0)));
-  const fastest = Math.max(1, ...history.map((h) => Math.max(h.made, h.ready)));
-  const colours = legend("state").map(([, colour]) => colour);
-  for (const h of history) {
-    const x = ((h.second - from) / span) * width, w = Math.max(1, width / span);
-    let y = height;
-    h.counts.forEach((count, i) => {
-      const part = (count / most) * (height - 12);
-      c.fillStyle = colours[i];
-      c.fillRect(x, y - part, w, part);
-      y -= part;
-    });
-    c.fillStyle = drawing.palette.text;
-    c.fillRect(x, height - (h.ready / fastest) * (height - 12) - 1, w, 2);
-  }
-  c.fillStyle = drawing.palette.text;
-  c.font = `${10 * (devicePixelRatio || 1)}px system-ui, sans-serif`;
-  c.textBaseline = "top";
-  c.fillText(`pods by state, at most ${most}; line: pods that became Ready a second, at most ${fastest}`, 6, 1);
+  $("source").textContent = model.uses ? "CPU and memory bars: use (metrics.k8s.io), line: requests" : "CPU and memory bars: requests (no metrics.k8s.io)";
+  $("run").textContent = runText(model.run) || watchedText();
+  $("run").hidden = !$("run").textContent;
+  strip.setAttribute("aria-label", `the run over time; now: ${$("run").textContent || "no run"}`);
+  if (!document.body.classList.contains("dashboard")) ribbon.draw(strip, drawing.palette, recording.start, recording.end, moment);
+  showLegend();
+  panel.refresh();
 }
 
-$("time").oninput = () => {
-  const part = $("time").valueAsNumber / 1000;
-  if (part >= 1) return goLive();
-  const moment = recording.start + part * (recording.end - recording.start);
-  replay = recording.at(moment);
-  drawing.model = replay;
-  drawing.animated.clear();
-  drawing.relayout = true;
+function watchedText() {
+  const found = ribbon.recent(drawing.model.time);
+  return found && moment === null ? `startup of the last ${found[2]} pods, as watched: P50 ${seconds(found[0])}, P99 ${seconds(found[1])}` : "";
+}
+setInterval(everySecond, 1000);
+setInterval(() => { if (shownCounts !== $("spoken").textContent) $("spoken").textContent = shownCounts; }, SPOKEN_MS);
+
+// --- replay -------------------------------------------------------------------------------------------------------
+
+/** Show the cluster as it was; `moving`: go on to there, with what comes and goes animated. */
+function seek(time, moving = false) {
+  moment = Math.min(time, recording.end);
+  const now = performance.now();
+  const model = recording.at(moment, moving ? (kind, pod, from) => drawing.news(kind, pod, from, now) : undefined);
+  if (!moving || recording.jumped || model !== drawing.model || model.nodes.size !== drawing.boxes.size - drawing.boxes.has("")) drawing.show(model);
+  const span = recording.end - recording.start;
+  $("time").value = span ? Math.round(1000 * (moment - recording.start) / span) : 1000;
   $("moment").textContent = `${new Date(moment * 1000).toISOString().slice(11, 19)}, ${(recording.end - moment).toFixed(1)} s ago`;
-};
-$("live").onclick = goLive;
+}
+
+function step(now) {
+  const next = moment + (now - shownAt) / 1000 * +$("speed").value;
+  if (next >= recording.end) goLive();
+  else seek(next, true);
+}
+
+function setPlaying(on) {
+  playing = on;
+  $("play").textContent = on ? "stop" : "play";
+}
+
+function play() {
+  if (!playing && moment === null) seek(recording.start);
+  setPlaying(!playing);
+}
 
 function goLive() {
-  replay = null;
+  setPlaying(false);
+  moment = null;
+  recording.forget();
   $("time").value = 1000;
   $("moment").textContent = "";
-  drawing.model = live;
-  drawing.animated.clear();
-  drawing.relayout = true;
+  drawing.show(live);
 }
 
-// --- pointer and keys ---------------------------------------------------------------------------------------------
-
-function move(dx, dy) {
-  drawing.x += dx;
-  drawing.y += dy;
-  drawing.full = true;
-}
-
-function zoom(factor, x, y) {
-  const scale = Math.min(32, Math.max(1 / 32, drawing.scale * factor));
-  drawing.x = x - (x - drawing.x) * (scale / drawing.scale);
-  drawing.y = y - (y - drawing.y) * (scale / drawing.scale);
-  drawing.scale = scale;
-  drawing.full = true;
-  remember("scale", scale === 1 ? "" : scale.toFixed(3));
-}
-
-stage.onwheel = (event) => {
-  event.preventDefault();
-  zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.offsetX, event.offsetY);
+let wanted = null;
+$("time").oninput = () => {
+  const part = $("time").valueAsNumber / 1000;
+  if (part >= 1) { goLive(); return; }
+  setPlaying(false);
+  // At most one seek a frame, however fast the slider moves.
+  if (wanted === null) requestAnimationFrame(() => {
+    const at = wanted;
+    wanted = null;
+    seek(recording.start + at * (recording.end - recording.start));
+    everySecond();
+  });
+  wanted = part;
 };
-let drag = null;
-stage.onpointerdown = (event) => { drag = [event.clientX, event.clientY]; stage.setPointerCapture(event.pointerId); };
-stage.onpointerup = () => { drag = null; };
-stage.onpointermove = (event) => {
-  if (drag) {
-    move(event.clientX - drag[0], event.clientY - drag[1]);
-    drag = [event.clientX, event.clientY];
-    return;
-  }
-  const {pod, node} = drawing.hit(event.offsetX, event.offsetY);
-  tip.hidden = !pod && !node;
-  if (tip.hidden) return;
-  tip.textContent = pod ? podText(pod) : nodeText(node);
-  tip.style.setProperty("left", `${Math.min(event.offsetX + 14, stage.clientWidth - 340)}px`);
-  tip.style.setProperty("top", `${Math.min(event.offsetY + 14, stage.clientHeight - 120)}px`);
-};
-stage.onpointerleave = () => { tip.hidden = true; };
-stage.onclick = (event) => {
-  const {pod} = drawing.hit(event.offsetX, event.offsetY);
-  if (pod?.why) why();
-};
+$("live").onclick = goLive;
+$("play").onclick = play;
 
-addEventListener("keydown", (event) => {
-  const typing = ["INPUT", "SELECT"].includes(document.activeElement?.tagName);
-  if (event.key === "Escape") { panel.hidden = true; $("list").ariaExpanded = "false"; setFilter(""); stage.focus(); return; }
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const step = 60;
-  const keys = {
-    ArrowLeft: () => move(step, 0), ArrowRight: () => move(-step, 0), ArrowUp: () => move(0, step),
-    ArrowDown: () => move(0, -step), PageUp: () => move(0, stage.clientHeight * 0.9),
-    PageDown: () => move(0, -stage.clientHeight * 0.9),
-    Home: () => { drawing.x = drawing.y = 0; drawing.full = true; },
-    "+": () => zoom(1.25, stage.clientWidth / 2, stage.clientHeight / 2),
-    "-": () => zoom(0.8, stage.clientWidth / 2, stage.clientHeight / 2),
-  };
-  if (keys[event.key]) {
-    event.preventDefault();
-    keys[event.key]();
-  } else if (event.key.length === 1 && /[\w=.\-/]/.test(event.key)) {
-    $("filter").focus();
-  }
+attach({
+  stage, tip: $("tip"), filter: $("filter"), drawing, panel, play,
+  zoomed: () => remember("scale", drawing.scale === 1 ? "" : drawing.scale.toFixed(3)),
+  reset() {
+    panel.close();
+    setFilter("");
+    remember("q", "");
+    drawing.selected = null;
+    drawing.full = true;
+    if (moment !== null) goLive();
+  },
 });
 
-function podText(pod) {
-  const lines = [`${pod.namespace}/${pod.name}`, `${STATES[pod.state]}${pod.node ? ` on ${pod.node}` : ""}`];
-  if (pod.shown && pod.seen && pod.shown > pod.seen) lines.push(`Ready ${((pod.shown - pod.seen) * 1000).toFixed(0)} ms after it was seen`);
-  else if (pod.ready) lines.push(`Ready ${Math.max(0, pod.ready - pod.created).toFixed(0)} s after creation (API time, whole seconds)`);
-  if (pod.cpu || pod.memory) lines.push(`requests ${pod.cpu}m CPU, ${(pod.memory / 1048576).toFixed(0)} MiB`);
-  if (pod.restarts) lines.push(`${pod.restarts} restarts`);
-  if (pod.why) lines.push(pod.why + "  (click: why not?)");
-  const labels = Object.entries(pod.labels || {}).slice(0, 8).map(([k, v]) => `${k}=${v}`);
-  if (labels.length) lines.push(labels.join("\n"));
-  return lines.join("\n");
-}
-
-function nodeText(node) {
-  let cpu = 0, memory = 0, live = 0, addressed = 0;
-  for (const pod of drawing.model.byNode.get(node.name) || []) {
-    if (pod.state === 3 || pod.state === 4) continue;
-    live++;
-    cpu += pod.cpu;
-    memory += pod.memory;
-    addressed += pod.addressed;
-  }
-  const lines = [
-    `${node.name}${node.ready ? "" : " NotReady"}${node.cordoned ? " SchedulingDisabled" : ""}`,
-    `CPU requested ${cpu}m of ${node.cpu}m`,
-    `memory requested ${(memory / 1048576).toFixed(0)} of ${(node.memory / 1048576).toFixed(0)} MiB`,
-    `pods ${live} of ${node.maxPods} (maxPods)`,
-    node.addresses ? `addresses ${addressed} of ${node.addresses} (${node.cidr})` : "no PodCIDR",
-  ];
-  if (node.why) lines.push(node.why);
-  return lines.join("\n");
-}
-
-// --- panel --------------------------------------------------------------------------------------------------------
-
-$("why").onclick = why;
-async function why() {
-  panel.hidden = false;
-  panel.dataset.kind = "why";
-  panel.textContent = "asking the cluster …";
-  try {
-    const answer = await fetch("why");
-    if (!answer.ok) throw new Error(await answer.text());
-    const {findings} = await answer.json();
-    if (!findings.length) panel.textContent = "all pods run";
-    else panel.replaceChildren(...findings.map(findingOf));
-  } catch (error) {
-    panel.textContent = `cannot say: ${error.message}`;
-  }
-}
-
-function element(name, text, kind) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (kind) made.className = kind;
-  return made;
-}
-
-function findingOf(finding) {
-  const box = element("section", undefined, "wall");
-  box.append(element("h3", finding.title));
-  for (const [name, lines] of [["seen", finding.evidence], ["do", finding.remedy]]) {
-    if (!lines.length) continue;
-    box.append(element("strong", name));
-    for (const line of lines) box.append(element("code", line));
-  }
-  if (finding.next_wall) box.append(element("p", `next wall: ${finding.next_wall}`));
-  return box;
-}
-
-$("list").onclick = () => {
-  const open = panel.hidden || panel.dataset.kind !== "table";
-  panel.hidden = !open;
-  $("list").ariaExpanded = String(open);
-  panel.dataset.kind = "table";
-  if (open) showTable();
-};
-
-function showTable() {
-  const table = element("table"), head = element("tr");
-  table.append(element("caption", "nodes"));
-  for (const name of ["node", "ready", "pods", "max pods", "addresses used", "not running"]) head.append(element("th", name));
-  table.append(head);
-  const rows = [...drawing.model.nodes.values()].slice(0, 200);
-  for (const node of rows) {
-    const pods = [...(drawing.model.byNode.get(node.name) || [])], row = element("tr");
-    const values = [
-      node.name, node.ready ? "yes" : "no", pods.length, node.maxPods,
-      node.addresses ? `${pods.filter((p) => p.addressed).length}/${node.addresses}` : "-", pods.filter((p) => p.state !== 2).length,
-    ];
-    for (const value of values) row.append(element("td", String(value)));
-    table.append(row);
-  }
-  const parts = [table];
-  const waiting = [...drawing.model.pods.values()].filter((p) => p.why).slice(0, 100);
-  if (waiting.length) {
-    const list = element("table");
-    list.append(element("caption", "pods that do not run (first 100)"));
-    for (const pod of waiting) {
-      const row = element("tr");
-      row.append(element("td", `${pod.namespace}/${pod.name}`), element("td", pod.why));
-      list.append(row);
-    }
-    parts.push(list);
-  }
-  panel.replaceChildren(...parts);
-}
-
 // For tests and for the curious.
-window.kubedyno = {drawing, recording, get live() { return live; }};
+window.kubedyno = {drawing, recording, ribbon, live, take: (message) => take(live, message, moment === null), get filled() { return before; }};

@@ -1,37 +1,79 @@
-// Drawing: a layout of node boxes with their pods as squares, on one canvas. A frame redraws what changed: the squares
-// that are dirty or animated, and everything only when the view, the filter or the layout does.
+// Drawing: node boxes with their pods as squares on one canvas, and what passes over them on a second. A frame draws what
+// changed: the squares that are dirty or animated, the heads of their nodes; everything only when the view, the filter
+// or the layout does.
 
-import {STATES} from "./model.js";
+import {CELL, HEAD, Layout, PAD, SQUARE} from "./layout.js";
+import {PENDING, TERMINATING, TROUBLE} from "./model.js";
+import {BAD, COLOURS, GOOD, heat, WARN} from "./palette.js";
 
-// Okabe and Ito's palette, told apart by colour-blind readers too.
-const STATE_COLOURS = ["#e69f00", "#f0e442", "#009e73", "#56b4e9", "#d55e00", "#cc79a7", "#d55e00"];
-const SQUARE = 11, GAP = 2, PAD = 6, HEAD = 34, BAR = 4;
-const FADE_MS = 450;
-// Squares that are animated at once; what is more just appears.
-const MAX_ANIMATED = 400;
+const FADE_MS = 450, PUFF_MS = 1200;
+// Squares that are animated at once, and of one node between two frames; more are told by a number.
+const MAX_ANIMATED = 400, MAX_OF_A_NODE = 12, MAX_PUFFS = 60;
+// Smaller than this on the screen, squares are one cell a node, and letters are left out.
+const LEAST_SQUARE = 2.2, LEAST_LETTER = 5;
+// Places are made anew at most so often, and never for more than a tenth of the time.
+const LAYOUT_MS = 250, LAYOUT_SHARE = 10;
+// Colours of age change by themselves.
+const AGE_MS = 5000;
+const BARS = ["cpu", "mem", "pods", "ip"];
 
 export class Drawing {
-  constructor(canvas, model) {
+  constructor(canvas, over, model) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", {alpha: false});
+    this.over = over;
+    this.overContext = over.getContext("2d");
     this.model = model;
+    this.layout = new Layout();
     this.scale = 1;
     // Zoom of the page when it was opened: boxes fill its width.
     this.base = 1;
     this.x = 0;
     this.y = 0;
-    this.colour = "state";
+    this.colour = "phase";
     this.sort = "name";
     this.match = null;
-    this.boxes = new Map();
-    this.places = new Map();
+    this.walls = false;
+    this.selected = null;
     this.animated = new Map();
+    this.puffs = [];
+    this.crowds = new Map();
     this.dirty = new Set();
+    this.heads = new Set();
+    this.holes = [];
     this.full = true;
     this.relayout = true;
+    this.layoutAt = 0;
+    this.drawnAt = 0;
+    this.overDirty = false;
     this.palette = {};
-    this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const motion = matchMedia("(prefers-reduced-motion: reduce)");
+    this.still = motion.matches;
+    motion.onchange = () => { this.still = motion.matches; };
     this.frames = [];
+  }
+
+  get places() {
+    return this.layout.places;
+  }
+
+  get boxes() {
+    return this.layout.boxes;
+  }
+
+  at(place) {
+    return this.layout.at(place);
+  }
+
+  show(model) {
+    this.model = model;
+    this.animated.clear();
+    this.puffs.length = 0;
+    this.crowds.clear();
+    this.dirty.clear();
+    this.refilter();
+    this.relayout = true;
+    this.layoutAt = 0;
   }
 
   theme(style) {
@@ -41,174 +83,121 @@ export class Drawing {
   }
 
   resize() {
-    const ratio = devicePixelRatio || 1;
-    const {clientWidth, clientHeight} = this.canvas;
-    this.canvas.width = Math.max(1, clientWidth * ratio);
-    this.canvas.height = Math.max(1, clientHeight * ratio);
+    const ratio = devicePixelRatio || 1, {clientWidth, clientHeight} = this.canvas;
+    for (const canvas of [this.canvas, this.over]) {
+      canvas.width = Math.max(1, Math.round(clientWidth * ratio));
+      canvas.height = Math.max(1, Math.round(clientHeight * ratio));
+    }
+    this.width = clientWidth;
+    this.tall = clientHeight;
     this.ratio = ratio;
-    this.relayout = this.full = true;
+    this.relayout = this.full = this.overDirty = true;
+    this.layoutAt = 0;
+  }
+
+  filter(match) {
+    this.match = match;
+    this.refilter();
+    this.full = true;
+  }
+
+  refilter() {
+    for (const pod of this.model.pods.values()) pod.dim = this.match !== null && !this.match(pod);
   }
 
   // --- news -----------------------------------------------------------------------------------------------------
 
-  news(kind, pod, now) {
-    const place = this.places.get(pod.id);
+  news(kind, pod, before, now) {
+    if (kind !== "gone") pod.dim = this.match !== null && !this.match(pod);
+    const touched = this.boxes.get(pod.node);
+    if (touched) this.heads.add(touched);
     if (kind === "changed") {
       this.dirty.add(pod);
       return;
     }
-    if (kind === "gone") {
-      if (place) {
-        const box = this.boxes.get(place.node);
-        if (box) box.free.push(place.slot);
-        this.places.delete(pod.id);
-        if (!this.still && this.animated.size < MAX_ANIMATED)
-          this.animated.set(pod.id, {pod, place, start: now, out: true});
-        else this.erase(place);
-      }
+    const place = this.layout.take(pod);
+    if (place) {
+      this.heads.add(place.box);
+      if (kind === "gone") this.animate(pod, place, now, true);
+      else this.holes.push(place);
+    }
+    if (kind === "gone") return;
+    if (!this.layout.put(pod)) {
+      this.relayout = true;
       return;
     }
-    if (kind === "moved" && place) {
-      const box = this.boxes.get(place.node);
-      if (box) box.free.push(place.slot);
-      this.places.delete(pod.id);
-      this.erase(place);
-    }
-    this.put(pod);
-    if (!this.still && this.animated.size < MAX_ANIMATED) this.animated.set(pod.id, {pod, start: now, out: false});
+    this.animate(pod, this.places.get(pod.id), now, false);
     this.dirty.add(pod);
   }
 
-  put(pod) {
-    const box = this.boxes.get(pod.node);
-    if (!box) {
-      this.relayout = this.full = true;
+  animate(pod, place, now, out) {
+    if (this.still) {
+      if (out) this.holes.push(place);
       return;
     }
-    const slot = box.free.length ? box.free.pop() : box.used++;
-    if (slot >= box.columns * box.rows) {
-      this.relayout = this.full = true;
-      return;
-    }
-    this.places.set(pod.id, {node: pod.node, slot, box});
-    box.bars = true;
-  }
-
-  erase(place) {
-    (this.holes ||= []).push(place);
-  }
-
-  // --- layout ---------------------------------------------------------------------------------------------------
-
-  layout() {
-    const {model} = this;
-    const order = {
-      name: (a, b) => (a.name < b.name ? -1 : 1),
-      pods: (a, b) => (model.byNode.get(b.name)?.size || 0) - (model.byNode.get(a.name)?.size || 0),
-      age: (a, b) => a.first - b.first,
-      status: (a, b) => a.ready - b.ready,
-    }[this.sort];
-    const nodes = [...model.nodes.values()].sort(
-      (a, b) => b.plane - a.plane || order(a, b) || (a.name < b.name ? -1 : 1));
-    const loose = model.byNode.get("")?.size || 0;
-    this.boxes.clear();
-    this.places.clear();
-    const width = Math.max(320, this.canvas.clientWidth / Math.min(1, this.base) - 20);
-    let most = loose;
-    for (const node of nodes) most = Math.max(most, model.byNode.get(node.name)?.size || 0, Math.min(node.maxPods, 24));
-    let x = PAD, y = PAD, line = 0;
-    const place = (name, count, room) => {
-      const cells = Math.max(count + Math.ceil(count / 4) + 4, room);
-      const columns = Math.max(8, Math.ceil(Math.sqrt(cells * 1.6)));
-      const rows = Math.max(2, Math.ceil(cells / columns));
-      const w = Math.max(132, columns * (SQUARE + GAP) + 2 * PAD), h = rows * (SQUARE + GAP) + HEAD + PAD;
-      if (x > PAD && x + w > width) {
-        x = PAD;
-        y += line + PAD;
-        line = 0;
-      }
-      const box = {name, x, y, w, h, columns: Math.floor((w - 2 * PAD) / (SQUARE + GAP)), rows, used: 0, free: [], bars: true};
-      this.boxes.set(name, box);
-      x += w + PAD;
-      line = Math.max(line, h);
-      return box;
-    };
-    for (const node of nodes) {
-      const count = model.byNode.get(node.name)?.size || 0;
-      place(node.name, count, Math.min(node.maxPods || 16, Math.max(16, most)));
-    }
-    if (loose) place("", loose, 16);
-    for (const [name, pods] of model.byNode) {
-      const box = this.boxes.get(name);
-      if (!box) continue;
-      for (const pod of pods) this.places.set(pod.id, {node: name, slot: box.used++, box});
-    }
-    this.height = y + line + PAD;
-    this.relayout = false;
-    this.full = true;
-  }
-
-  at(place) {
-    const {box, slot} = place;
-    return [
-      box.x + PAD + (slot % box.columns) * (SQUARE + GAP),
-      box.y + HEAD + Math.floor(slot / box.columns) * (SQUARE + GAP),
-    ];
-  }
-
-  // --- colours --------------------------------------------------------------------------------------------------
-
-  colourOf(pod) {
-    if (this.match && !this.match(pod)) return this.palette.soft;
-    switch (this.colour) {
-      case "age": return heat((this.model.time - pod.created) / 600);
-      case "startup": {
-        const took = (pod.shown || pod.ready) - (pod.seen && pod.shown && pod.shown >= pod.seen ? pod.seen : pod.created);
-        return pod.state === 2 ? heat(took / 10) : STATE_COLOURS[pod.state];
-      }
-      case "restarts": return pod.restarts ? heat(0.4 + pod.restarts / 10) : "#4a5a68";
-      case "iteration": return hue(pod.labels?.["kube-burner.io/job-iteration"]);
-      case "namespace": return hue(pod.namespace);
-      default: return STATE_COLOURS[pod.state];
-    }
+    let crowd = this.crowds.get(place.box.name);
+    if (!crowd) this.crowds.set(place.box.name, (crowd = {came: 0, went: 0}));
+    if (out) crowd.went += 1;
+    else crowd.came += 1;
+    if (crowd.came + crowd.went <= MAX_OF_A_NODE && this.animated.size < MAX_ANIMATED)
+      this.animated.set(out ? -1 - pod.id : pod.id, {pod, place, start: now, out});
+    else if (out) this.holes.push(place);
   }
 
   // --- frames ---------------------------------------------------------------------------------------------------
 
   frame(now) {
     const start = performance.now();
-    if (this.relayout) this.layout();
-    const c = this.context, s = this.scale * this.ratio;
-    c.setTransform(s, 0, 0, s, this.x * this.ratio, this.y * this.ratio);
-    const moving = this.animated.size > 0;
-    if (this.full) this.drawAll(c);
-    else {
-      for (const place of this.holes || []) this.clearSquare(c, place);
-      for (const pod of this.dirty) this.square(c, pod, 1);
-      for (const box of this.boxes.values()) if (box.bars) this.head(c, box);
+    if (this.relayout && now >= this.layoutAt) {
+      this.layout.make(this.model, this.sort, Math.max(320, this.width / Math.min(1, this.base) - 20));
+      this.relayout = false;
+      this.full = true;
+      this.layoutAt = now + Math.max(LAYOUT_MS, LAYOUT_SHARE * (performance.now() - start));
+      for (const [id, a] of this.animated) if (a.out || !this.places.has(id)) this.animated.delete(id);
     }
-    this.holes = [];
-    this.dirty.clear();
-    for (const [id, a] of this.animated) {
-      const part = Math.min(1, (now - a.start) / FADE_MS);
-      if (a.out) {
-        this.clearSquare(c, a.place);
-        if (part < 1 && !this.places.has(id)) this.mark(c, a.place, a.pod, 1 - part);
-      } else {
-        const place = this.places.get(id);
-        if (place) {
-          this.clearSquare(c, place);
-          this.square(c, a.pod, part);
-        }
-      }
-      if (part >= 1) this.animated.delete(id);
-    }
-    const drew = this.full || moving || start !== performance.now();
-    this.full = false;
-    if (drew) {
+    if (this.colour === "age" && now - this.drawnAt > AGE_MS) this.full = true;
+    const busy = this.full || this.dirty.size || this.heads.size || this.holes.length || this.animated.size;
+    if (busy) this.draw(now);
+    this.pass(now);
+    if (busy) {
       this.frames.push(performance.now() - start);
       if (this.frames.length > 120) this.frames.shift();
     }
+  }
+
+  draw(now) {
+    const c = this.context, s = this.scale * this.ratio;
+    c.setTransform(s, 0, 0, s, this.x * this.ratio, this.y * this.ratio);
+    this.wanted = this.walls ? this.model.wanted() : null;
+    if (this.full) this.drawAll(c, now);
+    else {
+      for (const place of this.holes) this.clearSquare(c, place);
+      for (const pod of this.dirty) this.square(c, pod, 1);
+      const cells = SQUARE * this.scale < LEAST_SQUARE;
+      for (const box of this.heads) {
+        if (!this.visible(box)) continue;
+        this.head(c, box);
+        if (cells) this.cell(c, box);
+      }
+    }
+    this.holes.length = 0;
+    this.dirty.clear();
+    this.heads.clear();
+    for (const [id, a] of this.animated) {
+      const part = Math.min(1, (now - a.start) / FADE_MS);
+      if (a.out) {
+        // Its slot may have been given away.
+        if (!a.place.box.pods.has(a.place.slot)) {
+          this.clearSquare(c, a.place);
+          if (part < 1) this.mark(c, a.place, a.pod, 1 - part);
+        }
+      } else if (this.places.get(id) === a.place) {
+        this.clearSquare(c, a.place);
+        this.mark(c, a.place, a.pod, part);
+      }
+      if (part >= 1) this.animated.delete(id);
+    }
+    this.full = false;
   }
 
   get slowest() {
@@ -216,107 +205,161 @@ export class Drawing {
     return sorted.length ? sorted[Math.floor(sorted.length * 0.95)] : 0;
   }
 
-  drawAll(c) {
+  /** What passes over the squares: numbers of many that came or went at once, and the frame of what is selected. */
+  pass(now) {
+    for (const [name, {came, went}] of this.crowds) {
+      if (came + went > MAX_OF_A_NODE && this.puffs.length < MAX_PUFFS)
+        this.puffs.push({name, text: [came && `+${came}`, went && `−${went}`].filter(Boolean).join(" "), start: now});
+    }
+    this.crowds.clear();
+    if (!this.puffs.length && !this.overDirty) return;
+    this.overDirty = false;
+    const c = this.overContext, s = this.scale * this.ratio;
+    c.setTransform(1, 0, 0, 1, 0, 0);
+    c.clearRect(0, 0, this.over.width, this.over.height);
+    c.setTransform(s, 0, 0, s, this.x * this.ratio, this.y * this.ratio);
+    if (this.selected && this.boxes.has(this.selected)) {
+      const box = this.boxes.get(this.selected);
+      c.strokeStyle = this.palette.accent;
+      c.lineWidth = 3 / Math.min(1, this.scale);
+      c.strokeRect(box.x, box.y, box.w, box.h);
+    }
+    this.puffs = this.puffs.filter((puff) => now - puff.start < PUFF_MS);
+    c.textAlign = "center";
+    c.font = `bold ${Math.max(18, 14 / this.scale)}px system-ui, sans-serif`;
+    for (const {name, text, start} of this.puffs) {
+      const box = this.boxes.get(name);
+      if (!box || !this.visible(box)) continue;
+      const part = Math.max(0, (now - start) / PUFF_MS);
+      c.globalAlpha = 1 - part;
+      c.lineWidth = 4;
+      c.strokeStyle = this.palette.back;
+      c.fillStyle = this.palette.text;
+      const x = box.x + box.w / 2, y = box.y + HEAD + (box.h - HEAD) / 2 - 14 * part;
+      c.strokeText(text, x, y);
+      c.fillText(text, x, y);
+    }
+    c.globalAlpha = 1;
+    if (this.puffs.length) this.overDirty = true;
+  }
+
+  drawAll(c, now) {
+    this.drawnAt = now;
+    this.overDirty = true;
     c.save();
     c.setTransform(1, 0, 0, 1, 0, 0);
     c.fillStyle = this.palette.back;
     c.fillRect(0, 0, this.canvas.width, this.canvas.height);
     c.restore();
-    const heatOnly = SQUARE * this.scale < 2.2;
-    for (const box of this.boxes.values()) {
-      if (!this.visible(box)) continue;
-      c.fillStyle = this.palette.back;
-      c.strokeStyle = this.palette.line;
-      c.lineWidth = 1;
-      c.strokeRect(box.x + 0.5, box.y + 0.5, box.w, box.h);
+    const cells = SQUARE * this.scale < LEAST_SQUARE;
+    const shown = [...this.boxes.values()].filter((box) => this.visible(box));
+    for (const box of shown) {
       this.head(c, box);
-      if (heatOnly) this.cell(c, box);
+      this.border(c, box);
+      if (cells) this.cell(c, box);
     }
-    if (heatOnly) return;
+    if (cells) return;
     // Squares of one colour in one path: a fill each would cost most of the frame.
-    const groups = new Map();
-    for (const [id, place] of this.places) {
-      if (!this.visible(place.box)) continue;
-      const pod = this.model.pods.get(id);
-      if (!pod) continue;
-      const colour = this.colourOf(pod);
-      let group = groups.get(colour);
-      if (!group) groups.set(colour, (group = []));
-      group.push(place);
+    const groups = new Map(), marked = [];
+    for (const box of shown) {
+      for (const [slot, pod] of box.pods) {
+        const colour = this.colourOf(pod);
+        let group = groups.get(colour);
+        if (!group) groups.set(colour, (group = []));
+        group.push(box.x + PAD + (slot % box.columns) * CELL, box.y + HEAD + Math.floor(slot / box.columns) * CELL);
+        if (pod.state >= TERMINATING || pod.restarts) marked.push(pod);
+      }
     }
-    for (const [colour, places] of groups) {
+    for (const [colour, at] of groups) {
       c.fillStyle = colour;
       c.beginPath();
-      for (const place of places) {
-        const [x, y] = this.at(place);
-        c.rect(x, y, SQUARE, SQUARE);
-      }
+      for (let i = 0; i < at.length; i += 2) c.rect(at[i], at[i + 1], SQUARE, SQUARE);
       c.fill();
     }
-    for (const [id, place] of this.places) {
-      const pod = this.model.pods.get(id);
-      if (pod && (pod.state === 5 || pod.restarts)) if (this.visible(place.box)) this.square(c, pod, 1);
-    }
+    for (const pod of marked) this.square(c, pod, 1);
+  }
+
+  colourOf(pod) {
+    return pod.dim ? this.palette.soft : COLOURS[this.colour](pod, this.model.time);
   }
 
   visible(box) {
     const left = box.x * this.scale + this.x, top = box.y * this.scale + this.y;
-    return left < this.canvas.clientWidth && top < this.canvas.clientHeight
-      && left + box.w * this.scale > 0 && top + box.h * this.scale > 0;
+    return left < this.width && top < this.tall && left + box.w * this.scale > 0 && top + box.h * this.scale > 0;
   }
 
-  // Zoomed far out: one heat cell a node, the share of its pods that are Ready.
+  border(c, box) {
+    const stopped = this.walls && box.walls?.length;
+    c.strokeStyle = stopped ? BAD : this.palette.line;
+    c.lineWidth = stopped ? 2.5 : 1;
+    c.strokeRect(box.x + 0.5, box.y + 0.5, box.w, box.h);
+  }
+
+  // Zoomed far out: one cell a node, the share of its pods that are Ready.
   cell(c, box) {
-    const pods = this.model.byNode.get(box.name);
-    if (!pods?.size) return;
-    let ready = 0;
-    for (const pod of pods) ready += pod.state === 2;
-    c.fillStyle = box.name ? mix(ready / pods.size) : STATE_COLOURS[0];
-    c.fillRect(box.x + PAD, box.y + HEAD, (box.w - 2 * PAD) * Math.min(1, pods.size / (box.columns * box.rows)), box.h - HEAD - PAD);
+    const group = this.model.group(box.name), size = group.pods.size;
+    const w = box.w - 2 * PAD, h = box.h - HEAD - PAD;
+    c.fillStyle = this.palette.soft;
+    c.fillRect(box.x + PAD, box.y + HEAD, w, h);
+    if (!size) return;
+    c.fillStyle = box.name ? (group.ready === size ? GOOD : heat(0.5 + (1 - group.ready / size) / 2)) : COLOURS.phase({state: PENDING});
+    c.fillRect(box.x + PAD, box.y + HEAD, w, h * Math.min(1, size / (box.columns * box.rows)));
   }
 
   head(c, box) {
-    box.bars = false;
-    const node = this.model.nodes.get(box.name);
-    c.fillStyle = this.palette.back;
-    c.fillRect(box.x + 1, box.y + 1, box.w - 1, HEAD - 3);
-    c.font = "10px system-ui, sans-serif";
+    const node = this.model.nodes.get(box.name), {palette} = this;
+    c.fillStyle = palette.back;
+    c.fillRect(box.x + 2, box.y + 2, box.w - 3, HEAD - 4);
+    box.walls = node && this.walls ? this.model.walls(node, this.wanted) : null;
+    const letters = 10 * this.scale >= LEAST_LETTER;
     c.textBaseline = "top";
-    c.fillStyle = node && !node.ready ? "#d55e00" : this.palette.text;
-    const pods = this.model.byNode.get(box.name) || new Set();
-    const title = node ? node.name : "not scheduled";
-    const count = node ? `${pods.size}/${node.maxPods}` : `${pods.size}`;
-    c.fillText(clip(c, title, box.w - 2 * PAD - c.measureText(count).width - 6), box.x + PAD, box.y + 4);
-    c.textAlign = "right";
-    c.fillText(count, box.x + box.w - PAD, box.y + 4);
     c.textAlign = "left";
-    if (!node) return;
-    let cpu = 0, memory = 0, addressed = 0, live = 0;
-    for (const pod of pods) {
-      if (pod.state === 3 || pod.state === 4) continue;
-      live++;
-      cpu += pod.cpu;
-      memory += pod.memory;
-      addressed += pod.addressed;
+    if (letters) {
+      const group = this.model.group(box.name);
+      const text = node ? `${group.live}/${node.maxPods}` : `${group.pods.size}`;
+      c.font = "10px system-ui, sans-serif";
+      c.fillStyle = node && !node.ready ? BAD : palette.text;
+      if (!box.title || box.title.of !== text.length) {
+        const name = node ? node.name + (node.ready ? "" : " NotReady") : box.name || "not scheduled";
+        box.title = {of: text.length, text: clip(c, name, box.w - 2 * PAD - c.measureText(text).width - 6)};
+      }
+      c.fillText(box.title.text, box.x + PAD, box.y + 5);
+      c.textAlign = "right";
+      c.fillText(text, box.x + box.w - PAD, box.y + 5);
+      c.textAlign = "left";
     }
-    const shares = [
-      node.cpu ? cpu / node.cpu : 0, node.memory ? memory / node.memory : 0,
-      node.maxPods ? live / node.maxPods : 0, node.addresses ? addressed / node.addresses : 0,
-    ];
-    const w = (box.w - 2 * PAD - 9) / 4;
-    shares.forEach((share, i) => {
-      const x = box.x + PAD + i * (w + 3), y = box.y + 19;
-      c.fillStyle = this.palette.soft;
-      c.fillRect(x, y, w, BAR + 2);
-      c.fillStyle = share >= 1 ? "#d55e00" : share > 0.8 ? "#e69f00" : "#009e73";
-      c.fillRect(x, y, w * Math.min(1, share), BAR + 2);
+    if (!node) return;
+    const {shown, asked, used} = this.model.shares(node), w = (box.w - 2 * PAD - 9) / 4;
+    const walls = letters && box.walls?.length;
+    c.font = "8px system-ui, sans-serif";
+    if (walls) {
+      c.fillStyle = BAD;
+      c.fillText(clip(c, `✕ ${[...new Set(box.walls.map(([short]) => short))].join(" ")}`, box.w - 2 * PAD), box.x + PAD, box.y + 19);
+    }
+    shown.forEach((share, i) => {
+      const x = box.x + PAD + i * (w + 3), y = box.y + 29;
+      if (letters && !walls) {
+        c.fillStyle = palette.text;
+        c.fillText(BARS[i], x, box.y + 19);
+      }
+      c.fillStyle = palette.soft;
+      c.fillRect(x, y, w, 7);
+      c.fillStyle = share >= 1 ? BAD : share > 0.8 ? WARN : GOOD;
+      c.fillRect(x, y, w * Math.min(1, share), 7);
+      if (used && i < 2) {
+        // A line where requests are: use and requests are two walls.
+        c.fillStyle = palette.text;
+        c.fillRect(x + w * Math.min(1, asked[i]) - 0.5, y - 1, 1.5, 9);
+      }
     });
+    if (this.walls && !this.full) this.border(c, box);
   }
 
   clearSquare(c, place) {
+    if (SQUARE * this.scale < LEAST_SQUARE) return;
     const [x, y] = this.at(place);
     c.fillStyle = this.palette.back;
-    c.fillRect(x - 1, y - 1, SQUARE + 2, SQUARE + 2);
+    c.fillRect(x - 0.5, y - 0.5, SQUARE + 1, SQUARE + 1);
   }
 
   square(c, pod, part) {
@@ -325,72 +368,75 @@ export class Drawing {
   }
 
   mark(c, place, pod, part) {
-    if (SQUARE * this.scale < 2.2) return;
-    const [x, y] = this.at(place);
-    const size = SQUARE * part, off = (SQUARE - size) / 2;
+    if (SQUARE * this.scale < LEAST_SQUARE || !this.visible(place.box)) return;
+    const [x, y] = this.at(place), size = SQUARE * part, off = (SQUARE - size) / 2;
     c.fillStyle = this.colourOf(pod);
     c.fillRect(x + off, y + off, size, size);
     if (part < 1) return;
-    if (pod.state === 5 || pod.state === 6) {
+    if (pod.state === TERMINATING || pod.state === TROUBLE) {
       // Not by colour alone: a cross goes, a bar is in trouble.
       c.strokeStyle = this.palette.back;
       c.lineWidth = 1.5;
       c.beginPath();
       c.moveTo(x + 2, y + 2);
       c.lineTo(x + SQUARE - 2, y + SQUARE - 2);
-      if (pod.state === 5) {
+      if (pod.state === TERMINATING) {
         c.moveTo(x + SQUARE - 2, y + 2);
         c.lineTo(x + 2, y + SQUARE - 2);
       }
       c.stroke();
     }
     if (pod.restarts) {
-      c.fillStyle = "#d55e00";
-      for (let i = 0; i < Math.min(4, pod.restarts); i++) c.fillRect(x + i * 3, y + SQUARE - 2, 2, 2);
+      c.fillStyle = BAD;
+      for (let i = 0; i < Math.min(4, pod.restarts); i += 1) c.fillRect(x + i * 3, y + SQUARE - 2, 2, 2);
     }
   }
 
-  // --- what is under the pointer --------------------------------------------------------------------------------
+  // --- the view -------------------------------------------------------------------------------------------------
 
   hit(px, py) {
-    const x = (px - this.x) / this.scale, y = (py - this.y) / this.scale;
-    for (const box of this.boxes.values()) {
-      if (x < box.x || x > box.x + box.w || y < box.y || y > box.y + box.h) continue;
-      if (y < box.y + HEAD) return {node: this.model.nodes.get(box.name)};
-      const column = Math.floor((x - box.x - PAD) / (SQUARE + GAP)), row = Math.floor((y - box.y - HEAD) / (SQUARE + GAP));
-      const slot = row * box.columns + column;
-      for (const pod of this.model.byNode.get(box.name) || []) {
-        if (this.places.get(pod.id)?.slot === slot) return {pod};
-      }
-      return {node: this.model.nodes.get(box.name)};
-    }
-    return {};
+    const {box, pod} = this.layout.hit((px - this.x) / this.scale, (py - this.y) / this.scale);
+    return box ? {pod, node: this.model.nodes.get(box.name)} : {};
+  }
+
+  move(dx, dy) {
+    this.x += dx;
+    this.y += dy;
+    this.full = true;
+  }
+
+  home() {
+    this.x = this.y = 0;
+    this.full = true;
+  }
+
+  zoom(factor, x, y) {
+    const scale = Math.min(32, Math.max(1 / 32, this.scale * factor));
+    this.x = x - (x - this.x) * (scale / this.scale);
+    this.y = y - (y - this.y) * (scale / this.scale);
+    this.scale = scale;
+    this.full = true;
+  }
+
+  /** Bring a node into view and frame it. */
+  find(name) {
+    this.selected = name;
+    const box = this.boxes.get(name);
+    if (!box) return;
+    this.x = this.width / 3 - (box.x + box.w / 2) * this.scale;
+    this.y = Math.min(0, this.tall / 2 - (box.y + box.h / 2) * this.scale);
+    this.x = Math.min(0, this.x);
+    this.full = true;
   }
 }
 
 function clip(c, text, width) {
   if (c.measureText(text).width <= width) return text;
-  while (text.length > 1 && c.measureText(text + "…").width > width) text = text.slice(0, -1);
-  return text + "…";
-}
-
-function heat(part) {
-  const p = Math.max(0, Math.min(1, part || 0));
-  return `hsl(${Math.round(200 - 200 * p)} 75% 50%)`;
-}
-
-function mix(part) {
-  return `hsl(${Math.round(20 + 140 * part)} 60% 45%)`;
-}
-
-function hue(text) {
-  if (text === undefined || text === "") return "#4a5a68";
-  let h = 0;
-  for (const char of String(text)) h = (h * 31 + char.charCodeAt(0)) % 360;
-  return `hsl(${h} 60% 55%)`;
-}
-
-export function legend(colour) {
-  if (colour !== "state") return [];
-  return STATES.map((name, i) => [name, STATE_COLOURS[i]]);
+  let low = 0, high = text.length;
+  while (low < high) {
+    const half = (low + high + 1) >> 1;
+    if (c.measureText(`${text.slice(0, half)}…`).width <= width) low = half;
+    else high = half - 1;
+  }
+  return `${text.slice(0, low)}…`;
 }

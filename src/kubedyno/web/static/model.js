@@ -1,15 +1,37 @@
-// The cluster as the page knows it, now and at any moment since it was opened.
-// A log of all messages is kept, so that the scrubber can play it again from the first snapshot.
+// The cluster as the page knows it at one moment: messages in, nodes and pods and their sums out.
 
 export const STATES = ["Pending", "Starting", "Ready", "Succeeded", "Failed", "Terminating", "Trouble"];
-// Messages kept for the replay; beyond it the oldest are folded into the first snapshot.
-const MAX_LOG = 20000;
+export const PENDING = 0, READY = 2, SUCCEEDED = 3, FAILED = 4, TERMINATING = 5, TROUBLE = 6;
+
+/** The pods of one node, "" for those that have none, and what they add up to. */
+class Group {
+  constructor() {
+    this.pods = new Set();
+    this.live = this.cpu = this.memory = this.addressed = this.ready = 0;
+  }
+
+  count(pod, sign) {
+    this.ready += sign * (pod.state === READY);
+    if (pod.state === SUCCEEDED || pod.state === FAILED) return;
+    this.live += sign;
+    this.cpu += sign * pod.cpu;
+    this.memory += sign * pod.memory;
+    this.addressed += sign * pod.addressed;
+  }
+}
+
+const NOBODY = new Group();
 
 export class Model {
   constructor() {
     this.nodes = new Map();
     this.pods = new Map();
     this.byNode = new Map();
+    this.counts = new Array(STATES.length).fill(0);
+    // Node → [thousandths of a core, bytes] as metrics.k8s.io says; null where nobody does.
+    this.uses = null;
+    this.run = null;
+    this.server = "";
     this.time = 0;
     this.trouble = "";
   }
@@ -18,137 +40,126 @@ export class Model {
     this.nodes.clear();
     this.pods.clear();
     this.byNode.clear();
+    this.counts.fill(0);
   }
 
-  // Apply one message; calls tell(kind, pod) for each pod that appeared, changed or went.
+  group(name) {
+    return this.byNode.get(name) ?? NOBODY;
+  }
+
+  /** Apply one message; calls tell(kind, pod, node before) for each pod that appeared, moved, changed or went. */
   apply(message, tell = () => {}) {
     this.time = message.t;
     if (message.all) this.clear();
     if (message.trouble !== undefined) this.trouble = message.trouble;
-    for (const v of message.n || []) {
-      const old = this.nodes.get(v[0]);
+    if (message.server !== undefined) this.server = message.server;
+    if (message.m !== undefined) this.uses = message.m && new Map(message.m.map(([name, cpu, memory]) => [name, [cpu, memory]]));
+    if (message.r !== undefined) this.run = message.r;
+    for (const v of message.n ?? [])
       this.nodes.set(v[0], {
         name: v[0], ready: v[1], plane: v[2], cordoned: v[3], cpu: v[4], memory: v[5], maxPods: v[6], cidr: v[7],
-        addresses: v[8], why: v[9], labels: v[10], first: old ? old.first : message.t,
+        addresses: v[8], why: v[9], labels: v[10], created: v[11], taints: v[12],
       });
-      if (!this.byNode.has(v[0])) this.byNode.set(v[0], new Set());
-    }
-    for (const name of message.x || []) this.nodes.delete(name);
-    for (const v of message.p || []) {
+    for (const name of message.x ?? []) this.nodes.delete(name);
+    for (const v of message.p ?? []) {
       const known = this.pods.get(v[0]);
       if (known) this.leave(known);
       const pod = {
         id: v[0], namespace: v[1], name: v[2], node: v[3], state: v[4], created: v[5], ready: v[6], restarts: v[7],
-        cpu: v[8], memory: v[9], addressed: v[10], why: v[11], labels: v[12], seen: message.t,
-        // The browser saw it come; a ready time with it is the API's, whole seconds.
-        shown: message.all ? v[6] : 0,
+        cpu: v[8], memory: v[9], addressed: v[10], why: v[11], labels: v[12], seen: v[13], shown: v[14], dim: false,
       };
       this.pods.set(pod.id, pod);
       this.enter(pod);
-      if (!known) tell("new", pod);
+      if (known) tell(known.node === pod.node ? "changed" : "moved", pod, known.node);
+      else tell("new", pod, "");
     }
-    for (const v of message.u || []) {
+    for (const v of message.u ?? []) {
       const pod = this.pods.get(v[0]);
       if (!pod) continue;
-      if (pod.node !== v[1]) {
-        this.leave(pod);
-        pod.node = v[1];
-        this.enter(pod);
-        tell("moved", pod);
-      }
-      if (v[2] === 2 && pod.state !== 2) pod.shown = message.t;
-      pod.state = v[2];
-      pod.ready = v[3];
-      pod.restarts = v[4];
-      pod.addressed = v[5];
-      pod.why = v[6];
-      tell("changed", pod);
+      this.leave(pod);
+      const before = pod.node;
+      [, pod.node, pod.state, pod.ready, pod.restarts, pod.addressed, pod.why, pod.shown] = v;
+      this.enter(pod);
+      tell(before === pod.node ? "changed" : "moved", pod, before);
     }
-    for (const id of message.g || []) {
+    for (const id of message.g ?? []) {
       const pod = this.pods.get(id);
       if (!pod) continue;
       this.leave(pod);
       this.pods.delete(id);
-      tell("gone", pod);
+      tell("gone", pod, pod.node);
     }
   }
 
   enter(pod) {
-    let set = this.byNode.get(pod.node);
-    if (!set) this.byNode.set(pod.node, (set = new Set()));
-    set.add(pod);
+    let group = this.byNode.get(pod.node);
+    if (!group) this.byNode.set(pod.node, (group = new Group()));
+    group.pods.add(pod);
+    group.count(pod, 1);
+    this.counts[pod.state] += 1;
   }
 
   leave(pod) {
-    const set = this.byNode.get(pod.node);
-    if (set) set.delete(pod);
+    const group = this.byNode.get(pod.node);
+    group.pods.delete(pod);
+    group.count(pod, -1);
+    this.counts[pod.state] -= 1;
   }
 
-  counts() {
-    const counts = new Array(STATES.length).fill(0);
-    for (const pod of this.pods.values()) counts[pod.state]++;
-    return counts;
-  }
-}
-
-export class Recording {
-  constructor() {
-    this.messages = [];
+  /** Parts of a node that are taken: CPU, memory, pods, addresses; use where it is known, requests beside it. */
+  shares(node) {
+    const group = this.group(node.name), use = this.uses?.get(node.name);
+    const part = (taken, all) => (all ? taken / all : 0);
+    const asked = [part(group.cpu, node.cpu), part(group.memory, node.memory)];
+    const used = use && [part(use[0], node.cpu), part(use[1], node.memory)];
+    return {shown: [...(used ?? asked), part(group.live, node.maxPods), part(group.addressed, node.addresses)], asked, used: !!use};
   }
 
-  add(message) {
-    // A snapshot that comes later (a reconnect) is a message like any other.
-    this.messages.push(message);
-    if (this.messages.length > MAX_LOG) {
-      const model = new Model();
-      const half = this.messages.length >> 1;
-      for (const m of this.messages.slice(0, half)) model.apply(m);
-      this.messages = [snapshotOf(model), ...this.messages.slice(half)];
+  /** The least that a pod without a node asks for: a node that lacks it takes none. */
+  wanted() {
+    const found = {pods: 0, cpu: Infinity, memory: Infinity};
+    for (const pod of this.group("").pods) {
+      if (pod.state !== PENDING && pod.state !== TROUBLE) continue;
+      found.pods += 1;
+      found.cpu = Math.min(found.cpu, pod.cpu);
+      found.memory = Math.min(found.memory, pod.memory);
     }
+    return found;
   }
 
-  get start() {
-    return this.messages.length ? this.messages[0].t : 0;
-  }
-
-  get end() {
-    return this.messages.length ? this.messages[this.messages.length - 1].t : 0;
-  }
-
-  // The cluster as it was at a moment.
-  at(time) {
-    const model = new Model();
-    for (const message of this.messages) {
-      if (message.t > time && model.time) break;
-      model.apply(message);
-    }
-    return model;
+  /** What keeps pods off a node: [short, long] each. */
+  walls(node, wanted = this.wanted()) {
+    const group = this.group(node.name), found = [];
+    if (!node.ready) found.push(["NotReady", node.why || "the node is not Ready"]);
+    if (node.cordoned) found.push(["cordoned", "the node is unschedulable"]);
+    for (const taint of node.taints)
+      if (!taint.startsWith("node.kubernetes.io/unschedulable")) found.push(["taint", `taint ${taint}`]);
+    if (node.maxPods && group.live >= node.maxPods) found.push(["maxPods", `${group.live} pods of ${node.maxPods} (maxPods)`]);
+    if (node.addresses && group.addressed >= node.addresses)
+      found.push(["PodCIDR", `${group.addressed} addresses of ${node.addresses} in ${node.cidr}`]);
+    const lacks = (asked, least, all) => all && (asked >= all || (wanted.pods && least > 0 && asked + least > all));
+    if (lacks(group.cpu, wanted.cpu, node.cpu)) found.push(["CPU", `${group.cpu}m of ${node.cpu}m CPU requested`]);
+    if (lacks(group.memory, wanted.memory, node.memory))
+      found.push(["memory", `${mib(group.memory)} of ${mib(node.memory)} requested`]);
+    return found;
   }
 }
 
-function snapshotOf(model) {
-  return {
-    t: model.time, all: true, trouble: model.trouble,
-    n: [...model.nodes.values()].map((n) => [
-      n.name, n.ready, n.plane, n.cordoned, n.cpu, n.memory, n.maxPods, n.cidr, n.addresses, n.why, n.labels]),
-    p: [...model.pods.values()].map((p) => [
-      p.id, p.namespace, p.name, p.node, p.state, p.created, p.ready, p.restarts, p.cpu, p.memory, p.addressed, p.why,
-      p.labels]),
-  };
-}
+export const mib = (bytes) => (bytes >= 1 << 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`);
 
-// What the filter says: words are parts of a name, a=b a label, namespace=x a namespace; all must hold.
+// What the filter says: words are parts of a name, a=b a label; namespace, node and state as well; all must hold.
 export function matcher(text) {
   const terms = text.trim().toLowerCase().split(/\s+/).filter(Boolean);
   if (!terms.length) return null;
   return (pod) => terms.every((term) => {
     const at = term.indexOf("=");
-    if (at < 0) return pod.name.toLowerCase().includes(term) || pod.namespace.toLowerCase().includes(term);
+    if (at < 0)
+      return pod.name.toLowerCase().includes(term) || pod.namespace.toLowerCase().includes(term) || pod.node.toLowerCase().includes(term);
     const key = term.slice(0, at), value = term.slice(at + 1);
     if (key === "namespace") return pod.namespace.toLowerCase() === value;
     if (key === "node") return pod.node.toLowerCase() === value;
-    if (key === "state") return STATES[pod.state].toLowerCase() === value;
-    for (const [k, v] of Object.entries(pod.labels || {}))
+    if (key === "state" || key === "phase") return STATES[pod.state].toLowerCase() === value;
+    for (const [k, v] of Object.entries(pod.labels ?? {}))
       if (k.toLowerCase() === key && v.toLowerCase() === value) return true;
     return false;
   });

@@ -1,0 +1,98 @@
+// Where nodes and pods are: boxes in rows, a slot of a box for each pod, and what is under a point.
+
+export const SQUARE = 11, GAP = 2, PAD = 6, HEAD = 42, CELL = SQUARE + GAP;
+const MIN_WIDTH = 150, MIN_ROOM = 16, MAX_ROOM = 512;
+
+export const SORTS = {
+  name: () => 0,
+  age: (a, b) => a.created - b.created,
+  cpu: (a, b, model) => model.shares(b).shown[0] - model.shares(a).shown[0],
+  memory: (a, b, model) => model.shares(b).shown[1] - model.shares(a).shown[1],
+  pods: (a, b, model) => model.group(b.name).pods.size - model.group(a.name).pods.size,
+  status: (a, b) => a.ready - b.ready || b.cordoned - a.cordoned,
+};
+const names = new Intl.Collator("en", {numeric: true});
+
+export class Layout {
+  constructor() {
+    this.boxes = new Map();
+    this.places = new Map();
+    this.height = 0;
+    this.room = MIN_ROOM;
+  }
+
+  /** Place everything anew: control plane first, then by the sort; `width` is that of a row. */
+  make(model, sort, width) {
+    const by = SORTS[sort];
+    const nodes = [...model.nodes.values()].sort(
+      (a, b) => b.plane - a.plane || by(a, b, model) || names.compare(a.name, b.name));
+    this.boxes.clear();
+    this.places.clear();
+    // Room in powers of two: boxes stay where they are while nodes fill.
+    let most = MIN_ROOM;
+    for (const node of nodes) most = Math.max(most, model.group(node.name).pods.size);
+    this.room = Math.min(MAX_ROOM, 2 ** Math.ceil(Math.log2(most)));
+    let x = PAD, y = PAD, line = 0;
+    const put = (name, room, wide) => {
+      const columns = Math.max(wide ? 24 : 0, Math.floor((MIN_WIDTH - 2 * PAD) / CELL), Math.ceil(Math.sqrt(room * 1.6)));
+      const rows = Math.max(2, Math.ceil(room / columns));
+      const w = columns * CELL + 2 * PAD, h = rows * CELL + HEAD + PAD;
+      if (x > PAD && x + w > width) {
+        x = PAD;
+        y += line + PAD;
+        line = 0;
+      }
+      this.boxes.set(name, {name, x, y, w, h, columns, rows, used: 0, free: [], pods: new Map(), title: null});
+      x += w + PAD;
+      line = Math.max(line, h);
+    };
+    const loose = model.group("").pods.size;
+    if (loose) put("", 2 ** Math.ceil(Math.log2(Math.max(48, loose))), true);
+    for (const node of nodes)
+      put(node.name, Math.max(model.group(node.name).pods.size, Math.min(node.maxPods || this.room, this.room)), false);
+    // Nodes that are gone may have pods for a while.
+    for (const [name, group] of model.byNode) {
+      if (name && group.pods.size && !this.boxes.has(name)) put(name, group.pods.size, false);
+      for (const pod of group.pods) this.put(pod);
+    }
+    this.height = y + line + PAD;
+  }
+
+  /** Give a pod a slot; false: there is none. */
+  put(pod) {
+    const box = this.boxes.get(pod.node);
+    if (!box) return false;
+    const slot = box.free.length ? box.free.pop() : box.used;
+    if (slot >= box.columns * box.rows) return false;
+    if (slot === box.used) box.used += 1;
+    this.places.set(pod.id, {box, slot});
+    box.pods.set(slot, pod);
+    return true;
+  }
+
+  /** Free a pod's slot and return where it was. */
+  take(pod) {
+    const place = this.places.get(pod.id);
+    if (!place) return null;
+    place.box.free.push(place.slot);
+    place.box.pods.delete(place.slot);
+    this.places.delete(pod.id);
+    return place;
+  }
+
+  at({box, slot}) {
+    return [box.x + PAD + (slot % box.columns) * CELL, box.y + HEAD + Math.floor(slot / box.columns) * CELL];
+  }
+
+  /** What is at a point: its box, and the pod if it is on one. */
+  hit(x, y) {
+    for (const box of this.boxes.values()) {
+      if (x < box.x || x > box.x + box.w || y < box.y || y > box.y + box.h) continue;
+      if (y < box.y + HEAD) return {box};
+      const column = Math.floor((x - box.x - PAD) / CELL), row = Math.floor((y - box.y - HEAD) / CELL);
+      if (column < 0 || column >= box.columns) return {box};
+      return {box, pod: box.pods.get(row * box.columns + column)};
+    }
+    return {};
+  }
+}

@@ -1,0 +1,200 @@
+// The run's ribbon: what happened in each second, in lanes over one time: phases, pods by state, rates, startup latency.
+
+import {READY, STATES} from "./model.js";
+import {BAD, COLOURS, NONE} from "./palette.js";
+
+// Seconds that are kept one by one; a longer time is drawn from pairs of them, and so on.
+const MAX_SAMPLES = 3600;
+// Latencies are told of what became Ready within so many seconds.
+const WINDOW_S = 5;
+const PHASES = {create: "#56b4e9", wait: "#6b7885", churn: "#cc79a7", delete: "#d55e00", patch: "#e69f00", read: "#009e73"};
+const LANES = [["phase", 15], ["pods", 34], ["rate", 34], ["startup", 34]];
+export const HEIGHT = LANES.reduce((sum, [, height]) => sum + height + 2, 0);
+const LEFT = 64;
+
+export class Ribbon {
+  constructor() {
+    this.clear();
+  }
+
+  clear() {
+    this.samples = [];
+    this.width = 1;
+    this.latencies = [];
+    this.current = null;
+    this.throttled = 0;
+  }
+
+  /** Take a message, with the cluster as it is after it. */
+  note(message, model) {
+    const second = Math.floor(message.t / this.width) * this.width;
+    let now = this.current;
+    if (!now || now.second !== second) {
+      if (now) this.close(now);
+      now = this.current = {second, counts: null, made: 0, ready: 0, p50: 0, p99: 0, run: null, refused: 0};
+    }
+    now.counts = model.counts.slice();
+    now.run = model.run;
+    if (message.all) return;
+    now.made += message.p?.length ?? 0;
+    for (const v of message.p ?? []) if (v[4] === READY && v[14] && v[13]) this.ready(now, v[14], v[14] - v[13]);
+    for (const v of message.u ?? []) {
+      if (v[2] !== READY || !v[7] || message.t - v[7] > 1) continue;
+      const pod = model.pods.get(v[0]);
+      if (pod?.seen) this.ready(now, v[7], v[7] - pod.seen);
+    }
+    if (message.r) {
+      // A next run counts from 0 again.
+      now.refused += Math.max(0, message.r.throttled - (message.r.uuid === this.of ? this.throttled : 0));
+      this.throttled = message.r.throttled;
+      this.of = message.r.uuid;
+    }
+  }
+
+  ready(now, at, took) {
+    now.ready += 1;
+    this.latencies.push([at, took]);
+  }
+
+  close(sample) {
+    const since = sample.second + this.width - Math.max(WINDOW_S, this.width);
+    this.latencies = this.latencies.filter(([at]) => at >= since);
+    const run = sample.run;
+    if (run?.recent) [sample.p50, sample.p99] = run.recent;
+    else if (this.latencies.length) {
+      const sorted = this.latencies.map(([, took]) => took).sort((a, b) => a - b);
+      sample.p50 = quantile(sorted, 0.5);
+      sample.p99 = quantile(sorted, 0.99);
+    }
+    this.samples.push(sample);
+    if (this.samples.length < MAX_SAMPLES) return;
+    this.width *= 2;
+    const pairs = new Map();
+    for (const one of this.samples) {
+      const second = Math.floor(one.second / this.width) * this.width, first = pairs.get(second);
+      if (!first) pairs.set(second, {...one, second});
+      else Object.assign(first, {
+        counts: one.counts, run: one.run, made: first.made + one.made, ready: first.ready + one.ready,
+        p50: Math.max(first.p50, one.p50), p99: Math.max(first.p99, one.p99), refused: first.refused + one.refused});
+    }
+    this.samples = [...pairs.values()];
+  }
+
+  /** P50 and P99 of what became Ready lately, as the watch saw it; null when nothing did. */
+  recent(now) {
+    const sorted = this.latencies.filter(([at]) => at >= now - WINDOW_S).map(([, took]) => took).sort((a, b) => a - b);
+    return sorted.length ? [quantile(sorted, 0.5), quantile(sorted, 0.99), sorted.length] : null;
+  }
+
+  draw(canvas, palette, start, end, moment) {
+    const c = canvas.getContext("2d"), ratio = devicePixelRatio || 1;
+    const width = canvas.width / ratio, span = Math.max(1, end - start);
+    const all = this.current ? [...this.samples, this.current] : this.samples;
+    c.setTransform(ratio, 0, 0, ratio, 0, 0);
+    c.fillStyle = palette.back;
+    c.fillRect(0, 0, width, HEIGHT);
+    const x = (second) => LEFT + Math.max(0, Math.min(1, (second - start) / span)) * (width - LEFT);
+    const wide = (sample) => Math.max(1, x(sample.second + this.width) - x(sample.second) + 0.5);
+    const most = Math.max(1, ...all.map((one) => one.counts.reduce((a, b) => a + b, 0)));
+    const fastest = Math.max(1, ...all.map((one) => Math.max(one.made / this.width, one.ready / this.width, one.run?.reached ?? 0, shownRate(one.run))));
+    const slowest = Math.max(0.1, ...all.map((one) => one.p99));
+    let top = 0;
+    c.textBaseline = "top";
+    for (const [name, height] of LANES) {
+      c.fillStyle = palette.soft;
+      c.fillRect(LEFT, top, width - LEFT, height);
+      const y = (part) => top + height - Math.min(1, part) * (height - 3);
+      if (name === "phase") this.phases(c, all, x, wide, top, height, palette);
+      else if (name === "pods")
+        for (const one of all) {
+          let below = 0;
+          one.counts.forEach((count, state) => {
+            if (!count) return;
+            c.fillStyle = COLOURS.phase({state});
+            c.fillRect(x(one.second), y((below + count) / most), wide(one), y(below / most) - y((below + count) / most));
+            below += count;
+          });
+        }
+      else if (name === "rate") {
+        line(c, all, x, (one) => y(one.ready / this.width / fastest), COLOURS.phase({state: READY}), () => true);
+        line(c, all, x, (one) => y(shownRate(one.run) / fastest), NONE, (one) => active(one.run), [4, 3]);
+        line(c, all, x, (one) => y((one.run?.reached ?? 0) / fastest), palette.accent, (one) => active(one.run));
+        c.fillStyle = BAD;
+        for (const one of all) if (one.refused) c.fillRect(x(one.second), top + height - 4, Math.max(3, wide(one)), 4);
+      } else {
+        line(c, all, x, (one) => y(one.p99 / slowest), BAD, (one) => one.p99 > 0);
+        line(c, all, x, (one) => y(one.p50 / slowest), palette.text, (one) => one.p99 > 0);
+      }
+      c.fillStyle = palette.text;
+      c.font = "10px system-ui, sans-serif";
+      c.fillText(name, 4, top + 2);
+      const scale = {pods: `${most}`, rate: `${round(fastest)}/s`, startup: seconds(slowest)}[name];
+      if (scale) c.fillText(scale, 4, top + 15);
+      top += height + 2;
+    }
+    if (moment !== null) {
+      c.fillStyle = palette.text;
+      c.fillRect(x(moment) - 0.5, 0, 1.5, HEIGHT);
+    }
+  }
+
+  phases(c, all, x, wide, top, height, palette) {
+    const begins = [];
+    let last = "";
+    for (const one of all) {
+      if (!active(one.run)) { last = ""; continue; }
+      const {job, phase} = one.run;
+      c.fillStyle = PHASES[phase] ?? NONE;
+      c.fillRect(x(one.second), top, wide(one), height);
+      if (`${job} ${phase}` !== last) begins.push([x(one.second), `${phase} ${job}`.slice(0, 60)]);
+      last = `${job} ${phase}`;
+    }
+    c.font = "10px system-ui, sans-serif";
+    begins.forEach(([at, text], i) => {
+      c.fillStyle = palette.back;
+      c.fillRect(at, top, 1, height);
+      const room = (begins[i + 1]?.[0] ?? Infinity) - at - 6;
+      while (text && c.measureText(text).width > room) text = text.slice(0, -1);
+      c.fillStyle = "#000";
+      c.fillText(text, at + 3, top + 3);
+    });
+  }
+}
+
+const active = (run) => !!run && !run.ended;
+const shownRate = (run) => (active(run) && run.phase !== "wait" ? run.qps : 0);
+const quantile = (sorted, part) => sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)];
+const round = (value) => (value >= 100 ? Math.round(value) : +value.toPrecision(2));
+export const seconds = (value) => (value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(value < 10 ? 2 : 1)} s`);
+
+function line(c, all, x, y, colour, has, dash = []) {
+  c.strokeStyle = colour;
+  c.lineWidth = 1.5;
+  c.setLineDash(dash);
+  c.beginPath();
+  let on = false;
+  for (const one of all) {
+    if (!has(one)) { on = false; continue; }
+    if (on) c.lineTo(x(one.second + 0.5), y(one));
+    else c.moveTo(x(one.second), y(one));
+    on = true;
+  }
+  c.stroke();
+  c.setLineDash([]);
+}
+
+/** How a run goes, in words. */
+export function runText(run) {
+  if (!run) return "";
+  const parts = [`${run.job} ${run.ended ? "ended" : run.phase}`, `${run.done}/${run.asked}`];
+  if (run.qps) parts.push(`asked ${round(run.qps)}/s, reached ${round(run.ended ? run.average : run.reached)}/s`);
+  parts.push(`pods ${run.ready}/${run.pods} Ready`);
+  if (run.startup) parts.push(`startup P50 ${seconds(run.startup[0])}, P99 ${seconds(run.startup[1])} (${run.startup[2]} pods)`);
+  parts.push(`429s ${run.throttled}`);
+  if (run.failed) parts.push(`${run.failed} failed`);
+  if (run.waiting) parts.push(run.waiting);
+  if (run.ended) parts.push(`exit code ${run.code}`);
+  return parts.join(" · ");
+}
+
+export const stateCounts = (counts) => STATES.map((name, i) => (counts[i] ? `${counts[i]} ${name}` : "")).filter(Boolean).join(" · ");
