@@ -16,6 +16,7 @@ import orjson
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
+from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.cluster.apiserver.exposition import Page
@@ -114,7 +115,7 @@ class Feed:
                     await self._client.request("GET", "/version")
             except TimeoutError:
                 line = f"{self._client.server} does not answer; what is shown is as it was"
-            except OSError as error:
+            except (KubedynoError, OSError) as error:
                 line = f"{error}; what is shown is as it was"
             if line or self.trouble == told:
                 self.trouble = line
@@ -151,7 +152,7 @@ class Feed:
                             apply(row.key, None if kind == "DELETED" else row)
             except StatusError as error:
                 self.trouble = f"{path}: {error.message}"
-            except OSError as error:
+            except (KubedynoError, OSError) as error:
                 self.trouble = f"{path}: {error}"
             log.warning("%s", self.trouble)
             if synced is not None:

@@ -13,6 +13,7 @@ import orjson
 from kubedyno.advisor import facts, why
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
+from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.random import secret_token
 from kubedyno.client.api import Client
@@ -102,7 +103,7 @@ class View:
             if self.feed.watched:
                 try:
                     items = await top.listed(self._client, "nodes")
-                except (StatusError, OSError) as error:
+                except (KubedynoError, StatusError, OSError) as error:
                     log.debug("metrics.k8s.io: %s", error)
                 else:
                     self.feed.tell_uses(None if items is None else _uses(items))
