@@ -19,6 +19,7 @@ NAMES = {
     "clusterscale": "the embedded cluster at size: KWOK's CI bar, 100,000 pods, beside a real control plane",
     "statedb": "the store: inserts, reads, scans, memory",
     "promql": "queries against a real Prometheus on a cluster's own series, and the recorder's cost",
+    "web": "the page in headless Chromium: what a frame takes while pods come and go, and what serving it costs",
     "cli": "the command line's start",
     "net": "the network lab: namespaces, our latency probe against C, iperf3 through us (root)",
 }
@@ -55,6 +56,10 @@ BUDGETS = {
     "idle_5000_nodes_percent": (3, 3),
     "promql_over_prometheus": (3, 3),
     "record_1000_nodes_percent": (10, 10),
+    "frame_ms_p95": (16, 16),
+    "frame_ms_p95_100k": (50, 50),
+    "pan_ms_p95_100k": (50, 50),
+    "view_cpu_percent": (2, 2),
     "help_ms": (150, 150),
     "namespaces_250_s": (2, 2),
     "rr_over_c_us": (6, 6),

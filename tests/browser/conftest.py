@@ -1,121 +1,16 @@
-"""A real browser: headless Chromium driven over WebDriver by its own driver; tests are skipped where it is missing."""
+"""The tests' browser; they are skipped where there is none."""
 
-import base64
-import json
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1400,900",
-]  # fmt: skip
-WAIT_S = 20.0
-
-
-class Browser:
-    """One window; speaks WebDriver to chromedriver on loopback."""
-
-    def __init__(self, base: str, session: str) -> None:
-        self._base = f"{base}/session/{session}"
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            self._base + path, data=data, method=method, headers={"content-type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read())["value"]
-        except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            error.close()
-            raise AssertionError(text) from None
-
-    def open(self, url: str) -> None:
-        self._call("POST", "/url", {"url": url})
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        """Run a script's body in the page and return what it returns."""
-        return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
-
-    def until(self, script: str, *arguments: Any, wait_s: float = WAIT_S) -> Any:
-        """Return what a script returns once that is true."""
-        deadline = time.monotonic() + wait_s
-        while not (found := self.run(script, *arguments)):
-            assert time.monotonic() < deadline, f"not true in time: {script}"
-            time.sleep(0.05)
-        return found
-
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
-
-    def console(self) -> list[str]:
-        """Return errors of the page's console."""
-        entries = self._call("POST", "/se/log", {"type": "browser"})
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-    def move(self, x: int, y: int) -> None:
-        """Move the pointer to a place of the window."""
-        action = {"type": "pointerMove", "duration": 0, "x": x, "y": y}
-        self._call("POST", "/actions", {"actions": [{"type": "pointer", "id": "m", "actions": [action]}]})
-
-    def click(self, x: int, y: int) -> None:
-        """Click at a place of the window."""
-        actions = [
-            {"type": "pointerMove", "duration": 0, "x": x, "y": y},
-            {"type": "pointerDown", "button": 0},
-            {"type": "pointerUp", "button": 0},
-        ]
-        self._call("POST", "/actions", {"actions": [{"type": "pointer", "id": "m", "actions": actions}]})
-
-    def close(self) -> None:
-        self._call("DELETE", "")
+from browser.webdriver import Browser, installed, opened
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
-    if driver is None or chromium is None:
+    found = installed()
+    if found is None:
         pytest.skip("no chromium and chromedriver: install the distribution's chromium and chromium-driver")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="kubedyno-browser-") as profile:
-        process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        base = f"http://127.0.0.1:{port}"
-        try:
-            session = _session(base, chromium, profile)
-            browser = Browser(base, session)
-            yield browser
-            browser.close()
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _session(base: str, chromium: str, profile: str) -> str:
-    options = {"binary": chromium, "args": [*ARGUMENTS, f"--user-data-dir={profile}"]}
-    wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-    body = json.dumps({"capabilities": {"alwaysMatch": wanted}}).encode()
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            request = urllib.request.Request(f"{base}/session", data=body, headers={"content-type": "application/json"})
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return str(json.loads(answer.read())["value"]["sessionId"])
-        except urllib.error.HTTPError as error:
-            with error:
-                pytest.fail(error.read().decode())
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    with opened(*found) as browser:
+        yield browser

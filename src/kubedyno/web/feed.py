@@ -46,6 +46,7 @@ class Feed:
         self._clock = clock
         self._subscribers: dict[Callable[[bytes], None], None] = {}
         self._next_id = 0
+        self.events = 0
         self._run: dict[str, object] | None = None
         self.history = History(self._snapshot)
         self.synced = asyncio.Event()
@@ -63,6 +64,7 @@ class Feed:
         # Since the last tick.
         self._new: dict[str, None] = {}
         self._changed: dict[str, None] = {}
+        self._again: dict[str, None] = {}
         self._gone: list[int] = []
         self._nodes_changed: dict[str, None] = {}
         self._nodes_gone: list[str] = []
@@ -94,6 +96,9 @@ class Feed:
         """Add what is followed, and who looks, to a page of metrics."""
         page.add("kubedyno_view_nodes", "gauge", "Nodes that are followed.", {}, len(self._nodes))
         page.add("kubedyno_view_pods", "gauge", "Pods that are followed.", {}, len(self._pods))
+        page.add(
+            "kubedyno_view_events_total", "counter", "Nodes and pods that were listed or changed.", {}, self.events
+        )
         page.add("kubedyno_view_browsers", "gauge", "Streams that are open.", {}, len(self._subscribers))
 
     async def run(self) -> None:
@@ -150,6 +155,7 @@ class Feed:
                             if listed is not None:
                                 listed.add(row.key)
                             apply(row.key, None if kind == "DELETED" else row)
+                            self.events += 1
             except StatusError as error:
                 self.trouble = f"{path}: {error.message}"
             except (KubedynoError, OSError) as error:
@@ -178,6 +184,7 @@ class Feed:
             if self._new.pop(key, 0) is not None:
                 self._gone.append(number)
             self._changed.pop(key, None)
+            self._again.pop(key, None)
             old = None
         if row is None or old == row:
             return
@@ -195,7 +202,8 @@ class Feed:
             if ready and not seen[1] and seen[0]:
                 seen[1] = round(self._clock.now(), 3)
             if key not in self._new:
-                self._changed[key] = None
+                # Most changes touch only what an update has; the rest is told whole again.
+                (self._changed if _same(old, row) else self._again)[key] = None
 
     # --- messages ----------------------------------------------------------------------------------------------
 
@@ -234,10 +242,10 @@ class Feed:
                 message["n"] = [_node_values(self._nodes[key]) for key in self._nodes_changed]
             if self._nodes_gone:
                 message["x"] = self._nodes_gone
-            if self._new:
-                message["p"] = [self._pod_values(self._pods[key]) for key in self._new]
+            if self._new or self._again:
+                message["p"] = [self._pod_values(self._pods[key]) for key in (*self._new, *self._again)]
             if self._changed:
-                message["u"] = [self._update(self._pods[key]) for key in self._changed]
+                message["u"] = [self._update(self._pods[key]) for key in self._changed if key not in self._again]
             if self._gone:
                 message["g"] = self._gone
             if self._uses_changed:
@@ -248,7 +256,7 @@ class Feed:
                 told = message["trouble"] = self.trouble
             if len(message) == 1:
                 continue
-            self._new, self._changed, self._gone = {}, {}, []
+            self._new, self._changed, self._again, self._gone = {}, {}, {}, []
             self._nodes_changed, self._nodes_gone = {}, []
             self._uses_changed = self._run_changed = False
             self._send(orjson.dumps(message))
@@ -265,6 +273,11 @@ class Feed:
             self._ids[row.key], row.node, int(row.state), row.ready_s, row.restarts, row.addressed, row.why[:MAX_WHY],
             self._seen[row.key][1],
         ]  # fmt: skip
+
+
+def _same(old: PodRow, new: PodRow) -> bool:
+    """Say whether two rows of a pod differ only in what an update tells."""
+    return old.labels == new.labels and old.cpu_milli == new.cpu_milli and old.memory_bytes == new.memory_bytes
 
 
 def _node_values(row: NodeRow) -> list[object]:

@@ -6,6 +6,7 @@ Only the few fields that are drawn are decoded: a cluster of 100,000 pods is rea
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import ip_network
 
 import msgspec
@@ -131,6 +132,7 @@ class PodRow:
         addressed: Has an address of its own.
         why: What keeps it from running, "" when nothing does.
         labels: metadata.labels.
+        key: "namespace/name".
     """
 
     namespace: str
@@ -146,10 +148,7 @@ class PodRow:
     addressed: bool
     why: str
     labels: dict[str, str]
-
-    @property
-    def key(self) -> str:
-        return f"{self.namespace}/{self.name}"
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +184,9 @@ _decode_pod = msgspec.json.Decoder(_Pod).decode
 _decode_node = msgspec.json.Decoder(_Node).decode
 
 
+@lru_cache(8192)
 def _seconds(text: str | None) -> float:
+    # Whole seconds: those of many pods are the same.
     return epoch_of(text) if text else 0.0
 
 
@@ -262,6 +263,7 @@ def pod_row(raw: bytes) -> PodRow:
         bool(status.podIP) and not spec.hostNetwork,
         why,
         meta.labels or {},
+        f"{meta.namespace}/{meta.name}",
     )
 
 

@@ -26,7 +26,7 @@ users: [{{name: u, user: {{}}}}]
 contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
 current-context: x
 """
-REASONS = {403: "Forbidden", 422: "Invalid", 500: "InternalError", 503: "ServiceUnavailable"}
+REASONS = {403: "Forbidden", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 
 
 class Server:
@@ -43,7 +43,7 @@ class Server:
             def do_POST(self):
                 name = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 with lock:
-                    dice = random.choice((201, 201, 201, 403, 422, 500, 503, 0))
+                    dice = random.choice((201, 201, 201, 403, 422, 429, 500, 503, 0))
                     outer.answers[dice] += 1
                     if dice == 201:
                         outer.made[name] += 1
@@ -108,4 +108,5 @@ def test_what_was_accepted_and_what_was_given_up_is_all_there_was(seed, tmp_path
     assert len(server.made) == record.accepted
     assert record.failed["Invalid"] == server.answers[422] > 0
     assert record.retried > 0
+    assert record.throttled == server.answers[429] > 0
     assert sum(sent for sent, _, _, _ in record.per_second.values()) == 300
