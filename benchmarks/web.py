@@ -33,7 +33,7 @@ _PODS = "/api/v1/namespaces/default/pods"
 _WINDOW = 400
 _MEASURE_S = 10.0
 # Pods made, and as many deleted, a second: about five events each.
-_PAIRS_PER_S = 115
+_PAIRS_PER_S = 100
 _UNLIMITED = ("--disable-frame-rate-limit", "--disable-gpu-vsync")
 _WATCH_FRAMES = """
     const d = kubedyno.drawing, seen = window.seen = {frames: [], script: [], tasks: 0, changes: 0};

@@ -68,12 +68,12 @@ class Sampler:
         self._took_us = Hdr()
         self._recent: deque[tuple[float, int]] = deque()
         self._sent = (0, 0.0)
-        self._last: dict[str, object] = {}
 
     def sample(self, *, ended: bool = False) -> dict[str, object]:
         """Return the run's figures now; times and latencies in seconds, rates a second."""
         run = self._run
-        job, now_s = run.current, self._clock.monotonic()
+        # Between jobs and after them: what the last one left.
+        job, now_s = run.current or self._job, self._clock.monotonic()
         common = {
             "uuid": run.options.uuid[:_MAX_TEXT],
             "throttled": sum(each.record.throttled for each in run.result.jobs),
@@ -81,12 +81,8 @@ class Sampler:
             "code": run.result.exit_code,
         }
         if job is None:
-            rest = self._last or dict.fromkeys(
-                ("done", "asked", "qps", "reached", "average", "pods", "ready", "failed"), 0
-            )
-            job_name = rest.get("job", "")
-            phase = "clean up" if self._last else "prepare"
-            return {**rest, "job": job_name, "phase": phase, "waiting": "", **common}
+            nothing = dict.fromkeys(("done", "asked", "qps", "reached", "average", "pods", "ready", "failed"), 0)
+            return {"job": "", "phase": "prepare", "waiting": "", **nothing, **common}
         if job is not self._job:
             self._job, self._read = job, 0
             self._waiting, self._took_us = [], Hdr()
@@ -99,9 +95,9 @@ class Sampler:
         if now_s > since_s:
             self._sent = (record.sent, now_s)
         tracker = job.pods.tracker if job.pods is not None else None
-        self._last = {
+        return {
             "job": record.name[:_MAX_TEXT],
-            "phase": phase_of(job),
+            "phase": phase_of(job) if run.current is not None else "clean up",
             "done": record.accepted + sum(record.failed.values()),
             "asked": record.asked,
             "qps": record.qps,
@@ -113,8 +109,8 @@ class Sampler:
             "recent": _figures(Hdr(took for _, took in self._recent)),
             "failed": sum(record.failed.values()),
             "waiting": run.waiting_for[:_MAX_TEXT],
+            **common,
         }
-        return {**self._last, **common}
 
     def _follow_pods(self, job: JobResult) -> None:
         now_s = self._clock.now()

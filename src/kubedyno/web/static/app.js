@@ -171,13 +171,14 @@ async function fillIn(first) {
 
 // --- frames -------------------------------------------------------------------------------------------------------
 
+const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 let shownCounts = "", shownTrouble = "", shownAt = 0;
 function loop(now) {
   if (playing) step(now);
   shownAt = now;
   drawing.frame(now);
   const {model} = drawing;
-  const text = `${model.nodes.size} nodes · ${model.pods.size} pods · ${stateCounts(model.counts)}`;
+  const text = `${many(model.nodes.size, "node")} · ${many(model.pods.size, "pod")} · ${stateCounts(model.counts)}`;
   if (text !== shownCounts) $("counts").textContent = shownCounts = text;
   const trouble = connected ? model.trouble : "the connection to kubedyno is gone; trying again";
   if (trouble !== shownTrouble) {

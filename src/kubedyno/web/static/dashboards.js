@@ -2,6 +2,7 @@
 
 import {ask, clock, draw, gridOf, legendList, seriesOf, shown} from "./charts.js";
 
+const EARLY_MS = 3000;
 const $ = (id) => document.getElementById(id);
 const {dashboards, timezone} = await (await fetch("dashboards.json")).json();
 let timer = 0;
@@ -44,6 +45,11 @@ async function fill(view, start, end, step) {
   view.section.dataset.state = series.length ? "drawn" : "empty";
 }
 
+/** Whether targets have been looked at twice: rates need that. */
+async function looked() {
+  try { return (await ask("query", {query: "max(count_over_time(up[1h])) > 1"})).result.length > 0; } catch { return true; }
+}
+
 let views = [];
 
 async function refresh() {
@@ -54,8 +60,13 @@ async function refresh() {
     if (mine !== round) return;
     await fill(view, start, end, step);
   }
+  if (mine !== round) return;
   const every = +$("every").value;
-  if (every && mine === round) timer = setTimeout(refresh, every * 1000);
+  const nothing = views.every(({section}) => section.dataset.state === "empty") && !await looked();
+  if (mine !== round) return;
+  // What is recorded from the first look on comes soon.
+  $("early").hidden = !nothing;
+  if (every) timer = setTimeout(refresh, nothing ? EARLY_MS : every * 1000);
 }
 
 function choose() {

@@ -1,7 +1,8 @@
 // Where nodes and pods are: boxes in rows, a slot of a box for each pod, and what is under a point.
 
 export const SQUARE = 11, GAP = 2, PAD = 6, HEAD = 42, CELL = SQUARE + GAP;
-const MIN_WIDTH = 150, MIN_ROOM = 16, MAX_ROOM = 512;
+// Few nodes have room for their names.
+const MIN_WIDTH = 150, WIDE = 280, FEW_NODES = 12, MIN_ROOM = 16, MAX_ROOM = 512;
 
 export const SORTS = {
   name: () => 0,
@@ -32,9 +33,10 @@ export class Layout {
     let most = MIN_ROOM;
     for (const node of nodes) most = Math.max(most, model.group(node.name).pods.size);
     this.room = Math.min(MAX_ROOM, 2 ** Math.ceil(Math.log2(most)));
+    const least = nodes.length <= FEW_NODES ? WIDE : MIN_WIDTH;
     let x = PAD, y = PAD, line = 0;
     const put = (name, room, wide) => {
-      const columns = Math.max(wide ? 24 : 0, Math.floor((MIN_WIDTH - 2 * PAD) / CELL), Math.ceil(Math.sqrt(room * 1.6)));
+      const columns = Math.max(wide ? 24 : 0, Math.floor((least - 2 * PAD) / CELL), Math.ceil(Math.sqrt(room * 1.6)));
       const rows = Math.max(2, Math.ceil(room / columns));
       const w = columns * CELL + 2 * PAD, h = rows * CELL + HEAD + PAD;
       if (x > PAD && x + w > width) {

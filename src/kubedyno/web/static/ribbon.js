@@ -34,10 +34,15 @@ export class Ribbon {
       now = this.current = {second, counts: null, made: 0, ready: 0, p50: 0, p99: 0, run: null, refused: 0};
     }
     now.counts = model.counts.slice();
-    now.run = model.run;
+    // Of a second, what was done in it rather than the waiting after it.
+    if (!now.run || rank(model.run) >= rank(now.run)) now.run = model.run;
     if (message.all) return;
-    now.made += message.p?.length ?? 0;
-    for (const v of message.p ?? []) if (v[4] === READY && v[14] && v[13]) this.ready(now, v[14], v[14] - v[13]);
+    for (const v of message.p ?? []) {
+      // What was there before it was watched did not come now, nor did what is told again.
+      if (!v[13] || message.t - v[13] > 1) continue;
+      now.made += 1;
+      if (v[14]) this.ready(now, v[14], v[14] - v[13]);
+    }
     for (const v of message.u ?? []) {
       if (v[2] !== READY || !v[7] || message.t - v[7] > 1) continue;
       const pod = model.pods.get(v[0]);
@@ -161,6 +166,7 @@ export class Ribbon {
   }
 }
 
+const rank = (run) => (!run || run.ended ? 0 : {prepare: 0, "clean up": 0, wait: 1}[run.phase] ?? 2);
 const active = (run) => !!run && !run.ended;
 const shownRate = (run) => (active(run) && run.phase !== "wait" ? run.qps : 0);
 const quantile = (sorted, part) => sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)];
@@ -186,6 +192,7 @@ function line(c, all, x, y, colour, has, dash = []) {
 /** How a run goes, in words. */
 export function runText(run) {
   if (!run) return "";
+  if (!run.job) return run.phase;
   const parts = [`${run.job} ${run.ended ? "ended" : run.phase}`, `${run.done}/${run.asked}`];
   if (run.qps) parts.push(`asked ${round(run.qps)}/s, reached ${round(run.ended ? run.average : run.reached)}/s`);
   parts.push(`pods ${run.ready}/${run.pods} Ready`);
