@@ -322,3 +322,59 @@ def test_colours_sorts_and_themes_all_draw(page):
             usual = {"colour": "phase", "sort": "name", "theme": "auto"}[what]
             assert (f"{what}={value}" in browser.run("return location.hash")) == (value != usual)
     assert browser.console() == []
+
+
+def test_everything_is_reached_by_keys(page):
+    browser = page.open()
+    browser.run("document.getElementById('stage').focus()")
+    browser.press("\ue007")
+    browser.until("return document.querySelectorAll('#panel table').length === 2")
+    assert "page-control-plane" in browser.run("return document.getElementById('panel').textContent")
+    browser.press("\ue00c")
+    browser.until("return document.getElementById('panel').hidden && document.activeElement.id === 'stage'")
+    browser.press("?")
+    browser.until("return document.getElementById('panel').textContent.includes('filter pods by name')")
+    browser.press("\ue00c")
+    for letter in "core":
+        browser.press(letter)
+    browser.until("return document.getElementById('filter').value === 'core' && kubedyno.drawing.match !== null")
+    browser.press("\ue00c")
+    browser.until("return kubedyno.drawing.match === null && !location.hash.includes('q=')")
+    browser.press(" ")
+    browser.until(
+        "return document.getElementById('play').textContent === 'stop' || kubedyno.drawing.model === kubedyno.live"
+    )
+    browser.run("document.getElementById('live').click()")
+
+
+def test_a_summary_is_spoken(page):
+    browser = page.open()
+    spoken = "return document.querySelector('[aria-live=polite]').textContent"
+    assert "3 nodes · " in browser.until(spoken)
+
+
+def test_who_prefers_less_motion_and_light_gets_it(page):
+    browser = page.open()
+    try:
+        browser.prefer(prefers_reduced_motion="reduce", prefers_color_scheme="light")
+        browser.until("return kubedyno.drawing.still && document.documentElement.dataset.theme === 'light'")
+        page.pod("still")
+        browser.until("return [...kubedyno.live.pods.values()].some((p) => p.name === 'still')")
+        assert browser.run("return kubedyno.drawing.animated.size + kubedyno.drawing.puffs.length") == 0
+        browser.prefer(prefers_color_scheme="dark")
+        browser.until("return !kubedyno.drawing.still && document.documentElement.dataset.theme === 'dark'")
+    finally:
+        browser.prefer()
+
+
+def test_a_narrow_window_has_it_all(page):
+    browser = page.open()
+    try:
+        browser.size(420, 860)
+        browser.until("return kubedyno.drawing.width < 430 && !kubedyno.drawing.relayout && !kubedyno.drawing.full")
+        wide = "return document.documentElement.scrollWidth <= innerWidth && kubedyno.drawing.tall > 150"
+        assert browser.run(wide)
+        browser.run("document.getElementById('list').click()")
+        assert browser.run("return document.getElementById('panel').getBoundingClientRect().width <= innerWidth")
+    finally:
+        browser.size(1400, 900)

@@ -175,6 +175,18 @@ def test_a_port_that_is_taken_is_one_line(home, words):
             command.end()
 
 
+@pytest.mark.parametrize("words", [("init", "-c", "config.yml", "--view-port"), ("view", "--port")])
+def test_a_port_that_is_none_is_one_line(home, words):
+    Command(home, "cluster", "up").wait()
+    command = Command(home, *words, "99999")
+    try:
+        assert command.wait(30) == 1
+        assert "99999: must be between 0 and 65535" in command.text
+        assert "Traceback" not in command.text
+    finally:
+        command.end()
+
+
 def test_a_cluster_that_goes_away_and_comes_back_is_followed_on(browser, home):
     up = (
         "cluster",

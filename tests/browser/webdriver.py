@@ -77,6 +77,20 @@ class Browser:
         ]
         self._call("POST", "/actions", {"actions": [{"type": "pointer", "id": "m", "actions": actions}]})
 
+    def prefer(self, **features: str) -> None:
+        """Have the browser prefer what its user might, e.g. reduced motion; without any, nothing again."""
+        media = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self._call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": media}})
+
+    def press(self, key: str) -> None:
+        """Press a key, as a keyboard does: whatever has the focus gets it."""
+        actions = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self._call("POST", "/actions", {"actions": [{"type": "key", "id": "k", "actions": actions}]})
+
+    def size(self, width: int, height: int) -> None:
+        """Make the window so large."""
+        self._call("POST", "/window/rect", {"width": width, "height": height})
+
     def close(self) -> None:
         self._call("DELETE", "")
 

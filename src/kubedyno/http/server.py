@@ -80,6 +80,9 @@ class Server:
     ) -> None:
         """Begin to accept connections: at an address, or on the sockets that are given."""
         options: dict[str, Any] = {"ssl": ssl_context, "ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S}
+        if not given and not 0 <= port <= 65535:
+            # uvloop would take its lower 16 bits.
+            raise KubedynoError(f"port {port}: must be between 0 and 65535")
         places: list[dict[str, Any]] = [{"sock": one} for one in given] or [{"host": host, "port": port}]
         try:
             for place in places:
