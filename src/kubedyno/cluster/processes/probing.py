@@ -14,14 +14,17 @@ from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.cluster.runtime import Process, RuntimeRefusedError
+from kubedyno.http.client import Endpoint, Pool, PoolLimits
+from kubedyno.http.exchange import ConnectionLost
 from kubedyno.kernel.netns import Namespace
 
 # What is kept of an answer, and of a command's output (pkg/probe/exec: 10 KiB).
 _MAX_OUTPUT = 10 << 10
-_MAX_HEAD = 64 << 10
 _GOOD_STATUS = range(200, 400)
 _AGENT = "kube-probe/1.36"
-_WORDS = {
+# One request; whoever asks bounds its time.
+_LIMITS = PoolLimits(max_connections=1, max_http1=1)
+_REFUSALS = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "no route to host",
     errno.ENETUNREACH: "network is unreachable",
@@ -54,8 +57,11 @@ async def act(action: dict[str, Any], exec_: Exec, space: Namespace, address: st
         await _request(action["httpGet"], space, address, ports)
     elif "tcpSocket" in action:
         given = action["tcpSocket"]
-        client = await _connected(space, given.get("host") or address, _number(given["port"], ports))
-        client.close()
+        host, port = given.get("host") or address, _number(given["port"], ports)
+        try:
+            (await _dialled(space, host, port)).close()
+        except OSError as error:
+            raise ActionFailedError(_words(error, host, port)) from error
     else:
         await aio.sleep(float(action["sleep"].get("seconds", 0)))
 
@@ -70,11 +76,6 @@ def timed_out(action: dict[str, Any], address: str, timeout_s: float) -> str:
         return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
     given = action.get("tcpSocket", {})
     return f"dial tcp {given.get('host') or address}:{given.get('port', '')}: i/o timeout"
-
-
-def is_known(action: dict[str, Any]) -> bool:
-    """Say whether an action is one that `act` does."""
-    return any(kind in action for kind in ("exec", "httpGet", "tcpSocket", "sleep"))
 
 
 async def _command(exec_: Exec, command: list[str]) -> None:
@@ -99,51 +100,52 @@ async def _request(given: dict[str, Any], space: Namespace, address: str, ports:
     scheme = given.get("scheme", "HTTP").lower()
     path = given.get("path") or "/"
     path = path if path.startswith("/") else f"/{path}"
-    url = f"{scheme}://{host}:{port}{path}"
-    headers = {"Host": f"{host}:{port}", "User-Agent": _AGENT, "Accept": "*/*", "Connection": "close"}
-    headers |= {header["name"]: header.get("value", "") for header in given.get("httpHeaders", ())}
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    headers = {"user-agent": _AGENT, "accept": "*/*"}
+    headers |= {header["name"].lower(): header.get("value", "") for header in given.get("httpHeaders", ())}
+    authority = headers.pop("host", f"{host}:{port}")
+    context = _trusting() if scheme == "https" else None
+    pool = Pool(Endpoint(host, port, authority, context, dial=lambda: _dialled(space, host, port)), _LIMITS)
     try:
-        client = await _connected(space, host, port)
-        reader, writer = await _opened(client, host if scheme == "https" else "")
-        try:
-            writer.write("\r\n".join(lines).encode())
-            status = await reader.readline()
-        finally:
-            writer.close()
-    except (ActionFailedError, OSError, ValueError) as error:
-        raise ActionFailedError(f'Get "{url}": {error}') from error
-    words = status.split(None, 2)
-    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-        raise ActionFailedError(f'Get "{url}": {"EOF" if not status else "malformed HTTP response"}')
-    if int(words[1]) not in _GOOD_STATUS:
-        raise ActionFailedError(f"HTTP probe failed with statuscode: {int(words[1])}")
+        stream = await pool.open_stream("GET", path, tuple(headers.items()))
+        status = stream.status
+        stream.close()
+    except OSError as error:
+        raise ActionFailedError(f'Get "{scheme}://{host}:{port}{path}": {_words(error, host, port)}') from error
+    finally:
+        await pool.close()
+    if status not in _GOOD_STATUS:
+        raise ActionFailedError(f"HTTP probe failed with statuscode: {status}")
 
 
-async def _opened(client: socket.socket, tls_name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if not tls_name:
-        return await asyncio.open_connection(sock=client, limit=_MAX_HEAD)
-    return await asyncio.open_connection(sock=client, limit=_MAX_HEAD, ssl=_trusting(), server_hostname=tls_name)
+async def _dialled(space: Namespace, host: str, port: int) -> socket.socket:
+    """Return a socket that is connected from within a namespace.
 
-
-async def _connected(space: Namespace, host: str, port: int) -> socket.socket:
+    Raises:
+        OSError: Nobody answers, or the host is no address: no name of a spec is looked up.
+    """
     try:
         IPv4Address(host)
     except ValueError as error:
-        raise ActionFailedError(f"dial tcp: lookup {host}: no such host") from error
+        raise OSError(f"dial tcp: lookup {host}: no such host") from error
     with space.inside():
         client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     client.setblocking(False)
     try:
         await asyncio.get_running_loop().sock_connect(client, (host, port))
-    except OSError as error:
-        client.close()
-        words = _WORDS.get(error.errno or 0, (error.strerror or str(error)).lower())
-        raise ActionFailedError(f"dial tcp {host}:{port}: connect: {words}") from error
     except BaseException:
         client.close()
         raise
     return client
+
+
+def _words(error: OSError, host: str, port: int) -> str:
+    """Return Go's words for a connection that did not come about, or ended before its answer."""
+    if isinstance(error, ConnectionLost):
+        return "EOF"
+    if error.errno is None:
+        return str(error)
+    words = _REFUSALS.get(error.errno, (error.strerror or str(error)).lower())
+    return f"dial tcp {host}:{port}: connect: {words}"
 
 
 def _trusting() -> ssl.SSLContext:
