@@ -10,9 +10,10 @@ from kubedyno.client.api import Client
 from kubedyno.client.exec import Done
 from kubedyno.netperf import checkobjects, connectivity, plan
 from kubedyno.netperf.checkobjects import Found
-from kubedyno.netperf.connectivity import CONTAINER, ECHO, By, Check, Options, Test, Workload
+from kubedyno.netperf.connectivity import CONTAINER, ECHO, By, Check, Options, Test
+from kubedyno.netperf.deployments import Object
 from kubedyno.netperf.outcome import Outcome, summary_of
-from kubedyno.netperf.workspace import Object, Say, Workspace
+from kubedyno.netperf.workspace import Say, Workspace
 
 _POLICIES = "/apis/networking.k8s.io/v1|networkpolicies"
 _GRACE_S = 60.0
@@ -65,7 +66,7 @@ class Checking:
             raise KubedynoError(f"net test: no test is chosen by {', '.join(options.tests)}")
         async with space:
             for one in workloads:
-                await space.deploy(one.name, _account_of(one), checkobjects.manifest_of(options, one))
+                await space.deploy(checkobjects.manifest_of(options, one))
                 for service in checkobjects.services_of(one) if one.kind == ECHO else ():
                     made = await space.create("/api/v1|services", service)
                     self._node_ports.setdefault(one.name, made["spec"]["ports"][0].get("nodePort", 0))
@@ -160,7 +161,3 @@ def _verdict(check: Check, done: Done, command: list[str], client: Object) -> st
 
 def _shown(namespace: str, pod: Object) -> str:
     return f"{namespace}/{pod['metadata']['name']} ({pod['status']['podIP']})"
-
-
-def _account_of(workload: Workload) -> Object:
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": workload.name}}

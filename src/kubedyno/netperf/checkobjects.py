@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from kubedyno.netperf import deployments
 from kubedyno.netperf.connectivity import CONTAINER, ECHO, HOST_PORT, PORT, By, Check, Options, Workload
 
 
@@ -21,25 +22,16 @@ def manifest_of(options: Options, workload: Workload) -> dict[str, Any]:
         container["readinessProbe"] = {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1}
     else:
         container["command"] = ["sleep", "10000000"]
-    selector = {"name": workload.name}
-    spec = {
-        "serviceAccountName": workload.name,
-        "nodeSelector": {"kubernetes.io/hostname": workload.node},
-        "hostNetwork": workload.host,
-        "terminationGracePeriodSeconds": 1,
-        "tolerations": [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in options.tolerations],
-        "containers": [container],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": workload.name, "labels": labels},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": selector},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
+    return deployments.pinned(
+        workload.name,
+        workload.node,
+        container,
+        labels=labels,
+        selector={"name": workload.name},
+        pod_labels=labels,
+        tolerations=options.tolerations,
+        host=workload.host,
+    )
 
 
 def services_of(workload: Workload) -> list[dict[str, Any]]:
@@ -47,13 +39,8 @@ def services_of(workload: Workload) -> list[dict[str, Any]]:
     selector = {"name": workload.name}
     ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
     return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name},
-            "spec": {"selector": selector, "ports": ports, **more},
-        }
-        for name, more in ((workload.name, {"type": "NodePort"}), (f"{workload.name}-headless", {"clusterIP": "None"}))
+        deployments.service(workload.name, selector, ports, type="NodePort"),
+        deployments.service(f"{workload.name}-headless", selector, ports, clusterIP="None"),
     ]
 
 

@@ -8,10 +8,11 @@ from kubedyno.client.api import Client
 from kubedyno.datapath import iperf3
 from kubedyno.datapath.iperf3 import Throughput
 from kubedyno.netperf import manifest
+from kubedyno.netperf.deployments import Object
 from kubedyno.netperf.manifest import Manifest
 from kubedyno.netperf.runner import GRACE_S, closing_line, patiently
 from kubedyno.netperf.tables import interval_of, resolved
-from kubedyno.netperf.workspace import Object, Say, Workspace
+from kubedyno.netperf.workspace import Say, Workspace
 
 _CLIENT, _SERVER = "client", "server"
 _HEADER = f"{'Test':<16} {'Through':<10} {'Mb/s':>12} {'95 % interval':>26} {'Sent again':>11} {'Lost %':>8} {'Jitter us':>10}"

@@ -15,6 +15,7 @@ import orjson
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import go_duration
 from kubedyno.datapath.remote import CONTROL_PORT
+from kubedyno.netperf import deployments
 
 NETPERF_PORT, IPERF3_PORT = 12865, 5201
 CONTAINER, PROFILER = "perf", "profiler"
@@ -283,36 +284,18 @@ def manifest_of(options: Options, deployment: Deployment) -> dict[str, Any]:
         container["ports"] = [{"name": "perf-ctrl", "containerPort": port}]
         container["env"] = [{"name": "PORT", "value": str(port)}, {"name": "NAMED_PORT", "value": "perf-ctrl"}]
     role = "profiling" if deployment.profiler else "server" if deployment.server else "client"
-    spec = {
-        "serviceAccountName": deployment.name,
-        "nodeSelector": {"kubernetes.io/hostname": deployment.node},
-        "hostNetwork": deployment.host,
-        **({"hostPID": True} if deployment.profiler else {}),
-        "terminationGracePeriodSeconds": 1,
-        "tolerations": [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in options.tolerations],
-        "containers": [container],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": deployment.name, "labels": labels},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {
-                    "labels": {**labels, "role": role},
-                    **({"annotations": dict(deployment.annotations)} if deployment.annotations else {}),
-                },
-                "spec": spec,
-            },
-        },
-    }
-
-
-def account_of(deployment: Deployment) -> dict[str, Any]:
-    """Return the ServiceAccount of a deployment."""
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": deployment.name}}
+    return deployments.pinned(
+        deployment.name,
+        deployment.node,
+        container,
+        labels=labels,
+        selector=labels,
+        pod_labels={**labels, "role": role},
+        tolerations=options.tolerations,
+        host=deployment.host,
+        host_processes=deployment.profiler,
+        annotations=deployment.annotations,
+    )
 
 
 def service_of(options: Options, deployment: Deployment) -> dict[str, Any]:
@@ -323,8 +306,7 @@ def service_of(options: Options, deployment: Deployment) -> dict[str, Any]:
         for port in (first, first + 1)
         for protocol in ("TCP", "UDP")
     ]
-    spec = {"selector": {"name": deployment.name, "kind": "perf"}, "ports": ports}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": deployment.name}, "spec": spec}
+    return deployments.service(deployment.name, {"name": deployment.name, "kind": "perf"}, ports)
 
 
 # --- commands --------------------------------------------------------------------------------------------------------

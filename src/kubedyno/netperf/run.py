@@ -10,11 +10,12 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import go_duration, rfc3339
 from kubedyno.client.api import Client
 from kubedyno.netperf import comparison, plan, profiles, tables
+from kubedyno.netperf.deployments import Object
 from kubedyno.netperf.plan import CLIENT_PROFILER, SERVER_PROFILER, Action, Options
 from kubedyno.netperf.results import law_error_percent
 from kubedyno.netperf.runner import GRACE_S, Runner, choose_nodes, closing_line, written
 from kubedyno.netperf.tables import Result
-from kubedyno.netperf.workspace import Object, Say, Workspace
+from kubedyno.netperf.workspace import Say, Workspace
 
 # Between transactions a second and the mean latency, past which a result is doubted.
 _LAW_PERCENT = 5.0
@@ -86,7 +87,7 @@ class Measurement:
             raise KubedynoError("net perf: nothing to measure: every test or every scenario is switched off")
         async with self._space as space:
             for one in deployments:
-                await space.deploy(one.name, plan.account_of(one), plan.manifest_of(options, one))
+                await space.deploy(plan.manifest_of(options, one))
             pods = await space.ready(one.name for one in deployments)
             services = {
                 one.name: (await space.create("/api/v1|services", plan.service_of(options, one)))["spec"]["clusterIP"]

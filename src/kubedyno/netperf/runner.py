@@ -10,9 +10,10 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
 from kubedyno.client.exec import Done
 from kubedyno.netperf import plan
+from kubedyno.netperf.deployments import Object
 from kubedyno.netperf.plan import Action, Options
 from kubedyno.netperf.results import Figures, figures_of
-from kubedyno.netperf.workspace import Object, Say, Workspace
+from kubedyno.netperf.workspace import Say, Workspace
 
 GRACE_S = 60.0
 # A server's process listens a moment after its pod is Ready.

@@ -48,7 +48,7 @@ class ShapeCheck:
         async with self._space as space:
             deployments = shaping.deployments_of(kind, options.tool, server, client)
             for one in deployments:
-                await space.deploy(one.name, plan.account_of(one), plan.manifest_of(options, one))
+                await space.deploy(plan.manifest_of(options, one))
             pods = await space.ready(one.name for one in deployments)
             space.say(f"🏃[{space.namespace}] Running 1 tests ...")
             runner = Runner(space, options)

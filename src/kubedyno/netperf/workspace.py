@@ -6,7 +6,7 @@ Only a namespace that was made here is removed; that also happens after an error
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
@@ -14,6 +14,8 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
 from kubedyno.client.exec import Done, run_command
 from kubedyno.kube.status import StatusError
+from kubedyno.netperf import deployments
+from kubedyno.netperf.deployments import Object
 
 READY_TIMEOUT_S = 300.0
 _GONE_TIMEOUT_S = 120.0
@@ -22,7 +24,6 @@ _HOPELESS = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageNam
 _CONFLICT, _NOT_FOUND = 409, 404
 
 Say = Callable[[str], None]
-Object = dict[str, Any]
 
 
 class Workspace:
@@ -93,10 +94,11 @@ class Workspace:
         api, _, plural = resource.partition("|")
         await self._client.delete(f"{api}/namespaces/{self.namespace}/{plural}/{name}")
 
-    async def deploy(self, name: str, account: Object, deployment: Object) -> None:
-        """Create a Deployment and its ServiceAccount."""
+    async def deploy(self, deployment: Object) -> None:
+        """Create a Deployment and the ServiceAccount of its name."""
+        name = deployment["metadata"]["name"]
         self.say(f"✨ [{self.namespace}] Deploying {name} deployment...")
-        await self.create("/api/v1|serviceaccounts", account)
+        await self.create("/api/v1|serviceaccounts", deployments.account(name))
         await self.create("/apis/apps/v1|deployments", deployment)
 
     async def ready(self, names: Iterable[str]) -> dict[str, Object]:
