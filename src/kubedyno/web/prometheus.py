@@ -15,9 +15,8 @@ import orjson
 
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
+from kubedyno.http.local import HOST, LocalServer
 from kubedyno.http.messages import Headers, Request, Responder
-from kubedyno.http.server import Server
-from kubedyno.http.server import serve as listen
 from kubedyno.lab.metrics import Options, Recorder
 from kubedyno.lab.target import Choice
 from kubedyno.promql.dashboards import DASHBOARDS, plain
@@ -26,7 +25,6 @@ from kubedyno.promql.readapi import JSON, PREFIX, ReadAPI
 
 log = logger(__name__)
 
-HOST = "127.0.0.1"
 _STATIC = Path(__file__).parent / "static"
 _HTML, _JS, _CSS = "text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 _FILES = {
@@ -70,7 +68,7 @@ class Door:
     def __init__(self, api: ReadAPI, home: str = "graph", timezone: str = "browser") -> None:
         self._api = api
         self._home = home
-        self._server: Server | None = None
+        self._server = LocalServer(self._app, "this server is", _HEADERS)
         self._tasks: set[asyncio.Task[None]] = set()
         # One query at a time: two would only share the interpreter.
         self._turn = asyncio.Lock()
@@ -88,24 +86,16 @@ class Door:
         Raises:
             KubedynoError: The port is in use.
         """
-        self._server = await listen(self.app, HOST, port, None)
-        self._server.other_ports = also
-        return f"http://{HOST}:{self._server.port}"
+        return f"http://{HOST}:{await self._server.start(port, also)}"
 
     async def close(self) -> None:
         """Stop listening."""
         for task in list(self._tasks):
             task.cancel()
-        if self._server is not None:
-            await self._server.close(0.2)
+        await self._server.close()
 
-    def app(self, request: Request, responder: Responder) -> None:
-        """Answer one request, now or later."""
-        assert self._server is not None
-        if not self._server.is_named_by(request):
-            responder.send(421, _PLAIN, b"this server is for this machine only\n", _HEADERS)
-        else:
-            self.answer(request.path[1:], request, responder)
+    def _app(self, request: Request, responder: Responder) -> None:
+        self.answer(request.path[1:], request, responder)
 
     @staticmethod
     def has(name: str) -> bool:

@@ -11,15 +11,14 @@ from urllib.parse import parse_qs
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
+from kubedyno.http.local import HOST, LocalServer
 from kubedyno.http.messages import Headers, Request, Responder, Stream
-from kubedyno.http.server import Server, serve
 from kubedyno.kube.status import StatusError
 from kubedyno.web.feed import Feed
 from kubedyno.web.prometheus import Door
 
 log = logger(__name__)
 
-HOST = "127.0.0.1"
 _STATIC = Path(__file__).parent / "static"
 SCRIPTS = (
     "app.js",
@@ -87,7 +86,7 @@ class Page:
         self._looked = looked
         self._why = why
         self._told = told
-        self._server: Server | None = None
+        self._server = LocalServer(self._app, "this page is", _HEADERS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._files = {name: ((_STATIC / file).read_bytes(), media) for name, (file, media) in _FILES.items()}
 
@@ -101,23 +100,15 @@ class Page:
         Raises:
             KubedynoError: The port is in use.
         """
-        self._server = await serve(self.app, HOST, port, None)
-        self._server.other_ports = also
-        return f"http://{HOST}:{self._server.port}{self._prefix}"
+        return f"http://{HOST}:{await self._server.start(port, also)}{self._prefix}"
 
     async def close(self) -> None:
         """Stop serving."""
         for task in list(self._tasks):
             task.cancel()
-        if self._server is not None:
-            await self._server.close(0.2)
+        await self._server.close()
 
-    def app(self, request: Request, responder: Responder) -> None:
-        """Answer one request."""
-        assert self._server is not None
-        if not self._server.is_named_by(request):
-            responder.send(421, _PLAIN, b"this page is for this machine only\n", _HEADERS)
-            return
+    def _app(self, request: Request, responder: Responder) -> None:
         prefix = self._prefix
         if not request.path.startswith(prefix):
             responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
