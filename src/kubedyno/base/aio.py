@@ -5,7 +5,9 @@ Outside `base` nobody calls `asyncio.sleep`, `asyncio.wait_for` or `asyncio.time
 
 import asyncio
 import gc
-from collections.abc import Coroutine
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,6 +19,8 @@ timeout = asyncio.timeout
 # A collection looks at every container it is about, and at what lies in them: of the young ones 5,000 are 4 ms, all of
 # a loaded cluster 100 ms and more. Full ones are therefore left to `collect_idle`, when nobody waits.
 _GC_THRESHOLDS = (5_000, 5, 4_000)
+# Ctrl-C and `kill`: somebody wants it to end.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -49,3 +53,24 @@ def collect_idle() -> None:
     """Collect all garbage and look at what is left never again; for moments in which nobody waits for an answer."""
     gc.collect()
     gc.freeze()
+
+
+def until_signalled() -> asyncio.Event:
+    """Return what SIGINT and SIGTERM set from now on, as long as the loop runs."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in _ENDING:
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+@contextmanager
+def on_signal(act: Callable[[], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call `act` while the context is open."""
+    loop = asyncio.get_running_loop()
+    for number in _ENDING:
+        loop.add_signal_handler(number, act)
+    try:
+        yield
+    finally:
+        for number in _ENDING:
+            loop.remove_signal_handler(number)

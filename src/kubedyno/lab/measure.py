@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from kubedyno import __version__
 from kubedyno.advisor.why import Finding
+from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
@@ -85,14 +85,8 @@ async def measure(
 
             one = Run(plan, options, client, SYSTEM_CLOCK, Random(), made, nothing)
             work = asyncio.ensure_future(one.measure(selector, duration_s, past=past, namespaces=namespaces))
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, work.cancel)
-            try:
+            with aio.on_signal(work.cancel):
                 return (await work).exit_code
-            finally:
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    loop.remove_signal_handler(number)
         finally:
             session.close_logs(handlers)
 

@@ -1,7 +1,6 @@
 """`kubedyno net perf` and `net test`: a cluster chosen, measured or checked, and left as it was."""
 
 import asyncio
-import signal
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -174,14 +173,8 @@ async def _with(
     async with Client(choice.target) as client:
         target.confirm(await target.describe(client, choice), yes=yes, quiet=True)
         task = asyncio.ensure_future(work(client))
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, task.cancel)
         try:
-            return await task
+            with aio.on_signal(task.cancel):
+                return await task
         except asyncio.CancelledError:
             raise KubedynoError(f"{verb}: interrupted; what it had created is removed", _INTERRUPTED) from None
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)

@@ -1,7 +1,6 @@
 """`kubedyno probe --cluster`: the probe carried to every node by a short-lived DaemonSet, and all of it removed again."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -54,19 +53,13 @@ async def probe(
     async with Client(choice.target) as client:
         target.confirm(await target.describe(client, choice, must_list=False), yes=yes, quiet=True)
         task = asyncio.ensure_future(_probe(client, image, namespace, timeout_s, clock, capabilities=capabilities))
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, task.cancel)
         try:
-            return await task
+            with aio.on_signal(task.cancel):
+                return await task
         except asyncio.CancelledError:
             raise KubedynoError("probe: interrupted; what it had created is removed", _INTERRUPTED) from None
         except StatusError as error:
             raise target.refused(client, error) from error
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
 
 
 async def _probe(

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import shlex
-import signal
 import sys
 from array import array
 from collections import Counter
@@ -19,6 +18,7 @@ import msgspec
 from kubedyno import __version__
 from kubedyno.advisor import facts, why
 from kubedyno.advisor.why import Finding
+from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.files import write_whole
@@ -252,11 +252,10 @@ async def _run(
     if not request.quiet:
         progress.start()
     work = asyncio.create_task(one.run())
-    restore = _catch_interrupts(work, request.config)
     try:
-        result = await work
+        with aio.on_signal(_stopping(work, request.config)):
+            result = await work
     finally:
-        restore()
         if request.own is not None:
             request.own.ended(one)
         if request.live is not None:
@@ -304,9 +303,8 @@ def _index(made: Outputs, name: str, documents: Sequence[msgspec.Struct], *, eve
                 log.warning("%s", error)
 
 
-def _catch_interrupts(work: "asyncio.Task[RunResult]", config: str) -> Callable[[], None]:
-    """First Ctrl-C or SIGTERM: stop, clean up, report. Second: leave at once."""
-    loop = asyncio.get_running_loop()
+def _stopping(work: "asyncio.Task[RunResult]", config: str) -> Callable[[], None]:
+    """Return what a Ctrl-C or SIGTERM does. First: stop, clean up, report. Second: leave at once."""
     told = False
 
     def stop() -> None:
@@ -321,14 +319,7 @@ def _catch_interrupts(work: "asyncio.Task[RunResult]", config: str) -> Callable[
         print("\nkubedyno: stopping (again to leave at once)", file=sys.stderr)  # noqa: T201
         work.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-
-    def restore() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-    return restore
+    return stop
 
 
 def log_handlers(request: Request, uuid: str) -> list[logging.Handler]:

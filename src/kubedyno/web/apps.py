@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -53,10 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _serve(directory: Path, settings: ClusterSettings, parent: int) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = aio.until_signalled()
     ports = frozenset(str(host) for node in settings.nodes for host, _ in node.port_mappings)
     target = kubeconfig.load(directory / "kubeconfig", None)
     choice = Choice(target, Running(settings.name, directory, parent, int(target.server.rpartition(":")[2])))

@@ -6,13 +6,13 @@ this machine; everything the pages load comes from here.
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import orjson
 
+from kubedyno.base import aio
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.http.local import HOST, LocalServer
@@ -159,10 +159,7 @@ async def serve(choice: Choice, options: Options, port: int, say: Callable[[str]
     Raises:
         KubedynoError: The port is in use, or the cluster cannot be reached.
     """
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = aio.until_signalled()
     async with Client(choice.target) as client:
         await client.get("/version")
         recorder = Recorder(client, options, embedded=choice.running is not None)

@@ -1,7 +1,6 @@
 """A page for a chosen cluster, from its first list until Ctrl-C."""
 
 import asyncio
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -211,10 +210,7 @@ async def serve(choice: Choice, port: int, say: Callable[[str], None], own: OwnM
     Raises:
         KubedynoError: The port is in use, or the cluster cannot be reached.
     """
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = aio.until_signalled()
     async with Client(choice.target) as client:
         await targets.greet(client)
         view = View(choice, client)

@@ -5,7 +5,6 @@ say "ready" when every node is Ready (or, with no pod network, when every node i
 """
 
 import asyncio
-import signal
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -101,10 +100,7 @@ async def _serve(
     language: Language | None,
 ) -> None:
     access = make_access(settings.service_subnet) if keeping is None else keeping.access
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped, loop = aio.until_signalled(), asyncio.get_running_loop()
     parts: list[FlowControl | Pressure] = []
     audit: list[AuditLog] = []
 
