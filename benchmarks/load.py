@@ -215,21 +215,26 @@ def figures(*, quick: bool) -> dict[str, float]:
     return result
 
 
+def _sender(client: Client, record: JobRecord) -> Sender:
+    """Return what sends at the record's rate, without a burst, and takes each answer as the last."""
+    return Sender(
+        client,
+        TokenBucket(record.qps, 1),
+        record,
+        SYSTEM_CLOCK,
+        retry_budget_s=1,
+        final=lambda _status: True,
+        on_error=lambda _line: None,
+    )
+
+
 async def _part_of_capacity(running: Running, share: float, seconds: float) -> tuple[float, float]:
     """Return ConfigMaps a second that a cluster takes, and by how many percent the rate differs at a share of that."""
     target = kubeconfig.load(running.kubeconfig, None)
 
     async def flood(client: Client, prefix: str, qps: float, count: int) -> JobRecord:
         record = JobRecord("rate", "create", qps, 1)
-        sender = Sender(
-            client,
-            TokenBucket(qps, 1),
-            record,
-            SYSTEM_CLOCK,
-            retry_budget_s=1,
-            final=lambda _status: True,
-            on_error=lambda _line: None,
-        )
+        sender = _sender(client, record)
         record.started_s = SYSTEM_CLOCK.monotonic()
         for number in range(count):
             body = b'{"metadata":{"name":"%s-%d"},"data":{"k":"v"}}' % (prefix.encode(), number)
@@ -264,15 +269,7 @@ async def _rate_error(qps: int, count: int) -> float:
         target = kubeconfig.Target(server=f"https://127.0.0.1:{port}", ca=_read(authority))
         record = JobRecord("rate", "create", qps, qps)
         async with Client(target) as client:
-            sender = Sender(
-                client,
-                TokenBucket(qps, 1),
-                record,
-                SYSTEM_CLOCK,
-                retry_budget_s=1,
-                final=lambda _status: True,
-                on_error=lambda _line: None,
-            )
+            sender = _sender(client, record)
             record.started_s = SYSTEM_CLOCK.monotonic()
             for number in range(count):
                 await sender.send("POST", "/sink", b'{"n":%d}' % number, "n")
