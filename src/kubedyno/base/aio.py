@@ -7,7 +7,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -53,6 +53,15 @@ def collect_idle() -> None:
     """Collect all garbage and look at what is left never again; for moments in which nobody waits for an answer."""
     gc.collect()
     gc.freeze()
+
+
+async def end(*tasks: "asyncio.Task[Any] | None") -> None:
+    """Cancel tasks, one after the other, and wait for their end; what else ended one is raised."""
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 def until_signalled() -> asyncio.Event:

@@ -5,7 +5,6 @@ it is kube-state-metrics or a node exporter. The embedded cluster has the latter
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,9 +281,7 @@ async def record(choice: Choice, options: Options, duration_s: float, path: Path
         await asyncio.wait({recording}, timeout=duration_s)
         if recording.done():
             recording.result()
-        recording.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await recording
+        await aio.end(recording)
     store = recorder.store
     try:
         with path.open("w", encoding="utf-8") as file:

@@ -85,9 +85,7 @@ async def _serve(directory: Path, settings: ClusterSettings, parent: int) -> Non
         finally:
             if process is not None:
                 process.terminate()
-            recording.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await recording
+            await aio.end(recording)
             for each in (prometheus, boards, view):
                 await each.close()
 

@@ -5,7 +5,6 @@ this machine; everything the pages load comes from here.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -176,7 +175,5 @@ async def serve(choice: Choice, options: Options, port: int, say: Callable[[str]
             if recording.done():
                 recording.result()
         finally:
-            recording.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await recording
+            await aio.end(recording)
             await door.close()

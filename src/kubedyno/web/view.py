@@ -112,7 +112,7 @@ class View:
 
     async def turn_to(self, choice: Choice, client: Client) -> None:
         """Follow another cluster from now on; those who look stay."""
-        await _end(self._recording, self._following)
+        await aio.end(self._recording, self._following)
         self._recording = self._following = None
         if self._own_door:
             self._door = None
@@ -127,7 +127,7 @@ class View:
             await aio.sleep(_QUIET_CHECK_S)
             quiet = 0 if self.feed.watched else quiet + 1
         following, self._following = self._following, None
-        await _end(following)
+        await aio.end(following)
 
     def _metrics(self) -> Door:
         """Return what answers dashboards."""
@@ -169,17 +169,9 @@ class View:
 
     async def close(self) -> None:
         """Stop serving and following."""
-        await _end(self._recording, self._resting, self._following)
+        await aio.end(self._recording, self._resting, self._following)
         if self._page is not None:
             await self._page.close()
-
-
-async def _end(*tasks: "asyncio.Task[None] | None") -> None:
-    for task in tasks:
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 def _milli(usage: dict[str, Any]) -> tuple[int, int]:

@@ -9,7 +9,6 @@ import asyncio
 import os
 import platform
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,9 +153,7 @@ class _Experiment:
             surplus = max(request.services - room, 0)
             await self._delete("services deleted", range(min(surplus + surplus // 10 + 1, request.services)))
         finally:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await aio.end(self._task)
         metrics = self._reconciler.metrics
         return ReconcilerRun(
             started=started,
