@@ -35,7 +35,8 @@ _FILES = {
     "charts.js": ("charts.js", _JS),
     "metrics.css": ("metrics.css", _CSS),
 }
-_HEADERS: Headers = (
+# What a browser may do with the pages: load from here alone, keep nothing, tell nobody.
+HEADERS: Headers = (
     (
         "content-security-policy",
         (
@@ -67,7 +68,7 @@ class Door:
     def __init__(self, api: ReadAPI, home: str = "graph", timezone: str = "browser") -> None:
         self._api = api
         self._home = home
-        self._server = LocalServer(self._app, "this server is", _HEADERS)
+        self._server = LocalServer(self._app, "this server is", HEADERS)
         self._tasks: set[asyncio.Task[None]] = set()
         # One query at a time: two would only share the interpreter.
         self._turn = asyncio.Lock()
@@ -104,25 +105,25 @@ class Door:
     def answer(self, name: str, request: Request, responder: Responder) -> None:
         """Answer a request for a path without its first slash; that it names this machine has been seen to."""
         if name in {"-/ready", "-/healthy"}:
-            responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", _HEADERS)
+            responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", HEADERS)
         elif name.startswith(_API):
             self._ask(name[len(_API) :].rstrip("/"), request, responder)
         elif request.method not in {"GET", "HEAD"}:
-            responder.send(405, _PLAIN, b"it only reads\n", (*_HEADERS, ("allow", "GET")))
+            responder.send(405, _PLAIN, b"it only reads\n", (*HEADERS, ("allow", "GET")))
         elif not name:
-            responder.send(302, _PLAIN, b"", (*_HEADERS, ("location", f"/{self._home}")))
+            responder.send(302, _PLAIN, b"", (*HEADERS, ("location", f"/{self._home}")))
         elif name in self._files:
             body, media = self._files[name]
-            responder.send(200, media, body, _HEADERS)
+            responder.send(200, media, body, HEADERS)
         else:
-            responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
+            responder.send(404, _PLAIN, b"404 page not found\n", HEADERS)
 
     def _ask(self, path: str, request: Request, responder: Responder) -> None:
         if request.method not in {"GET", "POST"}:
-            responder.send(405, _PLAIN, b"it only reads\n", (*_HEADERS, ("allow", "GET, POST")))
+            responder.send(405, _PLAIN, b"it only reads\n", (*HEADERS, ("allow", "GET, POST")))
         elif len(self._tasks) >= _MOST_WAITING:
             busy = {"status": "error", "errorType": "unavailable", "error": "too many queries wait; try again later"}
-            responder.send(503, JSON, orjson.dumps(busy), _HEADERS)
+            responder.send(503, JSON, orjson.dumps(busy), HEADERS)
         else:
             task = asyncio.get_running_loop().create_task(self._evaluate(path, request, responder))
             self._tasks.add(task)
@@ -141,9 +142,9 @@ class Door:
                 status, body = await asyncio.to_thread(self._api.answer, path, given)
             except Exception:
                 log.exception("%s failed", request.path)
-                responder.send(500, _PLAIN, b"internal error\n", _HEADERS)
+                responder.send(500, _PLAIN, b"internal error\n", HEADERS)
                 return
-        responder.send(status, JSON, body, _HEADERS)
+        responder.send(status, JSON, body, HEADERS)
 
 
 async def serve(choice: Choice, options: Options, port: int, say: Callable[[str], None]) -> None:

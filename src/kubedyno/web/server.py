@@ -15,7 +15,7 @@ from kubedyno.http.local import HOST, LocalServer
 from kubedyno.http.messages import Headers, Request, Responder, Stream
 from kubedyno.kube.status import StatusError
 from kubedyno.web.feed import Feed
-from kubedyno.web.prometheus import Door
+from kubedyno.web.prometheus import HEADERS, Door
 
 log = logger(__name__)
 
@@ -36,20 +36,7 @@ _FILES = {
     **{name: (name, "text/javascript; charset=utf-8") for name in SCRIPTS},
     "style.css": ("style.css", "text/css; charset=utf-8"),
 }
-_HEADERS: Headers = (
-    (
-        "content-security-policy",
-        (
-            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
-            "form-action 'none'; frame-ancestors 'none'"
-        ),
-    ),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cache-control", "no-store"),
-)
+_HEADERS: Headers = (*HEADERS, ("cross-origin-opener-policy", "same-origin"))
 # A browser that does not read is cut off: it reconnects and gets a snapshot.
 MAX_UNREAD_BYTES = 16 << 20
 _PLAIN = "text/plain; charset=utf-8"
