@@ -72,6 +72,7 @@ def left_line(namespaces: list[str]) -> str:
 
 def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice") -> int:
     """Run a sweep, or search a limit; exit code 1 when a run of a sweep failed, or no value kept the SLO."""
+    from kubedyno.base.terminal import aligned
     from kubedyno.documents.run import Chapter
     from kubedyno.lab import session, target, trials
 
@@ -86,7 +87,7 @@ def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice")
     else:
         done = trials.sweep(request, choice, arguments.sweep, arguments.repeat, lambda line: print(line, flush=True))
         rows, changed = trials.table(done), trials.effects(done)
-        print("\n".join(["", *trials.aligned(rows), *([""] if changed else []), *changed]))
+        print("\n".join(["", *aligned(rows), *([""] if changed else []), *changed]))
         chapter = Chapter("sweep", changed, None, rows, trials.charts(done))
         code, title = (1 if any(trial.document.exit_code for trial in done) else 0), "sweep"
     chapters = [chapter]

@@ -100,7 +100,7 @@ def _write(found: "list[RunRecord]", form: str) -> int:
 
 
 def _table(header: tuple[str, ...], found: "list[RunRecord]") -> None:
-    from kubedyno.base.terminal import printable
+    from kubedyno.base.terminal import aligned, printable
 
     rows = [header]
     for record in found:
@@ -111,9 +111,7 @@ def _table(header: tuple[str, ...], found: "list[RunRecord]") -> None:
             record.target, record.config or "-", ",".join(record.tags) or "-",
         )  # fmt: skip
         rows.append(tuple(printable(cell) for cell in cells))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(aligned(rows)))
 
 
 def _figure(record: "RunRecord", name: str) -> float | None:

@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table; exit code 0."""
     from kubedyno.base import aio
     from kubedyno.base.errors import KubedynoError
+    from kubedyno.base.terminal import aligned
     from kubedyno.lab import target, top
 
     if arguments.span <= 0:
@@ -44,8 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         "memory": lambda use: -use.memory_bytes,
     }
     rows = [_row(use, arguments) for use in sorted(uses, key=keys[arguments.sort_by])]
-    for line in _table([_head(arguments), *rows]):
-        print(line)
+    print("\n".join(aligned([_head(arguments), *rows], "   ")))
     return 0
 
 
@@ -77,8 +77,3 @@ def _row(use: Any, arguments: argparse.Namespace) -> list[str]:
         return [use.name, cpu, shares[0], memory, shares[1]]
     name = [use.name, use.container] if arguments.containers else [use.name]
     return [*([use.namespace] if arguments.all_namespaces else []), *name, cpu, memory]
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -262,12 +262,6 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean:.4g}" + (f" ± {_short(half)}" if len(values) > 1 else "")
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines of equal columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 # --- the limit -------------------------------------------------------------------------------------------------
 
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.terminal import aligned
 from kubedyno.documents.run import Chapter, Figures, JobDocument, RunDocument, Target
 from kubedyno.lab.trials import (
     Slo,
     Trial,
-    aligned,
     broken,
     charts,
     effects,
