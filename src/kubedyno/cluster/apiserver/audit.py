@@ -149,7 +149,7 @@ class Event:
         self._user = acted or user
         self._over = False
         self.annotations: dict[str, str] = {}
-        self._on_close: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
         inner.on_close = self._gone
         uri = request.path + (f"?{request.query}" if request.query else "")
         self._document: Object = {
@@ -251,19 +251,11 @@ class Event:
 
     # --- the responder -------------------------------------------------------------------------------------------
 
-    @property
-    def on_close(self) -> Callable[[], None] | None:
-        return self._on_close
-
-    @on_close.setter
-    def on_close(self, call: Callable[[], None] | None) -> None:
-        self._on_close = call
-
     def _gone(self) -> None:
         """The client went before it was answered."""
         self.complete(0)
-        if self._on_close is not None:
-            self._on_close()
+        if self.on_close is not None:
+            self.on_close()
 
     @property
     def closed(self) -> bool:

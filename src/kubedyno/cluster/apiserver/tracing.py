@@ -65,7 +65,7 @@ class _Traced:
         self._spans = spans
         self._now = now
         self._over = False
-        self._on_close: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
         inner.on_close = self._gone
         begun_s = now()
         about = {
@@ -93,16 +93,8 @@ class _Traced:
     def _gone(self) -> None:
         """The client went before it was answered."""
         self._end(0)
-        if self._on_close is not None:
-            self._on_close()
-
-    @property
-    def on_close(self) -> Callable[[], None] | None:
-        return self._on_close
-
-    @on_close.setter
-    def on_close(self, call: Callable[[], None] | None) -> None:
-        self._on_close = call
+        if self.on_close is not None:
+            self.on_close()
 
     @property
     def closed(self) -> bool:

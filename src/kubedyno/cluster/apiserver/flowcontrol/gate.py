@@ -59,7 +59,7 @@ class Ticket:
     """
 
     __slots__ = (
-        "_gate", "_inner", "_on_close", "_stream", "arrived_s", "asked", "done", "flow", "passing", "queue", "request",
+        "_gate", "_inner", "_stream", "arrived_s", "asked", "done", "flow", "on_close", "passing", "queue", "request",
         "started_s", "timer", "user", "width",
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Ticket:
         self._gate = gate
         self._inner = responder
         self._stream: Stream | None = None
-        self._on_close: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
         self.request = request
         self.user = user
         self.asked = asked
@@ -93,14 +93,6 @@ class Ticket:
     # --- the responder -----------------------------------------------------------------------------------------
 
     @property
-    def on_close(self) -> Callable[[], None] | None:
-        return self._on_close
-
-    @on_close.setter
-    def on_close(self, call: Callable[[], None] | None) -> None:
-        self._on_close = call
-
-    @property
     def closed(self) -> bool:
         return self._inner.closed
 
@@ -112,7 +104,7 @@ class Ticket:
         stream = self._inner.start(status, content_type, headers + self.flow.headers)
         if self.asked.verb == "watch" or stream.closed:
             # It is set up, and stays for as long as its client likes.
-            stream.on_close = self._on_close
+            stream.on_close = self.on_close
             self._gate.finish(self)
             return stream
         self._stream = stream
@@ -158,8 +150,8 @@ class Ticket:
     def lost(self) -> None:
         """The client is gone."""
         self._gate.finish(self)
-        if self._on_close is not None:
-            self._on_close()
+        if self.on_close is not None:
+            self.on_close()
 
 
 class FlowControl:
