@@ -1,32 +1,10 @@
 """What became of requests: numbers and histograms behind the apiserver_flowcontrol_* series."""
 
-from bisect import bisect_left
+from kubedyno.stats.histogram import Histogram
 
 # Those of the real server.
 _WAIT_BOUNDS_S = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
 _WIDTH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 100)
-
-
-class Histogram:
-    """Observations by upper bounds.
-
-    Attributes:
-        bounds: Ascending, without infinity.
-        buckets: Observations in each, those beyond the last bound at the end.
-        total: Sum of what was observed.
-    """
-
-    __slots__ = ("bounds", "buckets", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.buckets = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one."""
-        self.buckets[bisect_left(self.bounds, value)] += 1
-        self.total += value
 
 
 class Counts:

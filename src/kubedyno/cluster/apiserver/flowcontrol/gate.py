@@ -234,7 +234,7 @@ class FlowControl:
         else:
             flow.counts.reject(outcome)
             if level.queues:
-                flow.counts.waits[False].observe(0.0)
+                flow.counts.waits[False].add(0.0)
             ticket.done = True
             self._refuse(ticket)
 
@@ -267,7 +267,7 @@ class FlowControl:
             self.under_way.pop(ticket, None)
         counts.executing -= 1
         counts.executing_seats -= ticket.width
-        counts.executions[ticket.asked.verb == "watch"].observe(now_s - ticket.started_s)
+        counts.executions[ticket.asked.verb == "watch"].add(now_s - ticket.started_s)
         if level.waiting:
             self._admit(level, now_s)
 
@@ -291,9 +291,9 @@ class FlowControl:
         if width == 1:
             counts.single += 1
         else:
-            counts.wider.observe(width)
+            counts.wider.add(width)
         if level.queues:
-            counts.waits[True].observe(now_s - ticket.arrived_s)
+            counts.waits[True].add(now_s - ticket.arrived_s)
 
     def _dispatch(self, ticket: Ticket, now_s: float) -> None:
         """Let a request that has its seats have its turn."""
@@ -331,7 +331,7 @@ class FlowControl:
         counts.waiting -= 1
         counts.waiting_seats -= ticket.width
         counts.reject(why)
-        counts.waits[False].observe(now_s - ticket.arrived_s)
+        counts.waits[False].add(now_s - ticket.arrived_s)
         if ticket.timer is not None:
             ticket.timer.cancel()
         ticket.flow.level.give_up(ticket, why, now_s)

@@ -47,19 +47,19 @@ def add_series(page: Page, control: FlowControl) -> None:
         for why, number in sorted(counts.rejected.items()):
             page.add(prefix + "rejected_requests_total", "counter", "Were refused.", {**labels, "reason": why}, number)
         for executed, waits in counts.waits.items():
-            if any(waits.buckets):
-                page.histogram(
+            if any(waits.counts):
+                page.spread(
                     prefix + "request_wait_duration_seconds", "Seconds in queues.",
-                    {"execute": str(executed).lower(), **labels}, waits.bounds, waits.buckets, waits.total,
+                    {"execute": str(executed).lower(), **labels}, waits,
                 )  # fmt: skip
         for watch, took in counts.executions.items():
-            if any(took.buckets):
-                page.histogram(
+            if any(took.counts):
+                page.spread(
                     prefix + "request_execution_seconds", "Seconds with seats.",
-                    {**labels, "type": "watch" if watch else "regular"}, took.bounds, took.buckets, took.total,
+                    {**labels, "type": "watch" if watch else "regular"}, took,
                 )  # fmt: skip
         widths = counts.wider
-        buckets = [widths.buckets[0] + counts.single, *widths.buckets[1:]]
+        buckets = [widths.counts[0] + counts.single, *widths.counts[1:]]
         if any(buckets):
             page.histogram(
                 prefix + "work_estimated_seats", "Seats that requests needed.", labels, widths.bounds, buckets,
