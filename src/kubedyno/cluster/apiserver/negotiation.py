@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kubedyno.cluster.apiserver.queries import is_true
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.status import NotAcceptable
 
@@ -69,7 +70,7 @@ def form_of(headers: Mapping[str, str], pretty: str | None = None, *, collection
     if pretty is None:
         human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS)
     else:
-        human = pretty.lower() not in {"false", "0"}
+        human = is_true(pretty)
     form = _negotiate(accept, human)
     if form is None and ";as=" in accept.replace(" ", ""):
         raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")

@@ -38,9 +38,14 @@ def invalid_options(kind: str, cause: Cause) -> Invalid:
     return invalid(Resource(_META, "v1", kind.lower(), kind, namespaced=False), "", [cause])
 
 
-def _bool(text: str | None) -> bool:
-    """Return Go's reading of a boolean parameter: anything but false and 0 is true."""
+def is_true(text: str | None) -> bool:
+    """Return Go's reading of a boolean parameter: one that is there is true unless it says false or 0, also an empty one."""
     return text is not None and text.lower() not in {"false", "0"}
+
+
+def asks_for(query: str, name: str) -> bool:
+    """Say whether a query has a boolean parameter that is true. Cheap where its name does not occur."""
+    return name in query and is_true(parameters(query).get(name))
 
 
 def _int(text: str | None) -> int | None:
@@ -111,14 +116,14 @@ def list_options(query: str) -> ListOptions:
         fields = FieldSelector.parse(given.get("fieldSelector", ""))
     except ValueError as error:
         raise BadRequest(str(error)) from None
-    watch = _bool(given.get("watch"))
-    initial_events = _bool(given["sendInitialEvents"]) if "sendInitialEvents" in given else None
+    watch = is_true(given.get("watch"))
+    initial_events = is_true(given["sendInitialEvents"]) if "sendInitialEvents" in given else None
     revision_text = given.get("resourceVersion", "")
     options = ListOptions(
         labels=labels,
         fields=fields,
         watch=watch,
-        bookmarks=_bool(given.get("allowWatchBookmarks")),
+        bookmarks=is_true(given.get("allowWatchBookmarks")),
         initial_events=initial_events,
         revision_text=revision_text,
         revision=_revision(revision_text, watch=watch),
@@ -241,7 +246,7 @@ def write_options(query: str, kind: str) -> WriteOptions:
         dry_run=_dry_run([given["dryRun"]] if given.get("dryRun") else [], kind),
         field_manager=manager,
         field_validation=validation,
-        force=_bool(given.get("force")),
+        force=is_true(given.get("force")),
         pretty=given.get("pretty"),
     )
 
@@ -304,7 +309,7 @@ def delete_options(query: str, body: object) -> dict[str, object]:
     if "propagationPolicy" in given:
         options["propagationPolicy"] = given["propagationPolicy"]
     if "orphanDependents" in given:
-        options["orphanDependents"] = _bool(given["orphanDependents"])
+        options["orphanDependents"] = is_true(given["orphanDependents"])
     dry_run = options.get("dryRun")
     _dry_run([str(value) for value in dry_run] if isinstance(dry_run, list) else [], "DeleteOptions")
     policy = options.get("propagationPolicy")

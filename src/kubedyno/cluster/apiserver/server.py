@@ -49,7 +49,7 @@ from kubedyno.cluster.apiserver.parts import Parts, unknown_part
 from kubedyno.cluster.apiserver.proxies import Proxies
 from kubedyno.cluster.apiserver.proxypaths import PROXY, Target, target_of
 from kubedyno.cluster.apiserver.proxypaths import SUBRESOURCES as PROXIED
-from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.queries import asks_for, parameters
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.resourcemetrics import (
     API_SERVICES,
@@ -461,7 +461,7 @@ class ApiServer:
         route = call.route
         resource = route.kind.resource
         verb = call.verb
-        if verb == "list" and parameters(call.request.query).get("watch", "").lower() not in {"", "0", "false"}:
+        if verb == "list" and asks_for(call.request.query, "watch"):
             verb = "watch"
         verbs = [verb]
         if verb == "get" and route.subresource in _ENTERED and self._settings.minor >= _CREATE_TO_ENTER_MINOR:

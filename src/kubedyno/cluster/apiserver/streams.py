@@ -25,6 +25,7 @@ from kubedyno.cluster.apiserver.portforward import (
     SpdyForwarding,
     port_of,
 )
+from kubedyno.cluster.apiserver.queries import is_true
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.remotecommand import (
     PROTOCOLS,
@@ -332,9 +333,8 @@ def _values(pod: Object) -> dict[str, bytes]:
 
 
 def _flag(query: dict[str, list[str]], name: str) -> bool:
-    """Return Go's reading of a boolean parameter: anything but false and 0 is true."""
     given = query.get(name)
-    return given is not None and given[0].lower() not in {"false", "0"}
+    return is_true(given[0] if given else None)
 
 
 def _check_host(pod: Object) -> None:

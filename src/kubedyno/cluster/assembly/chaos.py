@@ -15,7 +15,7 @@ import orjson
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
-from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.queries import asks_for, parameters
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import App, Headers, Request, Responder, Stream, Tunnel
 from kubedyno.kube.status import (
@@ -33,7 +33,6 @@ _JSON = "application/json"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get"}
 _CODES: dict[int, type[StatusError]] = {500: InternalError, 503: ServiceUnavailable, 504: Timeout}
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
-_FALSE = frozenset({"", "0", "false"})
 # Rules at once, and how finely and how far back revisions are remembered for stale reads.
 _MAX_RULES = 100
 _MARK_EVERY_S = 0.02
@@ -158,8 +157,7 @@ def asked_of(request: Request) -> Asked | None:
     table = f"{resource}.{group}" if group else resource
     verb = _VERBS.get(request.method, "delete" if named else "deletecollection")
     if verb == "get" and not named:
-        watched = "watch" in request.query and parameters(request.query).get("watch", "").lower() not in _FALSE
-        verb = "watch" if watched else "list"
+        verb = "watch" if asks_for(request.query, "watch") else "list"
     names = {f"{name}/{rest[2]}" for name in (resource, table)} if len(rest) > 2 else {resource, table}
     return Asked(verb, table, frozenset(names))
 

@@ -7,13 +7,12 @@ reader, a write for a webhook, a latency on purpose) counts until it is answered
 from collections.abc import Callable
 
 from kubedyno.cluster.apiserver.authentication import User
-from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.queries import asks_for
 from kubedyno.http.messages import App, Headers, Request, Responder
 from kubedyno.kube.status import StatusError
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _STREAMS = ("/exec", "/attach", "/portforward", "/proxy")
-_FALSE = frozenset({"", "0", "false"})
 # Who always gets an answer, as with the real server.
 _PRIVILEGED = "system:masters"
 _TEXT = "text/plain; charset=utf-8"
@@ -25,10 +24,7 @@ def is_long_running(request: Request) -> bool:
     """Say whether a request is one that is expected to stay: a watch, a followed log, a stream."""
     if request.path.endswith(_STREAMS):
         return True
-    if request.method not in _READING or not ("watch" in request.query or "follow" in request.query):
-        return False
-    given = parameters(request.query)
-    return any(given.get(name, "").lower() not in _FALSE for name in ("watch", "follow"))
+    return request.method in _READING and any(asks_for(request.query, name) for name in ("watch", "follow"))
 
 
 class Pressure:

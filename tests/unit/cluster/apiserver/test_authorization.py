@@ -78,6 +78,10 @@ def test_a_role_that_is_not_there_is_named(api):
 
 def test_a_watch_is_not_a_list(api):
     allow(api, "reader", ["list"], ["pods"], BOB)
+    for query in ("watch", "watch=", "watch=1"):
+        # Served as a watch, so it has to be allowed as one.
+        assert api.call("GET", f"{PODS}?{query}", headers=AS_BOB).status == 403
+    assert api.call("GET", f"{PODS}?watch=false", headers=AS_BOB).status == 200
     answer = api.call("GET", f"{PODS}?watch=true", headers=AS_BOB)
     assert answer.status == 403
     assert 'cannot watch resource "pods"' in answer.json["message"]

@@ -18,7 +18,7 @@ from kubedyno.cluster.apiserver.flowcontrol.level import CANCELLED, TIME_OUT, Fl
 from kubedyno.cluster.apiserver.flowcontrol.requestinfo import is_long_running, sort_of
 from kubedyno.cluster.apiserver.flowcontrol.retryafter import RetryAfter
 from kubedyno.cluster.apiserver.flowcontrol.turns import Turns
-from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.queries import is_true, parameters
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.http.messages import App, Headers, Request, Responder, Stream, Tunnel
 from kubedyno.kube.resources import Resource, by_plural
@@ -32,7 +32,6 @@ _OBJECTS_A_SEAT = 100
 _FLOWS = 16_384
 _TEXT = "text/plain; charset=utf-8"
 _REFUSAL = b"Too many requests, please try again later.\n"
-_FALSE = frozenset({"", "0", "false"})
 
 
 def _resource(plural: str) -> Resource:
@@ -346,9 +345,7 @@ class FlowControl:
         given = parameters(request.query)
         if "metadata.name=" in given.get("fieldSelector", ""):
             return 1
-        begins = (
-            given.get("resourceVersion", "") in {"", "0"} or given.get("sendInitialEvents", "").lower() not in _FALSE
-        )
+        begins = given.get("resourceVersion", "") in {"", "0"} or is_true(given.get("sendInitialEvents"))
         if asked.verb == "watch" and not begins:
             return 1
         name = f"{asked.resource}.{asked.group}" if asked.group else asked.resource

@@ -4,13 +4,12 @@ from dataclasses import replace
 from functools import lru_cache
 
 from kubedyno.cluster.apiserver.authorization import Attributes
-from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.queries import asks_for
 from kubedyno.http.messages import Request
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get", "DELETE": "delete"}
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
 _LONG_PARTS = frozenset({"attach", "exec", "log", "portforward", "proxy"})
-_FALSE = frozenset({"", "0", "false"})
 _REMEMBERED = 2048
 # (method, path to the last slash) of requests for one object.
 _sorts: dict[tuple[str, str], Attributes] = {}
@@ -20,7 +19,7 @@ def attributes_of(request: Request) -> Attributes:
     """Return verb, resource and place of a request; for what is no resource, the method and the path."""
     # The query matters for a watch alone: other requests of one path are one.
     query = request.query
-    if query and "watch" in query and parameters(query).get("watch", "").lower() not in _FALSE:
+    if query and asks_for(query, "watch"):
         return _attributes(request.method, request.path, "watch")
     return _attributes(request.method, request.path, "list")
 
