@@ -67,10 +67,7 @@ def form_of(headers: Mapping[str, str], pretty: str | None = None, *, collection
         NotAcceptable: None will do.
     """
     accept = headers.get("accept", "")
-    if pretty is None:
-        human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS)
-    else:
-        human = is_true(pretty)
+    human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS) if pretty is None else is_true(pretty)
     form = _negotiate(accept, human)
     if form is None and ";as=" in accept.replace(" ", ""):
         raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")
