@@ -6,6 +6,7 @@ from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.admission import CLAIMS
+from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
@@ -80,11 +81,8 @@ class EphemeralVolumes:
         metadata = {
             "name": name,
             **({k: v for k, v in own.items() if k in {"labels", "annotations"}} if isinstance(own, dict) else {}),
-            "ownerReferences": [{
-                "apiVersion": "v1", "kind": "Pod", "name": pod.obj.name, "uid": pod.obj.uid, "controller": True,
-                "blockOwnerDeletion": True,
-            }],
-        }  # fmt: skip
+            "ownerReferences": [owner_reference("v1", "Pod", pod.obj.name, pod.obj.uid)],
+        }
         # The front door: classes and quotas are for these claims as for anyone's.
         self._trusted.registry.create(
             CLAIMS, pod.obj.namespace, {"metadata": metadata, "spec": template.get("spec") or {}}

@@ -11,6 +11,7 @@ from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
@@ -152,11 +153,8 @@ class ResourceClaimsController:
         metadata: dict[str, Any] = {
             "generateName": f"{pod.obj.name}-{name}-",
             "annotations": {**own.get("annotations", {}), _POD_CLAIM: name},
-            "ownerReferences": [{
-                "apiVersion": "v1", "kind": "Pod", "name": pod.obj.name, "uid": pod.obj.uid, "controller": True,
-                "blockOwnerDeletion": True,
-            }],
-        }  # fmt: skip
+            "ownerReferences": [owner_reference("v1", "Pod", pod.obj.name, pod.obj.uid)],
+        }
         if own.get("labels"):
             metadata["labels"] = own["labels"]
         # The front door: quotas are for these claims as for anyone's.
