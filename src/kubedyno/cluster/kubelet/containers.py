@@ -85,7 +85,7 @@ class Containers:
         attempt = container.restarts
 
         def exited(run: PodRun) -> None:
-            if container.state is State.RUNNING and container.restarts == attempt:
+            if container.runs_as(attempt):
                 self._ended(run, container, container.plan.exit_code, container.plan.exit_reason)
 
         self._desk.after(run, delay_s, exited)
@@ -197,7 +197,7 @@ class Containers:
             self._desk.flush()
 
         def ended(code: int) -> None:
-            if container.restarts != attempt or container.state is not State.RUNNING:
+            if not container.runs_as(attempt):
                 return
             if run.stage >= Stage.COMPLETED:
                 # It was told to: only how it ended is still of interest.
@@ -291,7 +291,7 @@ class Containers:
             self._desk.hook_failed(run, plan.field_path)
 
         def ended(run: PodRun) -> None:
-            if container.state is State.RUNNING and container.restarts == attempt:
+            if container.runs_as(attempt):
                 self._ended(run, container, plan.stopped_code)
 
         stops_s = self._latency.stop(grace_s, hook_s=plan.pre_stop_s or 0.0, ignores_term=plan.ignores_term)

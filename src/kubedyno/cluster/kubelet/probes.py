@@ -5,7 +5,7 @@ from math import inf
 
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.plan import Probe
-from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, State
+from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun
 
 # What is due comes a moment after the call that asked for it: an endless loop of restarts has to end a call.
 _SOON_S = 1e-3
@@ -55,7 +55,7 @@ class Probes:
         attempt = container.restarts
 
         def due(run: PodRun) -> None:
-            if container.state is State.RUNNING and container.restarts == attempt:
+            if container.runs_as(attempt):
                 step(run)
 
         self._desk.after(run, delay_s, due)

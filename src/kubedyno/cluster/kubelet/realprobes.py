@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.plan import Probe
-from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun, State
+from kubedyno.cluster.kubelet.runs import ContainerRun, PodRun
 
 _STARTUP, _READINESS, _LIVENESS = "Startup", "Readiness", "Liveness"
 _MEMBERS = {_STARTUP: "startupProbe", _READINESS: "readinessProbe", _LIVENESS: "livenessProbe"}
@@ -66,18 +66,15 @@ class RealProbes:
         runtime = self._desk.runtime
         assert runtime is not None
 
-        def lives() -> bool:
-            return container.state is State.RUNNING and container.restarts == attempt
-
         def due(run: PodRun) -> None:
             epoch = run.epoch
 
             def done(failure: str | None) -> None:
-                if run.epoch == epoch and lives():
+                if run.epoch == epoch and container.runs_as(attempt):
                     self._judge(worker, failure)
                     self._desk.flush()
 
-            if lives():
+            if container.runs_as(attempt):
                 runtime.act(run.uid, container.plan.name, _MEMBERS[worker.kind], done)
 
         self._desk.after(worker.run, delay_s, due)

@@ -97,6 +97,10 @@ class ContainerRun:
     awaits_volume: bool = False
     shown: bool = False
 
+    def runs_as(self, attempt: int) -> bool:
+        """Say whether it runs, and has not been started again since it had so many restarts."""
+        return self.state is State.RUNNING and self.restarts == attempt
+
 
 @dataclass(slots=True)
 class VolumeRun:
