@@ -126,53 +126,37 @@ class GatedDoor(Trusted):
         self.part = "kubelets"
 
     def create(self, resource: Resource, namespace: str, obj: dict[str, Any] | StoredObject) -> ObjectRecord:
-        if not self._gate.faults:
-            return super().create(resource, namespace, obj)
         call = super().create
         return self._gate.write(self.part, "create", resource, "", lambda: call(resource, namespace, obj))
 
     def create_pod(
         self, namespace: str, template: PodTemplate, owner: OwnerRef | None = None, **more: Any
     ) -> ObjectRecord:
-        if not self._gate.faults:
-            return super().create_pod(namespace, template, owner, **more)
         call = super().create_pod
         return self._gate.write(self.part, "create", PODS, "", lambda: call(namespace, template, owner, **more))
 
     def form_status(self, record: ObjectRecord, status: Formed, facts: PodFacts) -> ObjectRecord:
-        if not self._gate.faults:
-            return super().form_status(record, status, facts)
         call = super().form_status
         return self._gate.write(self.part, "update", PODS, record.obj.name, lambda: call(record, status, facts))
 
     def replace_status(
         self, resource: Resource, record: ObjectRecord, status: bytes | dict[str, Any], facts: Any = None
     ) -> ObjectRecord:
-        if not self._gate.faults:
-            return super().replace_status(resource, record, status, facts)
         call, name = super().replace_status, record.obj.name
         return self._gate.write(self.part, "update", resource, name, lambda: call(resource, record, status, facts))
 
     def replace(self, resource: Resource, record: ObjectRecord, **more: Any) -> ObjectRecord:
-        if not self._gate.faults:
-            return super().replace(resource, record, **more)
         call, name = super().replace, record.obj.name
         return self._gate.write(self.part, "update", resource, name, lambda: call(resource, record, **more))
 
     def bind(self, record: ObjectRecord, node: str) -> ObjectRecord:
-        if not self._gate.faults:
-            return super().bind(record, node)
         call = super().bind
         return self._gate.write(self.part, "bind", PODS, record.obj.name, lambda: call(record, node))
 
     def delete(self, resource: Resource, key: str, grace_s: int | None = None, **more: Any) -> ObjectRecord | None:
-        if not self._gate.faults:
-            return super().delete(resource, key, grace_s, **more)
         call = super().delete
         return self._gate.write(self.part, "delete", resource, key, lambda: call(resource, key, grace_s, **more))
 
     def finish_delete(self, resource: Resource, key: str, *, uid: str | None = None) -> ObjectRecord | None:
-        if not self._gate.faults:
-            return super().finish_delete(resource, key, uid=uid)
         call = super().finish_delete
         return self._gate.write(self.part, "delete", resource, key, lambda: call(resource, key, uid=uid))
