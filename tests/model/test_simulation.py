@@ -309,7 +309,7 @@ def test_a_pod_that_lives_again_is_caught() -> None:
 def test_a_revision_that_goes_back_is_caught() -> None:
     found: list[Broken] = []
     calls: list[Any] = []
-    world = SimpleNamespace(now_s=1.0, listen=calls.append, on_restart=lambda call: None)
+    world = SimpleNamespace(now_s=1.0, listen=calls.append)
     Checks(world, found.append)  # type: ignore[arg-type]
     for revision in (5, 7, 6):
         calls[0]("configmaps", SimpleNamespace(key="n/c", revision=revision))

@@ -10,11 +10,9 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.assembly.cluster import Cluster
 from kubedyno.cluster.kubelet.runs import Stage
 from kubedyno.cluster.registry.codec import meta_dict
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
-from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.quantity import Quantity, milli_of, value_of
 from kubedyno.kube.resources import DISRUPTIONBUDGETS, PODS, by_plural
@@ -98,13 +96,7 @@ class Checks:
         self._quotas: dict[str, list[tuple[str, dict[str, Quantity]]]] = {}
         # False while followers are held back: who has not heard of a loss cannot heed it.
         self.informed = True
-        self.evictions = 0
         world.listen(self._committed)
-        world.on_restart(self._restarted)
-
-    def _restarted(self, cluster: Cluster) -> None:
-        _ = cluster
-        # A process that ends stops what its kubelets did; containers of pods go on, and their objects are as they were.
 
     def _fail(self, invariant: str, message: str, *keys: str) -> None:
         self._on_broken(Broken(invariant, message, self._world.now_s, keys))
@@ -191,7 +183,7 @@ class Checks:
         if deleting and not row.deleting and _EVICTED in (obj.status or b""):
             self._evicted(record)
         row.deleting = deleting
-        self._take_room(row, facts, obj, bound=bool(bound) and not row.direct)
+        self._take_room(row, facts, bound=bool(bound) and not row.direct)
         self._take_address(row, facts)
         self._take_part(row, facts)
         if created:
@@ -231,9 +223,8 @@ class Checks:
         if row.owner in self._active:
             self._active[row.owner].discard(row.uid)
 
-    def _take_room(self, row: PodRow, facts: PodFacts, obj: StoredObject, *, bound: bool) -> None:
+    def _take_room(self, row: PodRow, facts: PodFacts, *, bound: bool) -> None:
         """Count a pod on its node; a pod that the scheduler has put there has to fit."""
-        _ = obj
         counts = bool(row.node) and facts.phase not in _DONE
         if not counts:
             self._uncount(row)
@@ -325,21 +316,19 @@ class Checks:
 
     def _evicted(self, record: ObjectRecord) -> None:
         """Look whether an eviction leaves its budget enough ready pods."""
-        self.evictions += 1
         if not self.informed:
             return
         store, namespace = self._world.store, record.obj.namespace
         for budget in store.list(DISRUPTIONBUDGETS, namespace):
             parsed: dict[str, Any] = orjson.loads(b"{" + budget.obj.body + b"}")
-            if not LabelSelector.of(parsed["spec"].get("selector")).matches(record.obj.labels):
+            selector = LabelSelector.of(parsed["spec"].get("selector"))
+            if not selector.matches(record.obj.labels):
                 continue
             wanted = orjson.loads(budget.obj.status or b"{}").get("desiredHealthy", 0)
             healthy = sum(
                 1
                 for pod in store.list(PODS, namespace)
-                if pod.obj.facts.ready
-                and not pod.obj.deletion_s
-                and LabelSelector.of(parsed["spec"].get("selector")).matches(pod.obj.labels)
+                if pod.obj.facts.ready and not pod.obj.deletion_s and selector.matches(pod.obj.labels)
             )
             if record.obj.facts.ready and healthy < wanted:
                 told = f"budget {budget.key} wants {wanted} healthy pods; evicting {record.key} leaves {healthy}"

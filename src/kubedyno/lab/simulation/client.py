@@ -11,7 +11,7 @@ from kubedyno.cluster.registry.eviction import evict
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.patch import merge_patch
-from kubedyno.kube.resources import DEPLOYMENTS, NODES, PODS, Resource, by_kind
+from kubedyno.kube.resources import NODES, PODS, Resource, by_kind
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
 from kubedyno.lab.simulation.world import World
@@ -264,6 +264,3 @@ class DoneBefore(Exception):
 def _merged(old: Json, wanted: Json) -> Json:
     merged: Json = merge_patch(old, wanted)
     return merged
-
-
-__all__ = ["DEPLOYMENTS", "Client", "DoneBefore", "StepError"]

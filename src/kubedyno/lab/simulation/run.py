@@ -20,7 +20,7 @@ from kubedyno.lab.simulation.client import StepError
 from kubedyno.lab.simulation.convergence import Patience, View
 from kubedyno.lab.simulation.expectations import unmet
 from kubedyno.lab.simulation.faults import Faults
-from kubedyno.lab.simulation.scenario import Scenario
+from kubedyno.lab.simulation.scenario import Expectation, Scenario
 from kubedyno.lab.simulation.steps import Steps
 from kubedyno.lab.simulation.world import World, clock_text
 
@@ -100,7 +100,6 @@ class _Stage:
         self._broken: Broken | None = None
         self._stop: asyncio.Event | None = None
         self._disturbed_s = 0.0
-        self._unmet: list[Broken] = []
 
     def tell(self, line: str) -> None:
         now_s = self.world.now_s
@@ -176,10 +175,7 @@ class _Stage:
                 task.cancel()
             await asyncio.gather(*running, *timed, return_exceptions=True)
 
-    async def _expect_at(self, expectation: object, at_s: float, steps: Steps) -> None:
-        from kubedyno.lab.simulation.scenario import Expectation  # noqa: PLC0415 - for the type
-
-        assert isinstance(expectation, Expectation)
+    async def _expect_at(self, expectation: Expectation, at_s: float, steps: Steps) -> None:
         await aio.sleep(max(at_s - self.world.now_s, 0.0))
         found = unmet(self.world, steps.client, expectation)
         if found is not None:

@@ -82,7 +82,6 @@ class World:
         self._log = log
         self._digest = sha256()
         self._listeners: list[Listener] = []
-        self._born: list[Callable[[Cluster], None]] = []
         self.pump = HeldPump(self.clock)
         self.cluster = self._build(None)
 
@@ -118,13 +117,7 @@ class World:
         self.pump = HeldPump(self.clock)
         self.cluster = self._build(kept)
         self._follow(self.cluster.store)
-        for call in self._born:
-            call(self.cluster)
         self.cluster.start(_SERVER, made=True)
-
-    def on_restart(self, call: Callable[[Cluster], None]) -> None:
-        """Have a function called with each cluster that takes the place of another."""
-        self._born.append(call)
 
     # --- listening ---------------------------------------------------------------------------------------------
 
