@@ -49,7 +49,7 @@ class Containers:
         self._probes = Probes(desk, self._on_started, self._on_unhealthy)
         self._real_probes = RealProbes(desk, self._on_started, self._on_unhealthy)
         self.pulls = Pulls(desk)
-        self.volumes = ImageVolumes(desk, self.pulls, self._volume_changed)
+        self.volumes = ImageVolumes(self.pulls, self._volume_changed)
 
     def resume(self, run: PodRun, status: dict[str, Any]) -> None:
         """Go on with the containers of a pod as its status says; nothing of what was is said again."""

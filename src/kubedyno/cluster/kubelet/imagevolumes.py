@@ -7,7 +7,7 @@ that are ("models,models/v1"); a sub path that is none of them fails the contain
 from collections.abc import Callable
 from hashlib import sha256
 
-from kubedyno.cluster.kubelet.desk import Desk, Step
+from kubedyno.cluster.kubelet.desk import Step
 from kubedyno.cluster.kubelet.environment import expanded
 from kubedyno.cluster.kubelet.plan import ContainerPlan, ImageVolume
 from kubedyno.cluster.kubelet.pulls import Pulls, Wanted
@@ -21,13 +21,11 @@ class ImageVolumes:
     """The image volumes of all pods.
 
     Args:
-        desk: Timers, events, statuses.
         pulls: Brings the images.
         changed: Told of a pod when a volume of it has come, or why it has not.
     """
 
-    def __init__(self, desk: Desk, pulls: Pulls, changed: Callable[[PodRun], None]) -> None:
-        self._desk = desk
+    def __init__(self, pulls: Pulls, changed: Callable[[PodRun], None]) -> None:
         self._pulls = pulls
         self._changed = changed
 
