@@ -43,7 +43,6 @@ class DeploymentSync:
         on = gates_on(settings.minor, settings.feature_gates)
         self._counts_terminating = TERMINATING_REPLICAS in on
         self._has_policy = DEPLOYMENT_POD_REPLACEMENT in on
-        self._table = trusted.store.table(DEPLOYMENTS)
         self._sets = trusted.store.table(REPLICASETS)
         self._pods = trusted.store.table(PODS)
 
