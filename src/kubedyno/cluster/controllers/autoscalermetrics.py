@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.controllers.podstates import metadata_of
-from kubedyno.cluster.registry.kinds.podfacts import requests_of
+from kubedyno.cluster.registry.kinds.podfacts import ENDED, requests_of
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import milli_of, value_of
 from kubedyno.kube.resources import CONFIGMAPS, PODS, by_kind
@@ -23,7 +23,6 @@ from kubedyno.kube.selectors import LabelSelector
 USAGE = "kubedyno.io/usage-"
 METRIC = "kubedyno.io/metric-"
 EXTERNAL = "kubedyno-external-metrics"
-_ENDED = frozenset({"Succeeded", "Failed"})
 _NO_METRICS = (
     "unable to get metrics for resource {}: unable to fetch metrics from resource metrics API: the server could not "
     "find the requested resource (get pods.metrics.k8s.io)"
@@ -92,7 +91,7 @@ class Metrics:
         return [
             pod
             for pod in self._store.list(PODS, self._namespace)
-            if selector.matches(pod.obj.labels) and not pod.obj.deletion_s and pod.obj.facts.phase not in _ENDED
+            if selector.matches(pod.obj.labels) and not pod.obj.deletion_s and pod.obj.facts.phase not in ENDED
         ]
 
     def _resource(self, source: dict[str, Any], current: int, selector: LabelSelector, container: str = "") -> Proposal:

@@ -19,6 +19,7 @@ from kubedyno.cluster.controllers.revisions import Revisions, annotations_of
 from kubedyno.cluster.controllers.rollout import amount_of
 from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.kinds.workloads import TEMPLATE_GENERATION
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
@@ -31,7 +32,6 @@ from kubedyno.kube.status import StatusError
 
 _COMPONENT = "daemonset-controller"
 _GENERATION_LABEL = "pod-template-generation"
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 class _Rolling(msgspec.Struct):
@@ -118,7 +118,7 @@ class Row:
         return key in self.nodes
 
     def adopts(self, obj: StoredObject) -> bool:
-        return obj.facts.phase not in _ENDED and self._sets.rows.is_live(self) and self.selector.matches(obj.labels)
+        return obj.facts.phase not in ENDED and self._sets.rows.is_live(self) and self.selector.matches(obj.labels)
 
 
 class DaemonSets:
@@ -265,7 +265,7 @@ class DaemonSets:
                 text = f"Found succeeded daemon pod {pod.key} on node {node}, will try to delete it"
                 self._event(record, "Normal", "SucceededDaemonPod", text)
                 self._delete(record, pod)
-        running = [pod for pod in alive if pod.obj.facts.phase not in _ENDED]
+        running = [pod for pod in alive if pod.obj.facts.phase not in ENDED]
         if len(running) > 1 and not self._surge(row):
             running.sort(
                 key=lambda pod: (not pod.obj.facts.node_name, pod.obj.meta.partition(b'"creationTimestamp"')[2])

@@ -8,6 +8,7 @@ from kubedyno.cluster.controllers import conditions, rollout
 from kubedyno.cluster.controllers.deployrows import DESIRED, REVISION, Child, Counts, DeploymentRow, with_replicas
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.registry.featuregates import DEPLOYMENT_POD_REPLACEMENT, TERMINATING_REPLICAS, gates_on
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -21,7 +22,6 @@ _TIMED_OUT = "ProgressDeadlineExceeded"
 _PAUSED, _RESUMED = "DeploymentPaused", "DeploymentResumed"
 # Stands for spec.podReplacementPolicy, which no release's API has; acts behind its gate.
 REPLACEMENT = "kubedyno.io/pod-replacement-policy"
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 class DeploymentSync:
@@ -138,12 +138,12 @@ class DeploymentSync:
 
     def _has_pods(self, child: Child) -> bool:
         """Say whether a ReplicaSet has pods that have not ended."""
-        return any(pod.obj.facts.phase not in _ENDED for pod in self._pods.by_index("owner", child.uid))
+        return any(pod.obj.facts.phase not in ENDED for pod in self._pods.by_index("owner", child.uid))
 
     def _held(self, child: Child) -> int:
         """Return how many places a ReplicaSet's pods hold, those that are going too."""
         pods = self._pods.by_index("owner", child.uid)
-        return max(child.replicas, sum(pod.obj.facts.phase not in _ENDED for pod in pods))
+        return max(child.replicas, sum(pod.obj.facts.phase not in ENDED for pod in pods))
 
     def _create(self, row: DeploymentRow, record: ObjectRecord, revision: int, replicas: int) -> Child | None:
         """Make the ReplicaSet of the current template; another hash where its name is taken."""

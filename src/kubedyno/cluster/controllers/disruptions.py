@@ -8,6 +8,7 @@ from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
@@ -15,7 +16,6 @@ from kubedyno.kube.resources import DISRUPTIONBUDGETS, PODS
 from kubedyno.kube.selectors import LabelSelector
 
 _COMPONENT = "controllermanager"
-_ENDED = frozenset({"Succeeded", "Failed"})
 # An eviction whose deletion is not seen within this time has not come about.
 DELETION_TIMEOUT_S = 120.0
 
@@ -71,7 +71,7 @@ class Disruptions:
         selector = LabelSelector.of(spec.get("selector"))
         pods = [
             pod for pod in self._store.list(PODS, record.obj.namespace)
-            if pod.obj.facts.phase not in _ENDED and selector.matches(pod.obj.labels)
+            if pod.obj.facts.phase not in ENDED and selector.matches(pod.obj.labels)
         ]  # fmt: skip
         if not pods:
             self._event(record, "Normal", "NoPods", "No matching pods found")

@@ -9,12 +9,12 @@ from kubedyno.cluster.controllers.jobindexes import parse
 from kubedyno.cluster.controllers.jobspec import INDEX_KEY, TRACKING, spec_of
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.workloadrows import WorkloadRows
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.selectors import LabelSelector
 
-ENDED = frozenset({"Succeeded", "Failed"})
 BACKOFF_S = 10.0
 MAX_BACKOFF_S = 600.0
 

@@ -16,7 +16,6 @@ from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.jobindexes import text_of
 from kubedyno.cluster.controllers.jobpolicies import action_on, finished_s, restarts_of, success_met
 from kubedyno.cluster.controllers.jobrows import (
-    ENDED,
     Look,
     Row,
     Verdict,
@@ -39,6 +38,7 @@ from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.templates import PodTemplate
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings

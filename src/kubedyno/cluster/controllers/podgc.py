@@ -10,6 +10,7 @@ import orjson
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
@@ -20,7 +21,6 @@ QUARANTINE_S = 40.0
 # --terminated-pod-gc-threshold, and how often it is looked at.
 KEPT_ENDED = 12_500
 PERIOD_S = 20.0
-_ENDED = frozenset({"Succeeded", "Failed"})
 # The taint by which an operator says that a machine is off for good (since 1.28).
 _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
@@ -52,7 +52,7 @@ class PodGarbage:
         feeds.follow(PODS, self._pod_changed, self._pod_gone)
 
     def _pod_changed(self, record: ObjectRecord) -> None:
-        if record.obj.facts.phase in _ENDED:
+        if record.obj.facts.phase in ENDED:
             self._ended[record.key] = None
             if len(self._ended) > self._kept:
                 self._excess.add_after("", PERIOD_S)
@@ -65,7 +65,7 @@ class PodGarbage:
         excess = len(self._ended) - self._kept
         for old in list(islice(self._ended, max(min(excess, budget), 0))):
             pod = self._pods.get(old)
-            if pod is not None and pod.obj.facts.phase in _ENDED:
+            if pod is not None and pod.obj.facts.phase in ENDED:
                 self._trusted.delete(PODS, old, 0, uid=pod.obj.uid)
             self._ended.pop(old, None)
         if excess > budget:
@@ -104,7 +104,7 @@ class PodGarbage:
 
     def _remove_orphan(self, pod: ObjectRecord) -> None:
         """Say of a pod that it has failed with its node, and remove it."""
-        if pod.obj.facts.phase not in _ENDED:
+        if pod.obj.facts.phase not in ENDED:
             status = orjson.loads(pod.obj.status or b"{}")
             conditions = [c for c in status.get("conditions", ()) if c["type"] != "DisruptionTarget"]
             conditions.append({

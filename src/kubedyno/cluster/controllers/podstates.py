@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import epoch_of
-from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.registry.kinds.podfacts import ENDED, PodFacts
 from kubedyno.cluster.storage.objects import StoredObject
 
 # Bits of a pod's state. A pod that has ended and is not being deleted has none.
@@ -13,7 +13,6 @@ ACTIVE = 1
 READY = 2
 TERMINATING = 4
 LABELLED = 8
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 def state_of(obj: StoredObject, template_labels: dict[str, str]) -> int:
@@ -26,7 +25,7 @@ def state_of(obj: StoredObject, template_labels: dict[str, str]) -> int:
     if obj.deletion_s:
         return TERMINATING
     facts: PodFacts = obj.facts
-    if facts.phase in _ENDED:
+    if facts.phase in ENDED:
         return 0
     state = ACTIVE | READY if facts.ready else ACTIVE
     labels = obj.labels

@@ -11,6 +11,7 @@ from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -21,7 +22,6 @@ from kubedyno.kube.status import StatusError
 _COMPONENT = "resource_claim"
 _POD_CLAIM = "resource.kubernetes.io/pod-claim-name"
 _FINALIZER = "resource.kubernetes.io/delete-protection"
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 class ResourceClaimsController:
@@ -77,7 +77,7 @@ class ResourceClaimsController:
     def _pod_changed(self, record: ObjectRecord) -> None:
         if record.obj.facts.spec.claims_devices:
             self._pods.add(record.key)
-            if record.obj.facts.phase in _ENDED or record.obj.deletion_s:
+            if record.obj.facts.phase in ENDED or record.obj.deletion_s:
                 self._touch_claims(record)
 
     def _pod_gone(self, record: ObjectRecord) -> None:
@@ -96,7 +96,7 @@ class ResourceClaimsController:
         """Make the claims that a pod's templates describe, and say in its status which they are."""
         _ = budget
         record = self._store.get(PODS, key)
-        if record is None or record.obj.deletion_s or record.obj.facts.phase in _ENDED:
+        if record is None or record.obj.deletion_s or record.obj.facts.phase in ENDED:
             self._unmade.pop(key, None)
             self._pods.forget(key)
             return 1
@@ -212,7 +212,7 @@ class ResourceClaimsController:
         if entry.get("apiGroup") or entry.get("resource") != "pods":
             return True
         pod = self._store.get(PODS, f"{namespace}/{entry['name']}")
-        if pod is None or pod.obj.uid != entry.get("uid") or pod.obj.facts.phase in _ENDED:
+        if pod is None or pod.obj.uid != entry.get("uid") or pod.obj.facts.phase in ENDED:
             return False
         return not pod.obj.deletion_s or bool(pod.obj.facts.node_name)
 
@@ -220,5 +220,5 @@ class ResourceClaimsController:
         for reference in metadata_of(record.obj).get("ownerReferences", ()):
             if reference.get("kind") == "Pod" and reference.get("controller"):
                 pod = self._store.get(PODS, f"{record.obj.namespace}/{reference['name']}")
-                return pod is not None and pod.obj.uid == reference["uid"] and pod.obj.facts.phase in _ENDED
+                return pod is not None and pod.obj.uid == reference["uid"] and pod.obj.facts.phase in ENDED
         return False

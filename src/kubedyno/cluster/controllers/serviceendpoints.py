@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from kubedyno.cluster.controllers.feeds import Feeds
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -18,7 +19,6 @@ from kubedyno.kube.resources import NODES, PODS, SERVICES
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS = "service.kubernetes.io/headless"
 ZONE = "topology.kubernetes.io/zone"
-_ENDED = frozenset({"Succeeded", "Failed"})
 # (namespace, label, its value)
 _Pair = tuple[str, str, str]
 
@@ -209,12 +209,12 @@ class ServiceEndpoints:
 
     def _note(self, row: ServiceRow, obj: StoredObject, *, tell: bool = True) -> None:
         facts, key = obj.facts, obj.key
-        state = (facts.pod_ip, facts.ready, facts.node_name, bool(obj.deletion_s), facts.phase in _ENDED, obj.uid)
+        state = (facts.pod_ip, facts.ready, facts.node_name, bool(obj.deletion_s), facts.phase in ENDED, obj.uid)
         if row.states.get(key) == state:
             return
         row.states[key] = state
         old = row.endpoints.get(key)
-        if not facts.pod_ip or facts.phase in _ENDED or _family_of(facts.pod_ip) not in row.families:
+        if not facts.pod_ip or facts.phase in ENDED or _family_of(facts.pod_ip) not in row.families:
             if old is None:
                 return
             del row.endpoints[key]

@@ -21,6 +21,7 @@ from kubedyno.cluster.controllers.setclaims import SetClaims
 from kubedyno.cluster.controllers.workloadrows import WorkloadRows
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.featuregates import SET_MAX_UNAVAILABLE, gates_on
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.templates import OwnerRef, owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
@@ -35,7 +36,6 @@ _COMPONENT = "statefulset-controller"
 _HASH_LABEL = "controller.kubernetes.io/hash"
 _NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 _INDEX_LABEL = "apps.kubernetes.io/pod-index"
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 class _Rolling(msgspec.Struct):
@@ -199,7 +199,7 @@ class StatefulSets:
                 self.queue.add(row)
                 return done
             pod = pods.get(ordinal)
-            if pod is not None and pod.obj.facts.phase in _ENDED and not pod.obj.deletion_s:
+            if pod is not None and pod.obj.facts.phase in ENDED and not pod.obj.deletion_s:
                 self._tell_ended(row, record, pod)
                 self._delete(row, record, pod)
                 done += 1

@@ -7,7 +7,7 @@ import orjson
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.kinds.podfacts import Toleration
+from kubedyno.cluster.registry.kinds.podfacts import ENDED, Toleration
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
@@ -15,7 +15,6 @@ from kubedyno.kube.resources import NODES, PODS
 
 _COMPONENT = "taint-eviction-controller"
 _Taint = tuple[str, str, str]
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 class TaintEviction:
@@ -65,7 +64,7 @@ class TaintEviction:
         done = 0
         for pod in pods:
             obj = pod.obj
-            if obj.deletion_s or obj.facts.phase in _ENDED:
+            if obj.deletion_s or obj.facts.phase in ENDED:
                 continue
             stays_s = tolerated_s(obj.facts.spec.tolerations, taints)
             since_s, end_s = before.get(obj.uid, (now_s, 0.0))

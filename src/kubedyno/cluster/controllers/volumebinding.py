@@ -17,6 +17,7 @@ from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.volumeexpansion import PROVISIONED_BY, VolumeExpansion
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.kinds.volumes import VOLUME_FINALIZER, class_of
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.registry.volumematching import (
@@ -43,7 +44,6 @@ _PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 _BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 _BOUND_BY_US = "pv.kubernetes.io/bound-by-controller"
 _HOST = "kubernetes.io/hostname"
-_ENDED = frozenset({"Succeeded", "Failed"})
 # --pvclaimbinder-sync-period: what waits is looked at, and said, again.
 SYNC_S = 15.0
 
@@ -187,7 +187,7 @@ class VolumeBinding:
 
     def _pods_of(self, claim: str) -> list[ObjectRecord]:
         pods = (self._store.get(PODS, key) for key in sorted(self._users.get(claim, ())))
-        return [pod for pod in pods if pod is not None and pod.obj.facts.phase not in _ENDED]
+        return [pod for pod in pods if pod is not None and pod.obj.facts.phase not in ENDED]
 
     def _provide(self, record: ObjectRecord, claim: dict[str, Any]) -> None:
         """Have a volume made, or say why none is."""

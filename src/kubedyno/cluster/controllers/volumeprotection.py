@@ -7,13 +7,12 @@ import orjson
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.kinds.volumes import CLAIM_FINALIZER, VOLUME_FINALIZER
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import PODS, Resource
-
-_DONE = frozenset({"Succeeded", "Failed"})
 
 
 class VolumeProtection:
@@ -52,7 +51,7 @@ class VolumeProtection:
         self._volumes.forget(record.key)
 
     def _pod_changed(self, record: ObjectRecord) -> None:
-        if self._waiting and record.obj.facts.phase in _DONE:
+        if self._waiting and record.obj.facts.phase in ENDED:
             self._pod_gone(record)
 
     def _pod_gone(self, record: ObjectRecord) -> None:
@@ -75,7 +74,7 @@ class VolumeProtection:
 
     def _uses(self, pod: ObjectRecord, claim: str) -> bool:
         """Say whether a pod that has not ended needs a claim."""
-        if pod.obj.facts.phase in _DONE or b'"claimName"' not in pod.obj.body:
+        if pod.obj.facts.phase in ENDED or b'"claimName"' not in pod.obj.body:
             return False
         spec: Any = self._store.dict_of(PODS, pod.obj)["spec"]
         return any(v.get("persistentVolumeClaim", {}).get("claimName") == claim for v in spec.get("volumes", ()))

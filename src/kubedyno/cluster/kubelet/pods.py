@@ -24,12 +24,11 @@ from kubedyno.cluster.kubelet.rows import NodeRow, StaticPod
 from kubedyno.cluster.kubelet.runs import PodRun, Stage, State
 from kubedyno.cluster.kubelet.sandboxes import Sandboxes
 from kubedyno.cluster.kubelet.texts import rejected
-from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts
+from kubedyno.cluster.registry.kinds.podfacts import ENDED, PodFacts, PodSpecFacts
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import PODS
 
-_DONE = frozenset({"Succeeded", "Failed"})
 _SHUTDOWN = "Pod was terminated in response to imminent node shutdown."
 # The first to go comes first.
 _QOS_RANK = {"BestEffort": 0, "Burstable": 1, "Guaranteed": 2}
@@ -251,7 +250,7 @@ class Pods:
         if obj.deletion_s:
             self._desk.trusted.finish_delete(PODS, record.key, uid=obj.uid)
             return
-        if facts.phase in _DONE:
+        if facts.phase in ENDED:
             return
         if static is not None and static.run is not None:
             self._adopt(static.run, record)

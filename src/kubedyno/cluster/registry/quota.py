@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.kinds.volumes import class_of
 from kubedyno.cluster.registry.limitranger import Amounts, pod_amounts
@@ -22,7 +23,6 @@ from kubedyno.statedb.records import Tombstone
 _ONE = Quantity.parse("1")
 _ZERO = Quantity.parse("0")
 _COMPUTE = ("cpu", "memory")
-_DONE = frozenset({"Succeeded", "Failed"})
 _COUNTED = frozenset({
     "configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets", "services",
 })  # fmt: skip
@@ -35,7 +35,7 @@ def measure(resource: Resource, obj: Object) -> Amounts:
     """Return what an object uses of the resources that quotas know."""
     used: Amounts = {f"count/{resource.group_resource}": _ONE}
     if resource is PODS:
-        if obj.get("status", {}).get("phase") in _DONE:
+        if obj.get("status", {}).get("phase") in ENDED:
             # What has ended uses nothing; it still counts as an object.
             return used
         used["pods"] = _ONE

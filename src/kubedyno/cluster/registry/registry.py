@@ -31,6 +31,7 @@ from kubedyno.cluster.registry.disabledfields import WITH_GATED_FIELDS, Disabled
 from kubedyno.cluster.registry.gate import Gate
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.leanpod import Shapes
 from kubedyno.cluster.registry.managedfields import same_but_for_times
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
@@ -58,7 +59,6 @@ __all__ = ["Kind", "Registry"]
 # How often a generated name is tried again when it is taken.
 _GENERATE_ATTEMPTS = 5
 _MAX_GENERATED_PREFIX = 58
-_DONE = frozenset({"Succeeded", "Failed"})
 _DEFAULT_GRACE_S = 30
 
 
@@ -698,7 +698,7 @@ class Registry:
         if not kind.graceful:
             return 0
         facts = record.obj.facts
-        if not facts.node_name or facts.phase in _DONE:
+        if not facts.node_name or facts.phase in ENDED:
             return 0
         return int(facts.spec.grace_s)
 

@@ -15,7 +15,7 @@ from kubedyno.base.log import logger
 from kubedyno.cluster.pump import Pump, Timer
 from kubedyno.cluster.registry.admission import CLAIMS
 from kubedyno.cluster.registry.featuregates import POP_FROM_BACKOFF, gates_on
-from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.registry.kinds.podfacts import ENDED, PodFacts
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.scheduler import claims, volumes
 from kubedyno.cluster.scheduler import counts as results
@@ -48,7 +48,6 @@ _NODES_AN_ITEM = 30
 _FLUSH_S = 30.0
 _NOMINATED = b'"nominatedNodeName"'
 _CLAIMS_MADE = b'"resourceClaimStatuses"'
-_DONE = frozenset({"Succeeded", "Failed"})
 _NO_LABELS: Mapping[str, str] = {}
 _GROUP = "scheduler"
 NAME = "default-scheduler"
@@ -294,7 +293,7 @@ class Scheduler:
                 counted.uid == obj.uid
                 and (facts.node_name == node.name or (obj.key in self._waits.pods and not facts.node_name))
                 and type(record) is not Tombstone
-                and facts.phase not in _DONE
+                and facts.phase not in ENDED
                 and (facts.node_name or not obj.deletion_s)
             ):
                 self._follow_counted(node, counted, obj)
@@ -306,11 +305,11 @@ class Scheduler:
             self._forget(obj.key)
         elif facts.node_name:
             self._forget(obj.key)
-            if facts.phase not in _DONE:
+            if facts.phase not in ENDED:
                 self._cluster.add_pod(obj, facts.node_name)
                 self._placed(obj)
         elif (
-            obj.deletion_s or facts.phase in _DONE or facts.spec.gated or facts.spec.scheduler_name not in self._cycles
+            obj.deletion_s or facts.phase in ENDED or facts.spec.gated or facts.spec.scheduler_name not in self._cycles
         ):
             self._forget(obj.key)
             if facts.spec.gated and not obj.deletion_s and facts.spec.scheduler_name in self._cycles:

@@ -12,7 +12,7 @@ import orjson
 
 from kubedyno.cluster.kubelet.runs import Stage
 from kubedyno.cluster.registry.codec import meta_dict
-from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.registry.kinds.podfacts import ENDED, PodFacts
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.quantity import Quantity, milli_of, value_of
 from kubedyno.kube.resources import DISRUPTIONBUDGETS, PODS, by_plural
@@ -24,7 +24,6 @@ from kubedyno.statedb.records import Tombstone
 _QUOTAS = by_plural("", "v1", "resourcequotas")
 assert _QUOTAS is not None
 RESOURCEQUOTAS = _QUOTAS
-_DONE = frozenset({"Succeeded", "Failed"})
 _JOBS = "jobs.batch"
 _MIRROR = b'"kubernetes.io/config.mirror"'
 _EVICTED = b'"EvictionByEvictionAPI"'
@@ -176,7 +175,7 @@ class Checks:
         if row.ended and facts.phase != row.ended:
             told = f"pod {record.key} had ended ({row.ended}) and is {facts.phase} again"
             self._fail("ended-for-good", told, f"pods {record.key}", f"nodes {node}")
-        row.ended = facts.phase if facts.phase in _DONE else ""
+        row.ended = facts.phase if facts.phase in ENDED else ""
         bound = node and not row.node
         row.node = node
         deleting = bool(obj.deletion_s)
@@ -225,7 +224,7 @@ class Checks:
 
     def _take_room(self, row: PodRow, facts: PodFacts, *, bound: bool) -> None:
         """Count a pod on its node; a pod that the scheduler has put there has to fit."""
-        counts = bool(row.node) and facts.phase not in _DONE
+        counts = bool(row.node) and facts.phase not in ENDED
         if not counts:
             self._uncount(row)
             return
@@ -255,7 +254,7 @@ class Checks:
             self._fail("node-resources", told, *key)
 
     def _take_address(self, row: PodRow, facts: PodFacts) -> None:
-        address = facts.pod_ip if facts.phase not in _DONE and not facts.spec.host_network else ""
+        address = facts.pod_ip if facts.phase not in ENDED and not facts.spec.host_network else ""
         if address == row.address:
             return
         if row.address and self._addresses.get(row.address) == row.uid:
@@ -276,7 +275,7 @@ class Checks:
         if known is None:
             return
         active = self._active.setdefault(row.owner, set())
-        if facts.phase in _DONE or row.deleting:
+        if facts.phase in ENDED or row.deleting:
             active.discard(row.uid)
             return
         if row.uid in active:
@@ -300,7 +299,7 @@ class Checks:
         for other in self._world.store.list(PODS, namespace):
             facts: PodFacts = other.obj.facts
             used["count/pods"] += 1
-            if facts.phase not in _DONE:
+            if facts.phase not in ENDED:
                 used["pods"] += 1
                 used["cpu"] += facts.spec.cpu_milli
                 used["memory"] += facts.spec.memory_bytes

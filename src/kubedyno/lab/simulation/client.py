@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from kubedyno.base import aio
 from kubedyno.cluster.registry.eviction import evict
+from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.patch import merge_patch
@@ -25,7 +26,6 @@ _AGAIN = frozenset({409, 429, 500, 503, 504})
 # kubectl tries an eviction that a budget forbids again after so long.
 _FORBIDDEN_S = 5.0
 _MIRROR = "kubernetes.io/config.mirror"
-_DONE = frozenset({"Succeeded", "Failed"})
 
 
 class StepError(Exception):
@@ -239,7 +239,7 @@ class Client:
         obj = self._world.store.encode_dict(PODS, pod)["metadata"]
         owners = obj.get("ownerReferences") or ()
         of_daemon_set = any(one.get("controller") and one["kind"] == "DaemonSet" for one in owners)
-        return _MIRROR in (obj.get("annotations") or {}) or (of_daemon_set and pod.obj.facts.phase not in _DONE)
+        return _MIRROR in (obj.get("annotations") or {}) or (of_daemon_set and pod.obj.facts.phase not in ENDED)
 
     async def _evict(self, key: str, uid: str) -> bool:
         namespace, _, name = key.partition("/")

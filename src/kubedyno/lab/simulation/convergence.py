@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubedyno.cluster.kubelet.runs import Stage
-from kubedyno.cluster.registry.kinds.podfacts import PodFacts
+from kubedyno.cluster.registry.kinds.podfacts import ENDED, PodFacts
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import (
     DAEMONSETS,
@@ -29,7 +29,6 @@ from kubedyno.lab.simulation.world import World, clock_text
 from kubedyno.reconciler.status import ERROR
 
 Json = dict[str, Any]
-_DONE = frozenset({"Succeeded", "Failed"})
 _SERVICE_NAME = "kubernetes.io/service-name"
 _BACKING_OFF = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "CrashLoopBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -101,7 +100,7 @@ class View:
         """Return an owner's pods that are neither done nor on their way out."""
         return [
             pod for pod in self._owned.get(owner.obj.uid, ())
-            if pod.obj.facts.phase not in _DONE and not pod.obj.deletion_s
+            if pod.obj.facts.phase not in ENDED and not pod.obj.deletion_s
         ]  # fmt: skip
 
     def excused(self, pods: list[ObjectRecord], obj: Json | None = None) -> bool:
@@ -303,7 +302,7 @@ class View:
             room[record.key] = [int(has["pods"]), milli_of(has["cpu"]), value_of(has["memory"])]
         for pod in self.store.table(PODS).all():
             facts: PodFacts = pod.obj.facts
-            if facts.node_name in room and facts.phase not in _DONE:
+            if facts.node_name in room and facts.phase not in ENDED:
                 left = room[facts.node_name]
                 left[0] -= 1
                 left[1] -= facts.spec.cpu_milli

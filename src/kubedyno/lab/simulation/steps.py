@@ -24,7 +24,6 @@ from kubedyno.load.plan.gotemplate.execute import Template
 Json = dict[str, Any]
 _WAIT_S = 600.0
 _POLL_S = 1.0
-_DONE = frozenset({"Succeeded", "Failed"})
 _FINISHED = frozenset({"Complete", "Failed"})
 
 

@@ -9,6 +9,8 @@ import msgspec
 
 from kubedyno.kube.quantity import milli_of, value_of
 
+# Phases of pods whose containers have all ended for good.
+ENDED = frozenset({"Succeeded", "Failed"})
 Toleration = tuple[str, str, str, str, int | None]
 
 
