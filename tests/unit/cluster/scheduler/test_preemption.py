@@ -104,13 +104,18 @@ def budget(sim, name, labels, allowed, namespace="ns"):
     sim.do(sim.trusted.create, DISRUPTIONBUDGETS, namespace, obj)
 
 
-def test_the_node_where_no_budget_is_broken_is_chosen(sim):
-    budget(sim, "b", {"app": "guarded"}, 0)
+def one_of_two_nodes_is_cleared(sim, allowed):
+    """Have `high` come where either `guarded`, of a budget, or `free`, which matters more, has to go."""
+    budget(sim, "b", {"app": "guarded"}, allowed)
     sim.node("n1", cpu="1")
     sim.pod("guarded", cpu="1", priority=1, labels={"app": "guarded"})
     sim.node("n2", cpu="1")
     sim.pod("free", cpu="1", priority=3, labels={"app": "free"})
     sim.pod("high", cpu="1", priority=10)
+
+
+def test_the_node_where_no_budget_is_broken_is_chosen(sim):
+    one_of_two_nodes_is_cleared(sim, allowed=0)
     assert (gone(sim, "guarded"), gone(sim, "free")) == (False, True)
 
 
@@ -132,12 +137,7 @@ def test_a_budget_is_broken_when_there_is_no_other_way(sim):
 
 
 def test_disruptions_that_a_budget_allows_break_nothing(sim):
-    budget(sim, "b", {"app": "guarded"}, 1)
-    sim.node("n1", cpu="1")
-    sim.pod("guarded", cpu="1", priority=1, labels={"app": "guarded"})
-    sim.node("n2", cpu="1")
-    sim.pod("free", cpu="1", priority=3, labels={"app": "free"})
-    sim.pod("high", cpu="1", priority=10)
+    one_of_two_nodes_is_cleared(sim, allowed=1)
     assert (gone(sim, "guarded"), gone(sim, "free")) == (True, False)
 
 
