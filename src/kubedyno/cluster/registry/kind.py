@@ -237,9 +237,3 @@ class Kind:
         """Return the conditions of an object's row in a Table: what kubectl may leave out a row for."""
         _ = obj
         return []
-
-
-def metadata_fields(obj: Object) -> tuple[str, str, str]:
-    """Return name, namespace and creationTimestamp."""
-    metadata = obj["metadata"]
-    return metadata.get("name", ""), metadata.get("namespace", ""), metadata.get("creationTimestamp", "")

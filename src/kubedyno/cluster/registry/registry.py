@@ -59,7 +59,6 @@ __all__ = ["Kind", "Registry"]
 # How often a generated name is tried again when it is taken.
 _GENERATE_ATTEMPTS = 5
 _MAX_GENERATED_PREFIX = 58
-_DEFAULT_GRACE_S = 30
 
 
 class Registry:
@@ -777,20 +776,6 @@ class Registry:
         """
         for field, _, _ in selector.terms:
             kind.check_field(field)
-
-    def table_of(
-        self, resource: Resource, records: Sequence[ObjectRecord], now_s: float
-    ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
-        """Return kubectl's columns, and each record's cells.
-
-        Args:
-            resource: What they are.
-            records: Of one list or watch event.
-            now_s: Epoch seconds, for ages.
-        """
-        kind = self.kind(resource)
-        encode = self.store.encode_dict
-        return kind.columns(), [kind.cells(encode(resource, record), now_s) for record in records]
 
     def metadata_of(self, record: ObjectRecord) -> Object:
         """Return an object's metadata, with resourceVersion, without managedFields."""

@@ -14,7 +14,6 @@ INT_OR_STRING = "x-kubernetes-int-or-string"
 EMBEDDED = "x-kubernetes-embedded-resource"
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_KEYS = "x-kubernetes-list-map-keys"
-MAP_TYPE = "x-kubernetes-map-type"
 RULES = "x-kubernetes-validations"
 # What every resource has, whatever its schema says.
 _TYPE_META = frozenset({"apiVersion", "kind", "metadata"})
