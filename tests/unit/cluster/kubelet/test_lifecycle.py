@@ -79,6 +79,20 @@ def test_readiness_comes_and_goes(sim: Sim) -> None:
     assert status(sim)["restartCount"] == 0
 
 
+@pytest.mark.parametrize("member", ["readinessProbe", "startupProbe"])
+def test_what_a_probe_was_to_find_of_a_container_is_nothing_to_the_one_after_it(make: Any, member: str) -> None:
+    sim = make(speed=1)
+    probe = {**PROBE, "initialDelaySeconds": 8, "periodSeconds": 1}
+    sim.create(container={member: probe}, annotations={"kubedyno.io/run-seconds": "5", "kubedyno.io/exit-code": "1"})
+    seen = set()
+    for _ in range(26):
+        sim.run(0.5)
+        seen.add((status(sim)["restartCount"], "running" in status(sim)["state"], status(sim)["ready"]))
+    # It came again while the first one's probe was due, and was never ready.
+    assert (1, True, False) in seen
+    assert not any(ready for _, _, ready in seen)
+
+
 def test_a_startup_probe_that_never_succeeds(sim: Sim) -> None:
     probe = {"tcpSocket": {"port": 80}, "periodSeconds": 5, "failureThreshold": 2}
     sim.create(container={"startupProbe": probe}, annotations={"kubedyno.io/fail-startup": "true"})
