@@ -336,6 +336,17 @@ def test_a_full_disk_is_one_clear_line(world, here):
     assert done.stderr == "kubedyno: output: cannot be written (No space left on device)\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_a_null_one_and_no_sockets_number(world, here, closed):
+    """A loop closes its sockets at the end, and one with the number of a standard stream aborted the process."""
+    words = f"{sys.executable} -m kubedyno cluster up --name closed --nodes 1"
+    done = subprocess.run(
+        ["sh", "-c", f"exec {words} {closed}"], cwd=here, env=environment(world), timeout=60, check=False
+    )
+    kubedyno(world, here, "cluster", "down", "--name", "closed")
+    assert done.returncode == 0
+
+
 def test_whoever_comes_while_a_cluster_starts_waits_and_uses_it(world, here):
     started = [
         subprocess.Popen(

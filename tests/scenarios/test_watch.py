@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -78,9 +79,36 @@ def test_once_prints_one_frame_without_escapes_and_a_pipe_without_it_is_told(up)
     done = subprocess.run(words(cluster, "--once"), capture_output=True, text=True, timeout=60, check=True)
     assert cluster.node[:20] in done.stdout
     assert "\x1b" not in done.stdout
+    assert done.stdout.endswith("\ncpu, mem: █ used (metrics.k8s.io) / ▒ requested\n")
+    cluster.kubectl("delete", "apiservice", "v1beta1.metrics.k8s.io")
+    without = subprocess.run(words(cluster, "--once"), capture_output=True, text=True, timeout=60, check=True)
+    assert without.stdout.endswith("\ncpu, mem: █ requested (no metrics.k8s.io)\n")
     refused = subprocess.run(
         words(cluster), capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False
     )
     assert (refused.returncode, refused.stderr.strip()) == (
         1, "kubedyno: watch: this is no terminal; print one frame with --once"
     )  # fmt: skip
+
+
+def test_a_server_that_hangs_is_told_and_what_was_seen_stays(up, terminal):
+    cluster = up("hangs")
+    ours, theirs = terminal
+    environment = os.environ | {"TERM": "xterm-256color"}
+    process = subprocess.Popen(words(cluster), stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    try:
+        read_until(ours, "q quit")
+        os.kill(cluster.running.pid, signal.SIGSTOP)
+        told = read_until(ours, "what is shown is as it was", 40.0)
+        assert "not followed: " in told
+        os.kill(cluster.running.pid, signal.SIGCONT)
+        shown = told
+        until = time.monotonic() + 30
+        while "not followed" in shown.split("\x1b[H")[-1] and time.monotonic() < until:
+            shown = read_until(ours, "\x1b[J")
+        assert "not followed" not in shown.split("\x1b[H")[-1]
+        assert cluster.node[:20] in shown
+    finally:
+        os.kill(cluster.running.pid, signal.SIGCONT)
+        process.kill()
+        process.wait()

@@ -63,6 +63,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     # A terminal that has no "→" gets a "?".
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -95,6 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("kubedyno: interrupted", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr (`>&-`) a null one: else a socket gets its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as the interpreter's
 
 
 def _refusal(error: Exception) -> str | None:

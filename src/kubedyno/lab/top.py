@@ -12,16 +12,22 @@ from typing import Any
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import StatusError
 from kubedyno.lab.target import Choice
 from kubedyno.promql.exposition import Sample, labels_of, read
 
+log = logger(__name__)
+
 METRICS = "/apis/metrics.k8s.io/v1beta1"
 CONCURRENCY = 16
 # Not installed, not up, or not for us: the kubelets may still say it.
 _NOBODY = frozenset({403, 404, 503})
+# metrics-server itself looks every 15 s. Large clusters are asked more rarely: the answer has every node.
+_ASK_S = 5.0
+_ASK_S_PER_NODE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,28 @@ async def listed(client: Client, what: str) -> list[dict[str, Any]] | None:
         raise
 
 
+async def node_uses(client: Client) -> dict[str, tuple[int, int]] | None:
+    """Return what each node uses by metrics.k8s.io, thousandths of a core and bytes; None when nobody answers for it.
+
+    What cannot be read of an item leaves it out: it is somebody else's server.
+    """
+    items = await listed(client, "nodes")
+    if items is None:
+        return None
+    found = {}
+    for item in items:
+        try:
+            found[str(item["metadata"]["name"])] = milli(item["usage"])
+        except (KeyError, TypeError, ValueError):
+            log.debug("metrics.k8s.io: no node's usage: %s", item)
+    return found
+
+
+def pause_s(nodes: int) -> float:
+    """Return how long to wait before such a cluster's nodes are asked for again."""
+    return max(_ASK_S, nodes * _ASK_S_PER_NODE)
+
+
 _Key = tuple[str, str, str]
 
 
@@ -177,6 +205,12 @@ async def _kubelets(
 def used(usage: dict[str, Any]) -> tuple[float, float]:
     """Return cores and bytes of a `usage` of metrics.k8s.io."""
     return _amount(usage.get("cpu")), _amount(usage.get("memory"))
+
+
+def milli(usage: dict[str, Any]) -> tuple[int, int]:
+    """Return thousandths of a core and bytes of a `usage` of metrics.k8s.io."""
+    cores, size = used(usage)
+    return round(cores * 1000), round(size)
 
 
 def _amount(text: Any) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubedyno.base.terminal import printable
+from kubedyno.base.terminal import columns, fitted, printable
 from kubedyno.web.rows import NodeRow, PodRow, State
 
 SORTS = ("name", "pods", "cpu", "memory")
@@ -24,14 +24,22 @@ _LOOKS = {
     State.TROUBLE: ("!", 196),
 }
 _WARNING = 214
-_NAME = 24
-# Cells of a bar where there is room for long ones, and else.
-_WIDE, _LONG, _SHORT = 120, 10, 4
+_LONGEST_NAME, _SHORTEST_NAME = 24, 8
+# Cells of a bar, the first for which there is room beside the names; and what else a line of bars takes: words, figures, gaps.
+_CELLS = (10, 4, 2, 0)
+_BARS = 4
+_WORDS, _MORE_WORDS = 47, 10
 # So many rows of squares a node; what does not fit is a number.
-_ROWS = 3
+_ROWS, _NUMBER = 3, 12
 _EVENTS = 6
 NO_NODE = "(no node)"
 HELP = "q quit · / filter · s sort · ↑↓ scroll"
+_USED = "cpu, mem: █ used (metrics.k8s.io) / ▒ requested"
+_REQUESTED = "cpu, mem: █ requested (no metrics.k8s.io)"
+
+
+# Thousandths of a core and bytes by node.
+Uses = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ def frame(
     look: Look,
     trouble: str = "",
     now_s: float = 0.0,
+    uses: Uses | None = None,
 ) -> list[str]:
     """Return the lines of one frame.
 
@@ -88,27 +97,32 @@ def frame(
         look: How.
         trouble: Why the cluster is not followed, "" when it is.
         now_s: Epoch seconds, for the rate of a run.
+        uses: What nodes use; None where nobody says it: bars are what is requested, then.
     """
     wanted = [pod for pod in pods if _matches(pod, look.filter)]
     head = [_title(server, nodes, wanted, look), *_run_line(wanted, look, now_s)]
     if trouble:
-        head.append(_paint(_fit(f"not followed: {printable(trouble)}", look.width), _WARNING, look))
+        head.append(_paint(fitted(f"not followed: {printable(trouble)}", look.width), _WARNING, look))
     # On a low terminal, nodes come before events.
     count = _EVENTS if look.height is None else min(_EVENTS, look.height // 4)
     tail = [_event(event, look) for event in events[-count:]] if count else []
     if tail:
-        tail.insert(0, _fit("─ events " + "─" * look.width, look.width))
-    if look.height is not None:
-        prompt = f"filter: {printable(look.filter)}{'▏' if look.typing else ''}" if look.typing or look.filter else HELP
-        tail.append(_fit(prompt, look.width))
-    body = _body(nodes, wanted, look)
+        tail.insert(0, fitted("─ events " + "─" * look.width, look.width))
+    legend = _REQUESTED if uses is None else _USED
+    if look.height is None:
+        tail.append(fitted(legend, look.width))
+    elif look.typing or look.filter:
+        tail.append(fitted(f"filter: {printable(look.filter)}{'▏' if look.typing else ''}", look.width))
+    else:
+        tail.append(fitted(f"{HELP} · {legend}", look.width))
+    body = _body(nodes, wanted, look, uses)
     if look.height is not None:
         room = max(look.height - len(head) - len(tail), 1)
         top = max(min(look.top, len(body) - room), 0)
         hidden = len(body) - top - room
         body = body[top : top + room]
         if hidden > 0:
-            body[-1] = _fit(f"… {hidden + 1} more lines", look.width)
+            body[-1] = fitted(f"… {hidden + 1} more lines", look.width)
         body += [""] * (room - len(body))
         # What is pressed stands in the last line, whatever has no room above.
         return [*[*head, *body, *tail[:-1]][: max(look.height - 1, 0)], tail[-1]]
@@ -124,7 +138,8 @@ def _title(server: str, nodes: Sequence[NodeRow], pods: Sequence[PodRow], look: 
     ready = sum(node.ready for node in nodes)
     plain = f"{printable(server)} · {ready}/{len(nodes)} nodes ready · {len(pods)} pods"
     states = [(f"{_LOOKS[s][0]} {counts[s]} {s.name.lower()}", s) for s in State if counts[s]]
-    line, used = _fit(plain, look.width), min(len(plain), look.width)
+    line = fitted(plain, look.width)
+    used = columns(line)
     for text, state in states:
         if used + len(text) + 2 > look.width:
             break
@@ -144,10 +159,10 @@ def _run_line(pods: Sequence[PodRow], look: Look, now_s: float) -> list[str]:
     ready = sum(pod.state is State.READY for pod in own)
     recent = sum(0 <= now_s - pod.created_s < 10 for pod in own)
     text = f"run {latest} · {', '.join(jobs) or 'no job'} · {ready}/{len(own)} ready · {recent / 10:.1f} pods/s in 10 s"
-    return [_fit(printable(text), look.width)]
+    return [fitted(printable(text), look.width)]
 
 
-def _body(nodes: Sequence[NodeRow], pods: Sequence[PodRow], look: Look) -> list[str]:
+def _body(nodes: Sequence[NodeRow], pods: Sequence[PodRow], look: Look, uses: Uses | None) -> list[str]:
     by_node: dict[str, list[PodRow]] = {}
     for pod in pods:
         by_node.setdefault(pod.node, []).append(pod)
@@ -155,61 +170,89 @@ def _body(nodes: Sequence[NodeRow], pods: Sequence[PodRow], look: Look) -> list[
     keys: Mapping[str, Callable[[NodeRow], Any]] = {
         "name": lambda node: (not node.control_plane, node.name),
         "pods": lambda node: (-len(by_node.get(node.name, ())), node.name),
-        "cpu": lambda node: (-_share(_asked(by_node, node, "cpu_milli"), node.cpu_milli), node.name),
-        "memory": lambda node: (-_share(_asked(by_node, node, "memory_bytes"), node.memory_bytes), node.name),
+        "cpu": lambda node: (-_fullest(node, by_node, uses)[0], node.name),
+        "memory": lambda node: (-_fullest(node, by_node, uses)[1], node.name),
     }
+    name, cells = _layout(shown, look.width, with_uses=uses is not None)
     lines = []
     known = {node.name for node in nodes}
     homeless = [pod for name, there in by_node.items() if name not in known for pod in there]
     if homeless:
         why = next((pod.why for pod in homeless if pod.why), "")
-        lines.append(_fit(f"{NO_NODE.ljust(_NAME)} {len(homeless)} pods  {printable(why)}", look.width))
+        lines.append(fitted(f"{NO_NODE.ljust(name)}  {len(homeless)} pods  {printable(why)}", look.width))
         lines += _squares(homeless, look)
     for node in sorted(shown, key=keys[look.sort]):
-        lines += _node(node, by_node, look)
+        lines.append(_node(node, _live(node, by_node), uses, (name, cells), look))
+        lines += _squares(by_node.get(node.name, ()), look)
     return lines
 
 
-def _asked(by_node: Mapping[str, Sequence[PodRow]], node: NodeRow, what: str) -> int:
-    live = [pod for pod in by_node.get(node.name, ()) if pod.state not in {State.SUCCEEDED, State.FAILED}]
-    return sum(getattr(pod, what) for pod in live)
+def _layout(nodes: Sequence[NodeRow], width: int, *, with_uses: bool) -> tuple[int, int]:
+    """Return columns of the names and cells of a bar: names are cut after bars have gone."""
+    longest = min(max((columns(printable(node.name)) for node in nodes), default=0), _LONGEST_NAME)
+    longest = max(longest, len(NO_NODE))
+    words = _WORDS + (_MORE_WORDS if with_uses else 0)
+    room = 0
+    for cells in _CELLS:
+        room = width - words - _BARS * (cells + 1 if cells else 0)
+        if room >= longest:
+            return longest, cells
+    return max(min(room, longest), _SHORTEST_NAME), 0
+
+
+def _live(node: NodeRow, by_node: Mapping[str, Sequence[PodRow]]) -> list[PodRow]:
+    """Return the pods that take something of a node."""
+    return [pod for pod in by_node.get(node.name, ()) if pod.state not in {State.SUCCEEDED, State.FAILED}]
+
+
+def _requested(pods: Sequence[PodRow]) -> tuple[int, int]:
+    return sum(pod.cpu_milli for pod in pods), sum(pod.memory_bytes for pod in pods)
+
+
+def _fullest(node: NodeRow, by_node: Mapping[str, Sequence[PodRow]], uses: Uses | None) -> tuple[float, float]:
+    """Return the shares of CPU and memory by which nodes are sorted: what is used where it is known, else requested."""
+    found = (uses or {}).get(node.name) or _requested(_live(node, by_node))
+    return _share(found[0], node.cpu_milli), _share(found[1], node.memory_bytes)
 
 
 def _share(used: float, of: float) -> float:
     return used / of if of else 0.0
 
 
-def _node(node: NodeRow, by_node: Mapping[str, list[PodRow]], look: Look) -> list[str]:
-    pods = by_node.get(node.name, [])
-    live = [pod for pod in pods if pod.state not in {State.SUCCEEDED, State.FAILED}]
-    name = printable(node.name)
-    cells_of_bar = _LONG if look.width >= _WIDE else _SHORT
-    cells = [name.ljust(_NAME) if len(name) <= _NAME else f"{name[: _NAME - 1]}…"]
-    for label, used, of in (
-        ("cpu", _asked(by_node, node, "cpu_milli"), node.cpu_milli),
-        ("mem", _asked(by_node, node, "memory_bytes"), node.memory_bytes),
-    ):
-        cells.append(f"{label} {_bar(used, of, cells_of_bar)} {_share(used, of):4.0%}")
-    cells.append(f"pods {_bar(len(live), node.max_pods, cells_of_bar)} {len(live)}/{node.max_pods}")
+def _node(node: NodeRow, live: Sequence[PodRow], uses: Uses | None, layout: tuple[int, int], look: Look) -> str:
+    width, cells = layout
+    name = fitted(printable(node.name), width)
+    parts = [name + " " * (width - columns(name))]
+    used = None if uses is None else uses.get(node.name)
+    of = (node.cpu_milli, node.memory_bytes)
+    for at, (label, asked) in enumerate(zip(("cpu", "mem"), _requested(live), strict=True)):
+        share = _share(asked, of[at])
+        if uses is None:
+            parts.append(f"{label} {_bar(share, cells)}{share:4.0%}")
+        else:
+            use = 0.0 if used is None else _share(used[at], of[at])
+            told = "?" if used is None else f"{use:.0%}"
+            parts.append(f"{label} {_bar(use, cells, share)}{told:>4}/{f'{share:.0%}':<4}")
+    parts.append(f"pods {_bar(_share(len(live), node.max_pods), cells)}{f'{len(live)}/{node.max_pods}':<7}")
     if node.addresses:
         addressed = sum(pod.addressed for pod in live)
-        cells.append(f"ips {_bar(addressed, node.addresses, cells_of_bar)} {addressed}/{node.addresses}")
-    line = _fit("  ".join(cells), look.width)
+        parts.append(f"ips {_bar(_share(addressed, node.addresses), cells)}{addressed}/{node.addresses}")
+    line = fitted("  ".join(parts).rstrip(), look.width)
     state = "" if node.ready else " NotReady"
     state += " cordoned" if node.unschedulable else ""
     if state:
         line = _paint(
-            _fit(f"{line}{state}" + (f": {printable(node.why)}" if node.why else ""), look.width), _WARNING, look
+            fitted(f"{line}{state}" + (f": {printable(node.why)}" if node.why else ""), look.width), _WARNING, look
         )
-    return [line, *_squares(pods, look)]
+    return line
 
 
-def _bar(used: float, of: float, cells: int) -> str:
-    """Return a bar of so many cells; what is not nothing shows."""
-    full = min(round(cells * _share(used, of)), cells)
-    if used and not full:
-        full = 1
-    return "█" * full + "░" * (cells - full)
+def _bar(share: float, cells: int, asked: float = 0.0) -> str:
+    """Return a bar of so many cells and a space, "" of none; what is not nothing shows, and what is asked for beyond it."""
+    if not cells:
+        return ""
+    full, reached = (min(max(round(cells * part), 1 if part > 0 else 0), cells) for part in (share, asked))
+    return f"{'█' * full}{'▒' * max(reached - full, 0)}{'░' * (cells - max(full, reached))} "
 
 
 def _squares(pods: Sequence[PodRow], look: Look) -> list[str]:
@@ -217,11 +260,13 @@ def _squares(pods: Sequence[PodRow], look: Look) -> list[str]:
     if not pods:
         return []
     across = max(look.width - 4, 1)
-    room = across * _ROWS
+    # The number at the end takes so many columns; where there is no room for it, there is none for squares.
+    room = across * _ROWS if across > _NUMBER else 0
     # Trouble first: it must not be what is cut.
     order = sorted(pods, key=lambda pod: (-int(pod.state in {State.TROUBLE, State.FAILED}), pod.state, pod.key))
-    more = f" +{len(order) - room + 12}" if len(order) > room else ""
-    shown = order[: room - 12] if more else order
+    shown = order if len(order) <= room else order[: max(room - _NUMBER, 0)]
+    if not shown:
+        return [fitted(f"  +{len(order)}", look.width)]
     lines = []
     for start in range(0, len(shown), across):
         line, last = "", None
@@ -232,18 +277,15 @@ def _squares(pods: Sequence[PodRow], look: Look) -> list[str]:
                 last = pod.state
             line += shape
         lines.append("  " + line + ("\x1b[0m" if look.colour else ""))
-    lines[-1] += more
+    if len(shown) < len(order):
+        lines[-1] += f" +{len(order) - len(shown)}"
     return lines
 
 
 def _event(event: Event, look: Look) -> str:
     text = f"{event.time[11:19]} {event.reason} {event.about}: {event.message}"
-    line = _fit(printable(text), look.width)
+    line = fitted(printable(text), look.width)
     return _paint(line, _WARNING, look) if event.warning else line
-
-
-def _fit(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
 def _paint(text: str, colour: int, look: Look) -> str:

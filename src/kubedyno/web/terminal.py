@@ -22,18 +22,23 @@ import orjson
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.kube.status import Expired, StatusError
-from kubedyno.lab import target
+from kubedyno.lab import target, top
 from kubedyno.lab.progress import coloured
 from kubedyno.lab.target import Choice
 from kubedyno.web.frame import SORTS, Event, Look, frame
 from kubedyno.web.rows import NodeRow, PodRow, node_row, pod_row
 
+log = logger(__name__)
+
 _DRAW_S = 0.2
 # A frame of 100,000 pods takes a while: those who have so many see one a second.
 _MANY, _DRAW_MANY_S = 20_000, 1.0
 _SYNC_S = 30.0
+_ASK_S = 10.0
+_SERVER = "the server"
 _RETRY_S = 5.0
 _EVENTS_KEPT = 100
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -52,8 +57,10 @@ class Followed:
         self.pods: dict[str, PodRow] = {}
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self.troubles: dict[str, str] = {}
+        # What nodes use, by metrics.k8s.io; None where it says nothing.
+        self.uses: dict[str, tuple[int, int]] | None = None
         self.changed = True
-        self._synced = {"/api/v1/nodes": asyncio.Event(), "/api/v1/pods": asyncio.Event()}
+        self._synced = {path: asyncio.Event() for path in ("/api/v1/nodes", "/api/v1/pods", top.METRICS)}
         self._client = client
 
     async def run(self) -> None:
@@ -62,9 +69,10 @@ class Followed:
             tasks.create_task(self._follow("/api/v1/nodes", node_row, self.nodes))
             tasks.create_task(self._follow("/api/v1/pods", pod_row, self.pods))
             tasks.create_task(self._tail())
+            tasks.create_task(self._ask_uses())
 
     async def synced(self) -> None:
-        """Return once nodes and pods are known, or it is known why they are not."""
+        """Return once nodes, pods and what nodes use are known, or it is known why they are not."""
         for event in self._synced.values():
             await event.wait()
 
@@ -80,7 +88,7 @@ class Followed:
                             for key in [key for key in known if listed is not None and key not in listed]:
                                 del known[key]
                             listed = None
-                            self.troubles.pop(path, None)
+                            self._trouble(path, "")
                             self._synced[path].set()
                         elif kind == "DELETED":
                             known.pop(row.key, None)
@@ -90,14 +98,35 @@ class Followed:
                             known[row.key] = row
                         self.changed = True
             except StatusError as error:
-                self.troubles[path] = f"{path}: {error.message}"
-            except OSError as error:
-                self.troubles[path] = f"{path}: {error}"
+                self._trouble(path, f"{path}: {error.message}")
+            except (KubedynoError, OSError) as error:
+                self._trouble(path, f"{path}: {error}")
             except msgspec.DecodeError as error:
-                self.troubles[path] = f"{path}: an object cannot be read ({error})"
-            self.changed = True
+                self._trouble(path, f"{path}: an object cannot be read ({error})")
             self._synced[path].set()
             await aio.sleep(_RETRY_S)
+
+    async def _ask_uses(self) -> None:
+        while True:
+            uses = self.uses
+            try:
+                async with aio.timeout(_ASK_S):
+                    uses = await top.node_uses(self._client)
+                self._trouble(_SERVER, "")
+            except StatusError as error:
+                # Bars are requests then, and the legend says so; why is the server's affair.
+                log.debug("metrics.k8s.io: %s", error)
+                uses = None
+                self._trouble(_SERVER, "")
+            except TimeoutError:
+                self._trouble(_SERVER, f"{self._client.server} does not answer; what is shown is as it was")
+            except (KubedynoError, OSError) as error:
+                # A watch goes on by itself when a server comes back, and says nothing meanwhile.
+                self._trouble(_SERVER, f"{error}; what is shown is as it was")
+            self.changed |= uses != self.uses
+            self.uses = uses
+            self._synced[top.METRICS].set()
+            await aio.sleep(top.pause_s(len(self.nodes)))
 
     async def _tail(self) -> None:
         """Keep the latest events: the first page of a list, then the watch from there."""
@@ -111,16 +140,25 @@ class Followed:
                         self._event(bytes(raw))
                     # The rest of a loaded cluster's is history.
                     break
+                self._trouble(path, "")
                 async for event in self._client.watch(path, "", version):
                     if event.type != "DELETED":
                         self._event(event.raw)
             except Expired:
                 continue
             except StatusError as error:
-                self.troubles[path] = f"{path}: {error.message}"
-            except OSError as error:
-                self.troubles[path] = f"{path}: {error}"
+                self._trouble(path, f"{path}: {error.message}")
+            except (KubedynoError, OSError) as error:
+                self._trouble(path, f"{path}: {error}")
             await aio.sleep(_RETRY_S)
+
+    def _trouble(self, of: str, text: str) -> None:
+        """Note why something is not followed, "" when it is again."""
+        self.changed |= self.troubles.get(of, "") != text
+        if text:
+            self.troubles[of] = text
+        else:
+            self.troubles.pop(of, None)
 
     def _event(self, raw: bytes) -> None:
         event = orjson.loads(raw)
@@ -145,7 +183,8 @@ class Followed:
         """Return a frame of what is known now."""
         events = sorted(self.events, key=lambda event: event.time)
         trouble = "; ".join(self.troubles.values())
-        return frame(server, list(self.nodes.values()), list(self.pods.values()), events, look, trouble, now_s)
+        nodes, pods = list(self.nodes.values()), list(self.pods.values())
+        return frame(server, nodes, pods, events, look, trouble, now_s, self.uses)
 
 
 def pressed(look: Look, keys: str) -> Look | None:

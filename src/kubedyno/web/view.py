@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -37,9 +36,6 @@ _SYNC_S = 5.0
 # Without a browser for so many checks, a cluster that is followed lazily is followed no more.
 _QUIET_CHECK_S = 30.0
 _QUIET_CHECKS = 4
-# metrics-server itself looks every 15 s. Large clusters are asked more rarely: the answer has every node.
-_USES_S = 5.0
-_USES_S_PER_NODE = 0.02
 _LOOKER_S = 1.0
 _MOST_EVENTS = 50
 
@@ -101,12 +97,12 @@ class View:
         while True:
             if self.feed.watched:
                 try:
-                    items = await top.listed(self._client, "nodes")
+                    uses = await top.node_uses(self._client)
                 except (KubedynoError, StatusError, OSError) as error:
                     log.debug("metrics.k8s.io: %s", error)
                 else:
-                    self.feed.tell_uses(None if items is None else _uses(items))
-                await aio.sleep(max(_USES_S, self.feed.nodes * _USES_S_PER_NODE))
+                    self.feed.tell_uses(None if uses is None else [[name, *use] for name, use in uses.items()])
+                await aio.sleep(top.pause_s(self.feed.nodes))
             else:
                 await aio.sleep(_LOOKER_S)
 
@@ -164,7 +160,7 @@ class View:
             "GET", f"{top.METRICS}/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
         )
         containers = orjson.loads(answer.body)["containers"] if answer.status == 200 else []
-        uses = [[each["name"], *_milli(each["usage"])] for each in containers]
+        uses = [[each["name"], *top.milli(each["usage"])] for each in containers]
         return orjson.dumps({"events": found[:_MOST_EVENTS], "uses": uses})
 
     async def close(self) -> None:
@@ -172,22 +168,6 @@ class View:
         await aio.end(self._recording, self._resting, self._following)
         if self._page is not None:
             await self._page.close()
-
-
-def _milli(usage: dict[str, Any]) -> tuple[int, int]:
-    cores, size = top.used(usage)
-    return round(cores * 1000), round(size)
-
-
-def _uses(items: list[dict[str, Any]]) -> list[list[object]]:
-    """Return what nodes use as the feed tells it; an item that is none is left out."""
-    found: list[list[object]] = []
-    for item in items:
-        try:
-            found.append([str(item["metadata"]["name"]), *_milli(item["usage"])])
-        except (KeyError, TypeError, ValueError):
-            log.debug("metrics.k8s.io: no node's usage: %s", item)
-    return found
 
 
 async def serve(choice: Choice, port: int, say: Callable[[str], None], own: OwnMetrics | None = None) -> None:

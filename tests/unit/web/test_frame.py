@@ -36,6 +36,38 @@ def test_bars_are_requests_pods_and_addresses_of_what_a_node_has():
     assert "  ■■✓" in shown
 
 
+def test_bars_are_what_is_used_where_it_is_known_and_requests_stand_beside():
+    pods = [pod("a"), pod("b"), pod("c", "n2")]
+    uses = {"n1": (400, 4 << 30)}
+    lines = frame("s", [node("n1"), node("n2")], pods, [], Look(width=140), uses=uses)
+    one, two = lines[1], lines[3]
+    assert "cpu █▒░░░░░░░░  10%/25%" in one
+    # More is used than is requested.
+    assert "mem █████░░░░░  50%/0%" in one
+    assert "cpu ▒░░░░░░░░░    ?/12%" in two
+    assert lines[-1] == "cpu, mem: █ used (metrics.k8s.io) / ▒ requested"
+    assert frame("s", [node("n1")], pods, [], Look())[-1] == "cpu, mem: █ requested (no metrics.k8s.io)"
+    by_memory = frame("s", [node("n2"), node("n1")], pods, [], Look(sort="memory"), uses=uses)
+    assert by_memory[1].startswith("n1")
+
+
+def test_names_are_whole_as_long_as_bars_can_be_shorter():
+    nodes, pods = [node("kubedyno-control-plane")], [pod("a", "kubedyno-control-plane")]
+    widths = {140: 10, 106: 4, 94: 2, 81: 0}
+    for width, cells in widths.items():
+        line = frame("s", nodes, pods, [], Look(width=width), uses={"kubedyno-control-plane": (1, 1)})[1]
+        assert line.startswith("kubedyno-control-plane  cpu ")
+        assert line.endswith("ips " + "█" * (cells > 0) + "░" * (cells - 1) + " " * (cells > 0) + "1/253")
+    assert frame("s", nodes, pods, [], Look(width=70))[1].startswith("kubedyno-control-plane  cpu  12%")
+    assert frame("s", nodes, pods, [], Look(width=40))[1].startswith("kubedyn…  cpu  12%")
+
+
+def test_wide_characters_take_two_columns():
+    events = [Event("", True, "理由", "ns/x", "\u306b" * 50)]
+    line = frame("s", [], [], events, Look(width=40))[-2]
+    assert line == " 理由 ns/x: " + "\u306b" * 13 + "…"
+
+
 def test_pods_without_a_node_come_first_with_the_reason():
     lines = frame("s", [node("n1")], [pod("a", "", State.PENDING, why="0/1 nodes\x1b[2J")], [], Look())
     assert lines[1].startswith("(no node)")
@@ -46,10 +78,11 @@ def test_every_line_fits_whatever_the_names_and_nothing_hostile_is_left():
     hostile = "\x1b]0;x\x07\u202e\n\r" * 20
     pods = [pod(hostile + str(i), state=State(i % 7), labels={"kube-burner.io/uuid": hostile}) for i in range(900)]
     events = [Event(hostile, True, hostile, hostile, hostile)] * 9
-    for width, height in ((20, 6), (80, 24), (200, 50)):
+    uses = {hostile: (5, 5)}
+    for width, height in ((1, 1), (3, 5), (20, 6), (80, 24), (200, 50)):
         nodes = [replace(node(f"n{i}"), name=hostile if i else "n1", ready=False, why=hostile) for i in range(3)]
         look = Look(width=width, height=height, colour=True, filter="", typing=True)
-        lines = frame(hostile, nodes, pods, events, look, hostile)
+        lines = frame(hostile, nodes, pods, events, look, hostile, uses=uses)
         assert len(lines) <= height
         for line in lines:
             plain = ESCAPES.sub("", line)
