@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 
 from benchmarks.apihost import CALM, FLOOD, TOKEN
 from benchmarks.bodies import CONFIGMAPS, DEPLOYMENTS, PODS, configmap, deployment, headers_of, pod
@@ -28,6 +29,7 @@ _WATCHERS = 1000
 # Objects that come while they watch.
 _DELIVERED = 200
 _CONNECTIONS = 100
+_ROUNDS = 5
 
 
 def _trust(path: str) -> ssl.SSLContext:
@@ -283,10 +285,14 @@ async def _flooded(count: int) -> dict[str, float]:
                 took_ms.append((SYSTEM_CLOCK.monotonic() - begun_s) * 1e3)
             return percentile(sorted(took_ms), 99)
 
-        alone_ms = await p99_ms()
-        async with _flooding(host, 100, 4):
-            flooded_ms = await p99_ms()
-        return {"calm_p99_ms": alone_ms, "flooded_p99_ms": flooded_ms, "flooded_over_calm": flooded_ms / alone_ms}
+        # Rounds by turns, and the median of each: a hiccup of the machine makes one P99, not the figure.
+        calm_ms, flooded_ms = [], []
+        for _ in range(_ROUNDS):
+            calm_ms.append(await p99_ms())
+            async with _flooding(host, 100, 4):
+                flooded_ms.append(await p99_ms())
+        calm, flooded = median(calm_ms), median(flooded_ms)
+        return {"calm_p99_ms": calm, "flooded_p99_ms": flooded, "flooded_over_calm": flooded / calm}
 
 
 def figures(*, quick: bool) -> dict[str, float]:
@@ -297,4 +303,4 @@ def figures(*, quick: bool) -> dict[str, float]:
     result |= aio.run(_growth((1_000, 10_000, 100_000)))
     result |= aio.run(_wakeups(100 if quick else 500))
     result |= aio.run(_under_load(500 if quick else 2000))
-    return result | aio.run(_flooded(500 if quick else 2000))
+    return result | aio.run(_flooded(500))

@@ -127,6 +127,9 @@ class H2Connection(asyncio.Protocol):
         self.closed = False
         self.paused = False
         self._buffer = b""
+        # `sated`: enough was begun in this call; the rest of what was read has its turn later.
+        self.sated = False
+        self._resting = False
         self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
         self._armed = False
@@ -361,16 +364,32 @@ class H2Connection(asyncio.Protocol):
         self.read_s = self._time()
         if self._buffer:
             data = self._buffer + data
+        if self._resting:
+            self._buffer = data
+        else:
+            self._act(data)
+
+    def _act(self, data: bytes) -> None:
         # What the frames cause to be sent leaves at the end of this call.
         self._armed = True
         try:
             position = self._take(data)
             self._buffer = data[position:] if position < len(data) else b""
+            if self.sated:
+                self.sated = False
+                self._resting = True
+                self.loop.call_soon(self._go_on)
         except ConnectionFault as fault:
             log.debug("connection ends: %s (%s)", fault, fault.code.name)
             self.end(fault.code, str(fault), self.last_stream_id())
         finally:
             self.flush()
+
+    def _go_on(self) -> None:
+        self._resting = False
+        if not self.closed:
+            data, self._buffer = self._buffer, b""
+            self._act(data)
 
     def last_stream_id(self) -> int:
         """Return the last stream of the peer's that we acted on."""
@@ -434,6 +453,8 @@ class H2Connection(asyncio.Protocol):
                 self._take_control(kind, flags, stream_id, data[start:end])
             if self.closed:
                 return size
+            if self.sated:
+                break
         return position
 
     def _take_continuation(self, flags: int, payload: bytes) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
+# Requests of one client that are begun and have to wait before others are heard.
+_PUT_OFF = 16
 # What a stream may send past the largest body, so that a body that is a little too large gets its 413 at once.
 _WINDOW_SLACK = 64 << 10
 _MEMO_HEADERS = 256
@@ -245,6 +247,7 @@ class ServerConnection(H2Connection):
         self._streams: dict[int, ServerStream] = {}
         self._last_id = 0
         self._unread = 0
+        self._put_off = 0
         self._draining = False
         self._preface = True
         self._shared_headers: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
@@ -453,6 +456,12 @@ class ServerConnection(H2Connection):
                 stream.send(500, b"text/plain; charset=utf-8", b"internal error\n")
             else:
                 stream.abort()
+        if stream.waiting:
+            # Other sockets are looked at before the rest of what this client has sent at once.
+            self._put_off += 1
+            if self._put_off == _PUT_OFF:
+                self._put_off = 0
+                self.sated = True
 
     # -- ends ----------------------------------------------------------------------------------------------------
 

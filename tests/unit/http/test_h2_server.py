@@ -205,6 +205,28 @@ async def test_streams_past_the_limit_are_refused_and_header_state_survives():
     assert connection.open == 2
 
 
+async def turns_until(done):
+    for _ in range(100):
+        if done():
+            return
+        await asyncio.sleep(0)
+
+
+def test_what_one_client_sends_at_once_does_not_keep_others_from_being_heard():
+    async def check():
+        waiting = []
+        connection, _, client = connected(lambda request, responder: waiting.append((request.path, responder)))
+        sent = b"".join(client.request(i, path=f"/{i}") for i in range(1, 81, 2))
+        connection.data_received(sent[:-5])
+        begun = len(waiting)
+        connection.data_received(sent[-5:])
+        assert len(waiting) == begun < 40
+        await turns_until(lambda: len(waiting) == 40)
+        assert [path for path, _ in waiting] == [f"/{i}" for i in range(1, 81, 2)]
+
+    asyncio.run(check())
+
+
 FAULTS = {
     "rapid reset": (
         lambda c: b"".join(c.request(i) + reset_frame(i, Code.CANCEL) for i in range(1, 241, 2)),
@@ -243,6 +265,7 @@ def test_a_peer_that_breaks_the_protocol_is_sent_away(fault):
         make, code = FAULTS[fault]
         connection, transport, client = connected(lambda _, responder: None, Limits(max_nuisances=100))
         connection.data_received(make(client))
+        await turns_until(lambda: transport.closing)
         assert goaway_code(transport.take()) == code
         assert transport.closing
 

@@ -178,7 +178,7 @@ class FlowControl:
         self._store = store
         self._seats = seats
         self._now_s = now_s
-        self._turns: Turns[Ticket] = Turns(self._run, now_s)
+        self._turns: Turns[Ticket] = Turns(self._take_turn, now_s)
         self._schemas: list[Schema] = []
         self.levels: dict[str, Level] = {}
         # Levels without an object, until their last request is done.
@@ -219,7 +219,7 @@ class FlowControl:
         self._turns.note(user.name, now_s)
         # Nobody holds up others who are exempt as well: there each connection is a line of its own.
         line = request.peer.id if level.config.exempt else flow
-        if level.has_room(width) and self._turns.free(line, now_s):
+        if level.has_room(flow, width) and self._turns.free(line, now_s):
             self._pass(ticket, now_s)
             return
         outcome = level.arrive(ticket, now_s)
@@ -300,7 +300,20 @@ class FlowControl:
         self.under_way[ticket] = None
         ticket.follow()
         flow = ticket.flow
-        self._turns.add(ticket.request.peer.id if flow.level.config.exempt else flow, ticket)
+        if flow.level.config.exempt:
+            self._turns.add(ticket.request.peer.id, ticket)
+        else:
+            self._turns.add(flow, ticket)
+            flow.crowded = self._turns.crowded(flow)
+
+    def _take_turn(self, ticket: Ticket) -> None:
+        """Do a request whose turn it is; another one of its flow may then have seats."""
+        flow = ticket.flow
+        if flow.crowded:
+            flow.crowded = self._turns.crowded(flow)
+        self._run(ticket)
+        if flow.level.waiting:
+            self._admit(flow.level, self._now_s())
 
     def _run(self, ticket: Ticket) -> None:
         if ticket.done:

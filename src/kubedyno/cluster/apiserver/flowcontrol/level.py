@@ -55,15 +55,17 @@ class Flow:
     Attributes:
         headers: That each answer carries.
         hand: Queues that it may use, by index.
+        crowded: Enough of its requests have seats and are not begun yet: more of them wait in queues, whoever has room.
     """
 
-    __slots__ = ("counts", "distinguisher", "hand", "headers", "level", "schema")
+    __slots__ = ("counts", "crowded", "distinguisher", "hand", "headers", "level", "schema")
 
     def __init__(self, schema: Schema, level: "Level", distinguisher: str, counts: "Counts") -> None:
         self.schema = schema
         self.level = level
         self.distinguisher = distinguisher
         self.counts = counts
+        self.crowded = False
         config = level.config
         self.headers = (
             ("X-Kubernetes-Pf-Flowschema-Uid", schema.uid),
@@ -128,10 +130,15 @@ class Level:
         """Return how many seats one request may need at most."""
         return max(min(int(self.seats.nominal * _MOST_WIDTH_SHARE), _MOST_WIDTH), 1)
 
-    def has_room(self, width: int) -> bool:
+    def has_room(self, flow: Flow, width: int) -> bool:
         """Say whether a request of so many seats may begin at once."""
+        if self.config.exempt:
+            return True
+        if self.waiting and (flow.crowded or self._first() is not None):
+            # Others would have had the seats that are free.
+            return False
         # What is wider than the whole level goes when it is empty.
-        return self.config.exempt or (not self.waiting and (self.taken + width <= self.limit or not self.taken))
+        return not (self.queues and flow.crowded) and (self.taken + width <= self.limit or not self.taken)
 
     def hold(self, request: Waiting, now_s: float) -> None:
         """Give seats to a request that has begun already, as there was room, and stays."""
@@ -147,7 +154,7 @@ class Level:
         Returns:
             "" when it has its seats, "wait" when `next` will give it out, else why it is refused.
         """
-        if self.has_room(request.width):
+        if self.has_room(request.flow, request.width):
             request.started_s = now_s
             self.hold(request, now_s)
             return ""
@@ -169,11 +176,11 @@ class Level:
         return "wait"
 
     def next(self, now_s: float) -> Waiting | None:
-        """Give seats to the request whose turn it is; None when none waits, or there is no room for it."""
-        if not self.waiting:
+        """Give seats to the request whose turn it is; None when none may have any, or there is no room for it."""
+        queue = self._first()
+        if queue is None:
             return None
         self._advance(now_s)
-        queue = min([queue for queue in self._used.values() if queue.requests], key=_end_r)
         request = queue.requests[0]
         if self.taken and self.taken + request.width > self.limit:
             return None
@@ -234,6 +241,11 @@ class Level:
     def waiting_requests(self) -> list[Waiting]:
         """Return what waits, queue by queue."""
         return [request for queue in self.queues for request in queue.requests]
+
+    def _first(self) -> Queue | None:
+        """Return the queue whose first request is the next."""
+        queues = [queue for queue in self._used.values() if queue.requests and not queue.requests[0].flow.crowded]
+        return min(queues, key=_end_r) if queues else None
 
     def _start(self, request: Waiting, queue: Queue | None) -> None:
         width = request.width

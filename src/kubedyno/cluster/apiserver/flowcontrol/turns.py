@@ -20,6 +20,9 @@ SHARED_TURN_S = 0.0001
 TURN_S = 0.004
 # What is done in one turn follows each other more closely than this.
 _GAP_S = 0.0002
+# Items of one line that may wait for their turns: what keeps the loop busy, and no more, as each holds a seat.
+_SHARED_LENGTH = 1
+_LENGTH = 64
 # For so long after somebody else has asked that one is reckoned with.
 _COMPANY_S = 1.0
 
@@ -80,6 +83,12 @@ class Turns(Generic[T]):
         # Nothing was done for a while: the loop has looked at its sockets meanwhile.
         self._begin(now_s)
         return True
+
+    def crowded(self, key: Hashable) -> bool:
+        """Say whether as many items of a line wait as are of any use."""
+        line = self._lines.get(key)
+        most = _SHARED_LENGTH if self._now_s() < self._shared_until_s else _LENGTH
+        return line is not None and len(line.items) >= most
 
     def add(self, key: Hashable, item: T) -> None:
         """Let an item wait for its turn, behind others of the same key."""

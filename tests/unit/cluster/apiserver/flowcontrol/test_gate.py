@@ -415,3 +415,27 @@ async def test_turns_are_short_as_soon_as_a_second_user_asks_even_when_all_seats
     assert line._shared_until_s > bench.clock.monotonic()
     line._begin(0.0)
     assert line._end_s == turns.SHARED_TURN_S
+
+
+@on_loop
+async def test_requests_that_wait_for_their_turn_take_no_seats_from_other_users() -> None:
+    bench = Bench(seats=10)
+    bench.at_once = True
+    bench.level(
+        "small", limitResponse={"type": "Queue", "queuing": {"queues": 64, "handSize": 4, "queueLengthLimit": 50}}
+    )
+
+    def app(request: Request, responder: Responder) -> None:
+        bench.clock.now_s += turns.SHARED_TURN_S
+        Bench.app(bench, request, responder)
+
+    bench.control._app = lambda: app
+    bench.ask("calm")
+    for _ in range(100):
+        bench.ask("flood")
+    before = len(bench.served)
+    bench.ask("calm")
+    await asyncio.sleep(0.05)
+    assert "calm" in bench.served[before : before + 2]
+    assert bench.served.count("flood") == 100
+    assert (bench.control.levels["small"].taken, bench.control.under_way) == (0, {})

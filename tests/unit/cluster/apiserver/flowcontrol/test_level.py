@@ -174,3 +174,18 @@ def test_one_request_takes_a_small_part_of_a_level(nominal: int, most: int) -> N
     level = level_of(1)
     level.seats = level.seats.__class__(nominal, nominal, nominal)
     assert level.width_limit() == most
+
+
+def test_a_crowded_flow_waits_and_holds_up_nobody() -> None:
+    level = level_of(3)
+    flood, calm = flow_of(level, "flood"), flow_of(level, "calm")
+    level.arrive(Asked(flood), 0.0)
+    flood.crowded = True
+    second = Asked(flood)
+    assert level.arrive(second, 0.0) == "wait"
+    assert level.next(0.0) is None
+    assert level.arrive(Asked(calm), 0.0) == ""
+    flood.crowded = False
+    # There is a seat, and who waits has it before who comes.
+    assert level.arrive(Asked(calm), 0.0) == "wait"
+    assert level.next(0.0) is second
