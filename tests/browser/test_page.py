@@ -129,6 +129,51 @@ def test_kube_ops_view_s_fragments_act(page):
     assert browser.console() == []
 
 
+@pytest.mark.parametrize(
+    ("fragment", "says"),
+    [
+        ("renderer=canvas", "2D canvas"),
+        ("clusters=elsewhere", "one cluster, page;"),
+        ("theme=crt", "nearest here is green"),
+        ("theme=none", "one of auto, dark"),
+        ("scale=large", "no number"),
+        ("scale=33", "between 1/32 and 32"),
+        ("reload=soon", "no number of seconds"),
+        ("dashboard=maybe", "neither true nor false"),
+        ("sort=size", "one of name, age"),
+        ("kiosk", "not known here"),
+        ("q=<img%20src=x>;<b>=1", "<b>=1: not known here"),
+    ],
+)
+def test_what_of_an_address_cannot_act_is_said(page, fragment, says):
+    browser = page.open(f"#{fragment}")
+    browser.until("return !document.getElementById('note').hidden")
+    found = browser.run("return document.getElementById('note').innerText")
+    assert says in found
+    assert fragment.split(";")[-1].split("=")[0] in found
+    assert browser.run("return document.getElementById('notes').children.length") == 1
+    assert browser.run("return document.querySelectorAll('#note img, #note b').length") == 0
+    browser.run("document.getElementById('noted').click()")
+    assert browser.run("return document.getElementById('note').hidden")
+    assert browser.console() == []
+
+
+@pytest.mark.parametrize(
+    ("fragment", "theme"), [("theme=default", "dark"), ("theme=polaroid", "light"), ("theme=sepia", "sepia")]
+)
+def test_kube_ops_view_s_themes_act_by_their_names(page, fragment, theme):
+    browser = page.open(f"#{fragment}")
+    assert browser.run("return document.documentElement.dataset.theme") == theme
+
+
+def test_an_address_of_which_all_acts_is_not_commented(page):
+    browser = page.open("#scale=1.5;q=;dashboard=1;reload=600;theme=green;clusters=page;sort=cpu;colour=age;walls=1")
+    browser.until("return kubedyno.live.context")
+    assert browser.run("return document.getElementById('note').hidden")
+    assert browser.run("return getComputedStyle(document.querySelector('header')).display") == "none"
+    assert browser.run("return kubedyno.drawing.walls && kubedyno.drawing.scale === 1.5")
+
+
 def test_a_page_that_is_to_reload_does(page):
     browser = page.open("#reload=1")
     browser.run("window.before = true")

@@ -5,8 +5,8 @@ stay small. `n` nodes [name, ready, control plane, unschedulable, cpu, memory, m
 taints], `p` pods [id, namespace, name, node, state, created, ready, restarts, cpu, memory, addressed, why, labels, seen, seen
 ready], `u` changed pods [id, node, state, ready, restarts, addressed, why, seen ready], `g` ids of pods that are gone, `x`
 names of nodes that are gone, `m` what nodes use [[name, cpu, memory]…] or null where nobody says it, `r` how a run goes
-(`lab.liveview`), `server` which cluster, `trouble` why it is not followed. `all` marks a snapshot. Times are epoch seconds:
-created and ready are the API's, seen ones the watch's.
+(`lab.liveview`), `server` and `context` which cluster, `trouble` why it is not followed. `all` marks a snapshot. Times are
+epoch seconds: created and ready are the API's, seen ones the watch's.
 """
 
 import asyncio
@@ -225,6 +225,7 @@ class Feed:
                 "t": round(self._clock.now(), 3),
                 "all": True,
                 "server": self._client.server,
+                "context": self._client.target.context,
                 "n": [_node_values(row) for row in self._nodes.values()],
                 "p": [self._pod_values(row) for row in self._pods.values()],
                 "m": self._uses,

@@ -30,6 +30,7 @@ SCRIPTS = (
     "pointer.js",
     "ribbon.js",
     "replay.js",
+    "settings.js",
 )
 _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),

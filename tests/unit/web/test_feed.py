@@ -4,6 +4,7 @@ import asyncio
 
 import orjson
 
+from kubedyno.client.kubeconfig import Target
 from kubedyno.web.feed import Feed
 from kubedyno.web.rows import pod_row
 
@@ -41,6 +42,7 @@ class Events:
 class Server:
     def __init__(self) -> None:
         self.server = "https://cluster"
+        self.target = Target(self.server)
         self.pods, self.nodes = asyncio.Queue(), asyncio.Queue()
 
     def list_watch(self, path, _, decode):

@@ -4,15 +4,17 @@ import {Drawing} from "./draw.js";
 import {SORTS} from "./layout.js";
 import {matcher, Model} from "./model.js";
 import {COLOURS, legend} from "./palette.js";
-import {Panel} from "./panel.js";
+import {element, Panel} from "./panel.js";
 import {attach} from "./pointer.js";
 import {Recording} from "./replay.js";
 import {HEIGHT, Ribbon, runText, seconds, stateCounts} from "./ribbon.js";
+import {hashOf, partsOf, settingsOf, THEMES, USUAL} from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), strip = $("ribbon");
-const THEMES = ["auto", "dark", "light", "contrast"];
 const SPOKEN_MS = 10000;
+// A browser's timers hold 31 bits.
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 const live = new Model(), recording = new Recording(), ribbon = new Ribbon();
 const drawing = new Drawing(stage, $("over"), live);
@@ -21,20 +23,38 @@ let moment = null, playing = false, connected = true;
 
 const page = {
   drawing,
-  showWalls() { setWalls(true); },
+  showWalls() { setWalls(true); remember("walls", "true"); },
   refocus() { stage.focus(); },
 };
 const panel = new Panel($("panel"), {why: $("why"), list: $("list"), help: $("help")}, page);
 
-// --- settings in the URL's fragment, with kube-ops-view's names ---------------------------------------------------
+// --- settings in the URL's fragment -------------------------------------------------------------------------------
 
-const fragment = new Map();
-const decoded = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
+let parts = partsOf(location.hash);
 
 function remember(key, value) {
-  if (value) fragment.set(key, String(value));
-  else fragment.delete(key);
-  history.replaceState(null, "", "#" + [...fragment].map(([k, v]) => `${k}=${encodeURIComponent(v)}`).join(";"));
+  if (value) parts.set(key, String(value));
+  else parts.delete(key);
+  history.replaceState(null, "", hashOf(parts));
+  note();
+}
+
+/** Say what of the address does not act, and why; a note that was put away stays away until another is to be said. */
+let shownNotes = "";
+function note() {
+  const {notes} = settingsOf(parts, namesOf(live)), text = notes.join("\n");
+  if (text === shownNotes) return;
+  shownNotes = text;
+  $("note").hidden = !text;
+  $("notes").replaceChildren(...notes.map((line) => element("span", line)));
+}
+$("noted").onclick = () => { $("note").hidden = true; };
+
+/** What kube-ops-view and a kubeconfig may call the cluster that is shown; null until that is known. */
+function namesOf({server, context}) {
+  if (!server) return null;
+  const place = server.replace(/^https?:\/\//, "");
+  return [context || place, server, place, place.toLowerCase().replace(/[^a-z0-9:-]/g, "-")];
 }
 
 for (const [id, values] of [["colour", Object.keys(COLOURS)], ["sort", Object.keys(SORTS)], ["theme", THEMES]])
@@ -82,37 +102,31 @@ function setWalls(on) {
   drawing.walls = on;
   drawing.full = true;
   $("walls").ariaPressed = String(on);
-  remember("walls", on ? "true" : "");
 }
 
 let reloading = 0;
 function obey() {
-  fragment.clear();
-  for (const part of location.hash.slice(1).split(";").filter(Boolean)) {
-    const at = part.indexOf("=");
-    fragment.set(at < 0 ? part : part.slice(0, at), at < 0 ? "" : decoded(part.slice(at + 1)));
-  }
-  const one = (key, known, usual) => (known.includes(fragment.get(key)) ? fragment.get(key) : usual);
-  drawing.scale = drawing.base = Math.min(32, Math.max(1 / 32, parseFloat(fragment.get("scale")) || 1));
+  parts = partsOf(location.hash);
+  const found = settingsOf(parts, namesOf(live));
+  drawing.scale = drawing.base = found.scale;
   drawing.relayout = drawing.full = true;
-  document.body.classList.toggle("dashboard", fragment.get("dashboard") === "true");
-  setTheme(one("theme", THEMES, "auto"));
-  setColour(one("colour", Object.keys(COLOURS), "phase"));
-  setSort(one("sort", Object.keys(SORTS), "name"));
-  setFilter(fragment.get("q") ?? "");
-  setWalls(fragment.get("walls") === "true");
+  document.body.classList.toggle("dashboard", found.dashboard);
+  setTheme(found.theme);
+  setColour(found.colour);
+  setSort(found.sort);
+  setFilter(found.q);
+  setWalls(found.walls);
   clearTimeout(reloading);
-  const reload = parseFloat(fragment.get("reload"));
-  if (reload > 0) reloading = setTimeout(() => location.reload(), reload * 1000);
+  if (found.reload) reloading = setTimeout(() => location.reload(), Math.min(found.reload * 1000, LONGEST_TIMER_MS));
+  note();
 }
 obey();
 addEventListener("hashchange", obey);
 
-const usual = {theme: "auto", colour: "phase", sort: "name"};
 for (const [id, set] of [["theme", setTheme], ["colour", setColour], ["sort", setSort]])
-  $(id).onchange = () => { set($(id).value); remember(id, $(id).value === usual[id] ? "" : $(id).value); };
+  $(id).onchange = () => { set($(id).value); remember(id, $(id).value === USUAL[id] ? "" : $(id).value); };
 $("filter").oninput = () => { setFilter($("filter").value); remember("q", $("filter").value); };
-$("walls").onclick = () => setWalls(!drawing.walls);
+$("walls").onclick = () => { setWalls(!drawing.walls); remember("walls", drawing.walls ? "true" : ""); };
 $("why").onclick = () => panel.toggle("why", () => panel.why());
 $("list").onclick = () => panel.toggle("list", () => panel.table());
 $("help").onclick = () => panel.toggle("help", () => panel.help());
@@ -140,7 +154,10 @@ function take(model, message, shown) {
   const now = performance.now();
   model.apply(message, shown && !message.all ? (kind, pod, from) => drawing.news(kind, pod, from, now) : undefined);
   if (!shown) return;
-  if (message.all) drawing.show(model);
+  if (message.all) {
+    drawing.show(model);
+    note();
+  }
   else if (message.x || message.n?.some(([name]) => !drawing.boxes.has(name))) drawing.relayout = true;
   else if (message.n || message.m !== undefined)
     for (const box of message.m === undefined ? message.n.map(([name]) => drawing.boxes.get(name)) : drawing.boxes.values()) drawing.heads.add(box);

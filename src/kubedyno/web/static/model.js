@@ -31,7 +31,7 @@ export class Model {
     // Node → [thousandths of a core, bytes] as metrics.k8s.io says; null where nobody does.
     this.uses = null;
     this.run = null;
-    this.server = "";
+    this.server = this.context = "";
     this.time = 0;
     this.trouble = "";
   }
@@ -52,7 +52,7 @@ export class Model {
     this.time = message.t;
     if (message.all) this.clear();
     if (message.trouble !== undefined) this.trouble = message.trouble;
-    if (message.server !== undefined) this.server = message.server;
+    if (message.server !== undefined) [this.server, this.context] = [message.server, message.context];
     if (message.m !== undefined) this.uses = message.m && new Map(message.m.map(([name, cpu, memory]) => [name, [cpu, memory]]));
     if (message.r !== undefined) this.run = message.r;
     for (const v of message.n ?? [])
