@@ -5,17 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubedyno.kube import fieldset
-from kubedyno.kube.typed import (
-    compare,
-    field_set,
-    merge,
-    named_members,
-    problems,
-    remove,
-    shape_of_kind,
-    shape_of_schema,
-    skeleton,
-)
+from kubedyno.kube.shapes import shape_of_kind, shape_of_schema, skeleton
+from kubedyno.kube.typed import compare, field_set, merge, named_members, problems, remove
 
 POD = shape_of_kind("v1", "Pod")
 TEXT = {"type": "string"}

@@ -30,8 +30,9 @@ from kubedyno.cluster.runtime import Runtime, RuntimeRefusedError
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Stream
 from kubedyno.kube.resources import PODS, Resource
+from kubedyno.kube.shapes import shape_of_kind
 from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
-from kubedyno.kube.typed import merge, shape_of_kind
+from kubedyno.kube.typed import merge
 
 # Of a log that is followed, written and not read yet.
 _BUFFER_BYTES = 256 << 10

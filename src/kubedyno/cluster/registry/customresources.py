@@ -18,8 +18,8 @@ from kubedyno.cluster.registry.schema import Schema
 from kubedyno.cluster.registry.structure import DecodeError, decode_metadata
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import Resource, Subresource
+from kubedyno.kube.shapes import Shape, shape_of_schema
 from kubedyno.kube.status import BadRequest, Cause, StatusError, invalid_value
-from kubedyno.kube.typed import Shape, shape_of_schema
 
 # In the order in which the real server lists them.
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")

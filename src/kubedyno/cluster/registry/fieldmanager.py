@@ -32,11 +32,11 @@ from kubedyno.cluster.registry.managedfields import (
 from kubedyno.kube import fieldset
 from kubedyno.kube.fieldset import Fields, FieldSetError
 from kubedyno.kube.resources import Resource
+from kubedyno.kube.shapes import Shape, shape_of_kind, skeleton
 from kubedyno.kube.status import BadRequest, Conflict, StatusError
 from kubedyno.kube.typed import (
     ABSENT,
     Comparison,
-    Shape,
     compare,
     element_paths,
     element_step,
@@ -45,8 +45,6 @@ from kubedyno.kube.typed import (
     named_members,
     problems,
     remove,
-    shape_of_kind,
-    skeleton,
     structure,
 )
 

@@ -14,8 +14,8 @@ from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.selectors import LabelSelector
+from kubedyno.kube.shapes import Shape
 from kubedyno.kube.status import BadRequest, Cause
-from kubedyno.kube.typed import Shape
 from kubedyno.statedb.records import Index
 
 Object = dict[str, Any]
