@@ -467,7 +467,8 @@ def _is_starting(case: _Case, _: _Context) -> str | None:
 
 
 def _starting(cases: Sequence[_Case], group: str, _: _Context) -> Finding:
-    where = "starting on their node" if group == "bound" else "waiting for the scheduler"
+    node = "its node" if len(cases) == 1 else "their nodes"
+    where = f"starting on {node}" if group == "bound" else "waiting for the scheduler"
     return Finding(
         "starting",
         f"{_pods(len(cases))} still {where}",

@@ -9,7 +9,7 @@ from kubedyno.cli.init import add_target_flags
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
-    parser.add_argument("what", choices=("node", "nodes", "pod", "pods"))
+    parser.add_argument("what", metavar="node|pod", choices=("node", "nodes", "pod", "pods"))
     parser.add_argument("-n", "--namespace", default="default", help="of pods (default: %(default)s)")
     parser.add_argument("-A", "--all-namespaces", action="store_true")
     parser.add_argument("--sort-by", choices=("name", "cpu", "memory"), default="name")
