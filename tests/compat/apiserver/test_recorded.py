@@ -13,7 +13,6 @@ from kubedyno.base import aio
 
 GAPS = {
     "objects": {
-        "019-cm-get-proto": "JSON is preferred where the client reads both",
         "161-pod-exec": "no scheduler has bound the pod here, so that it has no host",
         "198-sa-token": "another key's token, by another algorithm",
         "218-ssrr": "no roles are there to be listed: see the recordings of access",

@@ -22,7 +22,7 @@ from kubedyno.cluster.apiserver.authorization import Attributes
 from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of, is_long_running
 from kubedyno.http.messages import App, Exchange, Headers, Request, Responder, Stream, Tunnel
 from kubedyno.kube import protobuf, yaml
-from kubedyno.kube.protobuf import ProtobufError
+from kubedyno.kube.protobuftypes import ProtobufError
 from kubedyno.kube.status import StatusError
 from kubedyno.kube.yaml import YAMLError
 

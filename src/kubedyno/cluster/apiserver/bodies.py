@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from kubedyno.kube import protobuf, yaml
-from kubedyno.kube.protobuf import ProtobufError
+from kubedyno.kube.protobuftypes import ProtobufError
 from kubedyno.kube.status import BadRequest, UnsupportedMediaType
 from kubedyno.kube.yaml import YAMLError
 

@@ -5,7 +5,9 @@ from itertools import accumulate
 from typing import Any
 
 from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.cluster.apiserver.messages import has_messages
 from kubedyno.cluster.apiserver.metrics import RequestCounts
+from kubedyno.cluster.apiserver.negotiation import Form, form_of
 from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.http.messages import Headers, Request, Responder, Stream, Tunnel
@@ -46,6 +48,20 @@ class Call:
         self.gate: Any = None
         self._counts = counts
         self._began_s = counts.now_s()
+
+    def form(self, pretty: str | None = None, *, collection: bool = False) -> Form:
+        """Return the form in which the client wants objects of the route's kind.
+
+        Args:
+            pretty: The query parameter, None when not given.
+            collection: The path is a collection.
+
+        Raises:
+            NotAcceptable: None will do.
+        """
+        resource = self.route.kind.resource
+        messages = has_messages(resource.api_version, resource.kind)
+        return form_of(self.request.headers, pretty, collection=collection, messages=messages)
 
     def begin_anew(self) -> None:
         """Forget what was warned of: the request is looked at once more."""

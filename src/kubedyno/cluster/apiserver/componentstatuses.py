@@ -11,7 +11,7 @@ import orjson
 
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
-from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, form_of
+from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form
 from kubedyno.cluster.apiserver.queries import list_options
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
@@ -54,13 +54,13 @@ def answer_components(call: Call) -> None:
     call.warnings.append(_DEPRECATED)
     request, kind, name = call.request, call.route.kind, call.route.name
     if name:
-        form = form_of(request.headers)
+        form = call.form()
         if name not in _NAMES:
             raise not_found(kind.resource, name)
         names = [name]
     else:
         options = list_options(request.query)
-        form = form_of(request.headers, options.pretty, collection=True)
+        form = call.form(options.pretty, collection=True)
         for field, _, _ in options.fields.terms:
             kind.check_field(field)
         names = [

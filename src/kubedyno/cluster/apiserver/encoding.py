@@ -9,15 +9,21 @@ from typing import Any
 import orjson
 
 from kubedyno.base.clock import Clock
+from kubedyno.cluster.apiserver.messages import Messages
 from kubedyno.cluster.apiserver.negotiation import JSON, METADATA, OBJECT, PROTOBUF, TABLE, YAML, Form
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube import protobuf, yaml
-from kubedyno.kube.protobuf import ProtobufError
+from kubedyno.kube.protobuftypes import META, ProtobufError
+from kubedyno.kube.protobufwriting import block, writer
 from kubedyno.kube.status import NotAcceptable, StatusError
 
 NO_COLUMNS = b'"columnDefinitions":null'
+_LIST_META = writer(f"{META}ListMeta")
+_PARTIAL_METADATA = writer(f"{META}PartialObjectMetadata")
+# The number of every list's field.
+_ITEMS = 2
 
 
 class Encoder:
@@ -37,6 +43,7 @@ class Encoder:
         self._type = {"kind": resource.kind, "apiVersion": resource.api_version}
         self._list_head = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'.encode()
         self._columns = b""
+        self._messages: Messages | None = None
 
     # --- one object ------------------------------------------------------------------------------------------
 
@@ -49,19 +56,21 @@ class Encoder:
         if form.plain:
             return self._store.encode(self._resource, record) + b"\n"
         if form.shape is TABLE:
-            head = self._table_head(form, _list_meta(record.revision), columns=True)
+            head = self._table_head(form, list_meta(record.revision), columns=True)
             return document_bytes(head + self._row(record, form, include_object) + b"]}", form)
         if form.shape is METADATA:
             return document_bytes(self._metadata(record, form), form)
         if form.media is JSON:
             return document_bytes(self._store.encode(self._resource, record), form)
+        if form.media is PROTOBUF:
+            return self._enveloped(self._message(record, form), form)
         return value_bytes(self._store.encode_dict(self._resource, record), form)
 
     # --- lists -----------------------------------------------------------------------------------------------
 
     def head(self, form: Form, revision: int, token: str = "", remaining: int | None = None) -> bytes:
         """Return a list's JSON up to its first item."""
-        meta = _list_meta(revision, token, remaining)
+        meta = list_meta(revision, token, remaining)
         if form.shape is TABLE:
             return self._table_head(form, meta, columns=True)
         if form.shape is METADATA:
@@ -78,6 +87,39 @@ class Encoder:
             return b",".join([self._row(record, form, include_object) for record in records])
         return b",".join([self._metadata(record, form) for record in records])
 
+    # --- protobuf --------------------------------------------------------------------------------------------
+
+    def messages(self, records: Sequence[ObjectRecord], form: Form) -> bytes:
+        """Return items of a list as protobuf."""
+        return b"".join([block(_ITEMS, self._message(record, form)) for record in records])
+
+    def list_ends(self, form: Form, page_meta: bytes, items_bytes: int) -> tuple[bytes, bytes]:
+        """Return what stands before and after a list's items as protobuf.
+
+        Args:
+            form: Of the answer.
+            page_meta: The list's metadata, see `list_meta`.
+            items_bytes: All items together.
+        """
+        meta = block(1, _LIST_META(orjson.loads(page_meta)))
+        api_version, kind = self._type["apiVersion"], f"{self._type['kind']}List"
+        if form.shape is METADATA:
+            api_version, kind = f"meta.k8s.io/{form.version}", "PartialObjectMetadataList"
+        return protobuf.opening(api_version, kind, len(meta) + items_bytes) + meta, protobuf.CLOSING
+
+    def _message(self, record: ObjectRecord, form: Form) -> bytes:
+        if form.shape is METADATA:
+            return _PARTIAL_METADATA(orjson.loads(self._metadata(record, form)))
+        if self._messages is None:
+            self._messages = Messages(self._store, self._resource)
+        return self._messages.message(record)
+
+    def _enveloped(self, raw: bytes, form: Form) -> bytes:
+        api_version, kind = self._type["apiVersion"], self._type["kind"]
+        if form.shape is METADATA:
+            api_version, kind = f"meta.k8s.io/{form.version}", METADATA
+        return b"".join((protobuf.opening(api_version, kind, len(raw)), raw, protobuf.CLOSING))
+
     # --- events ----------------------------------------------------------------------------------------------
 
     def event(self, kind: bytes, record: ObjectRecord, form: Form, include_object: str = "Metadata") -> bytes:
@@ -85,13 +127,13 @@ class Encoder:
         if form.shape is OBJECT:
             if form.media is JSON:
                 return b'{"type":"%b","object":%b}\n' % (kind, self._store.encode(self._resource, record))
-            return _frame(kind, protobuf.encode(self._store.encode_dict(self._resource, record)))
+            return _frame(kind, self._enveloped(self._message(record, form), form))
         if form.shape is METADATA:
-            data = self._metadata(record, form)
             if form.media is PROTOBUF:
-                return _frame(kind, protobuf.encode(orjson.loads(data)))
+                return _frame(kind, self._enveloped(self._message(record, form), form))
+            data = self._metadata(record, form)
         else:
-            data = self._table_head(form, _list_meta(record.revision), columns=False)
+            data = self._table_head(form, list_meta(record.revision), columns=False)
             data += self._row(record, form, include_object) + b"]}"
         return b'{"type":"%b","object":%b}\n' % (kind, data)
 
@@ -171,7 +213,8 @@ class Encoder:
 _PARTIAL = {"kind": METADATA, "apiVersion": "meta.k8s.io/v1"}
 
 
-def _list_meta(revision: int, token: str = "", remaining: int | None = None) -> bytes:
+def list_meta(revision: int, token: str = "", remaining: int | None = None) -> bytes:
+    """Return a list's metadata as JSON."""
     meta: Object = {"resourceVersion": str(revision)} if revision else {}
     if token:
         meta["continue"] = token
@@ -205,16 +248,7 @@ def value_bytes(value: Any, form: Form) -> bytes:
     return orjson.dumps(value) + b"\n"
 
 
-def _field(number: int, data: bytes) -> bytes:
-    size, head = len(data), bytearray((number << 3 | 2,))
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + data
-
-
 def _frame(kind: bytes, message: bytes) -> bytes:
     """Return a WatchEvent message behind its length: how events travel as protobuf."""
-    event = _field(1, kind) + _field(2, _field(1, message))
+    event = block(1, kind) + block(2, block(1, message))
     return len(event).to_bytes(4, "big") + event

@@ -19,6 +19,11 @@ OBJECT = "Object"
 TABLE = "Table"
 METADATA = "PartialObjectMetadata"
 
+# As the real server says it of a custom resource.
+_NO_MESSAGE = (
+    "object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be encoded to a "
+    "protobuf message"
+)
 _MEDIA = f"{JSON}, {YAML}, {PROTOBUF}"
 _COLLECTION_MEDIA = f"{_MEDIA}, {JSON};stream=watch, {PROTOBUF};stream=watch"
 _METADATA_LIST = "PartialObjectMetadataList"
@@ -55,20 +60,25 @@ class Form:
 PLAIN = Form()
 
 
-def form_of(headers: Mapping[str, str], pretty: str | None = None, *, collection: bool = False) -> Form:
+def form_of(
+    headers: Mapping[str, str], pretty: str | None = None, *, collection: bool = False, messages: bool = True
+) -> Form:
     """Return the form that the client prefers among those we have.
 
     Args:
         headers: Of the request, lower-case.
         pretty: The query parameter, None when not given.
         collection: The path is a collection, whose 406 lists more types.
+        messages: The objects have a protobuf form; their metadata always has.
 
     Raises:
         NotAcceptable: None will do.
     """
     accept = headers.get("accept", "")
     human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS) if pretty is None else is_true(pretty)
-    form = _negotiate(accept, human)
+    form = _negotiate(accept, human, messages)
+    if form is None and not messages and _negotiate(accept, human, True) is not None:
+        raise NotAcceptable(_NO_MESSAGE)
     if form is None and ";as=" in accept.replace(" ", ""):
         raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")
     if form is None:
@@ -97,21 +107,14 @@ def check_shape(form: Form, resource: Resource, *, listed: bool) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _negotiate(accept: str, pretty: bool) -> Form | None:
+def _negotiate(accept: str, pretty: bool, messages: bool) -> Form | None:
     if not accept.strip():
         return Form(pretty=pretty)
-    found: list[Form] = []
     for media, parameters in clauses(accept):
         form = _form(media, parameters, pretty)
-        if form is not None:
-            found.append(form)
-    if not found:
-        return None
-    first = found[0]
-    if first.media is PROTOBUF:
-        # Typed Go clients ask for protobuf before JSON and read both; JSON is what the store holds.
-        return next((form for form in found if form.media is JSON and form.shape is first.shape), first)
-    return first
+        if form is not None and (messages or form.media is not PROTOBUF or form.shape is not OBJECT):
+            return form
+    return None
 
 
 def _form(media: str, parameters: Mapping[str, str], pretty: bool) -> Form | None:
@@ -130,6 +133,8 @@ def _form(media: str, parameters: Mapping[str, str], pretty: bool) -> Form | Non
         if wanted not in _SHAPES or version not in _META_VERSIONS or parameters.get("g") != "meta.k8s.io":
             return None
         shape = _SHAPES[wanted]
+        if shape is TABLE and chosen is PROTOBUF:
+            return None
     called = wanted if wanted is not None and shape is METADATA else ""
     return Form(chosen, shape, version, pretty and chosen is JSON, called)
 

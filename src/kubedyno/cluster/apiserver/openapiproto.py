@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from kubedyno.kube.protobuf import block, varint
+from kubedyno.kube.protobufwriting import block, varint
 
 MEDIA = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 # How the real server names it in its answers.

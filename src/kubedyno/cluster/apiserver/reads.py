@@ -4,7 +4,8 @@ A long list is a sequence of records, fixed when the request came, and is encode
 it: its JSON is never in memory as a whole.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -12,8 +13,8 @@ import orjson
 from kubedyno.base import aio
 from kubedyno.cluster.apiserver import compression
 from kubedyno.cluster.apiserver.call import Call
-from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
-from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, YAML, Form, check_shape, form_of
+from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, value_bytes
+from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, PROTOBUF, YAML, Form, check_shape
 from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters
 from kubedyno.cluster.apiserver.selection import Selection
@@ -32,6 +33,8 @@ from kubedyno.statedb.view import View, prefix_end
 ITEMS_A_STEP = 64
 # A piece of a long list, and how much of it may wait for the client.
 PIECE_BYTES = 256 << 10
+# What is kept of a long protobuf list until its length is known.
+KEPT_BYTES = 16 << 20
 _STREAM_MEDIA = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 
 
@@ -57,6 +60,7 @@ class Reads:
         hub: Opens watches.
         encoder_of: A kind's encoder.
         spawn: Runs what outlives the call.
+        refuse: Answers a call with an error.
         zips: Large answers are compressed for clients that take it.
     """
 
@@ -66,6 +70,7 @@ class Reads:
         hub: WatchHub,
         encoder_of: Callable[[Kind], Encoder],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        refuse: Callable[[Call, Exception], None],
         *,
         zips: bool = False,
     ) -> None:
@@ -75,13 +80,14 @@ class Reads:
         self._hub = hub
         self._encoder_of = encoder_of
         self._spawn = spawn
+        self._refuse = refuse
 
     def get(self, call: Call) -> None:
         """Answer with one object."""
         route, request = call.route, call.request
         query = request.query
         given = parameters(query) if query else {}
-        form = form_of(request.headers, given.get("pretty"))
+        form = call.form(given.get("pretty"))
         include_object = "Metadata"
         if query:
             revision = given.get("resourceVersion", "")
@@ -118,7 +124,7 @@ class Reads:
         """Answer with a list, or begin a watch."""
         route, request = call.route, call.request
         options = list_options(request.query)
-        form = form_of(request.headers, options.pretty, collection=True)
+        form = call.form(options.pretty, collection=True)
         if isinstance(route.kind, CustomResource):
             route.kind.check_readable(self._store)
         selection = Selection(self._registry, route.kind, route.namespace, options.labels, options.fields)
@@ -135,18 +141,55 @@ class Reads:
 
     def send(self, call: Call, encoder: Encoder, page: Page, form: Form, include_object: str = "Metadata") -> None:
         """Answer with a page: at once when it is small, else piece by piece."""
+        if form.media is PROTOBUF:
+            self._send_messages(call, encoder, page, form)
+            return
         head = encoder.head(form, page.revision, page.token, page.remaining)
         compact = form.media is JSON and not form.pretty
         if compact and len(page.records) > ITEMS_A_STEP:
-            zipped = self._zips and compression.is_taken(call)
-            stream = compression.Zipped(call, form.media) if zipped else call.start(200, form.media)
-            self._spawn(_write_list(stream, head, encoder, page.records, form, include_object))
+            pieces = _write_pieces(self._begin(call, form), head, encoder, page.records, form, include_object)
+            self._spawn(pieces)
             return
         body = head + encoder.items(page.records, form, include_object)
         if compact:
             self._answer(call, form.media, body + b"]}\n")
         else:
             self._answer(call, form.media, value_bytes(orjson.loads(body + b"]}"), form))
+
+    def _begin(self, call: Call, form: Form) -> Stream:
+        zipped = self._zips and compression.is_taken(call)
+        return compression.Zipped(call, form.media) if zipped else call.start(200, form.media)
+
+    def _send_messages(self, call: Call, encoder: Encoder, page: Page, form: Form) -> None:
+        """Answer with a page as protobuf."""
+        if len(page.records) > ITEMS_A_STEP:
+            self._spawn(self._send_measured(call, encoder, page, form))
+            return
+        items = encoder.messages(page.records, form)
+        before, after_all = encoder.list_ends(form, _meta_of(page), len(items))
+        self._answer(call, form.media, b"".join((before, items, after_all)))
+
+    async def _send_measured(self, call: Call, encoder: Encoder, page: Page, form: Form) -> None:
+        """Answer with a long page as protobuf: its length comes first, so everything is made before the first byte.
+
+        Of a very long one only the first part is kept until then, the rest is made twice.
+        """
+        kept: list[bytes] = []
+        size = 0
+        try:
+            for start in range(0, len(page.records), ITEMS_A_STEP):
+                piece = encoder.messages(page.records[start : start + ITEMS_A_STEP], form)
+                if size < KEPT_BYTES:
+                    kept.append(piece)
+                size += len(piece)
+                await aio.sleep(0)
+                if call.responder.closed:
+                    return
+        except StatusError as error:
+            self._refuse(call, error)
+            return
+        before, after_all = encoder.list_ends(form, _meta_of(page), size)
+        await _write_messages(self._begin(call, form), (before, after_all), encoder, page.records, form, kept)
 
     # --- which records -----------------------------------------------------------------------------------------
 
@@ -223,37 +266,62 @@ def _matching(view: View, low: str, high: str | None, selection: Selection, limi
     return found
 
 
-async def _write_list(
-    stream: Stream, head: bytes, encoder: Encoder, records: Sequence[ObjectRecord], form: Form, include_object: str
-) -> None:
+def _meta_of(page: Page) -> bytes:
+    return list_meta(page.revision, page.token, page.remaining)
+
+
+@asynccontextmanager
+async def _whole(stream: Stream) -> AsyncIterator[None]:
+    """See that a client does not take half a list for a whole one."""
     try:
-        await _write_pieces(stream, head, encoder, records, form, include_object)
+        yield
     except BaseException:
-        # The client must not take half a list for a whole one.
         stream.abort()
         raise
+
+
+async def _write_messages(
+    stream: Stream,
+    ends: tuple[bytes, bytes],
+    encoder: Encoder,
+    records: Sequence[ObjectRecord],
+    form: Form,
+    kept: list[bytes],
+) -> None:
+    async with _whole(stream):
+        stream.write(ends[0])
+        kept.reverse()
+        for start in range(0, len(records), ITEMS_A_STEP):
+            step = records[start : start + ITEMS_A_STEP]
+            stream.write(kept.pop() if kept else encoder.messages(step, form))
+            await stream.drain(PIECE_BYTES)
+            if stream.closed:
+                return
+        stream.write(ends[1])
+        stream.close()
 
 
 async def _write_pieces(
     stream: Stream, head: bytes, encoder: Encoder, records: Sequence[ObjectRecord], form: Form, include_object: str
 ) -> None:
-    pieces, size = [head], len(head)
-    for start in range(0, len(records), ITEMS_A_STEP):
-        if start:
-            pieces.append(b",")
-        piece = encoder.items(records[start : start + ITEMS_A_STEP], form, include_object)
-        pieces.append(piece)
-        size += len(piece)
-        if size >= PIECE_BYTES:
-            stream.write(b"".join(pieces))
-            pieces, size = [], 0
-            del piece
-            await stream.drain(PIECE_BYTES)
-        elif form.shape is not OBJECT:
-            # Rows are made from parsed objects: two milliseconds a step.
-            await aio.sleep(0)
-        if stream.closed:
-            return
-    pieces.append(b"]}\n")
-    stream.write(b"".join(pieces))
-    stream.close()
+    async with _whole(stream):
+        pieces, size = [head], len(head)
+        for start in range(0, len(records), ITEMS_A_STEP):
+            if start:
+                pieces.append(b",")
+            piece = encoder.items(records[start : start + ITEMS_A_STEP], form, include_object)
+            pieces.append(piece)
+            size += len(piece)
+            if size >= PIECE_BYTES:
+                stream.write(b"".join(pieces))
+                pieces, size = [], 0
+                del piece
+                await stream.drain(PIECE_BYTES)
+            elif form.shape is not OBJECT:
+                # Rows are made from parsed objects: two milliseconds a step.
+                await aio.sleep(0)
+            if stream.closed:
+                return
+        pieces.append(b"]}\n")
+        stream.write(b"".join(pieces))
+        stream.close()

@@ -6,7 +6,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
-from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, form_of
+from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form
 from kubedyno.cluster.apiserver.queries import list_options
 from kubedyno.cluster.apiserver.usage import NodeUsage, PodUsage, Usage, created_of
 from kubedyno.cluster.registry.kind import Kind
@@ -64,7 +64,7 @@ class ResourceMetrics:
         """
         route = call.route
         resource = route.kind.resource
-        form = form_of(call.request.headers)
+        form = call.form()
         record = self._store.get(_source(resource), key_of(route.namespace, route.name))
         found = None if record is None else self._object(resource, record)
         if found is None:
@@ -81,7 +81,7 @@ class ResourceMetrics:
         route, request = call.route, call.request
         resource = route.kind.resource
         options = list_options(request.query)
-        form = form_of(request.headers, options.pretty, collection=True)
+        form = call.form(options.pretty, collection=True)
         unknown = [field for field, _, _ in options.fields.terms if field not in _FIELDS]
         if unknown:
             raise BadRequest(f"field label not supported: {unknown[0]}")

@@ -162,7 +162,7 @@ class ApiServer:
         self._tasks: set[asyncio.Task[None]] = set()
         # The gate is on in the real server: here only where somebody says so.
         zips = settings.feature_gates.get(COMPRESSION, False)
-        reads = Reads(registry, self._hub, self.encoder_of, self._spawn, zips=zips)
+        reads = Reads(registry, self._hub, self.encoder_of, self._spawn, self._fail, zips=zips)
         modes = settings.authorization.split(",")
         self._authorizer = authorizer = Authorizer(registry.store, always="AlwaysAllow" in modes)
         if "Node" in modes:

@@ -10,7 +10,6 @@ from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
 from kubedyno.cluster.apiserver.bodies import decode, duplicates, in_order, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
-from kubedyno.cluster.apiserver.negotiation import form_of
 from kubedyno.cluster.apiserver.patches import APPLY, Change, applied_object, change_of
 from kubedyno.cluster.apiserver.queries import (
     delete_options,
@@ -74,7 +73,7 @@ class Writes:
         if resource.namespaced and not route.namespace:
             raise not_allowed()
         options = write_options(request.query, "CreateOptions")
-        form = form_of(request.headers, options.pretty)
+        form = call.form(options.pretty)
         obj = self._decoded(call, options.field_validation)
         if kind.signed and isinstance(obj, dict) and isinstance(obj.get("spec"), dict):
             user = call.user
@@ -147,7 +146,7 @@ class Writes:
         request, route = call.request, call.route
         resource = route.kind.resource
         options = write_options(request.query, "UpdateOptions")
-        form = form_of(request.headers, options.pretty)
+        form = call.form(options.pretty)
         obj = self._decoded(call, options.field_validation)
         existed = self._registry.store.get(resource, key_of(route.namespace, route.name)) is not None
         record = self._registry.update(
@@ -170,7 +169,7 @@ class Writes:
         resource = route.kind.resource
         applies = media_of(request.headers) == APPLY
         options = patch_options(request.query, apply=applies)
-        form = form_of(request.headers, options.pretty)
+        form = call.form(options.pretty)
         if applies:
             applied = applied_object(request.body, options.field_validation, call.warnings)
             self._admit(call, applied)
@@ -216,9 +215,9 @@ class Writes:
 
     def delete(self, call: Call) -> None:
         """Answer DELETE on an object."""
-        request, route = call.request, call.route
+        route = call.route
         kind = route.kind
-        form = form_of(request.headers)
+        form = call.form()
         options = self.options(call)
         gate = self._deletion_gate(call, options)
         record, gone = self._registry.delete(kind.resource, route.namespace, route.name, options, gate)
@@ -244,7 +243,7 @@ class Writes:
         request, route = call.request, call.route
         if route.kind.resource.namespaced and not route.namespace:
             raise not_allowed()
-        form = form_of(request.headers, collection=True)
+        form = call.form(collection=True)
         if isinstance(route.kind, CustomResource):
             route.kind.check_readable(self._registry.store)
         wanted = list_options(request.query)
@@ -299,7 +298,7 @@ class Writes:
     async def _delete_by_and_by(self, call: Call, page: Page, deletions: Coroutine[Any, Any, None]) -> None:
         try:
             await deletions
-            form = form_of(call.request.headers, collection=True)
+            form = call.form(collection=True)
             self._reads.send(call, self._encoder_of(call.route.kind), page, form)
         except StatusError as error:
             self._refuse(call, error)

@@ -219,6 +219,10 @@ class Store:
             return orjson.dumps(self.encode_dict(resource, record))
         return view.head + members_of(record.obj, record.revision)
 
+    def is_converted(self, resource: Resource) -> bool:
+        """Say whether objects are stored in the form of another version."""
+        return self._view(resource).convert is not None
+
     def encode_item(self, resource: Resource, record: ObjectRecord) -> bytes:
         """Return an object's JSON without kind and apiVersion, as lists have it."""
         if self._view(resource).convert is not None:

@@ -1,0 +1,109 @@
+"""A kind's records as protobuf messages, made part by part as they are stored.
+
+Fields of a message may stand in any order, so metadata, body and status are written each from its own JSON. What pods
+share of their specs is written once for all of them and joined like its text: the suffix that tells two of them apart
+is of one length.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from kubedyno.cluster.registry.leanpod import SPEC, LeanPod, Shape
+from kubedyno.cluster.storage.store import ObjectRecord, Store
+from kubedyno.kube.protobuftypes import ProtobufError, message_of
+from kubedyno.kube.protobufwriting import block, writer
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.status import NotAcceptable
+
+_OBJECT_META = writer("k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+_POD_SPEC = writer("k8s.io.api.core.v1.PodSpec")
+_KNOWN_SHAPES = 1024
+_METADATA, _SPEC = 1, 2
+# Stands for a pod's own suffix while its shape is written; no text of a client holds it.
+_MARK = b"\x7f\x01\x7f\x01\x7f"
+_CANNOT = (TypeError, ValueError, AttributeError, KeyError)
+
+
+class Messages:
+    """Writes the records of one resource.
+
+    Args:
+        store: Where they are.
+        resource: Of which kind.
+    """
+
+    def __init__(self, store: Store, resource: Resource) -> None:
+        self._store = store
+        self._resource = resource
+        self._write = writer(message_of(resource.api_version, resource.kind))
+        self._shapes: dict[Shape, tuple[bytes, ...] | None] = {}
+
+    def message(self, record: ObjectRecord) -> bytes:
+        """Return an object's message, without envelope.
+
+        Raises:
+            NotAcceptable: A value has no protobuf form: somebody stored what its type has not.
+        """
+        try:
+            if self._store.is_converted(self._resource):
+                return self._write(self._store.encode_dict(self._resource, record))
+            return self._joined(record)
+        except _CANNOT as error:
+            raise NotAcceptable(f"406: Not Acceptable\n\nNo protobuf form: {error}", {}) from None
+
+    def _joined(self, record: ObjectRecord) -> bytes:
+        obj: Any = record.obj
+        metadata = orjson.loads(b"{%b}" % obj.meta)
+        metadata["resourceVersion"] = str(record.revision)
+        if obj.managed:
+            metadata["managedFields"] = orjson.loads(obj.managed)
+        parts = [block(_METADATA, _OBJECT_META(metadata))]
+        shared = self._cut_of(obj.shape) if type(obj) is LeanPod else None
+        if shared is not None:
+            node = obj.facts.node_name
+            assigned = _POD_SPEC({"nodeName": node}) if node else b""
+            parts.append(block(_SPEC, assigned + obj.suffix.join(shared)))
+        elif obj.body:
+            parts.append(self._write(orjson.loads(b"{%b}" % obj.body)))
+        status = obj.status
+        if status:
+            parts.append(self._write({"status": orjson.loads(status)}))
+        return b"".join(parts)
+
+    def _cut_of(self, shape: Shape) -> tuple[bytes, ...] | None:
+        """Return the message of what pods of a shape share of their specs; see `cut`."""
+        if shape not in self._shapes:
+            if len(self._shapes) >= _KNOWN_SHAPES:
+                self._shapes.clear()
+            self._shapes[shape] = cut(shape)
+        return self._shapes[shape]
+
+
+def cut(shape: Shape) -> tuple[bytes, ...] | None:
+    """Return the message of a PodSpec without its node, cut where the suffix goes.
+
+    Args:
+        shape: The spec's JSON, cut in the same way.
+
+    Returns:
+        None where the suffix stands in what is no text, or more often in the message.
+    """
+    members = orjson.dumps(_MARK.decode())[1:-1].join(shape).removeprefix(SPEC)
+    try:
+        message = _POD_SPEC(orjson.loads(b"{" + members))
+    except orjson.JSONDecodeError:
+        return None
+    found = tuple(message.split(_MARK))
+    return found if len(found) == len(shape) else None
+
+
+@lru_cache(maxsize=1024)
+def has_messages(api_version: str, kind: str) -> bool:
+    """Say whether a kind has a protobuf form: built-in ones have, custom resources do not."""
+    try:
+        message_of(api_version, kind)
+    except ProtobufError:
+        return False
+    return True
