@@ -20,6 +20,7 @@ from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.execscript import PortReply, Script
 from kubedyno.cluster.apiserver.metricpages import MEDIA
 from kubedyno.cluster.apiserver.proxypaths import Target
+from kubedyno.cluster.apiserver.proxyupgrades import asks_to_switch, switch
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.runtime import Runtime, RuntimeRefusedError
 from kubedyno.cluster.storage.objects import key_of
@@ -245,6 +246,10 @@ class Proxies:
         path = (target.path or "/") + (f"?{request.query}" if request.query else "")
         stream: StreamExchange | None = None
         try:
+            if asks_to_switch(request.headers):
+                end = await self._dial(backend)
+                await switch(call, end, endpoint.ssl_context, host, path, _passed(call))
+                return
             stream = await pool.open_stream(request.method, path, _passed(call), request.body)
             await _answer(call, target, stream)
         except OSError as error:

@@ -9,6 +9,7 @@ import pytest
 
 from kubedyno.cluster.apiserver.kubeletdefaults import effective
 from kubedyno.cluster.apiserver.proxypaths import target_of
+from kubedyno.http.messages import Peer, Request
 from unit.cluster.apiserver.harness import NS, TOKEN, Answer, Api, running
 
 PODS = f"/api/v1/namespaces/{NS}/pods"
@@ -210,3 +211,106 @@ def test_a_false_in_a_configuration_stays():
 )
 def test_what_a_kubelet_has_not_is_an_error(path, method, name, code):
     assert node(path, method, name).status == code
+
+
+# --- upgraded connections ------------------------------------------------------------------------------------------
+
+UPGRADE = {
+    "authorization": f"Bearer {TOKEN}",
+    "connection": "keep-alive, Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-key": "a2V5",
+}
+
+
+class Switching(Answer):
+    """A responder on HTTP/1.1, whose connection may speak another protocol."""
+
+    on_data: Any = None
+
+    def upgrade(self, headers: Any) -> "Switching":
+        self.start(101, "", headers)
+        return self
+
+
+def switched(talk: Any, said: bytes) -> tuple[Switching, list[bytes]]:
+    """Ask a pod to switch whose port is a connection that `talk(reader, writer)` answers; then say something."""
+    heads: list[bytes] = []
+    unsaid = [said] if said else []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        await talk(reader, writer)
+        writer.close()
+
+    async def scene() -> Switching:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with running() as api, server:
+            add_pod(api)
+
+            async def dial(_: Any) -> socket.socket:
+                end = socket.socket()
+                end.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(end, server.sockets[0].getsockname())
+                return end
+
+            api.server.proxies._dial = dial
+            answer = Switching()
+            request = Request("GET", f"{PODS}/web:80/proxy/ws", "a=b", UPGRADE, b"", Peer(1, "127.0.0.1:1"))
+            api.server.app(request, answer)
+            for _ in range(500):
+                await asyncio.sleep(0.002)
+                if answer.on_data is not None and unsaid:
+                    answer.on_data(unsaid.pop())
+                if answer.closed:
+                    break
+            # Both ends of the connection see that it is over.
+            await asyncio.sleep(0.02)
+            return answer
+
+    return asyncio.run(scene()), heads
+
+
+def test_a_connection_that_the_pod_upgrades_carries_bytes_both_ways():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-A: b\r\n\r\n")
+        writer.write(b"hello ")
+        writer.write((await reader.readexactly(4)).upper())
+
+    answer, heads = switched(talk, b"ping")
+    assert (answer.status, answer.body, answer.closed) == (101, b"hello PING", True)
+    assert answer.header("upgrade") == ["websocket"]
+    lines = heads[0].decode().lower().split("\r\n")
+    assert lines[0] == "get /ws?a=b http/1.1"
+    assert {"connection: upgrade", "upgrade: websocket", "sec-websocket-key: a2v5"} <= set(lines)
+    assert not any(line.startswith("authorization") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\n\r\nno\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n4;a=b\r\nno\r\n\r\n0\r\n\r\n",
+        b"\r\nno\r\n",
+    ],
+    ids=["length", "chunks", "end"],
+)
+def test_a_pod_that_does_not_switch_is_heard(framing):
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"HTTP/1.1 426 Upgrade Required\r\nContent-Type: text/x\r\nSec-WebSocket-Version: 13\r\n" + framing
+        )
+
+    answer, _ = switched(talk, b"")
+    assert (answer.status, answer.media, answer.body) == (426, "text/x", b"no\r\n")
+    assert answer.header("sec-websocket-version") == ["13"]
+
+
+@pytest.mark.parametrize("said", [b"hello\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"])
+def test_a_pod_that_speaks_no_http_is_a_503(said):
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+
+    answer, _ = switched(talk, b"")
+    message = "error trying to reach service: malformed HTTP response"
+    assert (answer.status, answer.json["message"]) == (503, message)
