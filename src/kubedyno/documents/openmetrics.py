@@ -1,46 +1,64 @@
 """The `tsdb` indexer: samples as OpenMetrics text, which `promtool tsdb create-blocks-from openmetrics` makes blocks of.
 
 A document with `value` and `labels` is one sample; of any other document each number is one, labelled with the
-document's texts and `field`. Samples of a metric must stand together and in order, so they are written by `close`.
+document's texts and `field`. Samples of a metric must stand together and in order, so they are written by `close`: till
+then they lie sorted in nameless files, a bounded number of them in memory, and `close` merges these.
 """
 
+import heapq
 import re
-from collections.abc import Iterable, Mapping
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import epoch_of
 from kubedyno.documents.stream import Document
 
 FILE_NAME = "metrics.om"
+# Rows that may lie in memory: 20 MB or so.
+ROWS_KEPT = 100_000
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9_]")
-
-# (metric, labels as text) → {time in ms: value}
-_Series = dict[tuple[str, str], dict[int, float]]
 
 
 class OpenMetricsIndexer:
-    """Keeps samples and writes `metrics.om` into `directory`."""
+    """Keeps samples and writes `metrics.om` into `directory`.
+
+    A row is metric, labels, time, number and value with zero bytes between them, so that rows sort as text, and of two
+    samples of a series and moment the later one comes last.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._series: _Series = {}
+        self._rows: list[bytes] = []
+        self._number = 0
+        self._sorted: list[IO[bytes]] = []
+        # Open till the end of the indexer, as `write` may follow on `close`.
+        weakref.finalize(self, _close_all, self._sorted)
         try:
             directory.mkdir(mode=0o744, parents=True, exist_ok=True)
         except OSError as error:
             raise KubedynoError(f"{directory}: cannot be made ({error.strerror}); choose another") from error
 
     def write(self, metric: str, documents: Iterable[Document]) -> str:
-        """Keep samples; nothing is written yet."""
-        before = sum(len(samples) for samples in self._series.values())
+        """Keep samples; `metrics.om` has them after `close`.
+
+        Raises:
+            KubedynoError: They cannot be kept.
+        """
+        before = self._number
         for document in documents:
-            name = str(document.get("metricName") or metric)
+            name = _name(str(document.get("metricName") or metric))
+            at_ms = _time_ms(document)
             for labels, value in _samples(document):
-                at_ms = _time_ms(document)
-                self._series.setdefault((_name(name), labels), {})[at_ms] = value
-        count = sum(len(samples) for samples in self._series.values()) - before
-        return f"TSDB: {count} samples of {metric}"
+                row = f"{name}\0{labels}\0{at_ms:020}\0{self._number:015}\0{value!r}\n"
+                self._rows.append(row.encode(errors="replace"))
+                self._number += 1
+            if len(self._rows) >= ROWS_KEPT:
+                self._put_aside()
+        return f"TSDB: {self._number - before} samples of {metric}"
 
     def close(self) -> str:
         """Write the file, whole or not at all.
@@ -49,22 +67,57 @@ class OpenMetricsIndexer:
             KubedynoError: It cannot be written.
         """
         path = self.directory / FILE_NAME
-        lines: list[str] = []
-        last = ""
-        for metric, labels in sorted(self._series):
-            if metric != last:
-                lines.append(f"# TYPE {metric} gauge")
-                last = metric
-            for at_ms, value in sorted(self._series[metric, labels].items()):
-                lines.append(f"{metric}{{{labels}}} {value!r} {at_ms / 1000:.3f}")
-        lines.append("# EOF\n")
         draft = path.with_suffix(".part")
+        series = 0
+        last = b""
+        last_series: tuple[bytes, bytes] | None = None
         try:
-            draft.write_text("\n".join(lines), encoding="utf-8")
+            with draft.open("wb", buffering=1 << 20) as out:
+                for metric, labels, at_ms, value in self._merged():
+                    if metric != last:
+                        out.write(b"# TYPE %s gauge\n" % metric)
+                        last = metric
+                    if (metric, labels) != last_series:
+                        series += 1
+                        last_series = metric, labels
+                    out.write(b"%s{%s} %s %d.%03d\n" % (metric, labels, value, at_ms // 1000, at_ms % 1000))
+                out.write(b"# EOF\n")
             draft.replace(path)
         except OSError as error:
             raise KubedynoError(f"{path}: cannot be written ({error.strerror})") from error
-        return f"File {path} contains {len(self._series)} series"
+        return f"File {path} contains {series} series"
+
+    def _put_aside(self) -> None:
+        self._rows.sort()
+        try:
+            file = tempfile.TemporaryFile(dir=self.directory)  # noqa: SIM115
+            self._sorted.append(file)
+            file.writelines(self._rows)
+            file.flush()
+        except OSError as error:
+            raise KubedynoError(f"{self.directory}: cannot be written ({error.strerror})") from error
+        self._rows = []
+
+    def _merged(self) -> Iterator[tuple[bytes, bytes, int, bytes]]:
+        """Yield metric, labels, time in ms and value in order; of equal times the last one given."""
+        self._rows.sort()
+        for file in self._sorted:
+            file.seek(0)
+        kept: tuple[bytes, bytes, int, bytes] | None = None
+        for row in heapq.merge(self._rows, *self._sorted):
+            key, at_ms, _, value = row[:-1].rsplit(b"\0", 3)
+            metric, _, labels = key.partition(b"\0")
+            found = (metric, labels, int(at_ms), value)
+            if kept is not None and kept[:3] != found[:3]:
+                yield kept
+            kept = found
+        if kept is not None:
+            yield kept
+
+
+def _close_all(files: list[IO[bytes]]) -> None:
+    for file in files:
+        file.close()
 
 
 def _name(text: str) -> str:
@@ -78,7 +131,7 @@ def _time_ms(document: Mapping[str, Any]) -> int:
         return 0
     # Nanoseconds are more than a datetime holds.
     text = re.sub(r"(\.\d{6})\d+", r"\1", text)
-    return int(epoch_of(text) * 1000)
+    return max(int(epoch_of(text) * 1000), 0)
 
 
 def _samples(document: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -153,9 +153,9 @@ class Outputs:
                 log.info(
                     "start: %s; end: %s; metrics closing: %s", rfc3339(window.start_s), rfc3339(window.end_s), closing
                 )
-                for metric, documents in (await scrape.scrape(source.server, queries, window, self._env)).items():
-                    log.info("Indexing [%d] documents from metric %s", len(documents), metric)
-                    await self._write(source.outlet, metric, documents)
+                async for found in scrape.scrape(source.server, queries, window, self._env):
+                    log.info("Indexing [%d] documents from metric %s", found.count, found.metric)
+                    await self._write(source.outlet, found.metric, found.documents)
 
 
 def outputs(

@@ -10,11 +10,13 @@ import pytest
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.main import main
-from kubedyno.documents import tarball
+from kubedyno.documents import openmetrics, tarball
 from kubedyno.documents.local import LocalIndexer
 from kubedyno.documents.openmetrics import OpenMetricsIndexer
 from kubedyno.documents.opensearch import OpenSearchIndexer
-from kubedyno.load.metrics.prometheus import Login, Prometheus, QueryError
+from kubedyno.load.metrics.profiles import MetricQuery
+from kubedyno.load.metrics.prometheus import CONCURRENCY, Login, Prometheus, QueryError
+from kubedyno.load.metrics.scrape import Window, scrape
 
 UP = [{"metric": {"__name__": "up", "job": "a"}, "values": [[1000, "1"], [1030, "NaN"]]}]
 
@@ -148,7 +150,7 @@ def test_queries_are_under_way_at_once(server):
 
             return await asyncio.gather(*(one.instant(f"both{n}", 5) for n in range(4)))
 
-    assert [found[0][0].value for found in aio.run(both())] == [7.0] * 4
+    assert [list(found[0]) for found in aio.run(both())] == [[(5.0, 7.0)]] * 4
 
 
 def test_what_is_no_prometheus_is_one_clear_line(server, folder):
@@ -193,6 +195,51 @@ def test_open_metrics_holds_each_number_of_a_document_as_a_sample(tmp_path):
         '# TYPE m_1 gauge\nm_1{a="x\\"y"} 3.0 2.500\n'
         '# TYPE p gauge\np{field="P99",podName="p"} 5.0 1.000\np{field="max",podName="p"} 6.0 1.000\n# EOF\n'
     )
+
+
+def test_open_metrics_keeps_a_bounded_number_of_samples_and_the_last_of_equal_ones(tmp_path, monkeypatch):
+    def one(number, value, second):
+        return {"timestamp": f"1970-01-01T00:00:{second:02}Z", "labels": {"n": str(number)}, "value": value}
+
+    def whole(kept):
+        monkeypatch.setattr(openmetrics, "ROWS_KEPT", kept)
+        folder = tmp_path / str(kept)
+        indexer = OpenMetricsIndexer(folder)
+        for value in (1, 2):
+            indexer.write("b", [one(number, value, second) for second in (9, 10) for number in range(20)])
+            indexer.write("a", [one("x\ny", value, 5)])
+            assert len(indexer._rows) < kept
+        assert indexer.close() == f"File {folder / 'metrics.om'} contains 21 series"
+        # What is known only after the end comes after it: the whole is written again.
+        indexer.write("c", [one(0, 0.5, 59)])
+        indexer.close()
+        assert [path.name for path in folder.iterdir()] == ["metrics.om"]
+        return (folder / "metrics.om").read_text()
+
+    text = whole(7)
+    assert text == whole(1000)
+    assert text.startswith(
+        '# TYPE a gauge\na{n="x\\ny"} 2.0 5.000\n# TYPE b gauge\nb{n="0"} 2.0 9.000\nb{n="0"} 2.0 10.000\n'
+    )
+    assert text.endswith('# TYPE c gauge\nc{n="0"} 0.5 59.000\n# EOF\n')
+
+
+def test_metrics_are_asked_for_only_so_far_ahead_of_what_is_stored(server):
+    window = Window("j", 1000, 1030, "u")
+    queries = [MetricQuery(f"q{n}", f"m{n}", instant=True) for n in range(40)]
+
+    async def walk():
+        async with Prometheus(Login(server.url)) as one:
+            ahead, names = 0, []
+            async for found in scrape(one, queries, window, {}):
+                names.append(found.metric)
+                assert [d["value"] for d in found.documents] == [d["value"] for d in found.documents] == [7]
+                ahead = max(ahead, len(server.asked) - len(names))
+            return ahead, names
+
+    ahead, names = aio.run(walk())
+    assert names == [f"m{n}" for n in range(40)]
+    assert ahead <= CONCURRENCY
 
 
 def test_a_tarball_holds_files_by_names_relative_to_the_directory(tmp_path):

@@ -1,13 +1,18 @@
-"""Client of a Prometheus: instant and range queries, with a bearer token or a password."""
+"""Client of a Prometheus: instant and range queries, with a bearer token or a password.
+
+An answer is decoded series by series into 16 bytes a value: a day of a large cluster is millions of them.
+"""
 
 import asyncio
 import base64
 import math
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlencode, urlsplit
 
-import orjson
+import msgspec
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
@@ -24,12 +29,45 @@ class QueryError(KubedynoError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One value of a series; `labels` without the metric's name; NaN is 0, as in the original."""
+class Series:
+    """The samples of one series in order of time: `at_s` and `values` are of one length, at least 1.
+
+    `labels` are without the metric's name; what is not finite is 0, as in the original.
+    """
 
     labels: dict[str, str]
-    at_s: float
-    value: float
+    at_s: "array[float]"
+    values: "array[float]"
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        return zip(self.at_s, self.values, strict=True)
+
+
+_Point = tuple[float, str]
+
+
+class _Entry(msgspec.Struct):
+    metric: dict[str, str] = msgspec.field(default_factory=dict)
+    values: list[_Point] = msgspec.field(default_factory=list)
+    value: _Point | None = None
+
+
+class _Data(msgspec.Struct):
+    resultType: str = ""
+    result: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Answer(msgspec.Struct):
+    status: str
+    data: _Data | None = None
+    errorType: str | None = None
+    error: str = ""
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_entries = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_entry = msgspec.json.Decoder(_Entry).decode
+_decode_point = msgspec.json.Decoder(_Point).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +125,20 @@ class Prometheus:
         """
         await self._ask("query", {"query": "up{}"})
 
-    async def instant(self, query: str, at_s: float) -> list[list[Sample]]:
-        """Return the series of a query at a moment, each with one sample.
+    async def instant(self, query: str, at_s: float) -> list[Series]:
+        """Return the series of a query at a moment, each with one value.
 
         Raises:
             QueryError: The query fails.
         """
-        return _series(await self._ask("query", {"query": query, "time": f"{at_s:.3f}"}), at_s)
+        return await self._ask("query", {"query": query, "time": f"{at_s:.3f}"})
 
-    async def range(self, query: str, start_s: float, end_s: float, step_s: float) -> list[list[Sample]]:
+    async def range(self, query: str, start_s: float, end_s: float, step_s: float) -> list[Series]:
         """Return the series of a query over a window; raises as `instant`."""
-        answer = await self._ask(
-            "query_range",
-            {"query": query, "start": f"{start_s:.3f}", "end": f"{end_s:.3f}", "step": f"{step_s:g}"},
-        )
-        return _series(answer, end_s)
+        window = {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}", "step": f"{step_s:g}"}
+        return await self._ask("query_range", {"query": query, **window})
 
-    async def _ask(self, what: str, values: dict[str, str]) -> dict[str, Any]:
+    async def _ask(self, what: str, values: dict[str, str]) -> list[Series]:
         assert self._pool is not None, "the client has not been entered"
         async with self._turns:
             try:
@@ -113,29 +148,30 @@ class Prometheus:
             except OSError as error:
                 raise QueryError(f"{self.login.url}: {error.strerror or error}") from error
         try:
-            document = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            document = None
-        if not isinstance(document, dict):
+            document = _decode_answer(answer.body)
+            if answer.status != 200 or document.status != "success":
+                raise QueryError(f"{self.login.url}: {document.errorType or answer.status}: {document.error}")
+            return _series(document.data or _Data())
+        except (msgspec.DecodeError, ValueError) as error:
             text = answer.body[:100].decode(errors="replace").strip()
-            raise QueryError(f"{self.login.url}: answers {answer.status} {text!r}; is it a Prometheus?")
-        if answer.status != 200 or document.get("status") != "success":
-            kind, text = document.get("errorType", answer.status), document.get("error", "")
-            raise QueryError(f"{self.login.url}: {kind}: {text}")
-        return dict(document.get("data") or {})
+            raise QueryError(f"{self.login.url}: answers {answer.status} {text!r}; is it a Prometheus?") from error
 
 
-def _series(data: dict[str, Any], at_s: float) -> list[list[Sample]]:
-    kind, result = data.get("resultType"), data.get("result") or []
-    if kind == "scalar":
-        return [[Sample({}, float(result[0]), _value(result[1]))]]
-    if kind == "string":
+def _series(data: _Data) -> list[Series]:
+    """Decode a result; raises DecodeError and ValueError when it is none."""
+    if data.resultType == "string":
         return []
+    if data.resultType == "scalar":
+        at_s, value = _decode_point(data.result)
+        return [Series({}, array("d", (at_s,)), array("d", (_value(value),)))]
     found = []
-    for entry in result:
-        labels = {key: value for key, value in (entry.get("metric") or {}).items() if key != "__name__"}
-        pairs = entry.get("values") or ([entry["value"]] if entry.get("value") else [])
-        found.append([Sample(labels, float(pair[0] or at_s), _value(pair[1])) for pair in pairs])
+    for raw in _decode_entries(data.result):
+        entry = _decode_entry(raw)
+        points = entry.values or ([entry.value] if entry.value is not None else [])
+        entry.metric.pop("__name__", None)
+        if points:
+            at = array("d", (at_s for at_s, _ in points))
+            found.append(Series(entry.metric, at, array("d", (_value(text) for _, text in points))))
     return found
 
 

@@ -1,15 +1,22 @@
-"""Queries of profiles over a job's window, and what they become: metric documents and alerts. Queries run at once."""
+"""Queries of profiles over a job's window, and what they become: metric documents and alerts.
+
+Queries run at once, but no further ahead of what is stored than `CONCURRENCY` metrics, and documents are made while they
+are stored: a day of a large cluster never lies in memory as a whole.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339_go, rfc3339_micro
+from kubedyno.documents.stream import Again
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described, rendered
-from kubedyno.load.metrics.prometheus import Prometheus, Sample
+from kubedyno.load.metrics.prometheus import CONCURRENCY, Prometheus, Series
 
 log = logger(__name__)
 # From here on Go writes exponents.
@@ -35,41 +42,85 @@ class Window:
     churned: Callable[[float], bool] = lambda _at_s: False
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a metric's queries have returned; `documents` begin anew each time."""
+
+    metric: str
+    count: int
+    documents: Again
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    ask: Callable[[], Awaitable[list[Series]]]
+    query: str
+    ranged: bool
+
+
 async def scrape(
     server: Prometheus, queries: Sequence[MetricQuery], window: Window, env: Mapping[str, str]
-) -> dict[str, list[Json]]:
-    """Return the documents of a profile by metric name, in its order; a failed query is a warning and gives none."""
+) -> AsyncIterator[Found]:
+    """Yield each metric of a profile in its order; a failed query is a warning and gives no document."""
+    pending = deque(_by_metric(server, queries, window, env).items())
+    asked: deque[tuple[str, asyncio.Task[Found]]] = deque()
+    try:
+        while pending or asked:
+            while pending and len(asked) < CONCURRENCY:
+                name, parts = pending.popleft()
+                asked.append((name, asyncio.create_task(_metric(name, parts, window))))
+            yield await asked.popleft()[1]
+    finally:
+        for _, task in asked:
+            task.cancel()
+
+
+def _by_metric(
+    server: Prometheus, queries: Sequence[MetricQuery], window: Window, env: Mapping[str, str]
+) -> dict[str, list[_Query]]:
+    """Return what is to be asked, by the names of the metrics' documents."""
     elapsed = f"{int(window.end_s - window.start_s)}s"
-    jobs: list[tuple[str, Any, str, bool]] = []
+    found: dict[str, list[_Query]] = {}
     for entry in queries:
         try:
             query = rendered(entry.query, env, elapsed)
         except KubedynoError as error:
             log.warning("%s", error)
             continue
-        if entry.instant:
-            jobs.append((entry.name, server.instant(query, window.end_s), query, False))
-            if entry.capture_start:
-                jobs.append((f"{entry.name}-start", server.instant(query, window.start_s), query, False))
-        else:
-            jobs.append((entry.name, _whole(server, query, window), query, True))
-    answers = await asyncio.gather(*(ask for _, ask, _, _ in jobs), return_exceptions=True)
-    found: dict[str, list[Json]] = {}
-    for (name, _, query, ranged), answer in zip(jobs, answers, strict=True):
-        documents = found.setdefault(name, [])
-        if isinstance(answer, KubedynoError):
-            log.warning("Error found with query %s: %s", query, answer)
+        whole = found.setdefault(entry.name, [])
+        if not entry.instant:
+            whole.append(_Query(partial(_whole, server, query, window), query, ranged=True))
             continue
-        if isinstance(answer, BaseException):
-            raise answer
-        made = [_document(sample, name, query, window, ranged=ranged) for series in answer for sample in series]
-        if not made:
-            log.warning("No datapoints returned from metric %s for job %s", name, window.job)
-        documents += made
+        whole.append(_Query(partial(server.instant, query, window.end_s), query, ranged=False))
+        if entry.capture_start:
+            start = _Query(partial(server.instant, query, window.start_s), query, ranged=False)
+            found.setdefault(f"{entry.name}-start", []).append(start)
     return found
 
 
-async def _whole(server: Prometheus, query: str, window: Window) -> list[list[Sample]]:
+async def _metric(name: str, parts: Sequence[_Query], window: Window) -> Found:
+    answers = await asyncio.gather(*(part.ask() for part in parts), return_exceptions=True)
+    answered: list[tuple[_Query, list[Series]]] = []
+    for part, answer in zip(parts, answers, strict=True):
+        if isinstance(answer, KubedynoError):
+            log.warning("Error found with query %s: %s", part.query, answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        elif not answer:
+            log.warning("No datapoints returned from metric %s for job %s", name, window.job)
+        else:
+            answered.append((part, answer))
+
+    def documents() -> Iterator[Json]:
+        for part, answer in answered:
+            for series in answer:
+                for at_s, value in series:
+                    yield _document(series.labels, at_s, value, name, part, window)
+
+    return Found(name, sum(len(series.values) for _, answer in answered for series in answer), Again(documents))
+
+
+async def _whole(server: Prometheus, query: str, window: Window) -> list[Series]:
     """Return a range, and its last state when the window is no whole number of steps."""
     step_s = server.login.step_s
     found = await server.range(query, window.start_s, window.end_s, step_s)
@@ -78,15 +129,15 @@ async def _whole(server: Prometheus, query: str, window: Window) -> list[list[Sa
     return found
 
 
-def _document(sample: Sample, name: str, query: str, window: Window, *, ranged: bool) -> Json:
+def _document(labels: Mapping[str, str], at_s: float, value: float, name: str, part: _Query, window: Window) -> Json:
     document: Json = {
-        "timestamp": rfc3339_go(sample.at_s),
-        **({"labels": sample.labels} if sample.labels else {}),
-        "value": _number(sample.value),
+        "timestamp": rfc3339_go(at_s),
+        **({"labels": labels} if labels else {}),
+        "value": _number(value),
         "uuid": window.uuid,
-        "query": query,
+        "query": part.query,
     }
-    if ranged and window.churned(sample.at_s):
+    if part.ranged and window.churned(at_s):
         document["churnMetric"] = True
     document |= {"metricName": name, "jobName": window.job}
     if window.metadata:
@@ -130,14 +181,14 @@ async def alerts(server: Prometheus, rules: Sequence[AlertRule], window: Window,
         if isinstance(answer, BaseException):
             raise answer
         for series in answer:
-            if series:
-                _raise(rule, series[0], window, result)
+            _raise(rule, series, window, result)
     return result
 
 
-def _raise(rule: AlertRule, sample: Sample, window: Window, result: Alerts) -> None:
-    text = described(rule, sample.labels, sample.value)
-    line = f"🚨 alert at {rfc3339_micro(sample.at_s)}: '{text}'"
+def _raise(rule: AlertRule, series: Series, window: Window, result: Alerts) -> None:
+    at_s = series.at_s[0]
+    text = described(rule, series.labels, series.values[0])
+    line = f"🚨 alert at {rfc3339_micro(at_s)}: '{text}'"
     if rule.severity == "critical":
         log.error("%s", line)
         result.critical = True
@@ -149,13 +200,13 @@ def _raise(rule: AlertRule, sample: Sample, window: Window, result: Alerts) -> N
     else:
         log.info("%s", line)
     document: Json = {
-        "timestamp": rfc3339_go(sample.at_s),
+        "timestamp": rfc3339_go(at_s),
         "uuid": window.uuid,
         "severity": rule.severity,
         "description": text,
         "metricName": "alert",
     }
-    if window.churned(sample.at_s):
+    if window.churned(at_s):
         document["churnMetric"] = True
     if window.metadata:
         document["metadata"] = dict(window.metadata)
