@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kubedyno.kernel.cgroups import Groups, sweep
 from kubedyno.kernel.netns import Namespace
 from kubedyno.lab import embedded
 from kubedyno.lab.settings import cluster_settings
@@ -286,6 +287,56 @@ def test_a_post_start_hook_that_fails_ends_the_container(cluster):
     until(lambda: cluster.kubectl("get", "pod", "unhooked", "-o", "jsonpath={.status.phase}") == "Failed")
 
 
+@pytest.fixture
+def control_groups():
+    try:
+        sweep(Groups.made(os.getpid()).folders)
+    except OSError as error:
+        pytest.skip(f"no control groups here: {error}")
+
+
+def state_of(cluster, pod, field="state"):
+    path = "{.status.containerStatuses[0]." + field + "}"
+    return json.loads(cluster.kubectl("get", "pod", pod, "-o", f"jsonpath={path}") or "{}")
+
+
+def test_limits_hold_and_what_is_used_is_measured(cluster, control_groups):
+    limits = {"resources": {"limits": {"cpu": "200m", "memory": "64Mi"}}}
+    burn = "import time\nwhile 1: pass"
+    cluster.pod("burner", "python3", "-c", burn, container=limits)
+    hungry = {**limits, "env": [{"name": "GREED", "value": str(300 << 20)}]}
+    eat = "import os\nx = bytearray(int(os.environ['GREED']))"
+    cluster.pod("eater", "python3", "-c", eat, container=hungry, restartPolicy="Never", wait="")
+    cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/eater", "--timeout=10s")
+    ended = state_of(cluster, "eater")["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+    time.sleep(2)
+    cluster.kubectl("top", "pod", "burner")
+    time.sleep(1.5)
+    _, cpu, memory = cluster.kubectl("top", "pod", "burner", "--no-headers").split()
+    assert 150 <= int(cpu.removesuffix("m")) <= 260
+    assert 1 <= int(memory.removesuffix("Mi")) <= 64
+    # Resized in place: more CPU for the same process.
+    patch = {
+        "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "600m"}, "requests": {"cpu": "600m"}}}]}
+    }
+    cluster.kubectl("patch", "pod", "burner", "--subresource=resize", "-p", json.dumps(patch))
+    time.sleep(1.5)
+    cluster.kubectl("top", "pod", "burner")
+    time.sleep(1.5)
+    cpu = cluster.kubectl("top", "pod", "burner", "--no-headers").split()[1]
+    assert int(cpu.removesuffix("m")) > 300
+    assert cluster.kubectl("get", "pod", "burner", "-o", "jsonpath={.status.containerStatuses[0].restartCount}") == "0"
+    cluster.kubectl("delete", "pod", "burner", "eater", "--wait=false")
+
+
+def test_a_client_of_exec_ends_with_its_container(cluster, control_groups):
+    cluster.pod("brief", "sh", "-c", "sleep 3", restartPolicy="Never")
+    command, environment = cluster.command("exec", "brief", "--", "sleep", "60")
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as client:
+        assert client.wait(20) == 137
+
+
 def test_an_unknown_image_stays_modelled_and_says_so(cluster):
     cluster.pod("unknown", image="nginx")
     condition = 'jsonpath={.status.conditions[?(@.type=="kubedyno.io/Processes")]}'
@@ -454,9 +505,10 @@ def test_nothing_is_left_of_a_cluster(tmp_path, monkeypatch, how):
         mounts = Path("/proc/self/mountinfo").read_text()
         os.kill(cluster.running.pid, how)
         deadline = time.monotonic() + 5
-        while any(map(alive, children)) and time.monotonic() < deadline:
+        groups = [Path(place, f"kubedyno-{cluster.running.pid}") for place in Path("/sys/fs/cgroup").glob("*")]
+        while any(map(alive, children)) or any(group.exists() for group in groups):
+            assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert not [pid for pid in children if alive(pid)]
         assert Path("/proc/self/mountinfo").read_text() == mounts
     finally:
         embedded.down("left")

@@ -34,6 +34,21 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What a container uses, as measured.
+
+    Attributes:
+        cores: Since the look before, at least a second ago, or else since its start.
+        cpu_s: Seconds of CPU since its start.
+        memory_bytes: Working set.
+    """
+
+    cores: float
+    cpu_s: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A line of a container's log.
 
@@ -124,9 +139,16 @@ class Runtime(Protocol):
         ...
 
     def start(
-        self, uid: str, container: str, started: Callable[[str], None], ended: Callable[[int], None]
+        self, uid: str, container: str, started: Callable[[str], None], ended: Callable[[int, str], None]
     ) -> None:  # fmt: skip
-        """Start a container; `started` gets "" or what went wrong, and `ended` the exit code of one that was started."""
+        """Start a container; `started` gets "" or what went wrong.
+
+        `ended` gets the exit code of one that was started, and "OOMKilled" where it was killed for want of memory, else "".
+        """
+        ...
+
+    def update(self, uid: str, pod: dict[str, Any]) -> None:
+        """Take a pod's new definition: for what starts from now on, and the limits of what runs."""
         ...
 
     def act(self, uid: str, container: str, what: str, done: Callable[[str | None], None]) -> None:
@@ -157,6 +179,10 @@ class Runtime(Protocol):
 
     def forget(self, uid: str) -> None:
         """Drop the logs of a pod that was removed."""
+        ...
+
+    def uses(self, uid: str) -> dict[str, Use]:
+        """Return what a pod's running containers use, by name; {} where that cannot be measured."""
         ...
 
     def has(self, uid: str) -> bool:

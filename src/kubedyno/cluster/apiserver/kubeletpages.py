@@ -49,7 +49,7 @@ def resource(node: NodeUsage, now_s: float) -> Page:
         seconds = memory = 0.0
         for container in pod.containers:
             labels = {"container": container.name, **of}
-            used = pod.core_seconds(container.cores, now_s)
+            used = pod.core_seconds(container, now_s)
             seconds += used
             memory += container.memory_bytes
             page.add("container_cpu_usage_seconds_total", "counter", _CPU, labels, used)
@@ -88,7 +88,7 @@ def _pod(page: Page, pod: PodUsage, now_s: float) -> None:
     seconds = 0.0
     memory = _PAUSE_BYTES
     for container in pod.containers:
-        used = pod.core_seconds(container.cores, now_s)
+        used = pod.core_seconds(container, now_s)
         seconds += used
         memory += container.memory_bytes
         identity = _identity(

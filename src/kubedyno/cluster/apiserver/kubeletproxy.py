@@ -154,24 +154,25 @@ def _summary(node: NodeUsage, record: ObjectRecord, now_s: float) -> Object:
 
 
 def _pod(pod: PodUsage, at: str, now_s: float) -> Object:
-    factor, started = pod.factor(now_s), rfc3339(pod.started_s)
+    started = rfc3339(pod.started_s)
     containers = [
         {
             "name": container.name,
             "startTime": started,
-            "cpu": _cpu(at, container.cores * factor, pod.core_seconds(container.cores, now_s)),
+            "cpu": _cpu(at, pod.cores(container, now_s), pod.core_seconds(container, now_s)),
             "memory": _memory(at, container.memory_bytes),
             "rootfs": _disk(at),
             "logs": _disk(at),
         }
         for container in pod.containers
     ]
-    cores = sum(container.cores for container in pod.containers)
+    cores = sum(pod.cores(container, now_s) for container in pod.containers)
+    seconds = sum(pod.core_seconds(container, now_s) for container in pod.containers)
     return {
         "podRef": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
         "startTime": started,
         "containers": containers,
-        "cpu": _cpu(at, cores * factor, pod.core_seconds(cores, now_s)),
+        "cpu": _cpu(at, cores, seconds),
         "memory": _memory(at, sum(container.memory_bytes for container in pod.containers)),
         "network": _network(at),
         "ephemeral-storage": _disk(at),

@@ -119,9 +119,8 @@ def _pod_object(pod: PodUsage, record: ObjectRecord, now_s: float) -> Object:
     metadata: Object = {"name": pod.name, "namespace": pod.namespace, "creationTimestamp": rfc3339(created_of(record))}
     if pod.labels:
         metadata["labels"] = pod.labels
-    factor = pod.factor(now_s)
     containers = [
-        {"name": container.name, "usage": _usage(container.cores * factor, container.memory_bytes)}
+        {"name": container.name, "usage": _usage(pod.cores(container, now_s), container.memory_bytes)}
         for container in pod.containers
     ]
     return {**_head(metadata, now_s), "containers": containers}

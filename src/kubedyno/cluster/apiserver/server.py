@@ -182,7 +182,7 @@ class ApiServer:
             runtime.serve_api(int(address.rpartition(":")[2]), self._tokens.for_pod)
         self._review = Reviews(self._clock.now, self._user_of_token, self._tokens, self._authorizer)
         self._metric_kinds = metric_kinds()
-        self._usage = Usage(registry.store)
+        self._usage = Usage(registry.store, runtime)
         self.pages = MetricPages(
             registry.store, self._usage, self._counts, self._hub, settings, self._clock, self._spawn
         )

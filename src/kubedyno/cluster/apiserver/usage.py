@@ -1,4 +1,4 @@
-"""What modelled pods and nodes use: CPU and memory from a stated model, as functions of time.
+"""What pods and nodes use: CPU and memory from a stated model, as functions of time; of real pods, what was measured.
 
 A running pod uses what its annotations `kubedyno.io/usage-cpu` and `kubedyno.io/usage-memory` say; without them, half of
 the CPU and 60 % of the memory that it requests, and what a sleeping container takes where it requests nothing. CPU
@@ -9,12 +9,13 @@ and container runtime take.
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from kubedyno.base.times import epoch_of
+from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.resources import NODES, PODS
@@ -43,12 +44,14 @@ class ContainerUsage:
         cores: On average.
         memory_bytes: Working set.
         image: As the pod names it.
+        spent_s: Seconds of CPU since its start, as measured; negative where all is modelled.
     """
 
     name: str
     image: str
     cores: float
     memory_bytes: int
+    spent_s: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,21 @@ class PodUsage:
     started_s: float
     containers: tuple[ContainerUsage, ...]
 
-    def factor(self, now_s: float) -> float:
-        """Return by what the average CPU use is to be multiplied now."""
-        return 1 + _SWING * math.sin(_TURN * now_s + self.phase)
+    def cores(self, container: ContainerUsage, now_s: float) -> float:
+        """Return what a container uses now."""
+        if container.spent_s >= 0:
+            return container.cores
+        return container.cores * (1 + _SWING * math.sin(_TURN * now_s + self.phase))
 
-    def core_seconds(self, cores: float, now_s: float) -> float:
-        """Return the CPU time since the pod's start of something that uses so many cores on average."""
+    def core_seconds(self, container: ContainerUsage, now_s: float) -> float:
+        """Return the CPU time that a container has used since the pod's start."""
+        if container.spent_s >= 0:
+            return container.spent_s
         start_s = self.started_s
         if now_s <= start_s:
             return 0.0
         swing = math.cos(_TURN * start_s + self.phase) - math.cos(_TURN * now_s + self.phase)
-        return cores * (now_s - start_s + _SWING / _TURN * swing)
+        return container.cores * (now_s - start_s + _SWING / _TURN * swing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +114,30 @@ class Usage:
 
     Args:
         store: The pods and nodes.
+        runtime: Has measured what real pods use.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, runtime: Runtime | None = None) -> None:
         self._store = store
+        self._runtime = runtime
         # By key: a pod's revision, and what was made of it.
         self._known: dict[str, tuple[int, PodUsage | None]] = {}
 
     def pod(self, record: ObjectRecord) -> PodUsage | None:
         """Return a pod's use, None when it does not run."""
         known = self._known.get(record.key)
-        if known is not None and known[0] == record.revision:
-            return known[1]
-        found = _pod_usage(record)
-        self._known[record.key] = (record.revision, found)
-        return found
+        if known is None or known[0] != record.revision:
+            known = self._known[record.key] = (record.revision, _pod_usage(record))
+        found = known[1]
+        if found is None or self._runtime is None or not (measured := self._runtime.uses(found.uid)):
+            return found
+        containers = (
+            replace(c, cores=use.cores, memory_bytes=use.memory_bytes, spent_s=use.cpu_s)
+            if (use := measured.get(c.name)) is not None
+            else c
+            for c in found.containers
+        )
+        return replace(found, containers=tuple(containers))
 
     def pods(self) -> list[PodUsage]:
         """Return all running pods, by namespace and name."""
@@ -142,11 +158,10 @@ class Usage:
         cores, memory = _NODE_CORES, _NODE_BYTES
         seconds = _NODE_CORES * max(0.0, now_s - started_s)
         for pod in pods:
-            factor = pod.factor(now_s)
             for container in pod.containers:
-                cores += container.cores * factor
+                cores += pod.cores(container, now_s)
                 memory += container.memory_bytes
-                seconds += pod.core_seconds(container.cores, now_s)
+                seconds += pod.core_seconds(container, now_s)
         return NodeUsage(record.obj.name, record.obj.labels, pods, started_s, memory, cores, seconds)
 
     def memory_of_node(self, name: str) -> int:

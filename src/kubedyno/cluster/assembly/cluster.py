@@ -79,7 +79,7 @@ class Cluster:
         if helper is not None:
             self.processes = PodProcesses(helper, self.store, self.pump, clock, settings)
         self.nodes = Nodes(self.trusted, self.pump, settings, random, self.processes, language)
-        usage = Usage(self.store)
+        usage = Usage(self.store, self.processes)
         self.nodes.machines.watch_memory(usage.memory_of_node, usage.memory_of_pod)
 
     def start(self, server: str, *, made: bool = False) -> None:

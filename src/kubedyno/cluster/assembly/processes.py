@@ -5,6 +5,7 @@ the network namespace that it moves into and all that it makes from there: every
 socket is made before that, so that it still is the machine's; another one is where pods' connections are carried on to.
 """
 
+import os
 import socket
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from kubedyno.cluster.processes.network import EBPF
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kernel import netns
 from kubedyno.kernel.bpf import BpfError
+from kubedyno.kernel.cgroups import Groups
 from kubedyno.kernel.hostrouting import Maps
 from kubedyno.kernel.netns import Namespace
 from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX
@@ -55,7 +57,10 @@ def started(settings: ClusterSettings) -> Beginning:
             Maps.made().close()
         except BpfError as error:
             raise KubedynoError(f"--datapath ebpf: no eBPF map can be made here ({error}); take route") from error
-    return Beginning(Helper(), sockets)
+    try:
+        return Beginning(Helper(Groups.made(os.getpid())), sockets)
+    except OSError as error:
+        return Beginning(Helper(why_none=error.strerror or str(error)), sockets)
 
 
 def _become_root(settings: ClusterSettings) -> tuple[socket.socket, ...]:

@@ -196,14 +196,14 @@ class Containers:
                 self._start(run, container)
             self._desk.flush()
 
-        def ended(code: int) -> None:
+        def ended(code: int, reason: str) -> None:
             if not container.runs_as(attempt):
                 return
             if run.stage >= Stage.COMPLETED:
                 # It was told to: only how it ended is still of interest.
-                self.end(container, code)
+                self.end(container, code, reason)
                 return
-            self._ended(run, container, code)
+            self._ended(run, container, code, reason)
             self._desk.flush()
 
         runtime.start(run.uid, plan.name, started, ended)
@@ -299,9 +299,9 @@ class Containers:
 
     def _ended(self, run: PodRun, container: ContainerRun, code: int, reason: str = "", message: str = "") -> None:
         """A container has ended: it is started again, or the pod may be over."""
-        self.end(container, code)
-        if reason:
-            container.reason, container.message = reason, message
+        self.end(container, code, reason)
+        if message:
+            container.message = message
         if container in run.ephemeral:
             self._desk.request_publish(run)
             return
@@ -317,11 +317,11 @@ class Containers:
             self._over(run, regular_init)
         self._desk.request_publish(run)
 
-    def end(self, container: ContainerRun, code: int) -> None:
-        """Note that a container ended."""
+    def end(self, container: ContainerRun, code: int, reason: str = "") -> None:
+        """Note that a container ended, and why if it was not of itself."""
         container.state = State.TERMINATED
         container.exit_code = code
-        container.reason = "Error" if code else "Completed"
+        container.reason = reason or ("Error" if code else "Completed")
         container.finished_s = self._clock.now()
         container.ready = container.started = False
 

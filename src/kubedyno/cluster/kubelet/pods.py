@@ -367,6 +367,8 @@ class Pods:
         if plan is not run.plan and len(plan.containers) == len(run.plan.containers):
             run.resize = self._too_large(run, plan) if run.stage < Stage.COMPLETED else None
             if run.resize is None:
+                if run.real and self._desk.runtime is not None:
+                    self._desk.runtime.update(run.uid, self._desk.trusted.store.encode_dict(PODS, record))
                 before = run.plan.facts
                 self._replan(run, plan)
                 if (before.cpu_milli, before.memory_bytes) != (plan.facts.cpu_milli, plan.facts.memory_bytes):

@@ -12,6 +12,8 @@ from typing import Any
 
 from kubedyno.cluster.processes import names
 from kubedyno.cluster.processes.images import entry_of
+from kubedyno.kernel.cgroups import Limits
+from kubedyno.kube.quantity import milli_of, value_of
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CAPABILITIES = frozenset({"NET_RAW", "NET_BIND_SERVICE"})
@@ -144,6 +146,17 @@ def _field(pod: dict[str, Any], path: str, facts: dict[str, str]) -> str:
 def _resource(container: dict[str, Any], name: str) -> str:
     kind, _, resource = name.partition(".")
     return str(((container.get("resources") or {}).get(kind) or {}).get(resource, "0"))
+
+
+def limits_of(container: dict[str, Any]) -> Limits:
+    """Return what a container's control group is to allow it."""
+    resources = container.get("resources") or {}
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    return Limits(
+        milli_cpu=milli_of(str(limits.get("cpu", "0"))),
+        milli_request=milli_of(str(requests.get("cpu", "0"))),
+        memory_bytes=value_of(str(limits.get("memory", "0"))),
+    )
 
 
 def hostname_of(pod: dict[str, Any]) -> str:

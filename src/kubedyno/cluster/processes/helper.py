@@ -1,10 +1,11 @@
-"""The process that forks pods: `python -m kubedyno.cluster.processes.helper DESCRIPTOR`.
+"""The process that forks pods: `python -m kubedyno.cluster.processes.helper DESCRIPTOR [CONTROL-GROUP-FOLDER…]`.
 
 It is single-threaded and small, so that a fork is cheap and safe; the cluster starts it before its event loop. Each
 message on its socket brings a pod: a plan (a file of JSON in memory), the pod's network namespace, and the socket on which
 the cluster talks to the pod's init. Init is process 1 of the pod's PID namespace: it starts commands, tells how they
-ended, and collects orphans. When the cluster or this process ends, by whatever signal, the kernel kills every init (parent
-death), and with it all processes of its namespace; mounts and devices go with the last of them.
+ended, and collects orphans. When the cluster ends, by whatever signal, this process hears it by the end of its socket, and
+removes the cluster's control groups; when it ends, the kernel kills every init (parent death), and with it all processes of
+its namespace; mounts and devices go with the last of them.
 """
 
 import errno
@@ -21,10 +22,11 @@ from contextlib import suppress
 from typing import Any
 
 from kubedyno.cluster.processes import fence
-from kubedyno.kernel import libc
+from kubedyno.kernel import cgroups, libc
 
 MESSAGE_BYTES = 256 * 1024
-_DESCRIPTORS = 3
+# A command's streams, and a few control groups.
+_DESCRIPTORS = 8
 _NOT_STARTED = 127
 
 
@@ -44,7 +46,6 @@ def receive(end: socket.socket) -> tuple[bytes, list[int]]:
 
 def main(arguments: list[str]) -> int:
     """Fork a pod for each message until the cluster goes."""
-    libc.die_with_parent()
     end = socket.socket(fileno=int(arguments[0]))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # What is meant for the cluster's process group; it says itself when pods are to go.
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> int:
     while True:
         message, descriptors = receive(end)
         if not message:
+            cgroups.sweep(arguments[1:])
             return 0
         plan, network, control = descriptors
         try:
@@ -179,10 +181,13 @@ class Init:
         argv = message["argv"]
         try:
             os.setsid()
-            streams = descriptors if len(descriptors) == 3 else descriptors[:1] * 3
+            for descriptor in descriptors[message["streams"] :]:
+                # The control groups that it is to be in: "0" is whoever writes it.
+                os.write(descriptor, b"0")
+            streams = descriptors[:3] if message["streams"] == 3 else descriptors[:1] * 3
             for number, descriptor in enumerate(streams):
                 os.dup2(descriptor, number)
-            if len(descriptors) == 1:
+            if message["streams"] == 1:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):

@@ -20,6 +20,7 @@ from typing import Any
 
 from kubedyno.cluster.processes.helper import MESSAGE_BYTES, receive
 from kubedyno.cluster.runtime import STDERR, STDOUT
+from kubedyno.kernel.cgroups import Group, Groups
 
 _READ_BYTES = 64 << 10
 _DRAIN_S = 0.5
@@ -31,16 +32,22 @@ _INPUT_BYTES = 4 << 20
 class Helper:
     """The process that forks pods. Make it while this process has one thread, and before its event loop.
 
+    Args:
+        groups: Control groups for containers, which it removes at the end; None, and why there are none.
+
     Raises:
         OSError: It cannot be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Groups | None = None, *, why_none: str = "") -> None:
+        self.groups = groups
+        self.why_none = why_none
         self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        folders = groups.folders if groups is not None else []
         with theirs:
             source = str(Path(__file__).resolve().parents[3])
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "kubedyno.cluster.processes.helper", str(theirs.fileno())],
+                [sys.executable, "-m", "kubedyno.cluster.processes.helper", str(theirs.fileno()), *folders],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 cwd="/",
@@ -281,21 +288,25 @@ class PodLink:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end, self._heard)
 
-    def start(self, wanted: dict[str, Any], *, stdin: bool, tty: bool) -> Command:
+    def start(self, wanted: dict[str, Any], group: Group | None = None, *, stdin: bool, tty: bool) -> Command:
         """Start a command.
 
         Args:
             wanted: "argv", "environment", "directory", "uid", "gid", "groups".
+            group: The control group that it is in.
             stdin: It gets an input; else it has an empty one.
             tty: It gets a terminal.
 
         Raises:
-            OSError: Init is gone, or the command is longer than a message.
+            OSError: Init or the group is gone, or the command is longer than a message.
         """
         command = Command(next(self._ids), self, tty=tty)
         given = command.open(stdin=stdin)
+        streams = len(given)
         try:
-            message = json.dumps({"do": "start", "id": command.id, **wanted}).encode()
+            if group is not None:
+                given += group.open()
+            message = json.dumps({"do": "start", "id": command.id, "streams": streams, **wanted}).encode()
             socket.send_fds(self._end, [message], given)
         except OSError as error:
             command.started(str(error))

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from itertools import count
 from typing import Any
 
 from kubedyno.base import aio
@@ -27,9 +28,10 @@ from kubedyno.cluster.processes.output import ContainerLog
 from kubedyno.cluster.processes.policies import FREE, Verdicts, verdicts_of
 from kubedyno.cluster.processes.services import HostPort, Node, ServicePort
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.runtime import STDERR, Mint, Place, RuntimeRefusedError
+from kubedyno.cluster.runtime import STDERR, Mint, Place, RuntimeRefusedError, Use
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
+from kubedyno.kernel.cgroups import Group
 from kubedyno.kernel.netns import Namespace
 from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX
 from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, PODS, SECRETS, SERVICES
@@ -38,6 +40,11 @@ _DNS_OFFSET = 10
 # Changes of services and pods that come together are one change of rules.
 _SETTLE_S = 0.02
 _EXEC_FAILED = 127
+_KILLED, _OUT_OF_MEMORY = 137, "OOMKilled"
+# Processes that are killed take a moment to end.
+_DISSOLVE_S = 0.05
+# Between two looks at what a container uses.
+_LOOK_S = 1.0
 # A postStart hook has no limit of its own.
 _HOOK_S = 3600.0
 _TASK = (
@@ -50,6 +57,11 @@ _TASK = (
 class _Container:
     spec: dict[str, Any]
     command: Command | None = None
+    group: Group | None = None
+    # When it was looked at how much it uses, what it had used by then, and how many cores that was.
+    looked_s: float = 0.0
+    spent_s: float = 0.0
+    cores: float = 0.0
     log: ContainerLog | None = None
     previous: ContainerLog | None = None
     attached: list["_Attached"] = field(default_factory=list)
@@ -139,6 +151,7 @@ class PodProcesses:
         self._server_port = 0
         self._mint: Mint | None = None
         self._due = False
+        self._group_ids = count()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -167,7 +180,9 @@ class PodProcesses:
 
     def note(self, pod: dict[str, Any]) -> str:
         limited = any((c.get("resources") or {}).get("limits") for c in pod["spec"]["containers"])
-        return "its resource limits are not enforced: real pods have no control group" if limited else ""
+        if limited and self._helper.groups is None:
+            return f"its resource limits are not enforced: no control group can be made here ({self._helper.why_none})"
+        return ""
 
     def create(self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None]) -> None:
         uid, spec = pod["metadata"]["uid"], pod["spec"]
@@ -240,7 +255,9 @@ class PodProcesses:
 
         return data
 
-    def start(self, uid: str, container: str, started: Callable[[str], None], ended: Callable[[int], None]) -> None:
+    def start(
+        self, uid: str, container: str, started: Callable[[str], None], ended: Callable[[int, str], None]
+    ) -> None:
         pod = self._pods[uid]
         known = pod.containers.get(container) or self._ephemeral(pod, container)
         spec = known.spec
@@ -258,7 +275,8 @@ class PodProcesses:
             known.previous = known.log
         known.log = log
         try:
-            command = self._run(pod, spec, argv, environment, stdin=bool(spec.get("stdin")), tty=bool(spec.get("tty")))
+            self._confine(pod, known)
+            command = self._run(pod, known, argv, environment, stdin=bool(spec.get("stdin")), tty=bool(spec.get("tty")))
         except OSError as error:
             asyncio.get_running_loop().call_soon(started, _TASK.format(error))
             return
@@ -282,11 +300,45 @@ class PodProcesses:
             for client in clients:
                 if client.on_exit is not None:
                     client.on_exit(code)
-            ended(code)
+            starved = code == _KILLED and _out_of_memory(group)
+            self._dissolve(group)
+            ended(code, _OUT_OF_MEMORY if starved else "")
             self._after_end(pod)
 
         command.on_output, command.on_started, command.on_exit = output, on_started, on_exit
-        known.command = command
+        known.command, group = command, known.group
+        known.looked_s, known.spent_s, known.cores = self._clock.monotonic(), 0.0, 0.0
+
+    def update(self, uid: str, pod: dict[str, Any]) -> None:
+        made = self._pods.get(uid)
+        if made is None:
+            return
+        made.body = pod
+        for spec in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
+            known = made.containers[spec["name"]]
+            before, known.spec = containers.limits_of(known.spec), spec
+            if known.group is not None and (limits := containers.limits_of(spec)) != before:
+                try:
+                    known.group.limit(limits)
+                except OSError as error:
+                    logger(__name__).error("pod %s: container %s keeps its limits: %s", made.key, spec["name"], error)
+
+    def _confine(self, pod: _Pod, container: _Container) -> None:
+        """Give a container that is to start a control group of its own.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        groups = self._helper.groups
+        if groups is not None:
+            self._dissolve(container.group)
+            container.group = None
+            container.group = groups.add(f"{pod.uid}-{next(self._group_ids)}", containers.limits_of(container.spec))
+
+    def _dissolve(self, group: Group | None) -> None:
+        """End what still runs in a group, e.g. for a client's exec, and remove it."""
+        if group is not None and not group.remove():
+            asyncio.get_running_loop().call_later(_DISSOLVE_S, self._dissolve, group)
 
     def _ephemeral(self, pod: _Pod, container: str) -> _Container:
         """Return a container that came to the pod later."""
@@ -311,9 +363,10 @@ class PodProcesses:
         return containers.environment_of(pod.body, spec, facts, variables, self._data_of(pod.body))
 
     def _run(
-        self, pod: _Pod, spec: dict[str, Any], argv: list[str], environment: dict[str, str], *, stdin: bool, tty: bool
+        self, pod: _Pod, known: _Container, argv: list[str], environment: dict[str, str], *, stdin: bool, tty: bool
     ) -> Command:
         assert pod.link is not None
+        spec = known.spec
         if tty:
             environment = {"TERM": "xterm", **environment}
         wanted = {
@@ -322,7 +375,7 @@ class PodProcesses:
             "directory": spec.get("workingDir") or "/",
             **containers.user_of(pod.body, spec),
         }
-        return pod.link.start(wanted, stdin=stdin, tty=tty)
+        return pod.link.start(wanted, known.group, stdin=stdin, tty=tty)
 
     def act(self, uid: str, container: str, what: str, done: Callable[[str | None], None]) -> None:
         pod = self._pods.get(uid)
@@ -427,10 +480,30 @@ class PodProcesses:
             pod.link.close()
         if pod.node is not None:
             pod.node.remove(uid)
+        for container in pod.containers.values():
+            self._dissolve(container.group)
+            container.group = None
         self._ended[uid] = pod
 
     def forget(self, uid: str) -> None:
         self._ended.pop(uid, None)
+
+    def uses(self, uid: str) -> dict[str, Use]:
+        pod, found = self._pods.get(uid), {}
+        now_s = self._clock.monotonic()
+        for name, container in pod.containers.items() if pod is not None else ():
+            if container.command is None or container.group is None:
+                continue
+            try:
+                used = container.group.use()
+            except OSError:
+                # It is just ending.
+                continue
+            if now_s - container.looked_s >= _LOOK_S or not container.spent_s:
+                container.cores = (used.cpu_s - container.spent_s) / max(now_s - container.looked_s, _LOOK_S)
+                container.looked_s, container.spent_s = now_s, used.cpu_s
+            found[name] = Use(container.cores, used.cpu_s, used.memory_bytes)
+        return found
 
     def has(self, uid: str) -> bool:
         return uid in self._pods or uid in self._ended
@@ -457,7 +530,7 @@ class PodProcesses:
         if known.command is None or not known.command.running:
             raise RuntimeRefusedError(f"container {container!r} is not running")
         try:
-            process = self._run(pod, known.spec, command, self._environment(pod, known.spec), stdin=stdin, tty=tty)
+            process = self._run(pod, known, command, self._environment(pod, known.spec), stdin=stdin, tty=tty)
         except OSError as error:
             raise RuntimeRefusedError(f"exec failed: {error}") from error
 
@@ -537,6 +610,13 @@ class PodProcesses:
             )
         except OSError as error:
             logger(__name__).error("services of node %s are not up to date: %s", node.name, error)
+
+
+def _out_of_memory(group: Group | None) -> bool:
+    try:
+        return group is not None and group.use().killed > 0
+    except OSError:
+        return False
 
 
 def _socket_in(space: Namespace) -> socket.socket:
