@@ -127,8 +127,11 @@ class Pods(Kind):
                 return facts.node_name
             case "status.phase":
                 return facts.phase
-            case "status.podIP" | "status.podIPs":
+            case "status.podIP":
                 return facts.pod_ip
+            case "status.podIPs":
+                # May be asked for, and yet no pod has it: so in Kubernetes.
+                return ""
             case "spec.schedulerName":
                 return facts.spec.scheduler_name
             case "spec.serviceAccountName":
@@ -142,7 +145,7 @@ class Pods(Kind):
     def field_of(self, obj: Object, name: str) -> str:
         if name == "spec.hostNetwork":
             return "true" if obj.get("spec", {}).get("hostNetwork") else "false"
-        return super().field_of(obj, "status.podIP" if name == "status.podIPs" else name)
+        return "" if name == "status.podIPs" else super().field_of(obj, name)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj.get("spec", {}), obj.get("status", {})
