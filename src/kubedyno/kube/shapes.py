@@ -20,7 +20,8 @@ _BY_VALUE = {
     "apps.v1.DaemonSetSpec": ("updateStrategy",),
     "apps.v1.DeploymentSpec": ("strategy",),
     "apps.v1.ReplicaSetSpec": ("template",),
-    "apps.v1.StatefulSetSpec": ("updateStrategy",),
+    "apps.v1.StatefulSetSpec": ("serviceName", "updateStrategy"),
+    "apps.v1.StatefulSetStatus": ("availableReplicas",),
     "batch.v1.JobTemplateSpec": ("metadata", "spec"),
     "core.v1.Event": (
         "source", "reportingComponent", "reportingInstance", "eventTime", "firstTimestamp", "lastTimestamp",
