@@ -330,6 +330,38 @@ def test_limits_hold_and_what_is_used_is_measured(cluster, control_groups):
     cluster.kubectl("delete", "pod", "burner", "eater", "--wait=false")
 
 
+def inits_of(cluster, uid):
+    """Return process 1 of a pod: the parent of what carries its uid in the environment."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"POD_UID={uid}".encode() in (place / "environ").read_bytes().split(b"\0"):
+                found.add(int((place / "stat").read_text().rpartition(")")[2].split()[1]))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("policy", ["Always", "Never"])
+def test_a_sandbox_that_is_killed_is_made_again_if_its_containers_may_be(cluster, policy):
+    name = f"struck-{policy.lower()}"
+    uid = {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    cluster.pod(name, "sleep", "1000", container={"env": [uid]}, restartPolicy=policy)
+    (init,) = inits_of(cluster, cluster.kubectl("get", "pod", name, "-o", "jsonpath={.metadata.uid}"))
+    os.kill(init, signal.SIGKILL)
+    if policy == "Never":
+        cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", f"pod/{name}", "--timeout=10s")
+        assert state_of(cluster, name)["terminated"]["exitCode"] == 137
+        return
+    cluster.kubectl(
+        "wait", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", f"pod/{name}", "--timeout=10s"
+    )
+    cluster.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=10s")
+    assert state_of(cluster, name, "lastState")["terminated"]["exitCode"] == 137
+    assert "SandboxChanged" in cluster.kubectl("get", "events", "--field-selector", f"involvedObject.name={name}")
+    assert cluster.sh(name, "echo here").strip() == "here"
+
+
 def test_a_client_of_exec_ends_with_its_container(cluster, control_groups):
     cluster.pod("brief", "sh", "-c", "sleep 3", restartPolicy="Never")
     command, environment = cluster.command("exec", "brief", "--", "sleep", "60")

@@ -134,8 +134,10 @@ class Runtime(Protocol):
         """Return what a pod that is run has to be told about, e.g. limits that are not enforced; "" for nothing."""
         ...
 
-    def create(self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None]) -> None:
-        """Make a pod's sandbox; `done` gets "" or what went wrong."""
+    def create(
+        self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None], lost: Callable[[], None]
+    ) -> None:
+        """Make a pod's sandbox; `done` gets "" or what went wrong, and `lost` is called should it end of itself then."""
         ...
 
     def start(

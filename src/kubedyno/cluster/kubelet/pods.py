@@ -33,7 +33,7 @@ _SHUTDOWN = "Pod was terminated in response to imminent node shutdown."
 # The first to go comes first.
 _QOS_RANK = {"BestEffort": 0, "Burstable": 1, "Guaranteed": 2}
 _CRITICAL_PRIORITY = 2_000_000_000
-_UNKNOWN_CODE = 255
+_UNKNOWN_CODE, _SIGKILLED = 255, 137
 _AMOUNTS = ("requests", "limits")
 # What the runtime takes for a container's new limits.
 _RESIZE_S = 0.5
@@ -55,7 +55,7 @@ class Pods:
             desk, self.runs, lambda node: self._sandboxes.wake_waiting(node, 1), self._retry_resizes
         )
         self._containers = Containers(desk, self._endings.container_over)
-        self._sandboxes = Sandboxes(desk, self._containers, self._endings)
+        self._sandboxes = Sandboxes(desk, self._containers, self._endings, self._sandbox_lost)
         self._quick = QuickStart(desk)
 
     # --- news ------------------------------------------------------------------------------------------------
@@ -165,18 +165,33 @@ class Pods:
         for run in self._on(node):
             if run.stage is Stage.COMPLETED:
                 continue
-            record, before = self._desk.pods.get(run.key), run
-            before.expand()
-            if before.static:
-                node.static[run.key].run, before.static = None, False
-            self._endings.gone(before)
-            if record is not None and record.obj.uid == before.uid and not record.obj.deletion_s:
-                again = self._enter(record, node, node.static.get(record.key), self._desk.clock.now())
-                again.expand()
-                _take_over(again, before, self._desk.clock.now())
-                self._desk.try_publish(again)
-                self._sandboxes.mount(again)
+            self._begin_again(run, _UNKNOWN_CODE, "Unknown")
         self._look(node)
+        self._desk.flush()
+
+    def _begin_again(self, before: PodRun, code: int, reason: str) -> None:
+        """Begin with a pod whose sandbox is gone; what ran in it has ended with a code and for a reason."""
+        record, node = self._desk.pods.get(before.key), before.node
+        before.expand()
+        if before.static:
+            node.static[before.key].run, before.static = None, False
+        self._endings.gone(before)
+        if record is not None and record.obj.uid == before.uid and not record.obj.deletion_s:
+            again = self._enter(record, node, node.static.get(record.key), self._desk.clock.now())
+            again.real, again.note = before.real, before.note
+            again.expand()
+            _take_over(again, before, self._desk.clock.now(), code, reason)
+            self._desk.try_publish(again)
+            self._sandboxes.mount(again)
+
+    def _sandbox_lost(self, run: PodRun) -> None:
+        """A real pod's first process was killed, and all others with it."""
+        if self.runs.get(run.key) is not run or run.stage >= Stage.COMPLETED:
+            return
+        self._desk.event(run, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+        # One whose containers are never started again ends with them.
+        if run.plan.facts.restart_policy != "Never":
+            self._begin_again(run, _SIGKILLED, "Error")
         self._desk.flush()
 
     def abandon_all(self, node: NodeRow) -> None:
@@ -466,14 +481,14 @@ def _is_critical(run: PodRun) -> bool:
     return run.static or run.plan.facts.priority >= _CRITICAL_PRIORITY
 
 
-def _take_over(again: PodRun, before: PodRun, now_s: float) -> None:
-    """Have a pod's containers know what they were before their machine was off."""
+def _take_over(again: PodRun, before: PodRun, now_s: float, code: int, reason: str) -> None:
+    """Have a pod's containers know what they were before their sandbox went, and how they ended then."""
     pairs = [*zip(again.init, before.init, strict=True)]
     pairs += zip(again.containers or (), before.containers or (), strict=True)
     for new, old in pairs:
         new.restarts, new.last, new.backoff_s = old.restarts, old.last, old.backoff_s
         if old.state is State.RUNNING:
-            old.state, old.exit_code, old.reason, old.finished_s = State.TERMINATED, _UNKNOWN_CODE, "Unknown", now_s
+            old.state, old.exit_code, old.reason, old.finished_s = State.TERMINATED, code, reason, now_s
             new.last = terminated(before, old)
             new.restarts += 1
             new.shown = True

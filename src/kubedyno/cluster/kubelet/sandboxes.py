@@ -1,5 +1,7 @@
 """From volumes to a sandbox with an address: what a pod needs before its containers can begin."""
 
+from collections.abc import Callable
+
 from kubedyno.cluster.kubelet.containers import Containers
 from kubedyno.cluster.kubelet.desk import Desk
 from kubedyno.cluster.kubelet.endings import Endings
@@ -20,12 +22,14 @@ class Sandboxes:
         desk: Timers, events, statuses.
         containers: What begins once there is a sandbox.
         endings: Gives an address back.
+        on_lost: Told of a real pod whose sandbox ended of itself.
     """
 
-    def __init__(self, desk: Desk, containers: Containers, endings: Endings) -> None:
+    def __init__(self, desk: Desk, containers: Containers, endings: Endings, on_lost: Callable[[PodRun], None]) -> None:
         self._desk = desk
         self._containers = containers
         self._endings = endings
+        self._on_lost = on_lost
 
     def mount(self, run: PodRun, failures: int = 0) -> None:
         """Mount the volumes: what they are made of has to be there."""
@@ -115,7 +119,13 @@ class Sandboxes:
             self._desk.flush()
 
         pod = self._desk.trusted.store.encode_dict(PODS, record)
-        runtime.create(pod, Place(node.name, node.address, pool.cidr), run.address or node.address, done)
+        runtime.create(
+            pod,
+            Place(node.name, node.address, pool.cidr),
+            run.address or node.address,
+            done,
+            lambda: self._on_lost(run),
+        )
 
     def _wait(self, run: PodRun) -> None:
         run.go(Stage.WAITING_ADDRESS)

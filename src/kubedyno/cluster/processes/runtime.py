@@ -184,7 +184,9 @@ class PodProcesses:
             return f"its resource limits are not enforced: no control group can be made here ({self._helper.why_none})"
         return ""
 
-    def create(self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None]) -> None:
+    def create(
+        self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None], lost: Callable[[], None]
+    ) -> None:
         uid, spec = pod["metadata"]["uid"], pod["spec"]
         try:
             node = self._node(place)
@@ -205,10 +207,7 @@ class PodProcesses:
         made = self._pods[uid] = _Pod(uid, pod, address, place, space, node if own_network else None, known)
         # Before a process of it runs; the policies for others follow with the next update.
         self._enforce([made])
-        made.link = PodLink(end, done, lambda: self._lost(uid))
-
-    def _lost(self, uid: str) -> None:
-        logger(__name__).warning("pod %s: its first process ended", uid)
+        made.link = PodLink(end, done, lost)
 
     def _node(self, place: Place) -> NodeNetwork:
         node, fresh = self.network.node(place.node, place.node_address, place.pod_cidr)
