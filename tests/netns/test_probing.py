@@ -34,7 +34,7 @@ def answering(space, answer, context=None):
         if context is not None:
             client = context.wrap_socket(client, server_side=True)
         with client:
-            heard.append(client.recv(9999).decode())
+            heard.append(client.recv(9999).decode(errors="replace"))
             client.sendall(answer)
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -68,6 +68,57 @@ def test_a_status_decides(space, status, failure):
     assert f"host: {HOST}:{port}\r\n" in heard[0].lower()
     assert "x-who: me\r\n" in heard[0].lower()
     assert "user-agent: kube-probe/" in heard[0].lower()
+
+
+@pytest.fixture
+def health(space):
+    """A server of gRPC's own library with one healthy service, one that is not, and a method that it has not."""
+    grpc = pytest.importorskip("grpc")
+    from concurrent.futures import ThreadPoolExecutor
+
+    answers = {b"": b"\x08\x01", b"\x0a\x04good": b"\x08\x01", b"\x0a\x03bad": b"\x08\x02"}
+
+    def check(request, context):
+        if request not in answers:
+            context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return answers[request]
+
+    started = []
+
+    def serve(methods):
+        server = grpc.server(ThreadPoolExecutor(2))
+        handlers = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in methods.items()}
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("grpc.health.v1.Health", handlers)])
+        with space.inside():
+            port = server.add_insecure_port(f"{HOST}:0")
+        server.start()
+        started.append(server)
+        return port
+
+    yield lambda *, implemented=True: serve({"Check": check} if implemented else {})
+    for server in started:
+        server.stop(None)
+
+
+@pytest.mark.parametrize(("service", "failure"), [
+    ("", None), ("good", None), ("bad", 'service unhealthy (responded with "NOT_SERVING")'),
+    ("other", "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service"),
+])  # fmt: skip
+def test_the_health_of_a_grpc_service_decides(space, health, service, failure):
+    assert asked(space, {"grpc": {"port": health(), "service": service}}) == failure
+
+
+def test_a_grpc_server_without_health_is_told_apart_from_none_at_all(space, health):
+    port = health(implemented=False)
+    failure = asked(space, {"grpc": {"port": port}})
+    assert failure.startswith("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)")
+    refused = asked(space, {"grpc": {"port": 9}})
+    assert refused == f'error: failed to connect service at "{HOST}:9": dial tcp {HOST}:9: connect: connection refused'
+
+
+def test_what_is_no_grpc_server_is_a_failure(space):
+    port, _ = answering(space, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert asked(space, {"grpc": {"port": port}}).startswith("error: failed to connect service")
 
 
 def test_any_certificate_will_do(space):

@@ -52,6 +52,7 @@ class Endpoint:
         ssl_context: None for plain HTTP.
         server_name: Name that the server's certificate must carry, when it is not `host`.
         dial: Makes the connected sockets, where not by looking up `host`; raises OSError.
+        speaks_h2: It speaks HTTP/2 without ALPN, as gRPC in clear text does.
     """
 
     host: str
@@ -60,6 +61,7 @@ class Endpoint:
     ssl_context: ssl.SSLContext | None = None
     server_name: str | None = None
     dial: Callable[[], Awaitable[socket.socket]] | None = None
+    speaks_h2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +359,7 @@ class _Chooser(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None and tls.selected_alpn_protocol() == "h2":
+        if self._pool.endpoint.speaks_h2 or (tls is not None and tls.selected_alpn_protocol() == "h2"):
             self.chosen = ClientConnection(self._pool, self._pool.limits.max_streams)
         else:
             self.chosen = Http1ClientConnection(self._pool)

@@ -1,6 +1,6 @@
 """Probes and hooks of real pods: commands in the container, requests and connections from the node, as a kubelet's.
 
-In an action of a probe or a lifecycle hook as the pod's spec has it (exec, httpGet, tcpSocket, sleep), out "" or the
+In an action of a probe or a lifecycle hook as the pod's spec has it (exec, httpGet, tcpSocket, grpc, sleep), out "" or the
 kubelet's words for what went wrong. Connections begin in the node's namespace, so they reach nothing of this machine.
 """
 
@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from kubedyno.base import aio
+from kubedyno.cluster.processes import grpchealth
 from kubedyno.cluster.runtime import Process, RuntimeRefusedError
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import ConnectionLost
@@ -23,7 +24,7 @@ _MAX_OUTPUT = 10 << 10
 _GOOD_STATUS = range(200, 400)
 _AGENT = "kube-probe/1.36"
 # One request; whoever asks bounds its time.
-_LIMITS = PoolLimits(max_connections=1, max_http1=1)
+_LIMITS = PoolLimits(max_connections=1, max_http1=1, max_body=1 << 20)
 _REFUSALS = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "no route to host",
@@ -42,7 +43,7 @@ async def act(action: dict[str, Any], exec_: Exec, space: Namespace, address: st
     """Do an action; whoever calls bounds its time.
 
     Args:
-        action: "exec", "httpGet", "tcpSocket" or "sleep" with what belongs to it.
+        action: "exec", "httpGet", "tcpSocket", "grpc" or "sleep" with what belongs to it.
         exec_: Starts a command in the container.
         space: The node's namespace.
         address: The pod's.
@@ -55,6 +56,8 @@ async def act(action: dict[str, Any], exec_: Exec, space: Namespace, address: st
         await _command(exec_, list(action["exec"].get("command", ())))
     elif "httpGet" in action:
         await _request(action["httpGet"], space, address, ports)
+    elif "grpc" in action:
+        await _health(space, address, int(action["grpc"]["port"]), action["grpc"].get("service") or "")
     elif "tcpSocket" in action:
         given = action["tcpSocket"]
         host, port = given.get("host") or address, _number(given["port"], ports)
@@ -74,6 +77,8 @@ def timed_out(action: dict[str, Any], address: str, timeout_s: float) -> str:
         given = action["httpGet"]
         url = f"{given.get('scheme', 'HTTP').lower()}://{given.get('host') or address}:{given['port']}{given.get('path') or '/'}"
         return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
+    if "grpc" in action:
+        return f"timeout: health rpc did not complete within {timeout_s:g}s"
     given = action.get("tcpSocket", {})
     return f"dial tcp {given.get('host') or address}:{given.get('port', '')}: i/o timeout"
 
@@ -115,6 +120,20 @@ async def _request(given: dict[str, Any], space: Namespace, address: str, ports:
         await pool.close()
     if status not in _GOOD_STATUS:
         raise ActionFailedError(f"HTTP probe failed with statuscode: {status}")
+
+
+async def _health(space: Namespace, address: str, port: int, service: str) -> None:
+    place = f"{address}:{port}"
+    pool = Pool(Endpoint(address, port, place, dial=lambda: _dialled(space, address, port), speaks_h2=True), _LIMITS)
+    try:
+        failure = await grpchealth.check(pool, service, _AGENT)
+    except OSError as error:
+        words = _words(error, address, port)
+        raise ActionFailedError(f'error: failed to connect service at "{place}": {words}') from error
+    finally:
+        await pool.close()
+    if failure:
+        raise ActionFailedError(failure)
 
 
 async def _dialled(space: Namespace, host: str, port: int) -> socket.socket:
