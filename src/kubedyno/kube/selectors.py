@@ -271,6 +271,15 @@ class FieldSelector:
         return ",".join(f"{field}{operator}{value}" for field, operator, value in self.terms)
 
 
+def value_in(text: str, field: str) -> str:
+    """Return the value that a field selector asks of one field, "" when it asks for none or is no selector."""
+    try:
+        terms = FieldSelector.parse(text).terms
+    except ValueError:
+        return ""
+    return next((value for name, operator, value in terms if name == field and operator == "="), "")
+
+
 def _unescape(value: str) -> str:
     def plain(found: re.Match[str]) -> str:
         if found[0] in {"=", ","}:

@@ -10,7 +10,7 @@ from typing import Any
 from kubedyno.cluster.apiserver.authorization import Attributes, Rule
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import PODS, by_plural
-from kubedyno.kube.selectors import FieldSelector
+from kubedyno.kube.selectors import value_in
 
 Object = dict[str, Any]
 ROLE = "system:node"
@@ -83,7 +83,7 @@ class NodeAuthorizer:
             return "cannot read subresource"
         if not asked.namespace:
             return "can only read namespaced object of this type"
-        name = asked.name or _selected(asked.selector, "metadata.name")
+        name = asked.name or value_in(asked.selector, "metadata.name")
         if not name:
             return "No Object name found"
         for pod in self._pods_on(node, asked.namespace):
@@ -128,7 +128,7 @@ class NodeAuthorizer:
         return ""
 
     def _node(self, node: str, asked: Attributes) -> str:
-        name = asked.name or _selected(asked.selector, "metadata.name")
+        name = asked.name or value_in(asked.selector, "metadata.name")
         if name == node:
             return ""
         if asked.verb == "get":
@@ -139,7 +139,7 @@ class NodeAuthorizer:
         if asked.verb == "get":
             record = self._store.get(PODS, f"{asked.namespace}/{asked.name}")
             return "" if record is not None and record.obj.facts.node_name == node else _NONE.format(node)
-        if _selected(asked.selector, "spec.nodeName") == node:
+        if value_in(asked.selector, "spec.nodeName") == node:
             return ""
         return "can only list/watch pods with spec.nodeName field selector"
 
@@ -147,15 +147,6 @@ class NodeAuthorizer:
         for record in self._store.list(PODS, namespace):
             if record.obj.facts.node_name == node:
                 yield self._store.encode_dict(PODS, record)
-
-
-def _selected(text: str, field: str) -> str:
-    """Return the value that a field selector asks of one field, "" when it asks for none."""
-    try:
-        terms = FieldSelector.parse(text).terms
-    except ValueError:
-        return ""
-    return next((value for name, operator, value in terms if name == field and operator == "="), "")
 
 
 def references(pod: Object) -> set[tuple[str, str]]:

@@ -34,6 +34,7 @@ from kubedyno.cluster.apiserver.escalation import Escalation
 from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl, Ticket
 from kubedyno.cluster.apiserver.flowcontrol.pages import ROOT as DUMPS
 from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps, add_series
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import COLLECTED, named_by, watch_of
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
 from kubedyno.cluster.apiserver.impersonation import HEADER as IMPERSONATE
 from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated
@@ -342,6 +343,9 @@ class ApiServer:
                 call = Call(request, responder, user, route, verb, self._counts)
                 self._proxy(call, target)
                 return
+            if route is None and (watch := watch_of(request)) is not None:
+                request = watch
+                route = self._routes.get(request.path)
             if route is None:
                 counted = Counted(responder, self._counts, request.method, request.path)
                 route = self._find(request, counted, user)
@@ -463,12 +467,13 @@ class ApiServer:
         verb = call.verb
         if verb == "list" and asks_for(call.request.query, "watch"):
             verb = "watch"
+        name = route.name or (named_by(call.request.query) if verb in COLLECTED else "")
         verbs = [verb]
         if verb == "get" and route.subresource in _ENTERED and self._settings.minor >= _CREATE_TO_ENTER_MINOR:
             # A WebSocket's handshake is a GET, and yet whoever enters a pod has to be let to.
             verbs.append("create")
         for each in verbs:
-            asked = Attributes(each, resource.group, resource.plural, route.subresource, route.namespace, route.name)
+            asked = Attributes(each, resource.group, resource.plural, route.subresource, route.namespace, name)
             if call.user.node and verb in {"list", "watch"}:
                 asked = replace(asked, selector=parameters(call.request.query).get("fieldSelector", ""))
             if not self._authorizer.allows(call.user, asked):

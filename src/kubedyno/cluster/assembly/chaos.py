@@ -15,7 +15,8 @@ import orjson
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
-from kubedyno.cluster.apiserver.queries import asks_for, parameters
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of
+from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import App, Headers, Request, Responder, Stream, Tunnel
 from kubedyno.kube.status import (
@@ -30,9 +31,7 @@ from kubedyno.kube.status import (
 )
 
 _JSON = "application/json"
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get"}
 _CODES: dict[int, type[StatusError]] = {500: InternalError, 503: ServiceUnavailable, 504: Timeout}
-_NAMESPACE_PARTS = frozenset({"status", "finalize"})
 # Rules at once, and how finely and how far back revisions are remembered for stale reads.
 _MAX_RULES = 100
 _MARK_EVERY_S = 0.02
@@ -144,22 +143,13 @@ class Asked(msgspec.Struct, frozen=True):
 
 def asked_of(request: Request) -> Asked | None:
     """Return what a request is about, None when that is no resource."""
-    parts = request.path.strip("/").split("/")
-    if parts[0] == "api" and len(parts) > 2:
-        group, rest = "", parts[2:]
-    elif parts[0] == "apis" and len(parts) > 3:
-        group, rest = parts[1], parts[3:]
-    else:
+    asked = attributes_of(request)
+    if asked.path:
         return None
-    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_PARTS:
-        rest = rest[2:]
-    resource, named = rest[0], len(rest) > 1
-    table = f"{resource}.{group}" if group else resource
-    verb = _VERBS.get(request.method, "delete" if named else "deletecollection")
-    if verb == "get" and not named:
-        verb = "watch" if asks_for(request.query, "watch") else "list"
-    names = {f"{name}/{rest[2]}" for name in (resource, table)} if len(rest) > 2 else {resource, table}
-    return Asked(verb, table, frozenset(names))
+    resource, part = asked.resource, asked.subresource
+    table = f"{resource}.{asked.group}" if asked.group else resource
+    names = {f"{name}/{part}" for name in (resource, table)} if part else {resource, table}
+    return Asked(asked.verb, table, frozenset(names))
 
 
 class Chaos:

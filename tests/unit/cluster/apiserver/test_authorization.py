@@ -87,6 +87,15 @@ def test_a_watch_is_not_a_list(api):
     assert 'cannot watch resource "pods"' in answer.json["message"]
 
 
+def test_who_may_read_one_object_may_list_and_watch_it_by_its_name(api):
+    allow(api, "one", ["list"], ["configmaps"], BOB, resourceNames=["a"])
+    path = f"/api/v1/namespaces/{NS}/configmaps"
+    assert api.call("GET", f"{path}?fieldSelector=metadata.name%3Da", headers=AS_BOB).status == 200
+    assert api.call("GET", path, headers=AS_BOB).status == 403
+    refused = api.call("GET", f"{path}?fieldSelector=metadata.name%3Db", headers=AS_BOB)
+    assert (refused.status, refused.json["details"]) == (403, {"name": "b", "kind": "configmaps"})
+
+
 def test_names_limit_a_rule(api):
     allow(api, "one", ["get"], ["configmaps"], BOB, resourceNames=["a"])
     path = f"/api/v1/namespaces/{NS}/configmaps"

@@ -48,6 +48,20 @@ def test_changes_come_as_they_are_made():
     aio.run(scene())
 
 
+def test_the_old_path_of_a_watch_is_watched_too():
+    async def scene() -> None:
+        async with running() as api:
+            create(api, "a")
+            every = api.call("GET", f"/api/v1/watch/namespaces/{NS}/configmaps")
+            one = api.call("GET", f"/api/v1/watch/namespaces/{NS}/configmaps/b?timeoutSeconds=5")
+            create(api, "b")
+            await turns()
+            assert names(every) == [("ADDED", "a"), ("ADDED", "b")]
+            assert names(one) == [("ADDED", "b")]
+
+    aio.run(scene())
+
+
 def test_a_watch_without_a_revision_begins_with_what_is_there():
     async def scene() -> None:
         async with running() as api:

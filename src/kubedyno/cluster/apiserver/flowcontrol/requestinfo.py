@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from kubedyno.cluster.apiserver.authorization import Attributes
-from kubedyno.cluster.apiserver.queries import asks_for
+from kubedyno.cluster.apiserver.queries import asks_for, parameters
 from kubedyno.http.messages import Request
+from kubedyno.kube.selectors import value_in
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get", "DELETE": "delete"}
+# Verbs of collections that are read.
+COLLECTED = frozenset({"list", "watch"})
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
 _LONG_PARTS = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 _REMEMBERED = 2048
@@ -17,11 +21,50 @@ _sorts: dict[tuple[str, str], Attributes] = {}
 
 def attributes_of(request: Request) -> Attributes:
     """Return verb, resource and place of a request; for what is no resource, the method and the path."""
-    # The query matters for a watch alone: other requests of one path are one.
+    # The query matters for a watch and for the name in a field selector alone: other requests of one path are one.
     query = request.query
-    if query and asks_for(query, "watch"):
-        return _attributes(request.method, request.path, "watch")
-    return _attributes(request.method, request.path, "list")
+    found = _attributes(request.method, request.path, "watch" if query and asks_for(query, "watch") else "list")
+    if query and found.verb in COLLECTED and (name := named_by(query)):
+        found = replace(found, name=name)
+    return found
+
+
+def named_by(query: str) -> str:
+    """Return the name of the one object that a list or watch is about, by its field selector; "" when there is none."""
+    if "metadata.name" not in query:
+        return ""
+    name = value_in(parameters(query).get("fieldSelector", ""), "metadata.name")
+    return "" if name in {".", ".."} or "/" in name or "%" in name else name
+
+
+def watch_of(request: Request) -> Request | None:
+    """Return a request for a path below /api/v1/watch or /apis/GROUP/VERSION/watch as it is asked today.
+
+    Returns:
+        None for any other request.
+    """
+    parts = request.path.split("/")
+    at = _watch_at(parts)
+    if not at or request.method not in {"GET", "HEAD"} or len(parts) == at + 1:
+        return None
+    below = [unquote(part) for part in parts[at + 1 :]]
+    asked = parse_qsl(request.query, keep_blank_values=True)
+    in_namespace = below[0] == "namespaces" and len(below) > 2
+    collection = 3 if in_namespace else 1
+    if len(below) > collection and below[collection]:
+        selectors = [value for name, value in asked if name == "fieldSelector" and value]
+        selectors.append(f"metadata.name={below[collection]}")
+        asked = [(name, value) for name, value in asked if name != "fieldSelector"]
+        asked.append(("fieldSelector", ",".join(selectors)))
+    asked = [("watch", "true"), *((name, value) for name, value in asked if name != "watch")]
+    path = "/".join((*parts[:at], *parts[at + 1 : at + 1 + collection]))
+    return Request(request.method, path, urlencode(asked), request.headers, request.body, request.peer)
+
+
+def _watch_at(parts: list[str]) -> int:
+    """Return where "watch" stands in a path of that form, 0 when it does not."""
+    at = 3 if parts[1:2] == ["api"] else 4 if parts[1:2] == ["apis"] else 0
+    return at if at and parts[at : at + 1] == ["watch"] else 0
 
 
 def sort_of(request: Request) -> Attributes:
@@ -50,13 +93,17 @@ def is_long_running(asked: Attributes) -> bool:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _attributes(method: str, path: str, collected: str) -> Attributes:
-    parts = path.strip("/").split("/")
+    parts = unquote(path).strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:
         group, rest = "", parts[2:]
     elif parts[0] == "apis" and len(parts) > 3:
         group, rest = parts[1], parts[3:]
     else:
         return Attributes(method.lower(), path=path)
+    # As in Kubernetes: a method that is none of its verbs has none, and empty segments count.
+    verb = _VERBS.get(method, "")
+    if rest[0] == "watch" and len(rest) > 1:
+        verb, rest = "watch", rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
         # A namespace is in itself, as the real server has it.
@@ -64,7 +111,6 @@ def _attributes(method: str, path: str, collected: str) -> Attributes:
         if len(rest) > 2 and rest[2] not in _NAMESPACE_PARTS:
             rest = rest[2:]
     name = rest[1] if len(rest) > 1 else ""
-    verb = _VERBS.get(method, method.lower())
     if verb == "get" and not name:
         verb = collected
     elif verb == "delete" and not name:
