@@ -38,7 +38,7 @@ def peak_mb(pid: int | None = None) -> float:
 
 def settings(**changes: object) -> ClusterSettings:
     """Return settings of a cluster for a benchmark."""
-    return cluster_settings(name="bench", speed=0.0, **changes)[0]  # type: ignore[arg-type]
+    return cluster_settings(**{"name": "bench", "speed": 0.0, **changes})[0]  # type: ignore[arg-type]
 
 
 @contextmanager

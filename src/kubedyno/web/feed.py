@@ -12,6 +12,7 @@ epoch seconds: created and ready are the API's, seen ones the watch's.
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import orjson
 
 from kubedyno.base import aio
@@ -22,7 +23,7 @@ from kubedyno.client.api import Client
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.kube.status import StatusError
 from kubedyno.web.history import History
-from kubedyno.web.rows import NodeRow, PodRow, State, node_row, pod_row
+from kubedyno.web.rows import NodeRow, PodRow, PodText, State, may_be_ready, node_row, pod_row, pod_text
 
 log = logger(__name__)
 
@@ -58,6 +59,9 @@ class Feed:
         self._pods: dict[str, PodRow] = {}
         self._nodes: dict[str, NodeRow] = {}
         self._ids: dict[str, int] = {}
+        # Pods as they were said to be since the last tick, with when that was first and last said: what a pod was in
+        # between need not be read.
+        self._unread: dict[str, tuple[bytes, float, float]] = {}
         # When each pod was seen first and first seen Ready; 0 for what was there before.
         self._seen: dict[str, list[float]] = {}
         self._uses: list[list[object]] | None = None
@@ -105,7 +109,7 @@ class Feed:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow("/api/v1/nodes", node_row, self._node))
-            tasks.create_task(self._follow("/api/v1/pods", pod_row, self._pod, self.synced))
+            tasks.create_task(self._follow("/api/v1/pods", pod_text, self._pod_text, self.synced))
             tasks.create_task(self._tick())
             tasks.create_task(self._look_alive())
 
@@ -145,6 +149,7 @@ class Feed:
                         if kind == "RELIST":
                             listed = set()
                         elif kind == "SYNCED":
+                            self._read()
                             for key in [key for key in known if listed is not None and key not in listed]:
                                 apply(key, None)
                             listed = None
@@ -160,6 +165,8 @@ class Feed:
                 self.trouble = f"{path}: {error.message}"
             except (KubedynoError, OSError) as error:
                 self.trouble = f"{path}: {error}"
+            except msgspec.DecodeError as error:
+                self.trouble = f"{path}: not what Kubernetes says there: {error}"
             log.warning("%s", self.trouble)
             if synced is not None:
                 synced.set()
@@ -175,7 +182,34 @@ class Feed:
             self._nodes[key] = row
             self._nodes_changed[key] = None
 
-    def _pod(self, key: str, row: PodRow | None) -> None:
+    def _pod_text(self, key: str, text: PodText | None) -> None:
+        waiting = self._unread.pop(key, None)
+        if text is None:
+            self._pod(key, None)
+            return
+        # What the first list has was not seen coming.
+        now_s = round(self._clock.now(), 3) if self.synced.is_set() else 0.0
+        self._unread[key] = text.raw, waiting[1] if waiting else now_s, now_s
+        seen = self._seen.get(key)
+        if (seen is None or (seen[0] and not seen[1])) and may_be_ready(text.raw):
+            # Its startup ends now, not with the next tick, whatever becomes of it until then.
+            self._read_pod(key)
+
+    def _read(self) -> None:
+        for key in list(self._unread):
+            self._read_pod(key)
+
+    def _read_pod(self, key: str) -> None:
+        raw, first_s, last_s = self._unread.pop(key)
+        try:
+            row = pod_row(raw)
+        except msgspec.DecodeError as error:
+            self.trouble = f"pod {key}: not what Kubernetes says of one: {error}"
+            return
+        self._pod(key, row, first_s, last_s)
+
+    def _pod(self, key: str, row: PodRow | None, first_s: float = 0.0, last_s: float = 0.0) -> None:
+        """Take what a pod is, None: gone; that was said since first_s and last at last_s, 0 by the first list."""
         old = self._pods.get(key)
         if old is not None and (row is None or row.uid != old.uid):
             del self._pods[key]
@@ -193,14 +227,12 @@ class Feed:
         if old is None:
             self._ids[key] = self._next_id
             self._next_id += 1
-            # What the first list has was not seen coming.
-            now_s = round(self._clock.now(), 3) if self.synced.is_set() else 0.0
-            self._seen[key] = [now_s, now_s if ready else 0.0]
+            self._seen[key] = [first_s, last_s if ready else 0.0]
             self._new[key] = None
         else:
             seen = self._seen[key]
             if ready and not seen[1] and seen[0]:
-                seen[1] = round(self._clock.now(), 3)
+                seen[1] = last_s
             if key not in self._new:
                 # Most changes touch only what an update has; the rest is told whole again.
                 (self._changed if _same(old, row) else self._again)[key] = None
@@ -238,6 +270,7 @@ class Feed:
         told = ""
         while True:
             await aio.sleep(TICK_S)
+            self._read()
             message: dict[str, object] = {"t": round(self._clock.now(), 3)}
             if self._nodes_changed:
                 message["n"] = [_node_values(self._nodes[key]) for key in self._nodes_changed]

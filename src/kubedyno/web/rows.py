@@ -3,11 +3,13 @@
 Only the few fields that are drawn are decoded: a cluster of 100,000 pods is read as fast as it is sent.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import ip_network
+from typing import NamedTuple
 
 import msgspec
 
@@ -92,6 +94,10 @@ class _Pod(msgspec.Struct):
     metadata: _Meta
     spec: _PodSpec = msgspec.field(default_factory=_PodSpec)
     status: _PodStatus = msgspec.field(default_factory=_PodStatus)
+
+
+class _Named(msgspec.Struct):
+    metadata: _Meta
 
 
 class _Taint(msgspec.Struct):
@@ -181,6 +187,14 @@ class NodeRow:
 
 
 _decode_pod = msgspec.json.Decoder(_Pod).decode
+_decode_named = msgspec.json.Decoder(_Named).decode
+# The order in which API servers write a pod.
+_USUAL_POD = re.compile(
+    rb'\{"kind":"Pod","apiVersion":"v1","metadata":\{"name":"([^"\\]+)",'
+    rb'(?:"generateName":"[^"\\]*",)?"namespace":"([^"\\]+)"'
+).match
+# As is the condition: its type, the generation that it was observed at, its status.
+_READY, _TRUE, _READY_WITHIN = b'"type":"Ready"', b'"status":"True"', 70
 _decode_node = msgspec.json.Decoder(_Node).decode
 
 
@@ -223,6 +237,32 @@ def _requested(spec: _PodSpec, name: str, number: Callable[[str | float], int]) 
                 largest = max(largest, beside + of(container))
         total = max(total + beside, largest)
     return total + (number(spec.overhead[name]) if spec.overhead and name in spec.overhead else 0)
+
+
+class PodText(NamedTuple):
+    """A pod that is not read yet: its "namespace/name" and its JSON."""
+
+    key: str
+    raw: bytes
+
+
+def pod_text(raw: bytes) -> PodText:
+    """Return a pod's JSON with its key, found without reading the rest where it is written as usual.
+
+    Raises:
+        msgspec.DecodeError: It is no object.
+    """
+    found = _USUAL_POD(raw)
+    if found is not None:
+        return PodText(f"{found[2].decode()}/{found[1].decode()}", raw)
+    meta = _decode_named(raw).metadata
+    return PodText(f"{meta.namespace}/{meta.name}", raw)
+
+
+def may_be_ready(raw: bytes) -> bool:
+    """Say whether a pod's JSON, written as usual, has the Ready condition as True; True may be wrong, False may be late."""
+    at = raw.find(_READY)
+    return at >= 0 and raw.find(_TRUE, at, at + _READY_WITHIN) >= 0
 
 
 def pod_row(raw: bytes) -> PodRow:

@@ -121,6 +121,30 @@ def test_what_came_and_went_between_two_ticks_is_not_told():
     assert feed.pods == 1
 
 
+def test_what_a_pod_was_between_two_ticks_is_not_read(monkeypatch):
+    read = []
+    monkeypatch.setattr("kubedyno.web.feed.pod_row", lambda raw: read.append(raw) or pod_row(raw))
+    steps = [("ADDED", pod()), ("MODIFIED", pod(node="x")), ("MODIFIED", pod(node="y"))]
+    (message,), feed = told(steps)
+    assert message["p"][0][3] == "y"
+    assert message["p"][0][13] == 100.0
+    assert (len(read), feed.events) == (1, 3)
+
+
+def test_a_startup_that_ends_between_two_ticks_is_as_long_as_it_was():
+    usual = pod(ready=True)
+    steps = [("ADDED", pod()), ("MODIFIED", usual), ("MODIFIED", pod(node="x"))]
+    (message,), _ = told(steps)
+    assert message["p"][0][13:] == [100.0, 100.25]
+
+
+def test_what_is_no_pod_is_said_and_the_rest_goes_on():
+    wrong = {"metadata": {"name": "q", "namespace": "n"}, "status": {"conditions": 1}}
+    (message,), feed = told([("ADDED", wrong), ("ADDED", pod())])
+    assert "pod n/q: not what Kubernetes says of one" in message["trouble"]
+    assert feed.pods == 1
+
+
 def test_what_a_new_list_lacks_is_gone():
     (message,), _ = told([("ADDED", pod())], [("RELIST", None), ("SYNCED", None)])
     assert message["g"] == [0]
@@ -130,7 +154,7 @@ def test_another_cluster_is_told_whole_and_the_old_one_forgotten():
     async def run():
         found = []
         feed = Feed(Server(), Clock())
-        feed._pod("n/p", pod_row(orjson.dumps(pod())))
+        feed._pod("n/p", pod_row(orjson.dumps(pod())), 0.0, 0.0)
         feed.subscribe(lambda message: found.append(orjson.loads(message)))
         other = Server()
         other.server = "https://other"

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from kubedyno.web.rows import State, node_row, pod_row
+from kubedyno.web.rows import State, may_be_ready, node_row, pod_row, pod_text
 
 READY = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}
 
@@ -90,3 +90,29 @@ def test_only_taints_that_keep_pods_off_are_walls():
     taints = [{"key": "a", "value": "b", "effect": "NoSchedule"}, {"key": "c", "effect": "PreferNoSchedule"}]
     row = node_row(orjson.dumps({"metadata": {"labels": None}, "spec": {"taints": taints}}))
     assert row.taints == ["a=b:NoSchedule"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","generateName":"p-","namespace":"n","uid":"u"}}',
+        b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","namespace":"n"}}',
+        b'{"apiVersion": "v1", "metadata": {"namespace": "n", "name": "p"}}',
+        rb'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"\u0070","namespace":"n"}}',
+    ],
+)
+def test_a_pod_s_key_is_found_however_it_is_written(raw):
+    assert pod_text(raw) == ("n/p", raw)
+
+
+@pytest.mark.parametrize(
+    ("condition", "ready"),
+    [
+        ('{"type":"Ready","status":"True"}', True),
+        ('{"type":"Ready","observedGeneration":12345,"status":"True","lastProbeTime":null}', True),
+        ('{"type":"Ready","status":"False"},{"type":"Initialized","observedGeneration":1,"status":"True"}', False),
+        ('{"type":"ContainersReady","status":"True"}', False),
+    ],
+)
+def test_a_pod_that_may_be_ready_is_known_by_its_condition(condition, ready):
+    assert may_be_ready(b'{"status":{"conditions":[%b]}}' % condition.encode()) is ready

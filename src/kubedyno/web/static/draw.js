@@ -253,6 +253,7 @@ export class Drawing {
     c.restore();
     const cells = SQUARE * this.scale < LEAST_SQUARE;
     const shown = [...this.boxes.values()].filter((box) => this.visible(box));
+    for (const box of this.boxes.values()) box.drawn = null;
     for (const box of shown) {
       this.head(c, box);
       this.border(c, box);
@@ -306,53 +307,67 @@ export class Drawing {
     c.fillRect(box.x + PAD, box.y + HEAD, w, h * Math.min(1, size / (box.columns * box.rows)));
   }
 
+  /** Draw what has changed of a node's head since it was drawn: letters cost most of a frame. */
   head(c, box) {
-    const node = this.model.nodes.get(box.name), {palette} = this;
-    c.fillStyle = palette.back;
-    c.fillRect(box.x + 2, box.y + 2, box.w - 3, HEAD - 4);
+    const node = this.model.nodes.get(box.name), {palette} = this, before = box.drawn;
+    const group = this.model.group(box.name), letters = 10 * this.scale >= LEAST_LETTER;
+    const now = box.drawn = {title: "", below: "", bars: ""};
     box.walls = node && this.walls ? this.model.walls(node, this.wanted) : null;
-    const letters = 10 * this.scale >= LEAST_LETTER;
     c.textBaseline = "top";
     c.textAlign = "left";
-    if (letters) {
-      const group = this.model.group(box.name);
-      const text = node ? `${group.live}/${node.maxPods}` : `${group.pods.size}`;
-      c.font = "10px system-ui, sans-serif";
-      c.fillStyle = node && !node.ready ? BAD : palette.text;
-      if (!box.title || box.title.of !== text.length) {
-        const name = node ? node.name + (node.ready ? "" : " NotReady") : box.name || "not scheduled";
-        box.title = {of: text.length, text: clip(c, name, box.w - 2 * PAD - c.measureText(text).width - 6)};
-      }
-      c.fillText(box.title.text, box.x + PAD, box.y + 5);
-      c.textAlign = "right";
-      c.fillText(text, box.x + box.w - PAD, box.y + 5);
-      c.textAlign = "left";
+    const clear = (y, h) => {
+      c.fillStyle = palette.back;
+      c.fillRect(box.x + 2, box.y + y, box.w - 3, h);
+    };
+    const name = node ? node.name + (node.ready ? "" : " NotReady") : box.name || "not scheduled";
+    const text = node ? `${group.live}/${node.maxPods}` : `${group.pods.size}`;
+    now.title = letters ? `${name} ${text}` : "";
+    if (before?.title !== now.title) {
+      clear(2, 17);
+      if (letters) this.title(c, box, name, text, node && !node.ready);
     }
     if (!node) return;
     const {shown, asked, used} = this.model.shares(node), w = (box.w - 2 * PAD - 9) / 4;
-    const walls = letters && box.walls?.length;
-    c.font = "8px system-ui, sans-serif";
-    if (walls) {
-      c.fillStyle = BAD;
-      c.fillText(clip(c, `✕ ${[...new Set(box.walls.map(([short]) => short))].join(" ")}`, box.w - 2 * PAD), box.x + PAD, box.y + 19);
+    const walls = letters && box.walls?.length ? `✕ ${[...new Set(box.walls.map(([short]) => short))].join(" ")}` : "";
+    now.below = walls || (letters ? "names" : "");
+    const place = (i) => box.x + PAD + i * (w + 3);
+    if (before?.below !== now.below) {
+      clear(19, 9);
+      c.font = "8px system-ui, sans-serif";
+      c.fillStyle = walls ? BAD : palette.text;
+      if (walls) c.fillText(clip(c, walls, box.w - 2 * PAD), box.x + PAD, box.y + 19);
+      else if (letters) BARS.forEach((bar, i) => c.fillText(bar, place(i), box.y + 19));
     }
-    shown.forEach((share, i) => {
-      const x = box.x + PAD + i * (w + 3), y = box.y + 29;
-      if (letters && !walls) {
-        c.fillStyle = palette.text;
-        c.fillText(BARS[i], x, box.y + 19);
-      }
-      c.fillStyle = palette.soft;
-      c.fillRect(x, y, w, 7);
-      c.fillStyle = share >= 1 ? BAD : share > 0.8 ? WARN : GOOD;
-      c.fillRect(x, y, w * Math.min(1, share), 7);
-      if (used && i < 2) {
-        // A line where requests are: use and requests are two walls.
-        c.fillStyle = palette.text;
-        c.fillRect(x + w * Math.min(1, asked[i]) - 0.5, y - 1, 1.5, 9);
-      }
-    });
+    // To the tenth of a unit: finer is not seen.
+    const long = (share) => Math.round(10 * w * Math.min(1, share)) / 10;
+    now.bars = [...shown.map((share) => `${long(share)}${barColour(share)}`), ...(used ? asked.map(long) : [])].join();
+    if (before?.bars !== now.bars) {
+      clear(28, 12);
+      shown.forEach((share, i) => {
+        const x = place(i), y = box.y + 29;
+        c.fillStyle = palette.soft;
+        c.fillRect(x, y, w, 7);
+        c.fillStyle = barColour(share);
+        c.fillRect(x, y, long(share), 7);
+        if (used && i < 2) {
+          // A line where requests are: use and requests are two walls.
+          c.fillStyle = palette.text;
+          c.fillRect(x + long(asked[i]) - 0.5, y - 1, 1.5, 9);
+        }
+      });
+    }
     if (this.walls && !this.full) this.border(c, box);
+  }
+
+  title(c, box, name, text, bad) {
+    c.font = "10px system-ui, sans-serif";
+    c.fillStyle = bad ? BAD : this.palette.text;
+    const whole = `${name} ${text.length}`;
+    if (box.title?.of !== whole) box.title = {of: whole, text: clip(c, name, box.w - 2 * PAD - c.measureText(text).width - 6)};
+    c.fillText(box.title.text, box.x + PAD, box.y + 5);
+    c.textAlign = "right";
+    c.fillText(text, box.x + box.w - PAD, box.y + 5);
+    c.textAlign = "left";
   }
 
   clearSquare(c, place) {
@@ -429,6 +444,8 @@ export class Drawing {
     this.full = true;
   }
 }
+
+const barColour = (share) => (share >= 1 ? BAD : share > 0.8 ? WARN : GOOD);
 
 function clip(c, text, width) {
   if (c.measureText(text).width <= width) return text;

@@ -44,7 +44,7 @@ export class Layout {
         y += line + PAD;
         line = 0;
       }
-      this.boxes.set(name, {name, x, y, w, h, columns, rows, used: 0, free: [], pods: new Map(), title: null});
+      this.boxes.set(name, {name, x, y, w, h, columns, rows, used: 0, free: [], pods: new Map(), title: null, drawn: null});
       x += w + PAD;
       line = Math.max(line, h);
     };
