@@ -151,6 +151,53 @@ def test_a_pod_on_the_node_network_reaches_pods_and_services(cluster):
 
 
 @needs_iperf3
+@pytest.mark.parametrize("where", [0, 1])
+def test_bandwidth_annotations_hold(cluster, where):
+    for name, host, limit in (
+        ("bw-free", "real-worker", {}),
+        ("bw-sends", "real-worker", {"kubernetes.io/egress-bandwidth": "40M"}),
+        ("bw-gets", ["real-worker", "real-worker2"][where], {"kubernetes.io/ingress-bandwidth": "40M"}),
+    ):
+        body = {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{name}{where}", "annotations": limit},
+            "spec": {
+                "terminationGracePeriodSeconds": 0, **node(host),
+                "containers": [{"name": "c", "image": "iperf3", "args": ["-s"]}],
+            },
+        }  # fmt: skip
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    names = [f"{name}{where}" for name in ("bw-free", "bw-sends", "bw-gets")]
+    cluster.kubectl("wait", "--for=condition=Ready", *(f"pod/{name}" for name in names), "--timeout=10s")
+
+    def mbit_s(client, server):
+        address = cluster.kubectl("get", "pod", server, "-o", "jsonpath={.status.podIP}")
+        told = json.loads(cluster.kubectl("exec", client, "--", "iperf3", "-c", address, "-t", "2", "-J"))
+        return told["end"]["sum_received"]["bits_per_second"] / 1e6
+
+    assert 30 < mbit_s(names[1], names[0]) < 48
+    assert 30 < mbit_s(names[0], names[2]) < 48
+    assert mbit_s(names[2], names[0]) > 200
+    cluster.kubectl("delete", "pod", *names, "--wait=false")
+
+
+def test_a_bandwidth_that_is_none_keeps_a_pod_from_its_sandbox(cluster):
+    body = {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "bw-none", "annotations": {"kubernetes.io/egress-bandwidth": "5"}},
+        "spec": {"containers": [{"name": "c", "image": "busybox", "command": ["sleep", "9"]}]},
+    }  # fmt: skip
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    told = ""
+    for _ in range(50):
+        told = cluster.kubectl("get", "events", "--field-selector", "involvedObject.name=bw-none")
+        if "FailedCreatePodSandBox" in told:
+            break
+        time.sleep(0.1)
+    assert "resource is unreasonably small (< 1kbit)" in told
+    cluster.kubectl("delete", "pod", "bw-none", "--wait=false")
+
+
+@needs_iperf3
 def test_iperf3_between_pods(cluster):
     cluster.pod("iperf3-server", image="networkstatic/iperf3", container={"args": ["-s"]}, **node("real-worker"))
     cluster.pod("iperf3-client", "sleep", "inf", image="networkstatic/iperf3", **node("real-worker2"))

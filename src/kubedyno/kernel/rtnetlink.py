@@ -43,6 +43,10 @@ _PERMANENT, _NODAD = 0x80, 0x02
 _TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 4, 6
+_LINKLAYER_ETHERNET = 1
+# So long may a packet wait in a bucket's queue (as the CNI plugin bandwidth has it).
+_BUCKET_S = 0.025
 _CLSACT_PARENT, _CLSACT_INGRESS, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFF0000
 _ROOT, _ETH_P_ALL_BE = 0xFFFFFFFF, 0x0300
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_DIRECT_ACTION = 6, 7, 8, 1
@@ -208,6 +212,20 @@ def qdisc_body(index: int, kind: str) -> bytes:
     return struct.pack("=BxxxiIII", 0, index, handle, parent, 0) + attribute(1, text(kind))
 
 
+def bucket_body(index: int, bytes_s: int) -> bytes:
+    """Return the body that adds a token bucket (tbf) as root: so many bytes a second, with a burst of 10 ms or 128 KiB."""
+    burst = max(bytes_s // 100, 128 << 10)
+    limit = int(bytes_s * _BUCKET_S) + burst
+    small = min(bytes_s, 0xFFFFFFFF)
+    # tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate; then peakrate, limit, buffer, mtu.
+    parameters = struct.pack("=BBHhHI12xIII", 0, _LINKLAYER_ETHERNET, 0, 0, 0, small, limit, 0, 0)
+    options = attribute(_TBF_PARMS, parameters) + attribute(_TBF_BURST, u32(burst))
+    if bytes_s > small:
+        options += attribute(_TBF_RATE64, struct.pack("=Q", bytes_s))
+    head = struct.pack("=BxxxiIII", 0, index, 0x10000, _ROOT, 0)
+    return head + attribute(1, text("tbf")) + nested(2, options)
+
+
 def bpf_filter_body(index: int, program: int, name: str) -> bytes:
     """Return the body of a direct-action BPF filter at the clsact ingress hook, for every protocol."""
     options = (
@@ -291,6 +309,10 @@ class Rtnetlink(NetlinkSocket):
     def add_qdisc(self, index: int, kind: str) -> None:
         """Add a queueing discipline."""
         self.call(Message.NEWQDISC, CREATE | EXCLUSIVE, qdisc_body(index, kind))
+
+    def add_bucket(self, index: int, bytes_s: int) -> None:
+        """Let a link send no more than so many bytes a second."""
+        self.call(Message.NEWQDISC, CREATE | EXCLUSIVE, bucket_body(index, bytes_s))
 
     def delete_qdisc(self, index: int, kind: str) -> None:
         """Delete a queueing discipline with its filters."""

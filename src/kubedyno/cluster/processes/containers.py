@@ -12,6 +12,7 @@ from typing import Any
 
 from kubedyno.cluster.processes import names
 from kubedyno.cluster.processes.images import entry_of
+from kubedyno.cluster.processes.network import Bandwidth
 from kubedyno.kernel.cgroups import Limits
 from kubedyno.kube.quantity import milli_of, value_of
 
@@ -27,6 +28,7 @@ Data = Callable[[str, str], dict[str, str]]
 # (audience or "", seconds) → a token of the pod's ServiceAccount, "" where there are none.
 Token = Callable[[str, int], str]
 _TOKEN_S = 3600
+_LEAST_BITS_S, _MOST_BITS_S = 1_000, 10**15
 
 
 def refusal_of(pod: dict[str, Any], own_images: dict[str, list[str]]) -> str:
@@ -155,6 +157,25 @@ def limits_of(container: dict[str, Any]) -> Limits:
         milli_request=milli_of(str(requests.get("cpu", "0"))),
         memory_bytes=value_of(str(limits.get("memory", "0"))),
     )
+
+
+def bandwidth_of(pod: dict[str, Any]) -> Bandwidth:
+    """Return what a pod's annotations let it send and be sent (k8s.io/kubernetes/pkg/util/bandwidth).
+
+    Raises:
+        ValueError: One is no amount, or out of bounds.
+    """
+    annotations = pod["metadata"].get("annotations") or {}
+    found = []
+    for name in ("egress", "ingress"):
+        text = annotations.get(f"kubernetes.io/{name}-bandwidth")
+        bits_s = value_of(str(text)) if text is not None else 0
+        if text is not None and bits_s < _LEAST_BITS_S:
+            raise ValueError("resource is unreasonably small (< 1kbit)")
+        if bits_s > _MOST_BITS_S:
+            raise ValueError("resource is unreasonably large (> 1Pbit)")
+        found.append(bits_s // 8)
+    return Bandwidth(*found)
 
 
 def hostname_of(pod: dict[str, Any]) -> str:

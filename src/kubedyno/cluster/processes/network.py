@@ -24,6 +24,16 @@ _MTU = LinkSettings(mtu=1500)
 _LOCAL_MAC = b"\x0a\x58"
 
 
+class Bandwidth(NamedTuple):
+    """What a pod may send and be sent, bytes a second; 0 for no limit."""
+
+    egress: int = 0
+    ingress: int = 0
+
+
+_UNLIMITED = Bandwidth()
+
+
 class Device(NamedTuple):
     """A pod's network: its namespace, both ends of its veth, its address."""
 
@@ -99,7 +109,7 @@ class NodeNetwork:
         if self._maps is not None:
             self._maps.add_range(other.cidr, self.wire.index)
 
-    def add(self, key: str, address: str) -> Device:
+    def add(self, key: str, address: str, bandwidth: Bandwidth = _UNLIMITED) -> Device:
         """Make a pod's namespace with its address.
 
         Raises:
@@ -107,12 +117,12 @@ class NodeNetwork:
         """
         space = Namespace()
         try:
-            return self._add(key, address, space)
+            return self._add(key, address, space, bandwidth)
         except OSError:
             space.close()
             raise
 
-    def _add(self, key: str, address: str, space: Namespace) -> Device:
+    def _add(self, key: str, address: str, space: Namespace, bandwidth: Bandwidth) -> Device:
         netlink, own = self.space.rtnetlink, space.rtnetlink
         self._count += 1
         name = f"pod{self._count}"
@@ -136,8 +146,14 @@ class NodeNetwork:
             # A removed pod's veth may still have the address's route.
             netlink.replace_route(f"{address}/32", host.index, source=self.address)
             netlink.set_neighbour(host.index, address, inner.mac)
+        if bandwidth.egress:
+            own.add_bucket(inner.index, bandwidth.egress)
+        if bandwidth.ingress:
+            netlink.add_bucket(host.index, bandwidth.ingress)
         if self._maps is not None:
-            self._maps.add_pod(address, host.index, inner.mac, host.mac)
+            if not bandwidth.ingress:
+                # What the program hands to a pod passes no queue of the node: the stack delivers to one with a limit.
+                self._maps.add_pod(address, host.index, inner.mac, host.mac)
             self._attach(key, host.index)
         device = self.devices[key] = Device(space, inner, host, address)
         return device
@@ -157,7 +173,8 @@ class NodeNetwork:
         if attached is not None:
             attached.close()
         if self._maps is not None:
-            self._maps.remove_pod(device.address)
+            with suppress(FileNotFoundError):
+                self._maps.remove_pod(device.address)
         if self._bridge is not None:
             # Until its namespace is gone, the bridge would send it what is for the next pod of its address.
             self.space.rtnetlink.set_link(device.host.index, LinkSettings(master=0))

@@ -191,7 +191,7 @@ class PodProcesses:
         try:
             node = self._node(place)
             own_network = not spec.get("hostNetwork")
-            space = node.add(uid, address).space if own_network else node.space
+            space = node.add(uid, address, containers.bandwidth_of(pod)).space if own_network else node.space
             try:
                 plan = containers.plan_of(pod, address, self._dns_address, self._data_of(pod), self._token_of(pod))
                 end = self._helper.fork(plan, space.descriptor)
@@ -199,7 +199,7 @@ class PodProcesses:
                 if own_network:
                     node.remove(uid)
                 raise
-        except OSError as error:
+        except (OSError, ValueError) as error:
             text = f"failed to setup network for sandbox: {error}"
             asyncio.get_running_loop().call_soon(done, text)
             return
