@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from kubedyno.kube import protobuf, yaml
+from kubedyno.kube import gojson, protobuf, yaml
 from kubedyno.kube.protobuftypes import ProtobufError
 from kubedyno.kube.status import BadRequest, UnsupportedMediaType
 from kubedyno.kube.yaml import YAMLError
@@ -15,7 +15,12 @@ _ACCEPTED = (
     "the body of the request was in an unknown format - accepted media types include: "
     "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 )
-_SHOWN_BYTES = 1024
+# As k8s.io/apiserver summarizes data that it cannot decode.
+_SHOWN_BYTES = 30
+# Of a text that is no JSON: beyond this, where it is wrong is told roughly.
+_SCANNED_BYTES = 256 << 10
+_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+_JSON_NAMES = {list: "array", str: "string", bool: "bool"}
 
 
 def media_of(headers: Mapping[str, str]) -> str:
@@ -40,17 +45,19 @@ def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str)
     media = content_type if content_type == "application/json" else media_of(headers)
     if media in {"", "application/json"}:
         try:
-            return orjson.loads(body)
+            return _typed(kind, orjson.loads(body), body)
         except orjson.JSONDecodeError as error:
-            if kind == "DeleteOptions":
-                raise BadRequest(f"couldn't get version/kind; json parse error: {json_error(error, body)}") from None
-            raise _unrecognized(kind, json_error(error, body), body) from None
+            value = _as_go_reads(body)
+            if value is not None:
+                return _typed(kind, value, body)
+            raise _unrecognized(kind, f"json parse error: {json_error(error, body)}", body) from None
     if media in {"application/yaml", "application/x-yaml"}:
         try:
             # Plain containers: those of the YAML reader know their lines.
-            return orjson.loads(orjson.dumps(yaml.load(body.decode())))
+            value = orjson.loads(orjson.dumps(yaml.load(body.decode())))
         except (YAMLError, UnicodeDecodeError) as error:
-            raise _unrecognized(kind, f"yaml parse error: {error}", body, "") from None
+            raise _unrecognized(kind, f"yaml parse error: {error}", body) from None
+        return _typed(kind, value, body)
     if media == "application/vnd.kubernetes.protobuf":
         try:
             return protobuf.decode(body, api_version, kind)
@@ -70,7 +77,7 @@ def duplicates(body: bytes, value: Any) -> list[str]:
     if len(body) - len(orjson.dumps(value)) in {0, 1}:
         return []
     found: dict[str, None] = {}
-    _find_duplicates(json.loads(body, object_pairs_hook=_Pairs), "", found)
+    _find_duplicates(json.loads(body.decode(errors="replace"), object_pairs_hook=_Pairs), "", found)
     return list(found)
 
 
@@ -101,7 +108,7 @@ def in_order(body: bytes, doubled: list[str], unknown: list[str]) -> list[str]:
         unknown: Paths of members that the type has not; what is below them is not looked at.
     """
     places: dict[tuple[str, str], int] = {}
-    _find_places(json.loads(body, object_pairs_hook=_Pairs), "", places)
+    _find_places(json.loads(body.decode(errors="replace"), object_pairs_hook=_Pairs), "", places)
     last = len(places)
     below = tuple(f"{path}{mark}" for path in unknown for mark in (".", "["))
     found = {("unknown", path) for path in unknown}
@@ -138,14 +145,54 @@ def check_duplicates(body: bytes, value: Any, validation: str, warnings: list[st
 
 def json_error(error: orjson.JSONDecodeError, body: bytes) -> str:
     """Return Go's words for what is wrong with a JSON text."""
+    found = gojson.fault(body) if len(body) <= _SCANNED_BYTES else ""
+    if found:
+        return found
     text = body.decode(errors="replace")
     if error.pos >= len(text.rstrip()) or not text.strip():
         return "unexpected end of JSON input"
     return f"invalid character '{text[error.pos]}' looking for beginning of value"
 
 
-def _unrecognized(kind: str, why: str, body: bytes, form: str = "json parse error: ") -> BadRequest:
-    shown = body[:_SHOWN_BYTES].decode(errors="replace") or "<empty>"
-    return BadRequest(
-        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {form}{why} ({shown})"
+def _as_go_reads(body: bytes) -> Any:
+    """Return the value of a text whose only fault is bytes that are no UTF-8, which Go replaces; else None."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        try:
+            return orjson.loads(body.decode(errors="replace"))
+        except orjson.JSONDecodeError:
+            pass
+    return None
+
+
+def _typed(kind: str, value: Any, body: bytes) -> Any:
+    """Return an object as it was sent: what is none has neither kind nor version, and null says nothing.
+
+    Raises:
+        BadRequest: It is a list, a text or a number.
+    """
+    if isinstance(value, dict):
+        return value
+    if value is None:
+        return {}
+    found = _JSON_NAMES.get(type(value), "number")
+    raise _unrecognized(
+        kind, f"json parse error: json: cannot unmarshal {found} into Go value of type {_TYPE_META}", body
     )
+
+
+def _unrecognized(kind: str, why: str, body: bytes) -> BadRequest:
+    why = f"couldn't get version/kind; {why}"
+    if kind == "DeleteOptions":
+        return BadRequest(why)
+    return BadRequest(f"the object provided is unrecognized (must be of type {kind}): {why} ({_shown(body)})")
+
+
+def _shown(body: bytes) -> str:
+    """Return the beginning of a body: of what looks like an object its text, else in hexadecimal."""
+    if not body:
+        return "<empty>"
+    start = body[:_SHOWN_BYTES]
+    shown = start.decode(errors="replace") if body.startswith(b"{") else start.hex()
+    return f"{shown} ..." if len(body) > _SHOWN_BYTES else shown

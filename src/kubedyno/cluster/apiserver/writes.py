@@ -31,6 +31,7 @@ from kubedyno.kube.status import BadRequest, MethodNotAllowed, NotFound, StatusE
 
 # Deleted in one turn of the loop: two milliseconds at most.
 DELETIONS_A_STEP = 32
+_DELETE_OPTIONS = "DeleteOptions"
 
 
 class Writes:
@@ -235,7 +236,9 @@ class Writes:
     def options(self, call: Call) -> dict[str, Any]:
         """Return a request's DeleteOptions."""
         request = call.request
-        body = decode(request.headers, request.body, "v1", "DeleteOptions") if request.body else None
+        body = decode(request.headers, request.body, "v1", _DELETE_OPTIONS) if request.body else None
+        if body and body.get("kind", _DELETE_OPTIONS) != _DELETE_OPTIONS:
+            raise BadRequest(f'no kind "{body["kind"]}" is registered for version "{body.get("apiVersion", "")}"')
         return delete_options(request.query, body)
 
     def delete_collection(self, call: Call) -> None:

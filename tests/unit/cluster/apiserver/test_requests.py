@@ -664,3 +664,39 @@ def test_a_deprecated_kind_is_warned_of_with_every_verb(api):
     ):  # fmt: skip
         assert api.call(method, target, body, headers).header("warning") == [text], (method, target)
     assert not api.call("GET", f"/api/v1/namespaces/{NS}/configmaps").header("warning")
+
+
+_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"[]", f"json: cannot unmarshal array into Go value of type {_TYPE_META} (5b5d)"),
+        (b'"a"', f"json: cannot unmarshal string into Go value of type {_TYPE_META} (226122)"),
+        (b"7", f"json: cannot unmarshal number into Go value of type {_TYPE_META} (37)"),
+        (b"{bad", "invalid character 'b' looking for beginning of object key string ({bad)"),
+        (b"x" * 40, f"invalid character 'x' looking for beginning of value ({'78' * 30} ...)"),
+    ],
+)
+def test_a_body_without_a_type_is_told_as_go_reads_it(api, body, why):
+    answer = api.call("POST", CMS, body)
+    said = f"the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: {why}"
+    assert (answer.status, answer.json["message"]) == (400, said)
+
+
+def test_null_is_an_object_in_which_nothing_is_set(api):
+    answer = api.call("POST", CMS, b"null")
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+
+
+def test_bytes_that_are_no_utf8_are_replaced(api):
+    body = b'{"metadata":{"name":"a"},"data":{"x":"\xff"}}'
+    assert api.call("POST", CMS, body).json["data"] == {"x": "\N{REPLACEMENT CHARACTER}"}
+
+
+def test_a_deletion_whose_body_is_no_options_deletes_nothing(api):
+    api.call("POST", CMS, {"metadata": {"name": "a"}})
+    answer = api.call("DELETE", f"{CMS}/a", {"kind": "Pod", "apiVersion": "v1"})
+    assert (answer.status, answer.json["message"]) == (400, 'no kind "Pod" is registered for version "v1"')
+    assert api.call("GET", f"{CMS}/a").status == 200
