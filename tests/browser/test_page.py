@@ -276,6 +276,22 @@ def test_the_page_s_own_dashboards_record_from_the_first_look_on(page):
     assert browser.console() == []
 
 
+def test_beside_a_run_that_is_not_ours_the_api_server_s_own_counts_are_shown(page):
+    browser = page.open()
+    text = "const t = document.getElementById('run').textContent; return "
+    browser.until(f"{text}t.includes('the rate asked for is not known')")
+    browser.until("return kubedyno.live.answered !== null")
+    for number in range(20):
+        page.pod(f"counted-{number}")
+    assert browser.until("return kubedyno.live.answered[0] > 0 && kubedyno.live.answered[1] === 0", wait_s=30)
+    browser.until(f"{text}t.includes('writes/s, 429s 0 in ')")
+    told = "const m = {t: kubedyno.live.time, q: [5, 3, 5.1]}; kubedyno.take(m); kubedyno.ribbon.note(m, kubedyno.live)"
+    assert browser.run(f"{told}; return [kubedyno.ribbon.current.refused, kubedyno.ribbon.current.writes]") == [3, 5]
+    browser.run("kubedyno.take({t: kubedyno.live.time, q: null})")
+    browser.until(f"{text}t.includes('429s not known')")
+    page.ask("DELETE", f"{PODS}?labelSelector=tier%3Dweb")
+
+
 def test_bars_say_whether_they_are_use_or_requests(page):
     browser = page.open()
     browser.until("return kubedyno.live.uses?.size > 0")

@@ -1,12 +1,13 @@
 """The cluster as a stream of small messages: a snapshot for whoever comes, then ten times a second what changed.
 
 A message is one JSON object that begins with its time, `t`; its lists are positional, so that thousands of changes a second
-stay small. `n` nodes [name, ready, control plane, unschedulable, cpu, memory, max pods, CIDR, addresses, why, labels, created,
-taints], `p` pods [id, namespace, name, node, state, created, ready, restarts, cpu, memory, addressed, why, labels, seen, seen
-ready], `u` changed pods [id, node, state, ready, restarts, addressed, why, seen ready], `g` ids of pods that are gone, `x`
-names of nodes that are gone, `m` what nodes use [[name, cpu, memory]…] or null where nobody says it, `r` how a run goes
-(`lab.liveview`), `server` and `context` which cluster, `trouble` why it is not followed. `all` marks a snapshot. Times are
-epoch seconds: created and ready are the API's, seen ones the watch's.
+stay small. `n` nodes [name, ready, control plane, unschedulable, cpu, memory, max pods, CIDR, addresses, why, labels,
+created, taints], `p` pods [id, namespace, name, node, state, created, ready, restarts, cpu, memory, addressed, why,
+labels, seen, seen ready], `u` changed pods [id, node, state, ready, restarts, addressed, why, seen ready], `g` ids of
+pods that are gone, `x` names of nodes that are gone, `m` what nodes use [[name, cpu, memory]…] or null where nobody
+says it, `r` how a run goes (`lab.liveview`), `q` what the API server has answered lately [writes a second, 429s,
+seconds] or null where it does not say it, `server` and `context` which cluster, `trouble` why it is not followed. `all`
+marks a snapshot. Times are epoch seconds: created and ready are the API's, seen ones the watch's.
 """
 
 import asyncio
@@ -65,6 +66,7 @@ class Feed:
         # When each pod was seen first and first seen Ready; 0 for what was there before.
         self._seen: dict[str, list[float]] = {}
         self._uses: list[list[object]] | None = None
+        self._answered: list[float] | None = None
         # Since the last tick.
         self._new: dict[str, None] = {}
         self._changed: dict[str, None] = {}
@@ -72,7 +74,7 @@ class Feed:
         self._gone: list[int] = []
         self._nodes_changed: dict[str, None] = {}
         self._nodes_gone: list[str] = []
-        self._uses_changed = self._run_changed = False
+        self._uses_changed = self._run_changed = self._answered_changed = False
         self.trouble = ""
         self.synced.clear()
 
@@ -134,6 +136,16 @@ class Feed:
         """Tell what nodes use, [name, thousandths of a core, bytes] each; None where nobody says it."""
         if uses != self._uses:
             self._uses, self._uses_changed = uses, True
+
+    def tell_answered(self, answered: list[float] | None) -> None:
+        """Tell what the API server has answered lately, [writes a second, 429s, seconds]; None where it does not say it."""
+        if answered is not None or self._answered is not None:
+            self._answered, self._answered_changed = answered, True
+
+    @property
+    def has_run(self) -> bool:
+        """Say whether a run tells how it goes."""
+        return self._run is not None
 
     def tell_run(self, run: dict[str, object]) -> None:
         """Tell how a run goes."""
@@ -262,6 +274,7 @@ class Feed:
                 "p": [self._pod_values(row) for row in self._pods.values()],
                 "m": self._uses,
                 "r": self._run,
+                "q": self._answered,
                 "trouble": self.trouble,
             }
         )
@@ -286,13 +299,15 @@ class Feed:
                 message["m"] = self._uses
             if self._run_changed:
                 message["r"] = self._run
+            if self._answered_changed:
+                message["q"] = self._answered
             if self.trouble != told:
                 told = message["trouble"] = self.trouble
             if len(message) == 1:
                 continue
             self._new, self._changed, self._again, self._gone = {}, {}, {}, []
             self._nodes_changed, self._nodes_gone = {}, []
-            self._uses_changed = self._run_changed = False
+            self._uses_changed = self._run_changed = self._answered_changed = False
             self._send(orjson.dumps(message))
 
     def _pod_values(self, row: PodRow) -> list[object]:

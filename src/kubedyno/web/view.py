@@ -27,6 +27,7 @@ from kubedyno.promql.mentions import wanted
 from kubedyno.promql.readapi import ReadAPI
 from kubedyno.web.feed import Feed
 from kubedyno.web.prometheus import Door
+from kubedyno.web.requests import Requests, requests_of, since
 from kubedyno.web.server import Page
 
 log = logger(__name__)
@@ -37,6 +38,8 @@ _SYNC_S = 5.0
 _QUIET_CHECK_S = 30.0
 _QUIET_CHECKS = 4
 _LOOKER_S = 1.0
+_ANSWERED_S = 5.0
+_ANSWERED_SHARE = 50
 _MOST_EVENTS = 50
 
 
@@ -91,6 +94,7 @@ class View:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.feed.run())
             tasks.create_task(self._ask_uses())
+            tasks.create_task(self._ask_answered())
 
     async def _ask_uses(self) -> None:
         """Ask metrics.k8s.io what nodes use, while somebody looks."""
@@ -105,6 +109,31 @@ class View:
                 await aio.sleep(top.pause_s(self.feed.nodes))
             else:
                 await aio.sleep(_LOOKER_S)
+
+    async def _ask_answered(self) -> None:
+        """Ask the API server's metrics what it answers, while somebody looks and no run says it."""
+        before: Requests | None = None
+        while True:
+            wait_s = _LOOKER_S
+            if self.feed.watched and not self.feed.has_run:
+                began_s = SYSTEM_CLOCK.monotonic()
+                now = await self._answered(began_s)
+                self.feed.tell_answered(since(before, now) if before and now else None)
+                before = now
+                # A large server's page takes it a while: it is asked the more rarely.
+                wait_s = max(_ANSWERED_S, _ANSWERED_SHARE * (SYSTEM_CLOCK.monotonic() - began_s))
+            else:
+                before = None
+            await aio.sleep(wait_s)
+
+    async def _answered(self, now_s: float) -> Requests | None:
+        try:
+            answer = await self._client.request("GET", "/metrics")
+        except (KubedynoError, OSError) as error:
+            log.debug("/metrics: %s", error)
+            return None
+        # Who may not read metrics (403) sees what the watch says.
+        return requests_of(answer.body, now_s) if answer.status == 200 else None
 
     async def turn_to(self, choice: Choice, client: Client) -> None:
         """Follow another cluster from now on; those who look stay."""

@@ -7,7 +7,7 @@ import {COLOURS, legend} from "./palette.js";
 import {element, Panel} from "./panel.js";
 import {attach} from "./pointer.js";
 import {Recording} from "./replay.js";
-import {HEIGHT, Ribbon, runText, seconds, stateCounts} from "./ribbon.js";
+import {HEIGHT, Ribbon, runText, stateCounts, watchedText} from "./ribbon.js";
 import {hashOf, partsOf, settingsOf, THEMES, USUAL} from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
@@ -220,7 +220,7 @@ function everySecond() {
   const {model} = drawing;
   $("frame").textContent = `frame ${drawing.slowest.toFixed(1)} ms`;
   $("source").textContent = model.uses ? "CPU and memory bars: use (metrics.k8s.io), line: requests" : "CPU and memory bars: requests (no metrics.k8s.io)";
-  $("run").textContent = runText(model.run) || watchedText();
+  $("run").textContent = runText(model.run) || watchedText(model.answered, moment === null ? ribbon.recent(model.time) : null);
   $("run").hidden = !$("run").textContent;
   strip.setAttribute("aria-label", `the run over time; now: ${$("run").textContent || "no run"}`);
   if (!document.body.classList.contains("dashboard")) ribbon.draw(strip, drawing.palette, recording.start, recording.end, moment);
@@ -228,10 +228,6 @@ function everySecond() {
   panel.refresh();
 }
 
-function watchedText() {
-  const found = ribbon.recent(drawing.model.time);
-  return found && moment === null ? `startup of the last ${found[2]} pods, as watched: P50 ${seconds(found[0])}, P99 ${seconds(found[1])}` : "";
-}
 setInterval(everySecond, 1000);
 setInterval(() => { if (shownCounts !== $("spoken").textContent) $("spoken").textContent = shownCounts; }, SPOKEN_MS);
 

@@ -35,8 +35,11 @@ export class Layout {
     this.room = Math.min(MAX_ROOM, 2 ** Math.ceil(Math.log2(most)));
     const least = nodes.length <= FEW_NODES ? WIDE : MIN_WIDTH;
     let x = PAD, y = PAD, line = 0;
-    const put = (name, room, wide) => {
-      const columns = Math.max(wide ? 24 : 0, Math.floor((least - 2 * PAD) / CELL), Math.ceil(Math.sqrt(room * 1.6)));
+    const put = (name, room) => {
+      // Pods without a node lie in a band over the whole width, so that nodes stand in whole rows.
+      const columns = name === ""
+        ? Math.max(12, Math.floor((width - 4 * PAD) / CELL))
+        : Math.max(Math.floor((least - 2 * PAD) / CELL), Math.ceil(Math.sqrt(room * 1.6)));
       const rows = Math.max(2, Math.ceil(room / columns));
       const w = columns * CELL + 2 * PAD, h = rows * CELL + HEAD + PAD;
       if (x > PAD && x + w > width) {
@@ -49,12 +52,12 @@ export class Layout {
       line = Math.max(line, h);
     };
     const loose = model.group("").pods.size;
-    if (loose) put("", 2 ** Math.ceil(Math.log2(Math.max(48, loose))), true);
+    if (loose) put("", 2 ** Math.ceil(Math.log2(Math.max(48, loose))));
     for (const node of nodes)
-      put(node.name, Math.max(model.group(node.name).pods.size, Math.min(node.maxPods || this.room, this.room)), false);
+      put(node.name, Math.max(model.group(node.name).pods.size, Math.min(node.maxPods || this.room, this.room)));
     // Nodes that are gone may have pods for a while.
     for (const [name, group] of model.byNode) {
-      if (name && group.pods.size && !this.boxes.has(name)) put(name, group.pods.size, false);
+      if (name && group.pods.size && !this.boxes.has(name)) put(name, group.pods.size);
       for (const pod of group.pods) this.put(pod);
     }
     this.height = y + line + PAD;

@@ -31,6 +31,8 @@ export class Model {
     // Node → [thousandths of a core, bytes] as metrics.k8s.io says; null where nobody does.
     this.uses = null;
     this.run = null;
+    // [writes a second, 429s, seconds] as the API server counts them; null where it does not say it.
+    this.answered = null;
     this.server = this.context = "";
     this.time = 0;
     this.trouble = "";
@@ -55,6 +57,7 @@ export class Model {
     if (message.server !== undefined) [this.server, this.context] = [message.server, message.context];
     if (message.m !== undefined) this.uses = message.m && new Map(message.m.map(([name, cpu, memory]) => [name, [cpu, memory]]));
     if (message.r !== undefined) this.run = message.r;
+    if (message.q !== undefined) this.answered = message.q;
     for (const v of message.n ?? [])
       this.nodes.set(v[0], {
         name: v[0], ready: v[1], plane: v[2], cordoned: v[3], cpu: v[4], memory: v[5], maxPods: v[6], cidr: v[7],

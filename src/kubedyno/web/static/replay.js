@@ -81,7 +81,7 @@ export class Recording {
 
 function snapshotOf(model) {
   return {
-    t: model.time, all: true, server: model.server, context: model.context, trouble: model.trouble, r: model.run,
+    t: model.time, all: true, server: model.server, context: model.context, trouble: model.trouble, r: model.run, q: model.answered,
     m: model.uses && [...model.uses].map(([name, use]) => [name, ...use]),
     n: [...model.nodes.values()].map((n) => [
       n.name, n.ready, n.plane, n.cordoned, n.cpu, n.memory, n.maxPods, n.cidr, n.addresses, n.why, n.labels, n.created, n.taints]),

@@ -31,12 +31,14 @@ export class Ribbon {
     let now = this.current;
     if (!now || now.second !== second) {
       if (now) this.close(now);
-      now = this.current = {second, counts: null, made: 0, ready: 0, p50: 0, p99: 0, run: null, refused: 0};
+      now = this.current = {second, counts: null, made: 0, ready: 0, p50: 0, p99: 0, run: null, refused: 0, writes: null};
     }
     now.counts = model.counts.slice();
     // Of a second, what was done in it rather than the waiting after it.
     if (!now.run || rank(model.run) >= rank(now.run)) now.run = model.run;
+    if (!model.run) now.writes = model.answered?.[0] ?? null;
     if (message.all) return;
+    if (message.q && !model.run) now.refused += message.q[1];
     for (const v of message.p ?? []) {
       // What was there before it was watched did not come now, nor did what is told again.
       if (!v[13] || message.t - v[13] > 1) continue;
@@ -101,7 +103,7 @@ export class Ribbon {
     const x = (second) => LEFT + Math.max(0, Math.min(1, (second - start) / span)) * (width - LEFT);
     const wide = (sample) => Math.max(1, x(sample.second + this.width) - x(sample.second) + 0.5);
     const most = Math.max(1, ...all.map((one) => one.counts.reduce((a, b) => a + b, 0)));
-    const fastest = Math.max(1, ...all.map((one) => Math.max(one.made / this.width, one.ready / this.width, one.run?.reached ?? 0, shownRate(one.run))));
+    const fastest = Math.max(1, ...all.map((one) => Math.max(one.made / this.width, one.ready / this.width, one.run?.reached ?? 0, one.writes ?? 0, shownRate(one.run))));
     const slowest = Math.max(0.1, ...all.map((one) => one.p99));
     let top = 0;
     c.textBaseline = "top";
@@ -124,6 +126,7 @@ export class Ribbon {
         line(c, all, x, (one) => y(one.ready / this.width / fastest), COLOURS.phase({state: READY}), () => true);
         line(c, all, x, (one) => y(shownRate(one.run) / fastest), NONE, (one) => active(one.run), [4, 3]);
         line(c, all, x, (one) => y((one.run?.reached ?? 0) / fastest), palette.accent, (one) => active(one.run));
+        line(c, all, x, (one) => y(one.writes / fastest), palette.accent, (one) => one.writes !== null);
         c.fillStyle = BAD;
         for (const one of all) if (one.refused) c.fillRect(x(one.second), top + height - 4, Math.max(3, wide(one)), 4);
       } else {
@@ -187,6 +190,15 @@ function line(c, all, x, y, colour, has, dash = []) {
   }
   c.stroke();
   c.setLineDash([]);
+}
+
+/** What is known beside a run that does not tell how it goes, in words. */
+export function watchedText(answered, startup) {
+  const parts = ["no run of this page's own: the rate asked for is not known"];
+  if (answered) parts.push(`API server, all clients: ${round(answered[0])} writes/s, 429s ${answered[1]} in ${answered[2]} s`);
+  else parts.push("429s not known: the API server's /metrics do not say them");
+  if (startup) parts.push(`startup of the last ${startup[2]} pods, as watched: P50 ${seconds(startup[0])}, P99 ${seconds(startup[1])}`);
+  return parts.join(" · ");
 }
 
 /** How a run goes, in words. */
