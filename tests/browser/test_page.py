@@ -174,6 +174,29 @@ def test_an_address_of_which_all_acts_is_not_commented(page):
     assert browser.run("return kubedyno.drawing.walls && kubedyno.drawing.scale === 1.5")
 
 
+def test_nodes_fill_the_width_at_the_scale_of_the_address(page):
+    browser = page.open("#scale=2")
+    browser.until("return !kubedyno.drawing.relayout && kubedyno.drawing.boxes.size > 0")
+    right = (
+        "return Math.max(...[...kubedyno.drawing.boxes.values()].map((b) => (b.x + b.w) * 2)) <= kubedyno.drawing.width"
+    )
+    assert browser.run(right)
+
+
+def test_seconds_of_which_nothing_was_told_are_drawn_as_they_were(page):
+    browser = page.open()
+    pixel = """
+        const r = kubedyno.ribbon, c = document.getElementById('ribbon'), k = devicePixelRatio || 1, t = r.current.second;
+        const at = (second) => ({...r.current, second});
+        r.samples = [at(t - 30)];
+        r.draw(c, kubedyno.drawing.palette, t - 30, t, null);
+        // In the middle of the time, at the foot of the lane of pods.
+        return [...c.getContext('2d').getImageData(c.width / 2, 48 * k, 1, 1).data].slice(0, 3);
+    """
+    browser.until("return kubedyno.live.pods.size && [...kubedyno.live.pods.values()].every((p) => p.state === 2)")
+    assert browser.run(pixel) == [0, 158, 115]
+
+
 def test_a_page_that_is_to_reload_does(page):
     browser = page.open("#reload=1")
     browser.run("window.before = true")

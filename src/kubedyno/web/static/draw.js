@@ -149,7 +149,7 @@ export class Drawing {
   frame(now) {
     const start = performance.now();
     if (this.relayout && now >= this.layoutAt) {
-      this.layout.make(this.model, this.sort, Math.max(320, this.width / Math.min(1, this.base) - 20));
+      this.layout.make(this.model, this.sort, Math.max(320, this.width / this.base - 20));
       this.relayout = false;
       this.full = true;
       this.layoutAt = now + Math.max(LAYOUT_MS, LAYOUT_SHARE * (performance.now() - start));

@@ -113,15 +113,17 @@ export class Ribbon {
       const y = (part) => top + height - Math.min(1, part) * (height - 3);
       if (name === "phase") this.phases(c, all, x, wide, top, height, palette);
       else if (name === "pods")
-        for (const one of all) {
+        all.forEach((one, i) => {
+          // What nothing was told of stayed as it was.
+          const until = all[i + 1] ? x(all[i + 1].second) : width;
           let below = 0;
           one.counts.forEach((count, state) => {
             if (!count) return;
             c.fillStyle = COLOURS.phase({state});
-            c.fillRect(x(one.second), y((below + count) / most), wide(one), y(below / most) - y((below + count) / most));
+            c.fillRect(x(one.second), y((below + count) / most), Math.max(1, until - x(one.second) + 0.5), y(below / most) - y((below + count) / most));
             below += count;
           });
-        }
+        });
       else if (name === "rate") {
         line(c, all, x, (one) => y(one.ready / this.width / fastest), COLOURS.phase({state: READY}), () => true);
         line(c, all, x, (one) => y(shownRate(one.run) / fastest), NONE, (one) => active(one.run), [4, 3]);
