@@ -712,6 +712,7 @@ def test_without_root_pods_are_processes_in_a_user_namespace(tmp_path, monkeypat
 @pytest.mark.parametrize(("words", "line"), [
     (("--datapath", "ebpf"), "--datapath ebpf: needs root, no user namespace may load programs; take route or bridge"),
     (("--config", "kind.yaml"), "extraPortMappings need root"),
+    (("--runtime", "process"), "take netns, which needs no root either"),
 ])  # fmt: skip
 def test_what_needs_root_is_one_line(tmp_path, words, line):
     mapping = "nodes:\n- role: control-plane\n  extraPortMappings:\n  - {containerPort: 30000, hostPort: 30999}\n"

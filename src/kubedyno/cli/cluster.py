@@ -10,6 +10,14 @@ from kubedyno.cli import chaos, nodes
 DEFAULT_NAME = "kubedyno"
 
 
+def _runtime(text: str) -> str:
+    if text == "process":
+        raise argparse.ArgumentTypeError(
+            "plain processes would see their user's files and every network; take netns, which needs no root either"
+        )
+    return text
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the cluster."""
     parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
@@ -94,6 +102,7 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, metavar="PORT", help="API port on 127.0.0.1 (default: a free one)")
     parser.add_argument(
         "--runtime",
+        type=_runtime,
         choices=("model", "netns"),
         help="netns: pods of known images are processes, as root or in a user namespace (default model)",
     )
