@@ -357,22 +357,30 @@ def test_limits_hold_and_what_is_used_is_measured(cluster, control_groups):
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/eater", "--timeout=10s")
     ended = state_of(cluster, "eater")["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
-    time.sleep(2)
-    cluster.kubectl("top", "pod", "burner")
-    time.sleep(1.5)
-    _, cpu, memory = cluster.kubectl("top", "pod", "burner", "--no-headers").split()
-    assert 150 <= int(cpu.removesuffix("m")) <= 260
-    assert 1 <= int(memory.removesuffix("Mi")) <= 64
+
+    def used():
+        _, cpu, memory = cluster.kubectl("top", "pod", "burner", "--no-headers").split()
+        return int(cpu.removesuffix("m")), int(memory.removesuffix("Mi"))
+
+    found = []
+    for _ in range(5):
+        # A figure is of the time since the one before.
+        time.sleep(1.2)
+        found.append(used())
+    # How much it gets below its limit is the machine's affair.
+    assert 50 < max(cpu for cpu, _ in found) <= 260
+    assert all(1 <= memory <= 64 for _, memory in found)
     # Resized in place: more CPU for the same process.
     patch = {
         "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "600m"}, "requests": {"cpu": "600m"}}}]}
     }
     cluster.kubectl("patch", "pod", "burner", "--subresource=resize", "-p", json.dumps(patch))
-    time.sleep(1.5)
-    cluster.kubectl("top", "pod", "burner")
-    time.sleep(1.5)
-    cpu = cluster.kubectl("top", "pod", "burner", "--no-headers").split()[1]
-    assert int(cpu.removesuffix("m")) > 300
+    for _ in range(12):
+        time.sleep(1.2)
+        if used()[0] > 300:
+            break
+    else:
+        pytest.fail("the process got no more CPU than before its resize")
     assert cluster.kubectl("get", "pod", "burner", "-o", "jsonpath={.status.containerStatuses[0].restartCount}") == "0"
     cluster.kubectl("delete", "pod", "burner", "eater", "--wait=false")
 

@@ -1,44 +1,36 @@
 """Pods as processes, whole: sandboxes on the network, containers in them, services and names between them.
 
-In pods and calls of `cluster.runtime`, out processes, their output and ends. One worker of the pump follows services and
-pods and brings each node's rules up to date. All state is here and in the kernel; the helper has none.
+In pods and calls of `cluster.runtime`, out processes, their output and ends; `wiring` is what lies between pods. All state is
+here, there and in the kernel; the helper has none.
 """
 
 import asyncio
 import resource
 import signal
 import socket
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from itertools import count
 from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
-from kubedyno.cluster.processes import containers, policies, probing, services
-from kubedyno.cluster.processes.apirelay import ApiRelay
-from kubedyno.cluster.processes.directory import Directory
+from kubedyno.cluster.processes import containers, probing
 from kubedyno.cluster.processes.images import entry_of
 from kubedyno.cluster.processes.link import Command, Helper, PodLink
-from kubedyno.cluster.processes.names import Resolver
-from kubedyno.cluster.processes.network import ROUTE, Network, NodeNetwork
+from kubedyno.cluster.processes.network import NodeNetwork
 from kubedyno.cluster.processes.output import ContainerLog
-from kubedyno.cluster.processes.policies import FREE, Verdicts, verdicts_of
-from kubedyno.cluster.processes.services import HostPort, Node, ServicePort
+from kubedyno.cluster.processes.policies import FREE, Verdicts
+from kubedyno.cluster.processes.wiring import Wiring
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.runtime import STDERR, Mint, Place, RuntimeRefusedError, Use
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kernel.cgroups import Group
 from kubedyno.kernel.netns import Namespace
-from kubedyno.kernel.rtnetlink import LOOPBACK_INDEX
-from kubedyno.kube.resources import CONFIGMAPS, NAMESPACES, PODS, SECRETS, SERVICES
+from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS
 
-_DNS_OFFSET = 10
-# Changes of services and pods that come together are one change of rules.
-_SETTLE_S = 0.02
 _EXEC_FAILED = 127
 _KILLED, _OUT_OF_MEMORY = 137, "OOMKilled"
 # Processes that are killed take a moment to end.
@@ -134,44 +126,28 @@ class PodProcesses:
     def __init__(self, helper: Helper, store: Store, pump: Pump, clock: Clock, settings: ClusterSettings) -> None:
         self._helper = helper
         self._store = store
-        self._pump = pump
         self._clock = clock
         self._images = settings.images
-        self._dns_address = str(IPv4Network(settings.service_subnet)[_DNS_OFFSET])
-        self._service_subnet = settings.service_subnet
-        self.network = Network(settings.datapath)
-        self._directory = Directory(store, self._dns_address)
         self._pods: dict[str, _Pod] = {}
+        self._wiring = Wiring(store, pump, settings, self._pods.values)
         # Removed pods whose objects are still there: their logs.
         self._ended: dict[str, _Pod] = {}
-        self._resolvers: list[Resolver] = []
-        self._ports: list[ServicePort] = []
-        self._host_ports: list[HostPort] = []
-        self._relays: list[ApiRelay] = []
-        self._server_port = 0
         self._mint: Mint | None = None
-        self._due = False
         self._group_ids = count()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        for kind in (SERVICES, PODS, NAMESPACES, self._directory.slices, self._directory.policies):
-            if kind is not None:
-                store.table(kind).subscribe(self._changed)
 
     def serve_api(self, port: int, mint: Mint) -> None:
-        self._server_port, self._mint = port, mint
+        self._wiring.serve_api(port)
+        self._mint = mint
 
     def close(self) -> None:
         """End all pods; they are gone when this returns."""
         for uid in list(self._pods):
             self.remove(uid)
-        for resolver in self._resolvers:
-            resolver.close()
-        for relay in self._relays:
-            relay.close()
         self._helper.close()
-        self.network.close()
+        self._wiring.close()
 
     # --- pods --------------------------------------------------------------------------------------------------
 
@@ -189,11 +165,13 @@ class PodProcesses:
     ) -> None:
         uid, spec = pod["metadata"]["uid"], pod["spec"]
         try:
-            node = self._node(place)
+            node = self._wiring.node(place)
             own_network = not spec.get("hostNetwork")
             space = node.add(uid, address, containers.bandwidth_of(pod)).space if own_network else node.space
             try:
-                plan = containers.plan_of(pod, address, self._dns_address, self._data_of(pod), self._token_of(pod))
+                plan = containers.plan_of(
+                    pod, address, self._wiring.dns_address, self._data_of(pod), self._token_of(pod)
+                )
                 end = self._helper.fork(plan, space.descriptor)
             except OSError:
                 if own_network:
@@ -206,39 +184,8 @@ class PodProcesses:
         known = {c["name"]: _Container(c) for c in (*spec.get("initContainers", ()), *spec["containers"])}
         made = self._pods[uid] = _Pod(uid, pod, address, place, space, node if own_network else None, known)
         # Before a process of it runs; the policies for others follow with the next update.
-        self._enforce([made])
+        self._wiring.enforce([made])
         made.link = PodLink(end, done, lost)
-
-    def _node(self, place: Place) -> NodeNetwork:
-        node, fresh = self.network.node(place.node, place.node_address, place.pod_cidr)
-        if fresh:
-            netlink = node.space.rtnetlink
-            netlink.add_address(LOOPBACK_INDEX, f"{self._dns_address}/32")
-            assert node.wire is not None
-            # Where the node itself looks for a service's address, before the rules send it elsewhere.
-            netlink.add_route(self._service_subnet, node.wire.index)
-            self._resolvers.append(Resolver(node.space, self._dns_address, self._directory))
-            try:
-                services.refuse_unserved(node.space, self._service_subnet)
-            except OSError as error:
-                logger(__name__).error("node %s does not refuse what no service serves: %s", node.name, error)
-            self._ports, self._host_ports = self._directory.ports(), self._directory.host_ports()
-            self._install(node)
-            self._changed()
-        return node
-
-    def _relay_api(self) -> None:
-        """Let the API server be reached where it is said to be, once that node has its range; makes the node."""
-        if self._relays or not self._server_port:
-            return
-        for address, port in self._directory.api_endpoints():
-            place = self._directory.place_of(address)
-            if place is None:
-                continue
-            try:
-                self._relays.append(ApiRelay(self._node(place).space, address, port, self._server_port))
-            except OSError as error:
-                logger(__name__).error("pods do not reach the API server at %s:%d: %s", address, port, error)
 
     def _token_of(self, pod: dict[str, Any]) -> containers.Token:
         return lambda audience, seconds: self._mint(pod, audience, seconds) if self._mint is not None else ""
@@ -356,7 +303,7 @@ class PodProcesses:
             "status.hostIP": pod.place.node_address,
             "status.hostIPs": pod.place.node_address,
         }
-        variables = self._directory.variables(
+        variables = self._wiring.directory.variables(
             pod.body["metadata"]["namespace"], links=pod.body["spec"].get("enableServiceLinks", True)
         )
         return containers.environment_of(pod.body, spec, facts, variables, self._data_of(pod.body))
@@ -404,7 +351,7 @@ class PodProcesses:
         """Do an action; returns None, or why it failed, which may be ""."""
         spec = pod.containers[container].spec
         ports = {port["name"]: int(port["containerPort"]) for port in spec.get("ports", ()) if port.get("name")}
-        space = self.network.nodes[pod.place.node].space
+        space = self._wiring.network.nodes[pod.place.node].space
 
         def exec_(command: list[str]) -> Command:
             return self.exec(pod.uid, container, command, stdin=False, tty=False)
@@ -553,7 +500,7 @@ class PodProcesses:
         return client
 
     def node_socket(self) -> tuple[socket.socket, str] | None:
-        node = next(iter(self.network.nodes.values()), None)
+        node = next(iter(self._wiring.network.nodes.values()), None)
         return (_socket_in(node.space), node.address) if node is not None else None
 
     def connection(self, uid: str) -> socket.socket:
@@ -561,54 +508,6 @@ class PodProcesses:
         if pod is None:
             raise RuntimeRefusedError("the pod is not run here")
         return _socket_in(pod.space)
-
-    # --- services ----------------------------------------------------------------------------------------------
-
-    def _changed(self) -> None:
-        if not self._due and self.network.nodes:
-            self._due = True
-            self._pump.call_later(_SETTLE_S, self._update)
-
-    def _update(self) -> None:
-        self._due = False
-        self._relay_api()
-        ports, host_ports = self._directory.ports(), self._directory.host_ports()
-        if (ports, host_ports) != (self._ports, self._host_ports):
-            self._ports, self._host_ports = ports, host_ports
-            for node in self.network.nodes.values():
-                self._install(node)
-        self._enforce(self._pods.values())
-
-    def _enforce(self, pods: Collection[_Pod]) -> None:
-        """Bring pods' filters up to date with the policies."""
-        specs = self._directory.policy_specs()
-        if not specs and all(pod.verdicts is FREE for pod in pods):
-            return
-        around = self._directory.surroundings(self._ports)
-        for pod in pods:
-            obj = self._directory.pod(pod.key)
-            # Policies don't apply to pods on the node's network.
-            if pod.node is None or obj is None or obj.uid != pod.uid:
-                continue
-            verdicts = verdicts_of(obj, specs, around) if specs else FREE
-            if verdicts != pod.verdicts:
-                try:
-                    policies.install(pod.space, verdicts, pod.node.address, pod.node.gateway)
-                    pod.verdicts = verdicts
-                except OSError as error:
-                    logger(__name__).error("policies of pod %s are not enforced: %s", pod.key, error)
-
-    def _install(self, node: NodeNetwork) -> None:
-        try:
-            services.install(
-                node.space,
-                self._ports,
-                self._host_ports,
-                Node(node.name, node.address, node.cidr),
-                masquerade_all=self.network.datapath != ROUTE,
-            )
-        except OSError as error:
-            logger(__name__).error("services of node %s are not up to date: %s", node.name, error)
 
 
 def _out_of_memory(group: Group | None) -> bool:
