@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from socket import socket
 from typing import Any
+from urllib.parse import parse_qs
 
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver import openapiproto
@@ -586,8 +587,10 @@ class ApiServer:
         if path in {"/version", "/version/"}:
             responder.send(200, JSON, self._version, HEADERS)
         elif root in HEALTH_PATHS:
-            verbose = "verbose" in parameters(request.query)
-            status, text = health_text(path.rstrip("/"), verbose=verbose, ready=self.ready)
+            asked = parse_qs(request.query, keep_blank_values=True)
+            status, text = health_text(
+                path.rstrip("/"), verbose="verbose" in asked, ready=self.ready, excluded=asked.get("exclude", ())
+            )
             responder.send(status, _TEXT, text, HEADERS + NO_SNIFF)
         elif root in {"/api", "/apis"}:
             self._discover(request, responder)

@@ -700,3 +700,15 @@ def test_a_deletion_whose_body_is_no_options_deletes_nothing(api):
     answer = api.call("DELETE", f"{CMS}/a", {"kind": "Pod", "apiVersion": "v1"})
     assert (answer.status, answer.json["message"]) == (400, 'no kind "Pod" is registered for version "v1"')
     assert api.call("GET", f"{CMS}/a").status == 200
+
+
+def test_checks_may_be_left_out(api):
+    api.server.ready = False
+    assert api.call("GET", "/readyz?exclude=ping").status == 500
+    answer = api.call("GET", "/readyz?exclude=informer-sync&exclude=zz&verbose")
+    lines = answer.body.decode().splitlines()
+    assert (answer.status, lines[0], lines[3]) == (200, "[+]ping ok", "[+]informer-sync excluded: ok")
+    assert lines[-2:] == [
+        'warn: some health checks cannot be excluded: no matches for "zz"',
+        "readyz check passed",
+    ]
