@@ -137,6 +137,7 @@ class ApiServer:
         pages: Its metrics, and those of kubelets and exporters.
         kubelets: The kubelets' other pages.
         proxies: Pass requests on to pods and Services.
+        streams: exec, attach and port-forward.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class ApiServer:
         self._conversions = Conversions(self._webhooks, registry.random)
         self._admission = admission = Admission(registry, self._authorizer, self._webhooks)
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit, admission)
-        streams = Streams(registry, reads, self._spawn, runtime)
+        self.streams = streams = Streams(registry, reads, self._spawn, runtime)
         parts = Parts(registry, reads, self._spawn, streams.script_of, runtime, admission.gate)
         self._answered = {**review_kinds(), **oldest_kinds()}
         self._escalation = Escalation(registry.store, self._authorizer)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from kubedyno.base import aio
-from kubedyno.cluster.apiserver import execscript, portprobe, realpods
+from kubedyno.cluster.apiserver import execscript, portprobe, realpods, simulatedshell
 from kubedyno.cluster.apiserver.call import NO_SNIFF, Call
 from kubedyno.cluster.apiserver.execscript import EMPTY, SCRIPT, Answer, PortReply, Script, ScriptError
 from kubedyno.cluster.apiserver.podlogs import cancel_on_close, container_of, follow, is_running, log_of
@@ -61,6 +61,7 @@ SUBRESOURCES = (
 # For a terminal's size, where a script asks for it.
 _SIZE_TIMEOUT_S = 2.0
 _TEXT = "text/plain; charset=utf-8"
+_UNREAD = "a simulated pod's program reads nothing of what is typed; its log follows"
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 Work = Callable[[Session], Coroutine[Any, Any, None]]
@@ -74,6 +75,10 @@ class Streams:
         reads: Finds them.
         spawn: Runs what outlives the call.
         runtime: Runs the pods that are processes.
+
+    Attributes:
+        is_shell: Says of a container of a spec whether its program is a shell that waits for what is typed.
+        end_program: Lets a simulated container's program end: the pod's key and uid, container, exit code.
     """
 
     def __init__(self, registry: Registry, reads: Reads, spawn: Spawn, runtime: Runtime | None = None) -> None:
@@ -82,6 +87,8 @@ class Streams:
         self._store = registry.store
         self._reads = reads
         self._spawn = spawn
+        self.is_shell: Callable[[Object], bool] = lambda _: False
+        self.end_program: Callable[[str, str, str, int], None] = lambda *_: None
         self._ports = portprobe.Ports(registry.store, registry.clock)
 
     def script_of(self, pod: Object) -> Script:
@@ -143,7 +150,7 @@ class Streams:
         self._open(call, pod, container, query, work)
 
     def attach(self, call: Call) -> None:
-        """Answer attach: what the container writes from now on, until it stops."""
+        """Answer attach: what the container writes from now on, until it stops; a shell that waits, by its script."""
         pod, container, query = self._container(call)
         script = self.script_of(pod)
         record = self._reads.record(call)
@@ -153,7 +160,14 @@ class Streams:
             if runtime is not None:
                 await realpods.attach(session, runtime, pod["metadata"]["uid"], container)
                 return
-            log = log_of(pod, container_of(pod, container), script)
+            spec = container_of(pod, container)
+            if session.wanted.stdin and self.is_shell(spec):
+                await self._converse(session, pod, spec, script)
+                return
+            if session.wanted.stdin:
+                end = "\r\n" if session.wanted.tty else "\n"
+                session.write(Channel.STDERR, f"{container}: {_UNREAD}{end}".encode())
+            log = log_of(pod, spec, script)
             first = log.count(self._registry.clock.now())
             async for lines in follow(self._registry, record, container, log, first):
                 end = "\r\n" if session.wanted.tty else "\n"
@@ -162,6 +176,27 @@ class Streams:
             await session.finish(success())
 
         self._open(call, pod, container, query, work)
+
+    async def _converse(self, session: Session, pod: Object, spec: Object, script: Script) -> None:
+        """Be a container's shell for a client; it ends with its input where that is the only one it gets."""
+        container, metadata = spec["name"], pod["metadata"]
+        code = 0
+
+        async def run(words: list[str]) -> int:
+            nonlocal code
+            answer = script.find(container, words) or execscript.not_runnable(words)
+            await self._say(session, pod, container, answer)
+            code = answer.exit_code
+            return code
+
+        exited = False
+        try:
+            code, exited = await simulatedshell.converse(session, run)
+        finally:
+            if exited or spec.get("stdinOnce"):
+                key = key_of(metadata["namespace"], metadata["name"])
+                self.end_program(key, metadata["uid"], container, code)
+        await session.finish(success())
 
     def _runtime_of(self, pod: Object) -> Runtime | None:
         """Return what runs a pod's processes, None for a simulated one."""
@@ -210,6 +245,11 @@ class Streams:
     async def _run(self, session: Session, pod: Object, container: str, words: list[str], answer: Answer) -> None:
         if answer.reads_stdin and session.wanted.stdin:
             await session.stdin_ended.wait()
+        await self._say(session, pod, container, answer)
+        await session.finish(failure(words, answer.exit_code) if answer.exit_code else success())
+
+    async def _say(self, session: Session, pod: Object, container: str, answer: Answer) -> None:
+        """Take as long as an answer takes, and write what it says."""
         if answer.delay_s:
             await aio.sleep(answer.delay_s * self._registry.settings.speed)
         if answer.asks_size and session.wanted.tty:
@@ -227,7 +267,6 @@ class Streams:
             output = execscript.filled(text, values)
             session.write(channel, output.replace(b"\n", b"\r\n") if session.wanted.tty else output)
             await session.drain()
-        await session.finish(failure(words, answer.exit_code) if answer.exit_code else success())
 
     # --- port-forward --------------------------------------------------------------------------------------------
 

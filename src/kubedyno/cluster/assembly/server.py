@@ -37,6 +37,7 @@ from kubedyno.cluster.assembly.ports import Doors
 from kubedyno.cluster.assembly.pressure import Pressure
 from kubedyno.cluster.assembly.processes import Beginning
 from kubedyno.cluster.assembly.standins import StandIns
+from kubedyno.cluster.kubelet.programs import reads_commands
 from kubedyno.cluster.kubelet.stagerules import Language
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.tracing import Spans, read_tracing
@@ -163,6 +164,7 @@ async def _serve(
     api.pages.storage_bytes = pages.stored_bytes
     components = Components(cluster.store, settings, pages.of, address)
     control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
+    api.streams.is_shell, api.streams.end_program = reads_commands, cluster.nodes.pods.end_program
     api.proxies.component_page = components.page_of
     api.pages.kubelet_counters = cluster.nodes.counters
     api.pages.kubelet_gates = cluster.nodes.gates

@@ -297,6 +297,13 @@ class Containers:
         stops_s = self._latency.stop(grace_s, hook_s=plan.pre_stop_s or 0.0, ignores_term=plan.ignores_term)
         self._desk.after(run, max(stops_s, _MIN_RESTART_S), ended)
 
+    def end_program(self, run: PodRun, name: str, code: int) -> None:
+        """Let a container's program end of itself that would have waited for ever."""
+        run.expand()
+        for container in run.running():
+            if container.plan.name == name and container.plan.run_s == inf:
+                self._ended(run, container, code)
+
     def _ended(self, run: PodRun, container: ContainerRun, code: int, reason: str = "", message: str = "") -> None:
         """A container has ended: it is started again, or the pod may be over."""
         self.end(container, code, reason)

@@ -128,6 +128,13 @@ class Pods:
             self._endings.gone(run)
             self._desk.flush()
 
+    def end_program(self, key: str, uid: str, container: str, code: int) -> None:
+        """Let a container's simulated program end: somebody typed so, or typed all there was."""
+        run = self.runs.get(key)
+        if run is not None and run.uid == uid and not run.real:
+            self._containers.end_program(run, container, code)
+            self._desk.flush()
+
     def resync(self, node: NodeRow) -> None:
         """Look at all pods of a node again: its kubelet was down."""
         due, node.paused = node.paused, []

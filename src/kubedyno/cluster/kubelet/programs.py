@@ -4,7 +4,7 @@ import re
 from math import inf
 from typing import Any
 
-from kubedyno.cluster.kubelet.images import Image
+from kubedyno.cluster.kubelet.images import Image, image_of
 
 SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -41,6 +41,18 @@ def behaviour(container: dict[str, Any], image: Image) -> tuple[float, int]:
             return script(argv[2])
         return inf, 0
     return command(argv) or (inf, 0)
+
+
+def reads_commands(container: dict[str, Any]) -> bool:
+    """Say whether a container's program is a shell that waits for what somebody types."""
+    argv = [*container.get("command", ()), *container.get("args", ())]
+    image = image_of(container.get("image", ""))
+    if not container.get("stdin") or behaviour(container, image)[0] != inf:
+        return False
+    if not argv:
+        return image.repository.rpartition("/")[2] in ENDING_IMAGES
+    shell = argv[0].rpartition("/")[2] in SHELLS and all(word.startswith("-") for word in argv[1:])
+    return shell and not any(word.endswith("c") for word in argv[1:])
 
 
 def command(argv: list[str]) -> tuple[float, int] | None:

@@ -50,6 +50,27 @@ def test_one_that_is_not_restarted_ends_its_pod(sim: Sim) -> None:
     assert sim.pod()["phase"] == "Succeeded"
 
 
+@pytest.mark.parametrize(
+    ("policy", "code", "phase"), [("Never", 3, "Failed"), ("Never", 0, "Succeeded"), ("Always", 3, "Running")]
+)
+def test_a_program_that_waits_ends_when_it_is_told_to(make: Any, policy: str, code: int, phase: str) -> None:
+    sim = make(speed=1)
+    sim.create(container={"command": ["sh"], "stdin": True}, restartPolicy=policy)
+    sim.run(10)
+    assert sim.pod()["phase"] == "Running"
+    uid = sim.get(PODS, "p")["metadata"]["uid"]
+    sim.nodes.pods.end_program(f"{NS}/p", "another", "c", code)
+    sim.nodes.pods.end_program(f"{NS}/p", uid, "c", code)
+    sim.run(15)
+    assert sim.pod()["phase"] == phase
+    found = status(sim)
+    assert found["restartCount"] == (policy == "Always")
+    ended = found["lastState" if policy == "Always" else "state"]["terminated"]
+    assert ended["exitCode"] == code
+    # What has ended is not ended again.
+    sim.nodes.pods.end_program(f"{NS}/p", uid, "c", 9)
+
+
 def test_a_probes_own_grace_period_counts(make: Any) -> None:
     ended = {}
     for grace in (None, 2):

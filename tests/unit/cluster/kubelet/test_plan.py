@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from kubedyno.cluster.kubelet.images import NodeImages, image_of
-from kubedyno.cluster.kubelet.programs import behaviour
+from kubedyno.cluster.kubelet.programs import behaviour, reads_commands
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,25 @@ def test_plain_commands_are_taken_at_their_word(image: str, argv: list[str], sec
     if argv:
         container["command"] = argv
     assert behaviour(container, image_of(image)) == (seconds, code)
+
+
+@pytest.mark.parametrize(
+    ("image", "argv", "stdin", "waits"),
+    [
+        ("busybox:1", ["sh"], True, True),
+        ("alpine", ["/bin/ash", "-l"], True, True),
+        ("busybox:1", [], True, True),
+        ("busybox:1", ["sh"], False, False),
+        ("busybox:1", ["sh", "-c", "server"], True, False),
+        ("busybox:1", ["sh", "-ec", "server"], True, False),
+        ("busybox:1", ["sh", "start.sh"], True, False),
+        ("busybox:1", ["sleep", "5"], True, False),
+        ("hello-world", [], True, False),
+        ("nginx:1", [], True, False),
+    ],
+)
+def test_a_shell_with_an_input_waits_for_what_is_typed(image: str, argv: list[str], stdin: bool, waits: bool) -> None:
+    assert reads_commands({"name": "c", "image": image, "command": argv, "stdin": stdin}) is waits
 
 
 @pytest.mark.parametrize(
