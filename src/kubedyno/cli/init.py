@@ -29,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-missing", action="store_true", help="missing template variables are no error")
     parser.add_argument("--compat", type=int, choices=(1, 2), default=2, help="kube-burner 1.17 or 2.x defaults")
+    parser.add_argument(
+        "--gone-after", metavar="DURATION", default="1m",
+        help="end when the cluster answers nothing for so long (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--fail-when-stuck", metavar="DURATION", help="end when nothing changes by itself for so long")
     parser.add_argument("--ephemeral", action="store_true", help="remove the embedded cluster afterwards")
     parser.add_argument(
@@ -157,6 +161,7 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics", live: "LiveView | Non
         log_level=flags.log_level(arguments.log_level),
         skip_log_file=arguments.skip_log_file,
         fail_when_stuck_s=flags.seconds("--fail-when-stuck", arguments.fail_when_stuck),
+        gone_after_s=flags.seconds("--gone-after", arguments.gone_after),
         directory=Path(),
         metrics_endpoint=arguments.metrics_endpoint,
         own=own,

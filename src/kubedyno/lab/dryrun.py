@@ -19,6 +19,7 @@ from kubedyno.lab.session import Prepared
 from kubedyno.load.engine.arrival import pacing
 from kubedyno.load.engine.steps import steps
 from kubedyno.load.plan.plan import JobPlan, Plan
+from kubedyno.load.targets import Targets
 
 # More objects of one job than this are not rendered one by one.
 MAX_RENDERED = 200_000
@@ -165,7 +166,7 @@ async def capacity(client: Client, jobs: Sequence[JobForecast], plan: Plan) -> l
         for pod in pods
         if not (pod.get("spec") or {}).get("hostNetwork")
     )
-    lines = []
+    lines = await _unserved(client, plan)
     by_pods = by_addresses = 0
     for node in nodes:
         name = node["metadata"]["name"]
@@ -190,6 +191,17 @@ async def capacity(client: Client, jobs: Sequence[JobForecast], plan: Plan) -> l
         limits = await client.list_all("/api/v1/limitranges")
         lines += quotas.lines(plan, await client.list_all("/api/v1/resourcequotas"), limits)
     return lines
+
+
+async def _unserved(client: Client, plan: Plan) -> list[str]:
+    """Return the kind for which a run would end before it has begun, as a line; jobs of other clusters are not asked for."""
+    targets = Targets(client, None)
+    await targets.kinds.refresh()
+    try:
+        await targets.check_kinds([job for job in plan.jobs if not job.spec.kubeconfig])
+    except KubedynoError as error:
+        return [str(error)]
+    return []
 
 
 def _closed(node: dict[str, Any]) -> bool:

@@ -44,7 +44,9 @@ from kubedyno.lab.target import Choice
 from kubedyno.load.config.load import load_config
 from kubedyno.load.config.sources import is_url
 from kubedyno.load.config.spec import Spec
+from kubedyno.load.engine.arrival import pacing
 from kubedyno.load.engine.record import JobRecord
+from kubedyno.load.engine.sender import GONE_S
 from kubedyno.load.engine.stuck import Reason
 from kubedyno.load.measurements.latency import quantiles, watched_summary
 from kubedyno.load.metrics.profiles import alert_profile, metric_profile
@@ -85,6 +87,7 @@ class Request:
     log_level: str = "info"
     skip_log_file: bool = False
     fail_when_stuck_s: float | None = None
+    gone_after_s: float = GONE_S
     directory: Path = field(default_factory=Path)
     quiet: bool = False
     metrics_endpoint: str | None = None
@@ -138,6 +141,9 @@ def prepare(request: Request) -> Prepared:
     )
     folder = beside(request.config)
     plan = make_plan(spec, uuid=uuid, runid=runid, compat=request.compat, directory=folder)
+    for job in spec.jobs:
+        # A recorded timeline is read here for the first time.
+        pacing(job, folder)
     for endpoint in spec.metrics_endpoints:
         for name in endpoint.metrics:
             metric_profile(name, folder)
@@ -176,6 +182,7 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
             compat=request.compat,
             version=f"kubedyno v{__version__}",
             fail_when_stuck_s=request.fail_when_stuck_s,
+            gone_after_s=request.gone_after_s,
             user_metadata=request.user_metadata,
             cluster_metadata={"k8sVersion": target.version, "totalNodes": target.nodes},
             directory=prepared.beside,

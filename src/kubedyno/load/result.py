@@ -7,6 +7,7 @@ from typing import Any
 
 from kubedyno.base.log import logger
 from kubedyno.load.engine.record import JobRecord
+from kubedyno.load.engine.sender import GONE_S
 from kubedyno.load.engine.stuck import Reason
 from kubedyno.load.measurements.measurement import Measurement
 from kubedyno.load.measurements.podwatch import PodWatch
@@ -52,6 +53,7 @@ class Options:
         compat: 1 or 2: whose defaults, log lines and fields.
         version: What documents say of the program.
         fail_when_stuck_s: End after being stuck for so long; None never.
+        gone_after_s: End after nobody answered for so long.
         user_metadata: Merged into jobSummary (top level) and `metadata` of every document.
         cluster_metadata: k8sVersion and totalNodes, merged likewise (2.x).
         directory: Of the configuration: scripts are looked for there too.
@@ -63,9 +65,15 @@ class Options:
     compat: int
     version: str
     fail_when_stuck_s: float | None = None
+    gone_after_s: float = GONE_S
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
     cluster_metadata: Mapping[str, Any] = field(default_factory=dict)
     directory: Path = field(default_factory=Path)
+
+    @property
+    def silence_s(self) -> float:
+        """How long nobody may answer: a standstill, too."""
+        return min(self.gone_after_s, self.fail_when_stuck_s or self.gone_after_s)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -17,13 +17,12 @@ from kubedyno.base.times import go_duration
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.config.sources import read_text
-from kubedyno.load.engine import health
+from kubedyno.load.engine import health, patience
 from kubedyno.load.engine import job as jobs
 from kubedyno.load.engine.context import JobContext, Kinds
 from kubedyno.load.engine.hooks import Hooks, script
 from kubedyno.load.engine.preload import preload
 from kubedyno.load.engine.record import JobRecord
-from kubedyno.load.engine.sender import GONE_S
 from kubedyno.load.engine.steps import steps
 from kubedyno.load.engine.stuck import Diagnose, Reason, StuckError, StuckWatch
 from kubedyno.load.engine.watchers import Watchers
@@ -91,6 +90,7 @@ class Run:
         result = self.result
         result.started_at = self._clock.now()
         self._started_s = self._clock.monotonic()
+        patience.allow(self.options.silence_s)
         for warning in self.plan.warnings:
             log.warning("%s", warning)
         try:
@@ -387,7 +387,7 @@ class Run:
             lambda: self._stuck(current),
             waiting,
             self.result.fail,
-            min(GONE_S, self.options.fail_when_stuck_s or GONE_S),
+            self.options.silence_s,
             current.sightings.sent if current is not None and current.sightings is not None else None,
         )
 

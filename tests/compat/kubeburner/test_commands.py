@@ -94,6 +94,21 @@ def test_plan_counts_objects_requests_pods_and_what_cannot_be_held(folder, clust
     assert line in capsys.readouterr().out
 
 
+def test_plan_names_a_kind_that_the_cluster_does_not_serve(folder, capsys):
+    path = folder / config(folder, "strange", 1)
+    path.write_text(
+        path.read_text() + "- {name: later, jobType: delete, objects: [{kind: Poodle, labelSelector: {a: b}}]}\n"
+    )
+    first = {
+        "jobs": [{"name": "gone", "jobType": "delete", "objects": [{"kind": "Poodle", "labelSelector": {"a": "b"}}]}]
+    }
+    (folder / "gone.yml").write_text(json.dumps(first))
+    assert main(["plan", "-c", str(folder / "gone.yml")]) == 1
+    assert "cannot be held: job gone: the cluster serves no Poodle of v1" in capsys.readouterr().out
+    # What comes before a job may bring its kinds.
+    assert main(["plan", "-c", str(path)]) == 0
+
+
 def test_plan_finds_what_goes_wrong_late(folder, capsys):
     (folder / "t.yml").write_text(POD.format(image='"{{ if gt .Iteration 6 }}{{ .Missing }}{{ else }}nginx{{ end }}"'))
     assert main(["plan", "-c", config(folder, "late", 9), "--offline"]) == 1

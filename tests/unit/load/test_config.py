@@ -4,6 +4,7 @@ import pytest
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.load.config.load import load_config
+from kubedyno.load.config.sources import read_text
 from kubedyno.load.plan.template import render_config
 
 GOOD = """
@@ -80,6 +81,13 @@ def test_1_x_has_other_defaults(load):
         ("inputVars:", "inputVar:", 18, "jobs[0].objects[0].inputVar", "did you mean inputVars?"),
         ("global:", "globals:", 2, "globals", "did you mean global?"),
         ("metric: P99", "metrics: P99", 6, "global.measurements[0].thresholds[0].metrics", "did you mean metric?"),
+        (
+            "jobIterations: 3",
+            "jobIterations: 99999999999999999999",
+            10,
+            "jobs[0].jobIterations",
+            "must be at most 9223",
+        ),
         ("qps: 2.5", "qps: fast", 11, "jobs[0].qps", "must be a number, not the text 'fast'"),
         ("1m30s", "soon", 13, "jobs[0].maxWaitTimeout", "is no duration"),
         ("podWait: yes", "podWait: maybe", 14, "jobs[0].podWait", "must be true or false"),
@@ -132,6 +140,13 @@ def test_a_long_namespace_is_cut_with_a_warning(load):
     spec = load(GOOD.replace("namespace: load", "namespace: " + "n" * 63))
     assert spec.jobs[0].namespace == "n" * 57
     assert any("truncating" in warning for warning in spec.warnings)
+
+
+def test_a_directory_and_a_file_that_is_no_text_are_called_so(tmp_path):
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    for name, said in ((".", "is a directory; name a file in it"), ("binary", "is no UTF-8 text")):
+        with pytest.raises(KubedynoError, match=said):
+            read_text(name, "config file", [tmp_path])
 
 
 def test_a_missing_file_is_one_clear_line():

@@ -39,3 +39,23 @@ def test_silence_has_an_end():
 def test_a_refusal_is_the_callers():
     with pytest.raises(StatusError):
         asked(StatusError("no"), "never")
+
+
+def test_a_run_says_how_long_silence_is_waited_through_and_its_tasks_follow():
+    async def run(silence_s):
+        patience.allow(silence_s)
+
+        async def ask():
+            raise Unreachable("gone")
+
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(Unreachable):
+            await asyncio.gather(asyncio.ensure_future(patience.patiently(ask)))
+        return asyncio.get_running_loop().time() - began_s
+
+    async def both():
+        # Runs of one process do not hear of each other.
+        return await asyncio.gather(asyncio.ensure_future(run(0.02)), asyncio.ensure_future(run(0.3)))
+
+    short_s, long_s = asyncio.run(both())
+    assert short_s < 0.3 <= long_s

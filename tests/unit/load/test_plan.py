@@ -5,7 +5,16 @@ import json
 import pytest
 
 from kubedyno.base.errors import KubedynoError
-from kubedyno.load.config.spec import GlobalSpec, JobSpec, ObjectSpec, Spec
+from kubedyno.load.config.spec import (
+    ConditionSpec,
+    GlobalSpec,
+    JobSpec,
+    MeasurementSpec,
+    ObjectSpec,
+    Spec,
+    StatusPath,
+    WaitSpec,
+)
 from kubedyno.load.plan.plan import MAX_SHAPES, make_plan
 
 DEPLOYMENT = """
@@ -172,3 +181,16 @@ def test_a_kind_that_changes_from_object_to_object_is_refused(plan):
     job = plan("kind: {{if eq .Iteration 0}}A{{else}}B{{end}}\napiVersion: v1\nmetadata: {name: a}")
     with pytest.raises(KubedynoError, match="makes a B of v1, unlike the A of v1"):
         job.objects[0].render(1, 1)
+
+
+def test_what_a_template_has_instead_of_containers_is_the_apis_to_refuse(plan):
+    assert plan("kind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {containers: 3}").images == ()
+
+
+def test_a_path_that_is_no_jq_is_refused_with_its_place(plan):
+    options = WaitSpec(paths=(StatusPath(".a[", "x"),))
+    with pytest.raises(KubedynoError, match=r"job j: objects\[0\]\.waitOptions\.customStatusPaths: jq"):
+        plan("kind: Pod\napiVersion: v1\nmetadata: {name: p}", wait_options=options)
+    moment = MeasurementSpec("conditionLatency", kind="Pod", conditions=(ConditionSpec("up", ".a |", "x"),))
+    with pytest.raises(KubedynoError, match="job j: conditionLatency, condition up: jq"):
+        plan("kind: Pod\napiVersion: v1\nmetadata: {name: p}", job={"measurements": (moment,)})

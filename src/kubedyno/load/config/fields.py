@@ -8,6 +8,9 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.times import duration_ns_of
 from kubedyno.kube.yaml import BOOLEANS, line_of
 
+# Go's integers have 64 bits.
+_MOST = (1 << 63) - 1
+
 
 class Section:
     """One mapping of a file.
@@ -63,7 +66,7 @@ class Section:
 
     def fail(self, more: tuple[str | int, ...], message: str) -> KubedynoError:
         """Return an error about a part of this section."""
-        line = line_of(self._document, *self._path, *more)
+        line = line_of(self._document, *self._path, *more) or 1
         return KubedynoError(
             f"failed to parse config file: configuration file: line {line}: {self._dotted(more)} {message}"
         )
@@ -87,9 +90,11 @@ class Section:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int):
-            if isinstance(value, float) and value.is_integer():
-                return int(value)
-            raise self.fail((key,), f"must be a whole number, not {_kind(value)}")
+            if not (isinstance(value, float) and value.is_integer()):
+                raise self.fail((key,), f"must be a whole number, not {_kind(value)}")
+            value = int(value)
+        if abs(value) > _MOST:
+            raise self.fail((key,), f"must be at most {_MOST}, not {value}")
         return value
 
     def number(self, key: str, default: float) -> float:

@@ -32,11 +32,15 @@ def read_text(name: str, what: str, beside: Sequence[Path] = ()) -> str:
         return _fetch(name, what)
     places = [Path(name), *(folder / name for folder in beside)]
     for place in places:
+        if place.is_dir():
+            raise KubedynoError(f"failed to open {what} {name}: is a directory; name a file in it")
         if place.is_file():
             try:
                 return place.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise KubedynoError(f"{name}: cannot be read ({error})") from error
+            except UnicodeDecodeError as error:
+                raise KubedynoError(f"failed to open {what} {name}: is no UTF-8 text ({error})") from error
+            except OSError as error:
+                raise KubedynoError(f"failed to open {what} {name}: {error.strerror}") from error
     others = [str(place) for place in places[1:] if place != Path(name)]
     also = f" (nor {', '.join(others)})" if others else ""
     raise KubedynoError(f"failed to open {what} {name}: open {name}: no such file or directory{also}; check the path")

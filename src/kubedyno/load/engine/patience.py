@@ -6,6 +6,7 @@ caller's.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TypeVar
 
 from kubedyno.base import aio
@@ -13,25 +14,32 @@ from kubedyno.base.log import logger
 from kubedyno.client.api import Unreachable
 from kubedyno.load.engine.sender import GONE_S
 
+# What a run, and whatever it starts, waits through.
+_silence_s: ContextVar[float] = ContextVar("silence_s", default=GONE_S)
 T = TypeVar("T")
 log = logger(__name__)
 
-# As requests wait; whoever has less time puts a limit around it.
-SILENCE_S = GONE_S
 _FIRST_S, _MOST_S = 0.25, 5.0
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], silence_s: float = SILENCE_S) -> T:
+def allow(silence_s: float) -> None:
+    """Say how long silence is waited through from here on, by this task and those that it starts."""
+    _silence_s.set(silence_s)
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], silence_s: float | None = None) -> T:
     """Return what a call returns, made again while there is no answer.
 
     Args:
         ask: Makes the call anew; what a broken one left behind is its own to forget.
-        silence_s: After so long without any answer the trouble is the caller's.
+        silence_s: After so long without any answer the trouble is the caller's; None: as `allow` has said. Whoever has
+            less time puts a limit around it.
 
     Raises:
         Unreachable: Nobody answered for so long.
     """
     loop = asyncio.get_running_loop()
+    silence_s = _silence_s.get() if silence_s is None else silence_s
     since_s: float | None = None
     wait_s = _FIRST_S
     while True:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
 from kubedyno.load.engine.mapping import Mapping
-from kubedyno.load.engine.patience import SILENCE_S, patiently
+from kubedyno.load.engine.patience import patiently
 from kubedyno.load.engine.readiness import RULES, Rule, decode_subject
 
 log = logger(__name__)
@@ -36,7 +36,7 @@ class ReadyWait:
         namespaces: Iterable[str] | None,
         on_change: Callable[[], None],
         rule: Rule | None = None,
-        silence_s: float = SILENCE_S,
+        silence_s: float | None = None,
     ) -> None:
         self._silence_s = silence_s
         self._client = client

@@ -15,7 +15,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.kube.yaml import YAMLError
 from kubedyno.load.config.spec import JobSpec, ObjectSpec, Spec, WaitSpec
-from kubedyno.load.plan import labels
+from kubedyno.load.plan import labels, paths
 from kubedyno.load.plan.body import Json, documents, json_of
 from kubedyno.load.plan.splice import NotSpliceable, Program, marker
 from kubedyno.load.plan.template import Shape, TemplateFile, read_template
@@ -406,8 +406,9 @@ def make_plan(spec: Spec, *, uuid: str, runid: str, compat: int, directory: Path
         directory: Of the configuration file, where templates are looked for after the working directory.
 
     Raises:
-        KubedynoError: A template is missing or wrong; the message says which, and in which line.
+        KubedynoError: A template is missing or wrong, and then the message says which, and in which line; or a path is no jq.
     """
+    paths.check(spec)
     return Plan(spec, Making(uuid, runid, compat, directory, spec.global_.function_templates))
 
 
@@ -448,7 +449,9 @@ def _images(objects: Sequence[ObjectPlan], *, init: bool) -> tuple[str, ...]:
         if not isinstance(spec, dict):
             continue
         for key in ("initContainers", "containers") if init else ("containers",):
-            for container in spec.get(key) or ():
+            containers = spec.get(key)
+            # What is malformed is the API's to refuse.
+            for container in containers if isinstance(containers, list) else ():
                 if isinstance(container, dict) and isinstance(container.get("image"), str):
                     found[container["image"]] = None
     return tuple(found)
