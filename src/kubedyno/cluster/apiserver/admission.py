@@ -40,6 +40,14 @@ _CONTROLLERS = {
     "StatefulSet": "statefulset-controller", "DaemonSet": "daemon-set-controller", "CronJob": "cronjob-controller",
     "ReplicationController": "replication-controller", "Service": "endpointslice-controller",
 }  # fmt: skip
+# As whom they change what nobody owns.
+_KEEPERS = {
+    "clusterroles": "clusterrole-aggregation-controller", "configmaps": "root-ca-cert-publisher",
+    "deployments": "deployment-controller", "endpoints": "endpoint-controller",
+    "endpointslices": "endpointslicemirroring-controller", "namespaces": "namespace-controller",
+    "nodes": "node-controller", "persistentvolumeclaims": "persistent-volume-binder",
+    "persistentvolumes": "persistent-volume-binder", "services": "service-controller",
+}  # fmt: skip
 _MANAGER = User("system:kube-controller-manager", (AUTHENTICATED,))
 # How often a request is begun anew because an object changed while webhooks were asked about it.
 _MAX_ROUNDS = 100
@@ -124,7 +132,8 @@ class Admission:
         if not (self.validating or self.mutating) or not self._concerns(resource, ""):
             return None
         kind = _OWNER.search(owners, max(owners.find(b'"ownerReferences":'), 0))
-        account = _CONTROLLERS.get(kind[1].decode() if kind is not None else "")
+        keeper = _KEEPERS.get(resource.plural, "")
+        account = _CONTROLLERS.get(kind[1].decode(), keeper) if kind is not None else keeper
         user = _service_account(f"{_SERVICE_ACCOUNT}kube-system:{account}") if account else _MANAGER
         return RequestGate(self, user, "", [], {}, None)
 

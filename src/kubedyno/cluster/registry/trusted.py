@@ -111,16 +111,22 @@ class Trusted:
         self.writes["POST"] += 1
         return self._put(kind, stored)
 
-    def _passed(self, gate: Gate, kind: Kind, stored: StoredObject) -> StoredObject:
-        """Return a new object as policies want it.
+    def _passed(self, gate: Gate, kind: Kind, stored: StoredObject, old: ObjectRecord | None = None) -> StoredObject:
+        """Return an object that is to be stored, over the old version of it if there is one, as policies want it.
 
         Raises:
             StatusError: They do not allow it.
         """
         obj = self.store.dict_of(kind.resource, stored)
-        new = gate.mutated(kind, "", obj, None)
-        gate.check(kind, "", new, None)
-        return stored if new is obj else stored_of(kind, new, managed=stored.managed)
+        new = gate.mutated(kind, "", obj, old)
+        gate.check(kind, "", new, old)
+        if new is obj:
+            return stored
+        wanted = stored_of(kind, new, managed=stored.managed)
+        if old is None or not kind.has_generation or wanted.body == old.obj.body:
+            return wanted
+        new["metadata"]["generation"] = old.obj.generation + 1
+        return stored_of(kind, new, managed=stored.managed)
 
     def _ruled(self, namespace: str, stored: StoredObject) -> StoredObject:
         """Return a new pod as its namespace's rules make it.
@@ -327,7 +333,7 @@ class Trusted:
         finalizers: list[str] | None = None,
         owners: list[Object] | None = None,
     ) -> ObjectRecord:
-        """Store a version with some parts replaced; None keeps a part.
+        """Store a version with some parts replaced; None keeps a part. Policies are asked, unless only the status changes.
 
         Args:
             resource: What it is.
@@ -344,7 +350,7 @@ class Trusted:
             The new record; the tombstone when the object went.
 
         Raises:
-            StatusError: The record is not the newest.
+            StatusError: The record is not the newest, or a policy does not allow it.
         """
         self._check_newest(resource, record)
         self.writes["PUT"] += 1
@@ -374,6 +380,10 @@ class Trusted:
             new["status"] = orjson.loads((obj.status if new_status is None else new_status) or b"{}")
             facts = kind.facts(new)
         stored = with_parts(obj, metadata=metadata, body=new_body, status=new_status, facts=facts)
+        if metadata is not None or changed_body:
+            gate = self.registry.own_gate(resource, stored.meta)
+            if gate is not None:
+                stored = self._passed(gate, kind, stored, record)
         if finalizers is not None and stored.deletion_s and not stored.finalizers and self._finished(kind, stored):
             return self.registry.remove(kind, stored.key) or record
         return self._put(kind, stored)

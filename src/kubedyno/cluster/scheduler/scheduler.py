@@ -396,8 +396,13 @@ class Scheduler:
         result = cycle.node_for(record.obj)
         self._looked_at = cycle.looked_at
         if type(result) is NodeInfo:
-            if cycle.needs is not NOTHING and not self._prepare(cycle, record, result):
-                return SCHEDULED
+            try:
+                if cycle.needs is not NOTHING and not self._prepare(cycle, record, result):
+                    return SCHEDULED
+            except StatusError as error:
+                # A policy refuses what its claims or volumes would be.
+                text = f'running PreBind plugin "VolumeBinding": {error.message}'
+                return self._put_back(waiting, record, text, now_s)
             return self._bind(waiting, record, result, now_s)
         assert isinstance(result, Failure)
         self._fail(waiting, record, result, now_s)
@@ -463,11 +468,7 @@ class Scheduler:
                 self._writes.event(record, "Normal", "Scheduled", text, "Binding")
         except StatusError as error:
             # It is being deleted, or somebody else was faster: its next version says so.
-            self._queue.put_back_after_error(waiting, now_s)
-            self._writes.event(
-                record, "Warning", "FailedScheduling", f"binding rejected: {error.message}", "Scheduling"
-            )
-            return ERROR
+            return self._put_back(waiting, record, f"binding rejected: {error.message}", now_s)
         cluster = self._cluster
         self._queue.remove(obj.key)
         if cluster.nominations:
@@ -475,6 +476,11 @@ class Scheduler:
         cluster.add_pod(bound.obj, node.name)
         self._placed(bound.obj)
         return SCHEDULED
+
+    def _put_back(self, waiting: Waiting, record: ObjectRecord, text: str, now_s: float) -> str:
+        self._queue.put_back_after_error(waiting, now_s)
+        self._writes.event(record, "Warning", "FailedScheduling", text, "Scheduling")
+        return ERROR
 
     def _fail(self, waiting: Waiting, record: ObjectRecord, failure: Failure, now_s: float) -> None:
         if failure.is_error:

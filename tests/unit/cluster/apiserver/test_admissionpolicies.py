@@ -4,6 +4,7 @@ import pytest
 
 from kubedyno.cluster.registry.celfunctions import available
 from kubedyno.cluster.registry.templates import OwnerRef
+from kubedyno.kube.resources import DEPLOYMENTS
 from kubedyno.kube.status import StatusError
 from unit.cluster.apiserver.harness import NS, Api
 
@@ -257,3 +258,35 @@ def test_what_controllers_create_passes_policies_as_their_service_account(api):
     assert record.obj.labels == {"team": "a", "seen": "y"}
     with pytest.raises(StatusError, match=r"pods \"r-\w{5}\" is forbidden: ValidatingAdmissionPolicy 'p'"):
         create("b")
+
+
+@needs_cel
+def test_what_controllers_change_passes_policies_but_their_status_does_not(api):
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}
+    policy(
+        api,
+        rule=rule,
+        validations=[
+            {"expression": "oldObject.spec.replicas == 1 && object.metadata.annotations.ok == 'y'"},
+            {"expression": "request.userInfo.username.endsWith(':deployment-controller')"},
+        ],
+    )
+    paused = {
+        "patchType": "ApplyConfiguration",
+        "applyConfiguration": {"expression": "Object{spec: Object.spec{paused: true}}"},
+    }
+    policy(api, "m", sort="Mutating", rule=rule, reinvocationPolicy="Never", mutations=[paused])
+    labels = {"a": "b"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+    assert api.call("POST", f"/apis/apps/v1/namespaces/{NS}/deployments", body).status == 201
+    record = api.store.get(DEPLOYMENTS, f"{NS}/d")
+    with pytest.raises(StatusError, match=r"deployments.apps \"d\" is forbidden: ValidatingAdmissionPolicy 'p'"):
+        api.trusted.replace(DEPLOYMENTS, record, annotations={"ok": "n"})
+    assert api.store.get(DEPLOYMENTS, f"{NS}/d") is record
+    record = api.trusted.replace(DEPLOYMENTS, record, status={"observedGeneration": 1})
+    record = api.trusted.replace(DEPLOYMENTS, record, annotations={"ok": "y"})
+    changed = api.store.encode_dict(DEPLOYMENTS, record)
+    assert (changed["spec"]["paused"], changed["metadata"]["generation"], record.obj.generation) == (True, 2, 2)
+    assert changed["status"] == {"observedGeneration": 1}

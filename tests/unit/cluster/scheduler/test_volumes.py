@@ -4,6 +4,7 @@ import pytest
 
 from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.kube.resources import CSIDRIVERS, CSINODES, CSISTORAGECAPACITIES, PODS, STORAGECLASSES
+from kubedyno.kube.status import Forbidden
 
 BIND = "pv.kubernetes.io/bind-completed"
 NODE = "volume.kubernetes.io/selected-node"
@@ -136,6 +137,26 @@ def test_a_provisioner_is_told_the_node_and_the_pod_waits_for_it(sim):
     bind(sim)
     assert sim.node_of("p") == "n1"
     assert len(sim.events("p", "Scheduled")) == 1
+
+
+def test_a_policy_that_refuses_the_claim_puts_the_pod_back(sim):
+    class Refusing:
+        def mutated(self, _kind, _subresource, new, _old):
+            return new
+
+        def check(self, *_):
+            raise Forbidden("no such node")
+
+    sim.node("n1")
+    storage_class(sim)
+    claim(sim)
+    sim.registry.own_gate = lambda resource, _: Refusing() if resource is CLAIMS else None
+    pod(sim)
+    (event,) = sim.events("p")
+    assert event["message"] == 'running PreBind plugin "VolumeBinding": no such node'
+    sim.registry.own_gate = lambda _, __: None
+    sim.advance(11)
+    assert sim.store.encode_dict(CLAIMS, sim.store.get(CLAIMS, "ns/data"))["metadata"]["annotations"][NODE] == "n1"
 
 
 def test_room_of_a_pod_that_waits_for_its_volume_is_taken(sim):
