@@ -220,6 +220,32 @@ def test_streams_reach_processes(cluster):
     assert len(big) == 3_000_000
 
 
+def test_input_waits_for_who_reads_it_and_arrives_whole(cluster, tmp_path):
+    cluster.pod("reader", "sleep", "inf")
+    size = 40_000_000
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(size))
+    command, environment = cluster.command("exec", "-i", "reader", "--", "sh", "-c", "sleep 0.5; cksum")
+    for spdy in (False, True):
+        with file.open("rb") as given:
+            found = subprocess.check_output(
+                command,
+                stdin=given,
+                env=environment | ({"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"} if spdy else {}),
+                timeout=40,
+            )
+        assert found == subprocess.check_output(["cksum"], input=file.read_bytes())
+    cluster.kubectl("cp", str(file), "reader:/tmp/there")
+    cluster.kubectl("cp", "reader:/tmp/there", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == file.read_bytes()
+    # It ends without having read it all.
+    with file.open("rb") as given:
+        ended = subprocess.run(
+            [*command[:-1], "head -c 10; exit 4"], stdin=given, env=environment, check=False, timeout=40
+        )
+    assert ended.returncode == 4
+
+
 def test_a_terminal_of_a_process_has_the_clients_size(cluster):
     cluster.pod("terminal", "sleep", "inf")
     command, environment = cluster.command(
@@ -240,6 +266,8 @@ def test_a_terminal_of_a_process_has_the_clients_size(cluster):
     assert process.wait(10) == 0
     os.close(ours)
     assert b"31 77" in seen
+    # The terminal is of the pod's own /dev/pts.
+    assert b"/dev/pts/" in seen
 
 
 def test_port_forward_reaches_a_process(cluster):

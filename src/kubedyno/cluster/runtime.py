@@ -93,6 +93,15 @@ class Process(Protocol):
         """Give it input."""
         ...
 
+    @property
+    def unread(self) -> int:
+        """Bytes of input that it has not read yet."""
+        ...
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        """Call once it has read all that it was given, or reads no more."""
+        ...
+
     def close_input(self) -> None:
         """Let its input end."""
         ...

@@ -143,6 +143,14 @@ class Http1Exchange:
         self._connection.tunnel()
         return self
 
+    def pause_input(self) -> None:
+        if not self._closed:
+            self._connection.pause_input()
+
+    def resume_input(self) -> None:
+        if not self._closed:
+            self._connection.resume_input()
+
     def write(self, data: bytes) -> None:
         if self._closed or not data:
             return

@@ -190,12 +190,22 @@ class Http1Connection(asyncio.Protocol):
             self._close()
             return
         self._state = _State.HEAD
-        if not self._reading:
-            self._reading = True
-            self._transport.resume_reading()
+        self.resume_input()
         if self._buffer and not self._parsing:
             # Not from inside the application's call.
             self._loop.call_soon(self._parse)
+
+    def pause_input(self) -> None:
+        """Let the client wait with what it sends."""
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_input(self) -> None:
+        """Read on, if that was paused."""
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
 
     # -- a tunnel ------------------------------------------------------------------------------------------------
 
@@ -257,9 +267,8 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(refused)
         finally:
             self._parsing = False
-        if self._state is _State.ANSWERING and len(self._buffer) > _MAX_AHEAD and self._reading:
-            self._reading = False
-            self._transport.pause_reading()
+        if self._state is _State.ANSWERING and len(self._buffer) > _MAX_AHEAD:
+            self.pause_input()
 
     def _step(self) -> bool:
         """Take one thing out of the buffer; False when it is not complete yet."""

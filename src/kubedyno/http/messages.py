@@ -101,6 +101,14 @@ class Tunnel(Stream, Protocol):
 
     on_data: Callable[[bytes], None] | None
 
+    def pause_input(self) -> None:
+        """Read no more from the peer, which then waits; what has been read may still come. Its end is not seen either."""
+        ...
+
+    def resume_input(self) -> None:
+        """Read again; nothing when it is being read."""
+        ...
+
 
 class Responder(Protocol):
     """The way back of one request. Exactly one of `send`, `start` and `upgrade` is called, once."""

@@ -144,3 +144,17 @@ def test_what_a_slow_client_does_not_take_is_held_and_then_sent():
         assert transport.closing
 
     play(script)
+
+
+def test_who_is_to_wait_is_not_read_until_all_is_heard_again():
+    async def script(echo, connection, transport):
+        connection.data_received(ASK)
+        for call, reading in (("pause", False), ("pause", False), ("resume", True), ("resume", True)):
+            getattr(echo.tunnel, f"{call}_input")()
+            assert transport.reading is reading
+        echo.tunnel.pause_input()
+        connection.connection_lost(None)
+        echo.tunnel.resume_input()
+        assert not transport.reading
+
+    play(script)

@@ -23,6 +23,7 @@ class FakeTransport(asyncio.Transport):
         self.written = bytearray()
         self.writes = 0
         self.closing = False
+        self.reading = True
 
     def set_write_buffer_limits(self, high=None, low=None):
         pass
@@ -41,10 +42,10 @@ class FakeTransport(asyncio.Transport):
         return self.closing
 
     def pause_reading(self):
-        pass
+        self.reading = False
 
     def resume_reading(self):
-        pass
+        self.reading = True
 
     def set_protocol(self, protocol):
         self.protocol = protocol

@@ -346,6 +346,12 @@ class EndingTunnel(EndingStream):
     def on_data(self, call: Callable[[bytes], None] | None) -> None:
         self._tunnel.on_data = call
 
+    def pause_input(self) -> None:
+        self._tunnel.pause_input()
+
+    def resume_input(self) -> None:
+        self._tunnel.resume_input()
+
 
 def _parsed(body: bytes, media: str) -> Any:
     """Return a body as JSON knows it, None when it is no object."""

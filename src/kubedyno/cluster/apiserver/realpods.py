@@ -1,6 +1,7 @@
 """exec, attach, logs and port-forward of pods that are processes: a client's streams joined to the runtime's.
 
-What a client does not take fast enough waits in the process, whose pipe is not read meanwhile.
+What a client does not take fast enough waits in the process, whose pipe is not read meanwhile; what a process does not
+take fast enough waits at the client, whose connection is not.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from kubedyno.cluster.runtime import STDOUT, Line, Process, Runtime, RuntimeRefu
 _LOCALHOST = "127.0.0.1"
 _READ_BYTES = 64 << 10
 _CONNECT_TIMEOUT_S = 10.0
+# Of input that a process has not taken yet; past this its client waits.
+_AHEAD_BYTES = 256 << 10
 # Bytes that a pod has not taken from a forwarded connection.
 _MAX_UNREAD = 64 << 20
 # Log lines that a follower has not taken yet; past this it is cut off.
@@ -64,8 +67,14 @@ async def _join(session: Session, process: Process) -> int:
         codes.append(code)
         changed.set()
 
+    def told(data: bytes) -> None:
+        process.write(data)
+        if process.unread > _AHEAD_BYTES:
+            session.hold()
+            process.when_read(session.release)
+
     process.on_output, process.on_exit = output, ended
-    session.listen(process.write, process.close_input, process.resize)
+    session.listen(told, process.close_input, process.resize)
     try:
         while not codes:
             await changed.wait()

@@ -73,7 +73,7 @@ class Session:
 
     Attributes:
         wanted: Which streams it asked for.
-        stdin: What came on it, up to `MAX_STDIN`.
+        stdin: What came on it and was not passed on; past `MAX_STDIN` the client waits, or the rest is dropped.
         stdin_ended: Set when no more will come.
         size: (columns, rows) of the client's terminal; None until it said so.
         sized: Set once it has.
@@ -97,6 +97,7 @@ class Session:
         self._tunnel = tunnel
         self._channels = wanted.channels()
         self._finished = False
+        self._skims = False
         tunnel.on_close = self._lost
 
     def write(self, channel: Channel, data: bytes) -> None:
@@ -127,8 +128,23 @@ class Session:
             on_stdin(bytes(self.stdin))
             self.stdin.clear()
         self._on_stdin, self._on_size = on_stdin, on_size
+        self.release()
         waiting = asyncio.ensure_future(self.stdin_ended.wait())
         waiting.add_done_callback(lambda _: on_end())
+
+    def hold(self) -> None:
+        """Let the client wait with what it says."""
+        self._tunnel.pause_input()
+
+    def release(self) -> None:
+        """Hear the client again."""
+        self._tunnel.resume_input()
+
+    def skim(self) -> None:
+        """Keep `MAX_STDIN` of the input, which nobody listens to, and drop the rest."""
+        self._skims = True
+        del self.stdin[MAX_STDIN:]
+        self.release()
 
     async def drain(self) -> None:
         """Wait until the client has taken most of what was written."""
@@ -140,6 +156,7 @@ class Session:
             self._send(Channel.ERROR, self._told(status))
             self._finished = True
             self.on_close = None
+            self.skim()
             self._end()
             with suppress(TimeoutError):
                 await aio.wait_for(self.closed.wait(), LINGER_S)
@@ -154,7 +171,9 @@ class Session:
             if self._on_stdin is not None:
                 self._on_stdin(data)
             else:
-                self.stdin += data[: MAX_STDIN - len(self.stdin)]
+                self.stdin += data
+                if len(self.stdin) > MAX_STDIN:
+                    self.skim() if self._skims else self.hold()
         elif channel is Channel.RESIZE:
             self._resize(data)
 

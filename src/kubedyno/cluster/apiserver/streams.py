@@ -167,6 +167,7 @@ class Streams:
             if session.wanted.stdin:
                 end = "\r\n" if session.wanted.tty else "\n"
                 session.write(Channel.STDERR, f"{container}: {_UNREAD}{end}".encode())
+            session.skim()
             log = log_of(pod, spec, script)
             first = log.count(self._registry.clock.now())
             async for lines in follow(self._registry, record, container, log, first):
@@ -243,6 +244,7 @@ class Streams:
         self._spawn(_served(session, work))
 
     async def _run(self, session: Session, pod: Object, container: str, words: list[str], answer: Answer) -> None:
+        session.skim()
         if answer.reads_stdin and session.wanted.stdin:
             await session.stdin_ended.wait()
         await self._say(session, pod, container, answer)

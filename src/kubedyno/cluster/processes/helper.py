@@ -130,6 +130,8 @@ class Init:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._commands: dict[int, int] = {}
+        # Command → its end of its terminal, until it starts.
+        self._terminals: dict[int, int] = {}
         wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wake = wake
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -155,13 +157,37 @@ class Init:
         try:
             if message["do"] == "start":
                 self._start(message, descriptors)
+            elif message["do"] == "terminal":
+                self._open_terminal(message["id"], message["uid"])
             else:
                 self._signal(message["id"], message["signal"], everyone=message["all"])
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
+    def _open_terminal(self, command: int, uid: int) -> None:
+        """Open a terminal for a command that is to start, as its user's, and hand the cluster's end over."""
+        try:
+            os.seteuid(uid)
+            try:
+                ours, theirs = os.openpty()
+            finally:
+                os.seteuid(0)
+                # The kernel forgot it with the change of user.
+                libc.die_with_parent()
+            self._terminals[command] = theirs
+            try:
+                socket.send_fds(self._control, [json.dumps({"terminal": command}).encode()], [ours])
+            finally:
+                os.close(ours)
+        except OSError as error:
+            self._tell(id=command, failed=f"no terminal: {error}")
+
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        terminal = self._terminals.pop(message["id"], None)
+        if terminal is not None:
+            # To be closed with the others.
+            descriptors.insert(0, terminal)
         said, say = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
@@ -181,13 +207,14 @@ class Init:
         argv = message["argv"]
         try:
             os.setsid()
-            for descriptor in descriptors[message["streams"] :]:
+            terminal = message["streams"] == 0
+            for descriptor in descriptors[message["streams"] or 1 :]:
                 # The control groups that it is to be in: "0" is whoever writes it.
                 os.write(descriptor, b"0")
-            streams = descriptors[:3] if message["streams"] == 3 else descriptors[:1] * 3
+            streams = descriptors[:1] * 3 if terminal else descriptors[:3]
             for number, descriptor in enumerate(streams):
                 os.dup2(descriptor, number)
-            if message["streams"] == 1:
+            if terminal:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):

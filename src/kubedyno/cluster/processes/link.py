@@ -22,11 +22,11 @@ from kubedyno.cluster.processes.helper import MESSAGE_BYTES, receive
 from kubedyno.cluster.runtime import STDERR, STDOUT
 from kubedyno.kernel.cgroups import Group, Groups
 
-_READ_BYTES = 64 << 10
+_READ_BYTES = _WRITE_BYTES = 64 << 10
 _DRAIN_S = 0.5
 _KILLED = 137
-# Input that a command has not read yet; a client that sends more is cut off.
-_INPUT_BYTES = 4 << 20
+# Input that a command has not read yet; a client that sends more, though it was to wait, is cut off.
+_INPUT_BYTES = 16 << 20
 
 
 class Helper:
@@ -113,34 +113,42 @@ class Command:
         self._loop = asyncio.get_running_loop()
         self._outputs: dict[int, int] = {}
         self._input = -1
-        self._unwritten = b""
+        self._unwritten = bytearray()
+        self._when_read: list[Callable[[], None]] = []
         self._input_ends = False
+        # Of a terminal that is still to come.
+        self._size: tuple[int, int] | None = None
         self._code: int | None = None
         self._done = False
+        self._unwanted = False
         self._paused = False
 
     def open(self, *, stdin: bool) -> list[int]:
-        """Open its streams; returns what it gets: a terminal, or three descriptors. They are to be closed."""
-        if self._tty:
-            ours, theirs = os.openpty()
-            os.set_blocking(ours, False)
-            self._outputs = {ours: STDOUT}
-            self._input = ours
-            given = [theirs]
+        """Open its streams; returns the three descriptors that it gets. They are to be closed."""
+        out_read, out_write = os.pipe2(os.O_CLOEXEC)
+        err_read, err_write = os.pipe2(os.O_CLOEXEC)
+        if stdin:
+            in_read, self._input = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(self._input, False)
         else:
-            out_read, out_write = os.pipe2(os.O_CLOEXEC)
-            err_read, err_write = os.pipe2(os.O_CLOEXEC)
-            self._outputs = {out_read: STDOUT, err_read: STDERR}
-            if stdin:
-                in_read, self._input = os.pipe2(os.O_CLOEXEC)
-                os.set_blocking(self._input, False)
-            else:
-                in_read = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            given = [in_read, out_write, err_write]
-        for descriptor in self._outputs:
+            in_read = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._listen({out_read: STDOUT, err_read: STDERR})
+        return [in_read, out_write, err_write]
+
+    def open_terminal(self, ours: int) -> None:
+        """Take our end of its terminal, with what a client said before that was there."""
+        self._input = ours
+        self._listen({ours: STDOUT})
+        if self._size is not None:
+            self.resize(*self._size)
+        self._flush()
+
+    def _listen(self, outputs: dict[int, int]) -> None:
+        self._outputs = outputs
+        for descriptor in outputs:
             os.set_blocking(descriptor, False)
-            self._loop.add_reader(descriptor, self._read, descriptor)
-        return given
+            if not self._paused:
+                self._loop.add_reader(descriptor, self._read, descriptor)
 
     def _read(self, descriptor: int) -> None:
         try:
@@ -164,7 +172,7 @@ class Command:
 
     def write(self, data: bytes) -> None:
         """Give it input; nothing where it has none any more."""
-        if self._input < 0 or self._input_ends:
+        if self._input_ends or (self._input < 0 and not self._awaits_terminal):
             return
         if len(self._unwritten) + len(data) > _INPUT_BYTES:
             self._pod.signal(self.id, 9, everyone=True)
@@ -172,25 +180,44 @@ class Command:
         self._unwritten += data
         self._flush()
 
+    @property
+    def _awaits_terminal(self) -> bool:
+        return self._tty and not self.running and not self._done and self._code is None
+
+    @property
+    def unread(self) -> int:
+        """Bytes of input that it has not read yet."""
+        return len(self._unwritten)
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        """Call once it has read all that it was given, or reads no more."""
+        if self._unwritten:
+            self._when_read.append(call)
+        else:
+            call()
+
     def _flush(self) -> None:
+        if self._input < 0:
+            return
         while self._unwritten:
             try:
-                sent = os.write(self._input, self._unwritten)
+                sent = os.write(self._input, self._unwritten[:_WRITE_BYTES])
             except BlockingIOError:
                 self._loop.add_writer(self._input, self._flush)
                 return
             except OSError:
                 # It reads no more.
-                self._unwritten = b""
+                self._unwritten.clear()
                 break
-            self._unwritten = self._unwritten[sent:]
+            del self._unwritten[:sent]
         self._loop.remove_writer(self._input)
+        self._all_read()
         if self._input_ends and not self._tty:
             self._drop_input()
 
     def close_input(self) -> None:
         """End its input once all is written: at a terminal by the character that says so."""
-        if self._input < 0 or self._input_ends:
+        if self._input_ends or (self._input < 0 and not self._awaits_terminal):
             return
         if self._tty:
             self.write(b"\x04")
@@ -203,9 +230,17 @@ class Command:
             self._loop.remove_writer(self._input)
             os.close(self._input)
             self._input = -1
+        self._unwritten.clear()
+        self._all_read()
+
+    def _all_read(self) -> None:
+        waiting, self._when_read = self._when_read, []
+        for call in waiting:
+            call()
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the terminal's size."""
+        self._size = columns, rows
         if self._tty and self._input >= 0:
             fcntl.ioctl(self._input, termios.TIOCSWINSZ, struct.pack("=4H", rows, columns, 0, 0))
 
@@ -227,6 +262,7 @@ class Command:
     def close(self) -> None:
         """Kill it: its client is gone."""
         self.on_output = None
+        self._unwanted = True
         if self.running:
             self._pod.signal(self.id, 9, everyone=True)
 
@@ -237,6 +273,8 @@ class Command:
             self._done = True
         else:
             self.running = True
+            if self._unwanted:
+                self.close()
         if self.on_started is not None:
             self.on_started(failure)
 
@@ -285,6 +323,8 @@ class PodLink:
         self._ready = False
         self._ids = count()
         self._commands: dict[int, Command] = {}
+        # Commands whose terminals are being opened: what they are, and their control groups.
+        self._terminals: dict[int, tuple[dict[str, Any], Group | None]] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end, self._heard)
 
@@ -301,21 +341,45 @@ class PodLink:
             OSError: Init or the group is gone, or the command is longer than a message.
         """
         command = Command(next(self._ids), self, tty=tty)
-        given = command.open(stdin=stdin)
-        streams = len(given)
+        if tty:
+            # It is the pod's own, of its /dev/pts: init opens it first.
+            self._terminals[command.id] = wanted, group
+            self._send(command, {"do": "terminal", "id": command.id, "uid": wanted["uid"]}, [])
+        else:
+            self._send_start(command, wanted, group, command.open(stdin=stdin))
+        self._commands[command.id] = command
+        return command
+
+    def _send_start(self, command: Command, wanted: dict[str, Any], group: Group | None, streams: list[int]) -> None:
+        message = {"do": "start", "id": command.id, "streams": len(streams), **wanted}
         try:
-            if group is not None:
-                given += group.open()
-            message = json.dumps({"do": "start", "id": command.id, "streams": streams, **wanted}).encode()
-            socket.send_fds(self._end, [message], given)
+            groups = group.open() if group is not None else []
+        except OSError as error:
+            for descriptor in streams:
+                os.close(descriptor)
+            command.started(str(error))
+            raise
+        self._send(command, message, [*streams, *groups])
+
+    def _send(self, command: Command, message: dict[str, Any], given: list[int]) -> None:
+        try:
+            socket.send_fds(self._end, [json.dumps(message).encode()], given)
         except OSError as error:
             command.started(str(error))
             raise
         finally:
             for descriptor in given:
                 os.close(descriptor)
-        self._commands[command.id] = command
-        return command
+
+    def _terminal(self, command: Command, ours: int) -> None:
+        """Start a command whose terminal is there now."""
+        wanted, group = self._terminals.pop(command.id)
+        command.open_terminal(ours)
+        try:
+            self._send_start(command, wanted, group, [])
+        except OSError:
+            # The command has been told.
+            del self._commands[command.id]
 
     def signal(self, command: int, number: int, *, everyone: bool) -> None:
         """Signal a command, or all processes of its group too."""
@@ -337,10 +401,11 @@ class PodLink:
             else:
                 command.started("the pod is gone")
         self._commands.clear()
+        self._terminals.clear()
 
     def _heard(self) -> None:
         try:
-            message, _ = receive(self._end)
+            message, descriptors = receive(self._end)
         except BlockingIOError:
             return
         if not message:
@@ -354,6 +419,8 @@ class PodLink:
             self._lost(told["broken"])
         elif "failed" in told:
             self._commands.pop(told["id"]).started(told["failed"])
+        elif "terminal" in told:
+            self._terminal(self._commands[told["terminal"]], *descriptors)
         elif "started" in told:
             self._commands[told["id"]].started("")
         else:

@@ -93,6 +93,13 @@ class _Attached:
     def write(self, data: bytes) -> None:
         self._command.write(data)
 
+    @property
+    def unread(self) -> int:
+        return self._command.unread
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        self._command.when_read(call)
+
     def close_input(self) -> None:
         if self._container.spec.get("stdinOnce"):
             self._command.close_input()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver.podlogs import Log, follow
+from kubedyno.cluster.apiserver.remotecommand import MAX_STDIN, V5, Wanted, WebSocketSession
 from kubedyno.http.messages import Peer, Request
 from kubedyno.http.spdy import Data, Framer, Reset, SynReply, SynStream
 from kubedyno.http.websocket import Opcode, WebSocket, close_frame, frame
@@ -43,6 +44,13 @@ class Wire(Answer):
         self.can = can
         self.on_data = None
         self.sent = bytearray()
+        self.paused = False
+
+    def pause_input(self):
+        self.paused = True
+
+    def resume_input(self):
+        self.paused = False
 
     def upgrade(self, headers):
         if not self.can:
@@ -506,3 +514,29 @@ def test_who_follows_a_log_gets_what_was_written_until_the_container_ended(api):
         assert lines == ["a", "b", "a"]
 
     play(script)
+
+
+def test_input_that_nobody_listens_to_yet_is_kept_whole_and_the_client_waits():
+    async def script():
+        wire, heard = Wire(), bytearray()
+        session = WebSocketSession(wire, Wanted(stdin=True, stdout=True), V5)
+        piece = b"x" * (600 << 10)
+        for paused in (False, True):
+            wire.on_data(frame(Opcode.BINARY, b"\0" + piece, mask=MASK))
+            assert wire.paused is paused
+        session.listen(heard.extend, lambda: None, lambda *_: None)
+        assert (len(heard), wire.paused) == (2 * len(piece), False)
+
+    asyncio.run(script())
+
+
+def test_a_script_keeps_the_beginning_of_its_input_and_drops_the_rest():
+    async def script():
+        wire = Wire()
+        session = WebSocketSession(wire, Wanted(stdin=True, stdout=True), V5)
+        for _ in range(3):
+            wire.on_data(frame(Opcode.BINARY, b"\0" + b"x" * (600 << 10), mask=MASK))
+            session.skim()
+            assert (len(session.stdin) <= MAX_STDIN, wire.paused) == (True, False)
+
+    asyncio.run(script())
