@@ -8,7 +8,6 @@ from kubedyno.cluster.registry.bootstrapobjects import bootstrap_objects
 from kubedyno.kube.resources import SERVICEACCOUNTS, by_kind
 
 GAPS = {
-    "198-sa-token": "another key's token, by another algorithm",
     "218-ssrr": "the recorded server let everybody read all of /.well-known",
 }
 

@@ -10,11 +10,11 @@ import pytest
 
 from compat.apiserver.replay import TOKEN, Replay, Result, Watching, recorded, replaying, rows
 from kubedyno.base import aio
+from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.kube.resources import PODS
 
 GAPS = {
     "objects": {
-        "161-pod-exec": "no scheduler has bound the pod here, so that it has no host",
-        "198-sa-token": "another key's token, by another algorithm",
         "218-ssrr": "no roles are there to be listed: see the recordings of access",
     },
     "lists": {
@@ -47,6 +47,8 @@ BEFORE = {
     ],
     "176-cm-delete-with-finalizer": [configmap("fin", metadata={"finalizers": ["example.com/hold"]})],
 }
+# What a scheduler had done by then.
+BOUND = {"161-pod-exec": "fx/p1"}
 
 
 async def replay_objects() -> list[tuple[str, Result]]:
@@ -65,6 +67,10 @@ async def replay_objects() -> list[tuple[str, Result]]:
                 watching = [await replay.begin(watch) for watch in watches]
             for obj in BEFORE.get(row["name"], ()):
                 replay.seed(obj)
+            if row["name"] in BOUND:
+                record = replay.registry.store.get(PODS, BOUND[row["name"]])
+                assert record is not None
+                Trusted(replay.registry).bind(record, "n1")
             if row["name"] == AFTER_WATCHED:
                 found += [(watch.row["name"], await watch.end()) for watch in watching]
             result = await replay.run(recorded(row))

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.apiserver.admissionrequests import user_info
 from kubedyno.cluster.apiserver.authentication import User
@@ -12,6 +14,7 @@ from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.members import checked
 from kubedyno.cluster.apiserver.negotiation import form_of
+from kubedyno.cluster.apiserver.queries import manager_name, parameters
 from kubedyno.cluster.apiserver.tokens import ISSUER, ServiceAccountTokens
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.structure import decode as decode_object
@@ -20,6 +23,8 @@ from kubedyno.kube.resources import Resource, by_plural
 from kubedyno.kube.status import Cause, Unauthorized, invalid, invalid_value
 
 _AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
+# Answered with an object of their own: who asked owns nothing of it.
+_MADE_ANEW = frozenset({"SelfSubjectReview", "SelfSubjectRulesReview"})
 _PLURALS = (
     (_AUTHORIZATION, "localsubjectaccessreviews"),
     (_AUTHORIZATION, "selfsubjectaccessreviews"),
@@ -91,6 +96,12 @@ class Reviews:
             status = self._token_status(spec.get("token", ""), spec.get("audiences") or [])
         else:
             status = self._access(call, resource, spec)
+        if resource.kind not in _MADE_ANEW:
+            manager = parameters(request.query).get("fieldManager", "")
+            manager = manager_name(manager, request.headers.get("user-agent", ""))
+            managed = call.route.kind.fields.created(review, manager, rfc3339(self._now()))
+            if managed:
+                metadata["managedFields"] = orjson.loads(managed)
         answer: Object = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if resource.kind != "SelfSubjectReview":
             answer["spec"] = spec

@@ -2,14 +2,17 @@
 
 from typing import Any
 
+import orjson
+
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.apiserver.bodies import decode
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
-from kubedyno.cluster.apiserver.queries import write_options
+from kubedyno.cluster.apiserver.queries import manager_name, write_options
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.tokens import BOUND, ISSUER, ServiceAccountTokens
+from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.objects import key_of
@@ -19,6 +22,7 @@ from kubedyno.kube.status import BadRequest, Cause, conflict, invalid, invalid_v
 
 _GROUP = "authentication.k8s.io"
 _REQUESTS = Resource(_GROUP, "v1", "tokenrequests", "TokenRequest", namespaced=True)
+_FIELDS = FieldManager(_REQUESTS, has_status=True, status_takes_labels=True)
 _DEFAULT_S = 3600
 _SHORTEST_S = 600
 _LONGEST_S = 1 << 32
@@ -70,6 +74,8 @@ class TokenRequests:
         audiences = spec.get("audiences") or [ISSUER]
         token = "" if options.dry_run else self._tokens.issue(account, audiences, lifetime_s, bound)
         now_s = self._registry.clock.now()
+        manager = manager_name(options.field_manager, request.headers.get("user-agent", ""))
+        managed = _FIELDS.created(asked, manager, rfc3339(now_s), "token")
         answer: dict[str, Any] = {
             "kind": "TokenRequest",
             "apiVersion": f"{_GROUP}/v1",
@@ -78,6 +84,7 @@ class TokenRequests:
                 "namespace": account.obj.namespace,
                 "uid": account.obj.uid,
                 "creationTimestamp": rfc3339(now_s),
+                **({"managedFields": orjson.loads(managed)} if managed else {}),
             },
             "spec": {"audiences": audiences, "expirationSeconds": lifetime_s, "boundObjectRef": reference},
             "status": {"token": token, "expirationTimestamp": rfc3339(now_s + lifetime_s)},

@@ -98,14 +98,17 @@ class FieldManager:
 
     # --- updates -----------------------------------------------------------------------------------------------
 
-    def created(self, new: Object, manager: str, now: str) -> bytes:
+    def created(self, new: Object, manager: str, now: str, subresource: str = "") -> bytes:
         """Return the managedFields of an object to be created.
 
         Args:
             new: Decoded and defaulted.
             manager: Who creates it.
             now: RFC 3339.
+            subresource: Through which; "" for the object itself.
         """
+        if subresource:
+            return self._creators(fieldset.dumps(self._set_of(new)), manager, now, subresource)
         parts: list[Any] = []
         elements: list[Any] = []
         structure(self._shape, new, parts, elements)
@@ -126,10 +129,10 @@ class FieldManager:
         form.last = manager, now, elements, managed
         return managed
 
-    def _creators(self, fields: bytes, manager: str, now: str) -> bytes:
+    def _creators(self, fields: bytes, manager: str, now: str, subresource: str = "") -> bytes:
         if fields == _NOTHING:
             return b""
-        identity = updater(manager or _UNKNOWN, self._version, "")
+        identity = updater(manager or _UNKNOWN, self._version, subresource)
         return b"[" + entry_bytes(identity, self._version, now, fields) + b"]"
 
     def _set_of(self, obj: Object) -> Fields:
