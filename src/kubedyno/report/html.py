@@ -23,6 +23,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:860px;margin:2rem auto;padding
 h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}h3{margin-bottom:.3rem}
 table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.15rem .7rem;text-align:right;border-bottom:1px solid var(--soft)}
 td:first-child,th:first-child{text-align:left;padding-left:0}
+@media(max-width:700px){table{display:block;overflow-x:auto}}
 .wall{border-left:4px solid #d55e00;background:var(--soft);padding:.4rem .9rem;margin:.8rem 0}
 .wall.passing{border-color:#e69f00}.wall dt{font-weight:600;margin-top:.4rem}.wall dd{margin:0 0 .2rem 0}
 code{font-size:.9em;overflow-wrap:anywhere}.ok{color:#009e73}.bad{color:#d55e00}.small{font-size:.85em;opacity:.8}
@@ -84,8 +85,8 @@ def _run(run: RunDocument) -> str:
         parts += [_finding(finding) for finding in run.findings]
     if run.clock_ms is not None:
         parts.append(
-            f"<p class=small>The server's clock is {run.clock_ms[0]:.0f} ms ahead of ours, give or take "
-            f"{run.clock_ms[1]:.0f} ms.</p>"
+            f"<p class=small>The server's clock is {abs(run.clock_ms[0]):.0f} ms "
+            f"{'ahead of' if run.clock_ms[0] >= 0 else 'behind'} ours, give or take {run.clock_ms[1]:.0f} ms.</p>"
         )
     if run.not_measured:
         parts.append(f"<p class=small>Not measured: {escape('; '.join(run.not_measured))}.</p>")

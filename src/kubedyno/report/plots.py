@@ -16,6 +16,8 @@ from kubedyno.report import svg
 from kubedyno.stats.quantiles import summary_of
 
 BINS = 400
+# A time of so much of the whole in which no pod was made is a gap in a line.
+_GAP_SHARE = 0.05
 MOST_NODES = 40
 MOST_REASONS = 20
 MOST_CONFIG = 64 * 1024
@@ -85,7 +87,8 @@ def over_time(documents: Sequence[PodsDocument]) -> str:
         for name, value in (("P50", found.p50), ("P99", found.p99), ("max", found.maximum)):
             series[name].append((x, value))
     marks = [(last * share / 4, f"{float(f'{last * share / 4:.3g}'):g} s") for share in range(5)]
-    picture = svg.curve("created to Ready by time of creation", "ms", series, marks if last else [(0.0, "0 s")])
+    ends = marks if last else [(0.0, "0 s")]
+    picture = svg.curve("created to Ready by time of creation", "ms", series, ends, gap=last * _GAP_SHARE)
     return f"<h4>Created → Ready, by when pods were created</h4>{picture}"
 
 

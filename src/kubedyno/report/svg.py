@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 760, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 44
+# The unit stands above the axis, in the top's room.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 24, 44
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#999999")
 
@@ -41,8 +42,11 @@ def _frame(title: str, unit: str, seconds: float, ticks: Sequence[float]) -> lis
             parts.append(
                 f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 28}" text-anchor="middle">{_number(tick)} s</text>'
             )
-    parts.append(f'<text class="tick" x="4" y="{_TOP + 2}">{escape(unit)}</text>')
-    return parts
+    return [*parts, _unit(unit)]
+
+
+def _unit(unit: str) -> str:
+    return f'<text class="tick" x="{_LEFT - 6}" y="11" text-anchor="end">{escape(unit)}</text>'
 
 
 def _x(second: float, seconds: float) -> float:
@@ -106,7 +110,7 @@ def intervals(
         y = _y(tick, ticks[-1])
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
-    parts.append(f'<text class="tick" x="{_LEFT}" y="{max(_TOP - 6, 11)}">{escape(unit)}</text>')
+    parts.append(_unit(unit))
     for place in range(len(labels)):
         x = _x(place + 0.5, len(labels))
         parts.append(
@@ -155,7 +159,11 @@ def stacked(title: str, unit: str, series: Mapping[str, Sequence[float]], every_
 
 
 def curve(
-    title: str, unit: str, series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[tuple[float, str]]
+    title: str,
+    unit: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    marks: Sequence[tuple[float, str]],
+    gap: float = float("inf"),
 ) -> str:
     """Draw lines through points.
 
@@ -164,19 +172,38 @@ def curve(
         unit: Of the values.
         series: Name → (x, value), ascending by x.
         marks: Places on the x axis and what stands there; the last one ends the axis.
+        gap: Points further from each other than this are not joined: there was nothing in between.
     """
     right = max([marks[-1][0], *(points[-1][0] for points in series.values() if points)])
     ticks = _ticks(max((value for points in series.values() for _, value in points), default=0))
     parts = _frame(title, unit, 0, ticks)[: 1 + 2 * len(ticks)]
-    parts.append(f'<text class="tick" x="4" y="{_TOP + 2}">{escape(unit)}</text>')
+    parts.append(_unit(unit))
     for x, text in marks:
         place = _x(x, right)
-        parts.append(f'<text class="tick" x="{place:.1f}" y="{HEIGHT - 28}" text-anchor="middle">{escape(text)}</text>')
+        # The last one may stand at the picture's edge.
+        anchor = "end" if place > WIDTH - _RIGHT - _LEFT / 2 else "middle"
+        parts.append(
+            f'<text class="tick" x="{place:.1f}" y="{HEIGHT - 28}" text-anchor="{anchor}">{escape(text)}</text>'
+        )
     for index, points in enumerate(series.values()):
-        line = " ".join(f"{_x(x, right):.1f},{_y(value, ticks[-1]):.1f}" for x, value in points)
         colour = COLOURS[index % len(COLOURS)]
-        parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{line}"/>')
+        for piece in _pieces(points, gap):
+            line = " ".join(f"{_x(x, right):.1f},{_y(value, ticks[-1]):.1f}" for x, value in piece)
+            parts.append(
+                f'<polyline fill="none" stroke="{colour}" stroke-width="2" stroke-linecap="round" points="{line}"/>'
+            )
     return "".join([*parts, *_legend(list(series)), "</svg>"])
+
+
+def _pieces(points: Sequence[tuple[float, float]], gap: float) -> list[list[tuple[float, float]]]:
+    """Return points in runs without a gap; one alone is two at its place, so that it is seen."""
+    pieces: list[list[tuple[float, float]]] = []
+    for point in points:
+        if pieces and point[0] - pieces[-1][-1][0] <= gap:
+            pieces[-1].append(point)
+        else:
+            pieces.append([point])
+    return [piece if len(piece) > 1 else piece * 2 for piece in pieces]
 
 
 def bars(title: str, unit: str, rows: Sequence[tuple[str, Sequence[float], float]], names: Sequence[str]) -> str:

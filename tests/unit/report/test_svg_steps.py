@@ -24,3 +24,18 @@ def test_values_may_be_closer_than_a_second():
 def test_by_default_a_value_is_a_second():
     line = points(svg.steps("t", "", {"a": [1.0, 2.0]}))
     assert [x for x, _ in line] == [svg._LEFT, 402.0, 402.0, svg.WIDTH - svg._RIGHT]
+
+
+def test_points_that_have_nothing_between_them_are_not_joined():
+    series = {"P50": [(0.0, 1.0), (1.0, 1.0), (50.0, 2.0), (51.0, 2.0), (90.0, 1.0)]}
+    ends = [(0.0, "0 s"), (90.0, "90 s")]
+    assert svg.curve("t", "ms", series, ends, gap=4).count("<polyline") == 3
+    assert svg.curve("t", "ms", series, ends).count("<polyline") == 1
+
+
+def test_the_last_mark_of_an_axis_is_whole_and_the_unit_is_beside_no_number():
+    picture = svg.curve("t", "ms", {"a": [(0.0, 50_000.0), (57.2, 1.0)]}, [(0.0, "0 s"), (57.2, "57.2 s")])
+    assert re.search(r'text-anchor="end">57.2 s<', picture)
+    (unit,) = re.findall(r'y="([\d.]+)"[^>]*>ms<', picture)
+    highest = min(float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="end">\d', picture))
+    assert highest - float(unit) > 12
