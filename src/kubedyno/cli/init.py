@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gone-after", metavar="DURATION", default="1m",
         help="end when the cluster answers nothing for so long (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--fail-when-stuck", metavar="DURATION", help="end when nothing changes by itself for so long")
+    parser.add_argument(
+        "--fail-when-stuck",
+        metavar="DURATION",
+        help="end when nothing changes by itself for so long (--find-limit: 30s)",
+    )
     parser.add_argument("--ephemeral", action="store_true", help="remove the embedded cluster afterwards")
     parser.add_argument(
         "--metrics-port", type=int, metavar="PORT", help="serve kubedyno's own metrics on 127.0.0.1:PORT/metrics"

@@ -352,6 +352,10 @@ def search(
     return kept, broke, why
 
 
+# A run of a search that does not move by itself for so long has found the limit.
+LIMIT_STUCK_S = 30.0
+
+
 def find_limit(
     request: session.Request, choice: Choice, text: str, slo: Slo, tell: Callable[[str], None]
 ) -> tuple[Limit, list[Trial]]:
@@ -361,6 +365,9 @@ def find_limit(
         KubedynoError: The search or the configuration is wrong, or a run cannot begin.
     """
     path, low, high = span_of(text)
+    if request.fail_when_stuck_s is None:
+        # What is too much for a cluster waits for ever, or for the four hours of a run.
+        request = replace(request, fail_when_stuck_s=LIMIT_STUCK_S)
     trials: list[Trial] = []
 
     def attempt(value: int) -> Sequence[str]:

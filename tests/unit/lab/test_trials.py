@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.terminal import aligned
 from kubedyno.documents.run import Chapter, Figures, JobDocument, RunDocument, Target
+from kubedyno.lab import trials
 from kubedyno.lab.trials import (
     Slo,
     Trial,
@@ -172,3 +173,19 @@ def test_the_pictures_of_a_sweep_show_each_combination_with_its_interval():
     assert page.count("<circle") == 4 * len(rates.series) + 4 * len(ready.series)
     assert "reached 8.5 ± 6.4 1/s" in page
     assert "<th>reached q/s</th>" in page
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, trials.LIMIT_STUCK_S), (3.0, 3.0)])
+def test_a_search_for_the_limit_does_not_wait_for_what_stands_still(monkeypatch, given, used):
+    asked = []
+
+    def trial(request, _choice, values):
+        asked.append(request.fail_when_stuck_s)
+        return Trial(values, run(job(pods_ready=9 if int(values[0][1]) > 4 else 10)))
+
+    monkeypatch.setattr(trials, "_trial", trial)
+    monkeypatch.setattr(trials.session, "prepare", lambda _request: None)
+    request = trials.session.Request("c.yml", fail_when_stuck_s=given)
+    limit, done = trials.find_limit(request, None, "jobs.0.jobIterations=1..8", Slo(), lambda _line: None)
+    assert (limit.kept, limit.broke, set(asked)) == (4, 5, {used})
+    assert len(done) == len(asked)

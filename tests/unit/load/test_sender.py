@@ -28,7 +28,9 @@ class Cluster:
     def submit(self, _method, _path, _body, done, _headers=()):
         self.asked += 1
         outcome = self.answer(self.asked)
-        result = Result(0, b"", outcome) if isinstance(outcome, OSError) else Result(*outcome)
+        result = outcome
+        if not isinstance(outcome, Result):
+            result = Result(0, b"", outcome) if isinstance(outcome, OSError) else Result(*outcome)
         asyncio.get_running_loop().call_soon(done, result)
 
     def unreachable(self, error):
@@ -114,3 +116,16 @@ def test_a_quota_may_pass_and_is_tried_again(monkeypatch):
     _, record, _, run = send(lambda n: full if n == 1 else (201, b"{}"), 2)
     aio.run(run())
     assert (record.accepted, record.retried) == (2, 1)
+
+
+def test_who_is_told_when_to_come_back_comes_back_then_ten_times_before_it_counts_as_a_try(caplog, monkeypatch):
+    monkeypatch.setattr("kubedyno.load.engine.sender._ASKED_BACK_S", 0.01)
+    slow_down = Result(429, refusal(429, "TooManyRequests", "slow")[1], None, {"retry-after": "30"})
+    cluster, record, lines, run = send(lambda n: slow_down if n <= 10 else (201, b"{}"), 1)
+    began_s = SYSTEM_CLOCK.monotonic()
+    aio.run(run())
+    assert (record.accepted, record.throttled, cluster.asked) == (1, 10, 11)
+    # The back-off of a failed try would be a second at least.
+    assert SYSTEM_CLOCK.monotonic() - began_s < 0.9
+    assert not lines
+    assert "Retrying" not in caplog.text

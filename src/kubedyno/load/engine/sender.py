@@ -2,7 +2,8 @@
 
 The bucket gives every request its due time; a window bounds what waits for an answer, so an overloaded API
 slows the sender down instead of filling its memory. Answers other than success are retried with kube-burner's
-back-off until the retry budget is spent, and then counted by reason.
+back-off until the retry budget is spent, and then counted by reason; those that say when to come back (429 and 503 with
+Retry-After) first ten times as they say.
 
 Two kinds of trouble are not waited through, unlike in the original, because waiting would hide the truth. What the
 API refuses for good (malformed, invalid, or not this user's to create) is given up at once: the same bytes get the
@@ -36,6 +37,9 @@ STALL_S = 0.1
 GRAIN_S = 0.0005
 RETRY_BASE_S = 1.0
 RETRY_FACTOR = 3.0
+# So often in a row, and no longer each time, a request comes back when it is told to: as in client-go.
+ASKED_BACK = 10
+_ASKED_BACK_S = 60.0
 # So long nobody may answer before the run ends; meanwhile one request is tried after 0.5, 1, 2, 4, 5, 5 … s.
 GONE_S = 60.0
 _PROBE_FIRST_S = 0.5
@@ -71,7 +75,7 @@ def retry_delays_s(budget_s: float) -> list[float]:
 class _Request:
     """One request under way; called with its result."""
 
-    __slots__ = ("body", "headers", "intended_s", "label", "method", "path", "sender", "sent_s", "tries")
+    __slots__ = ("asked_back", "body", "headers", "intended_s", "label", "method", "path", "sender", "sent_s", "tries")
 
     def __init__(
         self, sender: "Sender", method: str, path: str, body: bytes, label: str, intended_s: float, headers: Headers
@@ -85,6 +89,7 @@ class _Request:
         self.headers = headers
         self.sent_s = 0.0
         self.tries = 0
+        self.asked_back = 0
 
     def __call__(self, result: Result) -> None:
         if result.error is None and 200 <= result.status < 300:
@@ -277,15 +282,25 @@ class Sender:
                     self._tell_hopeless(reason)
             self._give_up(reason, message)
             return
+        if wait_s and request.asked_back < ASKED_BACK and not self._closed:
+            # "Come back later" is no failed try; `throttled` counts it.
+            request.asked_back += 1
+            log.debug("%s: to come back in %gs (%s)", request.label, wait_s, message)
+            self._later(request, min(wait_s, _ASKED_BACK_S))
+            return
         if request.tries >= len(self._delays_s) or self._closed:
             self._give_up(reason, f"Error {_DOING.get(request.method, 'sending')} {request.label}: {message}; given up")
             return
         delay_s = max(self._delays_s[request.tries], wait_s)
         request.tries += 1
+        request.asked_back = 0
         if result.error is None or self._tells_lost():
             log.error("Error creating object %s: %s", request.label, message)
             log.error("Retrying object creation")
-        loop = asyncio.get_running_loop()
+        self._later(request, delay_s)
+
+    def _later(self, request: _Request, delay_s: float) -> None:
+        """Send a request again after some time; once the cluster is back, if it is gone by then."""
 
         def again() -> None:
             self._retries.discard(handle)
@@ -294,7 +309,7 @@ class Sender:
             else:
                 self._resend(request)
 
-        handle = loop.call_later(delay_s, again)
+        handle = asyncio.get_running_loop().call_later(delay_s, again)
         self._retries.add(handle)
 
     def _resend(self, request: _Request) -> None:
