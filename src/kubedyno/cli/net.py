@@ -158,6 +158,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kube-context", "--context", dest="kube_context", metavar="NAME", help="its context")
     parser.add_argument("--yes", action="store_true", help="do not ask before a real cluster is loaded")
+    parser.add_argument("--directory", type=Path, default=Path(), help="where documents go (default: here)")
 
 
 def _add_test(test: argparse.ArgumentParser) -> None:
@@ -289,6 +290,7 @@ def _perf(arguments: argparse.Namespace) -> int:
         outputs=Outputs(arguments.report_dir, arguments.csv, arguments.tcp_tolerance),
         shaping=kind,
         manifest=arguments.manifest,
+        directory=arguments.directory,
     )
 
 
@@ -322,4 +324,5 @@ def _test(arguments: argparse.Namespace) -> int:
         yes=arguments.yes,
         junit=arguments.junit_file,
         properties=properties,
+        directory=arguments.directory,
     )

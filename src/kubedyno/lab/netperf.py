@@ -1,22 +1,25 @@
 """`kubedyno net perf` and `net test`: a cluster chosen, measured or checked, and left as it was."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import os
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import msgspec
 
+from kubedyno import __version__
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.client.api import Client
-from kubedyno.documents.runstore import RunRecord
+from kubedyno.documents import podnet
+from kubedyno.documents.local import LocalIndexer
+from kubedyno.documents.podnet import NetPerfRun, NetTestRun, PerfRow, TestRow
 from kubedyno.kube import yaml
 from kubedyno.lab import runs, target
 from kubedyno.lab.target import Choice
@@ -26,13 +29,12 @@ from kubedyno.netperf.checking import Checking
 from kubedyno.netperf.manifest import Manifest, manifest_of
 from kubedyno.netperf.manifestrun import ManifestRun
 from kubedyno.netperf.outcome import junit_of
-from kubedyno.netperf.plan import Options
+from kubedyno.netperf.plan import Action, Options, Tool
 from kubedyno.netperf.run import Measurement, Outputs
 from kubedyno.netperf.shapecheck import ShapeCheck
 from kubedyno.netperf.shaping import Shaping
-from kubedyno.netperf.tables import Result
 
-_INTERRUPTED = 130
+_INTERRUPTED = runs.EXIT_INTERRUPTED
 
 
 def run(
@@ -44,6 +46,7 @@ def run(
     outputs: Outputs,
     shaping: Shaping | None = None,
     manifest: str | None = None,
+    directory: Path = Path(),
 ) -> int:
     """Measure and print; returns the exit code, 1 when shaping does not hold, or pods reach less than they have to.
 
@@ -53,6 +56,10 @@ def run(
     choice = target.choose(kubeconfig, context)
     made: list[Measurement | ShapeCheck | ManifestRun] = []
     deployed = None if manifest is None else _manifest(manifest)
+    if outputs.report_dir is not None:
+        _writable("--report-dir", outputs.report_dir, made=True)
+    if outputs.csv_file is not None:
+        _writable("--csv", outputs.csv_file.parent)
 
     async def work(client: Client) -> list[str]:
         if deployed is not None:
@@ -64,59 +71,137 @@ def run(
             made.append(Measurement(client, options, outputs))
         return await made[0].run()
 
-    def figures() -> dict[str, float]:
-        return _figures(made[0].results) if made and isinstance(made[0], Measurement) else {}
+    def documented(ended: Ended) -> None:
+        _file_perf(options, made[0] if made else None, ended, directory)
 
-    with _registered("net perf", choice, outputs.report_dir, figures, lambda: bool(made) and made[0].passed):
-        print("\n".join(aio.run(_with(choice, work, verb="net perf", yes=yes))))  # noqa: T201 - the output
-    return 0 if made[0].passed else 1
+    lines: list[str] = []
+    with _registered(choice, directory, documented) as ended:
+        lines += aio.run(_with(choice, work, verb="net perf", yes=yes))
+        ended.exit_code, ended.lines = (0 if made[0].passed else 1), lines
+    print("\n".join(lines))  # noqa: T201 - the output
+    print(f"documents: {ended.directory(directory)}")  # noqa: T201 - the output
+    return ended.exit_code
 
 
-def _figures(results: Sequence[Result]) -> dict[str, float]:
-    """Return the medians over samples, by test and way."""
-    values: dict[str, list[float]] = {}
-    for result in results:
-        action = result.action
-        for name, value in msgspec.structs.asdict(result.figures).items():
-            if value is not None:
-                values.setdefault(f"{action.test}.{action.scenario}.{action.node}.{name}", []).append(value)
-    return {name: median(found) for name, found in values.items()}
+@dataclass(slots=True)
+class Ended:
+    """How a measurement or a test ended, as its documents tell it.
+
+    Attributes:
+        uuid: Of the run.
+        cluster: Its API server's address, or "embedded NAME".
+        started_s: Epoch seconds.
+        took_s: Seconds.
+        exit_code: Of the command.
+        error: Why it ended early, "" when it did not.
+        lines: What is printed at the end.
+    """
+
+    uuid: str
+    cluster: str
+    started_s: float
+    took_s: float = 0.0
+    exit_code: int = 1
+    error: str = ""
+    lines: list[str] = field(default_factory=list)
+
+    def directory(self, parent: Path) -> Path:
+        """Return where its documents go."""
+        return parent / f"collected-metrics-{self.uuid}"
 
 
 @contextmanager
-def _registered(
-    kind: str,
-    choice: Choice,
-    directory: Path | None,
-    figures: Callable[[], dict[str, float]],
-    passed: Callable[[], bool],
-) -> Iterator[None]:
-    """Enter a measurement into the run store at its end, however that came about."""
-    began_s, began_mono_s = SYSTEM_CLOCK.now(), SYSTEM_CLOCK.monotonic()
-    code = 1
+def _registered(choice: Choice, directory: Path, documented: Callable[[Ended], None]) -> Iterator[Ended]:
+    """Write a run's documents and enter it into the run store at its end, however that came about.
+
+    Raises:
+        KubedynoError: They cannot be written; that is found out before anything is measured.
+    """
+    server = f"embedded {choice.running.name}" if choice.running is not None else choice.target.server
+    ended, began_s = Ended(Random().uid(), server, SYSTEM_CLOCK.now()), SYSTEM_CLOCK.monotonic()
+    LocalIndexer(ended.directory(directory))
     try:
-        yield
-        code = 0 if passed() else 1
+        yield ended
     except KubedynoError as error:
-        code = error.exit_code
+        ended.exit_code, ended.error = error.exit_code, str(error)
         raise
     finally:
-        runs.register(
-            RunRecord(
-                uuid=Random().uid(),
-                kind=kind,
-                started=rfc3339(began_s),
-                started_s=began_s,
-                took_s=SYSTEM_CLOCK.monotonic() - began_mono_s,
-                config=kind,
-                config_digest="",
-                target=f"embedded {choice.running.name}" if choice.running is not None else choice.target.server,
-                verdict=runs.verdict_of(code, interrupted=code == _INTERRUPTED),
-                exit_code=code,
-                directory="" if directory is None else str(directory.resolve()),
-                figures=figures(),
-            )
-        )
+        ended.took_s = SYSTEM_CLOCK.monotonic() - began_s
+        documented(ended)
+
+
+def _file_perf(
+    options: Options, made: Measurement | ShapeCheck | ManifestRun | None, ended: Ended, directory: Path
+) -> None:
+    timestamp = rfc3339(ended.started_s + ended.took_s)
+    document = NetPerfRun(
+        uuid=ended.uuid,
+        kubedyno=__version__,
+        cluster=ended.cluster,
+        tool=Tool.IPERF3 if isinstance(made, ManifestRun) else options.tool,
+        duration_s=options.duration_s,
+        started=rfc3339(ended.started_s),
+        took_s=ended.took_s,
+        exit_code=ended.exit_code,
+        rows=[] if made is None else [_row(ended.uuid, timestamp, *measured) for measured in made.measured()],
+        lines=ended.lines,
+        error=ended.error,
+    )
+    written = ended.directory(directory)
+    _file(written, podnet.PERF_FILE_NAME, podnet.PERF_ROW_FILE_NAME, document)
+    runs.register(runs.record_of_net_perf(document, written))
+
+
+def _row(uuid: str, timestamp: str, action: Action, figures: dict[str, float]) -> PerfRow:
+    return PerfRow(
+        uuid=uuid,
+        timestamp=timestamp,
+        test=action.test,
+        scenario=action.scenario,
+        node=action.node,
+        sample=action.sample,
+        client=action.client,
+        server=action.server,
+        figures=figures,
+    )
+
+
+def _file_test(made: Checking | None, ended: Ended, directory: Path) -> None:
+    timestamp = rfc3339(ended.started_s + ended.took_s)
+    document = NetTestRun(
+        uuid=ended.uuid,
+        kubedyno=__version__,
+        cluster=ended.cluster,
+        started=rfc3339(ended.started_s),
+        took_s=ended.took_s,
+        exit_code=ended.exit_code,
+        rows=[
+            TestRow(ended.uuid, timestamp, one.name, one.status, one.actions, one.seconds, one.failures, one.skipped)
+            for one in (made.outcomes if made is not None else ())
+        ],
+        error=ended.error,
+    )
+    written = ended.directory(directory)
+    _file(written, podnet.TEST_FILE_NAME, podnet.TEST_ROW_FILE_NAME, document)
+    runs.register(runs.record_of_net_test(document, written))
+
+
+def _file(directory: Path, name: str, row_name: str, document: NetPerfRun | NetTestRun) -> None:
+    indexer = LocalIndexer(directory)
+    indexer.index(name, [msgspec.to_builtins(document)])
+    if document.rows:
+        indexer.index(row_name, [msgspec.to_builtins(row) for row in document.rows])
+
+
+def _writable(flag: str, directory: Path, *, made: bool = False) -> None:
+    """Find out before anything is measured whether results can be written; the folder is made where that is asked for."""
+    try:
+        if made:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KubedynoError(f"{flag} {directory}: cannot be made ({error.strerror})") from error
+    if not directory.is_dir() or not os.access(directory, os.W_OK):
+        raise KubedynoError(f"{flag}: nothing can be written into {directory}")
 
 
 def _manifest(path: str) -> Manifest:
@@ -135,6 +220,7 @@ def check(
     yes: bool,
     junit: Path | None,
     properties: dict[str, str],
+    directory: Path = Path(),
     clock: Clock = SYSTEM_CLOCK,
 ) -> int:
     """Check and print; returns the exit code, 1 when a test failed.
@@ -142,6 +228,8 @@ def check(
     Raises:
         KubedynoError: There is no cluster, it refuses, or it was interrupted.
     """
+    if junit is not None:
+        _writable("--junit-file", junit.parent)
     choice = target.choose(kubeconfig, context)
     if choice.running is not None:
         options = replace(options, no_world="pods of the embedded cluster reach nothing outside of it")
@@ -151,19 +239,22 @@ def check(
         made.append(Checking(client, options, clock))
         return await made[0].run()
 
-    def figures() -> dict[str, float]:
-        failed = sum(bool(one.failures) for checking in made for one in checking.outcomes)
-        return {"failed": float(failed), "tests": float(sum(len(checking.outcomes) for checking in made))}
+    def documented(ended: Ended) -> None:
+        _file_test(made[0] if made else None, ended, directory)
 
     started = rfc3339(clock.now()).removesuffix("Z")
-    with _registered("net test", choice, None, figures, lambda: bool(made) and made[0].passed):
-        print("\n".join(aio.run(_with(choice, work, verb="net test", yes=yes))))  # noqa: T201 - the output
+    lines: list[str] = []
+    with _registered(choice, directory, documented) as ended:
+        lines += aio.run(_with(choice, work, verb="net test", yes=yes))
+        ended.exit_code = 0 if made[0].passed else 1
+    print("\n".join(lines))  # noqa: T201 - the output
+    print(f"documents: {ended.directory(directory)}")  # noqa: T201 - the output
     if junit is not None:
         try:
             junit.write_text(junit_of(made[0].outcomes, properties, started), encoding="utf-8")
         except OSError as error:
             raise KubedynoError(f"{junit}: cannot be written ({error.strerror})") from error
-    return 0 if made[0].passed else 1
+    return ended.exit_code
 
 
 async def _with(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -18,10 +19,11 @@ import orjson
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.terminal import printable
 from kubedyno.base.times import epoch_of
-from kubedyno.documents import net, reconciler
+from kubedyno.documents import net, podnet, reconciler
 from kubedyno.documents import run as load
 from kubedyno.documents.net import NetLabRun
 from kubedyno.documents.opensearch import OpenSearchIndexer
+from kubedyno.documents.podnet import NetPerfRun, NetTestRun
 from kubedyno.documents.reconciler import ReconcilerRun
 from kubedyno.documents.run import RunDocument
 from kubedyno.documents.runstore import FILE_NAME, RunRecord, RunStore
@@ -120,6 +122,42 @@ def record_of_net_lab(document: NetLabRun, directory: Path, *, exit_code: int = 
     )
 
 
+def record_of_net_perf(document: NetPerfRun, directory: Path) -> RunRecord:
+    """Return the row of measurements between pods: the medians over samples, by test and way."""
+    values: dict[str, list[float]] = {}
+    for row in document.rows:
+        for name, value in row.figures.items():
+            key = ".".join(filter(None, (row.test, row.scenario, row.node, name)))
+            values.setdefault(key, []).append(value)
+    return _record_of_pods("net perf", document, directory, {name: median(found) for name, found in values.items()})
+
+
+def record_of_net_test(document: NetTestRun, directory: Path) -> RunRecord:
+    """Return the row of a connectivity test."""
+    run = [row for row in document.rows if not row.skipped]
+    failed = sum(bool(row.failures) for row in run)
+    return _record_of_pods("net test", document, directory, {"failed": float(failed), "tests": float(len(run))})
+
+
+def _record_of_pods(
+    kind: str, document: NetPerfRun | NetTestRun, directory: Path, figures: dict[str, float]
+) -> RunRecord:
+    return RunRecord(
+        uuid=document.uuid,
+        kind=kind,
+        started=document.started,
+        started_s=epoch_of(document.started),
+        took_s=document.took_s,
+        config=kind,
+        config_digest="",
+        target=document.cluster,
+        verdict=verdict_of(document.exit_code, interrupted=document.exit_code == EXIT_INTERRUPTED),
+        exit_code=document.exit_code,
+        directory=str(directory.resolve()),
+        figures=figures,
+    )
+
+
 def record_of_experiment(document: ReconcilerRun, directory: Path) -> RunRecord:
     """Return the row of the reconciler experiment."""
     figures = {f"{phase.name}.took_s": phase.took_s for phase in document.phases}
@@ -153,6 +191,8 @@ def records_in(directory: Path) -> list[RunRecord]:
         found += [record_of_load(document, directory) for document in load.read_runs(directory)]
     for path, decoder in (
         (directory / f"{net.FILE_NAME}.json", msgspec.json.Decoder(list[NetLabRun])),
+        (directory / f"{podnet.PERF_FILE_NAME}.json", msgspec.json.Decoder(list[NetPerfRun])),
+        (directory / f"{podnet.TEST_FILE_NAME}.json", msgspec.json.Decoder(list[NetTestRun])),
         (directory / reconciler.FILE_NAME, msgspec.json.Decoder(ReconcilerRun)),
     ):
         if not path.exists():
@@ -161,14 +201,26 @@ def records_in(directory: Path) -> list[RunRecord]:
             content: Any = decoder.decode(path.read_bytes())
         except (OSError, msgspec.DecodeError) as error:
             raise KubedynoError(f"{path}: cannot be read as a run ({error})") from error
-        if isinstance(content, ReconcilerRun):
-            found.append(record_of_experiment(content, directory))
-        else:
-            found += [record_of_net_lab(document, directory) for document in content]
+        found += [_record_of(one, directory) for one in (content if isinstance(content, list) else [content])]
     if not found:
-        names = f"{load.FILE_NAME}.json, {net.FILE_NAME}.json or {reconciler.FILE_NAME}"
+        names = ", ".join(
+            f"{name}.json" for name in (load.FILE_NAME, net.FILE_NAME, podnet.PERF_FILE_NAME, podnet.TEST_FILE_NAME)
+        )
+        names = f"{names} or {reconciler.FILE_NAME}"
         raise KubedynoError(f"{directory}: no run in it (no {names}); a run that was killed leaves none")
     return found
+
+
+def _record_of(document: NetLabRun | NetPerfRun | NetTestRun | ReconcilerRun, directory: Path) -> RunRecord:
+    match document:
+        case ReconcilerRun():
+            return record_of_experiment(document, directory)
+        case NetPerfRun():
+            return record_of_net_perf(document, directory)
+        case NetTestRun():
+            return record_of_net_test(document, directory)
+        case NetLabRun():
+            return record_of_net_lab(document, directory)
 
 
 def indexed(server: str, index: str, *, insecure: bool) -> list[RunRecord]:

@@ -10,8 +10,10 @@ from kubedyno.datapath.iperf3 import Throughput
 from kubedyno.netperf import manifest
 from kubedyno.netperf.deployments import Object
 from kubedyno.netperf.manifest import Manifest
+from kubedyno.netperf.plan import Action
+from kubedyno.netperf.results import of_iperf3
 from kubedyno.netperf.runner import GRACE_S, closing_line, patiently
-from kubedyno.netperf.tables import interval_of, resolved
+from kubedyno.netperf.tables import interval_of, resolved, values_of
 from kubedyno.netperf.workspace import Say, Workspace
 
 _CLIENT, _SERVER = "client", "server"
@@ -74,6 +76,15 @@ class ManifestRun:
                         self.results.setdefault((name, way), []).append(found)
         actions = sum(len(values) for values in self.results.values())
         return [_HEADER, *(self._line(*key) for key in self.results), closing_line(self._space.namespace, actions, 0)]
+
+    def measured(self) -> list[tuple[Action, dict[str, float]]]:
+        """Return what was measured until now; where the pods are is the cluster's choice."""
+        found = []
+        for (name, way), values in self.results.items():
+            for sample, value in enumerate(values, 1):
+                action = Action(name.replace(" ", "_"), _CLIENT, _SERVER, f"pod-to-{way}", "", sample, "iperf3")
+                found.append((action, values_of(of_iperf3(value))))
+        return found
 
     async def _measure(self, pod: Object, command: list[str]) -> Throughput:
         self._space.say(f"  [.] Action [{' '.join(command)}]")

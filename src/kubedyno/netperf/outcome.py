@@ -26,6 +26,11 @@ class Outcome:
     skipped: str = ""
     left_out: int = 0
 
+    @property
+    def status(self) -> str:
+        """JUnit's word."""
+        return "skipped" if self.skipped else "failed" if self.failures else "passed"
+
 
 def summary_of(namespace: str, outcomes: list[Outcome]) -> list[str]:
     """Return the closing lines."""
@@ -71,10 +76,7 @@ def junit_of(outcomes: list[Outcome], properties: dict[str, str], timestamp: str
         "    </properties>",
     ]
     for one in outcomes:
-        status = "skipped" if one.skipped else "failed" if one.failures else "passed"
-        head = (
-            f'    <testcase name={quoteattr(one.name)} classname="{_SUITE}" status="{status}" time="{one.seconds:.3f}"'
-        )
+        head = f'    <testcase name={quoteattr(one.name)} classname="{_SUITE}" status="{one.status}" time="{one.seconds:.3f}"'
         if one.skipped:
             body = f"<skipped message={quoteattr(f'{one.name} skipped')}/>"
         elif one.failures:

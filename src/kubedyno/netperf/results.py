@@ -10,6 +10,7 @@ import orjson
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.datapath import iperf3
+from kubedyno.datapath.iperf3 import Throughput
 from kubedyno.netperf.plan import Tool
 
 _FIELDS = 9
@@ -47,11 +48,15 @@ def figures_of(tool: Tool, test: str, streams: int, output: bytes) -> Figures:
     if tool is Tool.NETPERF:
         return netperf(test, streams if test.endswith("_MULTI") else 1, output.decode(errors="replace"))
     if tool is Tool.IPERF3:
-        found = iperf3.parse(output)
-        return Figures(
-            bps=found.bps, retransmits=found.retransmits, lost_percent=found.lost_percent, jitter_us=found.jitter_us
-        )
+        return of_iperf3(iperf3.parse(output))
     return own(output)
+
+
+def of_iperf3(found: Throughput) -> Figures:
+    """Return the figures of what iperf3 said."""
+    return Figures(
+        bps=found.bps, retransmits=found.retransmits, lost_percent=found.lost_percent, jitter_us=found.jitter_us
+    )
 
 
 def netperf(test: str, expected: int, text: str) -> Figures:

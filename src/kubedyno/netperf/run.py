@@ -26,7 +26,7 @@ class Outputs:
     """What becomes of a measurement beside the printed tables.
 
     Attributes:
-        report_dir: Gets perfdash's JSON, and profiles; None: nothing.
+        report_dir: Gets perfdash's JSON, and profiles; it is there; None: nothing.
         csv_file: Gets k8s-netperf's CSV; None: nothing.
         tolerance_percent: How much less pods may reach than hosts; None: they are not compared.
     """
@@ -78,8 +78,6 @@ class Measurement:
             KubedynoError: The cluster refuses, a pod does not become Ready, or a generator fails.
         """
         options = self._options
-        if self._outputs.report_dir is not None:
-            self._outputs.report_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         server, client = await choose_nodes(self._client, options, self._say)
         deployments = plan.deployments_of(options, server, client)
         actions = plan.actions_of(options, deployments)
@@ -102,6 +100,10 @@ class Measurement:
             for action in actions:
                 await self._act(action, pods, services)
         return self._summary(len(actions))
+
+    def measured(self) -> list[tuple[Action, dict[str, float]]]:
+        """Return what was measured until now."""
+        return [(action, tables.values_of(figures)) for action, figures in self.results]
 
     async def _act(self, action: Action, pods: dict[str, Object], services: dict[str, str]) -> None:
         through_service = action.scenario.endswith("-service")

@@ -20,6 +20,8 @@ GRACE_S = 60.0
 _ATTEMPTS, _RETRY_S = 10, 0.5
 # iperf3 -J says so in its document; not all versions end with an error.
 _REFUSED = b"unable to connect to server"
+# A lost first datagram: iperf3 does not send it again, and gives up after 30 s.
+_LOST = b"unable to read from stream socket"
 _MODE = 0o600
 
 
@@ -52,12 +54,20 @@ class Runner:
         if done.code:
             raise KubedynoError(f"net perf: {action.name}: exit code {done.code}: {_said(done)}")
         self._met.add(action.server)
-        return figures_of(options.tool, action.test, options.streams, done.stdout)
+        try:
+            return figures_of(options.tool, action.test, options.streams, done.stdout)
+        except KubedynoError as error:
+            raise KubedynoError(f"net perf: {action.name}: {error}") from error
 
 
 async def patiently(run: Callable[[], Awaitable[Done]], *, first: bool) -> Done:
-    """Run a command, and again while it fails at the first contact with a server: later on a failure is one."""
+    """Run a command, and again while it fails at the first contact with a server: later on a failure is one.
+
+    Once more in any case where iperf3 lost the datagram that a UDP stream begins with: that says nothing of the stream.
+    """
     done = await run()
+    if _LOST in done.stdout + done.stderr:
+        done = await run()
     for _ in range(_ATTEMPTS if first else 0):
         if not done.code and _REFUSED not in done.stdout:
             break

@@ -6,9 +6,10 @@ from statistics import fmean
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.client.api import Client
 from kubedyno.netperf import plan, shaping
-from kubedyno.netperf.plan import Options
+from kubedyno.netperf.plan import Action, Options
 from kubedyno.netperf.runner import Runner, choose_nodes, closing_line
 from kubedyno.netperf.shaping import Shaping
+from kubedyno.netperf.tables import values_of
 from kubedyno.netperf.workspace import Say, Workspace
 
 
@@ -34,6 +35,11 @@ class ShapeCheck:
         self._kind = kind
         self._space = Workspace(client, options.full_namespace, "net perf", clock, say)
         self.passed = False
+        self._reached: list[tuple[Action, dict[str, float]]] = []
+
+    def measured(self) -> list[tuple[Action, dict[str, float]]]:
+        """Return what was measured until now."""
+        return self._reached
 
     async def run(self) -> list[str]:
         """Check; returns the lines to print.
@@ -44,7 +50,6 @@ class ShapeCheck:
         options, kind = self._options, self._kind
         server, client = await choose_nodes(self._client, options, self._space.say)
         pairs = shaping.pairs_of(kind, options.tool)
-        reached: dict[str, list[float]] = {pair.client: [] for pair in pairs}
         async with self._space as space:
             deployments = shaping.deployments_of(kind, options.tool, server, client)
             for one in deployments:
@@ -65,11 +70,14 @@ class ShapeCheck:
                 ]
                 try:
                     for pair, figures in zip(pairs, await asyncio.gather(*runs), strict=True):
-                        reached[pair.client].append(figures.bps or 0.0)
+                        self._reached.append((shaping.action_of(kind, pair, sample), values_of(figures)))
                 finally:
                     for run in runs:
                         run.cancel()
-        bps = {name: fmean(values) for name, values in reached.items()}
+        bps = {
+            pair.client: fmean(found.get("bps", 0.0) for action, found in self._reached if action.client == pair.client)
+            for pair in pairs
+        }
         lines = [f"{name} : {value / 1e6:.0f} Mb/s" for name, value in bps.items()]
         failure = shaping.failure_of(kind, bps)
         self.passed = not failure

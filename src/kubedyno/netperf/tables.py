@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from kubedyno.base.times import go_duration
@@ -23,6 +24,11 @@ class Result(NamedTuple):
 
     action: Action
     figures: Figures
+
+
+def values_of(figures: Figures) -> dict[str, float]:
+    """Return the figures that there are, by name."""
+    return {name: float(value) for name, value in msgspec.structs.asdict(figures).items() if value is not None}
 
 
 def lines_of(namespace: str, results: list[Result], duration_s: float) -> list[str]:

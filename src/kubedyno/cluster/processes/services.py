@@ -105,10 +105,15 @@ def rules(
         own = dict.fromkeys(address for port in ports for address, _ in port.endpoints)
         own |= dict.fromkeys(host.endpoint[0] for host in hosts if host.node == node.name)
         back = [[*nftables.marked(_BY_NODE_PORT), *nftables.counter(), *nftables.masquerade()]]
+        # A service that leads back to who asked. What talks to itself without one keeps its address: a UDP server answers
+        # from the address that its route to the asking one prefers, which is then another than the one that was asked.
         back += [
-            [*nftables.source(address), *nftables.destination(address), *nftables.counter(), *nftables.masquerade()]
+            [
+                *nftables.translated(), *nftables.source(address), *nftables.destination(address),
+                *nftables.counter(), *nftables.masquerade(),
+            ]
             for address in own
-        ]
+        ]  # fmt: skip
     return {_PREROUTING: translate, _OUTPUT: translate, _POSTROUTING: back}
 
 
