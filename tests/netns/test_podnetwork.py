@@ -117,6 +117,26 @@ def test_a_node_port_is_on_every_node_and_a_local_one_on_its_own(network, node, 
         talk(network, "a2", server, address, 30080)
 
 
+def test_what_talks_to_its_own_address_without_a_service_keeps_it(network):
+    node = network.nodes["a"]
+    # The API server is such an endpoint: a process on the node's own network.
+    install(network, [ServicePort(("10.96.0.1",), "TCP", 443, ((node.address, 6443),))])
+    with node.space.inside():
+        serving, asking = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    with serving, asking:
+        serving.bind(("", PORT))
+        serving.settimeout(3)
+        asking.settimeout(3)
+        asking.connect((node.address, PORT))
+        asking.send(b"word")
+        _, peer = serving.recvfrom(9)
+        assert peer[0] == node.address
+        # As iperf3 does: the answer comes from the address that the route prefers.
+        serving.connect(peer)
+        serving.send(b"back")
+        assert asking.recv(9) == b"back"
+
+
 def test_a_host_port_is_on_the_pods_node_alone(network):
     install(network, [], [services.HostPort("b", "TCP", 4000, ("10.244.2.2", PORT))])
     talk(network, "a2", "b2", network.nodes["b"].address, 4000)
