@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from kubedyno.cluster.registry import celfunctions
+from kubedyno.cluster.registry import celfunctions, cellists
 from kubedyno.cluster.registry.celfunctions import ConversionError
 from kubedyno.kube.status import Cause, duplicate, invalid_value, required
 
@@ -64,6 +64,9 @@ class EvaluationError(Exception):
 @lru_cache(maxsize=4096)
 def program(text: str, place: frozenset[str]) -> Program:
     """Return a compiled expression; only where the evaluator is available."""
+    function = cellists.beside_optionals(text)
+    if function:
+        return Program(text, problem=f"{function} is not evaluated here in an expression with optionals")
     try:
         expression = _environment(place).compile(_read_structs(text))
         # Some types are only found to be none when they are named.

@@ -3,7 +3,7 @@
 The evaluator converts what its functions are given before it checks it, and cannot convert every value: a list or a map
 with an optional in it would end the process. So functions here take and return strings, numbers and booleans only, and
 values of Kubernetes' opaque types (quantities, addresses, URLs, what an authorizer is asked) are strings to the
-evaluator. What cannot be said that way is in `UNKNOWN`.
+evaluator; lists are `cellists`' own matter. What cannot be said that way is in `UNKNOWN`.
 """
 
 import ipaddress
@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from kubedyno.cluster.registry import cellists
 from kubedyno.kube.quantity import Quantity
 
 _MODULE = "cel_expr_python"
@@ -23,8 +24,7 @@ _EXTENSIONS = {"strings": "ExtStrings", "math": "ExtMath", "optional": "ExtOptio
                "bindings": "ExtBindings"}  # fmt: skip
 # Functions of Kubernetes' CEL that are not evaluated here.
 UNKNOWN = frozenset({
-    "find", "findAll", "flatten", "isSemver", "isSorted", "named", "namedPattern", "semver", "sets", "slice", "sort", "sum",
-    "validate",
+    "find", "findAll", "flatten", "named", "namedPattern", "slice", "sort", "validate",
 })  # fmt: skip
 # What whoever lacks the evaluator has to do.
 INSTALL = "pip install 'kubedyno[cel]'"
@@ -41,6 +41,11 @@ _RUNTIME_WORDS = (
     (re.compile(r"^divide by zero"), "division by zero"),
     (re.compile(r"^modulus by zero"), "modulus by zero"),
 )  # fmt: skip
+_NUMBER = r"(0|[1-9][0-9]{0,18})"
+_PART = r"(?:0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_SEMVER = re.compile(
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-({_PART}(?:\.{_PART})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
 _CODE = re.compile(r"^[A-Z_]+: ")
 _NUMBERS = frozenset({"INT", "UINT", "DOUBLE"})
 _PLAIN = frozenset({"BOOL", "STRING", "NULL", *_NUMBERS})
@@ -127,10 +132,11 @@ def function(name: str, *overloads: tuple[str, str, Callable[..., Any]]) -> Any:
     Args:
         name: As it is called.
         overloads: Signature, e.g. "s.s>b" (a string's member that takes a string and returns a boolean) or "s>i";
-            letters s, i, d, b; what it is; the implementation.
+            letters s, i, d, b, l (a list), a (any value, only returned); what it is; the implementation.
     """
     cel = module()
-    types = {"s": cel.Type.STRING, "i": cel.Type.INT, "d": cel.Type.DOUBLE, "b": cel.Type.BOOL}
+    types = {"s": cel.Type.STRING, "i": cel.Type.INT, "d": cel.Type.DOUBLE, "b": cel.Type.BOOL, "a": cel.Type.DYN}
+    types["l"] = cel.Type.List(cel.Type.DYN)
     made = []
     for signature, what, implementation in overloads:
         given, _, returned = signature.partition(">")
@@ -151,8 +157,8 @@ def functions() -> tuple[Any, ...]:
             "isInteger": (("s.>b", "q", lambda q: _value_of(q).denominator == 1),),
             "asInteger": (("s.>i", "q", _as_integer),),
             "asApproximateFloat": (("s.>d", "q", lambda q: float(_value_of(q))),),
-            "isLessThan": (("s.s>b", "q", lambda a, b: _value_of(a) < _value_of(b)),),
-            "isGreaterThan": (("s.s>b", "q", lambda a, b: _value_of(a) > _value_of(b)),),
+            "isLessThan": (("s.s>b", "q", lambda a, b: _compare(a, b) < 0),),
+            "isGreaterThan": (("s.s>b", "q", lambda a, b: _compare(a, b) > 0),),
             "compareTo": (("s.s>i", "q", _compare),),
             "add": (("s.s>s", "q", lambda a, b: _written(_value_of(a) + _value_of(b))),
                     ("s.i>s", "q", lambda a, b: _written(_value_of(a) + b))),
@@ -180,15 +186,20 @@ def functions() -> tuple[Any, ...]:
             "getHostname": (("s.>s", "url", lambda url: urlsplit(url).hostname or ""),),
             "getPort": (("s.>s", "url", lambda url: str(urlsplit(url).port or "")),),
             "getEscapedPath": (("s.>s", "url", lambda url: urlsplit(url).path),),
+            "semver": (("s>s", "semver", _semver), ("sb>s", "semver", _semver)),
+            "isSemver": (("s>b", "semver", _is(_semver)), ("sb>b", "semver", _is(_semver))),
+            "major": (("s.>i", "semver", lambda version: _version_of(version)[0]),),
+            "minor": (("s.>i", "semver", lambda version: _version_of(version)[1]),),
+            "patch": (("s.>i", "semver", lambda version: _version_of(version)[2]),),
             "jsonpatch.escapeKey": (("s>s", "json", lambda key: key.replace("~", "~0").replace("/", "~1")),),
     }  # fmt: skip
-    return tuple(function(name, *overloads) for name, overloads in table.items())
+    return tuple(function(name, *overloads) for name, overloads in {**table, **cellists.FUNCTIONS}.items())
 
 
-def _is(parse: Callable[[str], Any]) -> Callable[[str], bool]:
-    def does(text: str) -> bool:
+def _is(parse: Callable[..., Any]) -> Callable[..., bool]:
+    def does(*given: Any) -> bool:
         try:
-            parse(text)
+            parse(*given)
         except ValueError:
             return False
         return True
@@ -212,8 +223,43 @@ def _written(value: Fraction) -> str:
 
 
 def _compare(a: str, b: str) -> int:
+    """Compare two quantities, or two versions: no text is both."""
+    if _SEMVER.fullmatch(a) and _SEMVER.fullmatch(b):
+        newer, older = _version_of(a), _version_of(b)
+        return (newer > older) - (newer < older)
     left, right = _value_of(a), _value_of(b)
     return (left > right) - (left < right)
+
+
+def _semver(text: str, normalize: bool = False) -> str:
+    """Return a version without its build, which no comparison looks at.
+
+    Args:
+        text: As written.
+        normalize: Allow "v1", "1.2" and leading zeros.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if normalize:
+        numbers, mark, rest = re.fullmatch(r"([^-+]*)([-+]?)(.*)", text.removeprefix("v"), re.DOTALL).groups()  # type: ignore[union-attr]
+        parts = [part.lstrip("0") or "0" if part else part for part in numbers.split(".")]
+        text = ".".join([*parts, "0", "0"][: max(len(parts), 3)]) + mark + rest
+    found = _SEMVER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"invalid semantic version {text!r}")
+    return text.partition("+")[0]
+
+
+def _version_of(text: str) -> tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]:
+    """Return a version so that it compares as versions do: one before a release is less than the release."""
+    found = _SEMVER.fullmatch(text)
+    if found is None:
+        raise ValueError("no such overload")
+    before = (found[4] or "").split(".")
+    # Numbers come before words.
+    parts = tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in before)
+    return int(found[1]), int(found[2]), int(found[3]), not found[4], parts
 
 
 def _as_integer(text: str) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry import cellists
 from kubedyno.cluster.registry.celfunctions import (
     UNKNOWN,
     available,
@@ -69,6 +70,9 @@ def _environment(kind: str) -> Any:
 @lru_cache(maxsize=4096)
 def program(rule: str, kind: str) -> Program:
     """Return a compiled rule about values of a type; only where rules are `available`."""
+    function = cellists.beside_optionals(rule)
+    if function:
+        return Program(unknown=function)
     try:
         return Program(_environment(kind).compile(rule))
     except RuntimeError as error:

@@ -35,6 +35,13 @@ def value(text):
         ("authorizer.group('apps').resource('deployments').name('d').check('get').allowed()", True),
         ("authorizer.requestResource.check('list').allowed()", False),
         ("authorizer.group('').resource('pods').name('p').check('get').reason()", "pods/p"),
+        ("semver('1.2.3-rc.2').isLessThan(semver('1.2.3-rc.10'))", True), ("semver('1.0.0').compareTo(semver('1.0.0-a'))", 1),
+        ("semver('1.2.3+a') == semver('1.2.3+b')", True), ("semver('v01.2', true).minor()", 2), ("isSemver('1.2')", False),
+        ("isSemver('1.02.3')", False), ("isSemver('v1', true)", True), ("semver('9.0.0').isGreaterThan(semver('10.0.0'))", False),
+        ("[1, 2, 3].sum()", 6), ("[1.5, 2.5].sum()", 4.0), ("[].sum()", 0), ("object.list.map(x, x.a).max()", 1),
+        ("['b', 'a'].min()", "a"), ("['a', 'b'].isSorted() && ![2, 1].isSorted() && [].isSorted()", True),
+        ("sets.contains([1, 2], [2.0])", True), ("sets.contains([1, 2], [true])", False), ("sets.equivalent([1, 1, 2], [2, 1])", True),
+        ("sets.intersects([{'a': [1]}], object.list)", False), ("sets.intersects([{'a': 1}], object.list)", True),
         ("object.?none.orValue(7)", 7), ("cel.bind(x, object.n, x * x)", 9), ("[1, 2.5, 'a', null, true]", [1, 2.5, "a", None, True]),
     ],
 )  # fmt: skip
@@ -65,6 +72,9 @@ def test_structs_are_the_maps_that_they_stand_for(text, expected):
         ("[1][3]", "index out of bounds: 3"), ("quantity('x')", "quantities must match the regular expression"),
         ("[optional.of(1)]", "unsupported"), ("{'a': optional.none()}", "unsupported"), ("duration('1s')", "unsupported"),
         ("dyn({'a': optional.none()}).isLoopback()", "no such overload"), ("params.x", "no such overload"),
+        ("[].max()", "max called on empty list"), ("[1, 'a'].sum()", "no such overload"), ("['a'].sum()", "no such overload"),
+        ("[9223372036854775807, 1].sum()", "integer overflow"), ("semver('1')", "invalid semantic version"),
+        ("'1'.major()", "no such overload"),
         ("quantity('1.5').asInteger()", "cannot convert value to integer"),
     ],
 )  # fmt: skip
@@ -78,3 +88,14 @@ def test_what_has_no_value_says_why_and_ends_nothing(text, why):
 )
 def test_what_is_no_expression_is_a_problem(text):
     assert program(text, POLICY).problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dyn([{'a': optional.none()}]).sum()", "[{'a': object.?b}].min ()", "sets .contains([{'a': object . // x\n ?b}], [])",
+        "[{'a': object.list[ ?0]}].isSorted// x\n()", "object.?list.orValue([]).max()",
+    ],
+)  # fmt: skip
+def test_lists_are_not_taken_from_what_may_hold_optionals(text):
+    assert program(text, POLICY).problem.endswith("is not evaluated here in an expression with optionals")
