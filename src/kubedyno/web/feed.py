@@ -6,8 +6,9 @@ created, taints], `p` pods [id, namespace, name, node, state, created, ready, re
 labels, seen, seen ready], `u` changed pods [id, node, state, ready, restarts, addressed, why, seen ready], `g` ids of
 pods that are gone, `x` names of nodes that are gone, `m` what nodes use [[name, cpu, memory]…] or null where nobody
 says it, `r` how a run goes (`lab.liveview`), `q` what the API server has answered lately [writes a second, 429s,
-seconds] or null where it does not say it, `server` and `context` which cluster, `trouble` why it is not followed. `all`
-marks a snapshot. Times are epoch seconds: created and ready are the API's, seen ones the watch's.
+seconds], nothing of it where it does not say it and null before it was asked, `server` and `context` which cluster,
+`trouble` why it is not followed. `all` marks a snapshot. Times are epoch seconds: created and ready are the API's, seen
+ones the watch's.
 """
 
 import asyncio
@@ -137,9 +138,9 @@ class Feed:
         if uses != self._uses:
             self._uses, self._uses_changed = uses, True
 
-    def tell_answered(self, answered: list[float] | None) -> None:
-        """Tell what the API server has answered lately, [writes a second, 429s, seconds]; None where it does not say it."""
-        if answered is not None or self._answered is not None:
+    def tell_answered(self, answered: list[float]) -> None:
+        """Tell what the API server has answered lately, [writes a second, 429s, seconds]; [] where it does not say it."""
+        if answered or answered != self._answered:
             self._answered, self._answered_changed = answered, True
 
     @property

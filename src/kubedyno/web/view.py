@@ -118,7 +118,8 @@ class View:
             if self.feed.watched and not self.feed.has_run:
                 began_s = SYSTEM_CLOCK.monotonic()
                 now = await self._answered(began_s)
-                self.feed.tell_answered(since(before, now) if before and now else None)
+                if now is None or before is not None:
+                    self.feed.tell_answered(since(before, now) if before and now else [])
                 before = now
                 # A large server's page takes it a while: it is asked the more rarely.
                 wait_s = max(_ANSWERED_S, _ANSWERED_SHARE * (SYSTEM_CLOCK.monotonic() - began_s))

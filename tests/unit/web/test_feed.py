@@ -171,3 +171,13 @@ def test_history_is_what_was_told():
     lines = [orjson.loads(line) for line in b"".join(feed.history.texts()).splitlines()]
     assert lines[0]["all"]
     assert lines[-1] == message
+
+
+def test_a_server_that_does_not_say_what_it_answers_is_told_once():
+    feed = Feed(Server(), Clock())
+    told = []
+    for answered in ([], [], [1.0, 0, 5.0], [1.0, 0, 5.0], []):
+        feed._answered_changed = False
+        feed.tell_answered(answered)
+        told.append(feed._answered_changed)
+    assert told == [True, False, True, True, True]

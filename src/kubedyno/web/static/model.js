@@ -31,7 +31,7 @@ export class Model {
     // Node → [thousandths of a core, bytes] as metrics.k8s.io says; null where nobody does.
     this.uses = null;
     this.run = null;
-    // [writes a second, 429s, seconds] as the API server counts them; null where it does not say it.
+    // [writes a second, 429s, seconds] as the API server counts them; empty where it does not, null before it was asked.
     this.answered = null;
     this.server = this.context = "";
     this.time = 0;

@@ -38,7 +38,7 @@ export class Ribbon {
     if (!now.run || rank(model.run) >= rank(now.run)) now.run = model.run;
     if (!model.run) now.writes = model.answered?.[0] ?? null;
     if (message.all) return;
-    if (message.q && !model.run) now.refused += message.q[1];
+    if (message.q?.length && !model.run) now.refused += message.q[1];
     for (const v of message.p ?? []) {
       // What was there before it was watched did not come now, nor did what is told again.
       if (!v[13] || message.t - v[13] > 1) continue;
@@ -197,7 +197,8 @@ function line(c, all, x, y, colour, has, dash = []) {
 /** What is known beside a run that does not tell how it goes, in words. */
 export function watchedText(answered, startup) {
   const parts = ["no run of this page's own: the rate asked for is not known"];
-  if (answered) parts.push(`API server, all clients: ${round(answered[0])} writes/s, 429s ${answered[1]} in ${answered[2]} s`);
+  if (!answered) parts.push("429s: asking the API server");
+  else if (answered.length) parts.push(`API server, all clients: ${round(answered[0])} writes/s, 429s ${answered[1]} in ${answered[2]} s`);
   else parts.push("429s not known: the API server's /metrics do not say them");
   if (startup) parts.push(`startup of the last ${startup[2]} pods, as watched: P50 ${seconds(startup[0])}, P99 ${seconds(startup[1])}`);
   return parts.join(" · ");
