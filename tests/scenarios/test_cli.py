@@ -336,6 +336,36 @@ def test_a_full_disk_is_one_clear_line(world, here):
     assert done.stderr == "kubedyno: output: cannot be written (No space left on device)\n"
 
 
+def test_a_killed_run_is_found_in_the_store_with_what_it_left(world, here):
+    # Slow enough to be killed in its second job.
+    second = CONFIG.format(iterations=500, wait="true").replace("jobs:", "").replace("job\n", "slow\n")
+    (here / "config.yaml").write_text(
+        CONFIG.format(iterations=3, wait="true") + second.replace("qps: 1000", "qps: 2").replace("burst: 1000", "burst: 1")
+        + "global:\n  measurements: [{name: podLatency}]\nmetricsEndpoints:\n- indexer: {type: local}\n"
+    )  # fmt: skip
+    words = [sys.executable, "-m", "kubedyno", "init", "-c", "config.yaml", "--uuid", "killed-1"]
+    process = subprocess.Popen(
+        words, cwd=here, env=environment(world), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert any("Triggering job: slow" in line for line in process.stdout)
+        listed = kubedyno(world, here, "runs", "list").stdout
+        assert re.search(r"killed-1 +init .* running ", listed)
+        until = time.monotonic() + 30
+        while not list(here.glob("*/podLatencyQuantilesMeasurement-job.json")) and time.monotonic() < until:
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    shown = kubedyno(world, here, "runs", "show", "killed-1").stdout
+    assert re.search(r"verdict +killed \(exit code 137\)", shown)
+    assert re.search(r"job\.Ready\.p99_ms +\d", shown)
+    (directory,) = here.glob("collected-metrics-*")
+    assert (directory / "kubedynoConfig.json").is_file()
+    done = kubedyno(world, here, "report", str(directory), "-o", "text")
+    assert "job: created → Ready" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_a_null_one_and_no_sockets_number(world, here, closed):
     """A loop closes its sockets at the end, and one with the number of a standard stream aborted the process."""

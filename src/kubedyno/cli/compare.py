@@ -50,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not before or not arguments.after:
         raise KubedynoError("compare needs two sides: kubedyno compare A1 A2 A3 -- B1 B2 B3")
     tolerance = _share(arguments.tolerance)
-    groups = [[one for word in side for one in runs.figures_for(word)] for side in (before, arguments.after)]
+    groups = runs.comparable(
+        [[one for word in side for one in runs.figures_for(word)] for side in (before, arguments.after)]
+    )
     if {one.key for one in groups[0]} & {one.key for one in groups[1]}:
         print("kubedyno: warning: a run stands on both sides", file=sys.stderr)
     sides: list[dict[str, list[float]]] = []

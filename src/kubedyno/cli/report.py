@@ -28,10 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.base.files import write_whole
     from kubedyno.base.terminal import printable
     from kubedyno.documents import circumstances
-    from kubedyno.documents.run import Chapter, read_runs
+    from kubedyno.documents.kubeburner import runs_in
+    from kubedyno.documents.run import Chapter
     from kubedyno.report import figures, forms, html, text
 
-    found = [(document, directory) for directory in arguments.directories for document in read_runs(directory)]
+    found = [(document, directory) for directory in arguments.directories for document in runs_in(directory)]
     runs = [document for document, _ in found]
     breached = []
     if arguments.slo is not None:

@@ -1,4 +1,4 @@
-"""`kubedyno runs`: the store of finished runs: list, show, tag, prune, import."""
+"""`kubedyno runs`: the store of runs: list, show, tag, prune, import."""
 
 import argparse
 from pathlib import Path
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 # What a list shows of a run's figures; `show` has all of them.
 _SHOWN = ("Ready.p99_ms", "reached_qps")
 MOST_TAG = 63
+# What is the store's alone.
+_OWN = frozenset({"id", "process"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     listed = verbs.add_parser("list", help="list runs, the latest last")
     listed.add_argument("--tag", action="append", default=[], metavar="NAME", help="only runs with this tag")
-    listed.add_argument("--kind", help="only these: init, study, net lab, net perf, net test, experiment")
+    listed.add_argument("--kind", help="only these: init, study, net lab, net perf, net test, experiment, kube-burner")
     listed.add_argument("--since", metavar="WHEN", help="a duration (24h, 7d) or a time (2026-01-31)")
     _output(listed)
     listed.add_argument("--es-server", metavar="URL", help="read the runs from an OpenSearch or Elasticsearch")
@@ -94,7 +96,7 @@ def _write(found: "list[RunRecord]", form: str) -> int:
 
     from kubedyno.kube import forms
 
-    documents = [{k: v for k, v in msgspec.to_builtins(record).items() if k != "id"} for record in found]
+    documents = [{k: v for k, v in msgspec.to_builtins(record).items() if k not in _OWN} for record in found]
     print(forms.text_of(documents, form), end="")
     return 0
 
@@ -106,12 +108,22 @@ def _table(header: tuple[str, ...], found: "list[RunRecord]") -> None:
     for record in found:
         ready, rate = (_figure(record, name) for name in _SHOWN)
         cells = (
-            record.uuid, record.kind, record.started, f"{record.took_s:.0f}s", record.verdict,
+            record.uuid, record.kind, record.started, _took(record), record.verdict,
             "-" if ready is None else f"{ready:.0f}ms", "-" if rate is None else f"{rate:.1f}",
-            record.target, record.config or "-", ",".join(record.tags) or "-",
+            record.target or "-", record.config or "-", ",".join(record.tags) or "-",
         )  # fmt: skip
         rows.append(tuple(printable(cell) for cell in cells))
     print("\n".join(aligned(rows)))
+
+
+def _took(record: "RunRecord") -> str:
+    """Return how long a run took, so far where it still runs; when it was killed may not be known."""
+    from kubedyno.base.clock import SYSTEM_CLOCK
+    from kubedyno.lab import runs
+
+    if record.verdict == runs.RUNNING:
+        return f"{SYSTEM_CLOCK.now() - record.started_s:.0f}s"
+    return "-" if record.verdict == runs.KILLED and not record.took_s else f"{record.took_s:.0f}s"
 
 
 def _figure(record: "RunRecord", name: str) -> float | None:
@@ -132,9 +144,11 @@ def _show(arguments: argparse.Namespace) -> int:
             "uuid": record.uuid,
             "kind": record.kind,
             "started": record.started,
-            "took": f"{record.took_s:.1f} s",
-            "verdict": f"{record.verdict} (exit code {record.exit_code})",
-            "target": record.target,
+            "took": _took(record),
+            "verdict": f"{record.verdict} (exit code {record.exit_code})"
+            if record.verdict != runs.RUNNING
+            else runs.RUNNING,
+            "target": record.target or "-",
             "config": record.config or "-",
             "config digest": record.config_digest or "-",
             "directory": record.directory or "-",
@@ -171,7 +185,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     from kubedyno.base.clock import SYSTEM_CLOCK
     from kubedyno.base.errors import KubedynoError
     from kubedyno.base.terminal import printable
-    from kubedyno.lab import runs
+    from kubedyno.lab import runremoval, runs
 
     if arguments.keep is None and arguments.older_than is None:
         raise KubedynoError("prune: say what goes: --keep N, --older-than 30d, or both")
@@ -180,10 +194,10 @@ def _prune(arguments: argparse.Namespace) -> int:
     older_s = None if arguments.older_than is None else _duration("--older-than", arguments.older_than)
     store = runs.store()
     records = store.select()
-    going = runs.to_prune(records, keep=arguments.keep, older_than_s=older_s, now_s=SYSTEM_CLOCK.now())
+    going = runremoval.to_prune(records, keep=arguments.keep, older_than_s=older_s, now_s=SYSTEM_CLOCK.now())
     for record in going:
         print(f"run {printable(record.uuid)} of {record.started}")
-    removals = runs.removals(going, records) if arguments.files else []
+    removals = runremoval.removals(going, records) if arguments.files else []
     for removal in removals:
         name = printable(str(removal.directory))
         print(f"kept: {name}: {removal.why_not}" if removal.why_not else f"{name}: {len(removal.files)} files")
@@ -192,7 +206,7 @@ def _prune(arguments: argparse.Namespace) -> int:
         return 0
     for removal in removals:
         if not removal.why_not:
-            runs.remove(removal)
+            runremoval.remove(removal)
     store.remove(going)
     print(f"{len(going)} of {len(records)} runs forgotten")
     return 0

@@ -45,6 +45,7 @@ class JobDocument(msgspec.Struct, frozen=True):
         start_ms: Condition → first sight of the pod to first sight of the condition, by the watch.
         start_server_ms: The same from the API's own stamps (whole seconds where it has no finer ones).
         timeline: One entry a second: second, sent, accepted, failed, pods by phase.
+        counted: Requests were counted; they were not where only kube-burner's documents tell of a run.
     """
 
     name: str
@@ -69,6 +70,7 @@ class JobDocument(msgspec.Struct, frozen=True):
     corrected_ms: Figures | None = None
     seen_ms: dict[str, Figures] = {}
     hdr_us: dict[str, list[tuple[int, int]]] = {}
+    counted: bool = True
 
     def requests(self) -> list[tuple[str, Figures]]:
         """Return what is known of a job's requests: three clocks, from sending and from when an open loop would have sent."""
@@ -100,7 +102,7 @@ class RunDocument(msgspec.Struct, frozen=True):
 
     Attributes:
         clock_ms: By how much the server's clock is ahead of ours, and by how much that may be off; None: not known.
-        kind: init or study.
+        kind: init or study; kube-burner for what the original has written.
         config: Path or URL of the configuration.
         config_digest: SHA-256 of the effective one; its own uuid does not count.
         directory: Where it was written, "" when to a server alone; it may have moved since.

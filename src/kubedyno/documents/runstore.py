@@ -1,4 +1,4 @@
-"""The run store: one row a finished run in a SQLite file, so that runs are found again by kind, tag and time.
+"""The run store: one row a run in a SQLite file, so that runs are found again by kind, tag and time.
 
 In: `RunRecord`s. Out: the same, filtered. The documents stay in the run's directory; a row only says where and how it
 went, and can be made again from there. Several processes may write at once: each change is one short transaction.
@@ -17,45 +17,49 @@ from kubedyno.base.errors import KubedynoError
 FILE_NAME = "runs.db"
 # "kdyn": tells our file from another program's.
 _APPLICATION_ID = 0x6B64796E
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 # A writer holds the file for milliseconds; somebody who copies it on a slow disk, for seconds.
 _BUSY_S = 10.0
 _SCHEMA = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, kind TEXT NOT NULL, started TEXT NOT NULL, started_s REAL NOT NULL,
     took_s REAL NOT NULL, config TEXT NOT NULL, config_digest TEXT NOT NULL, target TEXT NOT NULL, verdict TEXT NOT NULL,
-    exit_code INTEGER NOT NULL, directory TEXT NOT NULL, figures TEXT NOT NULL, UNIQUE (uuid, kind, started_s)
+    exit_code INTEGER NOT NULL, directory TEXT NOT NULL, figures TEXT NOT NULL, process TEXT NOT NULL DEFAULT '',
+    UNIQUE (uuid, kind, started_s)
 );
 CREATE INDEX runs_by_time ON runs (started_s);
 CREATE TABLE tags (
     run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, name TEXT NOT NULL, PRIMARY KEY (run, name)
 ) WITHOUT ROWID;
 """
+# Version → what makes the next one of it.
+_CHANGES = {1: "ALTER TABLE runs ADD COLUMN process TEXT NOT NULL DEFAULT ''"}
 _COLUMNS = (
     "uuid", "kind", "started", "started_s", "took_s", "config", "config_digest", "target", "verdict", "exit_code",
-    "directory", "figures",
+    "directory", "process", "figures",
 )  # fmt: skip
 _figures = msgspec.json.Decoder(dict[str, float]).decode
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """One finished run.
+    """One run, at its end or while it lasts.
 
     Attributes:
         uuid: Of the run; one that a user chose may stand for several runs.
-        kind: init, study, net lab, net perf, net test, experiment.
+        kind: init, study, net lab, net perf, net test, experiment; kube-burner for what that has written.
         started: RFC 3339.
         started_s: The same, epoch seconds.
         took_s: Seconds.
         config: What was run: a path or a URL, or the command's own words.
         config_digest: SHA-256 of the effective configuration, "" where there is none: equal ones can be compared.
         target: The cluster or machine.
-        verdict: passed, failed or interrupted.
+        verdict: passed, failed or interrupted; running until it ends, killed when it never told its end.
         exit_code: Of the command.
         directory: Absolute path of its documents, "" when they were written to a server alone.
         figures: Key figures, by name with unit.
         tags: Sorted.
         id: The row's number in a store; 0 elsewhere.
+        process: Whose it is while it runs (`base.processes.identity`), "" afterwards.
     """
 
     uuid: str
@@ -72,6 +76,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     figures: dict[str, float]
     tags: tuple[str, ...] = ()
     id: int = 0
+    process: str = ""
 
 
 class RunStore:
@@ -98,7 +103,7 @@ class RunStore:
             raise self._broken(error) from error
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN IMMEDIATE" if writing or self._is_new(connection) else "BEGIN")
+            connection.execute("BEGIN IMMEDIATE" if writing or self._version(connection) < _SCHEMA_VERSION else "BEGIN")
             self._prepare(connection)
             yield connection
             connection.execute("COMMIT")
@@ -111,10 +116,13 @@ class RunStore:
     def _is_new(self, connection: sqlite3.Connection) -> bool:
         return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0)
 
+    def _version(self, connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Make the tables of a new file; raises KubedynoError for a file of another program or of a later version."""
+        """Make the tables of a new file, or what an older one lacks; raises KubedynoError for a stranger's or a later one."""
         application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = self._version(connection)
         if self._is_new(connection):
             for statement in _SCHEMA.split(";\n"):
                 if statement.strip():
@@ -123,6 +131,9 @@ class RunStore:
             connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         elif application != _APPLICATION_ID:
             raise KubedynoError(f"{self.path}: is another program's database, no run store; move it away")
+        elif version in _CHANGES:
+            connection.execute(_CHANGES[version])
+            connection.execute(f"PRAGMA user_version = {version + 1}")
         elif version != _SCHEMA_VERSION:
             raise KubedynoError(f"{self.path}: a run store of version {version}; this kubedyno knows {_SCHEMA_VERSION}")
 
@@ -134,13 +145,17 @@ class RunStore:
             "kubedyno runs import DIR"
         )
 
-    def add(self, records: Iterable[RunRecord]) -> int:
-        """Add runs; one that is there already (uuid, kind, start) is replaced and keeps its tags. Returns how many.
+    def add(self, records: Iterable[RunRecord], *, begun: int = 0) -> list[int]:
+        """Add runs; one that is there already (uuid, kind, start) is replaced and keeps its tags. Returns their numbers.
+
+        Args:
+            records: The runs.
+            begun: Number of the row that the first of them had while it ran; what it was tagged with meanwhile stays.
 
         Raises:
             KubedynoError: The file cannot be used.
         """
-        count = 0
+        numbers: list[int] = []
         names, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
         changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
         statement = (
@@ -148,13 +163,15 @@ class RunStore:
             f"ON CONFLICT (uuid, kind, started_s) DO UPDATE SET {changes} RETURNING id"
         )
         with self._open(writing=True) as connection:
+            tags = [name for (name,) in connection.execute("SELECT name FROM tags WHERE run = ?", (begun,))]
+            connection.execute("DELETE FROM runs WHERE id = ?", (begun,))
             for record in records:
                 values = [getattr(record, name) for name in _COLUMNS[:-1]]
                 values.append(msgspec.json.encode(record.figures).decode())
                 number = connection.execute(statement, values).fetchone()[0]
-                _tag(connection, [number], record.tags)
-                count += 1
-        return count
+                _tag(connection, [number], [*record.tags, *(tags if not numbers else ())])
+                numbers.append(number)
+        return numbers
 
     def select(
         self,
@@ -163,6 +180,7 @@ class RunStore:
         tags: Sequence[str] = (),
         since_s: float | None = None,
         uuid: str | None = None,
+        verdict: str | None = None,
     ) -> list[RunRecord]:
         """Return runs, oldest first.
 
@@ -171,6 +189,7 @@ class RunStore:
             tags: Only runs that have all of them.
             since_s: Only those that began later; epoch seconds.
             uuid: Only those whose uuid begins so.
+            verdict: Only those with it.
 
         Raises:
             KubedynoError: The file cannot be used.
@@ -179,6 +198,9 @@ class RunStore:
         if kind is not None:
             where.append("kind = ?")
             values.append(kind)
+        if verdict is not None:
+            where.append("verdict = ?")
+            values.append(verdict)
         for tag in tags:
             where.append("EXISTS (SELECT 1 FROM tags WHERE run = id AND name = ?)")
             values.append(tag)

@@ -320,32 +320,36 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
     lab = Lab(request, features, tools, clock)
     # As Ctrl-C: the rounds so far are reported, and nothing is left running.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        lab.measure()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    rows = lab.rows(uuid, started)
-    lab.warn_of_unsteadiness(rows)
-    document = NetLabRun(
-        uuid=uuid,
-        kubedyno=__version__,
-        kernel=features.kernel,
-        machine=_machine(tools),
-        started=started,
-        ended=rfc3339(clock.now()),
-        rows=rows,
-        gso_sizes=lab.gso_sizes,
-        missing=lab.missing,
-        findings=findings.findings_of(Seen(rows, features, default)),
-        warnings=lab.warnings,
-    )
-    page = write(request.directory, document)
-    measured = {row.datapath for row in rows}
-    asked = set(request.paths) - {Path.HOST}
-    code = 0 if rows and (not asked or measured & asked) else 1
-    if lab.interrupted:
-        code = runs.EXIT_INTERRUPTED
-    runs.register(runs.record_of_net_lab(document, directory_of(request.directory, document), exit_code=code))
+    target = f"this machine, Linux {features.kernel}"
+    with runs.entered(runs.beginning(uuid, "net lab", target=target, config="net lab")) as entry:
+        try:
+            lab.measure()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        rows = lab.rows(uuid, started)
+        lab.warn_of_unsteadiness(rows)
+        document = NetLabRun(
+            uuid=uuid,
+            kubedyno=__version__,
+            kernel=features.kernel,
+            machine=_machine(tools),
+            started=started,
+            ended=rfc3339(clock.now()),
+            rows=rows,
+            gso_sizes=lab.gso_sizes,
+            missing=lab.missing,
+            findings=findings.findings_of(Seen(rows, features, default)),
+            warnings=lab.warnings,
+        )
+        page = write(request.directory, document)
+        measured = {row.datapath for row in rows}
+        asked = set(request.paths) - {Path.HOST}
+        code = 0 if rows and (not asked or measured & asked) else 1
+        if lab.interrupted:
+            code = runs.EXIT_INTERRUPTED
+        entry.records.append(
+            runs.record_of_net_lab(document, directory_of(request.directory, document), exit_code=code)
+        )
     if request.json:
         print(msgspec.json.encode(document).decode())  # noqa: T201 - the output
     else:

@@ -20,6 +20,7 @@ from kubedyno.client.api import Client
 from kubedyno.documents import podnet
 from kubedyno.documents.local import LocalIndexer
 from kubedyno.documents.podnet import NetPerfRun, NetTestRun, PerfRow, TestRow
+from kubedyno.documents.runstore import RunRecord
 from kubedyno.kube import yaml
 from kubedyno.lab import runs, target
 from kubedyno.lab.target import Choice
@@ -71,11 +72,11 @@ def run(
             made.append(Measurement(client, options, outputs))
         return await made[0].run()
 
-    def documented(ended: Ended) -> None:
-        _file_perf(options, made[0] if made else None, ended, directory)
+    def documented(ended: Ended) -> RunRecord:
+        return _file_perf(options, made[0] if made else None, ended, directory)
 
     lines: list[str] = []
-    with _registered(choice, directory, documented) as ended:
+    with _registered("net perf", choice, directory, documented) as ended:
         lines += aio.run(_with(choice, work, verb="net perf", yes=yes))
         ended.exit_code, ended.lines = (0 if made[0].passed else 1), lines
     print("\n".join(lines))  # noqa: T201 - the output
@@ -111,7 +112,9 @@ class Ended:
 
 
 @contextmanager
-def _registered(choice: Choice, directory: Path, documented: Callable[[Ended], None]) -> Iterator[Ended]:
+def _registered(
+    kind: str, choice: Choice, directory: Path, documented: Callable[[Ended], RunRecord]
+) -> Iterator[Ended]:
     """Write a run's documents and enter it into the run store at its end, however that came about.
 
     Raises:
@@ -120,19 +123,21 @@ def _registered(choice: Choice, directory: Path, documented: Callable[[Ended], N
     server = f"embedded {choice.running.name}" if choice.running is not None else choice.target.server
     ended, began_s = Ended(Random().uid(), server, SYSTEM_CLOCK.now()), SYSTEM_CLOCK.monotonic()
     LocalIndexer(ended.directory(directory))
-    try:
-        yield ended
-    except KubedynoError as error:
-        ended.exit_code, ended.error = error.exit_code, str(error)
-        raise
-    finally:
-        ended.took_s = SYSTEM_CLOCK.monotonic() - began_s
-        documented(ended)
+    begun = runs.beginning(ended.uuid, kind, target=server, config=kind, directory=ended.directory(directory))
+    with runs.entered(begun) as entry:
+        try:
+            yield ended
+        except KubedynoError as error:
+            ended.exit_code, ended.error = error.exit_code, str(error)
+            raise
+        finally:
+            ended.took_s = SYSTEM_CLOCK.monotonic() - began_s
+            entry.records.append(documented(ended))
 
 
 def _file_perf(
     options: Options, made: Measurement | ShapeCheck | ManifestRun | None, ended: Ended, directory: Path
-) -> None:
+) -> RunRecord:
     timestamp = rfc3339(ended.started_s + ended.took_s)
     document = NetPerfRun(
         uuid=ended.uuid,
@@ -149,7 +154,7 @@ def _file_perf(
     )
     written = ended.directory(directory)
     _file(written, podnet.PERF_FILE_NAME, podnet.PERF_ROW_FILE_NAME, document)
-    runs.register(runs.record_of_net_perf(document, written))
+    return runs.record_of_net_perf(document, written)
 
 
 def _row(uuid: str, timestamp: str, action: Action, figures: dict[str, float]) -> PerfRow:
@@ -166,7 +171,7 @@ def _row(uuid: str, timestamp: str, action: Action, figures: dict[str, float]) -
     )
 
 
-def _file_test(made: Checking | None, ended: Ended, directory: Path) -> None:
+def _file_test(made: Checking | None, ended: Ended, directory: Path) -> RunRecord:
     timestamp = rfc3339(ended.started_s + ended.took_s)
     document = NetTestRun(
         uuid=ended.uuid,
@@ -183,7 +188,7 @@ def _file_test(made: Checking | None, ended: Ended, directory: Path) -> None:
     )
     written = ended.directory(directory)
     _file(written, podnet.TEST_FILE_NAME, podnet.TEST_ROW_FILE_NAME, document)
-    runs.register(runs.record_of_net_test(document, written))
+    return runs.record_of_net_test(document, written)
 
 
 def _file(directory: Path, name: str, row_name: str, document: NetPerfRun | NetTestRun) -> None:
@@ -239,12 +244,12 @@ def check(
         made.append(Checking(client, options, clock))
         return await made[0].run()
 
-    def documented(ended: Ended) -> None:
-        _file_test(made[0] if made else None, ended, directory)
+    def documented(ended: Ended) -> RunRecord:
+        return _file_test(made[0] if made else None, ended, directory)
 
     started = rfc3339(clock.now()).removesuffix("Z")
     lines: list[str] = []
-    with _registered(choice, directory, documented) as ended:
+    with _registered("net test", choice, directory, documented) as ended:
         lines += aio.run(_with(choice, work, verb="net test", yes=yes))
         ended.exit_code = 0 if made[0].passed else 1
     print("\n".join(lines))  # noqa: T201 - the output

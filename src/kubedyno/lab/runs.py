@@ -1,14 +1,16 @@
-"""The user's own run store: runs enter it at their end, directories can be brought in, old ones go.
+"""The user's own run store: runs enter it as they begin, directories can be brought in, old ones go.
 
-In: documents of finished runs. Out: rows of `documents.runstore`. What cannot be registered is told, and fails no run:
-its directory has everything, and `kubedyno runs import` brings it in later.
+In: documents of runs. Out: rows of `documents.runstore`. A row says who runs, until the run's end replaces it; where that
+process is gone, the run was killed, and its row says what its directory tells. What cannot be registered is told, and fails
+no run: its directory has everything, and `kubedyno runs import` brings it in later.
 """
 
 import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,10 +18,12 @@ from typing import Any
 import msgspec
 import orjson
 
+from kubedyno.base import processes
+from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.terminal import printable
-from kubedyno.base.times import epoch_of
-from kubedyno.documents import net, podnet, reconciler
+from kubedyno.base.times import epoch_of, rfc3339
+from kubedyno.documents import kubeburner, net, podnet, reconciler
 from kubedyno.documents import run as load
 from kubedyno.documents.net import NetLabRun
 from kubedyno.documents.opensearch import OpenSearchIndexer
@@ -30,30 +34,123 @@ from kubedyno.documents.runstore import FILE_NAME, RunRecord, RunStore
 from kubedyno.lab.embedded import state_root
 from kubedyno.report.figures import Figure, figure_of, figures_of
 
-KINDS = ("init", "study", "net lab", "net perf", "net test", "experiment")
+KINDS = ("init", "study", "net lab", "net perf", "net test", "experiment", kubeburner.KIND)
 EXIT_INTERRUPTED = 130
+RUNNING, KILLED = "running", "killed"
 TAG = "tag:"
-# What a run writes into its directory: arrays of documents. A directory that holds anything else is not ours to remove.
-_OURS = (".json", ".json.part")
 _SECRET = re.compile(r"token|password|passwd|secret|bearer", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def store() -> RunStore:
-    """Return the store in the state directory."""
-    return RunStore(state_root() / FILE_NAME)
+    """Return the store in the state directory; runs in it whose process is gone are told as killed from now on.
+
+    Raises:
+        KubedynoError: The file cannot be used.
+    """
+    found = RunStore(state_root() / FILE_NAME)
+    for record in found.select(verdict=RUNNING):
+        if processes.has_ended(record.process):
+            found.add([_killed(record)], begun=record.id)
+    return found
 
 
-def register(*records: RunRecord) -> None:
-    """Add finished runs; a store that cannot be used is told in a line, and hides no result."""
+def beginning(
+    uuid: str, kind: str, *, target: str, config: str, config_digest: str = "", directory: Path | None = None
+) -> RunRecord:
+    """Return the row of a run that begins now; see `RunRecord`."""
+    now_s = SYSTEM_CLOCK.now()
+    return RunRecord(
+        uuid=uuid,
+        kind=kind,
+        started=rfc3339(now_s),
+        started_s=now_s,
+        took_s=0.0,
+        config=config,
+        config_digest=config_digest,
+        target=target,
+        verdict="",
+        exit_code=0,
+        directory="" if directory is None else str(directory.resolve()),
+        figures={},
+    )
+
+
+@dataclass(slots=True)
+class Entry:
+    """A run's place in the store while it lasts; `records` is what comes there at its end."""
+
+    records: list[RunRecord] = field(default_factory=list)
+
+
+@contextmanager
+def entered(record: RunRecord) -> Iterator[Entry]:
+    """Have a run in the store from its beginning, as running; its end replaces that, or the error that ends it does.
+
+    A store that cannot be used is told in a line, once, and hides no result.
+
+    Args:
+        record: What is known of it at its beginning (`beginning`).
+    """
+    begun = _register([msgspec.structs.replace(record, verdict=RUNNING, process=processes.identity())])
+    entry = Entry()
+    code = EXIT_INTERRUPTED
     try:
-        store().add(records)
+        yield entry
+        code = 0
+    except KubedynoError as error:
+        code = error.exit_code
+        raise
+    except Exception:
+        code = 1
+        raise
+    finally:
+        if not entry.records:
+            took_s = SYSTEM_CLOCK.now() - record.started_s
+            verdict = verdict_of(code, interrupted=code == EXIT_INTERRUPTED)
+            entry.records = [msgspec.structs.replace(record, took_s=took_s, verdict=verdict, exit_code=code)]
+        if begun:
+            _register(entry.records, begun=begun[0])
+
+
+def _register(records: Sequence[RunRecord], *, begun: int = 0) -> list[int]:
+    try:
+        return store().add(records, begun=begun)
     except KubedynoError as error:
         print(f"kubedyno: warning: the run is not registered: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        return []
+
+
+def _killed(record: RunRecord) -> RunRecord:
+    """Return the row of a run that never told its end: what kube-burner's documents in its directory say of it."""
+    directory = Path(record.directory) if record.directory else None
+    ended_s, figures = record.started_s, dict[str, float]()
+    if directory is not None:
+        try:
+            ended_s = max([path.stat().st_mtime for path in directory.iterdir()], default=ended_s)
+            figures = {
+                figure.name: figure.value
+                for document in kubeburner.runs_in(directory)
+                if document.uuid == record.uuid
+                for figure in figures_of(document)
+            }
+        except (OSError, KubedynoError):
+            # There may be nothing yet, and half a file is what a killed run may leave.
+            figures = {}
+    return msgspec.structs.replace(
+        record,
+        took_s=max(ended_s - record.started_s, 0.0),
+        verdict=KILLED,
+        exit_code=kubeburner.EXIT_KILLED,
+        figures=figures,
+        process="",
+    )
 
 
 def verdict_of(exit_code: int, *, interrupted: bool = False) -> str:
     """Return the word for how a run ended."""
+    if exit_code == kubeburner.EXIT_KILLED:
+        return KILLED
     return "interrupted" if interrupted else "failed" if exit_code else "passed"
 
 
@@ -187,8 +284,6 @@ def records_in(directory: Path) -> list[RunRecord]:
         KubedynoError: There are none, or one cannot be read.
     """
     found: list[RunRecord] = []
-    if (directory / f"{load.FILE_NAME}.json").exists():
-        found += [record_of_load(document, directory) for document in load.read_runs(directory)]
     for path, decoder in (
         (directory / f"{net.FILE_NAME}.json", msgspec.json.Decoder(list[NetLabRun])),
         (directory / f"{podnet.PERF_FILE_NAME}.json", msgspec.json.Decoder(list[NetPerfRun])),
@@ -202,13 +297,9 @@ def records_in(directory: Path) -> list[RunRecord]:
         except (OSError, msgspec.DecodeError) as error:
             raise KubedynoError(f"{path}: cannot be read as a run ({error})") from error
         found += [_record_of(one, directory) for one in (content if isinstance(content, list) else [content])]
-    if not found:
-        names = ", ".join(
-            f"{name}.json" for name in (load.FILE_NAME, net.FILE_NAME, podnet.PERF_FILE_NAME, podnet.TEST_FILE_NAME)
-        )
-        names = f"{names} or {reconciler.FILE_NAME}"
-        raise KubedynoError(f"{directory}: no run in it (no {names}); a run that was killed leaves none")
-    return found
+    # Those of the lab and the experiment need none beside them.
+    loads = kubeburner.runs_in(directory) if not found or kubeburner.has_any(directory) else []
+    return [*(record_of_load(document, directory) for document in loads), *found]
 
 
 def _record_of(document: NetLabRun | NetPerfRun | NetTestRun | ReconcilerRun, directory: Path) -> RunRecord:
@@ -249,6 +340,8 @@ class RunFigures:
     uuid: str
     started: str
     figures: tuple[Figure, ...]
+    kind: str = ""
+    directory: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -272,88 +365,36 @@ def figures_for(word: str) -> list[RunFigures]:
         if not found:
             raise KubedynoError(f"{word}: neither a directory nor a run of the store; see: kubedyno runs list")
     return [
-        RunFigures(record.uuid, record.started, tuple(figure_of(*pair) for pair in record.figures.items()))
+        RunFigures(
+            record.uuid,
+            record.started,
+            tuple(figure_of(*pair) for pair in record.figures.items()),
+            record.kind,
+            record.directory,
+        )
         for record in found
     ]
 
 
-# --- going -------------------------------------------------------------------------------------------------------
-
-
-def to_prune(
-    records: Sequence[RunRecord], *, keep: int | None, older_than_s: float | None, now_s: float
-) -> list[RunRecord]:
-    """Return the runs that go; tagged ones stay, somebody wanted them.
-
-    Args:
-        records: All, oldest first.
-        keep: So many of the latest stay, tagged ones not counted.
-        older_than_s: Only runs that began longer ago.
-        now_s: Epoch seconds.
-    """
-    going = [record for record in records if not record.tags]
-    if keep is not None:
-        going = going[: max(len(going) - keep, 0)]
-    if older_than_s is not None:
-        going = [record for record in going if now_s - record.started_s > older_than_s]
-    return going
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """A directory that may go, or the reason why not."""
-
-    directory: Path
-    files: tuple[Path, ...] = ()
-    why_not: str = ""
-
-
-def removals(going: Sequence[RunRecord], all_records: Sequence[RunRecord]) -> list[Removal]:
-    """Return what becomes of the directories of runs that go: only what a run wrote is removed, and no other run's."""
-    ids = {record.id for record in going}
-    needed = {record.directory for record in all_records if record.id not in ids}
-    found = []
-    for name in dict.fromkeys(record.directory for record in going if record.directory):
-        directory = Path(name)
-        if name in needed:
-            found.append(Removal(directory, why_not="another run that stays has its documents there"))
-        elif directory.is_symlink() or not directory.is_dir():
-            found.append(Removal(directory, why_not="there is no such directory"))
-        else:
-            found.append(_removal(directory))
-    return found
-
-
-def _removal(directory: Path) -> Removal:
-    try:
-        entries = sorted(directory.iterdir())
-        strange = [path.name for path in entries if not _ours(path)]
-    except OSError as error:
-        return Removal(directory, why_not=f"cannot be read ({error.strerror})")
-    if Path.cwd().is_relative_to(directory.resolve()):
-        return Removal(directory, why_not="is the working directory, or one above it")
-    if strange:
-        return Removal(directory, why_not=f"holds more than a run's documents ({printable(strange[0])})")
-    return Removal(directory, tuple(entries))
-
-
-def _ours(path: Path) -> bool:
-    """Say whether a file is one of documents: an array, as `documents.local` writes it."""
-    if path.is_symlink() or not path.is_file() or not path.name.endswith(_OURS):
-        return False
-    with path.open("rb") as file:
-        return file.read(1) in {b"[", b""}
-
-
-def remove(removal: Removal) -> None:
-    """Remove a directory's documents and the directory.
+def comparable(sides: Sequence[Sequence[RunFigures]]) -> list[list[RunFigures]]:
+    """Return both sides by one clock: where kube-burner's runs stand beside ours, ours as kube-burner's documents tell them.
 
     Raises:
-        KubedynoError: Something cannot be removed.
+        KubedynoError: A run of ours has no directory with such documents.
     """
+    kinds = {one.kind == kubeburner.KIND for side in sides for one in side}
+    return [[_as_kube_burner(one) if len(kinds) > 1 else one for one in side] for side in sides]
+
+
+def _as_kube_burner(one: RunFigures) -> RunFigures:
+    if one.kind == kubeburner.KIND:
+        return one
     try:
-        for path in removal.files:
-            path.unlink(missing_ok=True)
-        removal.directory.rmdir()
-    except OSError as error:
-        raise KubedynoError(f"{removal.directory}: cannot be removed ({error.strerror})") from error
+        documents = [d for d in kubeburner.as_kube_burner(Path(one.directory)) if d.uuid == one.uuid]
+    except KubedynoError as error:
+        raise KubedynoError(f"run {one.uuid}: cannot be compared with runs of kube-burner: {error}") from error
+    if not documents:
+        raise KubedynoError(
+            f"run {one.uuid}: cannot be compared with runs of kube-burner: its directory has no jobSummary of it"
+        )
+    return replace(one, figures=tuple(figures_of(documents[-1])))

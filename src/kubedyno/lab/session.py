@@ -197,17 +197,35 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
                 compat=request.compat,
                 env=prepared.env,
             )
-            return await _run(prepared, options, client, target, made)
+            directory = next((outlet.directory for outlet in made.outlets if outlet.local is not None), None)
+            digest = runs.digest_of(prepared.spec.effective, options.uuid)
+            begun = runs.beginning(
+                uuid,
+                request.kind,
+                target=f"embedded {target.embedded}" if target.embedded else target.server,
+                config=request.config,
+                config_digest=digest,
+                directory=directory,
+            )
+            with runs.entered(begun) as entry:
+                document = await _run(prepared, options, client, target, made, begun.directory, digest)
+                entry.records.append(runs.record_of_load(document, directory))
+            return document
         finally:
             close_logs(handlers)
 
 
 async def _run(
-    prepared: Prepared, options: Options, client: Client, target: TargetDocument, made: Outputs
+    prepared: Prepared,
+    options: Options,
+    client: Client,
+    target: TargetDocument,
+    made: Outputs,
+    placed: str,
+    digest: str,
 ) -> RunDocument:
     request, plan = prepared.request, prepared.plan
     embedded = target.embedded or None
-    directory = next((outlet.directory for outlet in made.outlets if outlet.local is not None), None)
 
     def of_this_run(obj: dict[str, Any]) -> bool:
         labels = obj["metadata"].get("labels") or {}
@@ -237,17 +255,17 @@ async def _run(
 
     one.on_reasons = on_reasons
     gathering = Gathering(client, options, SYSTEM_CLOCK)
-    digest = runs.digest_of(prepared.spec.effective, options.uuid)
 
     async def gather() -> None:
         found = await gathering.end(one.result)
-        config = ConfigDocument(options.uuid, request.config, digest, runs.without_secrets(prepared.spec.effective))
-        _index(made, circumstances.CONFIG, [config])
         _index(made, circumstances.HOST, [] if found.host is None else [found.host], everywhere=True)
         _index(made, circumstances.EVENTS, found.events)
         _index(made, circumstances.PODS, found.pods)
         _index(made, circumstances.API, found.api)
 
+    # At once: a run that is killed should leave what it was.
+    config = ConfigDocument(options.uuid, request.config, digest, runs.without_secrets(prepared.spec.effective))
+    _index(made, circumstances.CONFIG, [config])
     one.before_close = gather
     await gathering.begin()
     if request.own is not None:
@@ -283,12 +301,11 @@ async def _run(
         kind=request.kind,
         config=request.config,
         config_digest=digest,
-        directory="" if directory is None else str(directory.resolve()),
+        directory=placed,
     )
     own = Counter(str(pod.get("spec", {}).get("nodeName") or "") for pod in seen.pods if of_this_run(pod))
     _index(made, circumstances.NODES, node_documents(seen, gathering.gathered.pods, own, options.uuid))
     _index(made, FILE_NAME, [document], everywhere=True)
-    runs.register(runs.record_of_load(document, directory))
     return document
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from kubedyno.base.errors import KubedynoError
 from kubedyno.documents.run import JobDocument, RunDocument
 from kubedyno.kube import yaml
-from kubedyno.report.html import CONDITIONS
+from kubedyno.report.jobs import startup
 
 _LARGER_IS_BETTER = ("reached_qps", ".bps", ".per_s")
 # Of the quantiles that a document has.
@@ -34,16 +34,16 @@ def figure_of(name: str, value: float) -> Figure:
 
 
 def _of_job(job: JobDocument) -> list[Figure]:
-    found = [
-        Figure(f"{job.name}.elapsed_s", job.elapsed_s),
-        Figure(f"{job.name}.failed", float(sum(job.failed.values()))),
-        Figure(f"{job.name}.retried", float(job.retried)),
-    ]
-    if job.reached_qps and job.sent > job.burst:
+    # kube-burner has whole seconds, and none where the job was not told of: 0 says nothing then.
+    found = [Figure(f"{job.name}.elapsed_s", job.elapsed_s)] if job.counted or job.elapsed_s else []
+    if job.counted:
+        found.append(Figure(f"{job.name}.failed", float(sum(job.failed.values()))))
+        found.append(Figure(f"{job.name}.retried", float(job.retried)))
+    if job.reached_qps and (job.sent > job.burst or not job.counted):
         found.append(Figure(f"{job.name}.reached_qps", job.reached_qps, lower_is_better=False))
-    if job.pods_seen:
+    if job.pods_seen and job.counted:
         found.append(Figure(f"{job.name}.not_ready", float(job.pods_seen - job.pods_ready)))
-    samples = {name: job.start_ms[name] for name in CONDITIONS if name in job.start_ms}
+    samples = startup(job)
     if job.accept_ms is not None:
         samples["accepted"] = job.accept_ms
     for name, sample in samples.items():

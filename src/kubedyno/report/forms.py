@@ -5,7 +5,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from kubedyno.documents.run import FindingDocument, JobDocument, RunDocument
 from kubedyno.report.figures import Breach
-from kubedyno.report.html import CONDITIONS
+from kubedyno.report.jobs import asked_rate, cluster, rate, requests, startup, took
 
 
 def _cell(text: str) -> str:
@@ -22,11 +22,10 @@ def markdown(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> st
     """Return all runs as one document."""
     lines = ["# kubedyno", ""]
     for run in runs:
-        where = f"embedded cluster {run.target.embedded}" if run.target.embedded else run.target.server
         state = "ended well" if run.exit_code == 0 else f"exit code {run.exit_code}"
         lines += [f"## Run {_cell(run.uuid)}: {state}", ""]
         lines += [
-            f"{_cell(where)}, Kubernetes {_cell(run.target.version)}, {run.target.nodes} nodes, {run.started}",
+            f"{_cell(cluster(run.target))}, {run.started}",
             "",
         ]
         lines += [*(f"- {_cell(error)}" for error in run.errors), *([""] if run.errors else [])]
@@ -47,18 +46,16 @@ def markdown(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> st
 def _job_row(job: JobDocument) -> tuple[str, ...]:
     return (
         job.name,
-        str(job.asked),
-        str(job.accepted),
-        str(sum(job.failed.values())),
-        f"{job.qps:g}",
-        f"{job.reached_qps:.1f}" if job.reached_qps else "-",
+        *requests(job),
+        asked_rate(job),
+        rate(job),
         f"{job.pods_ready}/{job.pods_seen}",
-        f"{job.elapsed_s:.1f}",
+        took(job),
     )
 
 
 def _latency_rows(job: JobDocument) -> list[tuple[str, ...]]:
-    samples = [(f"{job.name}: created to {name}", job.start_ms[name]) for name in CONDITIONS if name in job.start_ms]
+    samples = [(f"{job.name}: created to {name}", figures) for name, figures in startup(job).items()]
     if job.accept_ms is not None:
         samples.append((f"{job.name}: sent to accepted", job.accept_ms))
     return [(name, *(f"{v:.1f}" for v in (f.p50, f.p95, f.p99, f.max)), str(f.count)) for name, f in samples]

@@ -3,18 +3,11 @@
 from collections.abc import Sequence
 from html import escape
 
-from kubedyno.documents.run import Chapter, Figures, FindingDocument, JobDocument, RunDocument
+from kubedyno.documents.kubeburner import KIND
+from kubedyno.documents.run import Chapter, FindingDocument, JobDocument, RunDocument
+from kubedyno.report import jobs as told
 from kubedyno.report import plots, replay, svg
 
-# In the order in which a pod passes them; what a watch or an API does not show is left out.
-CONDITIONS = (
-    "PodScheduled",
-    "PodReadyToStartContainers",
-    "Initialized",
-    "ContainersStarted",
-    "ContainersReady",
-    "Ready",
-)
 PHASES = ("Running", "Starting", "Pending", "Succeeded", "Failed", "Terminating")
 
 _STYLE = """
@@ -69,13 +62,14 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
 def _run(run: RunDocument) -> str:
     verdict = "ended well" if run.exit_code == 0 else f"exit code {run.exit_code}"
     style = "ok" if run.exit_code == 0 else "bad"
-    target = run.target
-    where = f"embedded cluster {target.embedded}" if target.embedded else f"{target.server} (context {target.context})"
-    nodes = "1 node" if target.nodes == 1 else f"{target.nodes} nodes"
+    if run.kind == KIND:
+        by = "kube-burner, by its own documents"
+    else:
+        by = f"kubedyno {run.kubedyno}" if run.kubedyno else "kubedyno, by what it had written"
     parts = [
-        f"<p><b class={style}>{escape(verdict)}</b> · {escape(where)}, Kubernetes {escape(target.version)}, {nodes}<br>",
+        f"<p><b class={style}>{escape(verdict)}</b> · {escape(told.cluster(run.target))}<br>",
         f"<span class=small>run {escape(run.uuid)}, {escape(run.started)} to {escape(run.ended)},",
-        f"kubedyno {escape(run.kubedyno)}</span></p>",
+        f"{escape(by)}</span></p>",
     ]
     if run.errors:
         parts.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in run.errors[:20]) + "</ul>")
@@ -95,11 +89,12 @@ def _run(run: RunDocument) -> str:
 
 def _job(job: JobDocument) -> str:
     failed = ", ".join(f"{count} {reason}" for reason, count in job.failed.items()) or "none"
+    asked, accepted, _ = told.requests(job)
     rows = [
-        ("requests asked / accepted / given up", f"{job.asked} / {job.accepted} / {failed}"),
+        ("requests asked / accepted / given up", f"{asked} / {accepted} / {failed if job.counted else '-'}"),
         ("rate asked (qps, burst) / reached", f"{job.qps:g}/s, {job.burst} / {_reached(job)}"),
         ("pods seen / Ready at the end", f"{job.pods_seen} / {job.pods_ready}"),
-        ("took", f"{job.elapsed_s:.1f} s"),
+        ("took", f"{told.took(job)} s"),
     ]
     parts = [f"<h3>Job {escape(job.name)} ({escape(job.type)}, {job.iterations} iterations)</h3><table>"]
     parts += [f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows]
@@ -131,20 +126,19 @@ def _job(job: JobDocument) -> str:
 
 def _reached(job: JobDocument) -> str:
     if not job.reached_qps:
-        return "not known from one request"
-    within = " (all within the burst: qps limited none)" if job.sent <= job.burst else ""
+        return "not known from one request" if job.counted else "not known"
+    within = " (all within the burst: qps limited none)" if job.counted and job.sent <= job.burst else ""
     return f"{job.reached_qps:.1f}/s{within}"
 
 
 def _latencies(job: JobDocument) -> str:
-    rows: list[tuple[str, Figures]] = []
-    rows += [
-        (f"pod created → {name}", job.start_ms[name]) for name in CONDITIONS if name in job.start_ms
-    ]  # fmt: skip
+    what = "pod created" if job.counted else "created"
+    rows = [(f"{what} → {name}", figures) for name, figures in told.startup(job).items()]
     rows += [(f"request {what}", figures) for what, figures in job.requests()]
     if not rows:
         return ""
-    parts = ["<table><tr><th>latency, ms</th><th>P50</th><th>P95</th><th>P99</th><th>max</th><th>n</th></tr>"]
+    by = "" if job.counted else f" ({told.BY_STAMPS})"
+    parts = [f"<table><tr><th>latency, ms{by}</th><th>P50</th><th>P95</th><th>P99</th><th>max</th><th>n</th></tr>"]
     for name, f in rows:
         cells = "".join(f"<td>{value:.1f}</td>" for value in (f.p50, f.p95, f.p99, f.max))
         parts.append(f"<tr><td>{escape(name)}</td>{cells}<td>{f.count}</td></tr>")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kubedyno.base.terminal import printable
 from kubedyno.documents.run import Figures, FindingDocument, JobDocument, RunDocument
-from kubedyno.report.html import CONDITIONS
+from kubedyno.report import jobs as told
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -24,15 +24,14 @@ def summary(run: RunDocument) -> list[str]:
     )
     lines += [line for job in run.jobs for line in rate_notes(job)]
     latencies = [
-        _latency_row(f"{job.name}: created → {name}", job.start_ms[name])
+        _latency_row(f"{job.name}: created → {name}", figures)
         for job in run.jobs
-        for name in CONDITIONS
-        if name in job.start_ms
+        for name, figures in told.startup(job).items()
     ]
     for job in run.jobs:
         latencies += [_latency_row(f"{job.name}: {what}", figures) for what, figures in job.requests()]
     if latencies:
-        lines += ["", *table(("LATENCY (ms, by watch)", "P50", "P95", "P99", "MAX", "N"), latencies)]
+        lines += ["", *table((f"LATENCY (ms, {told.clock_of(run.jobs)})", "P50", "P95", "P99", "MAX", "N"), latencies)]
     lines += clock_lines(run)
     for finding in run.findings:
         if finding.at_end:
@@ -73,13 +72,11 @@ def _job_row(job: JobDocument) -> tuple[str, ...]:
     return (
         job.name,
         job.type,
-        str(job.asked),
-        str(job.accepted),
-        str(sum(job.failed.values())),
-        f"{job.qps:.4g}" if job.qps < 1000 else f"{job.qps:.0f}",
-        f"{job.reached_qps:.1f}" if job.reached_qps else "-",
+        *told.requests(job),
+        told.asked_rate(job),
+        told.rate(job),
         f"{job.pods_ready}/{job.pods_seen}",
-        f"{job.elapsed_s:.1f}s",
+        f"{took}s" if (took := told.took(job)) != "-" else took,
     )
 
 

@@ -30,7 +30,7 @@ def record(uuid, started_s=1.0, kind="init", **more):
 
 def test_what_goes_in_comes_out_and_the_file_is_private(tmp_path):
     store = RunStore(tmp_path / "deep" / "runs.db")
-    assert store.add([record("a"), record("b", 2.0)]) == 2
+    assert store.add([record("a"), record("b", 2.0)]) == [1, 2]
     a, b = store.select()
     assert (a.uuid, a.figures, b.started_s) == ("a", {"a.b_ms": 1.5}, 2.0)
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600

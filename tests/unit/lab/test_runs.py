@@ -1,12 +1,22 @@
 """What enters the run store, and what may go from it."""
 
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from kubedyno.base import processes
+from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.main import main
 from kubedyno.documents.run import FILE_NAME, RunDocument, Target
 from kubedyno.documents.runstore import RunRecord
-from kubedyno.lab import runs
+from kubedyno.lab import runremoval, runs
 
 
 @pytest.fixture(autouse=True)
@@ -67,15 +77,17 @@ def test_a_damaged_document_is_a_line(tmp_path, capsys):
 def test_a_store_that_cannot_be_used_fails_no_run(tmp_path, capsys):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "runs.db").write_bytes(b"x" * 5000)
-    runs.register(of(1))
-    assert "warning: the run is not registered" in capsys.readouterr().err
+    with runs.entered(of(1)) as entry:
+        entry.records.append(of(1))
+    # Once is enough.
+    assert capsys.readouterr().err.count("warning: the run is not registered") == 1
 
 
 def test_tagged_runs_stay_and_the_latest():
     records = [of(1), of(2, tags=("main",)), of(3), of(4)]
-    assert [r.uuid for r in runs.to_prune(records, keep=1, older_than_s=None, now_s=10)] == ["u1", "u3"]
-    assert [r.uuid for r in runs.to_prune(records, keep=None, older_than_s=6.5, now_s=10)] == ["u1", "u3"]
-    assert [r.uuid for r in runs.to_prune(records, keep=1, older_than_s=8, now_s=10)] == ["u1"]
+    assert [r.uuid for r in runremoval.to_prune(records, keep=1, older_than_s=None, now_s=10)] == ["u1", "u3"]
+    assert [r.uuid for r in runremoval.to_prune(records, keep=None, older_than_s=6.5, now_s=10)] == ["u1", "u3"]
+    assert [r.uuid for r in runremoval.to_prune(records, keep=1, older_than_s=8, now_s=10)] == ["u1"]
 
 
 def test_only_directories_of_documents_alone_go_with_their_runs(tmp_path, monkeypatch):
@@ -83,9 +95,9 @@ def test_only_directories_of_documents_alone_go_with_their_runs(tmp_path, monkey
     (mixed / "package.json").write_text('{"mine": 1}')
     monkeypatch.chdir(here)
     going = [of(i, directory=d) for i, d in enumerate((whole, shared, mixed, here, tmp_path / "none"))]
-    found = runs.removals(going, [*going, of(9, directory=shared)])
+    found = runremoval.removals(going, [*going, of(9, directory=shared)])
     assert [bool(r.why_not) for r in found] == [False, True, True, True, True]
-    runs.remove(found[0])
+    runremoval.remove(found[0])
     assert not whole.exists()
     assert "package.json" in found[2].why_not
 
@@ -126,3 +138,120 @@ def test_compare_takes_tags_uuids_and_directories_and_slo_of_the_runs_after(tmp_
     assert "neither a directory nor a run" in capsys.readouterr().err
     assert main(["compare", "u0", "--", "u0"]) == 0
     assert "a run stands on both sides" in capsys.readouterr().err
+
+
+RECORDED = Path(__file__).parents[2] / "golden" / "report" / "kube-burner"
+# A run that says that it has begun, and then waits for its death.
+BEGUN = """
+import sys
+from pathlib import Path
+from kubedyno.lab import runs
+record = runs.beginning("killed-1", "init", target="t", config="c.yml", directory=Path(sys.argv[1]))
+with runs.entered(record):
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_is_in_the_store_while_it_lasts_and_its_end_keeps_its_tags(tmp_path, capsys):
+    begun = runs.beginning("u1", "init", target="t", config="c.yml", directory=tmp_path)
+    with runs.entered(begun) as entry:
+        (running,) = runs.store().select()
+        assert (running.verdict, running.process) == ("running", processes.identity())
+        assert main(["runs", "tag", "u1", "main"]) == 0
+        assert main(["runs", "list"]) == 0
+        assert "running" in capsys.readouterr().out
+        assert main(["runs", "prune", "--keep", "0"]) == 0
+        assert capsys.readouterr().out == "0 of 1 runs forgotten\n"
+        entry.records.append(msgspec.structs.replace(of(1), started_s=99.0))
+    (ended,) = runs.store().select()
+    assert (ended.verdict, ended.started_s, ended.tags, ended.process) == ("passed", 99.0, ("main",), "")
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "code"),
+    [
+        (KubedynoError("no"), "failed", 1),
+        (ValueError("no"), "failed", 1),
+        (KeyboardInterrupt(), "interrupted", 130),
+    ],
+)
+def test_an_error_that_ends_a_run_is_its_verdict(error, verdict, code):
+    with pytest.raises(type(error)), runs.entered(of(1)):
+        raise error
+    (ended,) = runs.store().select()
+    assert (ended.verdict, ended.exit_code, ended.process) == (verdict, code, "")
+
+
+def test_a_killed_run_is_found_with_what_its_directory_says(tmp_path, capsys):
+    metrics = Path(shutil.copytree(RECORDED, tmp_path / "metrics"))
+    (metrics / "jobSummary.json").unlink()
+    for path in metrics.iterdir():
+        path.write_text(path.read_text().replace("b3ee5d74-a75c-5c7a-9e87-6d2a650ebcaf", "killed-1"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGUN, str(metrics)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begun\n"
+    assert [one.verdict for one in runs.store().select()] == ["running"]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert main(["runs", "show", "killed", "-o", "json"]) == 0
+    (shown,) = msgspec.json.decode(capsys.readouterr().out)
+    assert (shown["verdict"], shown["exit_code"], shown["config"]) == ("killed", 137, "c.yml")
+    assert shown["figures"]["tca.Ready.p99_ms"] == 3000
+    assert "process" not in shown
+    # Once is enough: what is killed stays so.
+    assert [one.process for one in runs.store().select()] == [""]
+
+
+def test_only_a_process_that_is_known_to_be_gone_is(monkeypatch):
+    mine = processes.identity()
+    host, boot, number, began = mine.split()
+    assert not processes.has_ended(mine)
+    assert processes.has_ended(f"{host} {boot} {number} {int(began) + 1}")
+    assert processes.has_ended(f"{host} another-boot {number} {began}")
+    assert processes.has_ended(f"{host} {boot} 4194305 {began}")
+    for unknown in (f"elsewhere {boot} 4194305 {began}", "", "x"):
+        assert not processes.has_ended(unknown)
+
+
+def test_many_runs_at_once_are_all_there(tmp_path):
+    words = [sys.executable, "-c", BEGUN.replace('"killed-1"', "sys.argv[2]"), str(tmp_path)]
+    started = [
+        subprocess.Popen([*words, f"u{i}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for i in range(6)
+    ]
+    assert [process.stdout.readline() for process in started] == ["begun\n"] * 6
+    assert {one.verdict for one in runs.store().select()} == {"running"}
+    for process in started:
+        process.communicate()
+    found = runs.store().select()
+    assert sorted(one.uuid for one in found) == [f"u{i}" for i in range(6)]
+    assert {one.verdict for one in found} == {"passed"}
+
+
+def test_a_store_of_the_version_before_is_taken_over(tmp_path):
+    runs.store().add([of(1, tags=("main",))])
+    path = tmp_path / "home" / "runs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE runs DROP COLUMN process")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert [(one.uuid, one.tags, one.process) for one in runs.store().select()] == [("u1", ("main",), "")]
+
+
+def test_runs_of_the_original_are_brought_in_and_compared_by_its_own_clock(tmp_path, capsys):
+    ours = Path(shutil.copytree(RECORDED, tmp_path / "ours"))
+    uuid = "b3ee5d74-a75c-5c7a-9e87-6d2a650ebcaf"
+    for path in ours.iterdir():
+        path.write_text(path.read_text().replace(uuid, "u1").replace('"P99":3000', '"P99":1500'))
+    written(ours)
+    assert main(["runs", "import", str(RECORDED), str(ours)]) == 0
+    assert main(["runs", "list", "--kind", "kube-burner"]) == 0
+    assert f"{uuid}  kube-burner" in capsys.readouterr().out
+    assert main(["compare", "--figure", "Ready.p99_ms", uuid, "--", "u1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [["tca.Ready.p99_ms", "3000", "1500", "-50.0%"]]
+    for path in ours.glob("*[!n].json"):
+        path.unlink()
+    assert main(["compare", uuid, "--", "u1"]) == 1
+    assert "run u1: cannot be compared with runs of kube-burner: " in capsys.readouterr().err

@@ -23,6 +23,17 @@ def test_the_report_of_a_recorded_run_is_the_golden_one(form, end, tmp_path):
     assert out.read_text() == (GOLDEN / f"report.{end}").read_text()
 
 
+@pytest.mark.parametrize(("form", "end"), [("markdown", "md"), ("junit", "xml"), ("text", "txt")])
+def test_the_report_of_a_run_of_the_original_is_the_golden_one(form, end, tmp_path):
+    out = tmp_path / "report"
+    assert main(["report", str(GOLDEN / "kube-burner"), "-o", form, "--out", str(out)]) == 0
+    assert out.read_text() == (GOLDEN / f"kube-burner.{end}").read_text()
+    assert main(["report", str(GOLDEN / "kube-burner"), "--out", str(out)]) == 0
+    page = out.read_text()
+    assert "kube-burner, by its own documents" in page
+    assert "<td>- / - / -</td>" in page
+
+
 def test_hostile_names_stay_text_and_only_the_one_script_may_run():
     page = (GOLDEN / "report.html").read_text()
     assert page.count("<script") == page.count("</script>") == 2

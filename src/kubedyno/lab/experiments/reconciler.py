@@ -87,20 +87,28 @@ def run(request: Request) -> int:
         raise KubedynoError(f"--directory {request.directory}: there is no such directory")
     if not os.access(request.directory, os.W_OK):
         raise KubedynoError(f"--directory {request.directory}: cannot be written to")
-    outcome = aio.run(experiment(request, SYSTEM_CLOCK))
-    encoded = msgspec.json.format(msgspec.json.encode(outcome), indent=1)
-    try:
-        (request.directory / FILE_NAME).write_bytes(encoded)
-        (request.directory / REPORT_NAME).write_text(report.page(outcome))
-    except OSError as error:
-        raise KubedynoError(f"{request.directory}: cannot be written to ({error.strerror})") from error
-    runs.register(runs.record_of_experiment(outcome, request.directory))
+    begun = runs.beginning(Random().uid(), "experiment", target="this machine", config="experiment reconciler")
+    with runs.entered(begun) as entry:
+        outcome = aio.run(experiment(request, SYSTEM_CLOCK))
+        encoded = _written(outcome, request.directory)
+        entry.records.append(runs.record_of_experiment(outcome, request.directory))
     if request.json:
         print(encoded.decode())  # noqa: T201 - the command's output
     else:
         print("\n".join(report.lines(outcome)))  # noqa: T201
         print(f"report: {request.directory / REPORT_NAME}")  # noqa: T201
     return 0
+
+
+def _written(outcome: ReconcilerRun, directory: Path) -> bytes:
+    """Write document and report, and return the document."""
+    encoded = msgspec.json.format(msgspec.json.encode(outcome), indent=1)
+    try:
+        (directory / FILE_NAME).write_bytes(encoded)
+        (directory / REPORT_NAME).write_text(report.page(outcome))
+    except OSError as error:
+        raise KubedynoError(f"{directory}: cannot be written to ({error.strerror})") from error
+    return encoded
 
 
 async def experiment(request: Request, clock: Clock) -> ReconcilerRun:
