@@ -141,6 +141,12 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--audit-policy-file", type=Path, metavar="FILE", help="Policy of audit.k8s.io/v1 (default: metadata of all)"
     )
+    for flag, what in (
+        ("maxsize", "MiB at which it begins another file (default 100)"),
+        ("maxage", "days for which files put aside are kept (default: for ever)"),
+        ("maxbackup", "how many files put aside are kept (default: all)"),
+    ):
+        parser.add_argument(f"--audit-log-{flag}", type=int, metavar="N", help=what)
     parser.add_argument(
         "--tracing-config-file",
         type=Path,
@@ -185,6 +191,9 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         priority_and_fairness=arguments.enable_priority_and_fairness == "true",
         audit_log=arguments.audit_log_path,
         audit_policy=arguments.audit_policy_file,
+        audit_maxsize_mb=arguments.audit_log_maxsize,
+        audit_maxage_days=arguments.audit_log_maxage,
+        audit_maxbackup=arguments.audit_log_maxbackup,
         tracing=arguments.tracing_config_file,
     )
 

@@ -163,6 +163,9 @@ class ClusterSettings:
         priority_and_fairness: The two limits together are the seats of priority levels, instead of limits of their own.
         audit_log: File of the audit log, "" for none; a relative path is one in the cluster's folder.
         audit_policy: File of an audit policy; "" writes metadata of everything.
+        audit_maxsize_mb: Size at which the audit log begins another file, in MiB; 0: 100.
+        audit_maxage_days: Files put aside longer ago are removed; 0: none for its age.
+        audit_maxbackup: How many files put aside are kept; 0: all.
         tracing: File of the API server's TracingConfiguration, "" for none.
     """
 
@@ -197,6 +200,9 @@ class ClusterSettings:
     priority_and_fairness: bool = True
     audit_log: str = ""
     audit_policy: str = ""
+    audit_maxsize_mb: int = 0
+    audit_maxage_days: int = 0
+    audit_maxbackup: int = 0
     tracing: str = ""
 
     @property

@@ -53,6 +53,9 @@ def cluster_settings(
     priority_and_fairness: bool = True,
     audit_log: Path | None = None,
     audit_policy: Path | None = None,
+    audit_maxsize_mb: int | None = None,
+    audit_maxage_days: int | None = None,
+    audit_maxbackup: int | None = None,
     tracing: Path | None = None,
     addon_values: Path | None = None,
     metrics_port: int | None = None,
@@ -173,6 +176,7 @@ def cluster_settings(
         if not settings.audit_log:
             raise KubedynoError("--audit-policy-file: says what an audit log has; add --audit-log-path FILE")
         settings = replace(settings, audit_policy=str(audit_policy.expanduser().absolute()))
+    settings = _rotated(settings, audit_maxsize_mb, audit_maxage_days, audit_maxbackup)
     if settings.audit_policy:
         # Read again when the cluster starts; what is wrong with it is better said now.
         read_policy(Path(settings.audit_policy))
@@ -318,3 +322,22 @@ def _images(path: Path) -> dict[str, list[str]]:
 def _nodes(cluster: str, count: int) -> tuple[NodeSettings, ...]:
     names = node_names(cluster, 1, count - 1)
     return tuple(NodeSettings(name, control_plane=index == 0) for index, name in enumerate(names))
+
+
+def _rotated(
+    settings: ClusterSettings, size_mb: int | None, age_days: int | None, backups: int | None
+) -> ClusterSettings:
+    """Return settings with the rotation of the audit log that flags say."""
+    for flag, value in (("maxsize", size_mb), ("maxage", age_days), ("maxbackup", backups)):
+        if value is None:
+            continue
+        if not settings.audit_log:
+            raise KubedynoError(f"--audit-log-{flag}: says when an audit log is put aside; add --audit-log-path FILE")
+        if value < 0:
+            raise KubedynoError(f"--audit-log-{flag}: {value} is negative; give a whole number, 0 for the default")
+    return replace(
+        settings,
+        audit_maxsize_mb=settings.audit_maxsize_mb if size_mb is None else size_mb,
+        audit_maxage_days=settings.audit_maxage_days if age_days is None else age_days,
+        audit_maxbackup=settings.audit_maxbackup if backups is None else backups,
+    )

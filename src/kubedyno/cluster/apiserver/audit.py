@@ -5,17 +5,15 @@ the loop; the file is readable by its owner alone.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339_micro
 from kubedyno.cluster.apiserver.admissionrequests import user_info
+from kubedyno.cluster.apiserver.auditfile import AuditFile
 from kubedyno.cluster.apiserver.auditpolicy import METADATA, NONE, REQUEST, RESPONSE, AuditPolicy, Extent
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.authorization import Attributes
@@ -41,34 +39,25 @@ class AuditLog:
     Args:
         app: What comes behind; looked up for each request.
         policy: What is written.
-        path: The file; lines are added to it.
+        file: Where lines are added; closed with the log.
         identify: Says who asks.
         decide: Says why a request was allowed.
         now: Epoch seconds.
-
-    Raises:
-        KubedynoError: The file cannot be written.
     """
 
     def __init__(
-        self, app: Callable[[], App], policy: AuditPolicy, path: Path, identify: Identify, decide: Decide,
+        self, app: Callable[[], App], policy: AuditPolicy, file: AuditFile, identify: Identify, decide: Decide,
         now: Callable[[], float],
     ) -> None:  # fmt: skip
         self._app = app
         self._policy = policy
-        self._path = path
+        self._file = file
         self._identify = identify
         self._decide = decide
         self._now = now
         self._lines: list[bytes] = []
         self._broken = False
         self._events: dict[int, Event] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.fchmod(self._file, 0o600)
-        except OSError as error:
-            raise KubedynoError(f"{path}: {error.strerror}; the audit log needs a file that can be written") from None
 
     def annotations_of(self, request: Request) -> dict[str, str]:
         """Return the annotations of a request's event, to be added to."""
@@ -112,21 +101,21 @@ class AuditLog:
     def _flush(self) -> None:
         if not self._lines:
             return
-        text = b"\n".join([*self._lines, b""])
-        self._lines.clear()
+        lines, self._lines = self._lines, []
         try:
-            while text:
-                text = text[os.write(self._file, text) :]
+            self._file.write(lines)
             self._broken = False
         except OSError as error:
             if not self._broken:
                 self._broken = True
-                logger(__name__).error("audit log %s: %s: requests are not written down", self._path, error.strerror)
+                logger(__name__).error(
+                    "audit log %s: %s: requests are not written down", self._file.path, error.strerror
+                )
 
     def close(self) -> None:
         """Write what is left."""
         self._flush()
-        os.close(self._file)
+        self._file.close()
 
 
 class Event:

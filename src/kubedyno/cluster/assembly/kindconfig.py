@@ -420,6 +420,11 @@ def _cluster_configuration(place: Place, draft: _Draft) -> None:
             draft.ignore(value, "has no meaning here")
 
 
+# Flags of the audit log's rotation → the setting.
+_AUDIT_NUMBERS = {
+    "audit-log-maxsize": "audit_maxsize_mb", "audit-log-maxage": "audit_maxage_days",
+    "audit-log-maxbackup": "audit_maxbackup",
+}  # fmt: skip
 _KNOWN_ARGUMENTS = {
     "controller-manager": (
         "bind-address", "allocate-node-cidrs", "cluster-cidr", "node-cidr-mask-size", "node-cidr-mask-size-ipv4",
@@ -427,7 +432,7 @@ _KNOWN_ARGUMENTS = {
     ),
     "scheduler": ("bind-address", "config"),
     "etcd": ("listen-metrics-urls",),
-    "apiserver": ("service-cluster-ip-range", "audit-log-path", "audit-policy-file", "tracing-config-file"),
+    "apiserver": ("service-cluster-ip-range", "audit-log-path", "audit-policy-file", "tracing-config-file", *_AUDIT_NUMBERS),
 }  # fmt: skip
 
 
@@ -459,6 +464,8 @@ def _arguments(place: Place, component: str, draft: _Draft) -> None:
             draft.audit_log = value
         elif name == "audit-policy-file":
             draft.audit_policy = value
+        elif name in _AUDIT_NUMBERS:
+            draft.changes[_AUDIT_NUMBERS[name]] = value.integer(0, 1_000_000)
         elif name == "tracing-config-file":
             draft.tracing = value
         elif name == "listen-metrics-urls":

@@ -17,6 +17,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.audit import AuditLog
+from kubedyno.cluster.apiserver.auditfile import AuditFile, Rotation
 from kubedyno.cluster.apiserver.auditpolicy import EVERYTHING, read_policy
 from kubedyno.cluster.apiserver.authentication import Authenticator
 from kubedyno.cluster.apiserver.exposition import Page
@@ -189,9 +190,10 @@ async def _serve(
         first = TracedRequests(lambda: lifetimes.app, spans[0], api.identities, clock.now)
     if settings.audit_log:
         policy = read_policy(Path(settings.audit_policy)) if settings.audit_policy else EVERYTHING
-        path = state_dir / settings.audit_log
+        rotation = Rotation.of(settings.audit_maxsize_mb, settings.audit_maxage_days, settings.audit_maxbackup)
+        audit_file = AuditFile(state_dir / settings.audit_log, rotation, clock.now)
         behind = first.app
-        log_file = AuditLog(lambda: behind, policy, path, api.identities, api.decision, clock.now)
+        log_file = AuditLog(lambda: behind, policy, audit_file, api.identities, api.decision, clock.now)
         api.annotations_of = log_file.annotations_of
         audit.append(log_file)
         first = log_file

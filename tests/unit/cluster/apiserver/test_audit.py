@@ -1,6 +1,7 @@
 """The audit log: what a policy wants of each request, in a file of its own."""
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.apiserver.audit import AuditLog
+from kubedyno.cluster.apiserver.auditfile import AuditFile, Rotation, expired
 from kubedyno.cluster.apiserver.auditpolicy import EVERYTHING, policy_of, read_policy
 from kubedyno.http.messages import Peer, Request
 from unit.cluster.apiserver.harness import NS, TOKEN, Answer, running
@@ -27,8 +29,9 @@ def audited(tmp_path, rules, *calls):
 
     async def inside():
         async with running() as api:
+            file = AuditFile(path, Rotation(), api.clock.now)
             log = AuditLog(
-                lambda: api.server.app, rules, path, api.server.identities, api.server.decision, api.clock.now
+                lambda: api.server.app, rules, file, api.server.identities, api.server.decision, api.clock.now
             )
             api.server.annotations_of = log.annotations_of
             for method, target, body, headers in calls:
@@ -156,4 +159,47 @@ def test_a_policy_that_is_none_is_said_in_one_line(tmp_path, text, says):
 
 def test_a_file_that_cannot_be_written_is_said():
     with pytest.raises(KubedynoError, match="the audit log needs a file"):
-        AuditLog(lambda: None, EVERYTHING, Path("/proc/none/audit.log"), None, None, None)
+        AuditFile(Path("/proc/none/audit.log"), Rotation(), None)
+
+
+def test_a_full_file_is_put_aside_and_the_newest_of_those_are_kept(tmp_path):
+    path = tmp_path / "audit.log"
+    path.write_bytes(b"before\n")
+    (tmp_path / "audit-mine.log").write_bytes(b"")
+    (tmp_path / "audit-2020-01-01T00-00-00.000.log").write_bytes(b"")
+    file = AuditFile(path, Rotation(16, max_backups=2), lambda: 1_800_000_000.25)
+    file.write([b"1234567"])
+    assert path.read_bytes() == b"before\n1234567\n"
+    file.write([b"a", b"longer than sixteen", b"b", b"c"])
+    file.close()
+    found = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    assert found == {
+        "audit-mine.log": b"",
+        "audit-2027-01-15T08-00-00.251.log": b"a\n",
+        "audit-2027-01-15T08-00-00.252.log": b"longer than sixteen\n",
+        "audit.log": b"b\nc\n",
+    }
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (path, tmp_path / "audit-2027-01-15T08-00-00.251.log")} == {
+        0o600
+    }
+
+
+def test_files_put_aside_go_by_age_and_number():
+    now_s, day_s = 1_800_000_000.0, 86_400.0
+    kept = {Path(str(days)): now_s - days * day_s - 1 for days in range(5)}
+    assert expired(kept, Rotation(), now_s) == []
+    assert expired(kept, Rotation(max_age_days=3), now_s) == [Path("3"), Path("4")]
+    assert set(expired(kept, Rotation(max_age_days=4, max_backups=2), now_s)) == {Path("2"), Path("3"), Path("4")}
+    assert Rotation.of(0, 1, 2) == Rotation(100 * 1024 * 1024, 1, 2)
+
+
+def test_what_is_no_regular_file_is_never_put_aside(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = AuditFile(path, Rotation(4), lambda: 0.0)
+    file.write([b"abc", b"def"])
+    assert os.read(reader, 100) == b"abc\ndef\n"
+    file.close()
+    os.close(reader)
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]

@@ -166,3 +166,12 @@ kubeadmConfigPatches:
     )
     assert [node.max_pods for node in parsed.nodes] == [200, 50]
     assert parsed.nodes[1].labels == (("tier", "front"),)
+
+
+def test_the_audit_log_is_put_aside_as_the_api_servers_flags_say():
+    arguments = "{audit-log-path: /a.log, audit-log-maxsize: '5', audit-log-maxage: '2', audit-log-maxbackup: '3'}"
+    patch = f"kubeadmConfigPatches:\n- |\n  kind: ClusterConfiguration\n  apiServer: {{extraArgs: {arguments}}}\n"
+    parsed, _ = parse(HEAD + patch, "kind.yaml")
+    assert (parsed.audit_maxsize_mb, parsed.audit_maxage_days, parsed.audit_maxbackup) == (5, 2, 3)
+    with pytest.raises(KubedynoError, match="audit-log-maxage"):
+        parse(HEAD + patch.replace("'2'", "two"), "kind.yaml")
