@@ -108,9 +108,13 @@ def parse(text: str, path: str, *, name: str | None = None) -> tuple[ClusterSett
     if "featureGates" in given:
         for gate in top.at("featureGates").value or {}:
             draft.gates[gate] = top.at("featureGates", gate).boolean()
-    for key in ("runtimeConfig", "containerdConfigPatches", "containerdConfigPatchesJSON6902"):
+    if given.get("runtimeConfig"):
+        draft.ignore(
+            top.at("runtimeConfig"), "has no effect: APIs are served as by default, no alpha and beta versions"
+        )
+    for key in ("containerdConfigPatches", "containerdConfigPatchesJSON6902"):
         if given.get(key):
-            draft.ignore(top.at(key), "has no meaning here: there is no container runtime, and every API is served")
+            draft.ignore(top.at(key), "has no meaning here: there is no container runtime")
     if given.get("kubeadmConfigPatchesJSON6902"):
         draft.ignore(top.at("kubeadmConfigPatchesJSON6902"), "is not applied: write it as kubeadmConfigPatches")
     if "kubeadmConfigPatches" in given:
