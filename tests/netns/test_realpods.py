@@ -142,7 +142,7 @@ def test_a_pod_reaches_itself_through_its_service(cluster):
 
 
 def test_a_pod_on_the_node_network_reaches_pods_and_services(cluster):
-    cluster.pod("hosted", "sleep", "inf", hostNetwork=True, **node("real-worker"))
+    cluster.pod("hosted", "sleep", "inf", hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet", **node("real-worker"))
     cluster.pod("answers", "python3", "-c", SERVE, "here", image="python", **node("real-worker2"))
     cluster.service("answers", "answers", 80, 8080)
     assert cluster.kubectl("exec", "hosted", "--", "python3", "-c", ASK, "answers", "80").startswith("here")
@@ -218,6 +218,28 @@ def test_streams_reach_processes(cluster):
     assert cluster.kubectl("logs", "streams") == "begun\n"
     big = cluster.sh("streams", "head -c 3000000 /dev/zero | tr '\\0' x")
     assert len(big) == 3_000_000
+
+
+def test_what_must_not_be_roots_waits_and_what_is_not_enforced_is_said(cluster):
+    cluster.pod("rootless", "sleep", "inf", wait="", securityContext={"runAsNonRoot": True})
+    reason = "{.status.containerStatuses[0].state.waiting.reason}"
+    cluster.kubectl("wait", f"--for=jsonpath={reason}=CreateContainerConfigError", "pod/rootless", "--timeout=10s")
+    cluster.pod("readonly", "sleep", "inf", container={"securityContext": {"readOnlyRootFilesystem": True}})
+    said = cluster.kubectl("get", "pod", "readonly", "-o", "jsonpath={.status.conditions[*].message}")
+    assert "readOnlyRootFilesystem is not enforced" in said
+
+
+def test_files_of_a_secret_are_read_by_whom_their_modes_let(cluster):
+    cluster.kubectl("create", "secret", "generic", "moded", "--from-literal=k=hidden")
+    for name, group in (("stranger", {}), ("member", {"fsGroup": 2000})):
+        cluster.pod(
+            name, "sleep", "inf",
+            container={"volumeMounts": [{"name": "s", "mountPath": "/s"}]},
+            volumes=[{"name": "s", "secret": {"secretName": "moded", "defaultMode": 0o400}}],
+            securityContext={"runAsUser": 1000, **group},
+        )  # fmt: skip
+    assert "Permission denied" in cluster.sh("stranger", "cat /s/k", code=1)
+    assert cluster.sh("member", "cat /s/k; stat -c ' %a %g' /s/k") == "hidden 440 2000\n"
 
 
 def test_input_waits_for_who_reads_it_and_arrives_whole(cluster, tmp_path):

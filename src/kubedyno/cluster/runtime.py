@@ -143,6 +143,10 @@ class Runtime(Protocol):
         """Return what a pod that is run has to be told about, e.g. limits that are not enforced; "" for nothing."""
         ...
 
+    def breach(self, uid: str, container: str) -> str:
+        """Return what of the pod's security context forbids a container of a sandbox that is there; "" for nothing."""
+        ...
+
     def create(
         self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None], lost: Callable[[], None]
     ) -> None:

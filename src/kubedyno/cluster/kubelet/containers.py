@@ -169,7 +169,12 @@ class Containers:
                 self._hold(run, container, reason, message, f"Error: {reason}")
             return
         if run.real:
-            self._run(run, container)
+            breach = self._desk.runtime.breach(run.uid, plan.name) if self._desk.runtime is not None else ""
+            if breach:
+                self._hold(run, container, _CONFIG_ERROR, breach, f"Error: {breach}")
+                self._desk.after(run, self._latency.retry(), lambda run: self._pull(run, container))
+            else:
+                self._run(run, container)
             return
 
         def created(run: PodRun) -> None:

@@ -1,18 +1,17 @@
-"""From a pod's spec to what its init is told: command lines, environments, files and mounts.
+"""From a pod's spec to what its init is told: command lines, environments, users.
 
-Pure functions of the pod, of what it names (ConfigMaps, Secrets), and of the image table.
+Pure functions of the pod, of what it names (ConfigMaps, Secrets), and of the image table. Files are in `volumes`.
 """
 
 import re
 import sys
-from base64 import b64decode
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kubedyno.cluster.processes import names
+from kubedyno.cluster.processes.fields import field_of, resource_of
 from kubedyno.cluster.processes.images import entry_of
 from kubedyno.cluster.processes.network import Bandwidth
+from kubedyno.cluster.processes.volumes import SOURCE, Data, hostname_of
 from kubedyno.kernel.cgroups import Limits
 from kubedyno.kube.quantity import milli_of, value_of
 
@@ -20,14 +19,6 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CAPABILITIES = frozenset({"NET_RAW", "NET_BIND_SERVICE"})
 _VOLUMES = frozenset({"emptyDir", "configMap", "secret", "projected", "downwardAPI"})
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
-_SOURCE = str(Path(__file__).resolve().parents[3])
-
-# ("configmap", "binary" (a ConfigMap's binaryData) or "secret", name) → its data, {} when it isn't there. What is no UTF-8
-# has surrogates in it, as files' names have in Python.
-Data = Callable[[str, str], dict[str, str]]
-# (audience or "", seconds) → a token of the pod's ServiceAccount, "" where there are none.
-Token = Callable[[str, int], str]
-_TOKEN_S = 3600
 _LEAST_BITS_S, _MOST_BITS_S = 1_000, 10**15
 
 
@@ -85,7 +76,8 @@ def environment_of(
     Args:
         pod: The pod.
         container: Its container.
-        facts: Field paths that the spec does not hold: status.podIP, status.hostIP, ….
+        facts: Field paths that the spec does not hold: status.podIP, status.hostIP, …; and what its node can give:
+            allocatable.cpu, ….
         services: Variables of the services of its namespace.
         data: ConfigMaps and Secrets.
     """
@@ -100,7 +92,7 @@ def environment_of(
         if source is None:
             found[name] = expanded(variable.get("value", ""), found)
         elif "fieldRef" in source:
-            found[name] = _field(pod, source["fieldRef"]["fieldPath"], facts)
+            found[name] = field_of(pod, source["fieldRef"]["fieldPath"], facts)
         elif "configMapKeyRef" in source or "secretKeyRef" in source:
             kind = "configmap" if "configMapKeyRef" in source else "secret"
             reference = source.get("configMapKeyRef") or source["secretKeyRef"]
@@ -108,10 +100,10 @@ def environment_of(
             if reference["key"] in known:
                 found[name] = known[reference["key"]]
         elif "resourceFieldRef" in source:
-            found[name] = _resource(container, source["resourceFieldRef"]["resource"])
+            found[name] = resource_of(container, source["resourceFieldRef"], facts)
     if is_ours(container):
         found["PATH"] = f"{Path(sys.executable).parent}:{found['PATH']}"
-        found.setdefault("PYTHONPATH", _SOURCE)
+        found.setdefault("PYTHONPATH", SOURCE)
     return found
 
 
@@ -128,24 +120,6 @@ def is_ours(container: dict[str, Any]) -> bool:
     """Say whether a container's image stands for this very program."""
     entry = entry_of(container["image"], {})
     return entry is not None and "kubedyno" in entry.entrypoint
-
-
-def _field(pod: dict[str, Any], path: str, facts: dict[str, str]) -> str:
-    if path in facts:
-        return facts[path]
-    for kind in ("labels", "annotations"):
-        head = f"metadata.{kind}['"
-        if path.startswith(head):
-            return str((pod["metadata"].get(kind) or {}).get(path[len(head) : -2], ""))
-    value: Any = pod
-    for part in path.split("."):
-        value = value.get(part, "") if isinstance(value, dict) else ""
-    return str(value)
-
-
-def _resource(container: dict[str, Any], name: str) -> str:
-    kind, _, resource = name.partition(".")
-    return str(((container.get("resources") or {}).get(kind) or {}).get(resource, "0"))
 
 
 def limits_of(container: dict[str, Any]) -> Limits:
@@ -178,12 +152,19 @@ def bandwidth_of(pod: dict[str, Any]) -> Bandwidth:
     return Bandwidth(*found)
 
 
-def hostname_of(pod: dict[str, Any]) -> str:
-    """Return a pod's hostname: what it asks for, its name, or its node's name on the node's network."""
-    spec = pod["spec"]
-    if spec.get("hostNetwork"):
-        return str(spec["nodeName"])
-    return str(spec.get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+def breach_of(pod: dict[str, Any], container: dict[str, Any]) -> str:
+    """Return why a container may not be created, "" when it may: it must not be root's (verifyRunAsNonRoot)."""
+    whole, own = pod["spec"].get("securityContext") or {}, container.get("securityContext") or {}
+    uid = own.get("runAsUser", whole.get("runAsUser"))
+    if not own.get("runAsNonRoot", whole.get("runAsNonRoot")) or uid:
+        return ""
+    metadata = pod["metadata"]
+    who = f'(pod: "{metadata["name"]}_{metadata["namespace"]}({metadata["uid"]})", container: {container["name"]})'
+    # No image names a user here.
+    what = "container has runAsNonRoot and image will run as root" if uid is None else (
+        "container's runAsUser breaks non-root policy"
+    )  # fmt: skip
+    return f"{what} {who}"
 
 
 def user_of(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
@@ -193,84 +174,3 @@ def user_of(pod: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
     gid = own.get("runAsGroup", whole.get("runAsGroup", 0))
     groups = {gid, *whole.get("supplementalGroups", ()), *([whole["fsGroup"]] if "fsGroup" in whole else ())}
     return {"uid": uid, "gid": gid, "groups": sorted(groups)}
-
-
-def plan_of(pod: dict[str, Any], address: str, dns_address: str, data: Data, token: Token) -> dict[str, Any]:
-    """Return what a pod's fence is made from (`fence.enter`)."""
-    spec, metadata = pod["spec"], pod["metadata"]
-    hostname = hostname_of(pod)
-    hosts = f"127.0.0.1\tlocalhost\n{address}\t{hostname}\n"
-    for alias in spec.get("hostAliases", ()):
-        hosts += f"{alias['ip']}\t{' '.join(alias.get('hostnames', ()))}\n"
-    files = {
-        "/etc/hosts": hosts,
-        "/etc/hostname": f"{hostname}\n",
-        "/etc/resolv.conf": names.resolv_conf(dns_address, metadata["namespace"]),
-    }
-    volumes = {volume["name"]: _volume(volume, metadata, data, token) for volume in spec.get("volumes", ())}
-    mounts = {
-        mount["mountPath"]: mount["name"]
-        for container in (*spec.get("initContainers", ()), *spec["containers"])
-        for mount in container.get("volumeMounts", ())
-    }
-    return {
-        "hostname": hostname,
-        "programs": _programs(),
-        "files": files,
-        "volumes": volumes,
-        "mounts": [[name, path] for path, name in mounts.items()],
-    }
-
-
-def _programs() -> list[str]:
-    """Return the folders of this very program and its interpreter, as far as they are not among the system's."""
-    wanted = dict.fromkeys((sys.base_prefix, sys.base_exec_prefix, sys.prefix, _SOURCE, *_libraries()))
-    return [path for path in wanted if not path.startswith(("/usr", "/opt")) and path != "/"]
-
-
-def _libraries() -> list[str]:
-    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and Path(path).is_dir()]
-
-
-def _volume(volume: dict[str, Any], metadata: dict[str, Any], data: Data, token: Token) -> dict[str, str]:
-    if "configMap" in volume:
-        return _items(_config(data, volume["configMap"]), volume["configMap"])
-    if "secret" in volume:
-        return _items(data("secret", volume["secret"].get("secretName", "")), volume["secret"])
-    found: dict[str, str] = {}
-    for source in (volume.get("projected") or {}).get("sources", ()):
-        if "configMap" in source:
-            found |= _items(_config(data, source["configMap"]), source["configMap"])
-        if "secret" in source:
-            found |= _items(data("secret", source["secret"].get("name", "")), source["secret"])
-        if "serviceAccountToken" in source:
-            asked = source["serviceAccountToken"]
-            text = token(asked.get("audience", ""), asked.get("expirationSeconds", _TOKEN_S))
-            found |= {asked["path"]: text} if text else {}
-        for item in (source.get("downwardAPI") or {}).get("items", ()):
-            if "fieldRef" in item:
-                pod = {"metadata": metadata}
-                found[item["path"]] = _field(pod, item["fieldRef"]["fieldPath"], {})
-    return found
-
-
-def _config(data: Data, source: dict[str, Any]) -> dict[str, str]:
-    name = source.get("name", "")
-    return {**data("configmap", name), **data("binary", name)}
-
-
-def _items(data: dict[str, str], source: dict[str, Any]) -> dict[str, str]:
-    items = source.get("items")
-    if not items:
-        return data
-    return {item["path"]: data[item["key"]] for item in items if item["key"] in data}
-
-
-def decoded(kind: str, obj: dict[str, Any] | None) -> dict[str, str]:
-    """Return what a ConfigMap or Secret holds; see `Data` for kinds."""
-    if obj is None:
-        return {}
-    if kind == "configmap":
-        return dict(obj.get("data") or {})
-    found = (obj.get("binaryData" if kind == "binary" else "data") or {}).items()
-    return {name: b64decode(value).decode(errors="surrogateescape") for name, value in found}

@@ -113,6 +113,12 @@ class Directory:
                 return Place(record.obj.name, address, cidr)
         return None
 
+    def allocatable(self, node: str) -> dict[str, str]:
+        """Return what a node can give its pods: "allocatable.cpu", … → a quantity."""
+        record = self._store.table(NODES).get(node)
+        known = _status_of(record.obj).get("allocatable", {}) if record is not None else {}
+        return {f"allocatable.{name}": str(amount) for name, amount in known.items()}
+
     def variables(self, namespace: str, *, links: bool = True) -> dict[str, str]:
         """Return the variables that tell a pod of the API server and of other services (envvars.FromServices).
 

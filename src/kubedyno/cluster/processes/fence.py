@@ -8,6 +8,7 @@ reach for good, and no exec gives new ones.
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ _USERS = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexisten
 _GROUP = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\nservices: files\n"
 _ROOT_SIZE = "256m"
+_GROUP_READS = 0o440
 
 
 def enter(plan: dict[str, Any]) -> None:
@@ -46,7 +48,8 @@ def enter(plan: dict[str, Any]) -> None:
 
     Args:
         plan: "hostname", "programs" (further folders to see, read-only), "files" (path → text, made in the new root),
-            "volumes" (name → {path: text}), "mounts" (list of [volume, path]).
+            "volumes" (name → {path: [text, mode]}), "group" (that may read them, or None), "mounts" (list of
+            [volume, path]).
 
     Raises:
         OSError: The kernel refused a step, which is named.
@@ -70,7 +73,7 @@ def enter(plan: dict[str, Any]) -> None:
     libc.mount("proc", f"{root}/proc", "proc", safe | libc.MS_RDONLY)
     files = {"/etc/passwd": _USERS, "/etc/group": _GROUP, "/etc/nsswitch.conf": _NSSWITCH, **plan["files"]}
     _write(root, files)
-    _volumes(root, plan["volumes"], plan["mounts"])
+    _volumes(root, plan["volumes"], plan["mounts"], plan["group"])
     old = f"{root}/.old"
     Path(old).mkdir()
     libc.pivot_root(root, old)
@@ -137,12 +140,20 @@ def _write(root: str, files: dict[str, str]) -> None:
         place.write_bytes(text.encode(errors="surrogateescape"))
 
 
-def _volumes(root: str, volumes: dict[str, dict[str, str]], mounts: list[list[str]]) -> None:
+def _volumes(
+    root: str, volumes: dict[str, dict[str, tuple[str, int]]], mounts: list[list[str]], group: int | None
+) -> None:
     for name, files in volumes.items():
         place = Path(root, ".volumes", name)
         place.mkdir(parents=True)
         place.chmod(0o777)
-        _write(str(place) + "/", files)
+        _write(f"{place}/", {path: text for path, (text, _) in files.items()})
+        for path, (_, mode) in files.items():
+            Path(place, path).chmod(mode if group is None else mode | _GROUP_READS)
+            if group is not None:
+                # A user namespace has root's group alone.
+                with suppress(OSError):
+                    os.chown(Path(place, path), -1, group)
     for name, path in mounts:
         target = Path(root + os.path.normpath(path))
         target.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ outside of the cluster don't exist: no packet leaves.
 import asyncio
 import socket
 import struct
-from typing import Protocol
+from typing import Any, Protocol
 
 from kubedyno.base.log import logger
 from kubedyno.kernel.netns import Namespace
@@ -46,9 +46,30 @@ class Names(Protocol):
         ...
 
 
-def resolv_conf(server: str, namespace: str) -> str:
-    """Return a pod's /etc/resolv.conf under dnsPolicy ClusterFirst."""
-    return f"search {namespace}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}\nnameserver {server}\noptions ndots:5\n"
+def resolv_conf(server: str, pod: dict[str, Any]) -> str:
+    """Return a pod's /etc/resolv.conf by its dnsPolicy and dnsConfig, which comes last and wins among options.
+
+    Args:
+        server: The DNS service's address.
+        pod: The pod. What it would have of its node (Default, or ClusterFirst on the node's network) is nothing: nodes
+            have no resolver.
+    """
+    spec, namespace = pod["spec"], pod["metadata"]["namespace"]
+    policy, config = spec.get("dnsPolicy", "ClusterFirst"), spec.get("dnsConfig") or {}
+    servers: list[str] = []
+    searches: list[str] = []
+    options: dict[str, str | None] = {}
+    if policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.get("hostNetwork")):
+        servers, searches = [server], [f"{namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN]
+        options = {"ndots": "5"}
+    servers += config.get("nameservers", ())
+    searches += config.get("searches", ())
+    options |= {one["name"]: one.get("value") for one in config.get("options", ())}
+    lines = [f"search {' '.join(dict.fromkeys(searches))}"] if searches else []
+    lines += [f"nameserver {address}" for address in dict.fromkeys(servers)]
+    said = [name if value is None else f"{name}:{value}" for name, value in options.items()]
+    lines += [f"options {' '.join(said)}"] if said else []
+    return "".join(f"{line}\n" for line in lines)
 
 
 def answer(query: bytes, names: Names) -> bytes:

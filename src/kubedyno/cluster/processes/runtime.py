@@ -16,7 +16,7 @@ from typing import Any
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
-from kubedyno.cluster.processes import containers, probing
+from kubedyno.cluster.processes import containers, probing, volumes
 from kubedyno.cluster.processes.images import entry_of
 from kubedyno.cluster.processes.link import Command, Helper, PodLink
 from kubedyno.cluster.processes.network import NodeNetwork
@@ -165,7 +165,13 @@ class PodProcesses:
         limited = any((c.get("resources") or {}).get("limits") for c in pod["spec"]["containers"])
         if limited and self._helper.groups is None:
             return f"its resource limits are not enforced: no control group can be made here ({self._helper.why_none})"
+        if any((c.get("securityContext") or {}).get("readOnlyRootFilesystem") for c in pod["spec"]["containers"]):
+            return "readOnlyRootFilesystem is not enforced: its containers share a root that they may write to"
         return ""
+
+    def breach(self, uid: str, container: str) -> str:
+        pod = self._pods[uid]
+        return containers.breach_of(pod.body, (pod.containers.get(container) or self._ephemeral(pod, container)).spec)
 
     def create(
         self, pod: dict[str, Any], place: Place, address: str, done: Callable[[str], None], lost: Callable[[], None]
@@ -176,8 +182,9 @@ class PodProcesses:
             own_network = not spec.get("hostNetwork")
             space = node.add(uid, address, containers.bandwidth_of(pod)).space if own_network else node.space
             try:
-                plan = containers.plan_of(
-                    pod, address, self._wiring.dns_address, self._data_of(pod), self._token_of(pod)
+                allocatable = self._wiring.directory.allocatable(place.node)
+                plan = volumes.plan_of(
+                    pod, address, self._wiring.dns_address, self._data_of(pod), self._token_of(pod), allocatable
                 )
                 end = self._helper.fork(plan, space.descriptor)
             except OSError:
@@ -194,17 +201,17 @@ class PodProcesses:
         self._wiring.enforce([made])
         made.link = PodLink(end, done, lost)
 
-    def _token_of(self, pod: dict[str, Any]) -> containers.Token:
+    def _token_of(self, pod: dict[str, Any]) -> volumes.Token:
         return lambda audience, seconds: self._mint(pod, audience, seconds) if self._mint is not None else ""
 
-    def _data_of(self, pod: dict[str, Any]) -> containers.Data:
+    def _data_of(self, pod: dict[str, Any]) -> volumes.Data:
         namespace = pod["metadata"]["namespace"]
 
         def data(kind: str, name: str) -> dict[str, str]:
             kind_resource = SECRETS if kind == "secret" else CONFIGMAPS
             record = self._store.get(kind_resource, f"{namespace}/{name}")
             obj = self._store.encode_dict(kind_resource, record) if record is not None else None
-            return containers.decoded(kind, obj)
+            return volumes.decoded(kind, obj)
 
         return data
 
@@ -309,6 +316,7 @@ class PodProcesses:
             "status.podIPs": pod.address,
             "status.hostIP": pod.place.node_address,
             "status.hostIPs": pod.place.node_address,
+            **self._wiring.directory.allocatable(pod.place.node),
         }
         variables = self._wiring.directory.variables(
             pod.body["metadata"]["namespace"], links=pod.body["spec"].get("enableServiceLinks", True)

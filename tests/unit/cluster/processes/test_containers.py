@@ -5,17 +5,16 @@ import sys
 import pytest
 
 from kubedyno.cluster.processes.containers import (
+    breach_of,
     command_of,
-    decoded,
     environment_of,
     expanded,
-    hostname_of,
-    plan_of,
     refusal_of,
     user_of,
 )
 from kubedyno.cluster.processes.images import entry_of, repository_of
 from kubedyno.cluster.processes.output import KEPT_BYTES, ContainerLog
+from kubedyno.cluster.processes.volumes import decoded, hostname_of, plan_of
 
 
 def pod(container=None, **spec):
@@ -134,8 +133,8 @@ def test_a_plan_has_names_files_and_mounts():
         volumes=[{"name": "m", "configMap": {"name": "cm", "items": [{"key": "a", "path": "sub/a.txt"}]}}],
         hostAliases=[{"ip": "1.2.3.4", "hostnames": ["one", "two"]}],
     )
-    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {"a": "text", "b": "other"}, lambda *_: "")
-    assert plan["volumes"] == {"m": {"sub/a.txt": "text"}}
+    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {"a": "text", "b": "other"}, lambda *_: "", {})
+    assert plan["volumes"] == {"m": {"sub/a.txt": ("text", 0o644)}}
     assert plan["mounts"] == [["m", "/etc/m"]]
     assert "10.0.0.5\tp\n1.2.3.4\tone two\n" in plan["files"]["/etc/hosts"]
     assert plan["files"]["/etc/resolv.conf"].startswith("search ns.svc.cluster.local ")
@@ -150,8 +149,8 @@ def test_binary_data_is_in_files_and_not_in_variables():
     def data(kind, name):
         return decoded(kind, kept)
 
-    files = plan_of(made, "10.0.0.5", "10.96.0.10", data, lambda *_: "")["volumes"]["m"]
-    assert {name: text.encode(errors="surrogateescape") for name, text in files.items()} == {
+    files = plan_of(made, "10.0.0.5", "10.96.0.10", data, lambda *_: "", {})["volumes"]["m"]
+    assert {name: text.encode(errors="surrogateescape") for name, (text, _) in files.items()} == {
         "a": b"text",
         "b": b"\xff\x00\xc2\xa9",
     }
@@ -172,9 +171,9 @@ def test_a_token_is_asked_for_as_the_volume_says_and_left_out_where_there_is_non
     token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
     vault = {"serviceAccountToken": {"path": "vault", "audience": "vault"}}
     made = pod(volumes=[{"name": "t", "projected": {"sources": [token, vault]}}])
-    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {}, lambda audience, lasting: f"{audience}/{lasting}")
-    assert plan["volumes"] == {"t": {"token": "/3607", "vault": "vault/3600"}}
-    assert plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {}, lambda *_: "")["volumes"] == {"t": {}}
+    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {}, lambda audience, lasting: f"{audience}/{lasting}", {})
+    assert plan["volumes"] == {"t": {"token": ("/3607", 0o644), "vault": ("vault/3600", 0o644)}}
+    assert plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {}, lambda *_: "", {})["volumes"] == {"t": {}}
 
 
 def test_hostname_and_user_follow_the_spec():
@@ -197,3 +196,75 @@ def test_a_log_has_whole_lines_and_a_bound():
     for _ in range(300):
         big.write(1, b"x" * 9999 + b"\n", 0.0)
     assert KEPT_BYTES - 10_000 < sum(len(line.text) for line in big.lines) <= KEPT_BYTES
+
+
+ALLOCATABLE = {"allocatable.cpu": "3500m", "allocatable.memory": "1Gi"}
+RESOURCES = {"limits": {"memory": "64Mi"}, "requests": {"cpu": "1100m", "memory": "1500"}}
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ({"resource": "limits.memory"}, "67108864"),
+        ({"resource": "limits.memory", "divisor": "1Mi"}, "64"),
+        ({"resource": "limits.memory", "divisor": "0"}, "67108864"),
+        ({"resource": "requests.memory", "divisor": "1Ki"}, "2"),
+        ({"resource": "requests.cpu"}, "2"),
+        ({"resource": "requests.cpu", "divisor": "1m"}, "1100"),
+        ({"resource": "limits.cpu"}, "4"),
+        ({"resource": "limits.ephemeral-storage"}, "0"),
+        ({"resource": "requests.ephemeral-storage"}, "0"),
+    ],
+)
+def test_resources_are_told_in_units_rounded_up_and_a_missing_limit_is_the_nodes(source, text):
+    container = {"name": "c", "image": "x", "resources": RESOURCES}
+    container["env"] = [{"name": "R", "valueFrom": {"resourceFieldRef": source}}]
+    assert environment_of(pod(container), container, ALLOCATABLE, {}, nothing)["R"] == text
+    item = {"path": "r", "resourceFieldRef": {**source, "containerName": "c"}}
+    made = pod(container, volumes=[{"name": "d", "downwardAPI": {"items": [item]}}])
+    plan = plan_of(made, "10.0.0.5", "10.96.0.10", nothing, lambda *_: "", ALLOCATABLE)
+    assert plan["volumes"] == {"d": {"r": (text, 0o644)}}
+
+
+def test_a_downward_volume_tells_of_its_pod_and_modes_are_as_said():
+    items = [
+        {"path": "name", "fieldRef": {"fieldPath": "metadata.name"}},
+        {"path": "in/labels", "mode": 0o400, "fieldRef": {"fieldPath": "metadata.labels"}},
+    ]
+    secret = {"secretName": "s", "defaultMode": 0o440, "items": [{"key": "k", "path": "k", "mode": 0o600}]}
+    made = pod(
+        securityContext={"fsGroup": 7},
+        volumes=[
+            {"name": "d", "downwardAPI": {"items": items}},
+            {"name": "p", "projected": {"defaultMode": 0o444, "sources": [{"downwardAPI": {"items": items}}]}},
+            {"name": "s", "secret": secret},
+            {"name": "w", "secret": {"secretName": "s", "defaultMode": 0o440}},
+        ],
+    )
+    made["metadata"]["labels"]["a"] = 'say "hi"'
+    plan = plan_of(made, "10.0.0.5", "10.96.0.10", lambda *_: {"k": "v"}, lambda *_: "", {})
+    labels = ('a="say \\"hi\\""\napp="x"', 0o400)
+    assert plan["volumes"] == {
+        "d": {"name": ("p", 0o644), "in/labels": labels},
+        "p": {"name": ("p", 0o444), "in/labels": labels},
+        "s": {"k": ("v", 0o600)},
+        "w": {"k": ("v", 0o440)},
+    }
+    assert plan["group"] == 7
+
+
+@pytest.mark.parametrize(
+    ("whole", "own", "words"),
+    [
+        ({}, {}, ""),
+        ({"runAsNonRoot": True}, {}, "container has runAsNonRoot and image will run as root"),
+        ({"runAsNonRoot": True, "runAsUser": 0}, {}, "container's runAsUser breaks non-root policy"),
+        ({"runAsNonRoot": True, "runAsUser": 1000}, {}, ""),
+        ({"runAsUser": 1000}, {"runAsNonRoot": True, "runAsUser": 0}, "container's runAsUser breaks non-root policy"),
+        ({"runAsNonRoot": True}, {"runAsNonRoot": False}, ""),
+    ],
+)
+def test_a_container_that_must_not_be_roots_is_not_created_as_root(whole, own, words):
+    made = pod({"securityContext": own}, securityContext=whole)
+    wanted = f'{words} (pod: "p_ns(u)", container: c)' if words else ""
+    assert breach_of(made, made["spec"]["containers"][0]) == wanted

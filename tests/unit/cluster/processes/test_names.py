@@ -114,7 +114,21 @@ def test_no_bytes_are_an_error(data):
     assert text == b"" or text[:2] == data[:2]
 
 
-def test_pods_search_their_namespace_first():
-    assert resolv_conf("10.96.0.10", "mine").splitlines() == [
-        "search mine.svc.cluster.local svc.cluster.local cluster.local", "nameserver 10.96.0.10", "options ndots:5",
-    ]  # fmt: skip
+OWN = "search ns.svc.cluster.local svc.cluster.local cluster.local"
+MORE = {"nameservers": ["10.0.0.9"], "searches": ["my.dom", "cluster.local"]}
+MORE["options"] = [{"name": "ndots", "value": "2"}, {"name": "edns0"}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "lines"),
+    [
+        ({}, [OWN, "nameserver 10.96.0.10", "options ndots:5"]),
+        ({"dnsConfig": MORE}, [f"{OWN} my.dom", "nameserver 10.96.0.10", "nameserver 10.0.0.9", "options ndots:2 edns0"]),
+        ({"dnsPolicy": "None", "dnsConfig": MORE}, ["search my.dom cluster.local", "nameserver 10.0.0.9", "options ndots:2 edns0"]),
+        ({"dnsPolicy": "Default"}, []),
+        ({"hostNetwork": True}, []),
+        ({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}, [OWN, "nameserver 10.96.0.10", "options ndots:5"]),
+    ],
+)  # fmt: skip
+def test_a_pods_resolver_is_what_its_policy_and_its_own_configuration_say(spec, lines):
+    assert resolv_conf("10.96.0.10", {"metadata": {"namespace": "ns"}, "spec": spec}).splitlines() == lines
