@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -92,14 +93,19 @@ def test_the_studys_deployments_are_measured_as_they_are_and_removed(running, ca
     assert "cilium-test-1" not in namespaces(running)
 
 
-@pytest.mark.parametrize(("flag", "words"), [
-    ("--bandwidth", "Bandwidth limit failed to enforced: 10Mbit/s asked"),
-    ("--net-qos", "QoS ratio not enforced between high and low priority traffic"),
-])  # fmt: skip
-def test_shaping_that_nobody_enforces_is_found(running, capsys, flag, words):
-    assert main(["net", "perf", flag, "--tool", "kubedyno", "--duration", "500ms"]) == 1
+def test_a_limit_of_bandwidth_is_found_enforced(running, capsys):
+    assert main(["net", "perf", "--bandwidth", "--tool", "kubedyno", "--duration", "2s"]) == 0
     output = capsys.readouterr().out
-    assert words in output
+    assert "perf-client-egress : 10 Mb/s" in output
+    assert "perf-client-ingress : 10 Mb/s" in output
+    assert "✅" in output
+    assert "cilium-test-1" not in namespaces(running)
+
+
+def test_priorities_that_nobody_enforces_are_found(running, capsys):
+    assert main(["net", "perf", "--net-qos", "--tool", "kubedyno", "--duration", "500ms"]) == 1
+    output = capsys.readouterr().out
+    assert "QoS ratio not enforced between high and low priority traffic" in output
     assert "✅" not in output
     assert "cilium-test-1" not in namespaces(running)
 
@@ -116,7 +122,8 @@ def test_one_node_and_iperf3_are_enough(running, capsys):
 def test_a_program_that_is_not_there_is_told_and_all_is_removed(running, capsys):
     assert main(["net", "perf", "--tool", "netperf", "--image", "busybox", "--host-net=false"]) == 1
     if shutil.which("netserver") is None:
-        assert "netserver" in capsys.readouterr().err
+        # The client may ask before the server's end is known.
+        assert re.search('"(netserver|netperf)": executable file not found', capsys.readouterr().err)
     assert "cilium-test-1" not in namespaces(running)
 
 
