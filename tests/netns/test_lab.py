@@ -49,6 +49,18 @@ def test_a_datapath_that_is_not_there_is_said_and_is_exit_code_1(tmp_path, capsy
     assert '"netkit devices need kernel 6.7.0 or newer and CONFIG_NETKIT"' in said
 
 
+def test_a_run_without_a_figure_is_exit_code_1_and_a_place_that_takes_no_files_is_told_first(tmp_path, capsys):
+    line = "net lab --datapath route --tests tcp --rounds 1 --seconds 0.1 --generator own --big-tcp none"
+    words = line.split()
+    assert main([*words, "--congestion-control", "nosuch", "--directory", str(tmp_path)]) == 1
+    assert "1 of 1 rounds failed" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    assert main([*words, "--directory", str(tmp_path / "file")]) == 1
+    said = capsys.readouterr()
+    assert "cannot make the metrics directory (Not a directory)" in said.err
+    assert "round 1" not in said.err + said.out
+
+
 def _children(process: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):

@@ -167,6 +167,8 @@ def _add_test(test: argparse.ArgumentParser) -> None:
         help="run the tests that match; !REGEX leaves out, REGEX/SCENARIO chooses by scenario (repeatable, or commas)",
     )  # fmt: skip
     test.add_argument("--single-node", action="store_true", help="nothing on a second node")
+    test.add_argument("-v", "--verbose", action="store_true", help="tell scenarios and actions of tests that pass too")
+    test.add_argument("--timeout", default="0s", help="of all tests together, 0s: none (default %(default)s)")
     test.add_argument("--connect-timeout", default="2s", help="of each connection (default %(default)s)")
     test.add_argument("--request-timeout", default="10s", help="of each request (default %(default)s)")
     test.add_argument("--test-namespace", default="cilium-test", help='"-1" is appended (default %(default)s)')
@@ -247,7 +249,7 @@ def _perf(arguments: argparse.Namespace) -> int:
     import sys
 
     from kubedyno.lab import flags, netperf
-    from kubedyno.netperf.plan import Options, Tool
+    from kubedyno.netperf.plan import Options, Tool, bits_of
     from kubedyno.netperf.run import Outputs
     from kubedyno.netperf.shaping import DURATION_S, Shaping
 
@@ -263,6 +265,7 @@ def _perf(arguments: argparse.Namespace) -> int:
     if profiles and arguments.report_dir is None:
         print("⚠️  Requested kernel profiles, but report-dir is unset, skipping", file=sys.stderr)
         profiles = False
+    bits_of(arguments.udp_rate)
     if duration_s <= 0:
         raise KubedynoError("--duration: must be more than nothing")
     options = Options(
@@ -312,6 +315,8 @@ def _test(arguments: argparse.Namespace) -> int:
         single_node=arguments.single_node,
         connect_timeout_s=max(1, round(flags.seconds("--connect-timeout", arguments.connect_timeout))),
         request_timeout_s=max(1, round(flags.seconds("--request-timeout", arguments.request_timeout))),
+        verbose=arguments.verbose,
+        timeout_s=flags.seconds("--timeout", arguments.timeout),
         namespace=arguments.test_namespace,
         tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
         **{name: image for name, image in images.items() if image},

@@ -35,7 +35,7 @@ class LocalIndexer:
             directory.mkdir(mode=0o744, parents=True, exist_ok=True)
         except OSError as error:
             raise KubedynoError(
-                f"{directory}: cannot make the metrics directory ({error.strerror}); choose another metricsDirectory"
+                f"{directory}: cannot make the metrics directory ({error.strerror}); choose another place"
             ) from error
 
     def index(self, metric: str, documents: Iterable[Document]) -> tuple[Path, int]:

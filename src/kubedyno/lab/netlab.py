@@ -312,6 +312,8 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
         raise KubedynoError(f"--rounds: 1 to {_MAX_ROUNDS}, not {request.rounds}")
     uuid = Random().uid()
     started = rfc3339(clock.now())
+    # What cannot be written is found out before minutes are spent.
+    LocalIndexer(_directory_of(request.directory, uuid))
     features = enter()
     tools = measure.found_tools(
         own=request.own or request.quick, pinned=request.pinned, congestion_control=request.congestion_control
@@ -342,9 +344,9 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
             warnings=lab.warnings,
         )
         page = write(request.directory, document)
-        measured = {row.datapath for row in rows}
+        measured = {row.datapath for row in rows if row.median}
         asked = set(request.paths) - {Path.HOST}
-        code = 0 if rows and (not asked or measured & asked) else 1
+        code = 0 if measured and (not asked or measured & asked) else 1
         if lab.interrupted:
             code = runs.EXIT_INTERRUPTED
         entry.records.append(
@@ -383,7 +385,11 @@ def enter() -> Features:
 
 def directory_of(directory: FilePath, document: NetLabRun) -> FilePath:
     """Return where a run's documents go."""
-    return directory / f"collected-metrics-{document.uuid}"
+    return _directory_of(directory, document.uuid)
+
+
+def _directory_of(directory: FilePath, uuid: str) -> FilePath:
+    return directory / f"collected-metrics-{uuid}"
 
 
 def write(directory: FilePath, document: NetLabRun) -> FilePath:

@@ -44,6 +44,7 @@ class Checking:
         self._say = self._space.say
         self._node_ports: dict[str, int] = {}
         self._hosts: dict[str, str] = {}
+        self._told: list[str] = []
         self.outcomes: list[Outcome] = []
 
     @property
@@ -57,13 +58,19 @@ class Checking:
             KubedynoError: The cluster refuses, a pod does not become Ready, or no test is chosen.
         """
         options, space = self._options, self._space
-        nodes = list(plan.candidates(await self._client.list_all("/api/v1/nodes"), "", options.tolerations))
+        every = await self._client.list_all("/api/v1/nodes")
+        nodes = list(plan.candidates(every, "", options.tolerations))
         if not nodes:
-            raise KubedynoError("net test: no node takes pods; tolerate its taint with --tolerations")
+            tainted = ", ".join(plan.tainted(every, options.tolerations)) or "there is none"
+            raise KubedynoError(f"net test: no node takes pods; tolerate a taint with --tolerations: {tainted}")
         workloads = connectivity.workloads_of(options, nodes[0], nodes[1] if len(nodes) > 1 else "")
         tests = connectivity.tests_of(options, workloads)
         if not tests:
             raise KubedynoError(f"net test: no test is chosen by {', '.join(options.tests)}")
+        if all(test.skipped for test in tests):
+            for number, test in enumerate(tests, 1):
+                self.outcomes.append(self._skipped(test, f"[{number}/{len(tests)}]"))
+            return summary_of(space.namespace, self.outcomes)
         async with space:
             for one in workloads:
                 await space.deploy(checkobjects.manifest_of(options, one))
@@ -74,22 +81,29 @@ class Checking:
             # Workloads are on these nodes; a pod knows its node's address.
             self._hosts = {one.node: pods[one.name]["status"]["hostIP"] for one in workloads}
             self._say(f"🏃[{space.namespace}] Running {len(tests)} tests ...")
-            for number, test in enumerate(tests, 1):
-                self.outcomes.append(await self._test(test, f"[{number}/{len(tests)}]", pods))
+            try:
+                async with aio.timeout(options.timeout_s or None):
+                    for number, test in enumerate(tests, 1):
+                        self.outcomes.append(await self._test(test, f"[{number}/{len(tests)}]", pods))
+            except TimeoutError:
+                done = f"{len(self.outcomes)} of {len(tests)} tests were done"
+                raise KubedynoError(
+                    f"net test: not at its end after --timeout {options.timeout_s:g} s; {done}"
+                ) from None
         return summary_of(space.namespace, self.outcomes)
 
     async def _test(self, test: Test, place: str, pods: dict[str, Object]) -> Outcome:
         if test.skipped:
-            self._say(f"[=] [{self._space.namespace}] Skipping test [{test.name}] {place} ({test.skipped})")
-            return Outcome(test.name, skipped=test.skipped)
+            return self._skipped(test, place)
         outcome, begun_s = Outcome(test.name, left_out=len(test.left_out)), self._clock.monotonic()
         self._say(f"[=] [{self._space.namespace}] Test [{test.name}] {place}")
+        self._told.clear()
         for policy in test.policies:
             await self._space.create(_POLICIES, policy)
         if test.policies:
             await aio.sleep(_SETTLE_S)
         for scenario, checks in groupby(test.checks, lambda check: check.scenario):
-            self._say(f"  [-] Scenario [{test.name}/{scenario}]")
+            self._tell(f"  [-] Scenario [{test.name}/{scenario}]")
             # What is to be denied only waits for its time to be over: together.
             together = []
             for number, check in enumerate(checks):
@@ -104,11 +118,26 @@ class Checking:
                 for task in together:
                     task.cancel()
         for scenario, why in test.left_out:
-            self._say(f"  [-] Skipping Scenario [{test.name}/{scenario}] ({why})")
+            self._tell(f"  [-] Skipping Scenario [{test.name}/{scenario}] ({why})")
         for policy in test.policies:
             await self._space.delete(_POLICIES, policy["metadata"]["name"])
         outcome.seconds = self._clock.monotonic() - begun_s
+        if not self._options.verbose:
+            self._say("." * (outcome.actions - len(outcome.failures)))
+            for line in self._told if outcome.failures else ():
+                self._say(line)
         return outcome
+
+    def _skipped(self, test: Test, place: str) -> Outcome:
+        self._say(f"[=] [{self._space.namespace}] Skipping test [{test.name}] {place} ({test.skipped})")
+        return Outcome(test.name, skipped=test.skipped)
+
+    def _tell(self, line: str) -> None:
+        """Tell a line of a test: at once when asked to, else with the test's end if it fails."""
+        if self._options.verbose:
+            self._say(line)
+        else:
+            self._told.append(line)
 
     async def _check(self, outcome: Outcome, test: Test, check: Check, number: int, pods: dict[str, Object]) -> None:
         options, namespace = self._options, self._space.namespace
@@ -120,12 +149,12 @@ class Checking:
             f"{test.name}/{check.scenario}:{'ping' if check.by.pings else 'curl'}-ipv4-{number}: "
             f"{_shown(namespace, client)} -> {shown or target}"
         )
-        self._say(f"  [.] Action [{name}]")
+        self._tell(f"  [.] Action [{name}]")
         done = await self._space.run(client, CONTAINER, command, options.request_timeout_s * 4 + _GRACE_S)
         outcome.actions += 1
         reason = _verdict(check, done, command, client)
         if reason:
-            self._say(f"  ❌ {reason}")
+            self._tell(f"  ❌ {reason}")
             outcome.failures.append((name, reason))
 
     def _found(self, check: Check, pods: dict[str, Object]) -> tuple[Found, str]:

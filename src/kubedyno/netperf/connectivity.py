@@ -11,11 +11,14 @@ from enum import StrEnum
 from typing import Any
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.netperf import absent
 
 CONTAINER = "c"
 PORT, HOST_PORT = 8080, 4000
 ECHO, _CLIENT = "echo", "client"
 _DNS_PORT = 53
+# Ports around that of servers, for policies of ranges.
+_FIRST_PORT, _LAST_PORT = 4096, 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Options:
         external_cidr: A network outside, which holds both of these addresses.
         external_ip: An address that the policy of to-cidr-external-knp allows.
         external_other_ip: One that it does not.
+        verbose: Scenarios and actions are told as they run, not only those of tests that fail.
+        timeout_s: Of all tests together; 0: none.
         no_world: Why nothing outside of the cluster can be asked, "" when it can.
     """
 
@@ -50,6 +55,8 @@ class Options:
     external_cidr: str = "1.0.0.0/8"
     external_ip: str = "1.1.1.1"
     external_other_ip: str = "1.0.0.1"
+    verbose: bool = False
+    timeout_s: float = 0.0
     no_world: str = ""
 
     @property
@@ -238,7 +245,7 @@ def _the_other(client: Workload) -> bool:
 
 
 def tests_of(options: Options, workloads: Sequence[Workload]) -> list[Test]:
-    """Return the tests in the original's order, those that are not asked for left out.
+    """Return the tests in the original's order, those that cannot be run as skipped; what is not asked for is left out.
 
     Raises:
         KubedynoError: An expression is none.
@@ -315,6 +322,17 @@ def tests_of(options: Options, workloads: Sequence[Workload]) -> list[Test]:
             ),
         ),
         Test(
+            "client-egress-expression-knp-port-range",
+            tuple(may.pod_to_pod(_anyone)),
+            (
+                _egress(
+                    "client-egress-to-echo-expression",
+                    [{**port, "endPort": _LAST_PORT} for port in _ports("TCP", _FIRST_PORT)],
+                    {"podSelector": {"matchExpressions": [{"key": "kind", "operator": "In", "values": [ECHO]}]}},
+                ),
+            ),
+        ),
+        Test(
             "to-cidr-external-knp",
             tuple(may.pod_to_cidr(refused=options.external_other_ip)) if not world else (),
             (
@@ -334,7 +352,9 @@ def tests_of(options: Options, workloads: Sequence[Workload]) -> list[Test]:
         Test("pod-to-k8s", tuple(may.pod_to_api())),
         Test("pod-to-pod-no-frag", tuple(may.pod_to_pod_whole())),
     ]
-    return [test for test in every if _chosen(options.tests, test)]
+    ours = {test.name: test for test in every}
+    told = [ours.get(name) or Test(name, (), skipped=why) for name, why in absent.NEEDS.items()]
+    return [test for test in told if _chosen(options.tests, test)]
 
 
 def _pods(labels: dict[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ iperf3 or our own generators instead of netperf, UDP at a rate, a service's addr
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -188,8 +188,16 @@ def candidates(nodes: list[dict[str, Any]], selector: str, tolerations: tuple[st
         nodes: Node objects.
         selector: "KEY=VALUE,…", "" for all.
         tolerations: Keys of NoSchedule taints that are tolerated.
+
+    Raises:
+        KubedynoError: The selector is none.
     """
-    wanted = dict(pair.split("=", 1) for pair in selector.split(",") if "=" in pair)
+    wanted = {}
+    for pair in filter(None, selector.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise KubedynoError(f"node selector {selector}: write KEY=VALUE,…")
+        wanted[key] = value
     found = {}
     for node in nodes:
         taints = {taint["key"] for taint in node["spec"].get("taints", ()) if taint.get("effect") == "NoSchedule"}
@@ -200,8 +208,20 @@ def candidates(nodes: list[dict[str, Any]], selector: str, tolerations: tuple[st
     return found
 
 
-def nodes_of(options: Options, servers: list[str], clients: list[str]) -> tuple[str, str]:
+def tainted(nodes: list[dict[str, Any]], tolerations: tuple[str, ...]) -> list[str]:
+    """Return the nodes that take no pods, each with the taints that keep them off."""
+    found = []
+    for node in nodes:
+        keys = [taint["key"] for taint in node["spec"].get("taints", ()) if taint.get("effect") == "NoSchedule"]
+        if kept := [key for key in keys if key not in tolerations]:
+            found.append(f"{node['metadata']['name']} ({', '.join(kept)})")
+    return found
+
+
+def nodes_of(options: Options, servers: list[str], clients: list[str], left_out: Sequence[str] = ()) -> tuple[str, str]:
     """Choose the server's and the client's node, from the names of those that the selectors find.
+
+    `left_out` are those that take no pods, for the message.
 
     Raises:
         KubedynoError: There is none, or but one for a test over two nodes.
@@ -215,7 +235,9 @@ def nodes_of(options: Options, servers: list[str], clients: list[str]) -> tuple[
             return server, server
     raise KubedynoError(
         f"Insufficient number of nodes selected with selectors: {options.server_selector or '(all)'}, "
-        f"{options.client_selector or '(all)'}: two are needed; with one node, add --other-node=false"
+        f"{options.client_selector or '(all)'}: {'two are' if options.other_node else 'one is'} needed"
+        + ("; with one node, add --other-node=false" if options.other_node else "")
+        + (f"; tainted, see --tolerations: {', '.join(left_out)}" if left_out else "")
     )
 
 
@@ -353,13 +375,13 @@ def _own(options: Options, test: str, address: str) -> list[str]:
     if order["mode"] == "stream" and test.endswith("_MULTI"):
         order["forward"] = options.streams
     if order["mode"] == "datagrams":
-        order |= {"bytes": options.msg_size, "rate_bps": _bits(options.udp_rate)}
+        order |= {"bytes": options.msg_size, "rate_bps": bits_of(options.udp_rate)}
     return [
         "python3", "-m", "kubedyno.datapath.remote", "drive", address, str(CONTROL_PORT), orjson.dumps(order).decode(),
     ]  # fmt: skip
 
 
-def _bits(text: str) -> float:
+def bits_of(text: str) -> float:
     """Return the bits a second of iperf3's notation: a number with K, M or G.
 
     Raises:

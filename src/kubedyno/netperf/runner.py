@@ -85,7 +85,7 @@ async def choose_nodes(client: Client, options: Options, say: Say) -> tuple[str,
     nodes = await client.list_all("/api/v1/nodes")
     servers = plan.candidates(nodes, options.server_selector, options.tolerations)
     clients = plan.candidates(nodes, options.client_selector, options.tolerations)
-    chosen = plan.nodes_of(options, list(servers), list(clients))
+    chosen = plan.nodes_of(options, list(servers), list(clients), plan.tainted(nodes, options.tolerations))
     zones = {**servers, **clients}
     say("Nodes used for performance testing:")
     for name in chosen:

@@ -14,7 +14,7 @@ tests_of.__test__ = False
 
 
 def names(*expressions):
-    return [test.name for test in tests_of(Options(tests=expressions), TWO)]
+    return [test.name for test in tests_of(Options(tests=expressions), TWO) if not test.skipped]
 
 
 def test_expressions_choose_leave_out_and_look_at_scenarios():
@@ -22,10 +22,31 @@ def test_expressions_choose_leave_out_and_look_at_scenarios():
     assert names("!knp") == ["no-policies", "no-policies-extra", "dns-only", "pod-to-k8s", "pod-to-pod-no-frag"]
     assert names("knp", "!deny", "!external") == [
         "client-ingress-knp", "echo-ingress-knp", "client-egress-knp", "client-egress-expression-knp",
+        "client-egress-expression-knp-port-range",
     ]  # fmt: skip
     assert names("no-policies/headless") == ["no-policies-extra"]
     with pytest.raises(KubedynoError, match="no regular expression"):
         names("(")
+
+
+def test_what_needs_cilium_is_told_as_skipped_in_the_originals_order_and_with_the_reason():
+    every = tests_of(Options(), TWO)
+    assert [test.name for test in every][:3] == ["no-policies", "no-policies-from-outside", "no-policies-extra"]
+    skipped = {test.name: test.skipped for test in every if test.skipped}
+    assert skipped["client-ingress"] == "needs CiliumNetworkPolicies"
+    assert skipped["health"] == "asks Cilium's agents"
+    assert "client-egress-expression-port-range" in skipped
+    assert not any(test.checks for test in every if test.skipped)
+    # Nothing that can be run got lost in the order.
+    assert len(every) - len(skipped) == 13
+    [only] = tests_of(Options(tests=("^client-ingress$",)), TWO)
+    assert only.skipped
+
+
+def test_a_range_of_ports_holds_that_of_the_servers():
+    [test] = tests_of(Options(tests=("knp-port-range",)), TWO)
+    [port] = test.policies[0]["spec"]["egress"][0]["ports"]
+    assert port["port"] < 8080 < port["endPort"]
 
 
 def test_one_node_has_no_second_client_or_server():
@@ -56,14 +77,14 @@ def test_curl_is_asked_as_the_original_does_and_denials_are_not_retried():
     assert target_of(service, found) == "http://echo-same-node:8080/"
     port = next(check for check in test.checks if check.scenario == "pod-to-hostport")
     assert target_of(port, found) == "http://172.18.0.3:4000/"
-    [extra] = tests_of(Options(tests=("extra",)), TWO)
+    [extra] = tests_of(Options(tests=("policies-extra",)), TWO)
     remote = next(check for check in extra.checks if check.scenario == "pod-to-remote-nodeport")
     assert target_of(remote, found) == "http://172.18.0.3:30080/"
     assert services_of(TWO[2])[0]["spec"]["type"] == "NodePort"
     words = " ".join(command_of(Options(), pod, "URL"))
     assert words.startswith("curl --silent --fail --show-error --connect-timeout 2 --max-time 10 -4 -w ")
     assert words.endswith("--output /dev/null --retry 3 --retry-all-errors --retry-delay 3 URL")
-    [denied] = tests_of(Options(tests=("all-ingress",)), TWO)
+    [denied] = tests_of(Options(tests=("all-ingress-deny-knp",)), TWO)
     assert "--retry" not in command_of(Options(), denied.checks[0], "URL")
 
 
@@ -99,7 +120,7 @@ def test_pings_go_to_clients_and_nodes_whole_ones_by_the_devices_mtu():
     assert {(c.client, c.server) for c in open_test.checks if c.by is By.PING_HOST} == {
         (client, node) for client in ("client", "client2", "client3") for node in ("a", "b")
     }
-    [closed] = tests_of(Options(tests=("client-ingress",)), TWO)
+    [closed] = tests_of(Options(tests=("client-ingress-knp",)), TWO)
     denied = next(check for check in closed.checks if not check.allowed)
     # With -w it would go on to ask until that.
     assert "-w" not in command_of(Options(), denied, "10.0.0.1")

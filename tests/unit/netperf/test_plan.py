@@ -8,11 +8,13 @@ from kubedyno.netperf.plan import (
     Options,
     Tool,
     actions_of,
+    candidates,
     command_of,
     deployments_of,
     manifest_of,
     nodes_of,
     skipped_tests,
+    tainted,
 )
 
 
@@ -73,6 +75,21 @@ def test_nodes_are_two_unless_one_is_enough():
         nodes_of(Options(), ["a"], ["a"])
     with pytest.raises(KubedynoError, match="Insufficient number of nodes"):
         nodes_of(Options(other_node=False), [], ["a"])
+
+
+def test_nodes_that_take_no_pods_are_named_and_a_selector_that_is_none_is_refused():
+    taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+    nodes = [{"metadata": {"name": "cp"}, "spec": {"taints": [taint]}}, {"metadata": {"name": "a"}, "spec": {}}]
+    assert list(candidates(nodes, "", ())) == ["a"]
+    left_out = tainted(nodes, ())
+    with pytest.raises(
+        KubedynoError, match=r"tainted, see --tolerations: cp \(node-role.kubernetes.io/control-plane\)$"
+    ):
+        nodes_of(Options(), ["a"], ["a"], left_out)
+    assert tainted(nodes, ("node-role.kubernetes.io/control-plane",)) == []
+    for selector in ("zone", "=a"):
+        with pytest.raises(KubedynoError, match="write KEY=VALUE"):
+            candidates(nodes, selector, ())
 
 
 def test_a_deployment_is_pinned_and_has_its_own_account():
