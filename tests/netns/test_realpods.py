@@ -247,6 +247,8 @@ def test_input_waits_for_who_reads_it_and_arrives_whole(cluster, tmp_path):
     size = 40_000_000
     file = tmp_path / "file"
     file.write_bytes(os.urandom(size))
+    # A pod's root may not give files away.
+    os.chown(file, 1234, 1234)
     command, environment = cluster.command("exec", "-i", "reader", "--", "sh", "-c", "sleep 0.5; cksum")
     for spdy in (False, True):
         with file.open("rb") as given:

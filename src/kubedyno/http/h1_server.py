@@ -190,7 +190,8 @@ class Http1Connection(asyncio.Protocol):
             self._close()
             return
         self._state = _State.HEAD
-        self.resume_input()
+        if not self._reading:
+            self.resume_input()
         if self._buffer and not self._parsing:
             # Not from inside the application's call.
             self._loop.call_soon(self._parse)

@@ -490,8 +490,12 @@ class PodProcesses:
         pod, known = self._container(uid, container)
         if known.command is None or not known.command.running:
             raise RuntimeRefusedError(f"container {container!r} is not running")
+        environment = self._environment(pod, known.spec)
+        if command[:1] == ["tar"]:
+            # `kubectl cp` has it give files to their owners, which nobody may do here.
+            environment.setdefault("TAR_OPTIONS", "--no-same-owner")
         try:
-            process = self._run(pod, known, command, self._environment(pod, known.spec), stdin=stdin, tty=tty)
+            process = self._run(pod, known, command, environment, stdin=stdin, tty=tty)
         except OSError as error:
             raise RuntimeRefusedError(f"exec failed: {error}") from error
 
