@@ -158,6 +158,10 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kube-context", "--context", dest="kube_context", metavar="NAME", help="its context")
     parser.add_argument("--yes", action="store_true", help="do not ask before a real cluster is loaded")
+    parser.add_argument(
+        "--namespace-labels", default="", metavar="K=V,...",
+        help="of the namespace that is made, e.g. pod-security.kubernetes.io/enforce=privileged",
+    )  # fmt: skip
     parser.add_argument("--directory", type=Path, default=Path(), help="where documents go (default: here)")
 
 
@@ -181,6 +185,16 @@ def _add_test(test: argparse.ArgumentParser) -> None:
     test.add_argument("--junit-property", action="append", default=[], metavar="K=V", help="of that file (repeatable)")
     _add_cluster(test)
     test.set_defaults(handle=_test)
+
+
+def _labels(text: str) -> dict[str, str]:
+    found = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise KubedynoError(f"--namespace-labels {pair}: write KEY=VALUE")
+        found[key] = value
+    return found
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -281,6 +295,7 @@ def _perf(arguments: argparse.Namespace) -> int:
         tool=Tool(arguments.tool),
         image=arguments.image,
         namespace=arguments.test_namespace,
+        namespace_labels=_labels(arguments.namespace_labels),
         tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
         udp_rate=arguments.udp_rate,
         kernel_profiles=profiles,
@@ -318,6 +333,7 @@ def _test(arguments: argparse.Namespace) -> int:
         verbose=arguments.verbose,
         timeout_s=flags.seconds("--timeout", arguments.timeout),
         namespace=arguments.test_namespace,
+        namespace_labels=_labels(arguments.namespace_labels),
         tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
         **{name: image for name, image in images.items() if image},
         **{flag.replace("-", "_"): getattr(arguments, flag.replace("-", "_")) for flag, _, _ in _OUTSIDE},

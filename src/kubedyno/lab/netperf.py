@@ -65,7 +65,16 @@ def run(
     async def work(client: Client) -> list[str]:
         if deployed is not None:
             namespace, seconds = options.full_namespace, options.duration_s or None
-            made.append(ManifestRun(client, deployed, namespace, samples=options.samples, seconds=seconds))
+            made.append(
+                ManifestRun(
+                    client,
+                    deployed,
+                    namespace,
+                    samples=options.samples,
+                    seconds=seconds,
+                    labels=options.namespace_labels,
+                )
+            )
         elif shaping is not None:
             made.append(ShapeCheck(client, options, shaping))
         else:

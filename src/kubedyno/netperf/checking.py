@@ -40,7 +40,7 @@ class Checking:
         self._client = client
         self._options = options
         self._clock = clock
-        self._space = Workspace(client, options.full_namespace, "net test", clock, say)
+        self._space = Workspace(client, options.full_namespace, "net test", clock, say, options.namespace_labels)
         self._say = self._space.say
         self._node_ports: dict[str, int] = {}
         self._hosts: dict[str, str] = {}

@@ -5,7 +5,7 @@ succeed, or to be denied. What cannot be checked on a cluster is skipped with a 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -33,6 +33,7 @@ class Options:
         namespace: Its name; "-1" is appended.
         curl_image: Of clients.
         echo_image: Of servers.
+        namespace_labels: Of the namespace, for example for Pod Security admission.
         tolerations: Keys of NoSchedule taints that are tolerated.
         external_target: A name outside of the cluster.
         external_cidr: A network outside, which holds both of these addresses.
@@ -50,6 +51,7 @@ class Options:
     namespace: str = "cilium-test"
     curl_image: str = "quay.io/cilium/alpine-curl:v1.10.0"
     echo_image: str = "quay.io/cilium/json-mock:v1.3.9"
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[str, ...] = ()
     external_target: str = "one.one.one.one."
     external_cidr: str = "1.0.0.0/8"

@@ -1,5 +1,6 @@
 """A measurement between iperf3 deployments of one's own, from its file to its end: create, wait, run, print, remove."""
 
+from collections.abc import Mapping
 from statistics import fmean
 
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
@@ -29,6 +30,7 @@ class ManifestRun:
         namespace: Where; it is made, and removed.
         samples: How often all is repeated.
         seconds: Of each run; None: the study's own.
+        labels: Of the namespace.
         clock: For waits.
         say: Takes lines of progress; None: stderr.
     """
@@ -41,13 +43,14 @@ class ManifestRun:
         *,
         samples: int = 1,
         seconds: float | None = None,
+        labels: Mapping[str, str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         say: Say | None = None,
     ) -> None:
         self._manifest = deployed
         self._samples = samples
         self._seconds = seconds
-        self._space = Workspace(client, namespace, "net perf", clock, say)
+        self._space = Workspace(client, namespace, "net perf", clock, say, labels)
         self.results: dict[tuple[str, str], list[Throughput]] = {}
         self.passed = True
 

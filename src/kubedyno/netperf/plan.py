@@ -73,6 +73,7 @@ class Options:
         tool: What makes the traffic.
         image: Of all pods, "" for the tool's own.
         namespace: Its name; "-1" is appended, as the original does.
+        namespace_labels: Its labels, for example for Pod Security admission.
         tolerations: Keys of taints with the effect NoSchedule that are tolerated.
         udp_rate: iperf3's -b of UDP streams, e.g. "20G".
         kernel_profiles: Both nodes are profiled by `perf` while pods on two of them talk.
@@ -101,6 +102,7 @@ class Options:
     tool: Tool = Tool.NETPERF
     image: str = ""
     namespace: str = "cilium-test"
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[str, ...] = ()
     udp_rate: str = "1G"
     kernel_profiles: bool = False
@@ -303,8 +305,9 @@ def manifest_of(options: Options, deployment: Deployment) -> dict[str, Any]:
         "securityContext": rights,
     }
     if deployment.server:
-        container["ports"] = [{"name": "perf-ctrl", "containerPort": port}]
-        container["env"] = [{"name": "PORT", "value": str(port)}, {"name": "NAMED_PORT", "value": "perf-ctrl"}]
+        name = "netserver-ctrl" if options.tool is Tool.NETPERF else "perf-ctrl"
+        container["ports"] = [{"name": name, "containerPort": port}]
+        container["env"] = [{"name": "PORT", "value": str(port)}, {"name": "NAMED_PORT", "value": name}]
     role = "profiling" if deployment.profiler else "server" if deployment.server else "client"
     return deployments.pinned(
         deployment.name,

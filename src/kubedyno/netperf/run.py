@@ -64,7 +64,7 @@ class Measurement:
         self._options = options
         self._outputs = outputs
         self._clock = clock
-        self._space = Workspace(client, options.full_namespace, "net perf", clock, say)
+        self._space = Workspace(client, options.full_namespace, "net perf", clock, say, options.namespace_labels)
         self._runner = Runner(self._space, options)
         self._say = self._space.say
         self.results: list[Result] = []

@@ -33,7 +33,7 @@ class ShapeCheck:
         self._client = client
         self._options = shaping.options_of(options)
         self._kind = kind
-        self._space = Workspace(client, options.full_namespace, "net perf", clock, say)
+        self._space = Workspace(client, options.full_namespace, "net perf", clock, say, options.namespace_labels)
         self.passed = False
         self._reached: list[tuple[Action, dict[str, float]]] = []
 

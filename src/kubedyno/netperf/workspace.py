@@ -35,9 +35,19 @@ class Workspace:
         verb: For messages, e.g. "net perf".
         clock: For waits.
         say: Takes lines of progress; None: stderr.
+        labels: Of the namespace, for example for Pod Security admission.
     """
 
-    def __init__(self, client: Client, namespace: str, verb: str, clock: Clock, say: Say | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        verb: str,
+        clock: Clock,
+        say: Say | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self._labels = dict(labels or {})
         self.namespace = namespace
         self.say = say or _to_stderr
         self._client = client
@@ -51,7 +61,7 @@ class Workspace:
             KubedynoError: It is there already.
             StatusError: The cluster refuses.
         """
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": self._labels}}
         try:
             await self._client.create("/api/v1/namespaces", body)
         except StatusError as error:
