@@ -38,6 +38,8 @@ KINDS = ("init", "study", "net lab", "net perf", "net test", "experiment", kubeb
 EXIT_INTERRUPTED = 130
 RUNNING, KILLED = "running", "killed"
 TAG = "tag:"
+# Of the network lab's figures those that are neither better nor worse: how much was measured, and how packets were made.
+_CIRCUMSTANCES = frozenset({"count", "sent_bps", "mean_packet_bytes"})
 _SECRET = re.compile(r"token|password|passwd|secret|bearer", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -202,6 +204,7 @@ def record_of_net_lab(document: NetLabRun, directory: Path, *, exit_code: int = 
         f"{row.variant}.{row.place}.v{row.family}.{row.test}.{name}": value
         for row in document.rows
         for name, value in row.median.items()
+        if name not in _CIRCUMSTANCES
     }
     return RunRecord(
         uuid=document.uuid,
@@ -233,7 +236,9 @@ def record_of_net_test(document: NetTestRun, directory: Path) -> RunRecord:
     """Return the row of a connectivity test."""
     run = [row for row in document.rows if not row.skipped]
     failed = sum(bool(row.failures) for row in run)
-    return _record_of_pods("net test", document, directory, {"failed": float(failed), "tests": float(len(run))})
+    return _record_of_pods(
+        "net test", document, directory, {"failed": float(failed), "passed": float(len(run) - failed)}
+    )
 
 
 def _record_of_pods(

@@ -9,7 +9,7 @@ from kubedyno.documents.run import JobDocument, RunDocument
 from kubedyno.kube import yaml
 from kubedyno.report.jobs import startup
 
-_LARGER_IS_BETTER = ("reached_qps", ".bps", ".per_s")
+_LARGER_IS_BETTER = ("reached_qps", ".bps", ".per_s", "passed")
 # Of the quantiles that a document has.
 _QUANTILES = ("p50", "p95", "p99", "max")
 

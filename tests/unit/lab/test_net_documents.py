@@ -6,6 +6,7 @@ import pytest
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.main import main
+from kubedyno.documents.net import NetLabRun, Row
 from kubedyno.lab import netperf, runs, target
 from kubedyno.netperf import connectivity
 from kubedyno.netperf.outcome import Outcome
@@ -13,6 +14,7 @@ from kubedyno.netperf.plan import Action, Options
 from kubedyno.netperf.results import Figures
 from kubedyno.netperf.run import Outputs
 from kubedyno.netperf.tables import Result
+from kubedyno.report.figures import figure_of
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +90,7 @@ def test_a_connectivity_test_is_filed_with_what_failed_and_what_was_skipped(tmp_
     )
     assert code == 1
     [record] = runs.store().select(kind="net test")
-    assert (record.figures, record.verdict) == ({"failed": 1.0, "tests": 2.0}, "failed")
+    assert (record.figures, record.verdict) == ({"failed": 1.0, "passed": 1.0}, "failed")
     rows = json.loads((tmp_path / f"collected-metrics-{record.uuid}" / "netTest.json").read_text())
     assert [row["status"] for row in rows] == ["passed", "failed", "skipped"]
     assert rows[1]["failures"] == [["curl", "denied"]]
@@ -105,3 +107,14 @@ def test_where_documents_cannot_be_written_nothing_is_measured(tmp_path, monkeyp
     for outputs in (Outputs(tmp_path / "file" / "x"), Outputs(csv_file=tmp_path / "none" / "x.csv")):
         with pytest.raises(KubedynoError, match=r"--report-dir|--csv"):
             netperf.run(Options(), kubeconfig=None, context=None, yes=True, outputs=outputs, directory=tmp_path)
+
+
+def test_what_is_neither_better_nor_worse_is_no_figure_of_the_lab(tmp_path):
+    median = {"p50_us": 12.0, "count": 7000.0, "per_s": 70_000.0, "sent_bps": 1e9, "mean_packet_bytes": 48_000.0}
+    row = Row("u", "t", "ebpf", "ebpf", "same-node", 4, 1500, 65_536, "tcp-rr", "kubedyno", "", [], median, {})
+    when = "2026-01-01T00:00:00Z"
+    document = NetLabRun("u", "0", "6.18", {}, when, when, [row], {}, [], [], [])
+    record = runs.record_of_net_lab(document, tmp_path)
+    assert sorted(record.figures) == ["ebpf.same-node.v4.tcp-rr.p50_us", "ebpf.same-node.v4.tcp-rr.per_s"]
+    assert not figure_of("ebpf.same-node.v4.tcp-rr.per_s", 1.0).lower_is_better
+    assert not figure_of("passed", 1.0).lower_is_better
