@@ -38,6 +38,11 @@ def given(path: str | None) -> bool:
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and _IN_CLUSTER_TOKEN.is_file()
 
 
+def _others() -> list[Running]:
+    """Return the embedded clusters that run under names of their own."""
+    return [running for name in embedded.names() if (running := embedded.find(name)) is not None]
+
+
 def choose(path: str | None, context: str | None, settings: ClusterSettings | None = None) -> Choice:
     """Return the cluster to work on; starts or re-uses the embedded one when none is named or found.
 
@@ -57,6 +62,7 @@ def choose(path: str | None, context: str | None, settings: ClusterSettings | No
         if running is None:
             raise KubedynoError(
                 "no cluster: give --kubeconfig, set KUBECONFIG, or start the embedded one with: kubedyno cluster up"
+                + "".join(f"; {one.name} runs: export KUBECONFIG={one.kubeconfig}" for one in _others())
             )
     else:
         running = embedded.up(settings)
