@@ -15,5 +15,5 @@ def test_clusters_that_run_under_names_of_their_own_are_named(tmp_path, monkeypa
     with pytest.raises(KubedynoError, match=rf"cluster up; mine runs: export KUBECONFIG={tmp_path}/kubeconfig$"):
         target.choose(None, None)
     found.clear()
-    with pytest.raises(KubedynoError, match="with: kubedyno cluster up$"):
+    with pytest.raises(KubedynoError, match=r"with: kubedyno cluster up$"):
         target.choose(None, None)
