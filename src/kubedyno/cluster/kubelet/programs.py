@@ -27,14 +27,14 @@ def seconds(text: str) -> float:
 def behaviour(container: dict[str, Any], image: Image) -> tuple[float, int]:
     """Return (how long a container's program runs, exit code)."""
     argv = [*container.get("command", ()), *container.get("args", ())]
+    last = image.repository.rpartition("/")[2]
     if not argv:
-        last = image.repository.rpartition("/")[2]
         # A shell that somebody may type into waits for that.
         waits = container.get("stdin") and last != "hello-world"
         return (0.0, 0) if last in ENDING_IMAGES and not waits else (inf, 0)
-    if not container.get("command") and image.repository.rpartition("/")[2] not in ENDING_IMAGES:
-        # Arguments of an entrypoint that isn't known.
-        return inf, 0
+    if not container.get("command") and last not in ENDING_IMAGES:
+        # Arguments of an entrypoint that isn't known, unless the image is named after it.
+        return (command([last, *argv]) if last == "sleep" else None) or (inf, 0)
     program = argv[0].rpartition("/")[2]
     if program in SHELLS:
         if len(argv) > 2 and argv[1].startswith("-") and argv[1].endswith("c"):

@@ -53,6 +53,19 @@ def test_a_shell_with_an_input_waits_for_what_is_typed(image: str, argv: list[st
 
 
 @pytest.mark.parametrize(
+    ("image", "args", "seconds"),
+    [
+        ("gcr.io/k8s-staging-perf-tests/sleep:v0.1.0", ["3s"], 3),
+        ("example.org/sleep", ["soon"], inf),
+        ("example.org/sleeper", ["3s"], inf),
+        ("example.org/true", ["3s"], inf),
+    ],
+)
+def test_arguments_of_an_image_named_sleep_are_how_long_it_runs(image: str, args: list[str], seconds: float) -> None:
+    assert behaviour({"name": "c", "image": image, "args": args}, image_of(image)) == (seconds, 0)
+
+
+@pytest.mark.parametrize(
     ("reference", "name", "host"),
     [
         ("nginx", "docker.io/library/nginx:latest", "docker.io"),
