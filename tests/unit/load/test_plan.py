@@ -61,10 +61,18 @@ def test_objects_carry_the_labels_of_both_versions(plan):
 OWN = {"job": "j", "uuid": "u", "runid": "r", "index": "0"}
 
 
-def test_pod_templates_inherit_labels_and_their_own_win(plan):
-    inner = body(plan(DEPLOYMENT.format(kind="Deployment")))["spec"]["template"]["metadata"]["labels"]
-    assert inner["kube-burner.io/job"] == "mine"
-    assert inner["kube-burner.io/runid"] == "r"
+def test_pod_templates_inherit_all_labels_of_the_object_which_win(plan):
+    text = DEPLOYMENT.format(kind="Deployment").replace(
+        "metadata:\n", 'metadata:\n  labels: {tier: "{{.Iteration}}", kube-burner.io/uuid: own}\n', 1
+    )
+    for iteration in range(2):
+        made = body(plan(text), iteration)
+        inner = made["spec"]["template"]["metadata"]["labels"]
+        assert inner["kube-burner.io/job"] == "j"
+        assert inner["kube-burner.io/runid"] == "r"
+        assert inner["app"] == "x"
+        assert (inner["tier"], inner["kube-burner.io/uuid"]) == (str(iteration), "own")
+        assert made["metadata"]["labels"].items() <= inner.items()
     assert (
         "kube-burner.io/runid"
         not in body(plan(DEPLOYMENT.format(kind="Job")))["spec"]["template"]["metadata"]["labels"]

@@ -34,22 +34,25 @@ def object_labels(job: str, uuid: str, runid: str, index: int, group: int = 0) -
 
 
 def add_labels(body: Json, labels: Mapping[str, str]) -> None:
-    """Put labels on an object and on the templates inside of it; labels that are there already win."""
-    _merge(body, labels, "metadata", "labels")
+    """Put labels on an object, where its own win, and all of them on the templates inside of it, where they win."""
+    metadata = body.get("metadata")
+    own = metadata.get("labels") if isinstance(metadata, dict) else None
+    labels = {**labels, **own} if isinstance(own, dict) else labels
+    _put(body, labels, "metadata", "labels")
     kind = body.get("kind")
     spec = body.get("spec")
     if kind not in _WITH_TEMPLATE or not isinstance(spec, dict):
         return
     if isinstance(spec.get("template"), dict):
-        _merge(spec["template"], labels, "metadata", "labels")
+        _put(spec["template"], labels, "metadata", "labels")
         if kind == "StatefulSet":
-            _merge(spec, labels, "selector", "matchLabels")
+            _put(spec, labels, "selector", "matchLabels")
     for volume in spec.get("dataVolumeTemplates") or ():
         if isinstance(volume, dict):
-            _merge(volume, labels, "metadata", "labels")
+            _put(volume, labels, "metadata", "labels")
 
 
-def _merge(place: Json, labels: Mapping[str, str], outer: str, inner: str) -> None:
+def _put(place: Json, labels: Mapping[str, str], outer: str, inner: str) -> None:
     for step in (outer, inner):
         if place.get(step) is None:
             place[step] = {}
@@ -57,5 +60,4 @@ def _merge(place: Json, labels: Mapping[str, str], outer: str, inner: str) -> No
         if not isinstance(place, dict):
             # No mapping: the API's answer says it better than a guess here.
             return
-    for key, value in labels.items():
-        place.setdefault(key, value)
+    place.update(labels)
