@@ -183,16 +183,14 @@ def test_arrivals_of_any_shape_leave_when_they_are_due_side_by_side(clusters, tm
     began = time.monotonic()
     assert main(["init", "-c", config(tmp_path, jobs), "--kubeconfig", str(first.running.kubeconfig)]) == 0
     assert time.monotonic() - began < 10
-    rates = {
-        one["jobConfig"]["name"]: one["requestRates"] for one in json.loads(Path("out/jobSummary.json").read_text())
-    }
+    rates = {one["name"]: one for one in json.loads(Path("out/kubedynoRun.json").read_text())[0]["jobs"]}
     # (n - 1) arrivals between the first and the last.
-    assert rates["replay"]["asked"] == pytest.approx(3, rel=0.01)
-    assert rates["steps"]["asked"] == pytest.approx(39 / 1.0, rel=0.1)
-    assert rates["ramp"]["asked"] == pytest.approx(39 / 1.0, rel=0.1)
+    assert rates["replay"]["qps"] == pytest.approx(3, rel=0.01)
+    assert rates["steps"]["qps"] == pytest.approx(39 / 1.0, rel=0.1)
+    assert rates["ramp"]["qps"] == pytest.approx(39 / 1.0, rel=0.1)
     for name, rate in rates.items():
-        assert rate["reached"] == pytest.approx(rate["asked"], rel=0.15), name
-        assert sum(rate["perSecond"]["asked"]) == sum(rate["perSecond"]["reached"])
+        assert rate["reached_qps"] == pytest.approx(rate["qps"], rel=0.15), name
+        assert sum(each["asked"] for each in rate["timeline"]) == sum(each["sent"] for each in rate["timeline"])
     said = capsys.readouterr().out
     assert "Invalid" not in said
     assert "fitted into the burst" not in said

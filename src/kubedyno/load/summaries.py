@@ -27,12 +27,6 @@ def summary(job: JobResult, options: Options, result: RunResult) -> dict[str, An
             else job.plan.spec.summary_document(options.compat)
         ),
     }
-    if record.sent:
-        document["requestRates"] = {
-            "asked": round(record.qps, 3),
-            "reached": round(record.reached_qps, 3),
-            "perSecond": record.rates(),
-        }
     if job.step:
         document["incrementalLoadUUID"] = job.step
     if result.exit_code == EXIT_TIMEOUT:

@@ -5,9 +5,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-# Of a job's seconds so many are listed in its summary: a day.
-_MOST_SECONDS = 86_400
-
 
 @dataclass(slots=True)
 class JobRecord:
@@ -106,15 +103,6 @@ class JobRecord:
         """Requests a second between the first and the last that left; 0 with fewer than two."""
         span_s = self.sent_last_s - self.sending_s
         return (self.sent - 1) / span_s if self.sent > 1 and span_s > 0 else 0.0
-
-    def rates(self) -> dict[str, list[int]]:
-        """Return requests in each second, from the first that was sent on: what the schedule asked, and what left."""
-        hit = [second for second, counts in self.per_second.items() if counts[0] or counts[3]]
-        if not hit:
-            return {"asked": [], "reached": []}
-        seconds = range(min(hit), min(max(hit), min(hit) + _MOST_SECONDS - 1) + 1)
-        counts = [self.per_second.get(second, (0, 0, 0, 0)) for second in seconds]
-        return {"asked": [each[3] for each in counts], "reached": [each[0] for each in counts]}
 
     @property
     def scheduled_qps(self) -> float:
