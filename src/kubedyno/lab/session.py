@@ -436,7 +436,7 @@ def document_of(
         ended=rfc3339(result.ended_at),
         exit_code=result.exit_code,
         errors=list(result.errors),
-        jobs=[_job(job) for job in result.jobs],
+        jobs=[_job(job) for job in result.jobs if not job.frame],
         findings=findings,
         not_measured=[
             "resource use of nodes and control plane",

@@ -63,7 +63,7 @@ class Garbage:
             if job.spec.cleanup:
                 if self._options.compat == 2:
                     log.info("Cleaning up previous runs for job: %s", job.spec.name)
-                hooks = Hooks(job.spec.hooks, self._clock, self._result.fail)
+                hooks = Hooks(job.spec.hooks, self._clock, self._result.note)
                 await hooks.run("beforeGC")
                 await self.collect(job)
                 await hooks.run("afterGC")
@@ -80,7 +80,7 @@ class Garbage:
             log.info("Garbage collection metrics on, waiting for GC")
             for job in self._plan.jobs:
                 await self.collect(job, own=True)
-                hooks = Hooks(job.spec.hooks, self._clock, self._result.fail)
+                hooks = Hooks(job.spec.hooks, self._clock, self._result.note)
                 await hooks.run("afterCleanup")
                 await hooks.close()
         finally:

@@ -57,7 +57,10 @@ class Observer:
             # Its measurements are still running, under the first job's name.
             current.pods = self.carried.pods
             return
-        await self.begin(current, wanted, client, kinds, f"kube-burner.io/runid={runid}")
+        selector = f"kube-burner.io/runid={runid}"
+        if current.step:
+            selector += f",kube-burner.io/uuid={self._options.uuid}"
+        await self.begin(current, wanted, client, kinds, selector)
         if spec.job_type == "create":
             await self._watch_made(current, client, kinds)
 

@@ -1,7 +1,7 @@
 """Where documents of a run go, and the Prometheus servers that it asks: `metricsEndpoints`, ready to use."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from kubedyno.load.metrics.scrape import Alerts, Window
 log = logger(__name__)
 
 Json = dict[str, Any]
+Tell = Callable[..., None]
 
 
 @dataclass(slots=True)
@@ -112,16 +113,16 @@ class Outputs:
                     log.info("Indexing metric %s", announce)
                 await self._write(outlet, metric, documents)
 
-    async def _write(self, outlet: Outlet, metric: str, documents: Iterable[Document]) -> None:
+    async def _write(self, outlet: Outlet, metric: str, documents: Iterable[Document], tell: Tell = log.info) -> None:
         if is_empty(documents):
             log.error("empty document list in %s", metric)
             return
         if outlet.local is not None:
             path, count = await asyncio.to_thread(outlet.local.index, metric, documents)
             verb = "created with" if self._compat == 1 else "now contains"
-            log.info("File %s %s %d documents", path, verb, count)
+            tell("File %s %s %d documents", path, verb, count)
         else:
-            log.info("%s", await asyncio.to_thread(outlet.indexer.write, metric, documents))
+            tell("%s", await asyncio.to_thread(outlet.indexer.write, metric, documents))
 
     async def alerts(self, window: Window) -> Alerts:
         """Evaluate all alert rules for a job and store what they found."""
@@ -155,7 +156,7 @@ class Outputs:
                 )
                 async for found in scrape.scrape(source.server, queries, window, self._env):
                     log.info("Indexing [%d] documents from metric %s", found.count, found.metric)
-                    await self._write(source.outlet, found.metric, found.documents)
+                    await self._write(source.outlet, found.metric, found.documents, log.debug)
 
 
 def outputs(

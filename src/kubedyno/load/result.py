@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.sender import GONE_S
@@ -33,6 +34,12 @@ class JobResult:
     measured_as: str = ""
     alerts: list[str] = field(default_factory=list)
     step: str = ""
+    # What is before the first and after the last step of an incremental load: a window, without requests.
+    frame: bool = False
+
+    def end(self, clock: Clock) -> None:
+        """Let its window end now."""
+        self.record.ended_s, self.record.ended_at = clock.monotonic(), clock.now()
 
     @property
     def troubles(self) -> list[str]:
@@ -97,6 +104,20 @@ class RunResult:
         """Note what makes the run fail, and tell it once; the last code counts, as in the original."""
         if line not in self.errors:
             log.error("%s", line)
+        self.note(line, code)
+
+    def frame(self, plan: JobPlan, clock: Clock) -> JobResult:
+        """Begin a time of an incremental load that is none of its steps': it has a summary of its own, as in the original."""
+        record = JobRecord(plan.spec.name, plan.spec.job_type, plan.spec.qps, plan.spec.burst)
+        record.started_s, record.started_at = clock.monotonic(), clock.now()
+        found = JobResult(plan, record, frame=True)
+        found.end(clock)
+        self.jobs.append(found)
+        return found
+
+    def note(self, line: str, code: int = EXIT_FAILED) -> None:
+        """Note what makes the run fail and has been told."""
+        if line not in self.errors:
             self.errors.append(line)
         self.exit_code = code
 
@@ -108,4 +129,5 @@ class RunResult:
 def window_of(job: JobResult, options: Options) -> Window:
     """Return the time of a job that queries ask about."""
     record = job.record
-    return Window(record.name, record.started_at, record.ended_at, options.uuid, options.metadata, record.churned)
+    metadata = options.metadata | ({"incrementalLoadUUID": job.step} if job.step else {})
+    return Window(record.name, record.started_at, record.ended_at, options.uuid, metadata, record.churned)

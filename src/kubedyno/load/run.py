@@ -36,6 +36,9 @@ from kubedyno.load.targets import Targets
 
 log = logger(__name__)
 
+# Reasons of creates and deletes that failed by which a run does not fail.
+_HARMLESS = {"AlreadyExists", "NotFound"}
+
 
 class Run:
     """Runs a plan once.
@@ -277,19 +280,31 @@ class Run:
         found = steps(load)
         uuid, name = self.options.uuid, plan.spec.name
         began_s = self._clock.monotonic()
+        before = self.result.frame(plan, self._clock)
         log.info("Triggering job: %s", name)
-        for number, iterations in enumerate(found):
+        for iterations in found:
             runid = self._random.uid()
             log.info("Running incremental cumulative step: total iterations = %d", iterations)
             log.info("Incremental Load UUID: %s (UUID: %s), Run_ID: %s", runid, uuid, runid)
             step = self.plan.remade(plan, runid=runid, iterations=iterations)
+            if iterations == found[0]:
+                before.end(self._clock)
             await self._job(step, step=runid)
             log.info("Running garbage collection for job %s (uuid=%s) after incremental step", name, uuid)
             await self._garbage.collect(step, own=True)
-            if load.step_delay_s and number + 1 < len(found):
-                log.info("Sleeping for %s", go_duration(int(load.step_delay_s * 1e9)))
+            # In the original, a step's window ends with its garbage.
+            self.result.jobs[-1].end(self._clock)
+            if load.step_delay_s:
+                log.info("Sleeping %s before next step", go_duration(int(load.step_delay_s * 1e9)))
                 await aio.sleep(load.step_delay_s)
         log.info("Incremental creation completed")
+        last = self.result.jobs[-1].record
+        after = self.result.frame(plan, self._clock)
+        after.record.started_s, after.record.started_at = last.ended_s, last.ended_at
+        if plan.spec.job_pause_s:
+            log.info("Pausing for %s before finishing job", go_duration(int(plan.spec.job_pause_s * 1e9)))
+            await aio.sleep(plan.spec.job_pause_s)
+        after.end(self._clock)
         log.info("Job %s took %ds", name, round(self._clock.monotonic() - began_s))
 
     async def _check_step(self, name: str) -> None:
@@ -299,8 +314,10 @@ class Run:
             code, output = await script(read_text(words[0], "script", [self.options.directory]), words[1:])
             if code:
                 raise KubedynoError(f"healthCheckScript {name}: exit code {code}: {output.strip()[-200:]}")
+            log.info("Cluster health check script succeeded, proceeding to next step")
             return
         await self._healthy()
+        log.info("Proceeding to the next step")
 
     async def _job(self, plan: JobPlan, step: str = "") -> None:
         spec = plan.spec
@@ -317,7 +334,7 @@ class Run:
                 await watchers.start(watcher, mapping, client)
             await self._observer.start(current, client, kinds)
             sampler = asyncio.create_task(self._observer.sample(current))
-            hooks = Hooks(spec.hooks, self._clock, self.result.fail)
+            hooks = Hooks(spec.hooks, self._clock, self.result.note)
             if not step:
                 log.info("Triggering job: %s", spec.name)
             try:
@@ -328,13 +345,12 @@ class Run:
                 await watchers.stop()
             if spec.incremental is not None:
                 await self._check_step(spec.incremental.health_check_script)
-                log.info("Proceeding to the next step")
             await self._observer.settle(current)
             if record.failed:
                 self._tell_failed(current)
             if spec.metrics_closing == "afterJob":
                 record.ended_at = self._clock.now()
-            if spec.job_pause_s:
+            if spec.job_pause_s and not step:
                 log.info("Pausing for %s before finishing job", go_duration(int(spec.job_pause_s * 1e9)))
                 await aio.sleep(spec.job_pause_s)
             await self._end_job(current)
@@ -344,10 +360,14 @@ class Run:
                 await hooks.close()
 
     def _tell_failed(self, current: JobResult) -> None:
-        """Say how many requests were given up; reads, patches and operations that failed fail no run, as in the original."""
+        """Say how many requests were given up.
+
+        As in the original, the run does not fail by reads, patches and operations that failed, nor by what is there already or
+        has no place: whether objects are missing, their verification says.
+        """
         record = current.record
         line = f"{sum(record.failed.values())} of {record.asked} requests given up: {dict(record.failed)}"
-        if current.plan.spec.job_type in {"create", "delete"}:
+        if current.plan.spec.job_type in {"create", "delete"} and record.failed.keys() - _HARMLESS:
             self.result.fail(line)
         else:
             log.warning("%s", line)

@@ -194,8 +194,11 @@ def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(
     more = "  incrementalLoad: {startIterations: 1, totalIterations: 3}\n"
     assert main(["init", "-c", config(folder, "grow", 1, more), "--uuid", "u5", "--skip-log-file"]) == 0
     summaries = json.loads((folder / "collected-metrics-u5" / "jobSummary.json").read_text())
-    assert [s["jobConfig"]["jobIterations"] for s in summaries] == [1, 2, 3]
-    assert len({s["incrementalLoadUUID"] for s in summaries}) == 3
+    # Before the first step and after the last one is a time of the job's own, as in the original.
+    assert [s["jobConfig"]["jobIterations"] for s in summaries] == [1, 1, 2, 3, 1]
+    assert len({s["incrementalLoadUUID"] for s in summaries[1:4]}) == 3
+    assert "incrementalLoadUUID" not in summaries[0] | summaries[4]
+    assert [s["endTimestamp"] for s in summaries[:-1]] <= [s["timestamp"] for s in summaries[1:]]
     assert not any(name.startswith("grow") for name in names(cluster, "/api/v1/namespaces"))
     second = (
         CONFIG.format(name="right", iterations=2)

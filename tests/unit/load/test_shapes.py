@@ -35,13 +35,17 @@ def test_steps_ascend_from_the_first_to_the_total(start, more, pattern, least, s
     assert found[0] == start
     assert found[-1] == start + more
     assert all(a < b for a, b in itertools.pairwise(found))
-    if pattern == "linear" and more >= least > 1:
-        assert len(found) >= least
+    if pattern == "linear" and more >= least * least:
+        assert len(found) > least
 
 
 def test_linear_and_exponential_steps_are_those_of_the_original():
+    # The figures of a run of kube-burner's own configuration.
+    assert steps(IncrementalSpec(5, 20, min_steps=4, step_size=5)) == [5, 9, 13, 17, 20]
     assert steps(IncrementalSpec(2, 10, step_size=3)) == [2, 5, 8, 10]
-    assert steps(IncrementalSpec(5, 40, pattern="exponential")) == [5, 10, 20, 40]
+    assert steps(IncrementalSpec(5, 100, pattern="exponential")) == [5, 25, 65, 100]
+    assert steps(IncrementalSpec(5, 100, pattern="exponential", warmup_steps=3)) == [5, 10, 15, 25, 45, 85, 100]
+    assert steps(IncrementalSpec(5, 40, pattern="exponential", max_increase=15)) == [5, 20, 35, 40]
 
 
 def first(spec, count, qps=10.0, tmp=None):

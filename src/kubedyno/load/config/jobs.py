@@ -188,7 +188,7 @@ def _churn(document: Any, path: Path, section: Section, compat: int) -> ChurnSpe
     keys = dict.fromkeys(("cycles", "percent", "duration", "delay", "deleteDelay", "mode"))
     if section.has("churnConfig"):
         inner = Section(document, (*path, "churnConfig"), "config.ChurnConfig", keys)
-        mode = inner.text("mode")
+        mode = inner.text("mode", "namespaces")
         if mode not in {"", "namespaces", "objects"}:
             raise inner.fail(("mode",), f"{mode!r} must be namespaces or objects")
         churn = ChurnSpec(

@@ -74,7 +74,7 @@ async def churn(job: CreateJob) -> None:
             log.info("Reached specified number of churn cycles (%d)%s", spec.cycles, tail)
             return
         if spec.duration_s and job.context.clock.monotonic() - began_s >= spec.duration_s:
-            log.info("Churn duration of %s reached%s", go_duration(int(spec.duration_s * 1e9)), tail)
+            log.info("Churn job complete")
             return
         if objects:
             log.info("Deleting objects in churn cycle %d", cycle)
@@ -120,7 +120,7 @@ async def _namespaces(job: CreateJob) -> int:
     await delete_labelled(context.client, marked, context.clock, _DELETION_S, told)
     job.namespaces.forget(chosen)
     if spec.churn.delete_delay_s:
-        log.info("Sleeping for %s", go_duration(int(spec.churn.delete_delay_s * 1e9)))
+        log.info("Sleeping for %s after deletion", go_duration(int(spec.churn.delete_delay_s * 1e9)))
         await aio.sleep(spec.churn.delete_delay_s)
     if context.compat == 2:
         log.info("Re-creating %d deleted namespaces", len(chosen))
@@ -149,12 +149,14 @@ async def _cluster_scoped(job: CreateJob, iterations: list[int]) -> None:
 async def _objects(job: CreateJob) -> None:
     plan, context, spec = job.job, job.context, job.job.spec
     label = context.label
+    churned: list[tuple[Mapping, dict[str, Any]]] = []
     for item, mapping in zip(plan.objects, job.mappings, strict=True):
         if not item.churn or mapping is None:
             continue
         selector = f"{job.selector},{label('uuid')}={context.uuid},{label('index')}={item.index}"
         items = await context.client.list_all(f"{mapping.path()}?labelSelector={quote(selector)}")
         if not items:
+            log.warning("No %s found with label selector %s, skipping churn cycle", mapping.plural, selector)
             continue
         items.sort(key=lambda found: (found["metadata"]["creationTimestamp"], natural(found["metadata"]["name"])))
         chosen = items[: window(len(items), spec.churn.percent)]
@@ -166,22 +168,23 @@ async def _objects(job: CreateJob) -> None:
             path = mapping.path(meta.get("namespace"), meta["name"])
             await job.sender.send("DELETE", path, options, f"{mapping.kind}/{meta['name']}")
         await job.sender.finish()
-        for found in chosen:
-            await _gone(job, mapping, found)
-        if spec.churn.delete_delay_s:
-            log.info("Sleeping for %s", go_duration(int(spec.churn.delete_delay_s * 1e9)))
-            await aio.sleep(spec.churn.delete_delay_s)
-        log.info("Re-creating %d deleted objects", len(chosen))
-        for found in chosen:
-            namespace = found["metadata"].get("namespace")
-            where = f" in namespace {namespace}" if namespace else ""
-            name = f"{mapping.kind}/{found['metadata']['name']}{where}"
-            await job.sender.send(
-                "POST", mapping.path(namespace), fresh(found, mapping.api_version, mapping.kind), name
-            )
-        await job.sender.finish()
-        places = list(dict.fromkeys(found["metadata"].get("namespace", "") for found in chosen))
-        await job.wait_ready([place for place in places if place] or None, [item])
+        churned += [(mapping, found) for found in chosen]
+    churned.sort(key=lambda one: str(one[1]["metadata"]["creationTimestamp"]))
+    for mapping, found in churned:
+        await _gone(job, mapping, found)
+    if spec.churn.delete_delay_s:
+        log.info("Sleeping for %s after deletion", go_duration(int(spec.churn.delete_delay_s * 1e9)))
+        await aio.sleep(spec.churn.delete_delay_s)
+    log.info("Re-creating %d deleted objects", len(churned))
+    for mapping, found in churned:
+        namespace = found["metadata"].get("namespace")
+        where = f" in namespace {namespace}" if namespace else ""
+        name = f"{mapping.kind}/{found['metadata']['name']}{where}"
+        await job.sender.send("POST", mapping.path(namespace), fresh(found, mapping.api_version, mapping.kind), name)
+    await job.sender.finish()
+    places = list(dict.fromkeys(found["metadata"].get("namespace", "") for _, found in churned))
+    if any(places):
+        await job.wait_ready([place for place in places if place])
 
 
 async def _gone(job: CreateJob, mapping: Mapping, found: dict[str, Any]) -> None:

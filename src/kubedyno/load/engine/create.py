@@ -149,11 +149,14 @@ class CreateJob:
         hooked = self.hooks.any("onEachIteration")
         needed = self._needs_namespaces
         objects = job.objects
+        prefix = f"Group {objects[numbers[0]].group.id}: " if job.grouped else ""
+        # As in the original: one iteration is told in 1.x alone, fewer than ten in no group.
+        told = (spec.job_iterations > 1 or context.compat == 1) and not (job.grouped and total < _TENTHS)
         for position, iteration in enumerate(iterations):
             if hooked:
                 await self.hooks.run("onEachIteration")
-            if _tells(position, total) and not job.grouped and (total > 1 or context.compat == 1):
-                log.info("%d/%d iterations completed", position, total)
+            if told and _tells(position, total):
+                log.info("%s%d/%d iterations completed", prefix, position, total)
             namespace = job.namespace_of(iteration) if needed else None
             if namespace is not None and not namespaces.is_ready(namespace):
                 while ahead < min(total, position + LOOKAHEAD):
@@ -232,14 +235,14 @@ class CreateJob:
             before_s = max(item.group.pause_before_gc_s for item in items)
             after_s = max(item.group.pause_after_gc_s for item in items)
             if before_s:
-                log.info("Sleeping for %s", go_duration(int(before_s * 1e9)))
+                log.info("Group %d: pausing for %s before GC", group, go_duration(int(before_s * 1e9)))
                 await aio.sleep(before_s)
             if gone:
                 log.info("Group %d: garbage collecting objects", group)
             for number in gone:
                 await self._delete_group(number, group)
-            if after_s:
-                log.info("Sleeping for %s", go_duration(int(after_s * 1e9)))
+            if after_s and gone:
+                log.info("Group %d: pausing for %s after GC", group, go_duration(int(after_s * 1e9)))
                 await aio.sleep(after_s)
             log.info("Group %d completed", group)
 
@@ -287,7 +290,11 @@ class CreateJob:
         return errors
 
 
+# Progress is told in tenths.
+_TENTHS = 10
+
+
 def _tells(position: int, total: int) -> bool:
-    """Say whether an iteration is one of those that progress is logged at: the first, and every tenth of them."""
-    step = total // 10
-    return position % step == 0 and position // step < 10 if step else position == 0
+    """Say whether an iteration is one of those that progress is logged at: every tenth of them, or the first of few."""
+    step = total // _TENTHS
+    return position > 0 and position % step == 0 if step else position == 0

@@ -88,7 +88,7 @@ class ExistingJob:
         spec = self._job.spec
         for iteration in range(spec.job_iterations):
             began_s = self._context.clock.now()
-            for number, entry in enumerate(entries):
+            for entry in entries:
                 items = await self._items(entry)
                 self._record.asked += len(items)
                 for item in items:
@@ -98,17 +98,18 @@ class ExistingJob:
                     await self._wait([entry], began_s)
                 if spec.job_type == "delete" and spec.wait_for_deletion and items:
                     await self._wait_deleted(entry)
-                if spec.object_delay_s and number + 1 < len(entries):
-                    log.info("Sleeping for %s", go_duration(int(spec.object_delay_s * 1e9)))
+                if spec.object_delay_s:
+                    log.info("Sleeping between objects for %s", go_duration(int(spec.object_delay_s * 1e9)))
                     await aio.sleep(spec.object_delay_s)
             if spec.wait_when_finished:
                 await self._wait(entries, began_s)
                 log.info("Actions completed")
+            if spec.job_iteration_delay_s:
+                shown = go_duration(int(spec.job_iteration_delay_s * 1e9))
+                log.info("Sleeping between job iterations for %s", shown)
+                await aio.sleep(spec.job_iteration_delay_s)
             if iteration and iteration % 10 == 0:
                 log.info("%d/%d iterations completed", iteration, spec.job_iterations)
-            if spec.job_iteration_delay_s:
-                log.info("Sleeping for %s", go_duration(int(spec.job_iteration_delay_s * 1e9)))
-                await aio.sleep(spec.job_iteration_delay_s)
 
     async def _parallel(self, entries: Sequence[_Entry]) -> None:
         spec = self._job.spec

@@ -1,6 +1,7 @@
 """Commands of the user at the stages of a job: background ones are started first, then the others run one by one."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Sequence
 
 from kubedyno.base.clock import Clock
@@ -12,6 +13,8 @@ log = logger(__name__)
 
 # A background hook that does not end by itself is not waited for longer after its job: the original waits for ever.
 _LAST_S = 10.0
+# Characters of a failed hook's output that the log has, the last ones.
+_SHOWN = 200
 
 
 class Hooks:
@@ -20,15 +23,15 @@ class Hooks:
     Args:
         hooks: The configuration's.
         clock: For how long they took.
-        failed: Told of each that failed.
+        failed: Given each fault, which the log has already.
     """
 
     def __init__(self, hooks: Sequence[HookSpec], clock: Clock, failed: Callable[[str], None]) -> None:
         self._hooks = tuple(hooks)
         self._clock = clock
         self._failed = failed
-        # With the time at which each was started.
-        self._background: list[tuple[HookSpec, asyncio.subprocess.Process, float]] = []
+        # With what waits for it, and says how long it took.
+        self._background: list[tuple[HookSpec, asyncio.subprocess.Process, asyncio.Task[float]]] = []
 
     def any(self, stage: str) -> bool:
         """Say whether a stage has hooks."""
@@ -42,32 +45,52 @@ class Hooks:
                 log.info("Starting Background hook at %s , [%s]", stage, " ".join(hook.cmd))
                 process = await self._start(hook)
                 if process is not None:
-                    self._background.append((hook, process, self._clock.monotonic()))
+                    self._background.append((hook, process, asyncio.ensure_future(self._took_s(process))))
         for hook in here:
-            if not hook.background:
-                log.info("Executing foreground hook: [%s]", " ".join(hook.cmd))
-                began_s = self._clock.monotonic()
-                process = await self._start(hook)
-                if process is not None:
-                    await self._end(hook, process)
-                took_ns = int((self._clock.monotonic() - began_s) * 1e9)
-                log.info("Hook completed at '%s' in %s", stage, go_duration(took_ns))
+            if not hook.background and not await self._foreground(hook):
+                # As in the original, the rest of the stage is left out.
+                return
 
     async def close(self) -> None:
         """Wait for background hooks; one that does not end is stopped, and said to be."""
-        for hook, process, began_s in self._background:
-            if process.returncode is None:
-                done, _ = await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=_LAST_S)
-                if not done:
-                    log.warning("Background hook [%s] still runs after its job: stopped", " ".join(hook.cmd))
-                    process.kill()
-                    await process.wait()
-                    continue
-            await self._end(hook, process)
-            if not process.returncode:
-                took_ns = int((self._clock.monotonic() - began_s) * 1e9)
-                log.info("Background hook completed successfully (duration: %s)", go_duration(took_ns))
+        for hook, process, ending in self._background:
+            done, _ = await asyncio.wait([ending], timeout=_LAST_S)
+            if not done:
+                log.warning("Background hook [%s] still runs after its job: stopped", " ".join(hook.cmd))
+                process.kill()
+                await ending
+                continue
+            took = go_duration(int(ending.result() * 1e9))
+            wrong = _status(process.returncode or 0)
+            if wrong:
+                log.error("Background hook failed: %s (duration: %s)", wrong, took)
+                self._failed(wrong)
+            else:
+                log.info("Background hook completed successfully (duration: %s)", took)
         self._background.clear()
+
+    async def _took_s(self, process: asyncio.subprocess.Process) -> float:
+        began_s = self._clock.monotonic()
+        await process.wait()
+        return self._clock.monotonic() - began_s
+
+    async def _foreground(self, hook: HookSpec) -> bool:
+        log.info("Executing foreground hook: [%s]", " ".join(hook.cmd))
+        began_s = self._clock.monotonic()
+        process = await self._start(hook)
+        if process is None:
+            return False
+        wrong, output = await _ended(process)
+        took = go_duration(int((self._clock.monotonic() - began_s) * 1e9))
+        if wrong:
+            if output:
+                log.error("Hook output: %s", output[-_SHOWN:])
+            self._fail(hook, f"hook failed at '{hook.when}' after {took}: {wrong}")
+            return False
+        if output:
+            log.debug("Hook output: %s", output)
+        log.info("Hook completed at '%s' in %s", hook.when, took)
+        return True
 
     async def _start(self, hook: HookSpec) -> asyncio.subprocess.Process | None:
         pipe = asyncio.subprocess.PIPE if not hook.background else asyncio.subprocess.DEVNULL
@@ -76,23 +99,31 @@ class Hooks:
                 *hook.cmd, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=asyncio.subprocess.STDOUT
             )
         except OSError as error:
-            self._failed(f"hook [{' '.join(hook.cmd)}] at {hook.when}: {error.strerror or error}")
+            self._fail(hook, f"{hook.cmd[0]}: {error.strerror or error}")
             return None
 
-    async def _end(self, hook: HookSpec, process: asyncio.subprocess.Process) -> None:
-        try:
-            output, _ = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        if output:
-            log.debug("%s", output.decode(errors="replace").rstrip())
-        if process.returncode:
-            self._failed(
-                f"hook [{' '.join(hook.cmd)}] at {hook.when}: exit code {process.returncode}"
-                + (f": {output.decode(errors='replace').strip()[-200:]}" if output else "")
-            )
+    def _fail(self, hook: HookSpec, why: str) -> None:
+        doing = "failed to start background hook" if hook.background else "foreground hook execution failed"
+        line = f"{doing} at '{hook.when}': {why}"
+        log.error("Error executing hooks for %s: %s", hook.when, line)
+        self._failed(line)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Wait for the end of a process; returns what is wrong with it, "" for nothing, and what it wrote."""
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    return _status(process.returncode or 0), output.decode(errors="replace").strip()
+
+
+def _status(code: int) -> str:
+    if code < 0:
+        return f"signal: {signal.strsignal(-code) or -code}".lower()
+    return f"exit status {code}" if code else ""
 
 
 async def script(text: str, arguments: Sequence[str]) -> tuple[int, str]:

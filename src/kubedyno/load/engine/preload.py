@@ -10,6 +10,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.random import Random
+from kubedyno.base.times import go_duration
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 
@@ -77,11 +78,12 @@ async def preload(
         StatusError: The API refuses the namespace or the DaemonSet.
         KubedynoError: What answers is no Kubernetes API.
     """
+    log.info("Pre-load: images from job %s", job)
     if not images:
         log.info("No images found to pre-load, continuing")
         return
     namespace = f"preload-kube-burner-{random.randrange(10_000, 100_000)}"
-    log.info("Pre-load: images from job %s", job)
+    shown = go_duration(int(period_s * 1e9))
     await _create(
         client,
         "/api/v1/namespaces",
@@ -92,12 +94,12 @@ async def preload(
         path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets"
         name = await _create(client, path, daemonset(images, node_labels))
         if fixed_sleep:
-            log.info("Pre-load: Sleeping for %gs", period_s)
+            log.info("Pre-load: Sleeping for %s", shown)
             await aio.sleep(period_s)
         else:
             await _wait_pulled(client, namespace, f"{path}/{name}", period_s, clock)
     finally:
-        log.debug("Pre-load: Deleting namespace %s", namespace)
+        log.info("Deleting 1 namespaces with label: kube-burner.io/job=preload")
         await client.request("DELETE", f"/api/v1/namespaces/{namespace}")
 
 
@@ -124,7 +126,8 @@ async def _wait_pulled(client: Client, namespace: str, path: str, period_s: floa
         if wanted:
             if not told:
                 told = True
-                log.info("Pre-load: Waiting for images to be pulled on %d nodes (timeout %gs)", wanted, period_s)
+                shown = go_duration(int(period_s * 1e9))
+                log.info("Pre-load: Waiting for images to be pulled on %d nodes (timeout %s)", wanted, shown)
             pods = await client.list_all(f"/api/v1/namespaces/{namespace}/pods?labelSelector={quote('app=preload')}")
             if sum(_pulled(pod) for pod in pods) >= wanted:
                 log.info("Pre-load: All images pulled on %d nodes", wanted)

@@ -13,7 +13,7 @@ from typing import Any
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
-from kubedyno.base.times import rfc3339_go, rfc3339_micro
+from kubedyno.base.times import rfc3339, rfc3339_go, rfc3339_micro
 from kubedyno.documents.stream import Again
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described, rendered
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Prometheus, Series
@@ -56,6 +56,7 @@ class _Query:
     ask: Callable[[], Awaitable[list[Series]]]
     query: str
     ranged: bool
+    at_s: float
 
 
 async def scrape(
@@ -89,11 +90,11 @@ def _by_metric(
             continue
         whole = found.setdefault(entry.name, [])
         if not entry.instant:
-            whole.append(_Query(partial(_whole, server, query, window), query, ranged=True))
+            whole.append(_Query(partial(_whole, server, query, window), query, ranged=True, at_s=window.end_s))
             continue
-        whole.append(_Query(partial(server.instant, query, window.end_s), query, ranged=False))
+        whole.append(_Query(partial(server.instant, query, window.end_s), query, ranged=False, at_s=window.end_s))
         if entry.capture_start:
-            start = _Query(partial(server.instant, query, window.start_s), query, ranged=False)
+            start = _Query(partial(server.instant, query, window.start_s), query, ranged=False, at_s=window.start_s)
             found.setdefault(f"{entry.name}-start", []).append(start)
     return found
 
@@ -107,7 +108,10 @@ async def _metric(name: str, parts: Sequence[_Query], window: Window) -> Found:
         elif isinstance(answer, BaseException):
             raise answer
         elif not answer:
-            log.warning("No datapoints returned from metric %s for job %s", name, window.job)
+            span = f"in range {rfc3339(window.start_s)} - {rfc3339(window.end_s)}"
+            when = span if part.ranged else f"at {rfc3339(part.at_s)}"
+            text = 'No datapoints returned from metric %s for job %s %s with query "%s"'
+            log.warning(text, name, window.job, when, part.query)
         else:
             answered.append((part, answer))
 
