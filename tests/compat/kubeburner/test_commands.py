@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -211,6 +212,43 @@ def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(
     assert main(["init", "-c", "both.yml", "--uuid", "u6", "--skip-log-file"]) == 0
     left, right = json.loads((folder / "collected-metrics-u6" / "jobSummary.json").read_text())
     assert right["timestamp"] < left["endTimestamp"]
+
+
+def logged(uuid):
+    return Path(f"kube-burner-{uuid}.log").read_text()
+
+
+def test_what_churn_finds_in_place_is_no_failure_and_verification_has_the_last_word(folder, cluster):
+    fixed = POD.format(image="nginx").replace('"p-{{.Iteration}}"', '"stays-{{.Iteration}}", namespace: default')
+    (folder / "fixed.yml").write_text(fixed)
+    more = "  - objectTemplate: fixed.yml\n  churnConfig: {cycles: 1, percent: 50}\n"
+    assert main(["init", "-c", config(folder, "again", 2, more), "--uuid", "u7"]) == 0
+    assert "in namespace default already exists" in logged("u7")
+    (folder / "t.yml").write_text(fixed)
+    assert main(["init", "-c", config(folder, "taken"), "--uuid", "u8"]) == 1
+    assert "object verification failed" in logged("u8")
+
+
+def test_objects_of_all_kinds_are_deleted_before_any_is_made_again(folder, cluster):
+    (folder / "c.yml").write_text('apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "c-{{.Iteration}}"}\n')
+    more = "  - objectTemplate: c.yml\n  churnConfig: {cycles: 1, percent: 100, mode: objects}\n"
+    assert main(["init", "-c", config(folder, "kinds", 2, more), "--uuid", "u9"]) == 0
+    log = logged("u9")
+    places = [
+        log.index(f'"{line}"') for line in ("Deleting 2 pods", "Deleting 2 configmaps", "Re-creating 4 deleted objects")
+    ]
+    assert places == sorted(places)
+
+
+def test_a_hook_that_fails_is_told_as_by_the_original(folder, cluster):
+    more = "  hooks:\n  - {cmd: [sh, -c, exit 3], when: beforeJobExecution}\n  - {cmd: [sh, -c, exit 4], when: afterJobExecution, background: true}\n"
+    assert main(["init", "-c", config(folder, "hooked", 1, more), "--uuid", "u10"]) == 1
+    log = logged("u10")
+    assert (
+        "Error executing hooks for beforeJobExecution: foreground hook execution failed at 'beforeJobExecution': hook failed"
+        in log
+    )
+    assert "Background hook failed: exit status 4 (duration: " in log
 
 
 def test_measurements_go_on_through_the_next_job_under_the_first_ones_name(folder, cluster):
