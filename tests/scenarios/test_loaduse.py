@@ -221,3 +221,51 @@ def test_a_cluster_that_dies_in_a_run_is_said_to_be_gone_not_how_to_reach_it(tmp
     assert "is gone: it ended during the run" in said
     assert "stays up" not in said
     assert "export KUBECONFIG" not in said
+
+
+CRD = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: GROUP-things.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {kind: Thing, plural: things, singular: thing}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+"""
+THING = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: 't-{{.Iteration}}-{{.Replica}}'}\n"
+
+
+@pytest.mark.parametrize("by", ["job", "hook"])
+def test_a_kind_that_is_brought_just_before_is_made_and_seen(clusters, tmp_path, by):
+    first, _ = clusters
+    (tmp_path / "crd.yml").write_text(CRD.replace("GROUP-", ""))
+    (tmp_path / "thing.yml").write_text(THING)
+    kubeconfig = str(first.running.kubeconfig)
+    things = job("things", "thing.yml", gc=True)
+    jobs = [things]
+    if by == "job":
+        definitions = {"objectTemplate": "crd.yml", "replicas": 1}
+        jobs.insert(0, job("definitions", "crd.yml", jobIterations=1, objects=[definitions]))
+    else:
+        apply = ["kubectl", "--kubeconfig", kubeconfig, "apply", "-f", str(tmp_path / "crd.yml")]
+        things["hooks"] = [{"when": "beforeJobExecution", "cmd": apply}]
+    path = config(tmp_path, jobs)
+    try:
+        assert main(["init", "-c", path, "--kubeconfig", kubeconfig]) == 0
+        done = json.loads(Path("out/kubedynoRun.json").read_text())[0]["jobs"][-1]
+        assert done["accepted"] == 4
+        if by == "job":
+            assert done["seen_ms"]["Thing"]["count"] == 4
+    finally:
+        subprocess.run(["kubectl", "--kubeconfig", kubeconfig, "delete", "crd", "things.example.com"], check=True)
+
+
+def test_pods_that_churn_deleted_had_come_up(clusters, tmp_path):
+    first, _ = clusters
+    churned = job("churned", "pod.yml", churnConfig={"cycles": 1, "percent": 50, "mode": "objects"}, gc=True)
+    path = config(tmp_path, [churned])
+    assert main(["init", "-c", path, "--kubeconfig", str(first.running.kubeconfig)]) == 0
+    done = json.loads(Path("out/kubedynoRun.json").read_text())[0]["jobs"][0]
+    assert (done["pods_seen"], done["pods_ready"]) == (6, 6)

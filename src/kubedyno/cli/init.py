@@ -160,6 +160,7 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics", live: "LiveView | Non
         set_values=arguments.set,
         allow_missing=arguments.allow_missing,
         user_metadata=flags.user_metadata(arguments.user_metadata),
+        user_metadata_file=arguments.user_metadata,
         timeout_s=flags.seconds("--timeout", arguments.timeout),
         compat=arguments.compat,
         log_level=flags.log_level(arguments.log_level),

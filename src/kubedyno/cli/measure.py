@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         config=arguments.config,
         uuid=arguments.uuid,
         user_metadata=flags.user_metadata(arguments.user_metadata),
+        user_metadata_file=arguments.user_metadata,
         log_level=flags.log_level(arguments.log_level),
         skip_log_file=arguments.skip_log_file,
         directory=Path(),

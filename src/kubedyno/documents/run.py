@@ -42,6 +42,7 @@ class JobDocument(msgspec.Struct, frozen=True):
         corrected_ms: When an open loop would have sent, to acceptance: waits behind a slow API and retries count.
         seen_ms: Kind → sending to the object's first sight by a watch.
         hdr_us: Name of a sample → HDR histogram: (largest value of the bucket in microseconds, count), three digits.
+        pods_ready: Of the pods seen, those that are Ready, have succeeded, or were Ready until they were deleted.
         start_ms: Condition → first sight of the pod to first sight of the condition, by the watch.
         start_server_ms: The same from the API's own stamps (whole seconds where it has no finer ones).
         timeline: One entry a second: second, sent, accepted, failed, pods by phase.

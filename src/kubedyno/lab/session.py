@@ -69,6 +69,7 @@ class Request:
     Attributes:
         config: Path of the configuration.
         directory: Where log, documents and report go.
+        user_metadata_file: Where `user_metadata` was read; told in the log.
         metrics_endpoint: File of endpoints instead of the configuration's.
         on_stuck: Called once for each standstill, to do something about it (the study raises maxPods there).
         own: Is told of the run, for `--metrics-port`.
@@ -82,6 +83,7 @@ class Request:
     set_values: Sequence[str] = ()
     allow_missing: bool = False
     user_metadata: Mapping[str, Any] = field(default_factory=dict)
+    user_metadata_file: str | None = None
     timeout_s: float = 4 * 3600.0
     compat: int = 2
     log_level: str = "info"
@@ -188,6 +190,8 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
             directory=prepared.beside,
         )
         handlers = log_handlers(request, uuid)
+        if request.user_metadata_file is not None:
+            log.info("Reading provided user metadata from %s", request.user_metadata_file)
         try:
             made = outputs(
                 prepared.spec.metrics_endpoints,
@@ -503,7 +507,7 @@ def _job(job: JobResult) -> JobDocument:
         reached_qps=round(record.reached_qps, 3),
         elapsed_s=round(record.ended_s - record.started_s, 3),
         pods_seen=len(pods),
-        pods_ready=tracker.ready if tracker is not None else 0,
+        pods_ready=tracker.came_up if tracker is not None else 0,
         accept_ms=_figures(summary_of(record.accept_ms)) if record.accept_ms else None,
         late_ms=_figures(summary_of(record.late_ms)) if record.late_ms else None,
         start_ms={name: _figures(s) for name, s in watched_summary(tracker).items()} if tracker is not None else {},

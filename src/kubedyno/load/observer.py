@@ -1,10 +1,12 @@
 """The measurements of a run's jobs: started before a job, let catch up after it, judged and written."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
+from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339_micro
 from kubedyno.client.api import Client
@@ -12,6 +14,7 @@ from kubedyno.documents.stream import Again, Document
 from kubedyno.load.config import measuring
 from kubedyno.load.config.spec import MeasurementSpec
 from kubedyno.load.engine.context import Kinds
+from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.measurements import latency
 from kubedyno.load.measurements.kinds import KINDS, ConditionLatency
 from kubedyno.load.measurements.measurement import ERROR_SHARE, Common, Measurement
@@ -21,7 +24,9 @@ from kubedyno.load.measurements.podwatch import PodWatch
 from kubedyno.load.measurements.pprof import Pprof
 from kubedyno.load.measurements.sightings import Sightings
 from kubedyno.load.outputs import Outputs
+from kubedyno.load.plan.plan import JobPlan, ObjectPlan
 from kubedyno.load.result import EXIT_MEASUREMENT, JobResult, Options, RunResult
+from kubedyno.load.targets import BRINGING
 
 log = logger(__name__)
 
@@ -68,7 +73,7 @@ class Observer:
         """Begin to note when what the job makes is seen, each kind by one watch."""
         plan, tracker = current.plan, current.pods.tracker if current.pods is not None else None
         current.sightings = sightings = Sightings(client, self._clock, current.record.on_seen)
-        mappings = {item.kind: kinds.known(item.api_version, item.kind) for item in plan.objects}
+        mappings = {item.kind: await self._served(item, plan, kinds) for item in plan.objects}
         if tracker is not None and "Pod" in mappings:
             sightings.expect("Pod")
             tracker.on_first = lambda pod: sightings.first("Pod", pod.name, pod.namespace)
@@ -81,6 +86,16 @@ class Observer:
             ],
             query,
         )
+
+    @staticmethod
+    async def _served(item: ObjectPlan, plan: JobPlan, kinds: Kinds) -> Mapping | None:
+        """Return the mapping of a kind; an earlier job may have brought it a moment ago, this one brings its own too late."""
+        known = kinds.known(item.api_version, item.kind)
+        if known is None and not plan.spec.hooks and not any(other.kind in BRINGING for other in plan.objects):
+            with contextlib.suppress(KubedynoError):
+                # What is not served is told by the job, when it makes the first.
+                known = await kinds.find(item.api_version, item.kind, item.template)
+        return known
 
     async def begin(
         self,

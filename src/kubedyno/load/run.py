@@ -342,6 +342,7 @@ class Run:
                 await hooks.close()
             finally:
                 sampler.cancel()
+                await hooks.stop()
                 await watchers.stop()
             if spec.incremental is not None:
                 await self._check_step(spec.incremental.health_check_script)

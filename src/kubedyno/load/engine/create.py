@@ -69,7 +69,8 @@ class CreateJob:
         if None in found:
             await kinds.refresh()
             found = [kinds.known(item.api_version, item.kind) for item in self.job.objects]
-        own = any("CustomResourceDefinition" in item.kind for item in self.job.objects)
+        # What the job itself brings is not there yet.
+        own = bool(spec.hooks) or any("CustomResourceDefinition" in item.kind for item in self.job.objects)
         for number, item in enumerate(self.job.objects):
             if found[number] is None and not own:
                 found[number] = await kinds.find(item.api_version, item.kind, item.template)

@@ -69,6 +69,15 @@ class Hooks:
                 log.info("Background hook completed successfully (duration: %s)", took)
         self._background.clear()
 
+    async def stop(self) -> None:
+        """Stop what `close` did not wait for: the run ended early."""
+        for hook, process, ending in self._background:
+            if process.returncode is None:
+                log.warning("Background hook [%s] stopped", " ".join(hook.cmd))
+                process.kill()
+            await ending
+        self._background.clear()
+
     async def _took_s(self, process: asyncio.subprocess.Process) -> float:
         began_s = self._clock.monotonic()
         await process.wait()

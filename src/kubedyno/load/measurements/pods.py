@@ -126,6 +126,16 @@ class PodTracker:
     def ready(self) -> int:
         return self.phases["Running"]
 
+    @property
+    def came_up(self) -> int:
+        """How many pods are Ready, have succeeded, or were Ready until they were deleted (churn, clean-up)."""
+        return sum(self._came_up(uid, pod) for uid, pod in self.pods.items())
+
+    def _came_up(self, uid: str, pod: PodStart) -> bool:
+        if pod.deleted or self._state.get(uid) == "Terminating":
+            return "Ready" in pod.seen_s or pod.phase == "Succeeded"
+        return pod.ready or pod.phase == "Succeeded"
+
     def pod_event(self, kind: str, raw: bytes | memoryview, now_s: float) -> None:
         """Take one watch event of a pod.
 
