@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kubedyno.cli.promlogin import add_login_flags, login_of
+
 if TYPE_CHECKING:
     from kubedyno.lab.measure import Query
 
@@ -13,17 +15,11 @@ _WINDOW_S = 3600
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `index` and `check-alerts` share."""
-    parser.add_argument("-t", "--token", default="", help="bearer token")
-    parser.add_argument("--username", default="", help="of basic authentication")
-    parser.add_argument("-p", "--password", default="", help="of basic authentication")
+    add_login_flags(parser, skip_tls_verify="true", short=True)
     parser.add_argument("-s", "--step", default="30s", help="of range queries (default %(default)s)")
     parser.add_argument("--start", type=int, help="epoch seconds (default: an hour ago)")
     parser.add_argument("--end", type=int, help="epoch seconds (default: now)")
     parser.add_argument("--uuid", help="benchmark id (default: a random one)")
-    parser.add_argument(
-        "--skip-tls-verify", nargs="?", const="true", default="true", choices=("true", "false"),
-        help="do not check certificates (default %(default)s)",
-    )  # fmt: skip
     parser.add_argument("--es-server", default="", help="URL of an OpenSearch or Elasticsearch")
     parser.add_argument("--es-index", default="", help="its index")
     parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
@@ -78,10 +74,7 @@ def query_of(arguments: argparse.Namespace, metrics: tuple[str, ...], alerts: tu
         metrics=metrics,
         alerts=alerts,
         step_s=flags.seconds("--step", arguments.step),
-        skip_tls_verify=arguments.skip_tls_verify == "true",
-        token=arguments.token,
-        username=arguments.username,
-        password=arguments.password,
+        **login_of(arguments),
     )
     return measure.Query(
         arguments.uuid or Random().uid(),

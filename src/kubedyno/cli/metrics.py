@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kubedyno.cli.init import add_target_flags
+from kubedyno.cli.promlogin import add_login_flags, given_login_flag, login_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = query.add_mutually_exclusive_group()
     source.add_argument("--prometheus-url", metavar="URL", help="ask this Prometheus, or a `kubedyno metrics serve`")
     source.add_argument("--from", dest="recording", type=Path, metavar="FILE", help="ask what `record` has written")
+    add_login_flags(query, skip_tls_verify="false", short=False)
+    query.add_argument(
+        "--timeout", default="1m", metavar="DURATION", help="of --prometheus-url's answer (default: %(default)s)"
+    )
     query.add_argument("--rounds", type=int, default=2, help="without either: look so often first (default: 2)")
     query.add_argument("-o", "--output", choices=("table", "json"), default="table")
     for action in (serve, record, query):
@@ -103,15 +108,23 @@ def _query(arguments: argparse.Namespace) -> int:
 
     from kubedyno.base import aio
     from kubedyno.base.errors import KubedynoError
-    from kubedyno.lab import metrics, target
+    from kubedyno.base.terminal import printable
+    from kubedyno.lab import flags, metrics, target
+    from kubedyno.load.metrics.prometheus import Login
     from kubedyno.promql.engine import Engine
     from kubedyno.promql.language import parsed
     from kubedyno.promql.readapi import ReadAPI
 
     given = {"query": arguments.expression}
     if arguments.prometheus_url:
-        status, body = aio.run(metrics.ask(arguments.prometheus_url, "query", given))
+        timeout_s = flags.seconds("--timeout", arguments.timeout)
+        if timeout_s <= 0:
+            raise KubedynoError(f"--timeout {arguments.timeout}: has to be more than 0")
+        login = Login(arguments.prometheus_url, **login_of(arguments), timeout_s=timeout_s)
+        status, body = aio.run(metrics.ask(login, "query", given))
     else:
+        if flag := given_login_flag(arguments):
+            raise KubedynoError(f"{flag}: is of a Prometheus; give --prometheus-url too")
         # A wrong query is told before anything is waited for.
         parsed(arguments.expression)
         if arguments.recording:
@@ -122,17 +135,13 @@ def _query(arguments: argparse.Namespace) -> int:
         status, body = ReadAPI(Engine(store)).answer(
             "query", {"query": [arguments.expression], "time": [f"{at_ms / 1000:.3f}"]}
         )
-    if arguments.output == "json" and body.startswith(b"{"):
+    if arguments.output == "json":
         print(body.decode(errors="replace").strip())
         return 0 if status == 200 else 1
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict) or document.get("status") not in {"success", "error"}:
-        raise KubedynoError(metrics.no_prometheus(arguments.prometheus_url, status, body))
+    document = orjson.loads(body)
     if document["status"] == "error":
-        print(f"kubedyno: {document.get('errorType', status)}: {document.get('error', '')}", file=sys.stderr)
+        said = f"{document.get('errorType', status)}: {document.get('error', '')}"
+        print(f"kubedyno: {printable(said)}", file=sys.stderr)
         return 1
     for line in _lines(document["data"]):
         print(line)
@@ -141,13 +150,14 @@ def _query(arguments: argparse.Namespace) -> int:
 
 def _lines(data: dict[str, Any]) -> list[str]:
     """Return an answer as lines: series, then its values."""
+    from kubedyno.base.terminal import printable
     from kubedyno.promql.dump import series_text
 
     if data["resultType"] in {"scalar", "string"}:
-        return [str(data["result"][1])]
+        return [printable(str(data["result"][1]))]
     lines = []
     for entry in data["result"]:
-        points = entry.get("values") or [entry["value"]]
+        points = entry.get("values") or ([entry["value"]] if "value" in entry else [])
         shown = " ".join(str(value) for _, value in points)
-        lines.append(f"{series_text(entry['metric']) or '{}'} {shown}")
+        lines.append(printable(f"{series_text(entry['metric']) or '{}'} {shown}"))
     return lines

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -22,12 +21,12 @@ from kubedyno.http.messages import Headers
 from kubedyno.kube import yaml
 from kubedyno.kube.status import StatusError
 from kubedyno.lab.target import Choice
+from kubedyno.load.metrics.prometheus import Login, Prometheus
 from kubedyno.load.metrics.shipped import is_shipped, text_of
 from kubedyno.promql import dump
 from kubedyno.promql.errors import ExpositionError, StoreFullError
 from kubedyno.promql.exposition import ACCEPT, OPENMETRICS
 from kubedyno.promql.mentions import queries_in, wanted
-from kubedyno.promql.readapi import PREFIX
 from kubedyno.promql.scraping import Keep, Target
 from kubedyno.promql.store import SeriesStore, StoreLimits
 
@@ -36,8 +35,6 @@ log = logger(__name__)
 # Pages that are asked for at once: a node's proxy is one connection more of the API server's.
 CONCURRENCY = 8
 _TRIM_S = 60.0
-# A Prometheus gives up a query after two minutes by itself; who asks by hand will not wait so long.
-_ASK_S = 60.0
 _MAX_PAGE_BYTES = 256 << 20
 # /metrics/resource repeats what cadvisor says under the same names: whoever records both counts twice.
 _DISCOVERY = "/kubedyno/metrics/targets"
@@ -320,43 +317,11 @@ def loaded(path: Path) -> tuple[SeriesStore, int]:
         raise KubedynoError(f"{path}: {error}; give what `kubedyno metrics record` has written") from error
 
 
-def no_prometheus(url: str, status: int, body: bytes) -> str:
-    """Return the line for an answer that is none of a Prometheus."""
-    if status in {401, 403}:
-        return f"{url}: answers {status}: it lets nobody ask without credentials; give a URL that may be asked"
-    said = f": {_line(body)[:120]}" if body.strip() else ""
-    return f"{url}: answers {status}, which is not what a Prometheus says{said}; is the URL right?"
-
-
-async def ask(url: str, path: str, given: dict[str, Any]) -> tuple[int, bytes]:
-    """Ask the Prometheus of a URL.
+async def ask(login: Login, path: str, given: dict[str, str]) -> tuple[int, bytes]:
+    """Ask a Prometheus and return status and JSON of its answer, which may be an error of its own.
 
     Raises:
-        KubedynoError: It does not answer.
+        KubedynoError: It does not answer, or not as a Prometheus does.
     """
-    import http.client  # noqa: PLC0415 - only `query --prometheus-url` needs it
-    import urllib.error  # noqa: PLC0415 - only `query --prometheus-url` needs it
-    import urllib.parse  # noqa: PLC0415
-    import urllib.request  # noqa: PLC0415
-
-    if not url.startswith(("http://", "https://")):
-        raise KubedynoError(f"{url}: is no URL of a Prometheus; write for example http://127.0.0.1:9090")
-    body = urllib.parse.urlencode(given).encode()
-    request = urllib.request.Request(f"{url.rstrip('/')}{PREFIX}{path}", body)  # noqa: S310 - checked above
-
-    def call() -> tuple[int, bytes]:
-        try:
-            with urllib.request.urlopen(request, timeout=_ASK_S) as answer:  # noqa: S310 - checked above
-                return int(answer.status), answer.read(_MAX_PAGE_BYTES)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read(_MAX_PAGE_BYTES)
-        except TimeoutError as error:
-            raise KubedynoError(f"{url}: no answer within {_ASK_S:g} s; ask for less, or a shorter time") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            if isinstance(reason, TimeoutError):
-                raise KubedynoError(f"{url}: cannot be reached within {_ASK_S:g} s; is a Prometheus there?") from error
-            raise KubedynoError(f"{url}: {reason}; is a Prometheus there?") from error
-
-    return await asyncio.to_thread(call)
+    async with Prometheus(login) as server:
+        return await server.reply(path, given)

@@ -201,7 +201,13 @@ def outputs(
             outlets.append(outlet)
         if entry.endpoint and (entry.metrics or entry.alerts):
             login = Login(
-                entry.endpoint, entry.token, entry.username, entry.password, entry.skip_tls_verify, entry.step_s
+                entry.endpoint,
+                entry.token,
+                entry.username,
+                entry.password,
+                entry.skip_tls_verify,
+                entry.step_s,
+                entry.ca,
             )
             metrics = [(name, metric_profile(name, beside)) for name in entry.metrics]
             alerts = [rule for name in entry.alerts for rule in alert_profile(name, beside)]

@@ -20,6 +20,7 @@ from kubedyno.cluster.settings import ClusterSettings, NodeSettings
 from kubedyno.lab import embedded, metrics, top
 from kubedyno.lab.embedded import Running
 from kubedyno.lab.target import Choice
+from kubedyno.load.metrics.prometheus import Login
 from kubedyno.promql.engine import Engine
 from kubedyno.promql.readapi import ReadAPI
 from kubedyno.web.prometheus import Door
@@ -133,7 +134,7 @@ def test_the_read_api_is_served_on_loopback(running):
             url = await door.start(0)
             try:
                 answers = [
-                    await metrics.ask(url, "query", {"query": query})
+                    await metrics.ask(Login(url), "query", {"query": query})
                     for query in ("count(up == 1)", "count(kube_node_info)", "sum(", "count(up == 0)")
                 ]
             finally:

@@ -64,7 +64,7 @@ class IndexerSpec:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """`metricsEndpoints[]`."""
+    """`metricsEndpoints[]`; `ca`, PEM of whom to trust, is a flag's."""
 
     alias: str = ""
     indexer: IndexerSpec | None = None
@@ -76,6 +76,7 @@ class EndpointSpec:
     token: str = ""
     username: str = ""
     password: str = ""
+    ca: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
