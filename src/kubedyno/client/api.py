@@ -233,14 +233,16 @@ class Client:
                 found[meta.get("uid") or f"{meta.get('namespace', '')}/{meta.get('name', '')}"] = item
         return list(found.values())
 
-    def watch(self, path: str, query: str = "", version: str = "") -> AsyncIterator[WatchEvent]:
+    async def watch(self, path: str, query: str = "", version: str = "") -> AsyncIterator[WatchEvent]:
         """Yield events from a resourceVersion on; resumes by itself until that version has expired.
 
         Raises:
             StatusError: The API says no; `Expired` when it has forgotten where we were.
             Unreachable: The server is gone for too long.
         """
-        return watch(self, path, query, version)
+        async for events in watch(self, path, query, version):
+            for event in events:
+                yield event
 
     def list_watch(
         self, path: str, query: str = "", decode: Callable[[bytes], T] | None = None, *, skip_list: bool = False

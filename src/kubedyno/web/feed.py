@@ -157,23 +157,24 @@ class Feed:
         known = self._nodes if apply == self._node else self._pods
         while True:
             try:
-                async with self._client.list_watch(path, "", decode) as events:
-                    async for kind, row in events:
-                        if kind == "RELIST":
-                            listed = set()
-                        elif kind == "SYNCED":
-                            self._read()
-                            for key in [key for key in known if listed is not None and key not in listed]:
-                                apply(key, None)
-                            listed = None
-                            self.trouble = ""
-                            if synced is not None:
-                                synced.set()
-                        else:
-                            if listed is not None:
-                                listed.add(row.key)
-                            apply(row.key, None if kind == "DELETED" else row)
-                            self.events += 1
+                async with self._client.list_watch(path, "", decode) as follower:
+                    async for events in follower.together:
+                        for kind, row in events:
+                            if kind == "RELIST":
+                                listed = set()
+                            elif kind == "SYNCED":
+                                self._read()
+                                for key in [key for key in known if listed is not None and key not in listed]:
+                                    apply(key, None)
+                                listed = None
+                                self.trouble = ""
+                                if synced is not None:
+                                    synced.set()
+                            else:
+                                if listed is not None:
+                                    listed.add(row.key)
+                                apply(row.key, None if kind == "DELETED" else row)
+                                self.events += 1
             except StatusError as error:
                 self.trouble = f"{path}: {error.message}"
             except (KubedynoError, OSError) as error:

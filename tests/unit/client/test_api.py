@@ -265,6 +265,28 @@ def test_an_expired_version_lists_again(how):
     run(main())
 
 
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["as Go writes it", "spaced"])
+def test_what_comes_together_is_told_together_and_before_an_error(separators):
+    async def main():
+        api = Api()
+        api.answers["pods"] = listing(api, 5)
+        changed = {"type": "MODIFIED", "object": pod("a", 6)}
+        gone = {"object": pod("b", 7), "type": "DELETED"}
+        error = {"type": "ERROR", "object": json.loads(status(403, "Forbidden"))}
+        lines = [json.dumps(each, separators=separators).encode() + b"\n" for each in (changed, gone, error)]
+        async with client_of(api) as client, client.list_watch("/pods") as follower:
+            assert await anext(follower.together) == [("SYNCED", None)]
+            waiting = asyncio.ensure_future(anext(follower.together))
+            await until(lambda: api.watches)
+            api.watches[0].write(b"".join(lines))
+            told = [(kind, json.loads(raw)) for kind, raw in await waiting]
+            assert told == [("MODIFIED", pod("a", 6)), ("DELETED", pod("b", 7))]
+            with pytest.raises(Forbidden):
+                await anext(follower.together)
+
+    run(main())
+
+
 def test_a_watch_that_is_forbidden_says_so():
     async def main():
         async with client_of(Api(pods=reply(status(403, "Forbidden"), 403))) as client:

@@ -1,6 +1,7 @@
 """When a request was meant to leave, when it was accepted, when its object was seen."""
 
 import asyncio
+from types import SimpleNamespace
 
 import orjson
 
@@ -76,14 +77,14 @@ class Watching:
         self.events = events
 
     def list_watch(self, path, _query, *, skip_list):
-        async def events():
-            yield "SYNCED", b""
+        async def together():
+            yield [("SYNCED", b"")]
             for kind, name, namespace in self.events:
-                yield kind, orjson.dumps({"metadata": {"name": name, "namespace": namespace}})
+                yield [(kind, orjson.dumps({"metadata": {"name": name, "namespace": namespace}}))]
             await asyncio.sleep(10)
 
         assert skip_list
-        return events()
+        return SimpleNamespace(together=together())
 
 
 def test_an_object_is_seen_once_by_its_kinds_watch():

@@ -23,7 +23,7 @@ class Events:
     """A list and a watch that say what a test wants."""
 
     def __init__(self, queue, decode) -> None:
-        self.queue, self.decode = queue, decode
+        self.queue, self.decode, self.together = queue, decode, self
 
     async def __aenter__(self):
         return self
@@ -36,7 +36,7 @@ class Events:
 
     async def __anext__(self):
         kind, obj = await self.queue.get()
-        return kind, None if obj is None else self.decode(orjson.dumps(obj))
+        return [(kind, None if obj is None else self.decode(orjson.dumps(obj)))]
 
 
 class Server:

@@ -32,12 +32,13 @@ class Follower:
         self, path: str, query: str, take: Take, synced: "asyncio.Future[None]", *, skip_list: bool
     ) -> None:
         try:
-            async for kind, raw in self._client.list_watch(path, query, skip_list=skip_list):
-                if kind == "SYNCED":
-                    if not synced.done():
-                        synced.set_result(None)
-                elif kind != "RELIST":
-                    take(kind, raw)
+            async for events in self._client.list_watch(path, query, skip_list=skip_list).together:
+                for kind, raw in events:
+                    if kind == "SYNCED":
+                        if not synced.done():
+                            synced.set_result(None)
+                    elif kind != "RELIST":
+                        take(kind, raw)
         except (StatusError, KubedynoError) as error:
             # Measuring must not end the load; what was not measured is said in the report.
             text = getattr(error, "message", str(error))
