@@ -269,3 +269,64 @@ def test_pods_that_churn_deleted_had_come_up(clusters, tmp_path):
     assert main(["init", "-c", path, "--kubeconfig", str(first.running.kubeconfig)]) == 0
     done = json.loads(Path("out/kubedynoRun.json").read_text())[0]["jobs"][0]
     assert (done["pods_seen"], done["pods_ready"]) == (6, 6)
+
+
+ACCOUNT = """
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: limited, namespace: default}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: limited}
+rules:
+- {apiGroups: [""], resources: [pods, namespaces, events], verbs: ["*"]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: limited}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: limited}
+subjects: [{kind: ServiceAccount, name: limited, namespace: default}]
+"""
+
+
+def test_who_may_not_read_nodes_plans_loads_and_measures_all_the_same(clusters, tmp_path, capsys):
+    first, _ = clusters
+    own = ["--kubeconfig", str(first.running.kubeconfig)]
+    subprocess.run(["kubectl", *own, "apply", "-f", "-"], input=ACCOUNT, text=True, check=True)
+    made = subprocess.run(["kubectl", *own, "create", "token", "limited"], capture_output=True, text=True, check=True)
+    limited = yaml.safe_load(first.running.kubeconfig.read_text())
+    limited["users"][0]["user"] = {"token": made.stdout.strip()}
+    (tmp_path / "limited.yml").write_text(yaml.safe_dump(limited))
+    flags = ["--kubeconfig", str(tmp_path / "limited.yml")]
+    jobs = [job("limited", "pod.yml", preLoadImages=True)]
+    path = config(tmp_path, jobs, [{"name": "podLatency"}, {"name": "nodeLatency"}])
+    assert main(["plan", "-c", path, *flags]) == 0
+    told = capsys.readouterr().out
+    assert "creates 4 Pod in 2 namespaces" in told
+    assert "not compared: maxPods and PodCIDR: nodes is forbidden" in told
+    assert "not compared: ResourceQuotas: resourcequotas is forbidden" in told
+    assert "the cluster can hold it, as far as was compared" in told
+    assert main(["init", "-c", path, "--yes", *flags]) == 0
+    log = next(Path().glob("kube-burner-*.log")).read_text()
+    assert "Pre-load: daemonsets.apps is forbidden" in log
+    assert "continuing without" in log
+    assert "Cannot watch /api/v1/nodes: nodes is forbidden" in log
+    assert len(json.loads(Path("out/podLatencyMeasurement-limited.json").read_text())) == 4
+    assert "totalNodes" not in json.loads(Path("out/jobSummary.json").read_text())[0]
+    assert main(["measure", "-c", path, "--duration", "100ms", *flags]) == 0
+    assert main(["destroy", "-c", path, "--yes", *flags]) == 0
+    assert not {"limited-0", "limited-1"} & names(first)
+
+
+def test_a_plan_is_told_also_where_its_cluster_does_not_answer(clusters, tmp_path, capsys):
+    first, _ = clusters
+    gone = yaml.safe_load(first.running.kubeconfig.read_text())
+    gone["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    (tmp_path / "gone.yml").write_text(yaml.safe_dump(gone))
+    path = config(tmp_path, [job("planned", "pod.yml")])
+    assert main(["plan", "-c", path, "--kubeconfig", str(tmp_path / "gone.yml")]) == 1
+    told = capsys.readouterr()
+    assert "creates 4 Pod in 2 namespaces" in told.out
+    assert "what the cluster can hold is not known" in told.out
+    assert "nothing listens there" in told.err

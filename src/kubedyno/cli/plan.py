@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.base import aio
     from kubedyno.base.errors import KubedynoError
     from kubedyno.client.api import Client
+    from kubedyno.kube.status import StatusError
     from kubedyno.lab import dryrun, session, target
 
     prepared = session.prepare(
@@ -40,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     )
     jobs = dryrun.forecast(prepared)
-    missing: list[str] | None = None
-    choice = None
+    held: dryrun.Capacity | None = None
+    choice, failed = None, None
     if not arguments.offline:
         try:
             choice = target.choose(arguments.kubeconfig, arguments.kube_context)
@@ -51,16 +52,28 @@ def run(arguments: argparse.Namespace) -> int:
     if choice is not None:
         chosen = choice.target
 
-        async def ask() -> list[str]:
+        async def ask() -> dryrun.Capacity:
             async with Client(chosen) as client:
                 return await dryrun.capacity(client, jobs, prepared.plan)
 
-        missing = aio.run(ask())
+        try:
+            held = aio.run(ask())
+        except (KubedynoError, StatusError) as error:
+            # What needs no cluster is told all the same.
+            failed = error
     if arguments.json:
-        document = {"jobs": [dataclasses.asdict(job) for job in jobs], "cannotHold": missing}
+        document = {
+            "jobs": [dataclasses.asdict(job) for job in jobs],
+            "cannotHold": None if held is None else held.missing,
+            "notCompared": None if held is None else held.unread,
+        }
         print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        print("\n".join(dryrun.lines_of(jobs, missing)))
-        if missing is None:
-            print("no cluster was asked what it can hold")
-    return 1 if missing or any(job.errors for job in jobs) else 0
+        print("\n".join(dryrun.lines_of(jobs, held)))
+        if held is None:
+            print(
+                "no cluster was asked what it can hold" if failed is None else "what the cluster can hold is not known"
+            )
+    if failed is not None:
+        raise failed
+    return 1 if (held is not None and held.missing) or any(job.errors for job in jobs) else 0

@@ -14,6 +14,7 @@ import orjson
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
+from kubedyno.kube.status import StatusError
 from kubedyno.lab import quotas
 from kubedyno.lab.session import Prepared
 from kubedyno.load.engine.arrival import pacing
@@ -146,19 +147,55 @@ def _count_pods(body: dict[str, Any], made: JobForecast) -> None:
     made.pods += 0 if asked is None else asked[1]
 
 
-async def capacity(client: Client, jobs: Sequence[JobForecast], plan: Plan) -> list[str]:
-    """Return what the target cannot hold, one line each; an empty list when it can.
+@dataclass(slots=True)
+class Capacity:
+    """What a target was compared with.
+
+    Attributes:
+        missing: What it cannot hold, one line each; empty when it can.
+        unread: What could not be compared, because the user may not read it.
+    """
+
+    missing: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+async def capacity(client: Client, jobs: Sequence[JobForecast], plan: Plan) -> Capacity:
+    """Compare a plan with the target; what the user may not read is named, and the rest compared.
 
     Raises:
-        StatusError: The target refuses to list nodes, pods or quotas.
+        StatusError: The target refuses to answer for another reason.
         KubedynoError: It cannot be reached, or a template fails.
     """
-    nodes = [node for node in await client.list_all("/api/v1/nodes") if not _closed(node)]
-    pods = [
-        pod
-        for pod in await client.list_all("/api/v1/pods")
-        if (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
-    ]
+    found = Capacity()
+
+    async def items(path: str, unknown: str) -> list[dict[str, Any]] | None:
+        try:
+            return await client.list_all(path)
+        except StatusError as error:
+            if error.code != 403:
+                raise
+            found.unread.append(f"{unknown}: {error.message}")
+            return None
+
+    found.missing += await _unserved(client, plan)
+    nodes = await items("/api/v1/nodes", "maxPods and PodCIDR")
+    pods = None if nodes is None else await items("/api/v1/pods", "maxPods and PodCIDR")
+    if nodes is not None and pods is not None:
+        found.missing += _without_room(jobs, nodes, pods)
+    if not any(job.errors for job in jobs):
+        limits = await items("/api/v1/limitranges", "LimitRanges")
+        asked = await items("/api/v1/resourcequotas", "ResourceQuotas")
+        found.missing += quotas.lines(plan, asked or (), limits or ())
+    return found
+
+
+def _without_room(
+    jobs: Sequence[JobForecast], nodes: Sequence[dict[str, Any]], pods: Sequence[dict[str, Any]]
+) -> list[str]:
+    """Return a line when nodes have no room, or no addresses, for all pods."""
+    nodes = [node for node in nodes if not _closed(node)]
+    pods = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}]
     asked = sum(job.pods + job.pods_each_node * len(nodes) for job in jobs)
     running: Counter[str] = Counter(str((pod.get("spec") or {}).get("nodeName", "")) for pod in pods)
     addressed: Counter[str] = Counter(
@@ -166,7 +203,6 @@ async def capacity(client: Client, jobs: Sequence[JobForecast], plan: Plan) -> l
         for pod in pods
         if not (pod.get("spec") or {}).get("hostNetwork")
     )
-    lines = await _unserved(client, plan)
     by_pods = by_addresses = 0
     for node in nodes:
         name = node["metadata"]["name"]
@@ -180,17 +216,14 @@ async def capacity(client: Client, jobs: Sequence[JobForecast], plan: Plan) -> l
             addresses = max(usable - addressed[name], 0)
         by_addresses += min(room, addresses)
     if asked > by_pods:
-        lines.append(
+        return [
             f"maxPods: {asked} pods asked, room for {by_pods} on {len(nodes)} nodes: {asked - by_pods} would stay Pending"
-        )
-    elif asked > by_addresses:
-        lines.append(
+        ]
+    if asked > by_addresses:
+        return [
             f"PodCIDR: {asked} pods asked, addresses for {by_addresses}: {asked - by_addresses} would get no sandbox"
-        )
-    if not any(job.errors for job in jobs):
-        limits = await client.list_all("/api/v1/limitranges")
-        lines += quotas.lines(plan, await client.list_all("/api/v1/resourcequotas"), limits)
-    return lines
+        ]
+    return []
 
 
 async def _unserved(client: Client, plan: Plan) -> list[str]:
@@ -211,8 +244,8 @@ def _closed(node: dict[str, Any]) -> bool:
     )
 
 
-def lines_of(jobs: Sequence[JobForecast], missing: Sequence[str] | None) -> list[str]:
-    """Return the plan as text; `missing` is what the target cannot hold, None when it was not asked."""
+def lines_of(jobs: Sequence[JobForecast], held: Capacity | None) -> list[str]:
+    """Return the plan as text, and what it was compared with; None when no target was asked."""
     lines = []
     for job in jobs:
         lines.append(f"job {job.name} ({job.type})")
@@ -227,8 +260,11 @@ def lines_of(jobs: Sequence[JobForecast], missing: Sequence[str] | None) -> list
                 lines.append(f"  {job.pods} pods{each}")
         lines.append(f"  needs the rights: {', '.join(job.rights)}")
         lines += [f"  error: {text}" for text in job.errors]
-    if missing is not None:
-        lines += [f"cannot be held: {text}" for text in missing] or ["the cluster can hold it"]
+    if held is not None:
+        lines += [f"cannot be held: {text}" for text in held.missing]
+        lines += [f"not compared: {text}" for text in held.unread]
+        if not held.missing:
+            lines.append("the cluster can hold it" + (", as far as was compared" if held.unread else ""))
     return lines
 
 

@@ -313,7 +313,7 @@ async def demonstrate(choice: Choice, name: str, *, yes: bool) -> Shown:
     if demo is None:
         raise KubedynoError(f"features demo {name}: there are {', '.join(DEMOS)}")
     async with Client(choice.target) as client:
-        seen = await target.describe(client, choice, must_list=False)
+        seen = await target.describe(client, choice)
         target.confirm(seen, yes=yes, quiet=True)
         major, minor, *_ = seen.version.removeprefix("v").split(".")
         namespace = f"kubedyno-demo-{secret_token(6).lower().replace('_', 'x').replace('-', 'x')}"

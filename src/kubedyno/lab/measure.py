@@ -77,7 +77,7 @@ async def measure(
             options = Options(
                 uuid, uuid, duration_s, 2, f"kubedyno v{__version__}",
                 user_metadata=request.user_metadata,
-                cluster_metadata={"k8sVersion": target.version, "totalNodes": target.nodes},
+                cluster_metadata=targets.metadata(target),
             )  # fmt: skip
 
             async def nothing() -> list[Finding]:

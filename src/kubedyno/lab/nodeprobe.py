@@ -51,7 +51,7 @@ async def probe(
         KubedynoError: Not confirmed, not allowed, or interrupted (130).
     """
     async with Client(choice.target) as client:
-        target.confirm(await target.describe(client, choice, must_list=False), yes=yes, quiet=True)
+        target.confirm(await target.describe(client, choice), yes=yes, quiet=True)
         task = asyncio.ensure_future(_probe(client, image, namespace, timeout_s, clock, capabilities=capabilities))
         try:
             with aio.on_signal(task.cancel):

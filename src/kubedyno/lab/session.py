@@ -186,7 +186,7 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
             fail_when_stuck_s=request.fail_when_stuck_s,
             gone_after_s=request.gone_after_s,
             user_metadata=request.user_metadata,
-            cluster_metadata={"k8sVersion": target.version, "totalNodes": target.nodes},
+            cluster_metadata=targets.metadata(target),
             directory=prepared.beside,
         )
         handlers = log_handlers(request, uuid)

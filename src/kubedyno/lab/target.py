@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
@@ -78,11 +79,8 @@ def _embedded_of(target: Target) -> Running | None:
     return None
 
 
-async def describe(client: Client, choice: Choice, *, must_list: bool = True) -> TargetDocument:
-    """Ask the cluster what it is.
-
-    Args:
-        must_list: Whether a user who may not list nodes is refused; else there are 0.
+async def describe(client: Client, choice: Choice) -> TargetDocument:
+    """Ask the cluster what it is; of a user who may not list nodes, there are 0.
 
     Raises:
         KubedynoError: It cannot be reached, does not answer in time, or refuses.
@@ -94,7 +92,7 @@ async def describe(client: Client, choice: Choice, *, must_list: bool = True) ->
     except TimeoutError as error:
         raise _silent(client, "/api/v1/nodes") from error
     except StatusError as error:
-        if must_list or error.code != 403:
+        if error.code != 403:
             raise refused(client, error) from error
         nodes = []
     return TargetDocument(
@@ -104,6 +102,11 @@ async def describe(client: Client, choice: Choice, *, must_list: bool = True) ->
         nodes=len(nodes),
         embedded=choice.running.name if choice.running else "",
     )
+
+
+def metadata(target: TargetDocument) -> dict[str, Any]:
+    """Return what documents say of a cluster; a count of nodes that nobody could take is left out."""
+    return {"k8sVersion": target.version} | ({"totalNodes": target.nodes} if target.nodes else {})
 
 
 async def greet(client: Client) -> str:

@@ -20,6 +20,7 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.1"
 _POLL_S = 0.2
 # A DaemonSet that nobody schedules would otherwise wait for the whole period.
 _NOBODY_SCHEDULES_S = 15.0
+_FORBIDDEN = 403
 _PULL_TROUBLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable"})
 
 
@@ -74,8 +75,10 @@ async def preload(
         clock: For the bound.
         random: For the namespace's name.
 
+    A user without the rights to do so is told; the load goes on without.
+
     Raises:
-        StatusError: The API refuses the namespace or the DaemonSet.
+        StatusError: The API refuses the namespace or the DaemonSet for another reason.
         KubedynoError: What answers is no Kubernetes API.
     """
     log.info("Pre-load: images from job %s", job)
@@ -84,12 +87,11 @@ async def preload(
         return
     namespace = f"preload-kube-burner-{random.randrange(10_000, 100_000)}"
     shown = go_duration(int(period_s * 1e9))
-    await _create(
-        client,
-        "/api/v1/namespaces",
-        {"metadata": {"name": namespace, "labels": {**namespace_labels, "kube-burner.io/job": "preload"}}},
-    )
+    labels = {**namespace_labels, "kube-burner.io/job": "preload"}
+    made = False
     try:
+        await _create(client, "/api/v1/namespaces", {"metadata": {"name": namespace, "labels": labels}})
+        made = True
         log.info("Pre-load: Creating DaemonSet using images [%s] in namespace %s", " ".join(images), namespace)
         path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets"
         name = await _create(client, path, daemonset(images, node_labels))
@@ -98,9 +100,14 @@ async def preload(
             await aio.sleep(period_s)
         else:
             await _wait_pulled(client, namespace, f"{path}/{name}", period_s, clock)
+    except StatusError as error:
+        if error.code != _FORBIDDEN:
+            raise
+        log.warning("Pre-load: %s; continuing without (preLoadImages: false leaves it out)", error.message)
     finally:
-        log.info("Deleting 1 namespaces with label: kube-burner.io/job=preload")
-        await client.request("DELETE", f"/api/v1/namespaces/{namespace}")
+        if made:
+            log.info("Deleting 1 namespaces with label: kube-burner.io/job=preload")
+            await client.request("DELETE", f"/api/v1/namespaces/{namespace}")
 
 
 async def _create(client: Client, path: str, body: dict[str, object]) -> str:
