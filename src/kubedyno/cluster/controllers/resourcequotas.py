@@ -3,10 +3,10 @@
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.namespacerules import RESOURCE_QUOTAS
-from kubedyno.cluster.registry.quota import resources_of
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
+from kubedyno.kube.resources import Resource
 
 
 class ResourceQuotas:
@@ -27,6 +27,7 @@ class ResourceQuotas:
         # Resources that some quota counts: the others need not be followed.
         self._followed: set[str] = set()
         feeds.follow(RESOURCE_QUOTAS, self._changed, self._gone)
+        trusted.store.on_added(self._added)
 
     def _changed(self, record: ObjectRecord) -> None:
         self._by_namespace.setdefault(record.obj.namespace, set()).add(record.key)
@@ -39,6 +40,13 @@ class ResourceQuotas:
             self._by_namespace.pop(record.obj.namespace, None)
         self._queue.forget(record.key)
 
+    def _added(self, resource: Resource) -> None:
+        """Look at all quotas again: one may count what is served only now."""
+        _ = resource
+        for keys in self._by_namespace.values():
+            for key in keys:
+                self._queue.add(key)
+
     def _used(self, record: ObjectRecord) -> None:
         for key in self._by_namespace.get(record.obj.namespace, ()):
             self._queue.add(key)
@@ -49,9 +57,10 @@ class ResourceQuotas:
         if record is None:
             return 1
         quota = self._trusted.store.encode_dict(RESOURCE_QUOTAS, record)
-        for resource in resources_of(quota["spec"].get("hard", {})):
+        quotas = self._trusted.registry.rules.quotas
+        for resource in quotas.resources_of(quota["spec"].get("hard", {})):
             if resource.group_resource not in self._followed:
                 self._followed.add(resource.group_resource)
                 self._feeds.follow(resource, self._used, self._used)
-        self._trusted.replace_status(RESOURCE_QUOTAS, record, self._trusted.registry.rules.quotas.status_of(quota))
+        self._trusted.replace_status(RESOURCE_QUOTAS, record, quotas.status_of(quota))
         return 1

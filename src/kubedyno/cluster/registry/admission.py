@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import orjson
-
 from kubedyno.base.random import Random
+from kubedyno.cluster.registry.accounts import TOKEN_VOLUME, Account, give, is_mirror
 from kubedyno.cluster.registry.codec import meta_dict
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.networking import CLASS_ANNOTATION
@@ -13,15 +12,12 @@ from kubedyno.cluster.registry.kinds.volumes import CLASS_ANNOTATION as STORAGE_
 from kubedyno.cluster.registry.kinds.volumes import class_of
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import value_of
-from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, Resource, by_plural
-from kubedyno.kube.status import Forbidden, forbidden, not_found
+from kubedyno.kube.resources import NAMESPACES, PODS, Resource, by_plural
+from kubedyno.kube.status import forbidden, not_found
 
-TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - a name's beginning
-_PULL_SECRETS = b'"imagePullSecrets"'
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105
 _TOKEN_EXPIRATION_S = 3607
 _NOT_READY_SECONDS = 300
-_MIRROR = "kubernetes.io/config.mirror"
 _PREEMPTION = "PreemptLowerPriority"
 
 
@@ -75,6 +71,17 @@ class PodClasses:
             return "", 0, _PREEMPTION
         value, name, policy = min(found)
         return name, value, policy
+
+    def check_default(self, name: str) -> None:
+        """Check that a PriorityClass may be the default one.
+
+        Raises:
+            Forbidden: Another is.
+        """
+        default = self.priority("")
+        if default is not None and default[0] not in {"", name}:
+            why = f"PriorityClass {default[0]} is already marked as default. Only one default can exist"
+            raise forbidden(PRIORITY_CLASSES, name, why)
 
     def runtime(self, name: str) -> Object | None:
         """Return a RuntimeClass, None when there is none."""
@@ -155,35 +162,9 @@ def check_namespace(store: Store, resource: Resource, namespace: str, name: str)
         raise error
 
 
-def take_account(store: Store, namespace: str, account: str, pod: Object) -> None:
-    """Check that a pod's service account exists, and give the pod its pull secrets if it names none itself.
-
-    Raises:
-        Forbidden: It does not.
-    """
-    record = store.get(SERVICEACCOUNTS, f"{namespace}/{account}")
-    if record is None:
-        raise no_service_account(namespace, account, pod["metadata"].get("name", ""))
-    secrets = pull_secrets_of(record)
-    if secrets and not pod["spec"].get("imagePullSecrets"):
-        pod["spec"]["imagePullSecrets"] = secrets
-
-
-def pull_secrets_of(account: ObjectRecord) -> list[Object]:
-    """Return a service account's imagePullSecrets."""
-    body = account.obj.body
-    if _PULL_SECRETS not in body:
-        return []
-    return list(orjson.loads(b"{" + body + b"}").get("imagePullSecrets") or ())
-
-
-def no_service_account(namespace: str, account: str, pod: str) -> Forbidden:
-    """Return the error of a pod whose service account does not exist."""
-    why = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
-    return forbidden(PODS, pod, why)
-
-
-def admit_pod(pod: Object, random: Random, classes: PodClasses, *, volume_suffix: str = "") -> None:
+def admit_pod(
+    pod: Object, random: Random, classes: PodClasses, *, volume_suffix: str = "", account: Account | None = None
+) -> None:
     """Change a defaulted pod as the real server's admission plugins do: priority, tolerations, token volume.
 
     Args:
@@ -191,19 +172,21 @@ def admit_pod(pod: Object, random: Random, classes: PodClasses, *, volume_suffix
         random: Makes the volume's name.
         classes: The cluster's classes.
         volume_suffix: Used instead of a random one.
+        account: Its service account; None: not known yet.
 
     Raises:
         Forbidden: A class that there is not, or what a class would not give.
     """
     spec = pod["spec"]
     name = pod["metadata"].get("name", "")
-    mirror = _MIRROR in pod["metadata"].get("annotations", {})
-    if not mirror:
+    if not is_mirror(pod):
         if not spec.get("serviceAccountName"):
             spec["serviceAccountName"] = "default"
         spec["serviceAccount"] = spec["serviceAccountName"]
         if spec.get("automountServiceAccountToken") is not False:
             _mount_token(spec, volume_suffix or random.suffix())
+        if account is not None and not account.is_plain:
+            give(pod, account)
     _tolerate(spec)
     _prioritise(spec, name, classes)
     _set_runtime(spec, name, classes)

@@ -21,8 +21,13 @@ def apply_defaults(pod: Object, ranges: Sequence[Object]) -> None:
 
     Args:
         pod: Defaulted.
-        ranges: The LimitRanges of its namespace.
+        ranges: The LimitRanges of its namespace; each fills in what those before it left.
     """
+    for item in ranges:
+        _apply(pod, [item])
+
+
+def _apply(pod: Object, ranges: Sequence[Object]) -> None:
     requests: dict[str, str] = {}
     limits: dict[str, str] = {}
     for item in _items(ranges, "Container"):
@@ -31,7 +36,7 @@ def apply_defaults(pod: Object, ranges: Sequence[Object]) -> None:
     if not requests and not limits:
         return
     notes: list[str] = []
-    for member, what in (("initContainers", "init container"), ("containers", "container")):
+    for member, what in (("containers", "container"), ("initContainers", "init container")):
         for container in pod["spec"].get(member, ()):
             resources = container.setdefault("resources", {})
             for kind, defaults in (("request", requests), ("limit", limits)):
@@ -58,11 +63,23 @@ def _sum(containers: Sequence[Object], member: str) -> Amounts:
 
 
 def pod_amounts(spec: Object, member: str) -> Amounts:
-    """Return a pod's requests or limits: all containers together, or the largest init container where that is more.
+    """Return a pod's requests or limits: its containers', and what its RuntimeClass costs.
 
     Args:
         spec: Of the pod.
         member: "requests" or "limits".
+    """
+    total = container_amounts(spec, member)
+    for name, text in spec.get("overhead", {}).items():
+        if member == "requests" or name in total:
+            total[name] = total[name] + Quantity.parse(text) if name in total else Quantity.parse(text)
+    return total
+
+
+def container_amounts(spec: Object, member: str) -> Amounts:
+    """Return the requests or limits of all containers together, or of the largest init container where that is more.
+
+    What the pod says as a whole stands above its containers'.
     """
     inits = spec.get("initContainers", ())
     sidecars = [c for c in inits if c.get("restartPolicy") == "Always"]
@@ -73,9 +90,6 @@ def pod_amounts(spec: Object, member: str) -> Amounts:
             if name not in total or total[name] < amount:
                 total[name] = amount
     total.update(_amounts(spec.get("resources", {}), member))
-    for name, text in spec.get("overhead", {}).items():
-        if member == "requests" or name in total:
-            total[name] = total[name] + Quantity.parse(text) if name in total else Quantity.parse(text)
     return total
 
 
@@ -91,7 +105,8 @@ def pod_problems(pod: Object, ranges: Sequence[Object]) -> str:
                     resources = container.get("resources", {})
                     problems += _bounds(item, kind, _amounts(resources, "requests"), _amounts(resources, "limits"))
             elif kind == "Pod":
-                problems += _bounds(item, kind, pod_amounts(spec, "requests"), pod_amounts(spec, "limits"))
+                amounts = [container_amounts(spec, member) for member in ("requests", "limits")]
+                problems += _bounds(item, kind, *amounts)
         if problems:
             return _joined(problems)
     return ""

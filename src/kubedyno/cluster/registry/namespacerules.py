@@ -6,7 +6,7 @@ after one of those changed.
 
 from kubedyno.cluster.registry import limitranger, podsecurity
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.registry.quota import Quotas
+from kubedyno.cluster.registry.quota import Find, Quotas
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import NAMESPACES, PODS, Resource, by_plural
 from kubedyno.kube.status import forbidden
@@ -21,6 +21,8 @@ def _resource(plural: str) -> Resource:
 LIMIT_RANGES = _resource("limitranges")
 RESOURCE_QUOTAS = _resource("resourcequotas")
 CLAIMS = _resource("persistentvolumeclaims")
+# So many pods are looked at when a namespace gets a stricter Pod Security level.
+_MAX_RELABELLED = 3000
 
 
 class NamespaceRules:
@@ -28,13 +30,14 @@ class NamespaceRules:
 
     Args:
         store: Whose objects.
+        find: Returns what is served, and stored, by its group and plural.
 
     Attributes:
         quotas: What namespaces use.
     """
 
-    def __init__(self, store: Store) -> None:
-        self.quotas = Quotas(store)
+    def __init__(self, store: Store, find: Find) -> None:
+        self.quotas = Quotas(store, find)
         self._store = store
         self._namespaces = store.table(NAMESPACES)
         self._strict: frozenset[str] = frozenset()
@@ -75,7 +78,7 @@ class NamespaceRules:
                 limitranger.apply_defaults(obj, ranges)
 
     def check(self, resource: Resource, namespace: str, obj: Object, warnings: list[str] | None) -> None:
-        """Check a valid object that is to be created.
+        """Check a valid object that is to be created, by all rules.
 
         Args:
             resource: What it is.
@@ -86,105 +89,125 @@ class NamespaceRules:
         Raises:
             Forbidden: The namespace does not allow it.
         """
-        name = obj["metadata"].get("name", "")
-        ranges = self._objects(LIMIT_RANGES, namespace) if resource in {PODS, CLAIMS} else []
-        if ranges:
-            find = limitranger.pod_problems if resource is PODS else limitranger.claim_problems
-            problem = find(obj, ranges)
-            if problem:
-                raise forbidden(resource, name, problem)
+        self.check_bounds(resource, namespace, obj)
         self.check_security(resource, namespace, obj, warnings)
-        quotas = self._objects(RESOURCE_QUOTAS, namespace)
-        if quotas:
-            # What one step creates together counts one by one.
-            self._store.tell()
-            problem = self.quotas.problem(resource, namespace, obj, quotas)
-            if problem:
-                raise forbidden(resource, name, problem)
+        self.check_quota(resource, namespace, obj)
 
-    def check_change(self, resource: Resource, namespace: str, obj: Object, old: Object) -> None:
-        """Check a new version that may use more than the one until now: a resized pod, a Service, a larger claim.
+    def check_bounds(self, resource: Resource, namespace: str, obj: Object) -> None:
+        """Check a new object, or a new version of one, by LimitRanges.
+
+        Raises:
+            Forbidden: It asks for more, or less, than they let it.
+        """
+        if resource not in {PODS, CLAIMS}:
+            return
+        ranges = self._objects(LIMIT_RANGES, namespace)
+        find = limitranger.pod_problems if resource is PODS else limitranger.claim_problems
+        problem = find(obj, ranges) if ranges else ""
+        if problem:
+            raise forbidden(resource, obj["metadata"].get("name", ""), problem)
+
+    def check_quota(self, resource: Resource, namespace: str, obj: Object, old: Object | None = None) -> None:
+        """Check a new object, or one that may come to use more: a resized pod, a Service, a larger claim.
 
         Args:
             resource: What it is.
             namespace: Where.
             obj: The new version, valid.
-            old: The one until now.
+            old: The one until now; None for a new object.
 
         Raises:
-            Forbidden: The namespace does not allow it.
+            Forbidden: The namespace has not that much left.
         """
-        name = obj["metadata"].get("name", "")
-        ranges = self._objects(LIMIT_RANGES, namespace) if resource in {PODS, CLAIMS} else []
-        find = limitranger.pod_problems if resource is PODS else limitranger.claim_problems
-        problem = find(obj, ranges) if ranges else ""
-        if not problem:
-            quotas = self._objects(RESOURCE_QUOTAS, namespace)
-            problem = self.quotas.problem(resource, namespace, obj, quotas, old) if quotas else ""
+        quotas = self._objects(RESOURCE_QUOTAS, namespace)
+        if not quotas:
+            return
+        # What one step creates together counts one by one.
+        self._store.tell()
+        problem = self.quotas.problem(resource, namespace, obj, quotas, old)
         if problem:
-            raise forbidden(resource, name, problem)
+            raise forbidden(resource, obj["metadata"].get("name", ""), problem)
 
-    def check_security(self, resource: Resource, namespace: str, obj: Object, warnings: list[str] | None) -> None:
+    def check_security(
+        self, resource: Resource, namespace: str, obj: Object, warnings: list[str] | None, old: Object | None = None
+    ) -> None:
         """Check a pod, or warn of a workload's, by the namespace's Pod Security labels.
+
+        Args:
+            resource: What it is.
+            namespace: Where.
+            obj: Complete.
+            warnings: Receives what the namespace only warns of.
+            old: The version until now; None for a new object. A pod is looked at again when its images change.
 
         Raises:
             Forbidden: A pod does what the enforced level forbids.
         """
         record = self._store.get(NAMESPACES, namespace)
-        spec = _pod_spec(resource, obj)
-        if record is None or spec is None:
+        pod = _pod_of(resource, obj)
+        if record is None or pod is None or len(record.obj.labels) <= 1:
             return
-        labels = record.obj.labels
+        if resource is PODS and old is not None and not podsecurity.is_significant(obj, old):
+            return
+        policy = podsecurity.policy_of(record.obj.labels)
         if resource is PODS:
-            level, version = podsecurity.level_of(labels, podsecurity.ENFORCE)
-            found = podsecurity.violations(spec, level)
+            found = podsecurity.violations(pod, policy.enforce)
             if found:
-                why = f'violates PodSecurity "{level}:{version}": {podsecurity.text_of(found)}'
+                why = f'violates PodSecurity "{policy.enforce}": {podsecurity.text_of(found)}'
                 raise forbidden(resource, obj["metadata"].get("name", ""), why)
-        level, version = podsecurity.level_of(labels, podsecurity.WARN)
         if warnings is not None:
-            found = podsecurity.violations(spec, level)
+            found = podsecurity.violations(pod, policy.warn)
             if found:
-                warnings.append(f'would violate PodSecurity "{level}:{version}": {podsecurity.text_of(found)}')
+                warnings.append(f'would violate PodSecurity "{policy.warn}": {podsecurity.text_of(found)}')
 
     def relabel_warnings(self, namespace: str, labels: dict[str, str], old: dict[str, str]) -> list[str]:
         """Return what new Pod Security labels of a namespace mean for the pods in it."""
-        level, version = podsecurity.level_of(labels, podsecurity.ENFORCE)
-        if podsecurity.level_of(old, podsecurity.ENFORCE) == (level, version):
+        standard, before = podsecurity.policy_of(labels).enforce, podsecurity.policy_of(old).enforce
+        relaxed = standard.version == before.version and not standard.is_stricter(before)
+        if relaxed or standard == before or standard.level == podsecurity.LEVELS[0]:
             return []
+        records = list(self._store.list(PODS, namespace))
         by_text: dict[str, list[str]] = {}
-        for record in self._store.list(PODS, namespace):
-            found = podsecurity.violations(self._store.dict_of(PODS, record.obj)["spec"], level)
+        for record in records[:_MAX_RELABELLED]:
+            found = podsecurity.violations(self._store.dict_of(PODS, record.obj), standard)
             if found:
                 by_text.setdefault(", ".join(violation.reason for violation in found), []).append(record.obj.name)
-        if not by_text:
-            return []
-        head = f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{level}:{version}"'
+        head = []
+        if len(records) > _MAX_RELABELLED:
+            head.append(
+                f"new PodSecurity enforce level only checked against the first {_MAX_RELABELLED} of {len(records)} "
+                "existing pods"
+            )
+        if by_text:
+            head.append(
+                f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{standard}"'
+            )
         lines = []
         for text, names in by_text.items():
             more = len(names) - 1
             others = f" (and {more} other pod{'s' if more > 1 else ''})" if more else ""
-            lines.append(f"{names[0]}{others}: {text}")
-        return [head, *sorted(lines)]
+            lines.append(f"{min(names)}{others}: {text}")
+        return [*head, *sorted(lines)]
 
 
-def _pod_spec(resource: Resource, obj: Object) -> Object | None:
-    """Return the pod spec that an object is or makes pods from, None when it does not."""
+def _pod_of(resource: Resource, obj: Object) -> Object | None:
+    """Return the pod that an object is, or the template that it makes pods from; None when it does neither."""
     if resource is PODS:
-        spec: Object = obj["spec"]
-        return spec
-    found = obj
+        return obj
     path = _TEMPLATES.get(resource.plural) if resource.group in {"", "apps", "batch"} else None
-    for name in path or ():
+    if path is None:
+        return None
+    found = obj
+    for name in path:
         found = found.get(name) or {}
-    return found or None if path else None
+    return found if "spec" in found else None
 
 
 _TEMPLATES = {
-    "podtemplates": ("template", "spec"),
-    "cronjobs": ("spec", "jobTemplate", "spec", "template", "spec"),
+    "podtemplates": ("template",),
+    "cronjobs": ("spec", "jobTemplate", "spec", "template"),
     **dict.fromkeys(
         ("daemonsets", "deployments", "jobs", "replicasets", "replicationcontrollers", "statefulsets"),
-        ("spec", "template", "spec"),
+        ("spec", "template"),
     ),
 }

@@ -3,7 +3,7 @@
 Use is a running sum: each table with a quota on it is followed by a cursor, and only what changed is measured anew.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +27,26 @@ _COUNTED = frozenset({
     "configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets", "services",
 })  # fmt: skip
 _CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
+_DEVICES_SUFFIX = ".deviceclass.resource.k8s.io/devices"
+# So many devices a request for "All" may come to.
+_MAX_DEVICES = 32
+_POD_SCOPES = frozenset({
+    "BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "PriorityClass", "CrossNamespacePodAffinity",
+})  # fmt: skip
+_CLAIM_SCOPES = frozenset({"VolumeAttributesClass"})
 # What a quota on a pod's compute resources obliges every container to say.
 _REQUIRED = ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "cpu", "memory")
+Find = Callable[[str, str], Resource | None]
+
+
+def _known(group: str, plural: str) -> Resource:
+    resource = by_plural(group, "v1", plural)
+    assert resource is not None
+    return resource
+
+
+CLAIMS = _known("", "persistentvolumeclaims")
+RESOURCE_CLAIMS = _known("resource.k8s.io", "resourceclaims")
 
 
 def measure(resource: Resource, obj: Object) -> Amounts:
@@ -45,30 +63,74 @@ def measure(resource: Resource, obj: Object) -> Amounts:
             if name in {*_COMPUTE, "ephemeral-storage"} or name.startswith("hugepages-"):
                 used[name] = amount
         for name, amount in pod_amounts(spec, "limits").items():
-            used[f"limits.{name}"] = amount
+            if name in {*_COMPUTE, "ephemeral-storage"}:
+                used[f"limits.{name}"] = amount
         return used
     if not resource.group and resource.plural in _COUNTED:
         used[resource.plural] = _ONE
     if resource is SERVICES:
-        spec = obj.get("spec", {})
-        ports = Quantity.parse(str(len(spec.get("ports", ()))))
-        if spec.get("type") == "LoadBalancer":
-            used["services.loadbalancers"] = _ONE
-            if spec.get("allocateLoadBalancerNodePorts", True):
-                used["services.nodeports"] = ports
-        elif spec.get("type") == "NodePort":
-            used["services.nodeports"] = ports
-    elif resource.plural == "persistentvolumeclaims" and not resource.group:
-        storage = obj.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
-        prefix = class_of(obj) + _CLASS_SUFFIX
-        used[prefix + "persistentvolumeclaims"] = _ONE
-        if storage is not None:
-            used["requests.storage"] = used[prefix + "requests.storage"] = Quantity.parse(storage)
+        used |= _of_service(obj.get("spec", {}))
+    elif resource is CLAIMS:
+        used |= _of_claim(obj)
+    elif resource is RESOURCE_CLAIMS:
+        used |= _of_devices(obj.get("spec", {}))
+    return used
+
+
+def _of_service(spec: Object) -> Amounts:
+    kind, ports = spec.get("type"), spec.get("ports", ())
+    balanced = kind == "LoadBalancer"
+    if balanced and not spec.get("allocateLoadBalancerNodePorts", True):
+        ports = [port for port in ports if port.get("nodePort")]
+    taken = len(ports) if balanced or kind == "NodePort" else 0
+    return {
+        "services.loadbalancers": _ONE if balanced else _ZERO,
+        "services.nodeports": Quantity.parse(str(taken)),
+    }
+
+
+def _of_claim(claim: Object) -> Amounts:
+    prefix = class_of(claim) + _CLASS_SUFFIX
+    used: Amounts = {prefix + "persistentvolumeclaims": _ONE}
+    amounts = [
+        Quantity.parse(amount["storage"])
+        for amount in (
+            claim.get("spec", {}).get("resources", {}).get("requests", {}),
+            claim.get("status", {}).get("allocatedResources", {}),
+        )
+        if "storage" in amount
+    ]
+    if amounts:
+        # A claim that was made smaller after its volume could not grow still holds what was set aside for it.
+        used["requests.storage"] = used[prefix + "requests.storage"] = max(amounts)
+    return used
+
+
+def _of_devices(spec: Object) -> Amounts:
+    """Return how many devices of which class a ResourceClaim may take: of alternatives the most."""
+    used: Amounts = {}
+    for request in spec.get("devices", {}).get("requests", ()):
+        most: dict[str, int] = {}
+        for part in (request.get("exactly"), *request.get("firstAvailable", ())):
+            if part and part.get("deviceClassName"):
+                count = part.get("count", 1) if part.get("allocationMode") != "All" else _MAX_DEVICES
+                name = part["deviceClassName"] + _DEVICES_SUFFIX
+                most[name] = max(most.get(name, 0), count)
+        for name, count in most.items():
+            used[name] = used.get(name, _ZERO) + Quantity.parse(str(count))
     return used
 
 
 def _tags(resource: Resource, obj: Object) -> frozenset[tuple[str, str]]:
-    """Return the scopes that an object is in; PriorityClass with its name."""
+    """Return the scopes that an object is in; those of classes with their name."""
+    if resource is CLAIMS:
+        status = obj.get("status", {})
+        names = {
+            obj.get("spec", {}).get("volumeAttributesClassName"),
+            status.get("currentVolumeAttributesClassName"),
+            status.get("modifyVolumeStatus", {}).get("targetVolumeAttributesClassName"),
+        }
+        return frozenset({("VolumeAttributesClass", name) for name in names if name})
     if resource is not PODS:
         return frozenset()
     spec = obj["spec"]
@@ -86,8 +148,16 @@ def _tags(resource: Resource, obj: Object) -> frozenset[tuple[str, str]]:
     return frozenset(tags)
 
 
-def _in_scopes(quota: Object, tags: frozenset[tuple[str, str]]) -> bool:
+def _in_scopes(quota: Object, resource: Resource, tags: frozenset[tuple[str, str]]) -> bool:
     spec = quota["spec"]
+    if not _is_scoped(quota):
+        return True
+    known = _POD_SCOPES if resource is PODS else _CLAIM_SCOPES if resource is CLAIMS else frozenset()
+    asked = {*spec.get("scopes", ())}
+    asked |= {each.get("scopeName") for each in spec.get("scopeSelector", {}).get("matchExpressions", ())}
+    if not asked <= known:
+        # A scope says nothing about objects of other kinds: the quota is not about them.
+        return False
     names = {name for name, _ in tags}
     if not set(spec.get("scopes", ())) <= names:
         return False
@@ -170,10 +240,12 @@ class Quotas:
 
     Args:
         store: Whose objects.
+        find: Returns what is served, and stored, by its group and plural.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, find: Find) -> None:
         self._store = store
+        self._find = find
         self._ledgers: dict[int, _Ledger] = {}
 
     def _ledger(self, resource: Resource) -> _Ledger:
@@ -191,7 +263,7 @@ class Quotas:
             if not _is_scoped(quota):
                 parts: Iterable[Amounts] = (use.total,)
             else:
-                parts = (amounts for amounts, tags in use.by_key.values() if _in_scopes(quota, tags))
+                parts = (a for a, tags in use.by_key.values() if _in_scopes(quota, resource, tags))
             for amounts in parts:
                 for name in hard:
                     if name in amounts:
@@ -201,7 +273,7 @@ class Quotas:
     def status_of(self, quota: Object) -> Object:
         """Return the status that a quota should have: its limits, and what its namespace uses of them."""
         hard = quota["spec"].get("hard", {})
-        used = self._used(quota, quota["metadata"]["namespace"], resources_of(hard))
+        used = self._used(quota, quota["metadata"]["namespace"], self.resources_of(hard))
         return {"hard": dict(hard), "used": {name: str(used.get(name, _ZERO)) for name in hard}}
 
     def problem(
@@ -217,30 +289,57 @@ class Quotas:
             old: The version until now: what it used is counted already. None for a new object.
         """
         asked, tags = measure(resource, obj), _tags(resource, obj)
-        if old is not None:
-            had = measure(resource, old)
-            asked = {name: amount - had.get(name, _ZERO) for name, amount in asked.items()}
+        had, was = (measure(resource, old), _tags(resource, old)) if old is not None else ({}, frozenset())
+        about: list[tuple[Object, Amounts]] = []
         for quota in quotas:
             hard = {name: Quantity.parse(text) for name, text in quota["spec"].get("hard", {}).items()}
-            if not _in_scopes(quota, tags) or not hard.keys() & {*asked, *(_REQUIRED if resource is PODS else ())}:
+            if not _in_scopes(quota, resource, tags) or not self.resources_of(hard, resource):
                 continue
-            name = quota["metadata"]["name"]
-            if resource is PODS and old is None:
-                missing = unsaid(obj["spec"], hard)
-                if missing:
-                    return f"failed quota: {name}: must specify {missing}"
-            used = self._used(quota, namespace, resources_of(hard, resource))
+            missing = unsaid(obj["spec"], hard) if resource is PODS else ""
+            if missing:
+                return f"failed quota: {quota['metadata']['name']}: must specify {missing}"
+            about.append((quota, hard))
+        for quota, hard in about:
+            counted = had if old is not None and _in_scopes(quota, resource, was) else {}
+            more = {name: amount - counted.get(name, _ZERO) for name, amount in asked.items()}
+            used = self._used(quota, namespace, self.resources_of(hard, resource))
             over = [
                 key
-                for key in sorted(hard.keys() & asked.keys())
-                if asked[key] > _ZERO and used.get(key, _ZERO) + asked[key] > hard[key]
+                for key in sorted(hard.keys() & more.keys())
+                if more[key] > _ZERO and used.get(key, _ZERO) + more[key] > hard[key]
             ]
             if over:
+                name = quota["metadata"]["name"]
                 return (
-                    f"exceeded quota: {name}, requested: {_listed(over, asked)}, used: {_listed(over, used)}, "
+                    f"exceeded quota: {name}, requested: {_listed(over, more)}, used: {_listed(over, used)}, "
                     f"limited: {_listed(over, hard)}"
                 )
         return ""
+
+    def resources_of(self, names: Iterable[str], only: Resource | None = None) -> list[Resource]:
+        """Return the resources whose objects use what a quota limits.
+
+        Args:
+            names: Of its `hard`.
+            only: The one that is asked about; None for all.
+        """
+        found: dict[int, Resource] = {}
+        for name in names:
+            resource = self._resource_of(name)
+            if resource is not None and (only is None or resource is only):
+                found[id(resource)] = resource
+        return list(found.values())
+
+    def _resource_of(self, name: str) -> Resource | None:
+        if name.startswith("count/"):
+            plural, _, group = name[len("count/") :].partition(".")
+            return self._find(group, plural)
+        if name == "requests.storage" or _CLASS_SUFFIX in name:
+            return CLAIMS
+        if name.endswith(_DEVICES_SUFFIX):
+            return RESOURCE_CLAIMS
+        plain = name.partition(".")[0]
+        return _known("", plain) if plain in _COUNTED else PODS
 
 
 def _listed(names: Iterable[str], amounts: Amounts) -> str:
@@ -264,32 +363,3 @@ def unsaid(spec: Object, hard: Any) -> str:
         if silent:
             parts.append(f"{key} for: {','.join(sorted(silent))}")
     return "; ".join(parts)
-
-
-def resources_of(names: Iterable[str], only: Resource | None = None) -> list[Resource]:
-    """Return the resources whose objects use what a quota limits.
-
-    Args:
-        names: Of its `hard`.
-        only: The one that is asked about; None for all.
-    """
-    found: dict[int, Resource] = {}
-    for name in names:
-        resource = _resource_of(name)
-        if resource is not None and (only is None or resource is only):
-            found[id(resource)] = resource
-    return list(found.values())
-
-
-def _core(plural: str) -> Resource | None:
-    return by_plural("", "v1", plural)
-
-
-def _resource_of(name: str) -> Resource | None:
-    if name.startswith("count/"):
-        plural, _, group = name[len("count/") :].partition(".")
-        return by_plural(group, "v2" if group == "autoscaling" else "v1", plural)
-    if name == "requests.storage" or _CLASS_SUFFIX in name:
-        return _core("persistentvolumeclaims")
-    plain = name.partition(".")[0]
-    return _core(plain) if plain in _COUNTED else PODS

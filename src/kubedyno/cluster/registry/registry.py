@@ -12,16 +12,17 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
+from kubedyno.cluster.registry.accounts import admitting_account
 from kubedyno.cluster.registry.admission import (
     CLAIMS,
     INGRESSES,
+    PRIORITY_CLASSES,
     PodClasses,
     admit_claim,
     admit_ingress,
     admit_pod,
     check_expansion,
     check_namespace,
-    take_account,
 )
 from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound
@@ -93,7 +94,7 @@ class Registry:
             self.kinds[resource_key(kind.resource)] = kind
             self._by_id[id(kind.resource)] = kind
         self.classes = PodClasses(store)
-        self.rules = NamespaceRules(store)
+        self.rules = NamespaceRules(store, self.stored_resource)
         self.own_gate: Callable[[Resource, bytes], Gate | None] = lambda _, __: None
         self.shapes = Shapes()
         self._disabled = DisabledFields(settings)
@@ -122,6 +123,13 @@ class Registry:
         if self.kinds.get(resource_key(kind.resource)) is kind:
             del self.kinds[resource_key(kind.resource)]
         self._by_id.pop(id(kind.resource), None)
+
+    def stored_resource(self, group: str, plural: str) -> Resource | None:
+        """Return what objects of a group and plural are stored as, in whatever version they are served; None: not served."""
+        kind = self.kinds.get((group, "v1", plural))
+        if kind is None:
+            kind = next((k for (g, _, p), k in self.kinds.items() if g == group and p == plural), None)
+        return None if kind is None else kind.stored_as or kind.resource
 
     def resource_of(self, api_version: str, kind: str) -> Resource | None:
         """Return what is served for e.g. ("apps/v1", "Deployment"), custom resources too; None when nothing is."""
@@ -214,10 +222,9 @@ class Registry:
         if resource is PODS:
             if ruled:
                 self.rules.mutate(resource, namespace, new)
-            admit_pod(new, self.random, self.classes, volume_suffix="" if gate is None else gate.suffix)
-            account = new["spec"].get("serviceAccountName")
-            if account:
-                take_account(store, namespace, account, new)
+            account = admitting_account(store, namespace, new)
+            suffix = "" if gate is None else gate.suffix
+            admit_pod(new, self.random, self.classes, volume_suffix=suffix, account=account)
         elif resource is CLAIMS:
             admit_claim(store, new)
         elif resource is INGRESSES:
@@ -250,13 +257,19 @@ class Registry:
             raise invalid(kind.stored_as or resource, name, causes)
         if warnings is not None:
             warnings += kind.warnings(new)
+        core = kind.stored_as or resource
+        if ruled:
+            self.rules.check_bounds(core, namespace, new)
+            self.rules.check_security(core, namespace, new, warnings)
+        if resource is PRIORITY_CLASSES and new.get("globalDefault"):
+            self.classes.check_default(name)
         if gate is not None:
             gate.check(kind, "", new, None)
+        if ruled:
+            self.rules.check_quota(core, namespace, new)
         key = key_of(namespace if resource.namespaced else "", name)
         if store.get(resource, key) is not None:
             raise already_exists(resource, name)
-        if ruled:
-            self.rules.check(kind.stored_as or resource, namespace, new, warnings)
         if resource is SERVICES:
             self.allocator.allocate(new, None, metadata["uid"], dry_run=dry_run)
         if resource is PODS:
@@ -584,16 +597,16 @@ class Registry:
             causes += kind.validate_status(new, old)
         if causes:
             raise invalid(core, name, causes)
+        if warnings is not None and not subresource:
+            warnings += kind.warnings(new)
+        if whole:
+            self._admit_update(core, subresource, new, old, warnings)
         if gate is not None:
             gate.check(kind, subresource, new, record)
-        if not subresource:
-            self._admit_update(resource, new, old, warnings)
         # What may come to use more of a namespace's quota by a change.
         measured = subresource == "resize" or (not subresource and (resource is SERVICES or resource is CLAIMS))
         if measured and self.rules.apply_to(metadata["namespace"]):
-            self.rules.check_change(resource, metadata["namespace"], new, old)
-        if warnings is not None and not subresource:
-            warnings += kind.warnings(new)
+            self.rules.check_quota(resource, metadata["namespace"], new, old)
         if resource is SERVICES and not subresource:
             self.allocator.allocate(new, old, record.obj.uid, dry_run=dry_run)
         if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):
@@ -612,16 +625,24 @@ class Registry:
             return record
         return store.put(resource, stored)
 
-    def _admit_update(self, resource: Resource, new: Object, old: Object, warnings: list[str] | None) -> None:
-        """Do what admission does about a valid new version."""
+    def _admit_update(
+        self, resource: Resource, subresource: str, new: Object, old: Object, warnings: list[str] | None
+    ) -> None:
+        """Do what admission does about a valid new version, before policies, webhooks and quotas."""
         metadata = new["metadata"]
-        if resource is CLAIMS:
+        if resource is NAMESPACES:
+            if warnings is not None and not subresource:
+                labels = metadata.get("labels", {})
+                warnings += self.rules.relabel_warnings(metadata["name"], labels, old["metadata"].get("labels", {}))
+        elif resource.namespaced and self.rules.apply_to(metadata["namespace"]):
+            if subresource == "resize" or (resource is CLAIMS and not subresource):
+                self.rules.check_bounds(resource, metadata["namespace"], new)
+            if resource is PODS or not subresource:
+                self.rules.check_security(resource, metadata["namespace"], new, warnings, old)
+        if resource is CLAIMS and not subresource:
             check_expansion(self.store, new, old)
-        elif resource is NAMESPACES and warnings is not None:
-            labels = metadata.get("labels", {})
-            warnings += self.rules.relabel_warnings(metadata["name"], labels, old["metadata"].get("labels", {}))
-        elif resource.namespaced and resource is not PODS and self.rules.apply_to(metadata["namespace"]):
-            self.rules.check_security(resource, metadata["namespace"], new, warnings)
+        elif resource is PRIORITY_CLASSES and new.get("globalDefault"):
+            self.classes.check_default(metadata["name"])
 
     def _check_version(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:
         """Compare the resourceVersion that a client sent with the current one."""

@@ -11,7 +11,8 @@ import orjson
 
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
-from kubedyno.cluster.registry.admission import PRIORITY_CLASSES, check_namespace, no_service_account, pull_secrets_of
+from kubedyno.cluster.registry.accounts import Account, account_of, check_secrets, give, no_service_account
+from kubedyno.cluster.registry.admission import PRIORITY_CLASSES, check_namespace
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.eventrecorder import EventRecorder
@@ -193,13 +194,14 @@ class Trusted:
         record = self._namespaces.get(namespace)
         if record is None or record.obj.deletion_s:
             check_namespace(self.store, PODS, namespace, name)
-        account = template.facts.service_account
-        pull_secrets: list[Object] = []
-        if account:
-            account_record = self._accounts.get(f"{namespace}/{account}")
+        account: Account | None = None
+        if template.facts.service_account:
+            account_record = self._accounts.get(f"{namespace}/{template.facts.service_account}")
             if account_record is None:
-                raise no_service_account(namespace, account, name or generate_name)
-            pull_secrets = pull_secrets_of(account_record)
+                raise no_service_account(namespace, template.facts.service_account, name or generate_name)
+            account = account_of(account_record)
+            if account.is_plain:
+                account = None
         generated = ""
         if not name:
             prefix = generate_name[:_MAX_GENERATED_PREFIX]
@@ -232,13 +234,13 @@ class Trusted:
         ruled = self._rules.apply_to(namespace)
         gate = self.registry.own_gate(PODS, owner.json if owner is not None else b"")
         whole = template.pinned or template.node_name or template.finalizers
-        if gate is not None or whole or hostname or ruled or pull_secrets:
+        if gate is not None or whole or hostname or ruled or account is not None:
             stored = StoredObject(
                 key, namespace, name, uid, 1, all_labels, owners, 0.0, template.finalizers, meta, b"",
                 body_of(template, suffix, node, hostname), status, facts,
             )  # fmt: skip
-            if pull_secrets:
-                stored = self._with_pull_secrets(stored, pull_secrets)
+            if account is not None:
+                stored = self._with_account(stored, account)
             if ruled:
                 stored = self._ruled(namespace, stored)
             if gate is not None:
@@ -252,12 +254,15 @@ class Trusted:
         self.writes["POST"] += 1
         return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.put_in(table, stored)
 
-    def _with_pull_secrets(self, stored: StoredObject, secrets: list[Object]) -> StoredObject:
-        """Return a new pod with its service account's pull secrets, unless it has some of its own."""
+    def _with_account(self, stored: StoredObject, account: Account) -> StoredObject:
+        """Return a new pod as its service account makes it.
+
+        Raises:
+            Forbidden: It references what the account does not list.
+        """
         pod = self.store.dict_of(PODS, stored)
-        if pod["spec"].get("imagePullSecrets"):
-            return stored
-        pod["spec"]["imagePullSecrets"] = secrets
+        check_secrets(pod, account)
+        give(pod, account)
         return stored_of(self.registry.kind(PODS), pod)
 
     def _gated_status(self, status: bytes) -> bytes:

@@ -385,3 +385,17 @@ def test_rules_that_are_not_evaluated_are_said_to_be():
         assert answer.header("warning") == ([] if available() else [f'299 - "{text}"'])
 
     scene(play, defined=False)
+
+
+async def test_a_quota_counts_custom_resources():
+    async with running() as api:
+        api.call("POST", CRDS, definition())
+        quota = {"metadata": {"name": "q"}, "spec": {"hard": {"count/widgets.example.com": "1"}}}
+        api.call("POST", f"/api/v1/namespaces/{NS}/resourcequotas", quota)
+        assert api.call("POST", WIDGETS, widget("a")).status == 201
+        answer = api.call("POST", WIDGETS, widget("b"))
+        assert answer.status == 403
+        assert answer.json["message"] == (
+            'widgets.example.com "b" is forbidden: exceeded quota: q, requested: count/widgets.example.com=1, '
+            "used: count/widgets.example.com=1, limited: count/widgets.example.com=1"
+        )
