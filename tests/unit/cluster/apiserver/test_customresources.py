@@ -387,9 +387,8 @@ def test_rules_that_are_not_evaluated_are_said_to_be():
     scene(play, defined=False)
 
 
-async def test_a_quota_counts_custom_resources():
-    async with running() as api:
-        api.call("POST", CRDS, definition())
+def test_a_quota_counts_custom_resources():
+    async def play(api: Api) -> None:
         quota = {"metadata": {"name": "q"}, "spec": {"hard": {"count/widgets.example.com": "1"}}}
         api.call("POST", f"/api/v1/namespaces/{NS}/resourcequotas", quota)
         assert api.call("POST", WIDGETS, widget("a")).status == 201
@@ -399,3 +398,5 @@ async def test_a_quota_counts_custom_resources():
             'widgets.example.com "b" is forbidden: exceeded quota: q, requested: count/widgets.example.com=1, '
             "used: count/widgets.example.com=1, limited: count/widgets.example.com=1"
         )
+
+    scene(play)
