@@ -9,6 +9,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return a text with its line ends, each line `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def columns(text: str) -> int:
     """Return how many columns a printable text takes: East Asian wide characters are two, all others one."""
     if text.isascii():

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Here, not at the interpreter's end: what keeps output from being written is told as below.
         sys.stdout.flush()
     except KubedynoError as error:
-        print(f"kubedyno: {error}", file=sys.stderr)
+        _tell(str(error))
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output went away (`| head`): die as other tools do.
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = _refusal(error)
         if line is None:
             raise
-        print(f"kubedyno: {line}", file=sys.stderr)
+        _tell(line)
         return 1
     except KeyboardInterrupt:
         print("kubedyno: interrupted", file=sys.stderr)
@@ -107,6 +107,13 @@ def _open_closed_streams() -> None:
             # The lowest free number is this one.
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as the interpreter's
+
+
+def _tell(line: str) -> None:
+    """Print why there is no result; what a cluster says of itself in it must not act on the terminal."""
+    from kubedyno.base.terminal import printable_lines
+
+    print(f"kubedyno: {printable_lines(line)}", file=sys.stderr)
 
 
 def _refusal(error: Exception) -> str | None:

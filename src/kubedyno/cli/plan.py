@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from kubedyno.base import aio
     from kubedyno.base.errors import KubedynoError
+    from kubedyno.base.terminal import printable_lines
     from kubedyno.client.api import Client
     from kubedyno.kube.status import StatusError
     from kubedyno.lab import dryrun, session, target
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        print("\n".join(dryrun.lines_of(jobs, held)))
+        print(printable_lines("\n".join(dryrun.lines_of(jobs, held))))
         if held is None:
             print(
                 "no cluster was asked what it can hold" if failed is None else "what the cluster can hold is not known"

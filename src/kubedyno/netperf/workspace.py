@@ -11,6 +11,7 @@ from typing import Self
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.terminal import printable_lines
 from kubedyno.client.api import Client
 from kubedyno.client.exec import Done, run_command
 from kubedyno.kube.status import StatusError
@@ -190,4 +191,4 @@ def _unscheduled(pod: Object) -> str:
 
 
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress
+    print(printable_lines(line), file=sys.stderr, flush=True)  # noqa: T201 - progress
