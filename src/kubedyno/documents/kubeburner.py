@@ -37,10 +37,6 @@ class _Job(msgspec.Struct):
     burst: int = 0
 
 
-class _Rates(msgspec.Struct):
-    reached: float = 0.0
-
-
 class _Summary(msgspec.Struct):
     uuid: str
     timestamp: str
@@ -51,7 +47,6 @@ class _Summary(msgspec.Struct):
     executionErrors: str = ""
     jobConfig: _Job = msgspec.field(default_factory=_Job)
     achievedQps: float = 0.0
-    requestRates: _Rates = msgspec.field(default_factory=_Rates)
     k8sVersion: str = ""
     totalNodes: int = 0
 
@@ -240,7 +235,7 @@ def _job(
         accepted=0,
         retried=0,
         failed={},
-        reached_qps=0.0 if summary is None else summary.requestRates.reached or summary.achievedQps,
+        reached_qps=0.0 if summary is None else summary.achievedQps,
         elapsed_s=0.0 if summary is None else summary.elapsedTime,
         # kube-burner has documents of finished pods alone.
         pods_seen=pods,

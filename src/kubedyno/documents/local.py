@@ -21,6 +21,11 @@ _TAIL = 64
 _count_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
+def directory_of(parent: Path, uuid: str) -> Path:
+    """Return where a run's documents go when nothing else is said."""
+    return parent / f"collected-metrics-{uuid}"
+
+
 class LocalIndexer:
     """Writes `<metric>.json` files into `directory`, which is made (0744) at once.
 

@@ -28,7 +28,7 @@ from kubedyno.datapath.findings import Seen
 from kubedyno.datapath.measure import Tools
 from kubedyno.datapath.tests import TESTS, Kind, Test
 from kubedyno.datapath.topology import DEFAULT_GSO_BYTES, Hook, Path, Place, Topology, Variant
-from kubedyno.documents.local import LocalIndexer
+from kubedyno.documents.local import LocalIndexer, directory_of
 from kubedyno.documents.net import FILE_NAME, ROW_FILE_NAME, Missing, NetLabRun, Ratio, Round, Row
 from kubedyno.kernel import netns, probe
 from kubedyno.kernel.probe import Features
@@ -313,7 +313,7 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
     uuid = Random().uid()
     started = rfc3339(clock.now())
     # What cannot be written is found out before minutes are spent.
-    LocalIndexer(_directory_of(request.directory, uuid))
+    LocalIndexer(directory_of(request.directory, uuid))
     features = enter()
     tools = measure.found_tools(
         own=request.own or request.quick, pinned=request.pinned, congestion_control=request.congestion_control
@@ -349,9 +349,7 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
         code = 0 if measured and (not asked or measured & asked) else 1
         if lab.interrupted:
             code = runs.EXIT_INTERRUPTED
-        entry.records.append(
-            runs.record_of_net_lab(document, directory_of(request.directory, document), exit_code=code)
-        )
+        entry.records.append(runs.record_of_net_lab(document, directory_of(request.directory, uuid), exit_code=code))
     if request.json:
         print(msgspec.json.encode(document).decode())  # noqa: T201 - the output
     else:
@@ -383,22 +381,13 @@ def enter() -> Features:
     return Features(features.kernel, root=False, found=features.found)
 
 
-def directory_of(directory: FilePath, document: NetLabRun) -> FilePath:
-    """Return where a run's documents go."""
-    return _directory_of(directory, document.uuid)
-
-
-def _directory_of(directory: FilePath, uuid: str) -> FilePath:
-    return directory / f"collected-metrics-{uuid}"
-
-
 def write(directory: FilePath, document: NetLabRun) -> FilePath:
     """Write documents and report; returns the report's path.
 
     Raises:
         KubedynoError: A file cannot be written.
     """
-    indexer = LocalIndexer(directory_of(directory, document))
+    indexer = LocalIndexer(directory_of(directory, document.uuid))
     indexer.index(FILE_NAME, [msgspec.to_builtins(document)])
     if document.rows:
         indexer.index(ROW_FILE_NAME, [msgspec.to_builtins(row) for row in document.rows])

@@ -15,10 +15,11 @@ from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.random import Random
+from kubedyno.base.terminal import printable_lines
 from kubedyno.base.times import rfc3339
 from kubedyno.client.api import Client
 from kubedyno.documents import podnet
-from kubedyno.documents.local import LocalIndexer
+from kubedyno.documents.local import LocalIndexer, directory_of
 from kubedyno.documents.podnet import NetPerfRun, NetTestRun, PerfRow, TestRow
 from kubedyno.documents.runstore import RunRecord
 from kubedyno.kube import yaml
@@ -34,8 +35,6 @@ from kubedyno.netperf.plan import Action, Options, Tool
 from kubedyno.netperf.run import Measurement, Outputs
 from kubedyno.netperf.shapecheck import ShapeCheck
 from kubedyno.netperf.shaping import Shaping
-
-_INTERRUPTED = runs.EXIT_INTERRUPTED
 
 
 def run(
@@ -88,7 +87,7 @@ def run(
     with _registered("net perf", choice, directory, documented) as ended:
         lines += aio.run(_with(choice, work, verb="net perf", yes=yes))
         ended.exit_code, ended.lines = (0 if made[0].passed else 1), lines
-    print("\n".join(lines))  # noqa: T201 - the output
+    print(printable_lines("\n".join(lines)))  # noqa: T201 - the output
     print(f"documents: {ended.directory(directory)}")  # noqa: T201 - the output
     return ended.exit_code
 
@@ -117,7 +116,7 @@ class Ended:
 
     def directory(self, parent: Path) -> Path:
         """Return where its documents go."""
-        return parent / f"collected-metrics-{self.uuid}"
+        return directory_of(parent, self.uuid)
 
 
 @contextmanager
@@ -261,7 +260,7 @@ def check(
     with _registered("net test", choice, directory, documented) as ended:
         lines += aio.run(_with(choice, work, verb="net test", yes=yes))
         ended.exit_code = 0 if made[0].passed else 1
-    print("\n".join(lines))  # noqa: T201 - the output
+    print(printable_lines("\n".join(lines)))  # noqa: T201 - the output
     print(f"documents: {ended.directory(directory)}")  # noqa: T201 - the output
     if junit is not None:
         try:
@@ -282,4 +281,4 @@ async def _with(
             with aio.on_signal(task.cancel):
                 return await task
         except asyncio.CancelledError:
-            raise KubedynoError(f"{verb}: interrupted; what it had created is removed", _INTERRUPTED) from None
+            raise KubedynoError(f"{verb}: interrupted; what it had created is removed", runs.EXIT_INTERRUPTED) from None

@@ -12,7 +12,7 @@ from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339
 from kubedyno.documents import tarball
 from kubedyno.documents.indexers import Indexer, indexer
-from kubedyno.documents.local import LocalIndexer
+from kubedyno.documents.local import LocalIndexer, directory_of
 from kubedyno.documents.stream import Document, is_empty
 from kubedyno.load.config.spec import EndpointSpec
 from kubedyno.load.metrics import scrape
@@ -213,7 +213,7 @@ def outputs(
             alerts = [rule for name in entry.alerts for rule in alert_profile(name, beside)]
             sources.append(Source(login, outlet, metrics, alerts))
     if not outlets and default:
-        folder = directory / f"collected-metrics-{uuid}"
+        folder = directory_of(directory, uuid)
         outlets.append(Outlet("indexer-0", LocalIndexer(folder), folder))
     return Outputs(outlets, sources, compat, env)
 
