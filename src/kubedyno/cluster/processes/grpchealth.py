@@ -1,10 +1,11 @@
 """gRPC's health check (grpc.health.v1.Health/Check) as a kubelet asks it: one call over HTTP/2 in clear text.
 
-Request and answer are one field each, so they are written and read here by hand.
+Request and answer are one field each, so no message types are needed.
 """
 
 from kubedyno.http.client import Pool
 from kubedyno.http.exchange import Result
+from kubedyno.kube.protobufwriting import block
 
 _PATH = "/grpc.health.v1.Health/Check"
 _HEADERS = (("content-type", "application/grpc"), ("te", "trailers"))
@@ -31,8 +32,7 @@ async def check(pool: Pool, service: str, agent: str) -> str:
     Raises:
         OSError: There was no answer.
     """
-    name = service.encode()
-    message = b"\x0a" + _varint(len(name)) + name if name else b""
+    message = block(1, service.encode()) if service else b""
     body = b"\0" + len(message).to_bytes(4, "big") + message
     answer = await pool.request("POST", _PATH, (*_HEADERS, ("user-agent", agent)), body)
     if answer.error is not None:
@@ -72,11 +72,3 @@ def _status_in(body: bytes) -> int:
     if message[0] != 0x08:
         raise ValueError("another field")
     return message[1]
-
-
-def _varint(value: int) -> bytes:
-    found = b""
-    while value > 0x7F:
-        found += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return found + bytes([value])
