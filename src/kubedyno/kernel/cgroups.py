@@ -1,7 +1,8 @@
 """Control groups of both versions: how much CPU and memory the processes in one may use, and what they have used.
 
-`Groups.made` makes one folder of its own in each hierarchy that it needs, below which each container gets a group. It
-touches nothing but folders that it made; `sweep` removes what a killed process left, known by name and empty.
+`Groups.made` makes one folder of its own in each hierarchy that it needs, below which each container gets a group, and
+removes those that owners which are gone have left, known by name and empty. `sweep` ends what runs below a folder and
+removes it. Of what is not its own it changes one thing: version 2's root may have to hand controllers on.
 """
 
 import os

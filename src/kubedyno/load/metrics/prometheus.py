@@ -1,6 +1,7 @@
 """Client of a Prometheus: instant and range queries, with a bearer token or a password.
 
-Whatever it is that does not answer as a Prometheus does becomes one line that says what to do; no line has a secret. An answer is decoded series by series into 16 bytes a value: a day of a large cluster is millions of them.
+Whatever it is that does not answer as a Prometheus does becomes one line that says what to do; no line has a secret. An
+answer is decoded series by series into 16 bytes a value: a day of a large cluster is millions of them.
 """
 
 import asyncio
