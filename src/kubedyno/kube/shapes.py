@@ -32,12 +32,14 @@ _BY_VALUE = {
     "core.v1.PodTemplate": ("template",),
     "core.v1.PodTemplateSpec": ("metadata", "spec"),
     "core.v1.ServiceStatus": ("loadBalancer",),
-    "events.v1.Event": ("deprecatedSource", "regarding"),
+    "events.v1.Event": ("deprecatedSource", "regarding", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"),
     "networking.v1.IngressStatus": ("loadBalancer",),
     "networking.v1.NetworkPolicySpec": ("podSelector",),
     "resource.v1.ResourceClaimSpec": ("devices",),
     "resource.v1.ResourceClaimTemplateSpec": ("metadata",),
 }  # fmt: skip
+# Required fields that Go holds by pointer: nothing is there until they are set.
+_BY_POINTER = {"networking.v1.IPAddressSpec": ("parentRef",), "networking.v1beta1.IPAddressSpec": ("parentRef",)}
 _TOP = ("metadata", "spec", "status")
 _ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 _SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
@@ -267,7 +269,8 @@ def skeleton(api_version: str, kind: str) -> Any:
 
 def _skeleton(type_name: str, *, top: bool = False) -> dict[str, Any]:
     entry = vocabulary()["types"].get(type_name, {"f": {}})
-    names = dict.fromkeys((*entry.get("r", ()), *_BY_VALUE.get(type_name, ())))
+    pointers = _BY_POINTER.get(type_name, ())
+    names = dict.fromkeys(name for name in (*entry.get("r", ()), *_BY_VALUE.get(type_name, ())) if name not in pointers)
     if top:
         names |= dict.fromkeys(name for name in _TOP if name in entry["f"])
     result: dict[str, Any] = {}

@@ -395,11 +395,11 @@ def recorded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def replaying(clock: Clock | None = None) -> AsyncIterator[Replay]:
+async def replaying(clock: Clock | None = None, settings: ClusterSettings | None = None) -> AsyncIterator[Replay]:
     """Run a server of ours for the time of a replay; its wall clock stands unless another one is given."""
     clock = clock or StandingClock()
     store = Store(clock)
-    settings = ClusterSettings()
+    settings = settings or ClusterSettings()
     registry = Registry(store, clock, Random(1), settings)
     api = ApiServer(
         registry,

@@ -178,10 +178,11 @@ class Encoder:
 
     def _metadata(self, record: ObjectRecord, form: Form) -> bytes:
         obj = record.obj
+        meta = _unversioned(obj.meta, self.kind.versioned_annotations) if self.kind.versioned_annotations else obj.meta
         managed = b',"managedFields":' + obj.managed if obj.managed else b""
         revision = b',"resourceVersion":"%d"' % record.revision if record.revision else b""
         head = f'{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{form.version}","metadata":{{'.encode()
-        return b"%b%b%b%b}}" % (head, obj.meta, revision, managed)
+        return b"%b%b%b%b}}" % (head, meta, revision, managed)
 
     def _table_head(self, form: Form, meta: bytes, *, columns: bool) -> bytes:
         definitions = b'"columnDefinitions":' + self._column_bytes() if columns else NO_COLUMNS
@@ -208,6 +209,15 @@ class Encoder:
         conditions = self.kind.row_conditions(parsed)
         told = b',"conditions":' + orjson.dumps(conditions) if conditions else b""
         return b'{"cells":%b%b,"object":%b}' % (cells, told, shown)
+
+
+def _unversioned(meta: bytes, annotations: Sequence[str]) -> bytes:
+    """Return metadata's members without some annotations."""
+    members = orjson.loads(b"{" + meta + b"}")
+    members["annotations"] = {k: v for k, v in members.get("annotations", {}).items() if k not in annotations}
+    if not members["annotations"]:
+        del members["annotations"]
+    return orjson.dumps(members)[1:-1]
 
 
 _PARTIAL = {"kind": METADATA, "apiVersion": "meta.k8s.io/v1"}

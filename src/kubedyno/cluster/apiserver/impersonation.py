@@ -3,15 +3,22 @@
 from collections.abc import Mapping
 from urllib.parse import unquote
 
+import orjson
+
 from kubedyno.cluster.apiserver.authentication import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.call import NO_SNIFF
-from kubedyno.kube.status import Forbidden
+from kubedyno.kube.status import BadRequest, Forbidden
 
-HEADER = "impersonate-user"
+_PREFIX = "impersonate-"
 _EXTRA = "impersonate-extra-"
 _ACCOUNT = "system:serviceaccount:"
 _AUTHENTICATION = "authentication.k8s.io"
+
+
+def is_impersonation(headers: Mapping[str, str]) -> bool:
+    """Say whether a request is to be taken for somebody else's. It is asked of every request: one search, no loop."""
+    return _PREFIX in " ".join(headers)
 
 
 def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer) -> User:
@@ -19,13 +26,14 @@ def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer)
 
     Args:
         user: Who asks.
-        headers: Of the request, with `HEADER` among them.
+        headers: Of the request, of which `is_impersonation` is true.
         authorizer: Says whether that is allowed, for each of name, groups, uid and extras.
 
     Raises:
-        Forbidden: It is not.
+        BadRequest: Groups, uid or extras without a name.
+        Forbidden: It is not allowed.
     """
-    name = headers[HEADER]
+    name = headers.get("impersonate-user", "")
     groups = tuple(part for part in headers.get("impersonate-group", "").split(", ") if part)
     uid = headers.get("impersonate-uid", "")
     extra = tuple(
@@ -33,6 +41,10 @@ def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer)
         for key, value in headers.items()
         if key.startswith(_EXTRA)
     )
+    if not name:
+        if not (groups or uid or extra):
+            return user
+        raise BadRequest(f"requested {_in_go(groups, uid, extra)} without impersonating a user name")
     account = name.removeprefix(_ACCOUNT).split(":") if name.startswith(_ACCOUNT) else []
     asked = [
         Attributes("impersonate", resource="serviceaccounts", namespace=account[0], name=account[1])
@@ -57,6 +69,21 @@ def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer)
     elif not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
         groups = (*groups, AUTHENTICATED)
     return User(name, groups, uid, extra)
+
+
+def _in_go(groups: tuple[str, ...], uid: str, extra: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+    """Return a user without a name as Go prints it."""
+    shown = ", ".join(f"{_quoted(key)}:{_strings(values)}" for key, values in sorted(extra))
+    extras = "{" + shown + "}" if extra else "(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{_quoted(uid)}, Groups:{_strings(groups)}, Extra:map[string][]string{extras}}}'
+
+
+def _strings(values: tuple[str, ...]) -> str:
+    return "[]string" + ("{" + ", ".join(map(_quoted, values)) + "}" if values else "(nil)")
+
+
+def _quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
 
 
 def forbidden(user: User, asked: Attributes, problem: str = "") -> Forbidden:

@@ -37,8 +37,7 @@ from kubedyno.cluster.apiserver.flowcontrol.pages import ROOT as DUMPS
 from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps, add_series
 from kubedyno.cluster.apiserver.flowcontrol.requestinfo import COLLECTED, named_by, watch_of
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
-from kubedyno.cluster.apiserver.impersonation import HEADER as IMPERSONATE
-from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated
+from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated, is_impersonation
 from kubedyno.cluster.apiserver.kubeletproxy import KubeletProxy
 from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
 from kubedyno.cluster.apiserver.metricpages import MetricPages
@@ -387,7 +386,7 @@ class ApiServer:
             Forbidden: Somebody who may not act as another.
         """
         user = self._authenticator.user_of(request.headers, request.peer)
-        if IMPERSONATE in request.headers:
+        if is_impersonation(request.headers):
             user = impersonated(user, request.headers, self._authorizer)
         return user
 
@@ -398,7 +397,10 @@ class ApiServer:
             StatusError: Nobody known, or somebody who may not act as another.
         """
         user = self._authenticator.user_of(request.headers, request.peer)
-        return user, impersonated(user, request.headers, self._authorizer) if IMPERSONATE in request.headers else None
+        if not is_impersonation(request.headers):
+            return user, None
+        acted = impersonated(user, request.headers, self._authorizer)
+        return user, None if acted is user else acted
 
     def decision(self, user: User, asked: Attributes) -> tuple[bool, str]:
         """Say whether a user may do something, and why."""

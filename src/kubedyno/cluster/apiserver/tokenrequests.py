@@ -18,7 +18,7 @@ from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import Resource
-from kubedyno.kube.status import BadRequest, Cause, conflict, invalid, invalid_value, not_found
+from kubedyno.kube.status import BadRequest, Cause, Conflict, invalid, invalid_value, not_found
 
 _GROUP = "authentication.k8s.io"
 _REQUESTS = Resource(_GROUP, "v1", "tokenrequests", "TokenRequest", namespaced=True)
@@ -98,22 +98,24 @@ class TokenRequests:
             StatusError: A kind that cannot be, or an object that is not there, or another one.
         """
         kind, name, uid = (reference.get(member, "") for member in ("kind", "name", "uid"))
-        if kind not in BOUND:
-            text = f"cannot bind token for serviceaccount to object of type {kind or '<empty>'}"
+        group, _, version = str(reference.get("apiVersion", "")).rpartition("/")
+        if group or kind not in BOUND:
+            text = f"cannot bind token for serviceaccount to object of type {group}/{version}, Kind={kind}"
             raise BadRequest(text)
         resource, _, namespaced = BOUND[kind]
         record = self._registry.store.get(resource, key_of(account.obj.namespace if namespaced else "", name))
         if record is None:
             raise not_found(resource, name)
-        if uid and uid != record.obj.uid:
-            why = (
-                f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might have "
-                "been deleted and then recreated"
-            )
-            raise conflict(resource, name, why)
         if kind == "Pod":
             spec_account = self._registry.store.encode_dict(resource, record)["spec"].get("serviceAccountName", "")
             if spec_account != account.obj.name:
                 text = f"cannot bind token for serviceaccount {account.obj.name!r} to pod running with different serviceaccount name."
                 raise BadRequest(text.replace("'", '"'))
+        if uid and uid != record.obj.uid:
+            why = (
+                f"the UID in the bound object reference ({uid}) does not match the UID in record. The object might have "
+                "been deleted and then recreated"
+            )
+            text = f'Operation cannot be fulfilled on {kind} "{name}": {why}'
+            raise Conflict(text, {"name": name, "kind": kind})
         return kind, record

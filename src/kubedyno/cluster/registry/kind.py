@@ -47,6 +47,7 @@ class Kind:
         strategic: Strategic merge patches are understood.
         deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
         deprecation: What each request for the kind is warned of, "" for nothing.
+        versioned_annotations: Which a version of the API shows fields by that it has not: no part of the metadata alone.
         stored_as: The resource whose table and rules these objects have; None: their own. Such a kind's `default`
             brings an object into the stored form first, and all its other functions get it in that form.
     """
@@ -64,6 +65,7 @@ class Kind:
     deletion_finalizers: tuple[str, ...] = ()
     legacy_fields = False
     deprecation = ""
+    versioned_annotations: tuple[str, ...] = ()
     indexes: Sequence[Index[StoredObject]] = ()
     field_paths: tuple[str, ...] = ()
     name_problems: Callable[[str], list[str]] = staticmethod(problems_of_dns1123_subdomain)

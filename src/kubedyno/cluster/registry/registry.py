@@ -4,6 +4,7 @@ Each method is one atomic step: nothing awaits between reading an object and sto
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -193,9 +194,9 @@ class Registry:
         return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
 
     def _owned(self, kind: Kind, new: Object, manager: str) -> bytes:
-        """Return the managedFields of an object to be created, in the form in which it is stored."""
-        kind = kind if kind.stored_as is None else self.kind(kind.stored_as)
-        return kind.fields.created(new, manager, rfc3339(self.clock.now()))
+        """Return the managedFields of an object to be created: in the version in which the client wrote it."""
+        written = new if kind.stored_as is None else kind.from_stored(deepcopy(new))
+        return kind.fields.created(written, manager, rfc3339(self.clock.now()))
 
     def _create_generated(
         self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None,

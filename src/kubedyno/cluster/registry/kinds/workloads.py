@@ -204,6 +204,8 @@ class ReplicaSets(Workload):
 class DaemonSets(Workload):
     """apps/v1 DaemonSet."""
 
+    versioned_annotations = (TEMPLATE_GENERATION,)
+
     def default_spec(self, spec: Object) -> None:
         strategy = spec.setdefault("updateStrategy", {})
         if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
