@@ -6,7 +6,7 @@ from typing import Any
 
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.messages import has_messages
-from kubedyno.cluster.apiserver.metrics import RequestCounts
+from kubedyno.cluster.apiserver.metrics import READING, SIZED, MeasuredStream, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import Form, form_of
 from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.registry.kind import Kind
@@ -71,12 +71,17 @@ class Call:
     def answer(self, status: int, media: str, body: bytes, headers: Headers = ()) -> None:
         """Answer completely."""
         self._count(status)
+        if self.verb in SIZED:
+            self._counts.sized(self.verb, self.route, len(body))
         self.responder.send(status, media, body, self._headers(headers))
 
     def start(self, status: int, media: str, headers: Headers = ()) -> Stream:
         """Begin an answer in pieces."""
         self._count(status)
-        return self.responder.start(status, media, self._headers(headers))
+        stream = self.responder.start(status, media, self._headers(headers))
+        if self.verb not in SIZED:
+            return stream
+        return MeasuredStream(stream, lambda size: self._counts.sized(self.verb, self.route, size))
 
     def upgrade(self, headers: Headers) -> Tunnel | None:
         """Switch to another protocol; None when the connection cannot."""
@@ -89,7 +94,11 @@ class Call:
         counts = self._counts
         # A watch and a switched connection end when their peer likes.
         endless = self.verb == "watch" or status == 101
-        counts.add(self.verb, self.route, status, None if endless else counts.now_s() - self._began_s)
+        took_s = None if endless else counts.now_s() - self._began_s
+        # Only of what has no effect is the parameter looked at: a query is rare with writes.
+        query = self.request.query
+        dry = bool(query) and "dryRun=All" in query and self.verb not in READING
+        counts.add(self.verb, self.route, status, took_s, "All" if dry else "")
 
     def _headers(self, more: Headers) -> Headers:
         if not self.warnings:

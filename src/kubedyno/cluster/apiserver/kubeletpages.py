@@ -6,10 +6,14 @@ their counters are there and stay 0.
 
 from kubedyno.cluster.apiserver import processpage
 from kubedyno.cluster.apiserver.exposition import Page, escaped
-from kubedyno.cluster.apiserver.usage import KUBELET_BYTES, KUBELET_CORES, NodeUsage, PodUsage
+from kubedyno.cluster.apiserver.usage import KUBELET_BYTES, KUBELET_CORES, ContainerUsage, NodeUsage, PodUsage
 from kubedyno.cluster.settings import ClusterSettings
 
 _PAUSE_BYTES = 256 << 10
+# The kubelet's period of a quota, and the shares of a whole core and of next to none.
+_PERIOD_US = 100_000
+_SHARES_A_CORE = 1024
+_LEAST_SHARES = 2
 _RSS_SHARE = 0.9
 _CPU = "Seconds of CPU used."
 _MEMORY = "Working set."
@@ -96,11 +100,26 @@ def _pod(page: Page, pod: PodUsage, now_s: float) -> None:
             container.name, container.image, f"{pod.uid}-{container.name}", pod.namespace, pod.name,
         )  # fmt: skip
         _used(page, identity, used, container.memory_bytes)
+        _allowed(page, identity, container)
     whole = _identity(slice_id, "", "", "", pod.namespace, pod.name)
     _used(page, whole, seconds, memory)
     network = f'{{id="{slice_id}",image="",interface="eth0",name="",namespace="{pod.namespace}",pod="{pod.name}"}}'
     for name in _NETWORK:
         page.family(name, "counter", "Traffic; not modelled.").append(f"{name}{network} 0\n")
+
+
+def _allowed(page: Page, identity: str, container: ContainerUsage) -> None:
+    """Add what the container's cgroup would hold: a quota with a limit of CPU only, a memory limit of 0 for none."""
+    specs = [
+        ("cpu_period", _PERIOD_US),
+        ("cpu_shares", max(_LEAST_SHARES, int(container.asked_cores * _SHARES_A_CORE))),
+        ("memory_limit_bytes", container.most_bytes),
+    ]
+    if container.most_cores:
+        specs.append(("cpu_quota", round(container.most_cores * _PERIOD_US)))
+    for name, value in specs:
+        family = f"container_spec_{name}"
+        page.family(family, "gauge", "Of the container's cgroup.").append(f"{family}{identity}}} {value}\n")
 
 
 def _identity(id: str, container: str, image: str, name: str, namespace: str, pod: str) -> str:

@@ -20,6 +20,7 @@ from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import Headers, Responder
 from kubedyno.kube.resources import NODES
 from kubedyno.kube.status import NotFound, not_found
+from kubedyno.stats.histogram import Histogram
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 STATE_PATH = "/kubedyno/metrics/kube-state"
@@ -44,6 +45,7 @@ class MetricPages:
         storage_bytes: Returns how large what is stored is.
         pauses: Of the garbage collector; None where nobody listens.
         kubelet_counters: Returns (metric, help text, value) of what a node's kubelet counts itself.
+        kubelet_starts: Returns how long a node's pods took to start, None where that is not known.
         kubelet_gates: Returns the feature gates that are on in a node's kubelet, None where that is not known.
     """
 
@@ -72,6 +74,7 @@ class MetricPages:
         self.storage_bytes: Callable[[], int] = int
         self.pauses: processpage.Pauses | None = None
         self.kubelet_counters: Callable[[str], Iterable[tuple[str, str, int]]] = lambda _: ()
+        self.kubelet_starts: Callable[[str], Histogram | None] = lambda _: None
         self.kubelet_gates: Callable[[str], frozenset[str] | None] = lambda _: None
 
     def own(self, under_way: int) -> bytes:
@@ -88,17 +91,17 @@ class MetricPages:
                 "apiserver_current_inflight_requests", "gauge", "Requests under way.", {"request_kind": kind}, count
             )
         about = "Watches that are open."
-        for resource, watchers in sorted(self._hub.open_watches().items()):
-            page.add(
-                "apiserver_longrunning_requests", "gauge", about,
-                {"verb": "WATCH", "resource": resource, "component": "apiserver"}, watchers,
-            )  # fmt: skip
-        for resource, events in sorted(self._hub.events().items()):
-            name, _, group = resource.partition(".")
-            page.add(
-                "apiserver_watch_events_total", "counter", "Events sent to watches.",
-                {"group": group, "resource": name}, events,
-            )  # fmt: skip
+        for (resource, scope), watchers in self._hub.open_watches().items():
+            labels = {
+                "verb": "WATCH", "group": resource.group, "version": resource.version, "resource": resource.plural,
+                "subresource": "", "scope": scope, "component": "apiserver",
+            }  # fmt: skip
+            page.add("apiserver_longrunning_requests", "gauge", about, labels, watchers)
+        for resource, sizes in self._hub.events().items():
+            labels = {"group": resource.group, "version": resource.version, "resource": resource.plural}
+            page.add("apiserver_watch_events_total", "counter", "Events sent to watches.", labels, sizes.count)
+            about = "Bytes of events sent to watches; those that were sent together each as their mean."
+            page.spread("apiserver_watch_events_sizes", about, labels, sizes)
         for table in self._store.tables():
             name, _, group = table.name.partition(".")
             count = table.count
@@ -141,6 +144,10 @@ class MetricPages:
         node = self._usage.node(record, now_s)
         if page == "/metrics":
             own = kubeletpages.kubelet(node, self._settings, now_s)
+            processpage.shared(own, self.pauses)
+            if (starts := self.kubelet_starts(name)) is not None:
+                about = "From a pod's arrival at its kubelet until its containers run."
+                own.spread("kubelet_pod_start_duration_seconds", about, {}, starts)
             for metric, text, value in self.kubelet_counters(name):
                 own.add(metric, "counter", text, {}, value)
             processpage.gates(own, self._settings, self.kubelet_gates(name))

@@ -11,6 +11,7 @@ from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.http.messages import Headers, Responder, Stream, Tunnel
+from kubedyno.stats.histogram import Histogram
 
 # Those of the real server's apiserver_request_duration_seconds.
 BOUNDS_S = (
@@ -24,9 +25,14 @@ _PATHS = frozenset(
 )
 _OBJECT, _NAMESPACE, _CLUSTER = "resource", "namespace", "cluster"
 
+# Answers to these are measured, as in the real server; its buckets.
+SIZED = frozenset({"get", "list"})
+READING = frozenset({"get", "list", "watch"})
+SIZE_BOUNDS = tuple(10.0**power for power in range(3, 10))
+
 Now = Callable[[], float]
 Close = Callable[[], None] | None
-_Key = tuple[str, int, str, str, int]
+_Key = tuple[str, int, str, str, int, str]
 
 
 class _Cell:
@@ -51,13 +57,15 @@ class RequestCounts:
         self.now_s = now_s
         self._cells: dict[_Key, _Cell] = {}
         self._kinds: dict[int, Kind] = {}
+        # Bytes of answers by verb, kind, subresource and scope.
+        self._sizes: dict[tuple[str, int, str, str], Histogram] = {}
         # (verb, path, status) of what is no resource.
         self._others: dict[tuple[str, str, int], _Cell] = {}
 
-    def add(self, verb: str, route: Route[Kind], status: int, seconds: float | None = None) -> None:
-        """Count one answer; `seconds` is None for one that does not end, a watch."""
-        scope = _OBJECT if route.name else _NAMESPACE if route.namespace else _CLUSTER
-        key = (verb, id(route.kind), route.subresource, scope, status)
+    def add(self, verb: str, route: Route[Kind], status: int, seconds: float | None = None, dry_run: str = "") -> None:
+        """Count one answer; `seconds` is None for one that does not end, a watch; `dry_run` as it was asked for."""
+        scope = _scope_of(route)
+        key = (verb, id(route.kind), route.subresource, scope, status, dry_run)
         cell = self._cells.get(key)
         if cell is None:
             self._kinds[id(route.kind)] = route.kind
@@ -66,6 +74,15 @@ class RequestCounts:
         if seconds is not None:
             cell.seconds += seconds
             cell.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+
+    def sized(self, verb: str, route: Route[Kind], size: int) -> None:
+        """Count the bytes of one answer."""
+        key = (verb, id(route.kind), route.subresource, _scope_of(route))
+        sizes = self._sizes.get(key)
+        if sizes is None:
+            self._kinds[id(route.kind)] = route.kind
+            sizes = self._sizes[key] = Histogram(SIZE_BOUNDS)
+        sizes.add(size)
 
     def add_path(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one answer that is about no resource."""
@@ -91,16 +108,8 @@ class RequestCounts:
         """Add counters and histograms to a page."""
         counted: dict[tuple[tuple[str, str], ...], int] = {}
         timed: dict[tuple[tuple[str, str], ...], _Cell] = {}
-        for (verb, kind, subresource, scope, status), cell in self._cells.items():
-            resource = self._kinds[kind].resource
-            labels = {
-                "verb": _VERBS.get(verb, verb.upper()),
-                "group": resource.group,
-                "version": resource.version,
-                "resource": resource.plural,
-                "subresource": subresource,
-                "scope": scope,
-            }
+        for (verb, kind, subresource, scope, status, dry_run), cell in self._cells.items():
+            labels = {**self._labels(verb, kind, subresource, scope), "dry_run": dry_run}
             _gather(labels, status, cell, counted, timed)
         self._deprecated(page)
         for (method, path, status), cell in self._others.items():
@@ -118,16 +127,35 @@ class RequestCounts:
                 if any(cell.buckets):
                     page.histogram(name, about, dict(key), BOUNDS_S, cell.buckets, cell.seconds)
 
+        for (verb, kind, subresource, scope), sizes in self._sizes.items():
+            labels = {**self._labels(verb, kind, subresource, scope), "component": "apiserver"}
+            page.spread("apiserver_response_sizes", "Bytes of answers to gets and lists.", labels, sizes)
+
+    def _labels(self, verb: str, kind: int, subresource: str, scope: str) -> dict[str, str]:
+        resource = self._kinds[kind].resource
+        return {
+            "verb": _VERBS.get(verb, verb.upper()),
+            "group": resource.group,
+            "version": resource.version,
+            "resource": resource.plural,
+            "subresource": subresource,
+            "scope": scope,
+        }
+
     def _deprecated(self, page: Page) -> None:
         asked = sorted({
             (kind.resource.group, kind.resource.version, kind.resource.plural, subresource)
-            for (_, number, subresource, _, _) in self._cells
+            for (_, number, subresource, *_) in self._cells
             if (kind := self._kinds[number]).deprecation
         })  # fmt: skip
         for group, version, resource, subresource in asked:
             labels = {"group": group, "removed_release": "", "resource": resource, "subresource": subresource}
             about = "1 for a deprecated API that was asked for."
             page.add("apiserver_requested_deprecated_apis", "gauge", about, {**labels, "version": version}, 1)
+
+
+def _scope_of(route: Route[Kind]) -> str:
+    return _OBJECT if route.name else _NAMESPACE if route.namespace else _CLUSTER
 
 
 def _gather(
@@ -138,13 +166,59 @@ def _gather(
     timed: dict[tuple[tuple[str, str], ...], _Cell],
 ) -> None:
     """Add what was counted by status to what is shown by code, and without."""
-    labels = {**labels, "component": "apiserver", "dry_run": ""}
+    labels = {"dry_run": "", **labels, "component": "apiserver"}
     key = tuple(sorted(labels.items()))
     by_code = tuple(sorted({**labels, "code": str(status)}.items()))
     counted[by_code] = counted.get(by_code, 0) + cell.count
     whole = timed.setdefault(key, _Cell())
     whole.seconds += cell.seconds
     whole.buckets = [a + b for a, b in zip(whole.buckets, cell.buckets, strict=True)]
+
+
+class MeasuredStream:
+    """A stream that tells how many bytes were written once it is closed as complete.
+
+    Args:
+        inner: The stream.
+        told: Called once with the bytes.
+    """
+
+    __slots__ = ("_inner", "_size", "_told")
+
+    def __init__(self, inner: Stream, told: Callable[[int], None]) -> None:
+        self._inner = inner
+        self._told = told
+        self._size = 0
+
+    @property
+    def on_close(self) -> Close:
+        return self._inner.on_close
+
+    @on_close.setter
+    def on_close(self, call: Close) -> None:
+        self._inner.on_close = call
+
+    @property
+    def closed(self) -> bool:
+        return self._inner.closed
+
+    @property
+    def buffered(self) -> int:
+        return self._inner.buffered
+
+    def write(self, data: bytes) -> None:
+        self._size += len(data)
+        self._inner.write(data)
+
+    def close(self) -> None:
+        self._told(self._size)
+        self._inner.close()
+
+    def abort(self) -> None:
+        self._inner.abort()
+
+    async def drain(self, limit: int) -> None:
+        await self._inner.drain(limit)
 
 
 class Counted:

@@ -64,10 +64,15 @@ def write(page: Page, *, cpu_s: float, started_s: float, pauses: Pauses | None) 
         started_s: Epoch seconds of its start.
         pauses: Of the garbage collector.
     """
-    resident = resident_bytes()
     page.add("process_cpu_seconds_total", "counter", "CPU that the component has used.", {}, cpu_s)
     page.add("process_start_time_seconds", "gauge", "Start, epoch seconds.", {}, started_s)
-    page.add("process_resident_memory_bytes", "gauge", f"Memory {_SHARED}.", {}, resident)
+    page.add("process_resident_memory_bytes", "gauge", f"Memory {_SHARED}.", {}, resident_bytes())
+    shared(page, pauses)
+
+
+def shared(page: Page, pauses: Pauses | None) -> None:
+    """Add what all components have together, but for their memory: files, threads, heap, pauses."""
+    resident = resident_bytes()
     page.add("process_virtual_memory_bytes", "gauge", f"Address space {_SHARED}.", {}, virtual_bytes())
     page.add("process_open_fds", "gauge", f"Open files {_SHARED}.", {}, open_files())
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

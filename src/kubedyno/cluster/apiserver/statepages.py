@@ -8,6 +8,7 @@ from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.base.times import epoch_of
+from kubedyno.cluster.apiserver import moreobjects
 from kubedyno.cluster.apiserver.exposition import Page, labels_text, number
 from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.storage.store import ObjectRecord, Store
@@ -92,6 +93,11 @@ class StatePages:
             async for record in _in_turns(self._store.list(resource)):
                 _workload(page, resource, record, self._dict(resource, record))
             yield page.text()
+        for resource in moreobjects.OBJECTS:
+            page = Page()
+            async for record in _in_turns(self._store.list(resource)):
+                moreobjects.add(page, resource, self._dict(resource, record))
+            yield page.text()
         async for piece in self._pod_pages():
             yield piece
 
@@ -150,6 +156,14 @@ class StatePages:
             for name in ("read_bytes", "written_bytes", "reads_completed", "writes_completed"):
                 page.add(f"node_disk_{name}_total", "counter", "Disks; not modelled.", {**of, "device": "vda"}, 0)
             page.add("node_boot_time_seconds", "gauge", "Start, epoch seconds.", of, node.started_s)
+            page.add("node_time_seconds", "gauge", "Now, epoch seconds.", of, now_s)
+            info = (self._dict(NODES, record).get("status") or {}).get("nodeInfo") or {}
+            about = {
+                "sysname": "Linux",
+                "machine": info.get("architecture", ""),
+                "release": info.get("kernelVersion", ""),
+            }
+            page.add("node_uname_info", "gauge", "Its kernel.", {**of, **about, "nodename": node.name}, 1)
         yield page.text()
 
 

@@ -45,6 +45,9 @@ class ContainerUsage:
         memory_bytes: Working set.
         image: As the pod names it.
         spent_s: Seconds of CPU since its start, as measured; negative where all is modelled.
+        asked_cores: What it requests.
+        most_cores: Its limit, 0 without one.
+        most_bytes: Its limit, 0 without one.
     """
 
     name: str
@@ -52,6 +55,9 @@ class ContainerUsage:
     cores: float
     memory_bytes: int
     spent_s: float = -1.0
+    asked_cores: float = 0.0
+    most_cores: float = 0.0
+    most_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +214,19 @@ def _pod_usage(record: ObjectRecord) -> PodUsage | None:
         size = (
             memory / len(given) if memory is not None else _MEMORY_SHARE * asked_memory if asked_memory else _IDLE_BYTES
         )
-        containers.append(ContainerUsage(container["name"], container.get("image", ""), cores, int(size)))
+        limits = (container.get("resources") or {}).get("limits") or {}
+        most_cpu, most_memory = _amount(limits.get("cpu")) or 0.0, _amount(limits.get("memory")) or 0.0
+        containers.append(
+            ContainerUsage(
+                container["name"],
+                container.get("image", ""),
+                cores,
+                int(size),
+                asked_cores=asked_cpu or 0.0,
+                most_cores=most_cpu,
+                most_bytes=int(most_memory),
+            )
+        )
     started = status.get("startTime") or meta["creationTimestamp"]
     return PodUsage(
         obj.key,

@@ -19,16 +19,20 @@ from kubedyno.cluster.apiserver.selection import AnyRecord, Selection
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import Stream
+from kubedyno.kube.resources import Resource
 from kubedyno.kube.status import Expired
 from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Record, Tombstone
 from kubedyno.statedb.table import Table
+from kubedyno.stats.histogram import Histogram
 
 # Records that one flush or one step of catching up takes at most: bounds the pause of the loop.
 MAX_RECORDS_A_TICK = 512
 # What a watcher may leave unread before it is cut; it then resumes from the last revision that it saw.
 MAX_UNREAD_BYTES = 4 << 20
+# Those of the real server.
+_SIZE_BOUNDS = tuple(1024.0 * 2**power for power in range(8))
 # A watcher that catches up is given more only when it has read down to this.
 CATCH_UP_BYTES = 256 << 10
 # As the real server: bookmarks once a minute, and one shortly before the end.
@@ -124,8 +128,8 @@ class Channel:
         # Watchers that named a revision which is still to come.
         self._early: list[Watcher] = []
         self._armed = False
-        # Events written to watchers, and those in the piece that was made last.
-        self.sent = 0
+        # Bytes of the events written to watchers, and how many events are in the piece that was made last.
+        self.sent = Histogram(_SIZE_BOUNDS)
         self._made = 0
         self.close = self.table.subscribe(self._arm)
 
@@ -133,6 +137,14 @@ class Channel:
     def watchers(self) -> int:
         """How many watches are open."""
         return sum(len(group.watchers) for group in self._groups.values()) + len(self._early)
+
+    def open(self) -> dict[str, int]:
+        """Return how many watches are open by their scope, "namespace" or "cluster"."""
+        found: dict[str, int] = {}
+        for group in (*self._groups.values(), *(watcher.group for watcher in self._early)):
+            scope = "namespace" if group.selection.namespace else "cluster"
+            found[scope] = found.get(scope, 0) + (len(group.watchers) or 1)
+        return found
 
     def group(self, selection: Selection, form: Form, include_object: str) -> Group:
         """Return the group of that view, a new one when it is the first."""
@@ -224,6 +236,7 @@ class Channel:
         piece = self.piece(group, records, encoded)
         if not piece:
             return
+        sent = 0
         for watcher in tuple(group.watchers):
             stream = watcher.stream
             if stream.buffered > MAX_UNREAD_BYTES:
@@ -231,10 +244,11 @@ class Channel:
             elif watcher.wants_columns:
                 watcher.wants_columns = False
                 stream.write(self.encoder.with_columns(piece))
-                self.sent += self._made
+                sent += self._made
             else:
                 stream.write(piece)
-                self.sent += self._made
+                sent += self._made
+        self.sent.add(len(piece) / self._made, sent)
 
     def piece(
         self, group: Group, records: Sequence[AnyRecord], encoded: dict[Any, dict[Any, bytes]] | None = None
@@ -275,7 +289,7 @@ class Channel:
             )
             if piece:
                 watcher.stream.write(self.encoder.with_columns(piece) if watcher.wants_columns else piece)
-                self.sent += self._made
+                self.sent.add(len(piece) / self._made, self._made)
                 watcher.wants_columns = False
             if watcher.since <= self._changes.revision:
                 self._early.remove(watcher)
@@ -300,18 +314,16 @@ class WatchHub:
         """How many watches are open."""
         return sum(channel.watchers for channel in self._channels.values())
 
-    def events(self) -> dict[str, int]:
-        """Return how many events were sent, by group resource, all watches together."""
-        found: dict[str, int] = {}
-        for channel in self._channels.values():
-            found[channel.table.name] = found.get(channel.table.name, 0) + channel.sent
-        return found
+    def events(self) -> dict[Resource, Histogram]:
+        """Return the sizes of the events that were sent, by resource, all watches together."""
+        return {channel.encoder.kind.resource: channel.sent for channel in self._channels.values()}
 
-    def open_watches(self) -> dict[str, int]:
-        """Return how many watches are open, by group resource."""
-        found: dict[str, int] = {}
+    def open_watches(self) -> dict[tuple[Resource, str], int]:
+        """Return how many watches are open, by resource and scope: of a namespace, or of the whole cluster."""
+        found: dict[tuple[Resource, str], int] = {}
         for channel in self._channels.values():
-            found[channel.table.name] = found.get(channel.table.name, 0) + channel.watchers
+            for scope, count in channel.open().items():
+                found[channel.encoder.kind.resource, scope] = count
         return found
 
     def open(
@@ -402,7 +414,7 @@ class WatchHub:
                 watcher.wants_columns = False
                 piece = channel.encoder.with_columns(piece)
             watcher.stream.write(piece)
-            channel.sent += channel._made
+            channel.sent.add(len(piece) / channel._made, channel._made)
 
     def _initial_done(self, channel: Channel, watcher: Watcher, *, announce: bool) -> None:
         if announce:

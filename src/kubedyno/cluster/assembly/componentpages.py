@@ -154,13 +154,22 @@ class ComponentPages:
     def _client(self, page: Page, doors: Iterable[Trusted], components: tuple[str, ...]) -> None:
         """Add the requests that a component has sent: its writes; what it reads it follows in the store."""
         methods = dict.fromkeys(_CODES, 0)
+        host = self._parts.host
         for door in doors:
-            for method, count in door.writes.items():
-                methods[method] += count
+            for method, took in door.writes.items():
+                methods[method] += took.count
+                if took.count:
+                    labels = {"host": host, "verb": method}
+                    about = "Seconds of the store for each; those of events are not measured."
+                    page.spread("rest_client_request_duration_seconds", about, labels, took)
+                    # Nothing holds them up.
+                    at_once = Histogram(took.bounds)
+                    at_once.add(0.0, took.count)
+                    about = "Seconds that each waited for its turn: there is no limit."
+                    page.spread("rest_client_rate_limiter_duration_seconds", about, labels, at_once)
         for (component, method), count in self._parts.kcm.events.written.items():
             if component in components or (not components and component not in _OTHERS):
                 methods[method] += count
-        host = self._parts.host
         for method, count in methods.items():
             page.add(
                 "rest_client_requests_total", "counter", "Requests by code, method and host.",

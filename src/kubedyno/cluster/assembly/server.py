@@ -169,6 +169,7 @@ async def _serve(
     api.proxies.component_page = components.page_of
     api.pages.kubelet_counters = cluster.nodes.counters
     api.pages.kubelet_gates = cluster.nodes.gates
+    api.pages.kubelet_starts = cluster.nodes.starts
     chaos = Chaos(api.app, cluster.store, clock)
     control.more["chaos"] = chaos.control
     seats = settings.max_inflight + settings.max_mutating_inflight

@@ -115,6 +115,7 @@ class Containers:
                 return
         if run.stage is Stage.STARTING and all(c.shown for c in run.containers):
             run.go(Stage.RUNNING)
+            run.node.starts.add(max(0.0, self._clock.now() - run.start_s))
 
     def begin_ephemeral(self, run: PodRun) -> None:
         """Begin the containers that were added for debugging, as soon as there is a sandbox for them."""

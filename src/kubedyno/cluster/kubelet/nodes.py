@@ -36,6 +36,7 @@ from kubedyno.kube.status import StatusError
 from kubedyno.reconciler.execute import text_of
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
+from kubedyno.stats.histogram import Histogram
 
 _LEASE_NAMESPACE = "kube-node-lease"
 # Docker's network of kind; nodes take addresses from .2 on.
@@ -269,6 +270,11 @@ class Nodes:
         """Return (metric, help text, value) of what a kubelet counts itself; none of a node that is no kubelet's."""
         row = self._rows.get(node)
         return row.volumes.counters() if row is not None else ()
+
+    def starts(self, node: str) -> Histogram | None:
+        """Return how long a kubelet's pods took to start; None of a node that is no kubelet's."""
+        row = self._rows.get(node)
+        return row.starts if row is not None else None
 
     def gates(self, node: str) -> frozenset[str] | None:
         """Return the feature gates that are on in a kubelet; None of a node that is no kubelet's."""

@@ -70,6 +70,8 @@ class QuickStart:
             plan.starts = StartForm(template_of(plan, self._desk.minor, stopped=False), names)
         started = Started(plan.starts, node.address, address, start if bound == start else bound, start, obj.generation)
         run.go(Stage.RUNNING)
+        # Nothing is waited for.
+        node.starts.add(0.0)
         old: PodFacts = obj.facts
         facts = PodFacts(old.node_name, "Running", True, address, old.spec, old.pinned_node)
         with self._together:

@@ -9,9 +9,16 @@ from kubedyno.cluster.kubelet.config import KubeletConfig
 from kubedyno.cluster.kubelet.images import NodeImages
 from kubedyno.cluster.kubelet.pullrecords import PullRecords
 from kubedyno.cluster.settings import NodeSettings
+from kubedyno.stats.histogram import Histogram
 
 if TYPE_CHECKING:
     from kubedyno.cluster.kubelet.runs import PodRun
+
+# Those of the real kubelet's kubelet_pod_start_duration_seconds.
+START_BOUNDS_S = (
+    0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0,
+    600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -73,6 +80,7 @@ class NodeRow:
         images: Container images.
         pulls: What its kubelet remembers of pulls.
         volumes: What it counts of image volumes.
+        starts: Seconds from a pod's arrival at its kubelet until its containers run.
         pods: Pods that count against maxPods.
         cpu_milli: CPU requests of these.
         memory_bytes: Memory requests of these.
@@ -103,6 +111,7 @@ class NodeRow:
     images: NodeImages = field(default_factory=NodeImages)
     pulls: PullRecords = field(default_factory=PullRecords)
     volumes: VolumeCounts = field(default_factory=VolumeCounts)
+    starts: Histogram = field(default_factory=lambda: Histogram(START_BOUNDS_S))
     pods: int = 0
     cpu_milli: int = 0
     memory_bytes: int = 0

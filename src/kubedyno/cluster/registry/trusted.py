@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 import orjson
 
+from kubedyno.base.clock import elapsed_ns
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
 from kubedyno.cluster.registry.accounts import Account, account_of, check_secrets, give, no_service_account
@@ -28,7 +29,10 @@ from kubedyno.cluster.storage.objects import StoredObject, key_of, packed
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, Resource
 from kubedyno.kube.status import already_exists, conflict, invalid, not_found
+from kubedyno.stats.histogram import Histogram
 
+# Those of client-go's rest_client_request_duration_seconds.
+WRITE_BOUNDS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _GENERATE_ATTEMPTS = 8
 _MAX_GENERATED_PREFIX = 58
 
@@ -43,7 +47,8 @@ class Trusted:
         verify: Decode and validate each write.
 
     Attributes:
-        writes: What was written through this door, by the method that a client would have used; events apart.
+        writes: Seconds that the store took for what was written through this door, by the method that a client would
+            have used; events apart.
     """
 
     def __init__(self, registry: Registry, *, verify: bool = False) -> None:
@@ -109,8 +114,7 @@ class Trusted:
         gate = self.registry.own_gate(resource, stored.meta)
         if gate is not None:
             stored = self._passed(gate, kind, stored)
-        self.writes["POST"] += 1
-        return self._put(kind, stored)
+        return self._put(kind, stored, "POST")
 
     def _passed(self, gate: Gate, kind: Kind, stored: StoredObject, old: ObjectRecord | None = None) -> StoredObject:
         """Return an object that is to be stored, over the old version of it if there is one, as policies want it.
@@ -251,8 +255,12 @@ class Trusted:
                 template.body, suffix.encode() if len(template.body) > 1 else b"", status, facts,
             )  # fmt: skip
             stored = cast("StoredObject", lean)
-        self.writes["POST"] += 1
-        return self._put(self.registry.kind(PODS), stored) if self.verify else self.store.put_in(table, stored)
+        if self.verify:
+            return self._put(self.registry.kind(PODS), stored, "POST")
+        began_ns = elapsed_ns()
+        record = self.store.put_in(table, stored)
+        self._took("POST", began_ns)
+        return record
 
     def _with_account(self, stored: StoredObject, account: Account) -> StoredObject:
         """Return a new pod as its service account makes it.
@@ -293,8 +301,7 @@ class Trusted:
             # Its text holds the suffix; the form asks for it again.
             raise TypeError(f"pod {obj.key} is not a lean one")
         self._check_newest(PODS, record)
-        self.writes["PATCH"] += 1
-        return self._put(self.registry.kind(PODS), cast("StoredObject", obj.with_status(status, facts)))
+        return self._put(self.registry.kind(PODS), cast("StoredObject", obj.with_status(status, facts)), "PATCH")
 
     def replace_status(
         self, resource: Resource, record: ObjectRecord, status: bytes | Object, facts: Any = None
@@ -318,13 +325,12 @@ class Trusted:
         encoded = status if isinstance(status, bytes) else packed(status)
         if encoded == obj.status:
             return record
-        self.writes["PUT"] += 1
         kind = self.registry.kind(resource)
         if facts is None and kind.has_facts:
             facts = kind.facts({**self.store.encode_dict(resource, record), "status": orjson.loads(encoded)})
         if isinstance(obj, LeanPod):
-            return self._put(kind, cast("StoredObject", obj.with_status(encoded, facts)))
-        return self._put(kind, with_parts(obj, status=encoded, facts=facts))
+            return self._put(kind, cast("StoredObject", obj.with_status(encoded, facts)), "PUT")
+        return self._put(kind, with_parts(obj, status=encoded, facts=facts), "PUT")
 
     def replace(
         self,
@@ -358,7 +364,6 @@ class Trusted:
             StatusError: The record is not the newest, or a policy does not allow it.
         """
         self._check_newest(resource, record)
-        self.writes["PUT"] += 1
         kind, obj = self.registry.kind(resource), record.obj
         new_body = orjson.dumps(body)[1:-1] if isinstance(body, dict) else body
         new_status = packed(status) if isinstance(status, dict) else status
@@ -390,8 +395,11 @@ class Trusted:
             if gate is not None:
                 stored = self._passed(gate, kind, stored, record)
         if finalizers is not None and stored.deletion_s and not stored.finalizers and self._finished(kind, stored):
-            return self.registry.remove(kind, stored.key) or record
-        return self._put(kind, stored)
+            began_ns = elapsed_ns()
+            gone = self.registry.remove(kind, stored.key)
+            self._took("PUT", began_ns)
+            return gone or record
+        return self._put(kind, stored, "PUT")
 
     def bind(self, record: ObjectRecord, node: str) -> ObjectRecord:
         """Assign a pod to a node: spec.nodeName and the PodScheduled condition in one version.
@@ -400,8 +408,7 @@ class Trusted:
             StatusError: It is assigned already, being deleted, or the record is not the newest.
         """
         self._check_newest(PODS, record)
-        self.writes["POST"] += 1
-        return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now()))
+        return self._put(self.registry.kind(PODS), bound(record, node, self._clock.now()), "POST")
 
     # --- delete ----------------------------------------------------------------------------------------------
 
@@ -435,13 +442,15 @@ class Trusted:
         record = self.store.get(resource, key)
         if record is None or (uid is not None and record.obj.uid != uid):
             return None
-        self.writes["DELETE"] += 1
         options: Object = {}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         if policy is not None:
             options["propagationPolicy"] = policy
-        return self.registry.delete(resource, record.obj.namespace, record.obj.name, options)[0]
+        began_ns = elapsed_ns()
+        found = self.registry.delete(resource, record.obj.namespace, record.obj.name, options)[0]
+        self._took("DELETE", began_ns)
+        return found
 
     def finish_delete(self, resource: Resource, key: str, *, uid: str | None = None) -> ObjectRecord | None:
         """Remove an object whose grace period is over; one with finalizers stays, with no grace left.
@@ -457,23 +466,31 @@ class Trusted:
         record = self.store.get(resource, key)
         if record is None or (uid is not None and record.obj.uid != uid):
             return None
-        self.writes["DELETE"] += 1
         kind, obj = self.registry.kind(resource), record.obj
         if not obj.finalizers:
-            return self.registry.remove(kind, key)
+            began_ns = elapsed_ns()
+            gone = self.registry.remove(kind, key)
+            self._took("DELETE", began_ns)
+            return gone
         metadata = meta_dict(obj)
         if obj.deletion_s and not metadata.get("deletionGracePeriodSeconds"):
             return record
         deletion.mark(metadata, self._clock.now(), 0)
         metadata["deletionGracePeriodSeconds"] = 0
-        return self._put(kind, with_parts(obj, metadata=metadata, facts=obj.facts))
+        return self._put(kind, with_parts(obj, metadata=metadata, facts=obj.facts), "DELETE")
 
     # --- verification ----------------------------------------------------------------------------------------
 
-    def _put(self, kind: Kind, stored: StoredObject) -> ObjectRecord:
+    def _put(self, kind: Kind, stored: StoredObject, method: str) -> ObjectRecord:
         if self.verify:
             self._verify(kind, stored)
-        return self.store.put(kind.resource, stored)
+        began_ns = elapsed_ns()
+        record = self.store.put(kind.resource, stored)
+        self._took(method, began_ns)
+        return record
+
+    def _took(self, method: str, began_ns: int) -> None:
+        self.writes[method].add((elapsed_ns() - began_ns) / 1e9)
 
     def _verify(self, kind: Kind, stored: StoredObject) -> None:
         """Check that an object is what the front door would have stored.
@@ -496,8 +513,8 @@ class Trusted:
                 )
 
 
-def _no_writes() -> dict[str, int]:
-    return {"POST": 0, "PUT": 0, "PATCH": 0, "DELETE": 0}
+def _no_writes() -> dict[str, Histogram]:
+    return {method: Histogram(WRITE_BOUNDS_S) for method in ("POST", "PUT", "PATCH", "DELETE")}
 
 
 __all__ = ["OwnerRef", "PodTemplate", "Trusted"]
