@@ -6,6 +6,7 @@
 import hashlib
 import importlib
 import re
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ _CHUNK = 500
 _PAGE = 50
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 _TIMEOUT_S = 60
+# A server that answers 429, to a whole request or to one document, is asked again after 1, 2, 4, 8 and 16 s.
+_BUSY_TRIES = 5
 
 
 class OpenSearchIndexer:
@@ -47,8 +50,14 @@ class OpenSearchIndexer:
         self._index = index.lower()
         # Without logins: it stands in messages.
         self._servers = ", ".join(_LOGIN.sub("", server) for server in servers)
+        # What this machine trusts, or SSL_CERT_FILE names, as in the original.
+        trust = (
+            {"verify_certs": False, "ssl_show_warn": False}
+            if insecure
+            else {"ssl_context": ssl.create_default_context()}
+        )
         self._connect: Callable[[], Any] = lambda: opensearchpy.OpenSearch(
-            list(servers), verify_certs=not insecure, ssl_show_warn=False, timeout=_TIMEOUT_S, max_retries=2
+            list(servers), timeout=_TIMEOUT_S, max_retries=2, **trust
         )
         self._client: Any = self._connect()
         if not making:
@@ -87,7 +96,12 @@ class OpenSearchIndexer:
         failed: list[str] = []
         try:
             for ok, item in self._package.helpers.streaming_bulk(
-                self._client, actions(), chunk_size=_CHUNK, raise_on_error=False
+                self._client,
+                actions(),
+                chunk_size=_CHUNK,
+                raise_on_error=False,
+                max_retries=_BUSY_TRIES,
+                initial_backoff=1,
             ):
                 result = next(iter(item.values()))
                 if not ok:

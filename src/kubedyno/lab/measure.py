@@ -145,6 +145,8 @@ async def index(query: Query) -> int:
         await made.scrape(query.window, "afterJobPause")
     finally:
         await made.close()
+    if made.unstored:
+        return EXIT_FAILED
     log.info("👋 Exiting kube-burner %s", query.uuid)
     return EXIT_OK
 
@@ -171,7 +173,7 @@ async def check_alerts(query: Query) -> int:
         await made.close()
     if found.critical:
         return EXIT_ALERT
-    return EXIT_FAILED if found.errors else EXIT_OK
+    return EXIT_FAILED if found.errors or made.unstored else EXIT_OK
 
 
 def import_tarball(path: Path, spec: IndexerSpec) -> int:

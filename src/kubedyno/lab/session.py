@@ -328,7 +328,8 @@ def _index(made: Outputs, name: str, documents: Sequence[msgspec.Struct], *, eve
             try:
                 outlet.indexer.write(name, encoded(documents))
             except KubedynoError as error:
-                log.warning("%s", error)
+                made.keep(name, encoded(documents), error)
+                made.pack()
 
 
 def _stopping(work: "asyncio.Task[RunResult]", config: str) -> Callable[[], None]:

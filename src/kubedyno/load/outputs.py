@@ -60,11 +60,22 @@ class Outputs:
         sources: Likewise.
         compat: 1 or 2: whose log lines.
         env: For queries.
+        refuge: Directory, made when it is needed, for what an indexer does not take.
+
+    Attributes:
+        unstored: What was not stored where it should be and is in `refuge`, a line for each metric.
     """
 
     def __init__(
-        self, outlets: Sequence[Outlet], sources: Sequence[Source], compat: int, env: Mapping[str, str]
+        self,
+        outlets: Sequence[Outlet],
+        sources: Sequence[Source],
+        compat: int,
+        env: Mapping[str, str],
+        refuge: Path,
     ) -> None:
+        self.unstored: list[str] = []
+        self._refuge = refuge
         self.outlets = list(outlets)
         self.sources = list(sources)
         self._compat = compat
@@ -94,6 +105,27 @@ class Outputs:
             if outlet.tarball is not None and outlet.directory is not None:
                 await asyncio.to_thread(tarball.create, outlet.directory, outlet.tarball)
                 log.info("Metrics tarball generated at %s", outlet.tarball)
+        self.pack()
+
+    def keep(self, metric: str, documents: Iterable[Document], error: KubedynoError) -> None:
+        """Keep here what an indexer did not take, and tell it.
+
+        Raises:
+            KubedynoError: They cannot be kept here either.
+        """
+        path, _ = LocalIndexer(self._refuge).index(metric, documents)
+        line = f"{error}; the documents are kept in {path}"
+        log.error("%s", line)
+        self.unstored.append(line)
+
+    def pack(self) -> None:
+        """Make one tarball of what was kept, as `import` takes it."""
+        if self.unstored:
+            packed = self._refuge.with_name(f"{self._refuge.name}.tgz")
+            tarball.create(self._refuge, packed)
+            log.warning(
+                "store what was kept with: kubedyno import --tarball %s --es-server URL --es-index NAME", packed
+            )
 
     async def index(self, metric: str, documents: Iterable[Document], announce: str = "", only: str = "") -> None:
         """Write documents to every outlet, or to the one named `only`; none is an error line, as in the original.
@@ -104,8 +136,10 @@ class Outputs:
             announce: Name in the log.
             only: Alias of the one outlet.
 
+        What a server does not take is kept here: the load goes on.
+
         Raises:
-            KubedynoError: They cannot be stored.
+            KubedynoError: They cannot be written to a directory.
         """
         for outlet in self.outlets:
             if not only or outlet.name == only:
@@ -122,7 +156,12 @@ class Outputs:
             verb = "created with" if self._compat == 1 else "now contains"
             tell("File %s %s %d documents", path, verb, count)
         else:
-            tell("%s", await asyncio.to_thread(outlet.indexer.write, metric, documents))
+            try:
+                line = await asyncio.to_thread(outlet.indexer.write, metric, documents)
+            except KubedynoError as error:
+                await asyncio.to_thread(self.keep, metric, documents, error)
+            else:
+                tell("%s", line)
 
     async def alerts(self, window: Window) -> Alerts:
         """Evaluate all alert rules for a job and store what they found."""
@@ -215,7 +254,7 @@ def outputs(
     if not outlets and default:
         folder = directory_of(directory, uuid)
         outlets.append(Outlet("indexer-0", LocalIndexer(folder), folder))
-    return Outputs(outlets, sources, compat, env)
+    return Outputs(outlets, sources, compat, env, directory / _named("not-indexed-{{.UUID}}", uuid))
 
 
 def _named(text: str, uuid: str) -> str:

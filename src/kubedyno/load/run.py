@@ -30,7 +30,16 @@ from kubedyno.load.garbage import Garbage
 from kubedyno.load.observer import Observer
 from kubedyno.load.outputs import Outputs
 from kubedyno.load.plan.plan import JobPlan, Plan
-from kubedyno.load.result import EXIT_ALERT, EXIT_OK, EXIT_TIMEOUT, JobResult, Options, RunResult, window_of
+from kubedyno.load.result import (
+    EXIT_ALERT,
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_TIMEOUT,
+    JobResult,
+    Options,
+    RunResult,
+    window_of,
+)
 from kubedyno.load.summaries import summary
 from kubedyno.load.targets import Targets
 
@@ -118,6 +127,8 @@ class Run:
             await self._write()
         except KubedynoError as error:
             self.result.fail(str(error))
+        for line in self._outputs.unstored:
+            result.note(line, result.exit_code or EXIT_FAILED)
         if result.interrupted:
             await self._garbage.after_interrupt()
         if result.errors:
@@ -192,7 +203,7 @@ class Run:
             log.info("Stopped early")
         await self._observer.finish(current)
         await self._outputs.close()
-        self.result.exit_code = EXIT_OK
+        self.result.exit_code = EXIT_FAILED if self._outputs.unstored else EXIT_OK
         return self.result
 
     # --- jobs --------------------------------------------------------------------------------------------------
