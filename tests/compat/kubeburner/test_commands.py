@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from kubedyno.base import aio
+from kubedyno.base.times import epoch_of
 from kubedyno.cli.main import VERBS, main
 from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
@@ -199,7 +201,8 @@ def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(
     assert [s["jobConfig"]["jobIterations"] for s in summaries] == [1, 1, 2, 3, 1]
     assert len({s["incrementalLoadUUID"] for s in summaries[1:4]}) == 3
     assert "incrementalLoadUUID" not in summaries[0] | summaries[4]
-    assert [s["endTimestamp"] for s in summaries[:-1]] <= [s["timestamp"] for s in summaries[1:]]
+    for before, after in pairwise(summaries):
+        assert epoch_of(before["endTimestamp"]) <= epoch_of(after["timestamp"])
     assert not any(name.startswith("grow") for name in names(cluster, "/api/v1/namespaces"))
     second = (
         CONFIG.format(name="right", iterations=2)

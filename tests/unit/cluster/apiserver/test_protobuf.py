@@ -57,7 +57,10 @@ async def define_widgets(api: Api) -> None:
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     answer = api.call("POST", path, protobuf.encode(definition), media)
     assert answer.json["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == schema
-    await aio.sleep(0.01)
+    for _ in range(500):
+        if api.call("GET", WIDGETS).status == 200:
+            break
+        await aio.sleep(0.01)
     widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "x": 1}
     assert api.call("POST", WIDGETS, widget).status == 201
 

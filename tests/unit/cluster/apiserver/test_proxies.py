@@ -258,7 +258,7 @@ def switched(talk: Any, said: bytes) -> tuple[Switching, list[bytes]]:
             answer = Switching()
             request = Request("GET", f"{PODS}/web:80/proxy/ws", "a=b", UPGRADE, b"", Peer(1, "127.0.0.1:1"))
             api.server.app(request, answer)
-            for _ in range(500):
+            for _ in range(5000):
                 await asyncio.sleep(0.002)
                 if answer.on_data is not None and unsaid:
                     answer.on_data(unsaid.pop())
