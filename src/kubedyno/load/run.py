@@ -17,15 +17,16 @@ from kubedyno.base.times import go_duration
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.config.sources import read_text
+from kubedyno.load.config.spec import JobSpec
 from kubedyno.load.engine import health, patience
 from kubedyno.load.engine import job as jobs
 from kubedyno.load.engine.context import JobContext, Kinds
-from kubedyno.load.engine.hooks import Hooks, script
+from kubedyno.load.engine.hooks import Hooks, hooked, script
 from kubedyno.load.engine.preload import preload
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.steps import steps
 from kubedyno.load.engine.stuck import Diagnose, Reason, StuckError, StuckWatch
-from kubedyno.load.engine.watchers import Watchers
+from kubedyno.load.engine.watchers import watched
 from kubedyno.load.garbage import Garbage
 from kubedyno.load.observer import Observer
 from kubedyno.load.outputs import Outputs
@@ -283,54 +284,78 @@ class Run:
         return batches
 
     async def _steps(self, plan: JobPlan) -> None:
-        """Run a job, or each step of one with incremental load."""
-        load = plan.spec.incremental
+        """Run a job, or each step of one with incremental load: hooks and watchers go with the whole, as in the original."""
+        spec, load = plan.spec, plan.spec.incremental
         if load is None:
             await self._job(plan)
             return
-        found = steps(load)
-        uuid, name = self.options.uuid, plan.spec.name
+        uuid, name = self.options.uuid, spec.name
         began_s = self._clock.monotonic()
         before = self.result.frame(plan, self._clock)
-        log.info("Triggering job: %s", name)
-        for iterations in found:
-            runid = self._random.uid()
-            log.info("Running incremental cumulative step: total iterations = %d", iterations)
-            log.info("Incremental Load UUID: %s (UUID: %s), Run_ID: %s", runid, uuid, runid)
-            step = self.plan.remade(plan, runid=runid, iterations=iterations)
-            if iterations == found[0]:
-                before.end(self._clock)
-            await self._job(step, step=runid)
-            log.info("Running garbage collection for job %s (uuid=%s) after incremental step", name, uuid)
-            await self._garbage.collect(step, own=True)
-            # In the original, a step's window ends with its garbage.
-            self.result.jobs[-1].end(self._clock)
-            if load.step_delay_s:
-                log.info("Sleeping %s before next step", go_duration(int(load.step_delay_s * 1e9)))
-                await aio.sleep(load.step_delay_s)
-        log.info("Incremental creation completed")
-        last = self.result.jobs[-1].record
-        after = self.result.frame(plan, self._clock)
-        after.record.started_s, after.record.started_at = last.ended_s, last.ended_at
-        if plan.spec.job_pause_s:
-            log.info("Pausing for %s before finishing job", go_duration(int(plan.spec.job_pause_s * 1e9)))
-            await aio.sleep(plan.spec.job_pause_s)
-        after.end(self._clock)
-        log.info("Job %s took %ds", name, round(self._clock.monotonic() - began_s))
+        async with (
+            self._targets.of(spec) as (client, kinds),
+            hooked(spec.hooks, self._clock, self.result.note) as hooks,
+        ):
+            async with watched(spec.watchers, spec.name, client, kinds, self.result.fail):
+                log.info("Triggering job: %s", name)
+                await hooks.run("beforeJobExecution")
+                last: JobResult | None = None
+                for iterations in steps(load):
+                    runid = self._random.uid()
+                    log.info("Running incremental cumulative step: total iterations = %d", iterations)
+                    log.info("Incremental Load UUID: %s (UUID: %s), Run_ID: %s", runid, uuid, runid)
+                    step = self.plan.remade(plan, runid=runid, iterations=iterations)
+                    if last is None:
+                        before.end(self._clock)
+                    last = await self._job(step, step=runid)
+                    if last.record.stalled:
+                        log.error("Incremental load ends with the step of %d iterations", iterations)
+                        break
+                    log.info("Running garbage collection for job %s (uuid=%s) after incremental step", name, uuid)
+                    await self._garbage.collect(step, own=True)
+                    # In the original, a step's window ends with its garbage.
+                    last.end(self._clock)
+                    if load.step_delay_s:
+                        log.info("Sleeping %s before next step", go_duration(int(load.step_delay_s * 1e9)))
+                        await aio.sleep(load.step_delay_s)
+                else:
+                    log.info("Incremental creation completed")
+                after = self.result.frame(plan, self._clock)
+                if last is not None:
+                    after.record.started_s, after.record.started_at = last.record.ended_s, last.record.ended_at
+                await hooks.run("afterJobExecution")
+                await jobs.before_cleanup(plan, self._context(None, client, kinds), hooks)
+                await self._pause(spec)
+                after.end(self._clock)
+                log.info("Job %s took %ds", name, round(self._clock.monotonic() - began_s))
+            await self._own_garbage(plan if last is None else last.plan, hooks)
 
-    async def _check_step(self, name: str) -> None:
-        """Stop an incremental load at the step after which the cluster, or the user's script, says no."""
+    async def _check_step(self, name: str) -> bool:
+        """Say whether the user's script lets an incremental load go on; a cluster that is not healthy ends the run."""
         if name:
             words = name.split()
             code, output = await script(read_text(words[0], "script", [self.options.directory]), words[1:])
             if code:
-                raise KubedynoError(f"healthCheckScript {name}: exit code {code}: {output.strip()[-200:]}")
+                self.result.fail(f"health check script failed: exit status {code}; stderr: {output.strip()[-200:]}")
+                return False
             log.info("Cluster health check script succeeded, proceeding to next step")
-            return
+            return True
         await self._healthy()
         log.info("Proceeding to the next step")
+        return True
 
-    async def _job(self, plan: JobPlan, step: str = "") -> None:
+    async def _pause(self, spec: JobSpec) -> None:
+        if spec.job_pause_s:
+            log.info("Pausing for %s before finishing job", go_duration(int(spec.job_pause_s * 1e9)))
+            await aio.sleep(spec.job_pause_s)
+
+    async def _own_garbage(self, plan: JobPlan, hooks: Hooks) -> None:
+        if plan.spec.gc:
+            await self._garbage.collect(plan, own=True)
+            await hooks.run("afterCleanup")
+
+    async def _job(self, plan: JobPlan, step: str = "") -> JobResult:
+        """Run a job, or a step of an incremental load: of its hooks, only those of each iteration are the step's."""
         spec = plan.spec
         record = JobRecord(spec.name, spec.job_type, spec.qps, spec.burst)
         current = JobResult(plan, record, measured_as=spec.name, step=step)
@@ -338,38 +363,34 @@ class Run:
         self.result.jobs.append(current)
         record.started_s = self._clock.monotonic()
         record.started_at = self._clock.now()
-        async with self._targets.of(spec) as (client, kinds):
-            watchers = Watchers(self.result.fail)
-            for watcher in spec.watchers:
-                mapping = await kinds.find(watcher.api_version, watcher.kind, f"job {spec.name}: watchers")
-                await watchers.start(watcher, mapping, client)
-            await self._observer.start(current, client, kinds)
-            sampler = asyncio.create_task(self._observer.sample(current))
-            hooks = Hooks(spec.hooks, self._clock, self.result.note)
+        own = [hook for hook in spec.hooks if not step or hook.when == "onEachIteration"]
+        watchers = () if step else spec.watchers
+        async with self._targets.of(spec) as (client, kinds), hooked(own, self._clock, self.result.note) as hooks:
+            async with watched(watchers, spec.name, client, kinds, self.result.fail):
+                await self._observer.start(current, client, kinds)
+                sampler = asyncio.create_task(self._observer.sample(current))
+                if not step:
+                    log.info("Triggering job: %s", spec.name)
+                context = self._context(current, client, kinds)
+                try:
+                    await jobs.execute(plan, context, record, hooks)
+                    if not step:
+                        await jobs.before_cleanup(plan, context, hooks)
+                finally:
+                    sampler.cancel()
+                if spec.incremental is not None and not record.stalled:
+                    record.stalled = not await self._check_step(spec.incremental.health_check_script)
+                await self._observer.settle(current)
+                if record.failed:
+                    self._tell_failed(current)
+                if spec.metrics_closing == "afterJob":
+                    record.ended_at = self._clock.now()
+                if not step:
+                    await self._pause(spec)
+                await self._end_job(current)
             if not step:
-                log.info("Triggering job: %s", spec.name)
-            try:
-                await jobs.execute(plan, self._context(current, client, kinds), record, hooks)
-                await hooks.close()
-            finally:
-                sampler.cancel()
-                await hooks.stop()
-                await watchers.stop()
-            if spec.incremental is not None:
-                await self._check_step(spec.incremental.health_check_script)
-            await self._observer.settle(current)
-            if record.failed:
-                self._tell_failed(current)
-            if spec.metrics_closing == "afterJob":
-                record.ended_at = self._clock.now()
-            if spec.job_pause_s and not step:
-                log.info("Pausing for %s before finishing job", go_duration(int(spec.job_pause_s * 1e9)))
-                await aio.sleep(spec.job_pause_s)
-            await self._end_job(current)
-            if spec.gc and not step:
-                await self._garbage.collect(plan, own=True)
-                await hooks.run("afterCleanup")
-                await hooks.close()
+                await self._own_garbage(plan, hooks)
+        return current
 
     def _tell_failed(self, current: JobResult) -> None:
         """Say how many requests were given up.

@@ -217,6 +217,53 @@ def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(
     assert right["timestamp"] < left["endTimestamp"]
 
 
+def test_an_incremental_load_has_its_hooks_and_watchers_once_and_those_of_each_iteration_in_each_step(folder, cluster):
+    stages = ("beforeJobExecution", "onEachIteration", "afterJobExecution", "beforeCleanup", "afterCleanup")
+    hooks = "".join(f"  - {{cmd: [sh, -c, echo {stage} >> stages], when: {stage}}}\n" for stage in stages)
+    more = (
+        f"  gc: true\n  watchers: [{{kind: Pod, apiVersion: v1, replicas: 2}}]\n  hooks:\n{hooks}"
+        "  incrementalLoad: {startIterations: 1, totalIterations: 2}\n"
+    )
+    assert main(["init", "-c", config(folder, "grow-hooks", 1, more), "--uuid", "u11"]) == 0
+    assert (folder / "stages").read_text().split() == [stages[0], *[stages[1]] * 3, *stages[2:]]
+    log = logged("u11")
+    assert log.count("Started pod_watcher_1_replica_2") == log.count("Stopping pod_watcher_1_replica_2") == 1
+    assert log.index("Started pod_watcher") < log.index("Triggering job") < log.index("Running incremental")
+    assert log.index("Incremental creation completed") < log.index("Stopping pod_watcher")
+
+
+def test_an_incremental_load_ends_with_the_step_that_the_users_script_refuses(folder, cluster):
+    (folder / "check.sh").write_text('test "$(cat stages | wc -l)" -lt 3 || { echo enough >&2; exit 7; }\n')
+    more = (
+        "  hooks:\n  - {cmd: [sh, -c, echo x >> stages], when: onEachIteration}\n"
+        "  - {cmd: [touch, after], when: afterJobExecution}\n"
+        "  incrementalLoad: {startIterations: 1, totalIterations: 9, healthCheckScript: check.sh}\n"
+    )
+    assert main(["init", "-c", config(folder, "grow-check", 1, more), "--uuid", "u12"]) == 1
+    log = logged("u12")
+    assert "health check script failed: exit status 7; stderr: enough" in log
+    assert "total iterations = 2" in log
+    assert "total iterations = 3" not in log
+    assert (folder / "after").exists()
+
+
+def test_a_wait_that_timed_out_fails_the_run_and_the_next_iteration_goes_on(folder, cluster):
+    pod = POD.format(image="nginx").replace("spec: {", "spec: {nodeSelector: {no: where}, ")
+    (folder / "t.yml").write_text(pod)
+    (folder / "patch.json").write_text('{"metadata": {"annotations": {"turn": "{{.Iteration}}"}}}')
+    patch = """
+- {name: late-patch, jobType: patch, executionMode: sequential, jobIterations: 2, qps: 50, burst: 50, maxWaitTimeout: 2s, objects: [
+    {kind: Pod, apiVersion: v1, objectTemplate: patch.json, labelSelector: {kube-burner.io/job: late},
+     patchType: application/merge-patch+json}]}
+"""
+    text = Path(config(folder, "late", 1, "  waitWhenFinished: false\n")).read_text() + patch
+    (folder / "late.yml").write_text(text)
+    assert main(["init", "-c", "late.yml", "--uuid", "u13"]) == 1
+    log = logged("u13")
+    assert log.count("Found 1 pods with selector kube-burner.io/job=late; patching them") == 2
+    assert "timeout occurred while waiting for objects" in log
+
+
 def logged(uuid):
     return Path(f"kube-burner-{uuid}.log").read_text()
 

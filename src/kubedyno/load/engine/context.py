@@ -96,6 +96,13 @@ class JobContext:
         """Return a label of the version's family: "kube-burner.io/job" or "kube-burner-job"."""
         return f"kube-burner.io/{key}" if self.compat == 2 else f"kube-burner-{key}"
 
+    def timed_out(self, record: JobRecord, error: WaitTimeoutError) -> None:
+        """Go on after a wait that timed out, as 2.x does; 1.x ends there, which raises the error again."""
+        if self.compat == 1:
+            raise error
+        record.stalled = True
+        self.failed(str(error))
+
 
 def noting(record: JobRecord) -> Callable[[str], None]:
     """Return what adds error lines to a record, as far as they are kept."""

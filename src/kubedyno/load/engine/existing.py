@@ -12,7 +12,7 @@ from kubedyno.base.times import go_duration
 from kubedyno.kube.status import StatusError
 from kubedyno.load.engine import kubevirt, waiting
 from kubedyno.load.engine.arrival import pacing
-from kubedyno.load.engine.context import JobContext, noting
+from kubedyno.load.engine.context import JobContext, WaitTimeoutError, noting
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.patience import patiently
 from kubedyno.load.engine.record import JobRecord
@@ -68,7 +68,7 @@ class ExistingJob:
 
         Raises:
             KubedynoError: It cannot go on.
-            WaitTimeoutError: Objects were not ready in time.
+            WaitTimeoutError: Objects were not ready in time, and 1.x ends there.
         """
         entries = [
             _Entry(
@@ -95,15 +95,14 @@ class ExistingJob:
                     await self._act(entry, item, iteration)
                 await self._sender.finish()
                 if spec.object_wait:
-                    await self._wait([entry], began_s)
+                    await self._settle([entry], began_s)
                 if spec.job_type == "delete" and spec.wait_for_deletion and items:
                     await self._wait_deleted(entry)
                 if spec.object_delay_s:
                     log.info("Sleeping between objects for %s", go_duration(int(spec.object_delay_s * 1e9)))
                     await aio.sleep(spec.object_delay_s)
             if spec.wait_when_finished:
-                await self._wait(entries, began_s)
-                log.info("Actions completed")
+                await self._settle(entries, began_s)
             if spec.job_iteration_delay_s:
                 shown = go_duration(int(spec.job_iteration_delay_s * 1e9))
                 log.info("Sleeping between job iterations for %s", shown)
@@ -122,8 +121,7 @@ class ExistingJob:
                 for item in items:
                     await self._act(entry, item, iteration)
         await self._sender.finish()
-        await self._wait(entries, began_s)
-        log.info("Actions completed")
+        await self._settle(entries, began_s)
 
     async def _items(self, entry: _Entry) -> list[dict[str, Any]]:
         """List what an entry names, again and again for maxWaitTimeout; an API that refuses skips it, with an error."""
@@ -167,6 +165,15 @@ class ExistingJob:
                 context.client, plan.operation, item, plan.input_vars, spec.name, iteration, own
             )
             await self._sender.send(method, path, body, f"{plan.operation} of {label}")
+
+    async def _settle(self, entries: Sequence[_Entry], began_s: float) -> None:
+        """Wait for what was acted on; what is late fails the run and does not keep the next iteration, except in 1.x."""
+        try:
+            await self._wait(entries, began_s)
+        except WaitTimeoutError as error:
+            self._context.timed_out(self._record, error)
+        else:
+            log.info("Actions completed")
 
     async def _wait(self, entries: Sequence[_Entry], began_s: float) -> None:
         context = self._context

@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
@@ -116,6 +117,17 @@ class Hooks:
         line = f"{doing} at '{hook.when}': {why}"
         log.error("Error executing hooks for %s: %s", hook.when, line)
         self._failed(line)
+
+
+@asynccontextmanager
+async def hooked(hooks: Sequence[HookSpec], clock: Clock, failed: Callable[[str], None]) -> AsyncIterator[Hooks]:
+    """Yield the hooks of a job, which then end: waited for after a job that went through, else stopped."""
+    made = Hooks(hooks, clock, failed)
+    try:
+        yield made
+        await made.close()
+    finally:
+        await made.stop()
 
 
 async def _ended(process: asyncio.subprocess.Process) -> tuple[str, str]:

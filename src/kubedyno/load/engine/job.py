@@ -27,16 +27,16 @@ async def execute(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
     """
     if job.spec.job_type != "create":
         await hooks.run("beforeJobExecution")
-        with_waits = ExistingJob(job, context, record)
-        try:
-            await with_waits.run()
-        except WaitTimeoutError as error:
-            _tell(context, error)
+        await ExistingJob(job, context, record).run()
         await hooks.run("afterJobExecution")
     else:
         await _create(job, context, record, hooks)
+
+
+async def before_cleanup(job: JobPlan, context: JobContext, hooks: Hooks) -> None:
+    """Run what comes after a job's execution and before its clean-up: 1.x's script, and hooks."""
     if job.spec.before_cleanup:
-        await _before_cleanup(job, context)
+        await _cleanup_script(job, context)
     await hooks.run("beforeCleanup")
 
 
@@ -52,7 +52,7 @@ async def _create(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
         try:
             await work.run()
         except WaitTimeoutError as error:
-            _tell(context, error)
+            context.timed_out(record, error)
         # Churn comes after what the original calls the execution.
         await hooks.run("afterJobExecution")
         if context.compat == 1:
@@ -63,7 +63,7 @@ async def _create(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
             try:
                 await churn.churn(work)
             except WaitTimeoutError as error:
-                _tell(context, error)
+                context.timed_out(record, error)
             finally:
                 record.churn_ended_at = context.clock.now()
             await hooks.run("afterChurn")
@@ -74,26 +74,21 @@ async def _create(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
         await work.namespaces.close()
 
 
-def _tell(context: JobContext, error: WaitTimeoutError) -> None:
-    """Go on after a wait that timed out, as 2.x does; 1.x ends there."""
-    if context.compat == 1:
-        raise error
-    context.failed(str(error))
-
-
 async def _verify(work: CreateJob, context: JobContext) -> None:
     spec = work.job.spec
     if not spec.verify_objects:
         return
     log.info("Verifying created objects")
     if await work.verify():
+        work.record.stalled = True
+        step = f" at total iterations: {spec.job_iterations}" if spec.incremental is not None else ""
         if spec.error_on_verify:
-            context.failed("object verification failed")
+            context.failed(f"object verification failed{step}")
         else:
-            log.error("object verification failed")
+            log.error("object verification failed%s", step)
 
 
-async def _before_cleanup(job: JobPlan, context: JobContext) -> None:
+async def _cleanup_script(job: JobPlan, context: JobContext) -> None:
     """Run 1.x's script that comes before clean-up."""
     name, *arguments = job.spec.before_cleanup.split()
     log.info("Executing beforeCleanup script: %s", job.spec.before_cleanup)

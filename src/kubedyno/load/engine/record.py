@@ -26,6 +26,7 @@ class JobRecord:
         errors: The run's error lines of this job.
         churn_started_at: Epoch seconds; 0 when there was no churn.
         churn_ended_at: Likewise.
+        stalled: A wait of it timed out, or objects are missing: an incremental load goes no further.
     """
 
     name: str
@@ -55,6 +56,7 @@ class JobRecord:
     ended_at: float = 0.0
     churn_started_at: float = 0.0
     churn_ended_at: float = 0.0
+    stalled: bool = False
 
     def _second(self, now_s: float) -> list[int]:
         key = int(now_s - self.started_s)

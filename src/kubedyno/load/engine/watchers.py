@@ -1,7 +1,8 @@
 """Background watches as load: each replica lists and watches a kind over connections of its own, keeping nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 from kubedyno.base import aio
@@ -11,6 +12,7 @@ from kubedyno.client.api import Client
 from kubedyno.http.client import PoolLimits
 from kubedyno.kube.status import StatusError
 from kubedyno.load.config.spec import WatcherSpec
+from kubedyno.load.engine.context import Kinds
 from kubedyno.load.engine.mapping import Mapping
 
 log = logger(__name__)
@@ -71,3 +73,22 @@ class Watchers:
         if self._tasks:
             log.debug("Watchers received %d events", self.events)
         self._tasks.clear()
+
+
+@asynccontextmanager
+async def watched(
+    wanted: Sequence[WatcherSpec], job: str, client: Client, kinds: Kinds, failed: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Run a job's watchers meanwhile.
+
+    Raises:
+        KubedynoError: The target does not serve a kind.
+    """
+    watchers = Watchers(failed)
+    try:
+        for spec in wanted:
+            mapping = await kinds.find(spec.api_version, spec.kind, f"job {job}: watchers")
+            await watchers.start(spec, mapping, client)
+        yield
+    finally:
+        await watchers.stop()
