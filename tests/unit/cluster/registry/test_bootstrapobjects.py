@@ -28,3 +28,17 @@ def test_the_objects_of_every_cluster_can_be_created_and_name_each_other(cluster
         level = obj.get("spec", {}).get("priorityLevelConfiguration")
         if level:
             assert ("PriorityLevelConfiguration", "", level["name"]) in names
+
+
+def test_every_controller_has_a_role_of_its_name_and_is_bound_to_it():
+    objects = bootstrap_objects()
+    prefix = "system:controller:"
+    roles = {o["metadata"]["name"] for o in objects if o["kind"] == "ClusterRole"}
+    bound = {o["metadata"]["name"]: o for o in objects if o["kind"] == "ClusterRoleBinding"}
+    controllers = {name for name in roles if name.startswith(prefix)}
+    assert {
+        prefix + n for n in ("resource-claim-controller", "service-cidrs-controller", "route-controller")
+    } <= controllers
+    for name in controllers:
+        subject = {"kind": "ServiceAccount", "name": name.removeprefix(prefix), "namespace": "kube-system"}
+        assert bound[name]["subjects"] == [subject]
