@@ -90,6 +90,9 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubernetes-version", metavar="X.Y", help="1.33, 1.34, 1.35 or 1.36 (default 1.36)")
     parser.add_argument("--feature-gates", metavar="GATES", help="gates that differ from the version's, A=true,B=false")
     parser.add_argument(
+        "--runtime-config", metavar="APIS", help="versions of APIs to serve or not, e.g. api/beta=true,batch/v1=false"
+    )
+    parser.add_argument(
         "--scheduler-config",
         type=Path,
         metavar="FILE",
@@ -187,6 +190,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[object, list[str]]:
         max_inflight=arguments.max_requests_inflight,
         max_mutating_inflight=arguments.max_mutating_requests_inflight,
         feature_gates=arguments.feature_gates,
+        runtime_config=arguments.runtime_config,
         scheduler_config=arguments.scheduler_config,
         priority_and_fairness=arguments.enable_priority_and_fairness == "true",
         audit_log=arguments.audit_log_path,

@@ -151,6 +151,7 @@ class ClusterSettings:
         authorization: "Node,RBAC", "RBAC" (kubelets are users like any other), or "AlwaysAllow": whoever is known may do
             everything.
         feature_gates: Gate → on/off, over the version's defaults.
+        runtime_config: Versions of APIs that are served or not, beyond the defaults: kube-apiserver's key → on/off.
         scheduler: Profiles and times of the scheduler.
         runtime: "model" (pods have a life, no processes) or "netns" (pods of known images are processes).
         datapath: Between pods that are processes: "route", "bridge" or "ebpf".
@@ -188,6 +189,7 @@ class ClusterSettings:
     bind_addresses: dict[str, str] = field(default_factory=dict)
     authorization: str = "Node,RBAC"
     feature_gates: dict[str, bool] = field(default_factory=dict)
+    runtime_config: dict[str, bool] = field(default_factory=dict)
     scheduler: SchedulerSettings = SchedulerSettings()
     runtime: str = "model"
     datapath: str = "route"

@@ -12,8 +12,10 @@ from kubedyno.cluster.apiserver.auditpolicy import read_policy
 from kubedyno.cluster.assembly import kindconfig, schedulerconfig
 from kubedyno.cluster.assembly.kindconfig import DEFAULT_NAME
 from kubedyno.cluster.assembly.strict import near
+from kubedyno.cluster.registry import runtimeconfig
 from kubedyno.cluster.registry.featuregates import ACTING
 from kubedyno.cluster.registry.nodeclasses import CLASS, KEYS, classed
+from kubedyno.cluster.registry.runtimeconfig import RuntimeConfig
 from kubedyno.cluster.settings import MAX_NODES, SUPPORTED_VERSIONS, ClusterSettings, NodeSettings, node_names
 from kubedyno.cluster.tracing import read_tracing, require_extra
 from kubedyno.kube import yaml
@@ -49,6 +51,7 @@ def cluster_settings(
     max_inflight: int | None = None,
     max_mutating_inflight: int | None = None,
     feature_gates: str | None = None,
+    runtime_config: str | None = None,
     scheduler_config: Path | None = None,
     priority_and_fairness: bool = True,
     audit_log: Path | None = None,
@@ -155,6 +158,12 @@ def cluster_settings(
         settings = replace(settings, max_mutating_inflight=max_mutating_inflight)
     if feature_gates is not None:
         settings = replace(settings, feature_gates={**settings.feature_gates, **_gates(feature_gates)})
+    if runtime_config is not None:
+        said = runtimeconfig.parse(runtime_config)
+        settings = replace(settings, runtime_config={**settings.runtime_config, **said})
+    unserved = RuntimeConfig(settings.runtime_config).unserved()
+    if unserved:
+        warnings = [*warnings, f"runtime-config: not served here: {'; '.join(unserved)}"]
     warnings = [
         *warnings,
         *(

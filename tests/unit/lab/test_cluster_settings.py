@@ -80,3 +80,11 @@ def test_gates_that_act_nowhere_are_told() -> None:
     assert warnings == [
         "feature gate MaxUnavailableStatefulSets has no effect here; did you mean MaxUnavailableStatefulSet?"
     ]
+
+
+def test_versions_of_apis_that_are_not_served_are_named():
+    settings, warnings = cluster_settings(runtime_config="api/beta=true,batch/v1=false")
+    assert settings.runtime_config == {"api/beta": True, "batch/v1": False}
+    (line,) = warnings
+    assert line.startswith("runtime-config: not served here: certificates.k8s.io/v1beta1 (clustertrustbundles, ")
+    assert "networking.k8s.io" not in line

@@ -75,6 +75,7 @@ from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.customresourceserving import CustomResources
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.runtimeconfig import RuntimeConfig
 from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import key_of
@@ -206,6 +207,7 @@ class ApiServer:
         self._address = address
         self._dumps: Dumps | None = None
         self._stale = True
+        self._runtime_config = RuntimeConfig(settings.runtime_config)
         self._router: Router[Kind] = Router({})
         self._parts_of: dict[int, dict[str, Subresource]] = {}
         self._served: list[Served] = []
@@ -277,6 +279,7 @@ class ApiServer:
             **self._answered,
             **served_metric_kinds(self._registry.store, self._metric_kinds),
         }
+        kinds = {key: kind for key, kind in kinds.items() if not self._runtime_config.hides(kind.resource)}
         self._router = Router(kinds)
         self._served = [(kind.resource, _served_parts(kind.resource)) for kind in kinds.values()]
         self._parts_of = {id(resource): {sub.name: sub for sub in subs} for resource, subs in self._served}

@@ -15,6 +15,7 @@ import orjson
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.assembly import schedulerconfig
 from kubedyno.cluster.assembly.strict import Place, near
+from kubedyno.cluster.registry import runtimeconfig
 from kubedyno.cluster.settings import (
     DEFAULT_SECOND_SERVICE_SUBNET,
     DEFAULT_VERSION,
@@ -65,6 +66,7 @@ class _Draft:
         self.changes: dict[str, Any] = {}
         self.bind_addresses: dict[str, str] = {}
         self.gates: dict[str, bool] = {}
+        self.runtime_config: dict[str, bool] = {}
         # Of all nodes that have none of their own.
         self.max_pods: int | None = None
         self.kubelet: dict[str, Any] = {}
@@ -109,9 +111,7 @@ def parse(text: str, path: str, *, name: str | None = None) -> tuple[ClusterSett
         for gate in top.at("featureGates").value or {}:
             draft.gates[gate] = top.at("featureGates", gate).boolean()
     if given.get("runtimeConfig"):
-        draft.ignore(
-            top.at("runtimeConfig"), "has no effect: APIs are served as by default, no alpha and beta versions"
-        )
+        _runtime_config(top.at("runtimeConfig"), draft)
     for key in ("containerdConfigPatches", "containerdConfigPatchesJSON6902"):
         if given.get(key):
             draft.ignore(top.at(key), "has no meaning here: there is no container runtime")
@@ -122,6 +122,7 @@ def parse(text: str, path: str, *, name: str | None = None) -> tuple[ClusterSett
             _patch(place, path, draft, None)
     nodes = _nodes(top, path, name, draft)
     settings = ClusterSettings(name=name, nodes=nodes, bind_addresses=draft.bind_addresses, feature_gates=draft.gates)
+    settings = replace(settings, runtime_config=draft.runtime_config)
     if draft.scheduler_config is not None:
         scheduler, more = schedulerconfig.read(_scheduler_config(draft.scheduler_config, top, draft))
         draft.changes["scheduler"] = scheduler
@@ -436,7 +437,8 @@ _KNOWN_ARGUMENTS = {
     ),
     "scheduler": ("bind-address", "config"),
     "etcd": ("listen-metrics-urls",),
-    "apiserver": ("service-cluster-ip-range", "audit-log-path", "audit-policy-file", "tracing-config-file", *_AUDIT_NUMBERS),
+    "apiserver": ("service-cluster-ip-range", "audit-log-path", "audit-policy-file", "tracing-config-file", "runtime-config",
+                  *_AUDIT_NUMBERS),
 }  # fmt: skip
 
 
@@ -472,6 +474,8 @@ def _arguments(place: Place, component: str, draft: _Draft) -> None:
             draft.changes[_AUDIT_NUMBERS[name]] = value.integer(0, 1_000_000)
         elif name == "tracing-config-file":
             draft.tracing = value
+        elif name == "runtime-config":
+            draft.runtime_config.update(runtimeconfig.parse(value.text(), f"{value.where}: {value.dotted}"))
         elif name == "listen-metrics-urls":
             draft.bind_addresses["etcd"] = _url_address(value)
         elif name == "allocate-node-cidrs":
@@ -482,6 +486,16 @@ def _arguments(place: Place, component: str, draft: _Draft) -> None:
             _service_subnets(value, draft.changes)
         else:
             draft.changes["node_cidr_mask"] = value.integer(8, 30)
+
+
+def _runtime_config(place: Place, draft: _Draft) -> None:
+    """Read runtimeConfig: key → "true" or "false", as a text or plain."""
+    if not isinstance(place.value, dict):
+        raise place.fail("must be a mapping such as api/beta: 'true'")
+    texts = {
+        str(key): str(value).lower() if isinstance(value, bool) else str(value) for key, value in place.value.items()
+    }
+    draft.runtime_config.update(runtimeconfig.checked(texts, f"{place.where}: {place.dotted}"))
 
 
 def _address(place: Place, text: str) -> str:

@@ -1,7 +1,9 @@
 """The kinds that are served: the versions that a real 1.36 serves unless told otherwise. A new one is a line here.
 
-Alpha and beta versions are off by default there, and here. Custom resources, reviews and bindings are the API server's.
+Alpha and beta versions are off by default there, and here (`runtimeconfig`). Custom resources, reviews and bindings are the API server's.
 """
+
+from collections.abc import Sequence
 
 from kubedyno.cluster.registry.customresourcedefinitions import CUSTOMRESOURCEDEFINITIONS, CustomResourceDefinitions
 from kubedyno.cluster.registry.kind import Kind
@@ -50,6 +52,7 @@ from kubedyno.cluster.registry.kinds.storageclasses import (
 )
 from kubedyno.cluster.registry.kinds.volumes import PersistentVolumeClaims, PersistentVolumes
 from kubedyno.cluster.registry.kinds.workloads import DaemonSets, Deployments, ReplicaSets, StatefulSets
+from kubedyno.cluster.registry.runtimeconfig import deprecation_of
 from kubedyno.kube.resources import EVENTS, Resource, by_plural
 
 _KINDS: dict[str, dict[str, type[Kind]]] = {
@@ -140,12 +143,23 @@ AUTOSCALERS = _resource("autoscaling/v2", "horizontalpodautoscalers")
 AUTOSCALERS_V1 = _resource("autoscaling/v1", "horizontalpodautoscalers")
 
 
-def kinds() -> list[Kind]:
-    """Return one strategy a served resource; those that are other versions of one come after it."""
+def kinds(more: Sequence[tuple[Resource, Resource]] = (), minor: int = 0) -> list[Kind]:
+    """Return one strategy a served resource; those that are other versions of one come after it.
+
+    Args:
+        more: Other versions with the fields of v1, each with the resource of v1 whose objects it shows.
+        minor: Kubernetes' minor version, by which these are deprecated.
+    """
     own = [make(_resource(version, plural)) for version, of in _KINDS.items() for plural, make in of.items()]
+    others = []
+    for resource, of in more:
+        other = _KINDS[of.api_version][of.plural](resource, stored_as=of)
+        other.deprecation = deprecation_of(resource, minor)
+        others.append(other)
     return [
         *own,
         EventsV1(EVENTS_V1, stored_as=EVENTS),
         HorizontalPodAutoscalersV1(AUTOSCALERS_V1, stored_as=AUTOSCALERS),
         CustomResourceDefinitions(CUSTOMRESOURCEDEFINITIONS),
+        *others,
     ]

@@ -228,8 +228,9 @@ class Kind:
 
     def columns(self) -> list[dict[str, Any]]:
         """Return the definitions of kubectl's columns."""
-        resource = self.resource
-        return _column_file()[f"{resource.api_version}/{resource.plural}"]
+        columns = _column_file()
+        names = [f"{r.api_version}/{r.plural}" for r in (self.resource, self.stored_as) if r is not None]
+        return next(columns[name] for name in names if name in columns)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         """Return an object's cells, one a column."""

@@ -38,6 +38,7 @@ from kubedyno.cluster.registry.leanpod import Shapes
 from kubedyno.cluster.registry.managedfields import same_but_for_times
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
+from kubedyno.cluster.registry.runtimeconfig import RuntimeConfig
 from kubedyno.cluster.registry.structure import STRICT, DecodeError, invalid_patch
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
@@ -87,9 +88,10 @@ class Registry:
         self.settings = settings
         self.kinds: dict[ResourceKey, Kind] = {}
         self._by_id: dict[int, Kind] = {}
-        for kind in kinds():
+        for kind in kinds(RuntimeConfig(settings.runtime_config).more(), settings.minor):
             if kind.stored_as is not None:
-                store.add_view(kind.resource, kind.stored_as, kind.from_stored)
+                alike = type(kind).from_stored is Kind.from_stored
+                store.add_view(kind.resource, kind.stored_as, None if alike else kind.from_stored)
             else:
                 store.add(kind.resource, kind.indexes)
             self.kinds[resource_key(kind.resource)] = kind

@@ -93,7 +93,6 @@ def test_extra_arguments_may_be_a_list_of_name_and_value():
         ("networking: {ipFamily: dual}\n", "networking.ipFamily"),
         ("networking: {ipFamily: ipv6}\n", "networking.ipFamily"),
         ("networking: {apiServerAddress: 0.0.0.0}\n", "networking.apiServerAddress"),
-        ("runtimeConfig: {api/all: 'true'}\n", "runtimeConfig"),
         (
             "kubeadmConfigPatches:\n- |\n  kind: ClusterConfiguration\n  apiServer:\n    extraArgs:\n      v: '4'\n",
             "kubeadmConfigPatches[0].apiServer.extraArgs.v",
@@ -105,9 +104,17 @@ def test_what_has_no_meaning_here_is_a_warning_that_names_it(body, named):
     assert line.startswith(f"{named} (line ")
 
 
+def test_versions_of_apis_are_taken_as_the_real_server_takes_them():
+    body = "runtimeConfig: {api/beta: 'true', batch/v1: false}\n"
+    assert settings(body).runtime_config == {"api/beta": True, "batch/v1": False}
+    patch = "kubeadmConfigPatches:\n- |\n  kind: ClusterConfiguration\n  apiServer:\n    extraArgs:\n"
+    assert settings(patch + "      runtime-config: api/beta=true\n").runtime_config == {"api/beta": True}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (HEAD + "runtimeConfig: {foo.io/v1: 'true'}\n", "kind.yaml:3: runtimeConfig: unknown api groups foo.io"),
         (HEAD + "nodes:\n- rol: worker\n", "kind.yaml:4: nodes[0].rol is unknown; did you mean role?"),
         (HEAD + "node: []\n", "kind.yaml:3: node is unknown; did you mean nodes?"),
         (
