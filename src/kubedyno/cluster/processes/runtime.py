@@ -17,6 +17,8 @@ from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.cluster.processes import containers, probing, volumes
+from kubedyno.cluster.processes.attached import Attached
+from kubedyno.cluster.processes.confinement import Confinement, dissolve, is_out_of_memory
 from kubedyno.cluster.processes.images import entry_of
 from kubedyno.cluster.processes.link import Command, Helper, PodLink
 from kubedyno.cluster.processes.network import NodeNetwork
@@ -27,16 +29,11 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.runtime import STDERR, Mint, Place, RuntimeRefusedError, Use
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import Store
-from kubedyno.kernel.cgroups import Group
 from kubedyno.kernel.netns import Namespace
 from kubedyno.kube.resources import CONFIGMAPS, PODS, SECRETS
 
 _EXEC_FAILED = 127
 _KILLED, _OUT_OF_MEMORY = 137, "OOMKilled"
-# Processes that are killed take a moment to end.
-_DISSOLVE_S = 0.05
-# Between two looks at what a container uses.
-_LOOK_S = 1.0
 # A postStart hook has no limit of its own.
 _HOOK_S = 3600.0
 _TASK = (
@@ -48,15 +45,11 @@ _TASK = (
 @dataclass(slots=True)
 class _Container:
     spec: dict[str, Any]
+    confinement: Confinement
     command: Command | None = None
-    group: Group | None = None
-    # When it was looked at how much it uses, what it had used by then, and how many cores that was.
-    looked_s: float = 0.0
-    spent_s: float = 0.0
-    cores: float = 0.0
     log: ContainerLog | None = None
     previous: ContainerLog | None = None
-    attached: list["_Attached"] = field(default_factory=list)
+    attached: list[Attached] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -79,44 +72,6 @@ class _Pod:
     def key(self) -> str:
         metadata = self.body["metadata"]
         return f"{metadata['namespace']}/{metadata['name']}"
-
-
-class _Attached:
-    """A client at a container's own process."""
-
-    def __init__(self, container: _Container, command: Command) -> None:
-        self.on_output: Callable[[int, bytes], None] | None = None
-        self.on_exit: Callable[[int], None] | None = None
-        self._container = container
-        self._command = command
-
-    def write(self, data: bytes) -> None:
-        self._command.write(data)
-
-    @property
-    def unread(self) -> int:
-        return self._command.unread
-
-    def when_read(self, call: Callable[[], None]) -> None:
-        self._command.when_read(call)
-
-    def close_input(self) -> None:
-        if self._container.spec.get("stdinOnce"):
-            self._command.close_input()
-
-    def resize(self, columns: int, rows: int) -> None:
-        self._command.resize(columns, rows)
-
-    def pause(self) -> None:
-        """Do nothing: a container's output goes to its log and to other clients too."""
-
-    def resume(self) -> None:
-        """Do nothing, as `pause`."""
-
-    def close(self) -> None:
-        self.on_output = self.on_exit = None
-        if self in self._container.attached:
-            self._container.attached.remove(self)
 
 
 class PodProcesses:
@@ -195,7 +150,10 @@ class PodProcesses:
             text = f"failed to setup network for sandbox: {error}"
             asyncio.get_running_loop().call_soon(done, text)
             return
-        known = {c["name"]: _Container(c) for c in (*spec.get("initContainers", ()), *spec["containers"])}
+        known = {
+            c["name"]: _Container(c, Confinement(self._clock))
+            for c in (*spec.get("initContainers", ()), *spec["containers"])
+        }
         made = self._pods[uid] = _Pod(uid, pod, address, place, space, node if own_network else None, known)
         # Before a process of it runs; the policies for others follow with the next update.
         self._wiring.enforce([made])
@@ -235,7 +193,8 @@ class PodProcesses:
             known.previous = known.log
         known.log = log
         try:
-            self._confine(pod, known)
+            name = f"{uid}-{next(self._group_ids)}"
+            known.confinement.begin(self._helper.groups, name, containers.limits_of(spec))
             command = self._run(pod, known, argv, environment, stdin=bool(spec.get("stdin")), tty=bool(spec.get("tty")))
         except OSError as error:
             asyncio.get_running_loop().call_soon(started, _TASK.format(error))
@@ -256,18 +215,18 @@ class PodProcesses:
             log.close(self._clock.now())
             if known.command is command:
                 known.command = None
-            clients, known.attached = known.attached, []
+            clients = known.attached.copy()
+            known.attached.clear()
             for client in clients:
                 if client.on_exit is not None:
                     client.on_exit(code)
-            starved = code == _KILLED and _out_of_memory(group)
-            self._dissolve(group)
+            starved = code == _KILLED and is_out_of_memory(group)
+            dissolve(group)
             ended(code, _OUT_OF_MEMORY if starved else "")
             self._after_end(pod)
 
         command.on_output, command.on_started, command.on_exit = output, on_started, on_exit
-        known.command, group = command, known.group
-        known.looked_s, known.spent_s, known.cores = self._clock.monotonic(), 0.0, 0.0
+        known.command, group = command, known.confinement.group
 
     def update(self, uid: str, pod: dict[str, Any]) -> None:
         made = self._pods.get(uid)
@@ -277,28 +236,12 @@ class PodProcesses:
         for spec in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
             known = made.containers[spec["name"]]
             before, known.spec = containers.limits_of(known.spec), spec
-            if known.group is not None and (limits := containers.limits_of(spec)) != before:
+            group = known.confinement.group
+            if group is not None and (limits := containers.limits_of(spec)) != before:
                 try:
-                    known.group.limit(limits)
+                    group.limit(limits)
                 except OSError as error:
                     logger(__name__).error("pod %s: container %s keeps its limits: %s", made.key, spec["name"], error)
-
-    def _confine(self, pod: _Pod, container: _Container) -> None:
-        """Give a container that is to start a control group of its own.
-
-        Raises:
-            OSError: It cannot be made.
-        """
-        groups = self._helper.groups
-        if groups is not None:
-            self._dissolve(container.group)
-            container.group = None
-            container.group = groups.add(f"{pod.uid}-{next(self._group_ids)}", containers.limits_of(container.spec))
-
-    def _dissolve(self, group: Group | None) -> None:
-        """End what still runs in a group, e.g. for a client's exec, and remove it."""
-        if group is not None and not group.remove():
-            asyncio.get_running_loop().call_later(_DISSOLVE_S, self._dissolve, group)
 
     def _ephemeral(self, pod: _Pod, container: str) -> _Container:
         """Return a container that came to the pod later."""
@@ -307,7 +250,7 @@ class PodProcesses:
         assert record is not None
         later = self._store.encode_dict(PODS, record)["spec"].get("ephemeralContainers", ())
         spec = next(dict(c) for c in later if c["name"] == container)
-        known = pod.containers[container] = _Container(spec)
+        known = pod.containers[container] = _Container(spec, Confinement(self._clock))
         return known
 
     def _environment(self, pod: _Pod, spec: dict[str, Any]) -> dict[str, str]:
@@ -336,7 +279,7 @@ class PodProcesses:
             "directory": spec.get("workingDir") or "/",
             **containers.user_of(pod.body, spec),
         }
-        return pod.link.start(wanted, known.group, stdin=stdin, tty=tty)
+        return pod.link.start(wanted, known.confinement.group, stdin=stdin, tty=tty)
 
     def act(self, uid: str, container: str, what: str, done: Callable[[str | None], None]) -> None:
         pod = self._pods.get(uid)
@@ -442,8 +385,7 @@ class PodProcesses:
         if pod.node is not None:
             pod.node.remove(uid)
         for container in pod.containers.values():
-            self._dissolve(container.group)
-            container.group = None
+            container.confinement.end()
         self._ended[uid] = pod
 
     def forget(self, uid: str) -> None:
@@ -451,19 +393,9 @@ class PodProcesses:
 
     def uses(self, uid: str) -> dict[str, Use]:
         pod, found = self._pods.get(uid), {}
-        now_s = self._clock.monotonic()
         for name, container in pod.containers.items() if pod is not None else ():
-            if container.command is None or container.group is None:
-                continue
-            try:
-                used = container.group.use()
-            except OSError:
-                # It is just ending.
-                continue
-            if now_s - container.looked_s >= _LOOK_S or not container.spent_s:
-                container.cores = (used.cpu_s - container.spent_s) / max(now_s - container.looked_s, _LOOK_S)
-                container.looked_s, container.spent_s = now_s, used.cpu_s
-            found[name] = Use(container.cores, used.cpu_s, used.memory_bytes)
+            if container.command is not None and (use := container.confinement.use()) is not None:
+                found[name] = use
         return found
 
     def has(self, uid: str) -> bool:
@@ -510,13 +442,11 @@ class PodProcesses:
         process.on_started = on_started
         return process
 
-    def attach(self, uid: str, container: str) -> _Attached:
+    def attach(self, uid: str, container: str) -> Attached:
         known = self._container(uid, container)[1]
         if known.command is None or not known.command.running:
             raise RuntimeRefusedError(f"container {container!r} is not running")
-        client = _Attached(known, known.command)
-        known.attached.append(client)
-        return client
+        return Attached(known.command, known.attached, input_ends=bool(known.spec.get("stdinOnce")))
 
     def node_socket(self) -> tuple[socket.socket, str] | None:
         node = next(iter(self._wiring.network.nodes.values()), None)
@@ -527,13 +457,6 @@ class PodProcesses:
         if pod is None:
             raise RuntimeRefusedError("the pod is not run here")
         return _socket_in(pod.space)
-
-
-def _out_of_memory(group: Group | None) -> bool:
-    try:
-        return group is not None and group.use().killed > 0
-    except OSError:
-        return False
 
 
 def _socket_in(space: Namespace) -> socket.socket:
