@@ -133,7 +133,7 @@ async def _pipe(tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.St
         if not writer.is_closing():
             writer.write(data)
             if writer.transport.get_write_buffer_size() > _MAX_UNREAD:
-                # Nothing can hold the client up, so that one which says more than the backend hears is cut off.
+                # Cut off, not held up: of a client that is not read, the end would not be seen.
                 writer.transport.abort()
 
     tunnel.on_close = writer.close

@@ -167,7 +167,7 @@ class Dialled:
         elif not self._writer.is_closing():
             self._writer.write(data)
             if self._writer.transport.get_write_buffer_size() > _MAX_UNREAD:
-                # Nothing can hold the client up, so that one which says more than the pod hears is cut off.
+                # Cut off, not held up: what it says to other ports comes by the same connection.
                 self._writer.transport.abort()
 
     def ended(self) -> None:
