@@ -16,16 +16,20 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from kubedyno.cluster.registry import cellists
+from kubedyno.cluster.registry import cellists, celpatterns
 from kubedyno.kube.quantity import Quantity
 
 _MODULE = "cel_expr_python"
 _EXTENSIONS = {"strings": "ExtStrings", "math": "ExtMath", "optional": "ExtOptional", "encoders": "ExtEncoders",
                "bindings": "ExtBindings"}  # fmt: skip
+# Those that the evaluator has by name only.
+_NAMED = ("lists", "sets", "two-var-comprehensions")
 # Functions of Kubernetes' CEL that are not evaluated here.
 UNKNOWN = frozenset({
-    "find", "findAll", "flatten", "named", "namedPattern", "slice", "sort", "validate",
+    "named", "namedPattern", "transformMap", "transformMapEntry", "validate",
 })  # fmt: skip
+# Macros that the evaluator writes out as a function which it lacks.
+_MACRO = re.compile(r"\.\s*(transformMap(?:Entry)?)\s*\(")
 # What whoever lacks the evaluator has to do.
 INSTALL = "pip install 'kubedyno[cel]'"
 # Go's words for what C++ says otherwise.
@@ -74,7 +78,19 @@ def environment(variables: dict[str, Any], more: tuple[Any, ...] = ()) -> Any:
         more: Functions beside them (`function`).
     """
     extensions = [getattr(import_module(f"{_MODULE}.ext.ext_{name}"), made)() for name, made in _EXTENSIONS.items()]
-    return module().NewEnv(variables=variables, extensions=extensions, functions=[*functions(), *more])
+    return module().NewEnv(
+        variables=variables, config=_config(*_NAMED), extensions=extensions, functions=[*functions(), *more]
+    )
+
+
+def _config(*extensions: str) -> Any:
+    return module().NewEnvConfigFromYaml("extensions:\n" + "".join(f"- name: {name}\n" for name in extensions))
+
+
+def missing_macro(text: str) -> str:
+    """Return the macro that an expression names and that is not evaluated here, "" when there is none."""
+    found = _MACRO.search(text)
+    return found[1] if found is not None else ""
 
 
 def compile_problem(error: RuntimeError) -> str:
@@ -132,11 +148,11 @@ def function(name: str, *overloads: tuple[str, str, Callable[..., Any]]) -> Any:
     Args:
         name: As it is called.
         overloads: Signature, e.g. "s.s>b" (a string's member that takes a string and returns a boolean) or "s>i";
-            letters s, i, d, b, l (a list), a (any value, only returned); what it is; the implementation.
+            letters s, i, d, b, l (a list), t (a list of strings), a (any value, only returned); what it is; the implementation.
     """
     cel = module()
     types = {"s": cel.Type.STRING, "i": cel.Type.INT, "d": cel.Type.DOUBLE, "b": cel.Type.BOOL, "a": cel.Type.DYN}
-    types["l"] = cel.Type.List(cel.Type.DYN)
+    types |= {"l": cel.Type.List(cel.Type.DYN), "t": cel.Type.List(cel.Type.STRING)}
     made = []
     for signature, what, implementation in overloads:
         given, _, returned = signature.partition(">")
@@ -191,6 +207,8 @@ def functions() -> tuple[Any, ...]:
             "major": (("s.>i", "semver", lambda version: _version_of(version)[0]),),
             "minor": (("s.>i", "semver", lambda version: _version_of(version)[1]),),
             "patch": (("s.>i", "semver", lambda version: _version_of(version)[2]),),
+            "find": (("s.s>s", "text", celpatterns.find),),
+            "findAll": (("s.s>t", "text", celpatterns.find_all), ("s.si>t", "text", celpatterns.find_all)),
             "jsonpatch.escapeKey": (("s>s", "json", lambda key: key.replace("~", "~0").replace("/", "~1")),),
     }  # fmt: skip
     return tuple(function(name, *overloads) for name, overloads in {**table, **cellists.FUNCTIONS}.items())

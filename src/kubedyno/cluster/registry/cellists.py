@@ -1,4 +1,4 @@
-"""Kubernetes' functions of lists in CEL: isSorted, sum, min, max and sets.
+"""Kubernetes' functions of lists in CEL that the evaluator has not: isSorted, sum, min, max.
 
 They get whole lists from the evaluator, which cannot hand over a map that holds an optional: it would end the process.
 So expressions that name such a function and can make optionals are found by their text (`beside_optionals`), and are not
@@ -14,7 +14,7 @@ from typing import Any
 Overloads = tuple[tuple[str, str, Callable[..., Any]], ...]
 
 _SPACE = r"(?:\s|//[^\n]*\n)*"
-_CALL = re.compile(rf"\b(?:(isSorted|sum|min|max){_SPACE}\(|(sets){_SPACE}\.)")
+_CALL = re.compile(rf"\b(isSorted|sum|min|max){_SPACE}\(")
 _OPTIONAL = re.compile(rf"\boptional\b|\bopt(?:Flat)?Map\b|[.\[]{_SPACE}\?|\b(?:first|last){_SPACE}\(")
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 63) - 1
 _NO_OVERLOAD = "no such overload"
@@ -23,7 +23,7 @@ _NO_OVERLOAD = "no such overload"
 def beside_optionals(text: str) -> str:
     """Return the function of lists that an expression with optionals names, "" when there is none."""
     found = _CALL.search(text)
-    return (found[1] or found[2]) if found is not None and _OPTIONAL.search(text) else ""
+    return found[1] if found is not None and _OPTIONAL.search(text) else ""
 
 
 def _of_one_type(values: list[Any]) -> list[Any]:
@@ -63,27 +63,9 @@ def _least(name: str, choose: Callable[[list[Any]], Any]) -> Callable[[list[Any]
     return does
 
 
-def _identity(value: Any) -> Any:
-    """Return something that is equal where CEL says that values are: 1 is 1.0, and true is neither."""
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, list):
-        return ("list", *map(_identity, value))
-    if isinstance(value, dict):
-        return ("map", frozenset((_identity(key), _identity(item)) for key, item in value.items()))
-    return bytes(value) if isinstance(value, bytearray) else value
-
-
-def _set(values: list[Any]) -> set[Any]:
-    return set(map(_identity, values))
-
-
 FUNCTIONS: dict[str, Overloads] = {
     "isSorted": (("l.>b", "list", _is_sorted),),
     "sum": (("l.>a", "list", _sum),),
     "min": (("l.>a", "list", _least("min", min)),),
     "max": (("l.>a", "list", _least("max", max)),),
-    "sets.contains": (("ll>b", "sets", lambda a, b: _set(b) <= _set(a)),),
-    "sets.equivalent": (("ll>b", "sets", lambda a, b: _set(a) == _set(b)),),
-    "sets.intersects": (("ll>b", "sets", lambda a, b: not _set(a).isdisjoint(_set(b))),),
 }

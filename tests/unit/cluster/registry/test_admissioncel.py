@@ -40,9 +40,16 @@ def value(text):
         ("isSemver('1.02.3')", False), ("isSemver('v1', true)", True), ("semver('9.0.0').isGreaterThan(semver('10.0.0'))", False),
         ("[1, 2, 3].sum()", 6), ("[1.5, 2.5].sum()", 4.0), ("[].sum()", 0), ("object.list.map(x, x.a).max()", 1),
         ("['b', 'a'].min()", "a"), ("['a', 'b'].isSorted() && ![2, 1].isSorted() && [].isSorted()", True),
-        ("sets.contains([1, 2], [2.0])", True), ("sets.contains([1, 2], [true])", False), ("sets.equivalent([1, 1, 2], [2, 1])", True),
+        ("sets.contains([1, 2], dyn([2.0]))", True), ("sets.contains([1, 2], dyn([true]))", False), ("sets.equivalent([1, 1, 2], [2, 1])", True),
         ("sets.intersects([{'a': [1]}], object.list)", False), ("sets.intersects([{'a': 1}], object.list)", True),
-        ("object.?none.orValue(7)", 7), ("cel.bind(x, object.n, x * x)", 9), ("[1, 2.5, 'a', null, true]", [1, 2.5, "a", None, True]),
+        ("sets.contains([{'a': object.?b}], [])", True), ("[optional.of(1)].flatten()[0].value()", 1),
+        ("[3, 1, 2].sort()", [1, 2, 3]), ("[[1], [2, 3]].flatten()", [1, 2, 3]), ("[1, 2, 3].slice(1, 3)", [2, 3]),
+        ("[2, 1].sortBy(x, x)[0]", 1), ("[1, 1].distinct()", [1]), ("lists.range(2)", [0, 1]), ("['a', 'b'].reverse()[0]", "b"),
+        ("object.list.all(i, v, i == 0 && v.a == 1)", True), ("{'a': 1}.exists(k, v, k == 'a' && v == 2)", False),
+        ("[5, 6].transformList(i, v, i * v)", [0, 6]), ("['a', 'b'].existsOne(i, v, i == 1)", True),
+        ("'abc 123 45'.find('[0-9]+')", "123"), ("'abc'.find('[0-9]')", ""), ("'a1b2c3'.findAll('([a-z])([0-9])')", ["a1", "b2", "c3"]),
+        ("'a1b2c3'.findAll('[0-9]', 2)", ["1", "2"]), ("'abab'.findAll('(?P<x>a)[)b(]')", ["ab", "ab"]), ("'a'.findAll('b')", []),
+        ("'(a)'.find('\\\\(a\\\\)')", "(a)"), ("object.?none.orValue(7)", 7), ("cel.bind(x, object.n, x * x)", 9), ("[1, 2.5, 'a', null, true]", [1, 2.5, "a", None, True]),
     ],
 )  # fmt: skip
 def test_kubernetes_functions_answer_as_they_should(text, expected):
@@ -84,7 +91,17 @@ def test_what_has_no_value_says_why_and_ends_nothing(text, why):
 
 
 @pytest.mark.parametrize(
-    "text", ["{optional.of(1): 1}", "object.", "foo", "'a'.find('a')", "Object{a: }", "Object{", "'''"]
+    "text",
+    [
+        "{optional.of(1): 1}",
+        "object.",
+        "foo",
+        "{'a': 1}.transformMap(k, v, v)",
+        "[1].indexOf(1)",
+        "Object{a: }",
+        "Object{",
+        "'''",
+    ],
 )
 def test_what_is_no_expression_is_a_problem(text):
     assert program(text, POLICY).problem
@@ -93,7 +110,7 @@ def test_what_is_no_expression_is_a_problem(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "dyn([{'a': optional.none()}]).sum()", "[{'a': object.?b}].min ()", "sets .contains([{'a': object . // x\n ?b}], [])",
+        "dyn([{'a': optional.none()}]).sum()", "[{'a': object.?b}].min ()",
         "[{'a': object.list[ ?0]}].isSorted// x\n()", "object.?list.orValue([]).max()",
     ],
 )  # fmt: skip
