@@ -35,8 +35,9 @@ def grouped(rows: list[Row], labels: Sequence[str], *, without: bool) -> list[tu
 
 
 def _variance(values: Sequence[float]) -> float:
-    mean = squares = 0.0
-    for number, value in enumerate(values, 1):
+    # The first is its own mean, whatever it is: of one infinity or NaN it is 0.
+    mean, squares = values[0], 0.0
+    for number, value in enumerate(values[1:], 2):
         delta = value - mean
         mean += delta / number
         squares += delta * (value - mean)

@@ -144,9 +144,11 @@ def vectors(
     ones: dict[object, list[Row]] = {}
     for row in one:
         ones.setdefault(matching.signature(row.labels), []).append(row)
+    # A step at which the other side has nothing is never looked at.
+    met = [any(values) for values in zip(*([v is not None for v in row.values] for row in many), strict=True)]
     for signature, rows in ones.items():
-        if len(rows) > 1:
-            _refuse_duplicates(rows, side, signature, matching)
+        if len(rows) > 1 and many:
+            _refuse_duplicates(rows, side, signature, matching, met)
     calculate = ARITHMETIC.get(op)
     found: dict[object, list[Row]] = {}
     for row in many:
@@ -167,11 +169,13 @@ def vectors(
     return unique(results)
 
 
-def _refuse_duplicates(rows: Sequence[Row], side: str, signature: object, matching: Matching) -> None:
+def _refuse_duplicates(
+    rows: Sequence[Row], side: str, signature: object, matching: Matching, met: Sequence[bool]
+) -> None:
     seen: list[Row | None] = [None] * len(rows[0].values)
     for row in rows:
         for step, value in enumerate(row.values):
-            if value is None:
+            if value is None or not met[step]:
                 continue
             other = seen[step]
             if other is not None:

@@ -28,7 +28,7 @@ from kubedyno.base.clock import SYSTEM_CLOCK, Clock
 from kubedyno.promql import aggregations, binary, histograms, mathematics, windows
 from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError
 from kubedyno.promql.labelfunctions import joined, replaced
-from kubedyno.promql.language import matchers_of, parsed, unwrapped
+from kubedyno.promql.language import is_constant, matchers_of, parsed, unwrapped
 from kubedyno.promql.matching import Matcher
 from kubedyno.promql.rows import NAME, NAN, Grid, Labels, Row, Values, bare, is_stale, order_of, unique
 from kubedyno.promql.store import SeriesStore
@@ -304,7 +304,8 @@ class _Evaluation:
 
     def _selected(self, selector: Any, grid: Grid, take: Callable[[int, float], float]) -> list[Row]:
         """Return the current sample of each series at each step."""
-        lookback_ms = self._options.lookback_ms
+        # A sample that is exactly that old still counts in 2.x.
+        reach_ms = self._options.lookback_ms - int(self._options.later)
         offset_ms = _ms(selector.offset)
         fixed = self._fixed(selector.at, offset_ms)
         if fixed is not None:
@@ -315,12 +316,12 @@ class _Evaluation:
             first = grid.start_ms - offset_ms
             instants = range(first, first + grid.step_ms * grid.count, grid.step_ms)
         rows: list[Row] = []
-        for labels, times, values in self._slices(selector, instants[0] - lookback_ms + 1, instants[-1]):
+        for labels, times, values in self._slices(selector, instants[0] - reach_ms, instants[-1]):
             found: Values = []
             at = 0
             for instant in instants:
                 at = bisect_right(times, instant, at)
-                if at and times[at - 1] > instant - lookback_ms:
+                if at and times[at - 1] >= instant - reach_ms:
                     value = values[at - 1]
                     # Only a NaN can be a marker.
                     if value == value or not is_stale(value):  # noqa: PLR0124 - the test for NaN
@@ -489,10 +490,8 @@ class _Evaluation:
                 low_is, high_is = _number(low), _number(high)
                 if value is None or high_is < low_is:
                     values.append(None)
-                elif low_is != low_is or high_is != high_is:  # noqa: PLR0124 - the test for NaN
-                    values.append(NAN)
                 else:
-                    values.append(value if value != value else max(low_is, min(high_is, value)))  # noqa: PLR0124
+                    values.append(mathematics.larger(low_is, mathematics.smaller(high_is, value)))
             rows.append(Row(bare(row.labels), values))
         return unique(rows)
 
@@ -586,6 +585,9 @@ class _Evaluation:
         labels: list[str] = list(modifier.labels) if modifier is not None else []
         without = modifier is not None and str(modifier.type).endswith("Without")
         parameter: Value = Scalar([]) if tree.param is None else self.value(tree.param, grid)
+        if isinstance(parameter, Scalar) and not self._options.later and is_constant(tree.expr):
+            # What is the same at each step 2.x evaluates once, and with it the parameter: that of the first step.
+            parameter = Scalar(parameter.values[:1] * grid.count)
         rows = self._vector(tree.expr, grid)
         if op == "count_values":
             label = str(parameter)

@@ -17,6 +17,7 @@ from promql_parser import (
     MatrixSelector,
     NumberLiteral,
     ParenExpr,
+    StringLiteral,
     SubqueryExpr,
     UnaryExpr,
     VectorSelector,
@@ -41,6 +42,8 @@ _FUNCTIONS = frozenset(
         "stdvar_over_time", "sum_over_time", "time", "timestamp", "vector",
     }
 )  # fmt: skip
+# Their values depend on the step even where those of their arguments do not.
+_OF_THE_STEP = frozenset({*mathematics.DATES, "predict_linear", "time", "timestamp"})
 _LATER = frozenset({"double_exponential_smoothing", "mad_over_time", "sort_by_label", "sort_by_label_desc"})
 _AGGREGATIONS = frozenset(
     {"sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "topk", "bottomk", "quantile", "count_values"}
@@ -184,3 +187,18 @@ def matchers_of(selector: Any) -> list[Matcher]:
         found.insert(0, Matcher(NAME, "=", selector.name))
     check_selective(found)
     return found
+
+
+def is_constant(tree: Any) -> bool:
+    """Say whether Prometheus takes an expression as the same at each step: it has @ wherever it selects, and no time."""
+    if isinstance(tree, NumberLiteral | StringLiteral):
+        return True
+    if isinstance(tree, VectorSelector | SubqueryExpr):
+        return tree.at is not None
+    if isinstance(tree, MatrixSelector):
+        return tree.vector_selector.at is not None
+    if isinstance(tree, AggregateExpr | ParenExpr | UnaryExpr):
+        return is_constant(tree.expr)
+    if isinstance(tree, BinaryExpr):
+        return is_constant(tree.lhs) and is_constant(tree.rhs)
+    return isinstance(tree, Call) and tree.func.name not in _OF_THE_STEP and all(map(is_constant, tree.args))

@@ -9,6 +9,10 @@ from kubedyno.promql.rows import INF, NAN
 Unary = Callable[[float], float]
 _DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CYCLE_YEARS = 400
+_CYCLE_S = 146_097 * _DAY_S
+# Go counts from the year -292277022399, so that its seconds are never negative.
+_GO_EPOCH_S = 292_277_022_400 * 31_556_952 + 719_162 * _DAY_S
 
 
 def _quiet(function: Unary, overflow: Unary = lambda _value: INF) -> Unary:
@@ -44,11 +48,9 @@ def sign(value: float) -> float:
 
 def rounded(value: float, to: float) -> float:
     """Return the nearest multiple, halves upwards."""
-    if to == 0 or not math.isfinite(value):
-        return NAN if to == 0 else value
-    inverse = 1.0 / to
+    inverse = divided(1.0, to)
     scaled = value * inverse + 0.5
-    return math.floor(scaled) / inverse if math.isfinite(scaled) else scaled / inverse
+    return divided(math.floor(scaled) if math.isfinite(scaled) else scaled, inverse)
 
 
 def power(base: float, exponent: float) -> float:
@@ -81,13 +83,34 @@ def remainder(a: float, b: float) -> float:
         return NAN
 
 
-def _date(pick: Callable[[datetime], int]) -> Unary:
+def larger(a: float, b: float) -> float:
+    """Return Go's math.Max: infinity before NaN before all else."""
+    if INF in {a, b}:
+        return INF
+    return NAN if math.isnan(a) or math.isnan(b) else max(a, b)
+
+
+def smaller(a: float, b: float) -> float:
+    """Return Go's math.Min: minus infinity before NaN before all else."""
+    if -INF in {a, b}:
+        return -INF
+    return NAN if math.isnan(a) or math.isnan(b) else min(a, b)
+
+
+def _seconds(value: float) -> int:
+    """Return epoch seconds as Go's time.Unix takes them, on the processors that most have: 64 bits, and they wrap around.
+
+    What is no number of 64 bits, NaN among it, becomes the smallest one.
+    """
+    whole = int(value) if math.isfinite(value) and abs(value) < 2**63 else -(2**63)
+    return (whole + _GO_EPOCH_S) % 2**64 - _GO_EPOCH_S
+
+
+def _date(pick: Callable[[int, datetime], int]) -> Unary:
     def call(value: float) -> float:
-        try:
-            return float(pick(_EPOCH + timedelta(seconds=int(value))))
-        except (ValueError, OverflowError):
-            # NaN, infinities, and years that are not four digits.
-            return NAN
+        # The calendar repeats itself every 400 years: any year is looked up in one that Python has.
+        cycles, rest = divmod(_seconds(value), _CYCLE_S)
+        return float(pick(cycles * _CYCLE_YEARS, _EPOCH + timedelta(seconds=rest)))
 
     return call
 
@@ -98,14 +121,14 @@ def _days_in_month(day: datetime) -> int:
 
 
 DATES: dict[str, Unary] = {
-    "minute": _date(lambda day: day.minute),
-    "hour": _date(lambda day: day.hour),
-    "day_of_week": _date(lambda day: day.isoweekday() % 7),
-    "day_of_month": _date(lambda day: day.day),
-    "day_of_year": _date(lambda day: day.timetuple().tm_yday),
-    "days_in_month": _date(_days_in_month),
-    "month": _date(lambda day: day.month),
-    "year": _date(lambda day: day.year),
+    "minute": _date(lambda _, day: day.minute),
+    "hour": _date(lambda _, day: day.hour),
+    "day_of_week": _date(lambda _, day: day.isoweekday() % 7),
+    "day_of_month": _date(lambda _, day: day.day),
+    "day_of_year": _date(lambda _, day: day.timetuple().tm_yday),
+    "days_in_month": _date(lambda _, day: _days_in_month(day)),
+    "month": _date(lambda _, day: day.month),
+    "year": _date(lambda years, day: years + day.year),
 }
 SIMPLE: dict[str, Unary] = {
     "abs": abs,

@@ -14,8 +14,8 @@ STEP_S = 37
 INSTANTS_S = (START_S + 5, START_S + 700, START_S + 1500.25, START_S + SPAN_S + 100)
 
 
-def differs(ours: Answer, theirs: dict[str, Any]) -> str:
-    """Say how two answers differ; "" when they agree to 1e-12 of each value."""
+def differs(ours: Answer, theirs: dict[str, Any], tolerance: float = 1e-12) -> str:
+    """Say how two answers differ; "" when they agree to that part of each value."""
     data = theirs["data"]
     if ours.type != data["resultType"]:
         return f"type {ours.type} against {data['resultType']}"
@@ -33,7 +33,7 @@ def differs(ours: Answer, theirs: dict[str, Any]) -> str:
         for (at, value), (_, text) in zip(points, other, strict=True):
             wanted = float(text)
             if not (math.isnan(value) and math.isnan(wanted)) and not math.isclose(
-                value, wanted, rel_tol=1e-12, abs_tol=1e-12
+                value, wanted, rel_tol=tolerance, abs_tol=tolerance
             ):
                 return f"{dict(labels)} at {at}: {value!r} against {text}"
     return ""

@@ -30,7 +30,7 @@ eval instant at 2m count_over_time(up[2m])
 load 1m
   up 1
 eval range from 0 to 6m step 1m up
-  up 1x4 _x2
+  up 1x5 _
 eval instant at 4m59s up
   up 1
 """,
