@@ -274,31 +274,33 @@ def test_pods_that_churn_deleted_had_come_up(clusters, tmp_path):
 ACCOUNT = """
 apiVersion: v1
 kind: ServiceAccount
-metadata: {name: limited, namespace: default}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: limited}
-rules:
-- {apiGroups: [""], resources: [pods, namespaces, events], verbs: ["*"]}
+metadata: {name: NAME, namespace: default}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {name: limited}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: limited}
-subjects: [{kind: ServiceAccount, name: limited, namespace: default}]
+metadata: {name: NAME}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: NAME}
+subjects: [{kind: ServiceAccount, name: NAME, namespace: default}]
 """
+
+
+def account(cluster, folder, name, rules):
+    """Return the flags of a user who may do what the rules of a ClusterRole say."""
+    own = ["kubectl", "--kubeconfig", str(cluster.running.kubeconfig)]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
+    text = yaml.safe_dump(role | {"rules": rules}) + "---" + ACCOUNT.replace("NAME", name)
+    subprocess.run([*own, "apply", "-f", "-"], input=text, text=True, check=True)
+    made = subprocess.run([*own, "create", "token", name], capture_output=True, text=True, check=True)
+    limited = yaml.safe_load(cluster.running.kubeconfig.read_text())
+    limited["users"][0]["user"] = {"token": made.stdout.strip()}
+    (folder / f"{name}.yml").write_text(yaml.safe_dump(limited))
+    return ["--kubeconfig", str(folder / f"{name}.yml")]
 
 
 def test_who_may_not_read_nodes_plans_loads_and_measures_all_the_same(clusters, tmp_path, capsys):
     first, _ = clusters
-    own = ["--kubeconfig", str(first.running.kubeconfig)]
-    subprocess.run(["kubectl", *own, "apply", "-f", "-"], input=ACCOUNT, text=True, check=True)
-    made = subprocess.run(["kubectl", *own, "create", "token", "limited"], capture_output=True, text=True, check=True)
-    limited = yaml.safe_load(first.running.kubeconfig.read_text())
-    limited["users"][0]["user"] = {"token": made.stdout.strip()}
-    (tmp_path / "limited.yml").write_text(yaml.safe_dump(limited))
-    flags = ["--kubeconfig", str(tmp_path / "limited.yml")]
+    rules = [{"apiGroups": [""], "resources": ["pods", "namespaces", "events"], "verbs": ["*"]}]
+    flags = account(first, tmp_path, "limited", rules)
     jobs = [job("limited", "pod.yml", preLoadImages=True)]
     path = config(tmp_path, jobs, [{"name": "podLatency"}, {"name": "nodeLatency"}])
     assert main(["plan", "-c", path, *flags]) == 0
@@ -330,3 +332,44 @@ def test_a_plan_is_told_also_where_its_cluster_does_not_answer(clusters, tmp_pat
     assert "creates 4 Pod in 2 namespaces" in told.out
     assert "what the cluster can hold is not known" in told.out
     assert "nothing listens there" in told.err
+
+
+ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'r-{{.Iteration}}-{{.Replica}}'}\nrules: []\n"
+GROUPS = {"DaemonSet": "apps", "ClusterRole": "rbac.authorization.k8s.io"}
+
+
+@pytest.mark.parametrize("mode", ["namespaces", "objects", "groups", "patch"])
+def test_the_rights_that_a_plan_names_are_enough(clusters, tmp_path, capsys, mode):
+    first, _ = clusters
+    name = f"rights-{mode}"
+    mine = job(name, "pod.yml", gc=True, preLoadImages=True)
+    for template in ("cm.yml", "role.yml"):
+        mine["objects"].append({"objectTemplate": template, "replicas": 1, "churn": template == "cm.yml"})
+    (tmp_path / "role.yml").write_text(ROLE.replace("r-", f"{name}-"))
+    jobs = [mine]
+    if mode == "groups":
+        mine["objects"][1]["group"] = {"id": 1, "gc": True}
+    elif mode == "patch":
+        mine["gc"] = False
+        (tmp_path / "patch.yml").write_text("metadata: {annotations: {a: b}}\n")
+        selected = {"kind": "ConfigMap", "apiVersion": "v1", "labelSelector": {"kube-burner.io/job": name}}
+        patch = {"objectTemplate": "patch.yml", "patchType": "application/merge-patch+json"}
+        more = {"jobIterations": 1, "qps": 100, "burst": 100, "executionMode": "sequential"}
+        jobs += [
+            {"name": "patched", "jobType": "patch", "objects": [selected | patch], **more},
+            {"name": "read", "jobType": "read", "objects": [selected], **more},
+            {"name": "deleted", "jobType": "delete", "objects": [selected], **more},
+        ]
+    else:
+        mine["churnConfig"] = {"cycles": 1, "percent": 50, "mode": mode}
+    path = config(tmp_path, jobs, [{"name": "podLatency"}, {"name": "nodeLatency"}])
+    assert main(["plan", "-c", path, "--offline", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)["jobs"]
+    rules = []
+    for verb, kind in (right.split() for one in planned for right in one["rights"]):
+        rules.append({"apiGroups": [GROUPS.get(kind, "")], "resources": [f"{kind.lower()}s"], "verbs": [verb]})
+    flags = account(first, tmp_path, name, rules)
+    code = main(["init", "-c", path, "--yes", "--uuid", "u", *flags])
+    log = Path("kube-burner-u.log").read_text()
+    assert "forbidden" not in log.lower()
+    assert code == 0

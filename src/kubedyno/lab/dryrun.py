@@ -16,6 +16,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.lab import quotas
+from kubedyno.lab.rights import rights_of
 from kubedyno.lab.session import Prepared
 from kubedyno.load.engine.arrival import pacing
 from kubedyno.load.engine.steps import steps
@@ -71,9 +72,9 @@ def forecast(prepared: Prepared) -> list[JobForecast]:
 def _job(job: JobPlan, prepared: Prepared) -> JobForecast:
     spec = job.spec
     if spec.job_type != "create":
-        verb = {"delete": "delete", "patch": "patch", "read": "get", "kubevirt": "update"}[spec.job_type]
-        rights = sorted({f"{v} {target.kind}" for target in job.targets for v in ("list", verb)})
-        return JobForecast(spec.name, spec.job_type, 0, 0, {}, 0.0, [], rights)
+        return JobForecast(
+            spec.name, spec.job_type, 0, 0, {}, 0.0, [], rights_of(job, gc=prepared.spec.global_.gc, namespaces=False)
+        )
     rounds = steps(spec.incremental) if spec.incremental is not None else [spec.job_iterations]
     made = JobForecast(spec.name, spec.job_type, 0, 0, {}, 0.0, [], [])
     counts: Counter[str] = Counter()
@@ -98,12 +99,7 @@ def _job(job: JobPlan, prepared: Prepared) -> JobForecast:
         if due_s < _SECONDS:
             seconds[int(due_s)] += 1
     made.per_second = [seconds[second] for second in range(int(min(made.seconds, _SECONDS - 1)) + 1)]
-    needed = {f"{verb} {kind}" for verb in ("create", "list", "watch") for kind in counts}
-    if made.namespaces:
-        needed |= {"create Namespace", "list Namespace", "delete Namespace"}
-    if spec.churn.enabled and spec.churn.mode != "objects":
-        needed |= {"patch Namespace"}
-    made.rights = sorted(needed)
+    made.rights = rights_of(job, gc=prepared.spec.global_.gc, namespaces=bool(made.namespaces))
     return made
 
 

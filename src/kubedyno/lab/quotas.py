@@ -56,12 +56,19 @@ def lines(plan: Plan, quotas: Sequence[Json], ranges: Sequence[Json]) -> list[st
     if not limited:
         return []
     asked: dict[str, Amounts] = {}
-    found: list[str] = []
+    refused: dict[tuple[str, str], list[str]] = {}
     for job in plan.jobs:
         for namespace, body in _objects(job, limited):
             there = [item for item in ranges if item["metadata"]["namespace"] == namespace]
             own = [item for item in quotas if item["metadata"]["namespace"] == namespace]
-            found += _one(body, namespace, there, own, asked.setdefault(namespace, {}))
+            what = f"{body.get('kind')} {namespace}/{body['metadata'].get('name', '')}"
+            for reason in _one(body, namespace, there, own, asked.setdefault(namespace, {})):
+                refused.setdefault(reason, []).append(what)
+    # One line a reason: a template that does not fit makes many such objects.
+    found = [
+        f"{who}{objects[0]}{f' and {len(objects) - 1} more' if objects[1:] else ''}{why}"
+        for (who, why), objects in refused.items()
+    ]
     for quota in quotas:
         found += _beyond(quota, asked.get(quota["metadata"]["namespace"], {}))
     return list(dict.fromkeys(found))
@@ -85,14 +92,13 @@ def _objects(job: JobPlan, limited: set[str]) -> Iterator[tuple[str, Json]]:
 
 def _one(
     body: Json, namespace: str, ranges: Sequence[Json], quotas: Sequence[Json], total: Amounts
-) -> list[str]:  # fmt: skip
-    """Add what an object uses to what its namespace is asked for; returns what refuses it by itself."""
+) -> list[tuple[str, str]]:  # fmt: skip
+    """Add what an object uses to what its namespace is asked for; returns what stands before and after its name if refused."""
     resource = by_kind(body.get("apiVersion", ""), body.get("kind", ""))
-    what = f"{body.get('kind')} {namespace}/{body['metadata'].get('name', '')}"
-    found = []
+    found: list[tuple[str, str]] = []
     if body.get("kind") == "PersistentVolumeClaim":
         problem = claim_problems(body, ranges)
-        found += [f"LimitRange: {what}: {problem}"] if problem else []
+        found += [("LimitRange: ", f": {problem}")] if problem else []
     pods = pods_of(body)
     if resource is not None and resource is not PODS:
         _add(total, measure(resource, body), 1)
@@ -102,12 +108,12 @@ def _one(
     _default(pod["spec"])
     apply_defaults(pod, ranges)
     problem = pod_problems(pod, ranges)
-    found += [f"LimitRange: pods of {what}: {problem}"] if problem else []
+    found += [("LimitRange: pods of ", f": {problem}")] if problem else []
     for quota in quotas:
         missing = unsaid(pod["spec"], quota["spec"].get("hard", {}))
         if missing and not _is_scoped(quota):
             name = quota["metadata"]["name"]
-            found.append(f"quota {namespace}/{name}: pods of {what} must specify {missing}")
+            found.append((f"quota {namespace}/{name}: pods of ", f" must specify {missing}"))
     _add(total, measure(PODS, pod), count)
     child = _CHILDREN.get(body["kind"])
     if child:
