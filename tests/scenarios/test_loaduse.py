@@ -373,3 +373,18 @@ def test_the_rights_that_a_plan_names_are_enough(clusters, tmp_path, capsys, mod
     log = Path("kube-burner-u.log").read_text()
     assert "forbidden" not in log.lower()
     assert code == 0
+
+
+def test_a_sweep_says_how_long_it_takes_how_each_run_goes_and_went(clusters, tmp_path, capsys):
+    first, _ = clusters
+    path = config(tmp_path, [job("swept", "cm.yml", jobIterations=7, burst=1)])
+    flags = ["--kubeconfig", str(first.running.kubeconfig)]
+    assert (
+        main(["init", "-c", path, *flags, "--sweep", "jobs.0.objects.0.replicas=1", "--sweep", "jobs.0.qps=1,7"]) == 0
+    )
+    told = capsys.readouterr()
+    assert told.out.startswith("2 runs; to send their requests alone takes 7s\nrun 1 of 2: ")
+    assert "\n  7 requests, 1.0 of 1 q/s reached, took " in told.out
+    assert "swept " in told.err
+    assert "/1 q/s" in told.err
+    assert not [name for name in names(first) if name.startswith("swept")]

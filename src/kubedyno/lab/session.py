@@ -70,6 +70,8 @@ class Request:
         config: Path of the configuration.
         directory: Where log, documents and report go.
         user_metadata_file: Where `user_metadata` was read; told in the log.
+        quiet: No log and no target on the terminal.
+        progress: Whether a line tells how the run goes; None: unless quiet.
         metrics_endpoint: File of endpoints instead of the configuration's.
         on_stuck: Called once for each standstill, to do something about it (the study raises maxPods there).
         own: Is told of the run, for `--metrics-port`.
@@ -92,6 +94,7 @@ class Request:
     gone_after_s: float = GONE_S
     directory: Path = field(default_factory=Path)
     quiet: bool = False
+    progress: bool | None = None
     metrics_endpoint: str | None = None
     on_stuck: Callable[[Sequence[Finding]], Awaitable[None]] | None = None
     own: OwnMetrics | None = None
@@ -278,7 +281,7 @@ async def _run(
         request.live.follow(one, SYSTEM_CLOCK)
     gap = clockgap.Gap()
     measuring = asyncio.create_task(clockgap.measure(client, SYSTEM_CLOCK, gap))
-    if not request.quiet:
+    if not request.quiet if request.progress is None else request.progress:
         progress.start()
     work = asyncio.create_task(one.run())
     try:

@@ -5,14 +5,15 @@ Each run is cleaned up, by its own uuid, before the next one begins.
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
-from kubedyno.base.times import epoch_of
+from kubedyno.base.times import epoch_of, go_duration
 from kubedyno.documents.run import Chart, JobDocument, RunDocument
-from kubedyno.lab import destroy, flags, session
+from kubedyno.lab import destroy, dryrun, flags, session
 from kubedyno.lab.target import Choice
 
 MAX_RUNS = 500
@@ -94,13 +95,17 @@ def sweep(
         KubedynoError: The grid or a configuration of it is wrong, or a run cannot begin.
     """
     points = grid(sweeps, repeat)
-    for point in dict.fromkeys(points):
-        session.prepare(_with(request, point))
+    sending_s = 0.0
+    for point, times in Counter(points).items():
+        jobs = dryrun.forecast(session.prepare(_with(request, point)))
+        sending_s += times * sum(job.seconds for job in jobs)
+    tell(f"{len(points)} runs; to send their requests alone takes {go_duration(round(sending_s) * 10**9)}")
     found = []
     for number, point in enumerate(points):
         tell(f"run {number + 1} of {len(points)}: {_text(point)}")
         trial = _trial(request, choice, point)
         found.append(trial)
+        tell(f"  {_outcome(trial)}")
         if any("interrupted" in error for error in trial.document.errors):
             break
     return found
@@ -108,7 +113,22 @@ def sweep(
 
 def _with(request: session.Request, point: Sequence[tuple[str, str]]) -> session.Request:
     more = [f"{path}={value}" for path, value in point]
-    return replace(request, uuid=None, set_values=[*request.set_values, *more], quiet=True)
+    return replace(request, uuid=None, set_values=[*request.set_values, *more], quiet=True, progress=True)
+
+
+def _outcome(trial: Trial) -> str:
+    """Return how a run went, e.g. "10 requests, 9.8 of 10 q/s reached, Ready P99 1520 ms, took 3.1 s"; its errors if it failed."""
+    parts = []
+    if trial.document.jobs:
+        job = trial.document.jobs[0]
+        rate = f"{job.reached_qps:.1f} of {job.qps:g} q/s reached" if job.asked > job.burst else "in the burst"
+        parts += [f"{job.asked} requests", rate]
+        if ready := job.start_ms.get("Ready"):
+            parts.append(f"Ready P99 {ready.p99:.0f} ms")
+        parts.append(f"took {job.elapsed_s:.1f} s")
+    if trial.document.exit_code:
+        parts.append(f"exit code {trial.document.exit_code}: {'; '.join(trial.document.errors)}")
+    return ", ".join(parts)
 
 
 def _text(point: Sequence[tuple[str, str]]) -> str:
