@@ -331,7 +331,7 @@ class Pods:
         run = self._enter(record, node, node.static.get(record.key), epoch_of(status["startTime"]))
         run.address = facts.pod_ip if own_network else ""
         run.written = record.revision
-        self._containers.pulls.note_images(run)
+        self._containers.pulls.note_images(run, status)
         if run.plan.simple and all(is_as_started(one, status["startTime"]) for one in shown):
             run.go(Stage.RUNNING)
             if not facts.ready:

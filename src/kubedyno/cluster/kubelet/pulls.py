@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from kubedyno.cluster.kubelet.desk import Desk, Step
 from kubedyno.cluster.kubelet.images import Image, pull_error
@@ -140,10 +141,13 @@ class Pulls:
             )
             self._desk.event(run, "Warning", "FailedToRetrieveImagePullSecret", text)
 
-    def note_images(self, run: PodRun) -> None:
-        """Take note of the images of a pod that ran before the cluster was started again, and whom they are for."""
+    def note_images(self, run: PodRun, status: dict[str, Any]) -> None:
+        """Take note of the images that a pod had before the cluster was started again, and whom they are for."""
         plan = run.plan
-        images = [container.image for container in (*plan.init, *plan.containers)]
+        shown = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+        # Of a container whose image never came the status has none.
+        came = {one["name"] for one in shown if one.get("imageID")}
+        images = [container.image for container in (*plan.init, *plan.containers) if container.name in came]
         for image in (*images, *(volume.image for volume in plan.image_volumes)):
             run.node.images.add(image)
             if self._desk.registries.is_private(image):

@@ -236,6 +236,8 @@ def test_containers_that_restart_wait_or_end_go_on_where_they_were(settings: Clu
             # And each goes on: one crashes again, one comes to its end.
             again = await until(client, lambda found: found["crash"][2] > was["crash"][2] and not found["ending"][1])
             assert again["multi"] == was["multi"]
+            # An image that did not come is not there because it was asked for.
+            assert again["unpulled"] == was["unpulled"]
 
     slow = replace(settings, speed=20)
     cluster = embedded.up(slow)
