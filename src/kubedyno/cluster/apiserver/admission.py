@@ -63,6 +63,7 @@ class Admission:
 
     Attributes:
         annotations_of: Gives the annotations of a request's audit event, to be added to.
+        audited: There is an audit log: what Pod Security says of pods belongs into it.
     """
 
     def __init__(self, registry: Registry, authorizer: Authorizer, client: WebhookClient) -> None:
@@ -70,6 +71,7 @@ class Admission:
         self.authorizer = authorizer
         self.client = client
         self.annotations_of: Callable[[Request], dict[str, str]] = lambda _: {}
+        self.audited = False
         self._stale = True
         self._any = False
         self._interest: dict[tuple[int, str], bool] = {}
@@ -108,7 +110,8 @@ class Admission:
         if self._stale:
             self._read()
         restricted = call.user.node and self.authorizer.kubelets is not None
-        if not restricted and (
+        noted = self.audited and self.registry.rules.are_noted(call.route.kind.resource)
+        if not (restricted or noted) and (
             not self._any or not self._concerns(call.route.kind.resource, call.route.subresource)
         ):  # fmt: skip
             return None
@@ -255,7 +258,7 @@ class RequestGate:
         self._user = user
         self._query = query
         self._warnings = warnings
-        self._annotations = annotations
+        self.annotations = annotations
         self._route = route
         self.uid = random.uid()
         self.suffix = random.suffix()
@@ -407,7 +410,7 @@ class RequestGate:
         return answer
 
     def _hear(self, hook: Webhook, answer: Answer) -> None:
-        admissionwebhooks.told(hook, answer, self._warnings, self._annotations)
+        admissionwebhooks.told(hook, answer, self._warnings, self.annotations)
         error = admissionwebhooks.refusal(hook, answer)
         if error is not None:
             raise error
@@ -428,7 +431,7 @@ class RequestGate:
         if not admission.asks(asked.resource, asked.subresource):
             return
         others = admission.others(asked.resource)
-        admission.policies.validate(admission.validating, asked, others, self._warnings, self._annotations)
+        admission.policies.validate(admission.validating, asked, others, self._warnings, self.annotations)
         hooks = admission.validating_webhooks if self._route is not None else []
         if not hooks:
             return
@@ -442,7 +445,7 @@ class RequestGate:
             raise Timeout("request did not complete within the allotted timeout")
         refused: StatusError | None = None
         for hook, answer in admissionwebhooks.outcomes(hooks, asked, seen, self.answers, self._review_uid):
-            admissionwebhooks.told(hook, answer, self._warnings, self._annotations)
+            admissionwebhooks.told(hook, answer, self._warnings, self.annotations)
             refused = refused or admissionwebhooks.refusal(hook, answer)
         if refused is not None:
             raise refused

@@ -422,6 +422,7 @@ class ApiServer:
     @annotations_of.setter
     def annotations_of(self, find: Callable[[Request], dict[str, str]]) -> None:
         self._admission.annotations_of = find
+        self._admission.audited = True
 
     async def _answer_later(self, call: Call, handler: Handler, needed: ReviewsNeeded | ConversionNeeded) -> None:
         """Answer a request whose webhooks have to be asked first: it is begun anew with what they said."""

@@ -16,11 +16,13 @@ class Gate(Protocol):
         uid: Of an object that is created.
         suffix: End of a generated name.
         now_s: When it is created, epoch seconds.
+        annotations: Of the request's audit event, to be added to.
     """
 
     uid: str
     suffix: str
     now_s: float
+    annotations: dict[str, str]
 
     def mutated(self, kind: Kind, subresource: str, new: Object, old: ObjectRecord | None) -> Object:
         """Return a defaulted object as mutating policies and webhooks want it, before it is validated.

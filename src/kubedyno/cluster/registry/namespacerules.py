@@ -58,9 +58,7 @@ class NamespaceRules:
         if self._stale:
             self._refresh()
         # Each namespace has one label of its own.
-        return namespace in self._strict or (
-            len(labels) > 1 and (podsecurity.ENFORCE in labels or podsecurity.WARN in labels)
-        )
+        return namespace in self._strict or (len(labels) > 1 and any(name in labels for name in podsecurity.MODES))
 
     def _refresh(self) -> None:
         self._stale = False
@@ -128,9 +126,14 @@ class NamespaceRules:
         if problem:
             raise forbidden(resource, obj["metadata"].get("name", ""), problem)
 
+    def are_noted(self, resource: Resource) -> bool:
+        """Say whether Pod Security has something to say of a resource in an audit log."""
+        return resource is PODS or (resource.plural in _TEMPLATES and resource.group in _TEMPLATE_GROUPS)
+
     def check_security(
-        self, resource: Resource, namespace: str, obj: Object, warnings: list[str] | None, old: Object | None = None
-    ) -> None:
+        self, resource: Resource, namespace: str, obj: Object, warnings: list[str] | None, old: Object | None = None,
+        notes: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Check a pod, or warn of a workload's, by the namespace's Pod Security labels.
 
         Args:
@@ -139,17 +142,30 @@ class NamespaceRules:
             obj: Complete.
             warnings: Receives what the namespace only warns of.
             old: The version until now; None for a new object. A pod is looked at again when its images change.
+            notes: Receives what an audit log is to say.
 
         Raises:
             Forbidden: A pod does what the enforced level forbids.
         """
         record = self._store.get(NAMESPACES, namespace)
         pod = _pod_of(resource, obj)
-        if record is None or pod is None or len(record.obj.labels) <= 1:
-            return
-        if resource is PODS and old is not None and not podsecurity.is_significant(obj, old):
+        if record is None or pod is None:
             return
         policy = podsecurity.policy_of(record.obj.labels)
+        if (
+            len(record.obj.labels) > 1
+            and resource is PODS
+            and old is not None
+            and not podsecurity.is_significant(obj, old)
+        ):
+            return
+        if notes is not None:
+            found = podsecurity.violations(pod, policy.audit)
+            if resource is PODS:
+                notes[podsecurity.ENFORCED_POLICY] = str(policy.enforce)
+            if found:
+                text = f'would violate PodSecurity "{policy.audit}": {podsecurity.text_of(found)}'
+                notes[podsecurity.AUDIT_VIOLATIONS] = text
         if resource is PODS:
             found = podsecurity.violations(pod, policy.enforce)
             if found:
@@ -194,7 +210,7 @@ def _pod_of(resource: Resource, obj: Object) -> Object | None:
     """Return the pod that an object is, or the template that it makes pods from; None when it does neither."""
     if resource is PODS:
         return obj
-    path = _TEMPLATES.get(resource.plural) if resource.group in {"", "apps", "batch"} else None
+    path = _TEMPLATES.get(resource.plural) if resource.group in _TEMPLATE_GROUPS else None
     if path is None:
         return None
     found = obj
@@ -203,6 +219,7 @@ def _pod_of(resource: Resource, obj: Object) -> Object | None:
     return found if "spec" in found else None
 
 
+_TEMPLATE_GROUPS = frozenset({"", "apps", "batch"})
 _TEMPLATES = {
     "podtemplates": ("template",),
     "cronjobs": ("spec", "jobTemplate", "spec", "template"),

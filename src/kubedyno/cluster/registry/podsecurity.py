@@ -14,6 +14,9 @@ from kubedyno.kube.status import Cause, invalid_value
 
 PREFIX = "pod-security.kubernetes.io/"
 ENFORCE, WARN, AUDIT = PREFIX + "enforce", PREFIX + "warn", PREFIX + "audit"
+MODES = (ENFORCE, AUDIT, WARN)
+# Annotations of audit events.
+ENFORCED_POLICY, AUDIT_VIOLATIONS = PREFIX + "enforce-policy", PREFIX + "audit-violations"
 LEVELS = ("privileged", "baseline", "restricted")
 _DEFAULT_CAPABILITIES = frozenset({
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
@@ -84,7 +87,7 @@ class Policy:
 def label_causes(labels: dict[str, str]) -> list[Cause]:
     """Return what is wrong with a namespace's Pod Security labels."""
     causes: list[Cause] = []
-    for name in (ENFORCE, AUDIT, WARN):
+    for name in MODES:
         level = labels.get(name)
         if level is not None and level not in LEVELS:
             text = f"must be one of {', '.join(LEVELS)}"
@@ -98,7 +101,7 @@ def label_causes(labels: dict[str, str]) -> list[Cause]:
 
 def policy_of(labels: dict[str, str]) -> Policy:
     """Return what a namespace's labels ask for; what is enforced is also warned of, unless they say otherwise."""
-    enforce, audit, warn = (_standard(labels, name) for name in (ENFORCE, AUDIT, WARN))
+    enforce, audit, warn = (_standard(labels, name) for name in MODES)
     if WARN not in labels and enforce.is_stricter(warn):
         warn = Standard(enforce.level, labels.get(f"{WARN}-version", enforce.version))
     return Policy(enforce, audit, warn)

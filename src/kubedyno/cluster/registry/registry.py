@@ -263,7 +263,9 @@ class Registry:
         core = kind.stored_as or resource
         if ruled:
             self.rules.check_bounds(core, namespace, new)
-            self.rules.check_security(core, namespace, new, warnings)
+        notes = None if gate is None else gate.annotations
+        if ruled or (notes is not None and resource is PODS):
+            self.rules.check_security(core, namespace, new, warnings, notes=notes)
         if resource is PRIORITY_CLASSES and new.get("globalDefault"):
             self.classes.check_default(name)
         if gate is not None:
@@ -603,7 +605,7 @@ class Registry:
         if warnings is not None and not subresource:
             warnings += kind.warnings(new)
         if whole:
-            self._admit_update(core, subresource, new, old, warnings)
+            self._admit_update(core, subresource, new, old, warnings, None if gate is None else gate.annotations)
         if gate is not None:
             gate.check(kind, subresource, new, record)
         # What may come to use more of a namespace's quota by a change.
@@ -629,8 +631,9 @@ class Registry:
         return store.put(resource, stored)
 
     def _admit_update(
-        self, resource: Resource, subresource: str, new: Object, old: Object, warnings: list[str] | None
-    ) -> None:
+        self, resource: Resource, subresource: str, new: Object, old: Object, warnings: list[str] | None,
+        notes: dict[str, str] | None,
+    ) -> None:  # fmt: skip
         """Do what admission does about a valid new version, before policies, webhooks and quotas."""
         metadata = new["metadata"]
         if resource is NAMESPACES:
@@ -641,7 +644,7 @@ class Registry:
             if subresource == "resize" or (resource is CLAIMS and not subresource):
                 self.rules.check_bounds(resource, metadata["namespace"], new)
             if resource is PODS or not subresource:
-                self.rules.check_security(resource, metadata["namespace"], new, warnings, old)
+                self.rules.check_security(resource, metadata["namespace"], new, warnings, old, notes)
         if resource is CLAIMS and not subresource:
             check_expansion(self.store, new, old)
         elif resource is PRIORITY_CLASSES and new.get("globalDefault"):

@@ -75,6 +75,31 @@ def test_metadata_says_who_asked_what_and_what_came_of_it(tmp_path):
     }  # fmt: skip
 
 
+def test_what_pod_security_says_of_pods_is_noted(tmp_path):
+    pods, deployments = (f"/{root}/namespaces/{NS}/{plural}" for root, plural in
+                         (("api/v1", "pods"), ("apis/apps/v1", "deployments")))  # fmt: skip
+    spec = {"containers": [{"name": "c", "image": "i"}], "hostPID": True}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": spec}
+    labels = {f"pod-security.kubernetes.io/{mode}": "baseline" for mode in ("enforce", "audit")}
+    merge = {"content-type": "application/merge-patch+json"}
+    calls = [
+        ("POST", pods, {"metadata": {"name": "a"}, "spec": spec}, {}),
+        ("PATCH", f"/api/v1/namespaces/{NS}", {"metadata": {"labels": labels}}, merge),
+        ("POST", pods, {"metadata": {"name": "b"}, "spec": spec}, {}),
+        ("POST", deployments, {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+                                                                   "template": template}}, {}),
+    ]  # fmt: skip
+    events = [line for line in audited(tmp_path, EVERYTHING, *calls) if line["stage"] == "ResponseComplete"]
+    prefix = "pod-security.kubernetes.io/"
+    found = [{k.removeprefix(prefix): v for k, v in e["annotations"].items() if k.startswith(prefix)} for e in events]
+    text = 'would violate PodSecurity "baseline:latest": host namespaces (hostPID=true)'
+    assert found == [
+        {"enforce-policy": "privileged:latest"}, {},
+        {"enforce-policy": "baseline:latest", "audit-violations": text}, {"audit-violations": text},
+    ]  # fmt: skip
+    assert [e["responseStatus"]["code"] for e in events] == [201, 200, 403, 201]
+
+
 def test_a_deprecated_api_is_marked_and_no_other(tmp_path):
     lines = audited(
         tmp_path,
