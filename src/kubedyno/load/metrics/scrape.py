@@ -17,6 +17,7 @@ from kubedyno.base.times import rfc3339, rfc3339_go, rfc3339_micro
 from kubedyno.documents.stream import Again
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described, rendered
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Prometheus, Series
+from kubedyno.load.plan.gotemplate.gofmt import go_quote
 
 log = logger(__name__)
 # From here on Go writes exponents.
@@ -90,10 +91,14 @@ def _by_metric(
             continue
         whole = found.setdefault(entry.name, [])
         if not entry.instant:
-            whole.append(_Query(partial(_whole, server, query, window), query, ranged=True, at_s=window.end_s))
-            continue
+            step_s = server.login.step_s
+            ask = partial(server.range, query, window.start_s, window.end_s, step_s)
+            whole.append(_Query(ask, query, ranged=True, at_s=window.end_s))
+            if not int((window.end_s - window.start_s) * 1000) % max(int(step_s * 1000), 1):
+                continue
+            # The window is no whole number of steps: its last state is asked for, too.
         whole.append(_Query(partial(server.instant, query, window.end_s), query, ranged=False, at_s=window.end_s))
-        if entry.capture_start:
+        if entry.instant and entry.capture_start:
             start = _Query(partial(server.instant, query, window.start_s), query, ranged=False, at_s=window.start_s)
             found.setdefault(f"{entry.name}-start", []).append(start)
     return found
@@ -110,8 +115,8 @@ async def _metric(name: str, parts: Sequence[_Query], window: Window) -> Found:
         elif not answer:
             span = f"in range {rfc3339(window.start_s)} - {rfc3339(window.end_s)}"
             when = span if part.ranged else f"at {rfc3339(part.at_s)}"
-            text = 'No datapoints returned from metric %s for job %s %s with query "%s"'
-            log.warning(text, name, window.job, when, part.query)
+            text = "No datapoints returned from metric %s for job %s %s with query %s"
+            log.warning(text, name, window.job, when, go_quote(part.query))
         else:
             answered.append((part, answer))
 
@@ -122,15 +127,6 @@ async def _metric(name: str, parts: Sequence[_Query], window: Window) -> Found:
                     yield _document(series.labels, at_s, value, name, part, window)
 
     return Found(name, sum(len(series.values) for _, answer in answered for series in answer), Again(documents))
-
-
-async def _whole(server: Prometheus, query: str, window: Window) -> list[Series]:
-    """Return a range, and its last state when the window is no whole number of steps."""
-    step_s = server.login.step_s
-    found = await server.range(query, window.start_s, window.end_s, step_s)
-    if int((window.end_s - window.start_s) * 1000) % max(int(step_s * 1000), 1):
-        found += await server.instant(query, window.end_s)
-    return found
 
 
 def _document(labels: Mapping[str, str], at_s: float, value: float, name: str, part: _Query, window: Window) -> Json:

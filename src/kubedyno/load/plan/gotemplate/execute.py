@@ -272,6 +272,8 @@ class _Compiler:
             bound = [value] if len(names) == 1 else [key, value]
             for name, entry in zip(names, bound, strict=True):
                 if assigns:
+                    if not scope.variables.get(name):
+                        raise self._fail(_last(node.pipe), f"undefined variable: {name}")
                     scope.variables[name][-1] = entry
                 else:
                     scope.variables.setdefault(name, []).append(entry)
@@ -310,10 +312,12 @@ class _Compiler:
         if isinstance(value, list | tuple):
             return list(enumerate(value))
         if isinstance(value, int) and not isinstance(value, bool):
+            if len(node.pipe.declared) > 1:
+                raise self._fail(_last(node.pipe), f"can't use {value} to iterate over more than one variable")
             return [(i, i) for i in range(value)]
         if value is None:
             return []
-        raise self._fail(node.pipe, f"range can't iterate over {show(value)}")
+        raise self._fail(_last(node.pipe), f"range can't iterate over {show(value)}")
 
     def _call(self, node: parse.Call) -> Run:
         evaluate = self._pipe(node.pipe) if node.pipe is not None else None
@@ -568,19 +572,20 @@ class _Compiler:
         if isinstance(node, parse.Chain):
             term = self._value(node.term)
             place = _last(node)
-            return lambda scope: self._walk(place, term(scope), node.names)
+            typed = _returns_its_type(node.term)
+            return lambda scope: self._walk(place, term(scope), node.names, typed=typed)
         if isinstance(node, parse.Pipe):
             return self._pipe(node)
         assert isinstance(node, parse.Function)
         run = self._function(parse.Command(node.position, [node]), node, [])
         return lambda scope: run(scope, _MISSING)
 
-    def _walk(self, node: Node, value: Any, names: list[str]) -> Any:
-        for name in names:
-            value = self._step(node, value, name)
+    def _walk(self, node: Node, value: Any, names: list[str], *, typed: bool = False) -> Any:
+        for position, name in enumerate(names):
+            value = self._step(node, value, name, typed=typed and position == 0)
         return value
 
-    def _step(self, node: Node, value: Any, name: str) -> Any:
+    def _step(self, node: Node, value: Any, name: str, *, typed: bool = False) -> Any:
         if isinstance(value, dict):
             if name in value:
                 return value[name]
@@ -600,10 +605,47 @@ class _Compiler:
                 return methods[name](value)
             except TypeError as error:
                 raise self._fail(node, f"wrong number of args for {name}: want 1 got 0") from error
-        raise self._fail(node, f"can't evaluate field {name} in type interface {{}}")
+        known = type_name(value) if typed and not isinstance(value, list | tuple | dict) else "interface {}"
+        raise self._fail(node, f"can't evaluate field {name} in type {known}")
 
 
 _EXACT: dict[str, Any] = {"s": str, "b": bool, "i": int, "u": int, "f": float, "m": dict, "t": GoTime}
+
+
+# Functions whose result is of type interface{} in Go, whatever it holds.
+_UNTYPED = frozenset(
+    [
+        "first",
+        "last",
+        "mustFirst",
+        "mustLast",
+        "get",
+        "dig",
+        "default",
+        "coalesce",
+        "ternary",
+        "fromJson",
+        "mustFromJson",
+        "plural",
+        "deepCopy",
+        "mustDeepCopy",
+        "merge",
+        "mergeOverwrite",
+        "mustMerge",
+        "mustMergeOverwrite",
+        "call",
+        "and",
+        "or",
+    ]
+)
+
+
+def _returns_its_type(term: Node) -> bool:
+    """Say whether a term in parentheses is a call whose result has a type of its own, which errors then name."""
+    if not isinstance(term, parse.Pipe):
+        return False
+    head = term.commands[-1].arguments[0]
+    return isinstance(head, parse.Function) and head.name not in _UNTYPED
 
 
 def _calling(text: str) -> Function:

@@ -167,17 +167,7 @@ def sprintf(pattern: str, arguments: list[Any]) -> str:
         value = arguments[used]
         used += 1
         places = int(precision or 0) if dotted else None
-        text = _verb(verb, flags, places, value)
-        size = int(width or 0)
-        if len(text) < size:
-            if "-" in flags:
-                text = text.ljust(size)
-            elif "0" in flags and (verb in "deEfFgGxXob" or isinstance(value, int | float)) and text[-1:].isalnum():
-                sign = text[0] if text[:1] in {"+", "-"} else ""
-                text = sign + text[len(sign) :].rjust(size - len(sign), "0")
-            else:
-                text = text.rjust(size)
-        out.append(text)
+        out.append(_verb(verb, flags, places, int(width or 0), value))
     out.append(pattern[at:])
     if used < len(arguments) and not reordered:
         extra = ", ".join(f"{type_name(v)}={show(v)}" if v is not None else "<nil>" for v in arguments[used:])
@@ -185,29 +175,57 @@ def sprintf(pattern: str, arguments: list[Any]) -> str:
     return "".join(out)
 
 
-def _bad(verb: str, value: Any) -> str:
+def _bad(verb: str, value: Any, places: int | None = None) -> str:
     if value is None:
         return f"%!{verb}(<nil>)"
-    return f"%!{verb}({type_name(value)}={show(value)})"
+    return f"%!{verb}({type_name(value)}={_leaf('v', '', places, value)})"
 
 
-def _verb(verb: str, flags: str, places: int | None, value: Any) -> str:
+def _verb(verb: str, flags: str, places: int | None, size: int, value: Any) -> str:
+    """Return one argument; of lists and mappings, each of their values is written, and made wide enough, by itself."""
+    if verb != "T" and not (verb == "v" and "#" in flags):
+        if isinstance(value, list | tuple):
+            return "[" + " ".join(_item(verb, flags, places, size, item) for item in value) + "]"
+        if isinstance(value, dict):
+            pairs = (
+                f"{_item(verb, flags, places, size, k)}:{_item(verb, flags, places, size, v)}"
+                for k, v in sorted(value.items())
+            )
+            return "map[" + " ".join(pairs) + "]"
+    text = _leaf(verb, flags, places, value)
+    if len(text) >= size:
+        return text
+    if "-" in flags:
+        return text.ljust(size)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and verb in "vdeEfFgGxXob"
+    if "0" not in flags or verb == "U" or text[:1] == "%" or (number and not text[-1:].isalnum()):
+        return text.rjust(size)
+    if number and not isinstance(value, float) and places is not None:
+        return text.rjust(size)
+    sign = text[0] if number and text[:1] in {"+", "-", " "} else ""
+    return sign + text[len(sign) :].rjust(size - len(sign), "0")
+
+
+def _item(verb: str, flags: str, places: int | None, size: int, value: Any) -> str:
+    if value is None:
+        return "<nil>" if verb == "v" else f"%!{verb}(<nil>)"
+    return _verb(verb, flags, places, size, value)
+
+
+def _leaf(verb: str, flags: str, places: int | None, value: Any) -> str:
     if verb == "v":
         if "#" in flags:
-            return _go_syntax(value)
+            return "<nil>" if value is None else _go_syntax(value)
         if isinstance(value, float) and places is not None:
             return _float("g", places, flags, value)
+        if isinstance(value, str) and places is not None:
+            return value[:places]
         # Here a plus asks for the names of fields, which these values don't have.
         return show(value)
     if verb == "T":
         return type_name(value)
     if verb == "t":
         return show(value) if isinstance(value, bool) else _bad(verb, value)
-    if isinstance(value, list | tuple) and verb in "dsqxXfeg":
-        return "[" + " ".join(_verb(verb, flags, places, item) for item in value) + "]"
-    if isinstance(value, dict) and verb in "dsqxXfeg":
-        pairs = (f"{_verb(verb, flags, places, k)}:{_verb(verb, flags, places, v)}" for k, v in sorted(value.items()))
-        return "map[" + " ".join(pairs) + "]"
     if isinstance(value, bool) or value is None:
         return _bad(verb, value)
     handler = _VERBS.get(verb)
@@ -216,18 +234,33 @@ def _verb(verb: str, flags: str, places: int | None, value: Any) -> str:
     return handler(verb, flags, places, value)
 
 
-def _integer(verb: str, flags: str, _places: int | None, value: Any) -> str:
+def _hex_float(verb: str, value: float) -> str:
+    """Return 0x1.8p+01: no digits that say nothing, and at least two in the exponent."""
+    mantissa, _, exponent = value.hex().partition("p")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    text = f"{mantissa}p{exponent[0]}{exponent[1:].rjust(2, '0')}"
+    return text.upper() if verb == "X" else text
+
+
+def _hex_text(verb: str, flags: str, places: int | None, value: str) -> str:
+    """Return the bytes of a text: apart with a space, each with 0x then, and as many as the precision says."""
+    start = "0x" if "#" in flags else ""
+    octets = [f"{octet:02x}" for octet in value.encode()[:places]]
+    text = " ".join(start + octet for octet in octets) if " " in flags else start * bool(octets) + "".join(octets)
+    return text.upper() if verb == "X" else text
+
+
+def _integer(verb: str, flags: str, places: int | None, value: Any) -> str:
     if isinstance(value, str):
-        if verb in "xX":
-            text = value.encode().hex()
-            return text.upper() if verb == "X" else text
-        return _bad(verb, value)
+        return _hex_text(verb, flags, places, value) if verb in "xX" else _bad(verb, value, places)
     if not isinstance(value, int):
         if isinstance(value, float) and verb in "xX":
-            return value.hex()
+            return _hex_float(verb, value)
         return _bad(verb, value)
     digits = {"d": "d", "x": "x", "X": "X", "o": "o", "b": "b", "O": "o"}[verb]
-    text = format(abs(value), digits)
+    text = format(abs(value), digits).rjust(places or 0, "0")
+    if places == 0 and value == 0:
+        text = ""
     if "#" in flags and verb in "xX":
         text = f"0{verb}{text}"
     elif "#" in flags and verb == "b":
@@ -257,7 +290,7 @@ def _general(value: float, places: int) -> str:
 def _floating(verb: str, flags: str, places: int | None, value: Any) -> str:
     if isinstance(value, float):
         return _float(verb, places, flags, value)
-    return _bad(verb, value)
+    return _bad(verb, value, places)
 
 
 def _string(_verb_name: str, _flags: str, places: int | None, value: Any) -> str:
@@ -266,9 +299,12 @@ def _string(_verb_name: str, _flags: str, places: int | None, value: Any) -> str
     return value if places is None else value[:places]
 
 
+_QUOTES = {34: "'\"'", 39: "'\\''"}
+
+
 def _quoted(_verb_name: str, flags: str, _places: int | None, value: Any) -> str:
     if isinstance(value, int):
-        return f"'{chr(value)}'"
+        return f"'{go_quote(chr(value), ascii_only='+' in flags)[1:-1]}'" if value not in {34, 39} else _QUOTES[value]
     if not isinstance(value, str):
         return _bad("q", value)
     if "#" in flags and "`" not in value:

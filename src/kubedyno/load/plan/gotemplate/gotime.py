@@ -115,7 +115,16 @@ _FORMATS: dict[str, Callable[[datetime], str]] = {
     "MST": lambda m: m.tzname() or "UTC",
 }
 
+
+def _later(t: GoTime, years: int, months: int, days: int) -> GoTime:
+    """Return the date so much later; what a month is too short for runs over into the next."""
+    month = t.moment.month - 1 + months
+    first = t.moment.replace(year=t.moment.year + years + month // 12, month=month % 12 + 1, day=1)
+    return GoTime(first + timedelta(days=t.moment.day - 1 + days))
+
+
 _METHODS: dict[str, Callable[..., Any]] = {
+    "AddDate": _later,
     "Format": lambda t, layout: t.format(layout),
     "String": str,
     "Year": lambda t: t.moment.year,
@@ -152,7 +161,7 @@ def zone(name: str) -> tzinfo:
         return datetime.fromtimestamp(0, UTC).astimezone().tzinfo or UTC
     try:
         return ZoneInfo(name or "UTC")
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return UTC
 
 

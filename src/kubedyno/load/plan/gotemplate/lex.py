@@ -82,12 +82,9 @@ def _all(source: Source, found: list[Token]) -> None:
             inside += 2
         if piece:
             found.append(Token("text", piece, begins))
-        after_space = inside
-        if trim:
-            while after_space < len(text) and text[after_space] in _SPACE:
-                after_space += 1
-        if text.startswith(COMMENT_START, after_space):
-            position, trim_next = _comment(source, after_space)
+        # As in Go, just one space may stand between the trim marker and a comment.
+        if text.startswith(COMMENT_START, inside):
+            position, trim_next = _comment(source, inside)
             continue
         found.append(Token("left", LEFT, start))
         position, trim_next = _action(source, inside, found)

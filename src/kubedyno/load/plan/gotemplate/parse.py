@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubedyno.load.plan.gotemplate.errors import TemplateError
+from kubedyno.load.plan.gotemplate.gofmt import go_quote
 from kubedyno.load.plan.gotemplate.lex import Source, Token, tokens
 
 
@@ -383,6 +384,8 @@ class Parser:
         self._next()
         names = [token.text]
         following = self._skip_space()
+        if where != "range" and following.text == "," and following.kind == "punctuation":
+            raise self._fail(following, f"too many declarations in {where}")
         if where == "range" and following.text == "," and following.kind == "punctuation":
             self._next()
             second = self._skip_space()
@@ -458,7 +461,7 @@ class Parser:
             node.position = place
             return node
         if isinstance(node, Constant | Nil | Dot):
-            raise self._fail(Token("", "", node.position), f'unexpected . after term "{node}"')
+            raise self._fail(Token("", "", node.position), f"unexpected . after term {go_quote(str(node))}")
         return Chain(place, node, names)
 
     def _term(self) -> Node | None:

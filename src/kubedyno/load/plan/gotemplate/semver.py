@@ -46,6 +46,28 @@ class Version:
         """Return -1, 0 or 1."""
         return int(self.key > other.key) - int(self.key < other.key)
 
+    def raised(self, place: int) -> "Version":
+        """Return the next version: a prerelease's next patch is its release."""
+        numbers = [*self.numbers[:place], self.numbers[place] + 1, 0, 0][:3]
+        if place == 2 and self.prerelease:
+            numbers = list(self.numbers)
+        return Version("v" * self.original.startswith("v") + ".".join(map(str, numbers)))
+
+    def changed(self, prerelease: str | None = None, metadata: str | None = None) -> "Version":
+        """Return the version with another prerelease or build metadata, "" for none.
+
+        Raises:
+            FunctionError: It is malformed.
+        """
+        before = self.prerelease if prerelease is None else prerelease
+        build = self.metadata if metadata is None else metadata
+        for text, what in ((before, "prerelease"), (build, "metadata")):
+            if text and re.fullmatch(r"[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*", text) is None:
+                raise FunctionError(f"invalid {what} string")
+        numbers = ".".join(map(str, self.numbers))
+        start = "v" * self.original.startswith("v") + numbers
+        return Version(start + (f"-{before}" if before else "") + (f"+{build}" if build else ""))
+
     @property
     def go_methods(self) -> dict[str, Callable[..., Any]]:
         """What a template may call on it."""
@@ -67,6 +89,13 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "Prerelease": lambda v: v.prerelease,
     "Metadata": lambda v: v.metadata,
     "Original": lambda v: v.original,
+    "GreaterThanEqual": lambda v, other: v.compare(other) >= 0,
+    "LessThanEqual": lambda v, other: v.compare(other) <= 0,
+    "IncMajor": lambda v: v.raised(0),
+    "IncMinor": lambda v: v.raised(1),
+    "IncPatch": lambda v: v.raised(2),
+    "SetPrerelease": lambda v, text: v.changed(prerelease=text),
+    "SetMetadata": lambda v, text: v.changed(metadata=text),
     "String": str,
 }
 

@@ -30,7 +30,7 @@ SIGNATURES: dict[str, str] = _table(
         ("s", "trim upper lower title untitle initials swapcase snakecase kebabcase camelcase nospace shuffle"),
         ("s", "atoi fromJson mustFromJson b64enc b64dec b32enc b32dec sha1sum sha256sum sha512sum adler32sum"),
         ("s", "regexQuoteMeta base dir ext clean isAbs osBase osDir osExt osClean osIsAbs env expandenv fail"),
-        ("s", "semver urlParse bcrypt ReadFile"),
+        ("s", "semver urlParse getHostByName bcrypt ReadFile"),
         ("ss", "trimAll trimall trimPrefix trimSuffix contains hasPrefix hasSuffix split splitList semverCompare"),
         ("ss", "regexMatch mustRegexMatch regexFind mustRegexFind toDate mustToDate decryptAES encryptAES htpasswd"),
         ("sss", "replace regexReplaceAll mustRegexReplaceAll regexReplaceAllLiteral mustRegexReplaceAllLiteral"),

@@ -8,8 +8,9 @@ import math
 import os
 import posixpath
 import re
+import socket
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -30,7 +31,9 @@ def to_int(value: Any) -> int:
     """Return cast.ToInt64: anything that is no number is 0."""
     if isinstance(value, bool):
         return int(value)
-    if isinstance(value, int | float):
+    if isinstance(value, float):
+        return int(value) if -(2.0**63) <= value < 2.0**63 else -(1 << 63)
+    if isinstance(value, int):
         return int(value)
     if isinstance(value, str):
         text = value.strip()
@@ -117,7 +120,7 @@ def _substr(start: Any, end: Any, text: Any) -> str:
 
 
 def _indent(size: Any, text: Any) -> str:
-    pad = " " * to_int(size)
+    pad = _repeat(size, " ")
     return pad + _text(text).replace("\n", "\n" + pad)
 
 
@@ -161,17 +164,22 @@ def _swapcase(text: Any) -> str:
     return _text(text).swapcase()
 
 
-def _wrap(width: Any, text: Any, joiner: str = "\n") -> str:
-    lines: list[str] = []
-    line = ""
-    for word in _text(text).split(" "):
-        if line and len(line) + 1 + len(word) > to_int(width):
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    lines.append(line)
-    return joiner.join(lines)
+def _wrap(width: Any, text: Any, joiner: str = "\n", *, cuts: bool = False) -> str:
+    """Break a text at spaces into lines of at most `width` bytes; a longer word stays whole unless `cuts`."""
+    rest, size = _text(text).encode(), max(1, to_int(width))
+    lines: list[bytes] = []
+    while len(rest) > size:
+        if rest.startswith(b" "):
+            rest = rest[1:]
+            continue
+        at = rest.rfind(b" ", 0, size + 1)
+        if at < 0 and not cuts:
+            at = rest.find(b" ", size)
+            if at < 0:
+                break
+        lines.append(rest[: at if at >= 0 else size])
+        rest = rest[at + 1 if at >= 0 else size :]
+    return (joiner or "\n").join(line.decode("utf-8", "replace") for line in [*lines, rest])
 
 
 def _abbrev(width: Any, text: Any) -> str:
@@ -191,6 +199,51 @@ def _abbrev_both(left: Any, right: Any, text: Any) -> str:
     if offset + width - 3 < len(source):
         return "..." + _abbrev(width - 3, source[offset:])
     return "..." + source[len(source) - (width - 3) :]
+
+
+def _repeat(count: Any, text: Any) -> str:
+    if to_int(count) < 0:
+        raise FunctionError("strings: negative Repeat count")
+    return _text(text) * to_int(count)
+
+
+def _random_int(least: Any, bound: Any) -> int:
+    if to_int(bound) <= to_int(least):
+        raise FunctionError("invalid argument to Intn")
+    return RANDOM.randrange(to_int(least), to_int(bound))
+
+
+def _expanded(text: Any) -> str:
+    """Put in environment variables, $A or ${A}; those that are not set are empty."""
+    return re.sub(
+        r"\$(?:\{([^}]*)\}|([A-Za-z0-9_]+))", lambda m: os.environ.get(m[1] if m[2] is None else m[2], ""), _text(text)
+    )
+
+
+def _address(name: Any) -> str:
+    """Return one of the addresses that a name resolves to."""
+    try:
+        found = sorted({str(entry[4][0]) for entry in socket.getaddrinfo(_text(name) or None, None)}) if name else []
+    except OSError:
+        found = []
+    if not found:
+        raise FunctionError("invalid argument to Intn")
+    return RANDOM.choice(found)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Say what reflect.DeepEqual says: values of different types differ, 1 and 1.0 or true among them."""
+    if type_name(a) != type_name(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def _among(value: Any, others: Iterable[Any]) -> bool:
+    return any(same(value, other) for other in others)
 
 
 def _shuffle(text: Any) -> str:
@@ -320,7 +373,7 @@ def _merge(target: Any, *sources: Any, overwrite: bool = False) -> dict[str, Any
         for key, value in _mapping(source).items():
             if key in place and isinstance(place[key], dict) and isinstance(value, dict):
                 _merge(place[key], value, overwrite=overwrite)
-            elif (overwrite and not empty(value)) or key not in place or empty(place[key]):
+            elif overwrite or key not in place or empty(place[key]):
                 place[key] = value
     return place
 
@@ -344,7 +397,7 @@ def _dig(*arguments: Any) -> Any:
 def _uniq(values: Any) -> list[Any]:
     found: list[Any] = []
     for value in _list(values, "uniq"):
-        if value not in found:
+        if not _among(value, found):
             found.append(value)
     return found
 
@@ -367,7 +420,10 @@ def _chunk(size: Any, values: Any) -> list[list[Any]]:
     return [items[i : i + n] for i in range(0, len(items), n)]
 
 
-_UNSUPPORTED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\(\?(?:<?[=!]|>|#|\(|R|&))|(\(\?P[=>])", re.DOTALL)
+_MOST_REPEATS = 1000
+_UNSUPPORTED = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\(\?(?:<?[=!]|>|#|\(|R|&))|(\(\?P[=>])|\{(\d+)(?:,(\d*))?\}", re.DOTALL
+)
 
 
 def _regex(pattern: Any) -> re.Pattern[str]:
@@ -378,6 +434,10 @@ def _regex(pattern: Any) -> re.Pattern[str]:
             raise FunctionError(
                 f"error parsing regexp: invalid or unsupported Perl syntax: `{(found[1] or found[2])[:3]}`"
             )
+        if found[3] and (
+            int(found[3]) > _MOST_REPEATS or (found[4] and not int(found[3]) <= int(found[4]) <= _MOST_REPEATS)
+        ):
+            raise FunctionError(f"error parsing regexp: invalid repeat count: `{found[0]}`")
         if re.match(r"\\[1-9]", found[0]):
             raise FunctionError(f"error parsing regexp: invalid escape sequence: `{found[0]}`")
     # Python's $ also matches before a last newline, Go's does not.
@@ -401,6 +461,9 @@ def _complaint(text: str, error: re.error) -> str:
         return f"unexpected ): `{text}`"
     if "unterminated character set" in said:
         return f"missing closing ]: `{text[error.pos or 0 :]}`"
+    if "multiple repeat" in said:
+        nested = re.search(r"(?:[*+?]|\{\d+(?:,\d*)?\})(?=[*+?{])(?:[*+?]\??|\{[^}]*\})", text)
+        return f"invalid nested repetition operator: `{nested[0] if nested else text}`"
     if "nothing to repeat" in said or "multiple repeat" in said:
         return f"missing argument to repetition operator: `{text[error.pos or 0 : (error.pos or 0) + 1]}`"
     if "bad character range" in said:
@@ -536,11 +599,16 @@ def _ago(value: Any) -> str:
 
 
 def _url_parse(text: Any) -> dict[str, Any]:
+    if _text(text).startswith(":"):
+        raise FunctionError(f"unable to parse url: parse {go_quote(text)}: missing protocol scheme")
     try:
-        parts = urlsplit(_text(text))
+        parts = urlsplit(text)
     except ValueError as error:
         what = "missing ']' in host" if "[" in text else str(error)
         raise FunctionError(f'unable to parse url: parse "{text}": {what}') from error
+    for part in (parts.path, parts.fragment):
+        if wrong := re.search(r"%(?![0-9a-fA-F]{2}).{0,2}", part):
+            raise FunctionError(f"unable to parse url: parse {go_quote(text)}: invalid URL escape {go_quote(wrong[0])}")
     host = parts.netloc.rpartition("@")[2]
     is_opaque = bool(parts.scheme) and not parts.netloc and not parts.path.startswith("/")
     return {
@@ -583,15 +651,36 @@ def _plural(one: Any, many: Any, count: Any) -> Any:
 
 
 def _split(separator: Any, text: Any) -> dict[str, str]:
-    return {f"_{i}": part for i, part in enumerate(_text(text).split(str(separator)))}
+    parts = _text(text).split(str(separator)) if separator else list(_text(text))
+    return {f"_{i}": part for i, part in enumerate(parts)}
 
 
 def _splitn(separator: Any, count: Any, text: Any) -> dict[str, str]:
-    return {f"_{i}": part for i, part in enumerate(_text(text).split(str(separator), to_int(count) - 1))}
+    parts = _text(text).split(str(separator), to_int(count) - 1) if to_int(count) else []
+    return {f"_{i}": part for i, part in enumerate(parts)}
+
+
+def _regex_split(pattern: Any, text: Any, count: Any) -> list[str]:
+    most = to_int(count)
+    if most == 0:
+        return []
+    return [_text(text)] if most == 1 else _regex(pattern).split(_text(text), max(0, most - 1))
+
+
+def _extension(path: Any) -> str:
+    name = _text(path).rpartition("/")[2]
+    return name[name.rindex(".") :] if "." in name else ""
+
+
+def _clean(path: Any) -> str:
+    found = posixpath.normpath(_text(path)) if path else "."
+    return found[1:] if found.startswith("//") else found
 
 
 def _strings(values: Any) -> list[str]:
-    return [strval(value) for value in values] if isinstance(values, list | tuple) else [strval(values)]
+    if isinstance(values, list | tuple):
+        return [strval(value) for value in values if value is not None]
+    return [] if values is None else [strval(values)]
 
 
 def _pluck(key: Any, *mappings: Any) -> list[Any]:
@@ -601,7 +690,7 @@ def _pluck(key: Any, *mappings: Any) -> list[Any]:
 def _has(needle: Any, values: Any) -> bool:
     if values is None:
         return False
-    return needle in _list(values, "find has")
+    return _among(needle, _list(values, "find has"))
 
 
 def _trim_prefix(prefix: Any, text: Any) -> str:
@@ -619,7 +708,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "lower": lambda t: _text(t).lower(),
     "title": _title,
     "untitle": lambda t: re.sub(r"(^|\s)(\w)", lambda m: m[1] + m[2].lower(), _text(t)),
-    "repeat": lambda n, t: _text(t) * max(0, to_int(n)),
+    "repeat": _repeat,
     "substr": _substr,
     "trunc": _trunc,
     "abbrev": _abbrev,
@@ -644,7 +733,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     # The original goes byte by byte, and takes each for a character.
     "nospace": lambda t: "".join(chr(b) for b in t.encode() if not chr(b).isspace()),
     "wrap": _wrap,
-    "wrapWith": lambda n, j, t: _wrap(n, t, j),
+    "wrapWith": lambda n, j, t: _wrap(n, t, j, cuts=True),
     "join": _join,
     "split": _split,
     "splitn": _splitn,
@@ -656,7 +745,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "randAlpha": _random(_UPPER + _LOWER),
     "randNumeric": _random(_DIGITS),
     "randAscii": _random(_ASCII),
-    "randInt": lambda a, b: RANDOM.randrange(to_int(a), to_int(b)),
+    "randInt": _random_int,
     "uuidv4": RANDOM.uid,
     # numbers
     "add": lambda *v: _int64(sum(to_int(x) for x in v)),
@@ -699,7 +788,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "concat": lambda *v: [x for items in v for x in _list(items, "concat")],
     "reverse": lambda v: _list(v, "find reverse")[::-1],
     "uniq": _uniq,
-    "without": lambda v, *x: [item for item in _list(v, "find without") if item not in x],
+    "without": lambda v, *x: [item for item in _list(v, "find without") if not _among(item, x)],
     "has": _has,
     "compact": lambda v: [item for item in _list(v, "compact") if not empty(item)],
     "slice": _slice,
@@ -734,7 +823,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "typeOf": type_name,
     "typeIs": lambda t, v: type_name(v) == t,
     "typeIsLike": lambda t, v: type_name(v) in {t, f"*{t}"},
-    "deepEqual": lambda a, b: a == b,
+    "deepEqual": same,
     # encodings
     "toJson": to_json,
     "mustToJson": to_json,
@@ -761,7 +850,7 @@ SPRIG: dict[str, Callable[..., Any]] = {
     ],
     "regexReplaceAll": lambda p, t, r: _regex(p).sub(_replacement(_text(r)), _text(t)),
     "regexReplaceAllLiteral": lambda p, t, r: _regex(p).sub(lambda _m: _text(r), _text(t)),
-    "regexSplit": lambda p, t, n: _regex(p).split(_text(t), 0 if to_int(n) < 0 else max(0, to_int(n) - 1)),
+    "regexSplit": _regex_split,
     "regexQuoteMeta": lambda t: re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", _text(t)),
     # dates, versions, paths, environment
     "now": gotime.now,
@@ -789,16 +878,17 @@ SPRIG: dict[str, Callable[..., Any]] = {
     "decryptAES": ciphers.decrypt_aes,
     "base": lambda t: posixpath.basename(_text(t).rstrip("/")) or ("/" if t else "."),
     "dir": lambda t: posixpath.dirname(_text(t)) or ".",
-    "ext": lambda t: posixpath.splitext(_text(t))[1],
-    "clean": lambda t: posixpath.normpath(_text(t)) if t else ".",
+    "ext": _extension,
+    "clean": _clean,
     "isAbs": lambda t: _text(t).startswith("/"),
     "osBase": lambda t: posixpath.basename(_text(t).rstrip("/")) or ("/" if t else "."),
     "osDir": lambda t: posixpath.dirname(_text(t)) or ".",
-    "osExt": lambda t: posixpath.splitext(_text(t))[1],
-    "osClean": lambda t: posixpath.normpath(_text(t)) if t else ".",
+    "osExt": _extension,
+    "osClean": _clean,
     "osIsAbs": lambda t: _text(t).startswith("/"),
     "env": lambda t: os.environ.get(_text(t), ""),
-    "expandenv": lambda t: os.path.expandvars(_text(t)),
+    "expandenv": _expanded,
+    "getHostByName": _address,
     "hello": lambda: "Hello!",
 }
 for _name in (
