@@ -592,7 +592,7 @@ class _Evaluation:
         if op == "count_values":
             label = str(parameter)
             if re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", label) is None:
-                raise BadQueryError(f'invalid label name "{label}"')
+                raise QueryError(f'invalid label name "{label}"')
             return aggregations.counted_values(label, rows, labels, grid, without=without)
         found: list[Row] = []
         for common, members in aggregations.grouped(rows, labels, without=without):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from kubedyno.promql.errors import BadQueryError
+from kubedyno.promql.errors import BadQueryError, QueryError
 from kubedyno.promql.matching import pattern_of
 from kubedyno.promql.rows import Row
 
@@ -16,14 +16,14 @@ def replaced(rows: Iterable[Row], target: str, replacement: str, source: str, pa
     """Return rows whose label `target` comes from what `pattern` found in `source`; others as they are.
 
     Raises:
-        BadQueryError: The pattern or the label's name is wrong.
+        QueryError: The pattern or the label's name is wrong.
     """
     try:
         compiled = pattern_of(pattern)
     except BadQueryError as error:
-        raise BadQueryError(f"invalid regular expression in label_replace(): {pattern}") from error
+        raise QueryError(f"invalid regular expression in label_replace(): {pattern}") from error
     if _LABEL_NAME.match(target) is None:
-        raise BadQueryError(f"invalid destination label name in label_replace(): {target}")
+        raise QueryError(f"invalid destination label name in label_replace(): {target}")
     memo: dict[str, str | None] = {}
     result: list[Row] = []
     for row in rows:
@@ -61,13 +61,13 @@ def joined(rows: Iterable[Row], target: str, separator: str, sources: Sequence[s
     """Return rows whose label `target` is the values of others, joined.
 
     Raises:
-        BadQueryError: A label's name is wrong.
+        QueryError: A label's name is wrong.
     """
     if _LABEL_NAME.match(target) is None:
-        raise BadQueryError(f"invalid destination label name in label_join(): {target}")
+        raise QueryError(f"invalid destination label name in label_join(): {target}")
     for source in sources:
         if _LABEL_NAME.match(source) is None:
-            raise BadQueryError(f"invalid source label name in label_join(): {source}")
+            raise QueryError(f"invalid source label name in label_join(): {source}")
     result: list[Row] = []
     for row in rows:
         text = separator.join(row.labels.get(source, "") for source in sources)

@@ -44,6 +44,12 @@ _FUNCTIONS = frozenset(
 )  # fmt: skip
 # Their values depend on the step even where those of their arguments do not.
 _OF_THE_STEP = frozenset({*mathematics.DATES, "predict_linear", "time", "timestamp"})
+# Complaints about types, and names between quotes.
+_TYPES = re.compile(r"(expected type |got:? )(vector|matrix|string|scalar)\b")
+_TYPE_NAMES = {"vector": "instant vector", "matrix": "range vector"}
+_QUOTED = re.compile(r"(?<![\w'])'(\w+)'(?![\w'])")
+# Strings as they are; what the parser writes of a selector without conditions, and of a grouping.
+_WRITTEN = re.compile(r'"(?:\\.|[^"\\])*"|(?<=[\w:])(\{\})|(\b(?:by|without) \([^()]*\))(?=\()')
 _LATER = frozenset({"double_exponential_smoothing", "mad_over_time", "sort_by_label", "sort_by_label_desc"})
 _AGGREGATIONS = frozenset(
     {"sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "topk", "bottomk", "quantile", "count_values"}
@@ -74,7 +80,7 @@ def parsed(text: str, *, later: bool = False) -> Any:
     try:
         tree = promql_parser.parse(_prepared(text, later=later))
     except ValueError as error:
-        raise BadQueryError(f"parse error: {error}") from error
+        raise BadQueryError(f"parse error: {_in_its_words(str(error))}") from error
     _check(tree, later=later)
     return tree
 
@@ -109,6 +115,23 @@ def _prepared(text: str, *, later: bool) -> str:
             raise BadQueryError(f"parse error: nested more than {MAX_DEPTH} deep")
         parts.append(token)
     return "".join(parts)
+
+
+def _in_its_words(text: str) -> str:
+    """Return the parser's complaint as Prometheus words it."""
+    text = _TYPES.sub(lambda found: f"{found[1]}{_TYPE_NAMES.get(found[2], found[2])}", text)
+    return _QUOTED.sub(r'"\1"', text)
+
+
+def formatted(tree: Any) -> str:
+    """Return an expression's text as Prometheus writes it, on one line."""
+
+    def write(found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return ""
+        return f"{found[0]} " if found[2] is not None else found[0]
+
+    return _WRITTEN.sub(write, str(tree))
 
 
 def children(tree: Any) -> Iterator[Any]:

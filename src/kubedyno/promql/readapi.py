@@ -5,7 +5,8 @@ Grafana's data source and kube-burner's metrics endpoint ask no more than this.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from kubedyno.base.times import epoch_of
 from kubedyno.promql.engine import Answer, Engine, Series
 from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError
 from kubedyno.promql.exposition import number_of
-from kubedyno.promql.language import matchers_of, parsed, unwrapped
+from kubedyno.promql.language import formatted, matchers_of, parsed, unwrapped
 from kubedyno.promql.matching import Matcher
 from kubedyno.promql.rows import NAME, json_number
 from kubedyno.promql.scraping import Target
@@ -64,9 +65,9 @@ class ReadAPI:
             "format_query": self._format_query,
             "status/config": self._config,
             "status/tsdb": self._tsdb,
-            "rules": lambda _given: {"groups": []},
+            "rules": self._rules,
             "alerts": lambda _given: {"alerts": []},
-            "query_exemplars": lambda _given: [],
+            "query_exemplars": self._exemplars,
             "status/buildinfo": lambda _given: {
                 "version": VERSION,
                 "revision": "kubedyno",
@@ -75,6 +76,7 @@ class ReadAPI:
                 "buildDate": "",
                 "goVersion": "",
             },
+            "status/walreplay": lambda _given: {"min": 0, "max": 0, "current": 0},
             "status/runtimeinfo": self._runtime,
             "status/flags": lambda _given: {"query.lookback-delta": f"{engine.options.lookback_ms // 60_000}m"},
         }
@@ -102,10 +104,10 @@ class ReadAPI:
     # --- queries -----------------------------------------------------------------------------------------------
 
     def _query(self, given: Parameters) -> bytes:
-        text = _one(given, "query")
         time = _one(given, "time", "")
         time_ms = _time_ms(time, "time") if time else round(self._clock.now() * 1000)
-        return _answer_bytes(self._within(given).instant(text, time_ms))
+        with _asked():
+            return _answer_bytes(self._within(given).instant(_one(given, "query", ""), time_ms), time_ms)
 
     def _within(self, given: Parameters) -> Engine:
         """Return the engine for a request that may ask to be given up earlier."""
@@ -119,9 +121,9 @@ class ReadAPI:
         return Engine(self._store, replace(options, timeout_s=min(options.timeout_s, seconds)))
 
     def _query_range(self, given: Parameters) -> bytes:
-        start = _time_ms(_one(given, "start"), "start")
-        end = _time_ms(_one(given, "end"), "end")
-        step = _step_ms(_one(given, "step"))
+        start = _time_ms(_one(given, "start", ""), "start")
+        end = _time_ms(_one(given, "end", ""), "end")
+        step = _step_ms(_one(given, "step", ""))
         if end < start:
             raise BadQueryError('invalid parameter "end": end timestamp must not be before start time')
         if step <= 0:
@@ -134,10 +136,28 @@ class ReadAPI:
                 f"exceeded maximum resolution of {MAX_POINTS:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)"
             )
-        return _answer_bytes(self._within(given).range(_one(given, "query"), start, end, step))
+        with _asked():
+            return _answer_bytes(self._within(given).range(_one(given, "query", ""), start, end, step))
 
     def _format_query(self, given: Parameters) -> str:
-        return str(parsed(_one(given, "query")))
+        with _asked():
+            return formatted(self._parsed(given))
+
+    def _parsed(self, given: Parameters) -> Any:
+        return parsed(_one(given, "query", ""), later=self._engine.options.later)
+
+    def _exemplars(self, given: Parameters) -> list[Any]:
+        """Return none: there are none, but of wrong queries that is not said."""
+        _time_ms(_one(given, "start", ""), "start", -_EVER_MS)
+        _time_ms(_one(given, "end", ""), "end", _EVER_MS)
+        self._parsed(given)
+        return []
+
+    def _rules(self, given: Parameters) -> dict[str, Any]:
+        kind = _one(given, "type", "")
+        if kind.lower() not in {"", "alert", "record"}:
+            raise BadQueryError(f'invalid parameter "type": not supported value "{kind.lower()}"')
+        return {"groups": []}
 
     # --- what there is -----------------------------------------------------------------------------------------
 
@@ -252,13 +272,24 @@ def _failure(kind: str, message: str) -> Reply:
     return _STATUS[kind], orjson.dumps({"status": "error", "errorType": kind, "error": message}) + b"\n"
 
 
-def _one(given: Parameters, name: str, default: str | None = None) -> str:
+def _one(given: Parameters, name: str, default: str) -> str:
     values = given.get(name, ())
-    if values:
-        return values[0]
-    if default is None:
-        raise BadQueryError(f'invalid parameter "{name}": it is missing')
-    return default
+    return values[0] if values else default
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    """Say of a query that is none which parameter it is.
+
+    Raises:
+        BadQueryError: It is none.
+    """
+    try:
+        yield
+    except BadQueryError as error:
+        if str(error).startswith("parse error"):
+            raise BadQueryError(f'invalid parameter "query": {error}') from error
+        raise
 
 
 def _time_ms(text: str, name: str, default: int | None = None) -> int:
@@ -306,9 +337,9 @@ def _rfc3339(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _answer_bytes(answer: Answer) -> bytes:
+def _answer_bytes(answer: Answer, time_ms: int = 0) -> bytes:
     if answer.type == "string":
-        return orjson.dumps({"resultType": "string", "result": [0, answer.text]})
+        return orjson.dumps({"resultType": "string", "result": [time_ms / 1000, answer.text]})
     if answer.type == "scalar":
         return b'{"resultType":"scalar","result":' + _point(*answer.series[0].points[0]) + b"}"
     form = _vector if answer.type == "vector" else _matrix

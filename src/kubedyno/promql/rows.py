@@ -75,9 +75,8 @@ def order_of(labels: Labels) -> list[tuple[str, str]]:
 
 
 def text_of(labels: Labels) -> str:
-    """Return Prometheus' text of a series, for messages."""
-    inner = ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items()) if name != NAME)
-    return f"{labels.get(NAME, '')}{{{inner}}}"
+    """Return Prometheus' text of a label set, for messages."""
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"
 
 
 def overlaid(first: Values, second: Values, message: Callable[[], str]) -> Values:

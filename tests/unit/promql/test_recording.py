@@ -200,7 +200,7 @@ def test_what_grafana_and_others_ask_besides_is_answered():
     tsdb = ask("status/tsdb", limit="1")[1]["data"]
     assert tsdb["headStats"]["numSeries"] == 6
     assert tsdb["seriesCountByMetricName"] == [{"name": "a", "value": 2}]
-    assert ask("format_query", query="sum  by(x)(a)")[1]["data"] == "sum by (x)(a{})"
+    assert ask("format_query", query="sum  by(x)(a)")[1]["data"] == "sum by (x) (a)"
     assert ask("alertmanagers")[0] == 200
     assert ask("query", query="a", time="1700000000", timeout="5s")[0] == 200
 
