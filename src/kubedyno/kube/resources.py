@@ -109,34 +109,49 @@ def by_kind(api_version: str, kind: str) -> Resource | None:
     return _BY_KIND.get((api_version, kind))
 
 
-NAMESPACES = _BY_PLURAL["", "v1", "namespaces"]
-PODS = _BY_PLURAL["", "v1", "pods"]
-NODES = _BY_PLURAL["", "v1", "nodes"]
-EVENTS = _BY_PLURAL["", "v1", "events"]
-SERVICES = _BY_PLURAL["", "v1", "services"]
-ENDPOINTS = _BY_PLURAL["", "v1", "endpoints"]
-CONFIGMAPS = _BY_PLURAL["", "v1", "configmaps"]
-SECRETS = _BY_PLURAL["", "v1", "secrets"]
-SERVICEACCOUNTS = _BY_PLURAL["", "v1", "serviceaccounts"]
-LEASES = _BY_PLURAL["coordination.k8s.io", "v1", "leases"]
-DEPLOYMENTS = _BY_PLURAL["apps", "v1", "deployments"]
-REPLICASETS = _BY_PLURAL["apps", "v1", "replicasets"]
-DAEMONSETS = _BY_PLURAL["apps", "v1", "daemonsets"]
-STATEFULSETS = _BY_PLURAL["apps", "v1", "statefulsets"]
-CONTROLLERREVISIONS = _BY_PLURAL["apps", "v1", "controllerrevisions"]
-JOBS = _BY_PLURAL["batch", "v1", "jobs"]
-CRONJOBS = _BY_PLURAL["batch", "v1", "cronjobs"]
-REPLICATIONCONTROLLERS = _BY_PLURAL["", "v1", "replicationcontrollers"]
-ENDPOINTSLICES = _BY_PLURAL["discovery.k8s.io", "v1", "endpointslices"]
-DISRUPTIONBUDGETS = _BY_PLURAL["policy", "v1", "poddisruptionbudgets"]
-STORAGECLASSES = _BY_PLURAL["storage.k8s.io", "v1", "storageclasses"]
-CERTIFICATESIGNINGREQUESTS = _BY_PLURAL["certificates.k8s.io", "v1", "certificatesigningrequests"]
-CSINODES = _BY_PLURAL["storage.k8s.io", "v1", "csinodes"]
-CSIDRIVERS = _BY_PLURAL["storage.k8s.io", "v1", "csidrivers"]
-CSISTORAGECAPACITIES = _BY_PLURAL["storage.k8s.io", "v1", "csistoragecapacities"]
-DEVICECLASSES = _BY_PLURAL["resource.k8s.io", "v1", "deviceclasses"]
-RESOURCECLAIMS = _BY_PLURAL["resource.k8s.io", "v1", "resourceclaims"]
-RESOURCECLAIMTEMPLATES = _BY_PLURAL["resource.k8s.io", "v1", "resourceclaimtemplates"]
-RESOURCESLICES = _BY_PLURAL["resource.k8s.io", "v1", "resourceslices"]
-AUTOSCALERS = _BY_PLURAL["autoscaling", "v2", "horizontalpodautoscalers"]
-CLUSTERROLES = _BY_PLURAL["rbac.authorization.k8s.io", "v1", "clusterroles"]
+def built_in(group: str, plural: str, version: str = "v1") -> Resource:
+    """Return a resource that is there.
+
+    Raises:
+        KeyError: It is not.
+    """
+    return _BY_PLURAL[group, version, plural]
+
+
+NAMESPACES = built_in("", "namespaces")
+PODS = built_in("", "pods")
+NODES = built_in("", "nodes")
+EVENTS = built_in("", "events")
+SERVICES = built_in("", "services")
+ENDPOINTS = built_in("", "endpoints")
+CONFIGMAPS = built_in("", "configmaps")
+SECRETS = built_in("", "secrets")
+SERVICEACCOUNTS = built_in("", "serviceaccounts")
+CLAIMS = built_in("", "persistentvolumeclaims")
+VOLUMES = built_in("", "persistentvolumes")
+RESOURCEQUOTAS = built_in("", "resourcequotas")
+LIMITRANGES = built_in("", "limitranges")
+LEASES = built_in("coordination.k8s.io", "leases")
+DEPLOYMENTS = built_in("apps", "deployments")
+REPLICASETS = built_in("apps", "replicasets")
+DAEMONSETS = built_in("apps", "daemonsets")
+STATEFULSETS = built_in("apps", "statefulsets")
+CONTROLLERREVISIONS = built_in("apps", "controllerrevisions")
+JOBS = built_in("batch", "jobs")
+CRONJOBS = built_in("batch", "cronjobs")
+REPLICATIONCONTROLLERS = built_in("", "replicationcontrollers")
+ENDPOINTSLICES = built_in("discovery.k8s.io", "endpointslices")
+DISRUPTIONBUDGETS = built_in("policy", "poddisruptionbudgets")
+INGRESSES = built_in("networking.k8s.io", "ingresses")
+PRIORITYCLASSES = built_in("scheduling.k8s.io", "priorityclasses")
+STORAGECLASSES = built_in("storage.k8s.io", "storageclasses")
+CERTIFICATESIGNINGREQUESTS = built_in("certificates.k8s.io", "certificatesigningrequests")
+CSINODES = built_in("storage.k8s.io", "csinodes")
+CSIDRIVERS = built_in("storage.k8s.io", "csidrivers")
+CSISTORAGECAPACITIES = built_in("storage.k8s.io", "csistoragecapacities")
+DEVICECLASSES = built_in("resource.k8s.io", "deviceclasses")
+RESOURCECLAIMS = built_in("resource.k8s.io", "resourceclaims")
+RESOURCECLAIMTEMPLATES = built_in("resource.k8s.io", "resourceclaimtemplates")
+RESOURCESLICES = built_in("resource.k8s.io", "resourceslices")
+AUTOSCALERS = built_in("autoscaling", "horizontalpodautoscalers", "v2")
+CLUSTERROLES = built_in("rbac.authorization.k8s.io", "clusterroles")

@@ -17,7 +17,7 @@ from kubedyno.cluster.registry.kinds.admissionregistration import place_of
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.kube.patch import PatchError, json_patch
-from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.resources import Resource, built_in
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError, forbidden
 
@@ -27,17 +27,14 @@ _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413}
 FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 
 
-def _resource(plural: str) -> Resource:
-    resource = by_plural(GROUP, "v1", plural)
-    assert resource is not None
-    return resource
-
-
 VALIDATING, VALIDATING_BINDINGS = (
-    _resource("validatingadmissionpolicies"),
-    _resource("validatingadmissionpolicybindings"),
+    built_in(GROUP, "validatingadmissionpolicies"),
+    built_in(GROUP, "validatingadmissionpolicybindings"),
 )
-MUTATING, MUTATING_BINDINGS = _resource("mutatingadmissionpolicies"), _resource("mutatingadmissionpolicybindings")
+MUTATING, MUTATING_BINDINGS = (
+    built_in(GROUP, "mutatingadmissionpolicies"),
+    built_in(GROUP, "mutatingadmissionpolicybindings"),
+)
 POLICY_RESOURCES = (VALIDATING, VALIDATING_BINDINGS, MUTATING, MUTATING_BINDINGS)
 
 LabelsOf = Callable[[Asked], Mapping[str, str] | None]

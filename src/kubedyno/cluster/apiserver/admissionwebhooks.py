@@ -19,7 +19,7 @@ from kubedyno.cluster.registry import celfunctions
 from kubedyno.cluster.registry.admissioncel import CONDITION, Authorize, EvaluationError, evaluate, program
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.kube.patch import PatchError, json_patch
-from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.resources import Resource, built_in
 from kubedyno.kube.status import InternalError, StatusError, forbidden
 
 _VERSIONS = ("v1", "v1beta1")
@@ -27,13 +27,10 @@ _FAILURE = 400
 _MAX_WARNING = 4096
 
 
-def _resource(plural: str) -> Resource:
-    resource = by_plural(GROUP, "v1", plural)
-    assert resource is not None
-    return resource
-
-
-MUTATING, VALIDATING = _resource("mutatingwebhookconfigurations"), _resource("validatingwebhookconfigurations")
+MUTATING, VALIDATING = (
+    built_in(GROUP, "mutatingwebhookconfigurations"),
+    built_in(GROUP, "validatingwebhookconfigurations"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import orjson
 
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.resources import built_in
 
 GROUP = "rbac.authorization.k8s.io"
 _ACCOUNT = "system:serviceaccount:"
@@ -20,14 +20,8 @@ _ACCOUNT = "system:serviceaccount:"
 _REMEMBERED = 16384
 
 
-def _resource(plural: str) -> Resource:
-    resource = by_plural(GROUP, "v1", plural)
-    assert resource is not None
-    return resource
-
-
-ROLES, CLUSTERROLES = _resource("roles"), _resource("clusterroles")
-ROLEBINDINGS, CLUSTERROLEBINDINGS = _resource("rolebindings"), _resource("clusterrolebindings")
+ROLES, CLUSTERROLES = built_in(GROUP, "roles"), built_in(GROUP, "clusterroles")
+ROLEBINDINGS, CLUSTERROLEBINDINGS = built_in(GROUP, "rolebindings"), built_in(GROUP, "clusterrolebindings")
 
 
 @dataclass(frozen=True, slots=True)

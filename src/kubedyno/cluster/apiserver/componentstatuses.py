@@ -15,13 +15,11 @@ from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form
 from kubedyno.cluster.apiserver.queries import list_options
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
-from kubedyno.kube.resources import by_plural
+from kubedyno.kube.resources import built_in
 from kubedyno.kube.status import not_found
 
-_COMPONENTS = by_plural("", "v1", "componentstatuses")
-_BINDINGS = by_plural("", "v1", "bindings")
-assert _COMPONENTS is not None
-assert _BINDINGS is not None
+_COMPONENTS = built_in("", "componentstatuses")
+_BINDINGS = built_in("", "bindings")
 COMPONENTS = replace(_COMPONENTS, verbs=("get", "list"))
 BINDINGS = _BINDINGS
 _NAMES = ("scheduler", "controller-manager", "etcd-0")

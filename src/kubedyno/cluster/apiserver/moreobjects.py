@@ -9,22 +9,22 @@ from typing import Any
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.resources import AUTOSCALERS, CRONJOBS, DISRUPTIONBUDGETS, JOBS, Resource, by_plural
+from kubedyno.kube.resources import (
+    AUTOSCALERS,
+    CLAIMS,
+    CRONJOBS,
+    DISRUPTIONBUDGETS,
+    INGRESSES,
+    JOBS,
+    RESOURCEQUOTAS,
+    VOLUMES,
+    Resource,
+)
 
 Object = dict[str, Any]
 _Labels = Mapping[str, str]
 
 
-def _known(group: str, version: str, plural: str) -> Resource:
-    found = by_plural(group, version, plural)
-    assert found is not None, plural
-    return found
-
-
-CLAIMS = _known("", "v1", "persistentvolumeclaims")
-VOLUMES = _known("", "v1", "persistentvolumes")
-QUOTAS = _known("", "v1", "resourcequotas")
-INGRESSES = _known("networking.k8s.io", "v1", "ingresses")
 _CLAIM_PHASES = ("Lost", "Bound", "Pending")
 _VOLUME_PHASES = ("Pending", "Available", "Bound", "Released", "Failed")
 
@@ -147,7 +147,7 @@ OBJECTS: dict[Resource, tuple[str, str, Callable[[Page, _Labels, Object], None]]
     CRONJOBS: ("cronjob", "cronjob", _cronjob),
     CLAIMS: ("persistentvolumeclaim", "persistentvolumeclaim", _claim),
     VOLUMES: ("persistentvolume", "persistentvolume", _volume),
-    QUOTAS: ("resourcequota", "resourcequota", _quota),
+    RESOURCEQUOTAS: ("resourcequota", "resourcequota", _quota),
     DISRUPTIONBUDGETS: ("poddisruptionbudget", "poddisruptionbudget", _budget),
     AUTOSCALERS: ("horizontalpodautoscaler", "horizontalpodautoscaler", _autoscaler),
     INGRESSES: ("ingress", "ingress", _ingress),

@@ -9,16 +9,16 @@ from typing import Any
 
 from kubedyno.cluster.apiserver.authorization import Attributes, Rule
 from kubedyno.cluster.storage.store import Store
-from kubedyno.kube.resources import PODS, by_plural
+from kubedyno.kube.resources import PODS, VOLUMES, built_in
 from kubedyno.kube.selectors import value_in
 
 Object = dict[str, Any]
 ROLE = "system:node"
 _READS = frozenset({"get", "list", "watch"})
 _CHANGES = frozenset({"get", "create", "update", "patch", "delete"})
-_VOLUMES = by_plural("", "v1", "persistentvolumes")
 _LEASE_NAMESPACE = "kube-node-lease"
 _SECRETS, _MAPS, _CLAIM, _RESOURCE_CLAIM = "secrets", "configmaps", "persistentvolumeclaims", "resourceclaims"
+_ATTACHMENTS = built_in("storage.k8s.io", "volumeattachments")
 _NONE = "no relationship found between node '{}' and this object"
 
 
@@ -92,9 +92,8 @@ class NodeAuthorizer:
         return _NONE.format(node)
 
     def _volume(self, node: str, asked: Attributes) -> str:
-        assert _VOLUMES is not None
-        record = self._store.get(_VOLUMES, asked.name)
-        volume = self._store.encode_dict(_VOLUMES, record) if record is not None else {}
+        record = self._store.get(VOLUMES, asked.name)
+        volume = self._store.encode_dict(VOLUMES, record) if record is not None else {}
         claim = volume.get("spec", {}).get("claimRef") or {}
         for pod in self._pods_on(node, claim["namespace"]) if claim else ():
             if (_CLAIM, claim["name"]) in references(pod):
@@ -102,10 +101,8 @@ class NodeAuthorizer:
         return _NONE.format(node)
 
     def _attachment(self, node: str, asked: Attributes) -> str:
-        resource = by_plural("storage.k8s.io", "v1", "volumeattachments")
-        assert resource is not None
-        record = self._store.get(resource, asked.name)
-        if record is not None and self._store.encode_dict(resource, record)["spec"].get("nodeName") == node:
+        record = self._store.get(_ATTACHMENTS, asked.name)
+        if record is not None and self._store.encode_dict(_ATTACHMENTS, record)["spec"].get("nodeName") == node:
             return ""
         return _NONE.format(node)
 

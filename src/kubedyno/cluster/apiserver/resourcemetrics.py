@@ -12,15 +12,14 @@ from kubedyno.cluster.apiserver.usage import NodeUsage, PodUsage, Usage, created
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
-from kubedyno.kube.resources import NODES, PODS, Resource, by_plural
+from kubedyno.kube.resources import NODES, PODS, Resource, built_in
 from kubedyno.kube.status import BadRequest, not_found
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
 _VERBS = ("get", "list")
 NODE_METRICS = Resource(GROUP, VERSION, "nodes", "NodeMetrics", namespaced=False, verbs=_VERBS)
 POD_METRICS = Resource(GROUP, VERSION, "pods", "PodMetrics", namespaced=True, verbs=_VERBS)
-_API_SERVICES = by_plural("apiregistration.k8s.io", "v1", "apiservices")
-assert _API_SERVICES is not None
+_API_SERVICES = built_in("apiregistration.k8s.io", "apiservices")
 API_SERVICES: Resource = _API_SERVICES
 # metrics-server's resolution: what it says is an average over so long.
 _WINDOW_S = 15.0

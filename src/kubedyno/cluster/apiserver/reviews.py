@@ -19,7 +19,7 @@ from kubedyno.cluster.apiserver.tokens import ISSUER, ServiceAccountTokens
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
-from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.resources import Resource, built_in
 from kubedyno.kube.status import Cause, Unauthorized, invalid, invalid_value
 
 _AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
@@ -38,8 +38,8 @@ Object = dict[str, Any]
 
 def review_kinds() -> dict[ResourceKey, Kind]:
     """Return the kinds that are answered and never stored."""
-    resources = [by_plural(group, "v1", plural) for group, plural in _PLURALS]
-    return {resource_key(resource): Kind(resource) for resource in resources if resource is not None}
+    resources = [built_in(group, plural) for group, plural in _PLURALS]
+    return {resource_key(resource): Kind(resource) for resource in resources}
 
 
 _SUBJECT = {

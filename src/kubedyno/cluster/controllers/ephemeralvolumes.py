@@ -5,12 +5,11 @@ import orjson
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.admission import CLAIMS
 from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.resources import CLAIMS, PODS
 from kubedyno.kube.status import StatusError
 
 _COMPONENT = "ephemeral_volume"

@@ -4,9 +4,9 @@ from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import by_plural
+from kubedyno.kube.resources import built_in
 
-_POLICIES = by_plural("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies")
+_POLICIES = built_in("admissionregistration.k8s.io", "validatingadmissionpolicies")
 
 
 class PolicyStatus:
@@ -19,7 +19,6 @@ class PolicyStatus:
     """
 
     def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds) -> None:
-        assert _POLICIES is not None
         self._policies = _POLICIES
         self._trusted = trusted
         self._queue: WorkQueue[str] = WorkQueue(pump, "policy-status", self._reconcile)

@@ -2,11 +2,10 @@
 
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.namespacerules import RESOURCE_QUOTAS
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import Resource
+from kubedyno.kube.resources import RESOURCEQUOTAS, Resource
 
 
 class ResourceQuotas:
@@ -26,7 +25,7 @@ class ResourceQuotas:
         self._by_namespace: dict[str, set[str]] = {}
         # Resources that some quota counts: the others need not be followed.
         self._followed: set[str] = set()
-        feeds.follow(RESOURCE_QUOTAS, self._changed, self._gone)
+        feeds.follow(RESOURCEQUOTAS, self._changed, self._gone)
         trusted.store.on_added(self._added)
 
     def _changed(self, record: ObjectRecord) -> None:
@@ -53,14 +52,14 @@ class ResourceQuotas:
 
     def _reconcile(self, key: str, budget: int) -> int:
         _ = budget
-        record = self._trusted.store.get(RESOURCE_QUOTAS, key)
+        record = self._trusted.store.get(RESOURCEQUOTAS, key)
         if record is None:
             return 1
-        quota = self._trusted.store.encode_dict(RESOURCE_QUOTAS, record)
+        quota = self._trusted.store.encode_dict(RESOURCEQUOTAS, record)
         quotas = self._trusted.registry.rules.quotas
         for resource in quotas.resources_of(quota["spec"].get("hard", {})):
             if resource.group_resource not in self._followed:
                 self._followed.add(resource.group_resource)
                 self._feeds.follow(resource, self._used, self._used)
-        self._trusted.replace_status(RESOURCE_QUOTAS, record, quotas.status_of(quota))
+        self._trusted.replace_status(RESOURCEQUOTAS, record, quotas.status_of(quota))
         return 1

@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.controllers.podstates import metadata_of
-from kubedyno.cluster.registry.admission import CLAIMS
 from kubedyno.cluster.registry.trusted import Trusted
+from kubedyno.kube.resources import CLAIMS
 
 _Templates = list[dict[str, Any]]
 

@@ -16,7 +16,6 @@ from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.controllers.volumeexpansion import PROVISIONED_BY, VolumeExpansion
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.kinds.volumes import VOLUME_FINALIZER, class_of
 from kubedyno.cluster.registry.trusted import Trusted
@@ -33,7 +32,7 @@ from kubedyno.cluster.registry.volumematching import (
 )
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import PODS, STORAGECLASSES
+from kubedyno.kube.resources import CLAIMS, PODS, STORAGECLASSES, VOLUMES
 from kubedyno.kube.status import StatusError
 
 _COMPONENT = "persistentvolume-controller"

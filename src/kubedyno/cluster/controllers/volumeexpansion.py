@@ -12,12 +12,11 @@ import orjson
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.quantity import value_of
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.resources import CLAIMS, PODS, VOLUMES
 
 # What a step of a driver takes.
 STEP_S = 1.0

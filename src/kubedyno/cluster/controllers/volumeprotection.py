@@ -6,13 +6,12 @@ import orjson
 
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.kinds.volumes import CLAIM_FINALIZER, VOLUME_FINALIZER
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import PODS, Resource
+from kubedyno.kube.resources import CLAIMS, PODS, VOLUMES, Resource
 
 
 class VolumeProtection:

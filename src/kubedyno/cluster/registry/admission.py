@@ -12,7 +12,15 @@ from kubedyno.cluster.registry.kinds.volumes import CLASS_ANNOTATION as STORAGE_
 from kubedyno.cluster.registry.kinds.volumes import class_of
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import value_of
-from kubedyno.kube.resources import NAMESPACES, PODS, Resource, by_plural
+from kubedyno.kube.resources import (
+    CLAIMS,
+    NAMESPACES,
+    PODS,
+    PRIORITYCLASSES,
+    STORAGECLASSES,
+    Resource,
+    built_in,
+)
 from kubedyno.kube.status import forbidden, not_found
 
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105
@@ -21,19 +29,8 @@ _NOT_READY_SECONDS = 300
 _PREEMPTION = "PreemptLowerPriority"
 
 
-def _resource(group: str, plural: str) -> Resource:
-    resource = by_plural(group, "v1", plural)
-    assert resource is not None
-    return resource
-
-
-PRIORITY_CLASSES = _resource("scheduling.k8s.io", "priorityclasses")
-_RUNTIME_CLASSES = _resource("node.k8s.io", "runtimeclasses")
-_STORAGE_CLASSES = _resource("storage.k8s.io", "storageclasses")
-_INGRESS_CLASSES = _resource("networking.k8s.io", "ingressclasses")
-CLAIMS = _resource("", "persistentvolumeclaims")
-VOLUMES = _resource("", "persistentvolumes")
-INGRESSES = _resource("networking.k8s.io", "ingresses")
+_RUNTIME_CLASSES = built_in("node.k8s.io", "runtimeclasses")
+_INGRESS_CLASSES = built_in("networking.k8s.io", "ingressclasses")
 
 
 class PodClasses:
@@ -45,7 +42,7 @@ class PodClasses:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._priorities = store.table(PRIORITY_CLASSES)
+        self._priorities = store.table(PRIORITYCLASSES)
         self._default: tuple[str, int, str] | None = None
         self._priorities.subscribe(self._changed)
 
@@ -81,7 +78,7 @@ class PodClasses:
         default = self.priority("")
         if default is not None and default[0] not in {"", name}:
             why = f"PriorityClass {default[0]} is already marked as default. Only one default can exist"
-            raise forbidden(PRIORITY_CLASSES, name, why)
+            raise forbidden(PRIORITYCLASSES, name, why)
 
     def runtime(self, name: str) -> Object | None:
         """Return a RuntimeClass, None when there is none."""
@@ -103,7 +100,7 @@ def admit_claim(store: Store, claim: Object) -> None:
     """Give a PersistentVolumeClaim without a class the default StorageClass, in place."""
     if "storageClassName" in claim["spec"] or STORAGE_ANNOTATION in claim["metadata"].get("annotations", {}):
         return
-    name = _newest_default(store, _STORAGE_CLASSES)
+    name = _newest_default(store, STORAGECLASSES)
     if name:
         claim["spec"]["storageClassName"] = name
 
@@ -128,8 +125,8 @@ def check_expansion(store: Store, new: Object, old: Object) -> None:
     ]
     if amounts[0] <= amounts[1] or old.get("status", {}).get("phase") != "Bound":
         return
-    record = store.get(_STORAGE_CLASSES, class_of(old))
-    if record is None or not store.encode_dict(_STORAGE_CLASSES, record).get("allowVolumeExpansion"):
+    record = store.get(STORAGECLASSES, class_of(old))
+    if record is None or not store.encode_dict(STORAGECLASSES, record).get("allowVolumeExpansion"):
         why = (
             "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support "
             "resize"

@@ -17,13 +17,11 @@ from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.nodeports import NodePorts
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import Store
-from kubedyno.kube.resources import SERVICES, by_plural
+from kubedyno.kube.resources import SERVICES, built_in
 from kubedyno.kube.status import Cause, InternalError, invalid, invalid_value
 
-_IPADDRESSES = by_plural("networking.k8s.io", "v1", "ipaddresses")
-_SERVICECIDRS = by_plural("networking.k8s.io", "v1", "servicecidrs")
-assert _IPADDRESSES is not None
-assert _SERVICECIDRS is not None
+_IPADDRESSES = built_in("networking.k8s.io", "ipaddresses")
+_SERVICECIDRS = built_in("networking.k8s.io", "servicecidrs")
 IPADDRESSES, SERVICECIDRS = _IPADDRESSES, _SERVICECIDRS
 _LABELS = {
     family: {

@@ -53,7 +53,7 @@ from kubedyno.cluster.registry.kinds.storageclasses import (
 from kubedyno.cluster.registry.kinds.volumes import PersistentVolumeClaims, PersistentVolumes
 from kubedyno.cluster.registry.kinds.workloads import DaemonSets, Deployments, ReplicaSets, StatefulSets
 from kubedyno.cluster.registry.runtimeconfig import deprecation_of
-from kubedyno.kube.resources import EVENTS, Resource, by_plural
+from kubedyno.kube.resources import AUTOSCALERS, EVENTS, Resource, built_in
 
 _KINDS: dict[str, dict[str, type[Kind]]] = {
     "v1": {
@@ -133,13 +133,10 @@ _KINDS: dict[str, dict[str, type[Kind]]] = {
 
 def _resource(api_version: str, plural: str) -> Resource:
     group, _, version = api_version.rpartition("/")
-    resource = by_plural(group, version, plural)
-    assert resource is not None
-    return resource
+    return built_in(group, plural, version)
 
 
 EVENTS_V1 = _resource("events.k8s.io/v1", "events")
-AUTOSCALERS = _resource("autoscaling/v2", "horizontalpodautoscalers")
 AUTOSCALERS_V1 = _resource("autoscaling/v1", "horizontalpodautoscalers")
 
 

@@ -10,7 +10,7 @@ from kubedyno.cluster.registry.schemacel import rule_warnings
 from kubedyno.cluster.registry.schemarules import schema_causes
 from kubedyno.cluster.registry.selectablefields import selectable_causes
 from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
-from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.resources import built_in
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
@@ -18,13 +18,7 @@ _SCOPES = ("Cluster", "Namespaced")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 
 
-def _definitions() -> Resource:
-    resource = by_plural("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-    assert resource is not None
-    return resource
-
-
-CUSTOMRESOURCEDEFINITIONS = _definitions()
+CUSTOMRESOURCEDEFINITIONS = built_in("apiextensions.k8s.io", "customresourcedefinitions")
 
 
 class CustomResourceDefinitions(Kind):

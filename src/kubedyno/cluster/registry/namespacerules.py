@@ -8,19 +8,9 @@ from kubedyno.cluster.registry import limitranger, podsecurity
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.quota import Find, Quotas
 from kubedyno.cluster.storage.store import Store
-from kubedyno.kube.resources import NAMESPACES, PODS, Resource, by_plural
+from kubedyno.kube.resources import CLAIMS, LIMITRANGES, NAMESPACES, PODS, RESOURCEQUOTAS, Resource
 from kubedyno.kube.status import forbidden
 
-
-def _resource(plural: str) -> Resource:
-    resource = by_plural("", "v1", plural)
-    assert resource is not None
-    return resource
-
-
-LIMIT_RANGES = _resource("limitranges")
-RESOURCE_QUOTAS = _resource("resourcequotas")
-CLAIMS = _resource("persistentvolumeclaims")
 # So many pods are looked at when a namespace gets a stricter Pod Security level.
 _MAX_RELABELLED = 3000
 
@@ -42,7 +32,7 @@ class NamespaceRules:
         self._namespaces = store.table(NAMESPACES)
         self._strict: frozenset[str] = frozenset()
         self._stale = True
-        for resource in (LIMIT_RANGES, RESOURCE_QUOTAS):
+        for resource in (LIMITRANGES, RESOURCEQUOTAS):
             store.table(resource).subscribe(self._changed)
 
     def _changed(self) -> None:
@@ -62,7 +52,7 @@ class NamespaceRules:
 
     def _refresh(self) -> None:
         self._stale = False
-        records = (*self._store.list(LIMIT_RANGES), *self._store.list(RESOURCE_QUOTAS))
+        records = (*self._store.list(LIMITRANGES), *self._store.list(RESOURCEQUOTAS))
         self._strict = frozenset(record.obj.namespace for record in records)
 
     def _objects(self, resource: Resource, namespace: str) -> list[Object]:
@@ -71,7 +61,7 @@ class NamespaceRules:
     def mutate(self, resource: Resource, namespace: str, obj: Object) -> None:
         """Give a pod what the namespace's LimitRanges say, in place; before it is validated."""
         if resource is PODS:
-            ranges = self._objects(LIMIT_RANGES, namespace)
+            ranges = self._objects(LIMITRANGES, namespace)
             if ranges:
                 limitranger.apply_defaults(obj, ranges)
 
@@ -99,7 +89,7 @@ class NamespaceRules:
         """
         if resource not in {PODS, CLAIMS}:
             return
-        ranges = self._objects(LIMIT_RANGES, namespace)
+        ranges = self._objects(LIMITRANGES, namespace)
         find = limitranger.pod_problems if resource is PODS else limitranger.claim_problems
         problem = find(obj, ranges) if ranges else ""
         if problem:
@@ -117,7 +107,7 @@ class NamespaceRules:
         Raises:
             Forbidden: The namespace has not that much left.
         """
-        quotas = self._objects(RESOURCE_QUOTAS, namespace)
+        quotas = self._objects(RESOURCEQUOTAS, namespace)
         if not quotas:
             return
         # What one step creates together counts one by one.

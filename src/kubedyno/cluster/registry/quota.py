@@ -15,7 +15,7 @@ from kubedyno.cluster.registry.limitranger import Amounts, pod_amounts
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.resources import PODS, SERVICES, Resource, by_plural
+from kubedyno.kube.resources import CLAIMS, PODS, RESOURCECLAIMS, SERVICES, Resource, built_in
 from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Tombstone
@@ -37,16 +37,6 @@ _CLAIM_SCOPES = frozenset({"VolumeAttributesClass"})
 # What a quota on a pod's compute resources obliges every container to say.
 _REQUIRED = ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "cpu", "memory")
 Find = Callable[[str, str], Resource | None]
-
-
-def _known(group: str, plural: str) -> Resource:
-    resource = by_plural(group, "v1", plural)
-    assert resource is not None
-    return resource
-
-
-CLAIMS = _known("", "persistentvolumeclaims")
-RESOURCE_CLAIMS = _known("resource.k8s.io", "resourceclaims")
 
 
 def measure(resource: Resource, obj: Object) -> Amounts:
@@ -72,7 +62,7 @@ def measure(resource: Resource, obj: Object) -> Amounts:
         used |= _of_service(obj.get("spec", {}))
     elif resource is CLAIMS:
         used |= _of_claim(obj)
-    elif resource is RESOURCE_CLAIMS:
+    elif resource is RESOURCECLAIMS:
         used |= _of_devices(obj.get("spec", {}))
     return used
 
@@ -337,9 +327,9 @@ class Quotas:
         if name == "requests.storage" or _CLASS_SUFFIX in name:
             return CLAIMS
         if name.endswith(_DEVICES_SUFFIX):
-            return RESOURCE_CLAIMS
+            return RESOURCECLAIMS
         plain = name.partition(".")[0]
-        return _known("", plain) if plain in _COUNTED else PODS
+        return built_in("", plain) if plain in _COUNTED else PODS
 
 
 def _listed(names: Iterable[str], amounts: Amounts) -> str:

@@ -15,9 +15,6 @@ from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
 from kubedyno.cluster.registry.accounts import admitting_account
 from kubedyno.cluster.registry.admission import (
-    CLAIMS,
-    INGRESSES,
-    PRIORITY_CLASSES,
     PodClasses,
     admit_claim,
     admit_ingress,
@@ -43,7 +40,7 @@ from kubedyno.cluster.registry.structure import STRICT, DecodeError, invalid_pat
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
 from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
-from kubedyno.kube.resources import NAMESPACES, PODS, SERVICES, Resource, by_kind
+from kubedyno.kube.resources import CLAIMS, INGRESSES, NAMESPACES, PODS, PRIORITYCLASSES, SERVICES, Resource, by_kind
 from kubedyno.kube.selectors import FieldSelector
 from kubedyno.kube.status import (
     BadRequest,
@@ -266,7 +263,7 @@ class Registry:
         notes = None if gate is None else gate.annotations
         if ruled or (notes is not None and resource is PODS):
             self.rules.check_security(core, namespace, new, warnings, notes=notes)
-        if resource is PRIORITY_CLASSES and new.get("globalDefault"):
+        if resource is PRIORITYCLASSES and new.get("globalDefault"):
             self.classes.check_default(name)
         if gate is not None:
             gate.check(kind, "", new, None)
@@ -647,7 +644,7 @@ class Registry:
                 self.rules.check_security(resource, metadata["namespace"], new, warnings, old, notes)
         if resource is CLAIMS and not subresource:
             check_expansion(self.store, new, old)
-        elif resource is PRIORITY_CLASSES and new.get("globalDefault"):
+        elif resource is PRIORITYCLASSES and new.get("globalDefault"):
             self.classes.check_default(metadata["name"])
 
     def _check_version(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:

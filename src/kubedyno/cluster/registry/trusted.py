@@ -13,7 +13,7 @@ from kubedyno.base.clock import elapsed_ns
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
 from kubedyno.cluster.registry.accounts import Account, account_of, check_secrets, give, no_service_account
-from kubedyno.cluster.registry.admission import PRIORITY_CLASSES, check_namespace
+from kubedyno.cluster.registry.admission import check_namespace
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.eventrecorder import EventRecorder
@@ -27,7 +27,7 @@ from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate, Templates, body_of, members
 from kubedyno.cluster.storage.objects import StoredObject, key_of, packed
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.resources import NAMESPACES, PODS, SERVICEACCOUNTS, Resource
+from kubedyno.kube.resources import NAMESPACES, PODS, PRIORITYCLASSES, SERVICEACCOUNTS, Resource
 from kubedyno.kube.status import already_exists, conflict, invalid, not_found
 from kubedyno.stats.histogram import Histogram
 
@@ -61,7 +61,7 @@ class Trusted:
         self._clock = registry.clock
         self._random = registry.random
         self._templates = Templates(registry.random, registry.classes)
-        self.store.table(PRIORITY_CLASSES).subscribe(self._templates.clear)
+        self.store.table(PRIORITYCLASSES).subscribe(self._templates.clear)
         self._rules = registry.rules
         self._namespaces = self.store.table(NAMESPACES)
         self._accounts = self.store.table(SERVICEACCOUNTS)

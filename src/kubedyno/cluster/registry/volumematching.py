@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from kubedyno.cluster.registry.admission import VOLUMES
 from kubedyno.cluster.registry.kinds.volumes import class_of
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import value_of
+from kubedyno.kube.resources import VOLUMES
 from kubedyno.kube.selectors import LabelSelector
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"

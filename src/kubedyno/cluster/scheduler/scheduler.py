@@ -13,7 +13,6 @@ import orjson
 
 from kubedyno.base.log import logger
 from kubedyno.cluster.pump import Pump, Timer
-from kubedyno.cluster.registry.admission import CLAIMS
 from kubedyno.cluster.registry.featuregates import POP_FROM_BACKOFF, gates_on
 from kubedyno.cluster.registry.kinds.podfacts import ENDED, PodFacts
 from kubedyno.cluster.registry.trusted import Trusted
@@ -33,7 +32,7 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, ObjectTable
 from kubedyno.cluster.workqueue import WorkQueue
-from kubedyno.kube.resources import EVENTS, NAMESPACES, NODES, PODS, RESOURCECLAIMS, RESOURCESLICES, Resource
+from kubedyno.kube.resources import CLAIMS, EVENTS, NAMESPACES, NODES, PODS, RESOURCECLAIMS, RESOURCESLICES, Resource
 from kubedyno.kube.status import StatusError
 from kubedyno.reconciler.execute import text_of
 from kubedyno.reconciler.settings import REPORTED_ERRORS

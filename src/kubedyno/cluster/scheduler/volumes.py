@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.cluster.registry.kinds.volumes import class_of
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.registry.volumematching import (
@@ -29,7 +28,7 @@ from kubedyno.cluster.scheduler.refusal import Refusal
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import value_of
-from kubedyno.kube.resources import CSIDRIVERS, CSINODES, CSISTORAGECAPACITIES, STORAGECLASSES
+from kubedyno.kube.resources import CLAIMS, CSIDRIVERS, CSINODES, CSISTORAGECAPACITIES, STORAGECLASSES, VOLUMES
 from kubedyno.kube.selectors import LabelSelector
 
 BINDING = "VolumeBinding"

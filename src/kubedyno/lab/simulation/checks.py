@@ -15,15 +15,12 @@ from kubedyno.cluster.registry.codec import meta_dict
 from kubedyno.cluster.registry.kinds.podfacts import ENDED, PodFacts
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.quantity import Quantity, milli_of, value_of
-from kubedyno.kube.resources import DISRUPTIONBUDGETS, PODS, by_plural
+from kubedyno.kube.resources import DISRUPTIONBUDGETS, PODS, RESOURCEQUOTAS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.lab.simulation.broken import Broken
 from kubedyno.lab.simulation.world import World
 from kubedyno.statedb.records import Tombstone
 
-_QUOTAS = by_plural("", "v1", "resourcequotas")
-assert _QUOTAS is not None
-RESOURCEQUOTAS = _QUOTAS
 _JOBS = "jobs.batch"
 _MIRROR = b'"kubernetes.io/config.mirror"'
 _EVICTED = b'"EvictionByEvictionAPI"'

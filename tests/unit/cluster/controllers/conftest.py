@@ -8,13 +8,12 @@ import pytest
 from kubedyno.base.random import Random
 from kubedyno.cluster.controllers.manager import ControllerManager
 from kubedyno.cluster.pump import Pump
-from kubedyno.cluster.registry.admission import CLAIMS
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.registry.volumematching import SELECTED_NODE, claims_of
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.resources import EVENTS, NAMESPACES, NODES, PODS, Resource
+from kubedyno.kube.resources import CLAIMS, EVENTS, NAMESPACES, NODES, PODS, Resource
 
 START_S = 1_795_000_000.0
 NS = "ns"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
 from kubedyno.kube.resources import (
+    CLAIMS,
     DEPLOYMENTS,
     DISRUPTIONBUDGETS,
     ENDPOINTS,
@@ -12,6 +12,7 @@ from kubedyno.kube.resources import (
     PODS,
     SERVICES,
     STATEFULSETS,
+    VOLUMES,
 )
 
 from .conftest import template, workload

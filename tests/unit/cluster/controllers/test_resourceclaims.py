@@ -1,7 +1,6 @@
 """Claims on devices and on a pod's own volumes: made for it, given back, and deleted with it."""
 
-from kubedyno.cluster.registry.admission import CLAIMS
-from kubedyno.kube.resources import PODS, RESOURCECLAIMS, RESOURCECLAIMTEMPLATES
+from kubedyno.kube.resources import CLAIMS, PODS, RESOURCECLAIMS, RESOURCECLAIMTEMPLATES
 
 from .conftest import NS, Cluster
 

@@ -1,8 +1,6 @@
 """Claims and volumes that are in use, and what quotas say."""
 
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
-from kubedyno.cluster.registry.namespacerules import RESOURCE_QUOTAS
-from kubedyno.kube.resources import PODS, REPLICASETS
+from kubedyno.kube.resources import CLAIMS, PODS, REPLICASETS, RESOURCEQUOTAS, VOLUMES
 
 from .conftest import workload
 
@@ -72,11 +70,11 @@ def test_a_bound_volume_stays(cluster):
 def test_a_quota_says_what_is_used_as_things_come_and_go(cluster):
     hard = {"pods": "3", "count/persistentvolumeclaims": "5"}
     add_pod(cluster, "before")
-    cluster.registry.create(RESOURCE_QUOTAS, NS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+    cluster.registry.create(RESOURCEQUOTAS, NS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
 
     def used() -> dict[str, str]:
         cluster.pump.drain()
-        quota = cluster.store.encode_dict(RESOURCE_QUOTAS, cluster.store.get(RESOURCE_QUOTAS, f"{NS}/q"))
+        quota = cluster.store.encode_dict(RESOURCEQUOTAS, cluster.store.get(RESOURCEQUOTAS, f"{NS}/q"))
         assert quota["status"]["hard"] == hard
         return quota["status"]["used"]
 
@@ -91,7 +89,7 @@ def test_a_quota_says_what_is_used_as_things_come_and_go(cluster):
 
 
 def test_a_quota_counts_each_of_the_pods_that_are_created_in_one_step(cluster):
-    cluster.create(RESOURCE_QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5"}}})
+    cluster.create(RESOURCEQUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5"}}})
     cluster.create(REPLICASETS, workload(replicas=12))
     cluster.drain()
     assert len(cluster.pods()) == 5

@@ -2,8 +2,7 @@
 
 import pytest
 
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
-from kubedyno.kube.resources import PODS, STATEFULSETS, STORAGECLASSES
+from kubedyno.kube.resources import CLAIMS, PODS, STATEFULSETS, STORAGECLASSES, VOLUMES
 
 from .conftest import NS, Cluster, workload
 

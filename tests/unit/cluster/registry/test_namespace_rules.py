@@ -5,9 +5,19 @@ from typing import Any
 import pytest
 
 from kubedyno.cluster.registry.accounts import TOKEN_VOLUME
-from kubedyno.cluster.registry.admission import CLAIMS, PRIORITY_CLASSES
-from kubedyno.cluster.registry.namespacerules import LIMIT_RANGES, RESOURCE_QUOTAS
-from kubedyno.kube.resources import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICEACCOUNTS, SERVICES, by_plural
+from kubedyno.kube.resources import (
+    CLAIMS,
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    LIMITRANGES,
+    NAMESPACES,
+    PODS,
+    PRIORITYCLASSES,
+    RESOURCEQUOTAS,
+    SERVICEACCOUNTS,
+    SERVICES,
+    by_plural,
+)
 from kubedyno.kube.status import Forbidden
 from unit.cluster.registry.conftest import NS, Cluster, deployment, pod_spec
 
@@ -41,11 +51,11 @@ def why(cluster: Cluster, spec: dict[str, Any], **metadata: Any) -> str:
 
 
 def quota(cluster: Cluster, name: str = "q", **spec: Any) -> None:
-    cluster.create(RESOURCE_QUOTAS, name, spec=spec)
+    cluster.create(RESOURCEQUOTAS, name, spec=spec)
 
 
 def limit(cluster: Cluster, kind: str, name: str = "l", **item: Any) -> None:
-    cluster.create(LIMIT_RANGES, name, spec={"limits": [{"type": kind, **item}]})
+    cluster.create(LIMITRANGES, name, spec={"limits": [{"type": kind, **item}]})
 
 
 # --- Pod Security ------------------------------------------------------------------------------------------------
@@ -244,7 +254,7 @@ def test_a_quota_is_said_before_the_name_is_taken(cluster):
     ],
 )
 def test_a_quota_for_priority_classes_is_about_pods_that_match(cluster, expression, limited):
-    cluster.create(PRIORITY_CLASSES, "high", namespace="", value=7)
+    cluster.create(PRIORITYCLASSES, "high", namespace="", value=7)
     selector = {"matchExpressions": [{"scopeName": "PriorityClass", **expression}]}
     quota(cluster, hard={"pods": "0", "count/configmaps": "0"}, scopeSelector=selector)
     spec = pod_spec(priorityClassName="high")
@@ -374,9 +384,9 @@ def test_an_account_that_is_not_there(cluster):
 
 
 def test_one_priority_class_is_the_default_one(cluster):
-    cluster.create(PRIORITY_CLASSES, "a", namespace="", value=1, globalDefault=True)
+    cluster.create(PRIORITYCLASSES, "a", namespace="", value=1, globalDefault=True)
     with pytest.raises(Forbidden, match=r"PriorityClass a is already marked as default\. Only one default can exist"):
-        cluster.create(PRIORITY_CLASSES, "b", namespace="", value=2, globalDefault=True)
+        cluster.create(PRIORITYCLASSES, "b", namespace="", value=2, globalDefault=True)
     cluster.create(PODS, spec=pod_spec())
     assert cluster.get(PODS)["spec"]["priorityClassName"] == "a"
 

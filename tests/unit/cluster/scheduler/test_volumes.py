@@ -2,8 +2,7 @@
 
 import pytest
 
-from kubedyno.cluster.registry.admission import CLAIMS, VOLUMES
-from kubedyno.kube.resources import CSIDRIVERS, CSINODES, CSISTORAGECAPACITIES, PODS, STORAGECLASSES
+from kubedyno.kube.resources import CLAIMS, CSIDRIVERS, CSINODES, CSISTORAGECAPACITIES, PODS, STORAGECLASSES, VOLUMES
 from kubedyno.kube.status import Forbidden
 
 BIND = "pv.kubernetes.io/bind-completed"

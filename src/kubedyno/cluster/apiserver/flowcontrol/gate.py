@@ -21,7 +21,7 @@ from kubedyno.cluster.apiserver.flowcontrol.turns import Turns
 from kubedyno.cluster.apiserver.queries import is_true, parameters
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.http.messages import App, Headers, Request, Responder, Stream, Tunnel
-from kubedyno.kube.resources import Resource, by_plural
+from kubedyno.kube.resources import built_in
 from kubedyno.kube.status import InternalError, StatusError
 
 GROUP = "flowcontrol.apiserver.k8s.io"
@@ -34,13 +34,7 @@ _TEXT = "text/plain; charset=utf-8"
 _REFUSAL = b"Too many requests, please try again later.\n"
 
 
-def _resource(plural: str) -> Resource:
-    resource = by_plural(GROUP, "v1", plural)
-    assert resource is not None
-    return resource
-
-
-FLOWSCHEMAS, PRIORITYLEVELS = _resource("flowschemas"), _resource("prioritylevelconfigurations")
+FLOWSCHEMAS, PRIORITYLEVELS = built_in(GROUP, "flowschemas"), built_in(GROUP, "prioritylevelconfigurations")
 
 
 class Ticket:
