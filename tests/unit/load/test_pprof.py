@@ -63,9 +63,11 @@ def test_an_interval_adds_profiles_in_between(monkeypatch, tmp_path):
     assert any(path.stem.rpartition("-")[2].isdigit() for path in (tmp_path / "d").iterdir())
 
 
-def test_what_cannot_be_fetched_is_trouble_and_no_file(monkeypatch, tmp_path):
+def test_what_cannot_be_fetched_is_trouble_and_no_file(monkeypatch, tmp_path, caplog):
     one, _ = measure(monkeypatch, tmp_path, Pods("p"), lambda _pod: Done(22, b"", b"403 Forbidden"))
     assert one.followed.trouble == ["pprof api: p: exit code 22: 403 Forbidden"]
+    # At the start and at the end, told once.
+    assert caplog.messages.count("pprof api: p: exit code 22: 403 Forbidden") == 1
     assert not list((tmp_path / "d").iterdir())
     one, _ = measure(monkeypatch, tmp_path, Pods(), lambda _pod: Done(0, b"", b""))
     assert one.followed.trouble == ["pprof api: no pod in n has app=x"]

@@ -208,7 +208,7 @@ class Pprof(Measurement):
             self._trouble(f"{file}: cannot be written ({error.strerror})")
 
     def _trouble(self, line: str) -> None:
-        """Measuring must not end the load; what was not measured is said in the report."""
-        log.error("%s", line)
+        """Measuring must not end the load; what was not measured is told once, and said in the report."""
         if line not in self.followed.trouble:
+            log.error("%s", line)
             self.followed.trouble.append(line)
