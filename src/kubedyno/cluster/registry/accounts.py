@@ -17,8 +17,8 @@ from kubedyno.kube.status import Forbidden, forbidden
 TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - a name's beginning
 _MIRROR = "kubernetes.io/config.mirror"
 _ENFORCED = "kubernetes.io/enforce-mountable-secrets"
-# Members of an account that its pods notice.
-_SAYS = (b'"imagePullSecrets"', b'"automountServiceAccountToken"')
+# What of an account its pods notice.
+_ENFORCES, _PULLS, _MOUNTS = _ENFORCED.encode(), b'"imagePullSecrets"', b'"automountServiceAccountToken"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,17 @@ class Account:
     mounts_token: bool = True
     secrets: frozenset[str] | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether pods need not be looked at."""
-        return not self.pull_secrets and self.mounts_token and self.secrets is None
 
-
-_PLAIN = Account()
+# Says nothing of its pods: they need not be looked at.
+PLAIN = Account()
 
 
 def account_of(record: ObjectRecord) -> Account:
-    """Return what a ServiceAccount says of its pods."""
+    """Return what a ServiceAccount says of its pods, `PLAIN` for nothing."""
     obj = record.obj
-    enforced = _ENFORCED.encode() in obj.meta and meta_dict(obj).get("annotations", {}).get(_ENFORCED) == "true"
-    if not enforced and not any(member in obj.body for member in _SAYS):
-        return _PLAIN
+    if _PULLS not in obj.body and _MOUNTS not in obj.body and _ENFORCES not in obj.meta:
+        return PLAIN
+    enforced = meta_dict(obj).get("annotations", {}).get(_ENFORCED) == "true"
     body = orjson.loads(b"{" + obj.body + b"}")
     return Account(
         obj.name,
@@ -77,7 +73,7 @@ def admitting_account(store: Store, namespace: str, pod: Object) -> Account:
         problem = _mirror_problem(pod["spec"])
         if problem:
             raise forbidden(PODS, name, problem)
-        return _PLAIN
+        return PLAIN
     account = pod["spec"].get("serviceAccountName") or "default"
     record = store.get(SERVICEACCOUNTS, f"{namespace}/{account}")
     if record is None:

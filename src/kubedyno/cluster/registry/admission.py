@@ -3,7 +3,7 @@
 from typing import Any
 
 from kubedyno.base.random import Random
-from kubedyno.cluster.registry.accounts import TOKEN_VOLUME, Account, give, is_mirror
+from kubedyno.cluster.registry.accounts import PLAIN, TOKEN_VOLUME, Account, give, is_mirror
 from kubedyno.cluster.registry.codec import meta_dict
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.networking import CLASS_ANNOTATION
@@ -182,7 +182,7 @@ def admit_pod(
         spec["serviceAccount"] = spec["serviceAccountName"]
         if spec.get("automountServiceAccountToken") is not False:
             _mount_token(spec, volume_suffix or random.suffix())
-        if account is not None and not account.is_plain:
+        if account is not None and account is not PLAIN:
             give(pod, account)
     _tolerate(spec)
     _prioritise(spec, name, classes)

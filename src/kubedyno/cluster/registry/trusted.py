@@ -12,7 +12,7 @@ import orjson
 from kubedyno.base.clock import elapsed_ns
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
-from kubedyno.cluster.registry.accounts import Account, account_of, check_secrets, give, no_service_account
+from kubedyno.cluster.registry.accounts import PLAIN, Account, account_of, check_secrets, give, no_service_account
 from kubedyno.cluster.registry.admission import check_namespace
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
@@ -198,14 +198,12 @@ class Trusted:
         record = self._namespaces.get(namespace)
         if record is None or record.obj.deletion_s:
             check_namespace(self.store, PODS, namespace, name)
-        account: Account | None = None
+        account = PLAIN
         if template.facts.service_account:
             account_record = self._accounts.get(f"{namespace}/{template.facts.service_account}")
             if account_record is None:
                 raise no_service_account(namespace, template.facts.service_account, name or generate_name)
             account = account_of(account_record)
-            if account.is_plain:
-                account = None
         generated = ""
         if not name:
             prefix = generate_name[:_MAX_GENERATED_PREFIX]
@@ -238,12 +236,12 @@ class Trusted:
         ruled = self._rules.apply_to(namespace)
         gate = self.registry.own_gate(PODS, owner.json if owner is not None else b"")
         whole = template.pinned or template.node_name or template.finalizers
-        if gate is not None or whole or hostname or ruled or account is not None:
+        if gate is not None or whole or hostname or ruled or account is not PLAIN:
             stored = StoredObject(
                 key, namespace, name, uid, 1, all_labels, owners, 0.0, template.finalizers, meta, b"",
                 body_of(template, suffix, node, hostname), status, facts,
             )  # fmt: skip
-            if account is not None:
+            if account is not PLAIN:
                 stored = self._with_account(stored, account)
             if ruled:
                 stored = self._ruled(namespace, stored)
