@@ -187,16 +187,6 @@ def _add_test(test: argparse.ArgumentParser) -> None:
     test.set_defaults(handle=_test)
 
 
-def _labels(text: str) -> dict[str, str]:
-    found = {}
-    for pair in filter(None, text.split(",")):
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise KubedynoError(f"--namespace-labels {pair}: write KEY=VALUE")
-        found[key] = value
-    return found
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen action."""
     return int(arguments.handle(arguments))
@@ -263,7 +253,7 @@ def _perf(arguments: argparse.Namespace) -> int:
     import sys
 
     from kubedyno.lab import flags, netperf
-    from kubedyno.netperf.plan import Options, Tool, bits_of
+    from kubedyno.netperf.plan import Options, Tool, bits_of, pairs_of
     from kubedyno.netperf.run import Outputs
     from kubedyno.netperf.shaping import DURATION_S, Shaping
 
@@ -295,7 +285,7 @@ def _perf(arguments: argparse.Namespace) -> int:
         tool=Tool(arguments.tool),
         image=arguments.image,
         namespace=arguments.test_namespace,
-        namespace_labels=_labels(arguments.namespace_labels),
+        namespace_labels=pairs_of("--namespace-labels", arguments.namespace_labels),
         tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
         udp_rate=arguments.udp_rate,
         kernel_profiles=profiles,
@@ -317,6 +307,7 @@ def _test(arguments: argparse.Namespace) -> int:
 
     from kubedyno.lab import flags, netperf
     from kubedyno.netperf.connectivity import Options
+    from kubedyno.netperf.plan import pairs_of
 
     images = {"curl_image": arguments.curl_image, "echo_image": arguments.json_mock_image}
     properties = {"Args": "|".join(sys.argv[1:])}
@@ -333,7 +324,7 @@ def _test(arguments: argparse.Namespace) -> int:
         verbose=arguments.verbose,
         timeout_s=flags.seconds("--timeout", arguments.timeout),
         namespace=arguments.test_namespace,
-        namespace_labels=_labels(arguments.namespace_labels),
+        namespace_labels=pairs_of("--namespace-labels", arguments.namespace_labels),
         tolerations=tuple(word for word in arguments.tolerations.split(",") if word),
         **{name: image for name, image in images.items() if image},
         **{flag.replace("-", "_"): getattr(arguments, flag.replace("-", "_")) for flag, _, _ in _OUTSIDE},

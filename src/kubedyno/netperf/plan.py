@@ -183,6 +183,21 @@ def skipped_tests(options: Options) -> list[str]:
     return [name for name in tests_of(options) if name.endswith("RR")] if options.tool is Tool.IPERF3 else []
 
 
+def pairs_of(what: str, text: str) -> dict[str, str]:
+    """Return what "KEY=VALUE,…" says.
+
+    Raises:
+        KubedynoError: It says something else; the message begins with `what`.
+    """
+    found = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise KubedynoError(f"{what} {pair}: write KEY=VALUE,…")
+        found[key] = value
+    return found
+
+
 def candidates(nodes: list[dict[str, Any]], selector: str, tolerations: tuple[str, ...]) -> dict[str, str]:
     """Return the nodes that a selector finds and on which pods may run: host name label → zone.
 
@@ -194,12 +209,7 @@ def candidates(nodes: list[dict[str, Any]], selector: str, tolerations: tuple[st
     Raises:
         KubedynoError: The selector is none.
     """
-    wanted = {}
-    for pair in filter(None, selector.split(",")):
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise KubedynoError(f"node selector {selector}: write KEY=VALUE,…")
-        wanted[key] = value
+    wanted = pairs_of("node selector", selector)
     found = {}
     for node in nodes:
         taints = {taint["key"] for taint in node["spec"].get("taints", ()) if taint.get("effect") == "NoSchedule"}
