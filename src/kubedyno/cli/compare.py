@@ -1,9 +1,13 @@
 """`kubedyno compare A… -- B…`: repeated runs against repeated runs, and what can be said of the difference."""
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
 EXIT_WORSE = 1
+# Of names of figures in a message.
+_SHOWN = 10
+_ALONE = frozenset({"-h", "--help"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figure", action="append", default=[], metavar="NAME", help="only these, for example Ready.p99_ms"
     )
-    parser.add_argument("-o", "--output", choices=("text", "json", "markdown"), default="text")
+    parser.add_argument("-o", "--output", choices=("text", "json", "markdown", "junit"), default="text")
     parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Return the words before and after the first "--"."""
+    """Return the words before the first "--" with all flags, and the runs after it; each flag has a value."""
     at = words.index("--") if "--" in words else len(words)
-    return words[:at], words[at + 1 :]
+    before, after, rest = words[:at], [], iter(words[at + 1 :])
+    flags: list[str] = []
+    for word in rest:
+        if not word.startswith("-"):
+            after.append(word)
+        elif "=" in word or word in _ALONE:
+            flags.append(word)
+        else:
+            flags += [word, *islice(rest, 1)]
+    return before + flags, after
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.base.terminal import printable
     from kubedyno.lab import runs
     from kubedyno.report import figures
-    from kubedyno.report.forms import markdown_table
+    from kubedyno.report.forms import junit_of_comparison, markdown_table
     from kubedyno.report.text import table
     from kubedyno.stats.comparison import Verdict, compare
 
@@ -65,13 +78,24 @@ def run(arguments: argparse.Namespace) -> int:
                 better[figure.name] = figure.lower_is_better
         sides.append(values)
     names = [name for name in sides[0] if name in sides[1] and _wanted(name, arguments.figure)]
+    if not names and arguments.figure and sides[0].keys() & sides[1].keys():
+        known = ", ".join(sorted(sides[0].keys() & sides[1].keys())[:_SHOWN])
+        raise KubedynoError(
+            f"--figure {' '.join(arguments.figure)}: the two sides have no such figure; there are {known} …"
+        )
     if not names:
         raise KubedynoError("the two sides have no figure in common; were the same jobs run?")
     found = {
         name: compare(sides[0][name], sides[1][name], tolerance=tolerance, lower_is_better=better[name])
         for name in names
     }
-    if arguments.output == "json":
+    breached = []
+    if arguments.slo is not None:
+        limits = figures.read_limits(arguments.slo)
+        breached = figures.breaches_of([(one.uuid, one.figures) for one in groups[1]], limits, str(arguments.slo))
+    if arguments.output == "junit":
+        print(junit_of_comparison(found, breached), end="")
+    elif arguments.output == "json":
         print(json.dumps({name: asdict(comparison) for name, comparison in found.items()}, indent=2))
     else:
         rows = [
@@ -88,10 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         header = ("FIGURE", "BEFORE", "AFTER", "CHANGE", "95 % INTERVAL", "RUNS", "VERDICT")
         print("\n".join((markdown_table if arguments.output == "markdown" else table)(header, rows)))
-    breached = []
-    if arguments.slo is not None:
-        limits = figures.read_limits(arguments.slo)
-        breached = figures.breaches_of([(one.uuid, one.figures) for one in groups[1]], limits, str(arguments.slo))
     for breach in breached:
         print(f"limit not kept: {printable(breach.line)}", file=sys.stderr)
     return EXIT_WORSE if breached or any(c.verdict is Verdict.WORSE for c in found.values()) else 0

@@ -10,6 +10,7 @@ from kubedyno.cli.init import add_target_flags
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
     parser.add_argument("what", metavar="node|pod", choices=("node", "nodes", "pod", "pods"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="only this one")
     parser.add_argument("-n", "--namespace", default="default", help="of pods (default: %(default)s)")
     parser.add_argument("-A", "--all-namespaces", action="store_true")
     parser.add_argument("--sort-by", choices=("name", "cpu", "memory"), default="name")
@@ -39,6 +40,15 @@ def run(arguments: argparse.Namespace) -> int:
     for line in seen.missing:
         print(f"kubedyno: {line}", file=sys.stderr)
     uses = seen.uses if of_nodes or arguments.containers else _by_pod(seen.uses)
+    if arguments.name:
+        uses = [use for use in uses if use.name == arguments.name]
+        if not uses:
+            where = "" if of_nodes or arguments.all_namespaces else f" in namespace {arguments.namespace}"
+            raise KubedynoError(f"{arguments.what} {arguments.name}{where}: there is none, or nobody says what it uses")
+    if not uses:
+        where = "" if of_nodes or arguments.all_namespaces else f" in {arguments.namespace} namespace"
+        print(f"No resources found{where}.", file=sys.stderr)
+        return 0
     keys: dict[str, Any] = {
         "name": lambda use: (use.namespace, use.name, use.container),
         "cpu": lambda use: -use.cores,

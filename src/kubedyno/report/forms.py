@@ -1,11 +1,12 @@
 """Runs as Markdown, for a pull request, and as JUnit, for a CI system."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from kubedyno.documents.run import FindingDocument, JobDocument, RunDocument
 from kubedyno.report.figures import Breach
 from kubedyno.report.jobs import asked_rate, cluster, rate, requests, startup, took
+from kubedyno.stats.comparison import Comparison, Verdict
 
 
 def _cell(text: str) -> str:
@@ -83,6 +84,25 @@ def junit(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>{"".join(suites)}</testsuites>\n'
 
 
+def junit_of_comparison(found: Mapping[str, Comparison], breached: Sequence[Breach] = ()) -> str:
+    """Return a test suite: a case for each figure, failed where it is worse, skipped where nothing can be said of it."""
+    cases = []
+    for name, c in found.items():
+        change = "" if c.change is None else f" ({c.change:+.1%})"
+        line = (
+            f"{c.verdict.value}: {c.before:.6g} before, {c.after:.6g} after{change}, {c.runs[0]} and {c.runs[1]} runs"
+        )
+        unsaid = c.verdict in {Verdict.UNCLEAR, Verdict.TOO_FEW}
+        cases.append(_case(name, 0.0, line if c.verdict is Verdict.WORSE else "", line if unsaid else ""))
+    cases += [_case(breach.name, 0.0, breach.line) for breach in breached]
+    failures, skipped = (sum(word in case for case in cases) for word in ("<failure", "<skipped"))
+    suite = (
+        f'<testsuite name="kubedyno compare" tests="{len(cases)}" failures="{failures}" skipped="{skipped}">'
+        f"{''.join(cases)}</testsuite>"
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>{suite}</testsuites>\n'
+
+
 def _job_failure(job: JobDocument) -> str:
     if job.failed:
         return f"{sum(job.failed.values())} requests given up: " + ", ".join(f"{n} {r}" for r, n in job.failed.items())
@@ -101,6 +121,7 @@ def _printable(text: str) -> str:
     )
 
 
-def _case(name: str, seconds: float, failure: str) -> str:
+def _case(name: str, seconds: float, failure: str, skipped: str = "") -> str:
     inner = f"<failure message={_attribute(failure)}>{escape(_printable(failure))}</failure>" if failure else ""
+    inner += f"<skipped message={_attribute(skipped)}/>" if skipped else ""
     return f'<testcase name={_attribute(name)} time="{seconds:.3f}">{inner}</testcase>'

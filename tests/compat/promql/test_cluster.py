@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from compat.promql.conftest import Prometheus, started
+from kubedyno.cli.main import main
 from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.cluster.settings import ClusterSettings, NodeSettings
@@ -95,6 +96,16 @@ def test_top_says_the_same_with_and_without_metrics_k8s_io(running):
     for use in served.uses:
         assert by_name[use.name].cores == pytest.approx(use.cores, rel=0.1)
         assert by_name[use.name].memory_bytes == use.memory_bytes
+
+
+def test_top_shows_one_by_its_name_and_says_where_there_is_none(running, capsys):
+    flags = ["--kubeconfig", str(running.kubeconfig)]
+    assert main(["top", "node", "m-worker", *flags]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["NAME", "m-worker"]
+    assert main(["top", "node", "m-none", *flags]) == 1
+    assert "node m-none: there is none" in capsys.readouterr().err
+    assert main(["top", "pod", "-n", "empty", *flags]) == 0
+    assert capsys.readouterr().err == "No resources found in empty namespace.\n"
 
 
 def test_requests_of_clients_are_counted_exactly(running):

@@ -87,6 +87,38 @@ def test_compare_says_worse_with_its_interval_and_exit_code(directory, capsys):
     assert json.loads(out[out.index("{") :])["create.Ready.p99_ms"]["verdict"] == "same"
 
 
+def test_flags_of_compare_may_stand_behind_the_runs(directory, capsys):
+    before = [directory(f"a{i}", 100 + i) for i in range(3)]
+    after = [directory(f"b{i}", 200 + i) for i in range(3)]
+    sides = [*before, "--", *after[:2], "--figure", "Ready.p99_ms", after[2], "--tolerance=5%"]
+    assert main(["compare", *sides]) == 1
+    assert "3, 3" in capsys.readouterr().out
+    assert main(["compare", *before, "--", *after, "--figure", "Redy.p99_ms"]) == 1
+    said = capsys.readouterr().err
+    assert "--figure Redy.p99_ms: the two sides have no such figure; there are create." in said
+    with pytest.raises(SystemExit):
+        main(["compare", *before, "--", *after, "--bogus", "x"])
+    assert "unrecognized arguments: --bogus" in capsys.readouterr().err
+
+
+def test_a_comparison_as_junit_fails_what_is_worse_and_skips_what_is_unsaid(directory, tmp_path, capsys):
+    before = [directory(f"a{i}", 100 + i) for i in range(3)]
+    after = [directory(f"b{i}", 200 + i) for i in range(3)]
+    slo = tmp_path / "slo.yaml"
+    slo.write_text("Ready.p99_ms: 201\n")
+    command = ["compare", *before, "--", *after, "--figure", "Ready.p99_ms", "-o", "junit", "--slo", str(slo)]
+    assert main(command) == 1
+    suite = ET.fromstring(capsys.readouterr().out)[0]
+    worse, breach = suite
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "2", "0")
+    assert worse[0].get("message") == "worse: 101 before, 201 after (+99.0%), 3 and 3 runs"
+    assert "is 202, the limit is 201" in breach[0].get("message", "")
+    assert main(["compare", before[0], "--", after[0], "-o", "junit", "--figure", "Ready.p99_ms"]) == 0
+    (case,) = ET.fromstring(capsys.readouterr().out)[0]
+    assert case[0].tag == "skipped"
+    assert case[0].get("message", "").startswith("not enough data")
+
+
 def test_compare_needs_two_sides_with_something_in_common(directory, capsys):
     one = directory("a", 1)
     assert main(["compare", one]) == 1
