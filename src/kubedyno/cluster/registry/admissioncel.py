@@ -67,9 +67,9 @@ def program(text: str, place: frozenset[str]) -> Program:
     function = cellists.beside_optionals(text)
     if function:
         return Program(text, problem=f"{function} is not evaluated here in an expression with optionals")
-    macro = celfunctions.missing_macro(text)
-    if macro:
-        return Program(text, problem=f"{macro} is not evaluated here")
+    name = cellists.unevaluated(text)
+    if name:
+        return Program(text, problem=f"{name} is not evaluated here")
     try:
         expression = _environment(place).compile(_read_structs(text))
         # Some types are only found to be none when they are named.

@@ -26,10 +26,8 @@ _EXTENSIONS = {"strings": "ExtStrings", "math": "ExtMath", "optional": "ExtOptio
 _NAMED = ("lists", "sets", "two-var-comprehensions")
 # Functions of Kubernetes' CEL that are not evaluated here.
 UNKNOWN = frozenset({
-    "named", "namedPattern", "transformMap", "transformMapEntry", "validate",
+    "named", "namedPattern", "validate",
 })  # fmt: skip
-# Macros that the evaluator writes out as a function which it lacks.
-_MACRO = re.compile(r"\.\s*(transformMap(?:Entry)?)\s*\(")
 # What whoever lacks the evaluator has to do.
 INSTALL = "pip install 'kubedyno[cel]'"
 # Go's words for what C++ says otherwise.
@@ -85,12 +83,6 @@ def environment(variables: dict[str, Any], more: tuple[Any, ...] = ()) -> Any:
 
 def _config(*extensions: str) -> Any:
     return module().NewEnvConfigFromYaml("extensions:\n" + "".join(f"- name: {name}\n" for name in extensions))
-
-
-def missing_macro(text: str) -> str:
-    """Return the macro that an expression names and that is not evaluated here, "" when there is none."""
-    found = _MACRO.search(text)
-    return found[1] if found is not None else ""
 
 
 def compile_problem(error: RuntimeError) -> str:

@@ -18,7 +18,6 @@ from kubedyno.cluster.registry.celfunctions import (
     available,
     compile_problem,
     environment,
-    missing_macro,
     module,
     runtime_problem,
 )
@@ -71,7 +70,7 @@ def _environment(kind: str) -> Any:
 @lru_cache(maxsize=4096)
 def program(rule: str, kind: str) -> Program:
     """Return a compiled rule about values of a type; only where rules are `available`."""
-    function = cellists.beside_optionals(rule) or missing_macro(rule)
+    function = cellists.beside_optionals(rule) or cellists.unevaluated(rule)
     if function:
         return Program(unknown=function)
     try:
