@@ -264,6 +264,24 @@ def test_a_wait_that_timed_out_fails_the_run_and_the_next_iteration_goes_on(fold
     assert "timeout occurred while waiting for objects" in log
 
 
+def test_pod_wait_in_a_shared_namespace_comes_after_each_iteration_and_a_late_one_keeps_none(folder, cluster):
+    (folder / "t.yml").write_text(POD.format(image="nginx").replace("spec: {", "spec: {nodeSelector: {no: where}, "))
+    more = "  podWait: true\n  waitWhenFinished: false\n  namespacedIterations: false\n  maxWaitTimeout: 2s\n"
+    assert main(["init", "-c", config(folder, "shared", 3, more), "--uuid", "u14"]) == 1
+    log = logged("u14")
+    assert log.count("Waiting up to 2s for actions to be completed in namespace shared") == 3
+    assert names(cluster, "/api/v1/namespaces/shared/pods") == {"p-0", "p-1", "p-2"}
+    assert "timeout occurred while waiting for objects in namespace shared" in log
+
+
+def test_a_group_that_is_late_does_not_keep_the_next_one(folder, cluster):
+    (folder / "t.yml").write_text(POD.format(image="nginx").replace("spec: {", "spec: {nodeSelector: {no: where}, "))
+    (folder / "c.yml").write_text('apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "c-{{.Iteration}}"}\n')
+    more = "    group: {id: 1}\n  - {objectTemplate: c.yml, group: {id: 2}}\n  maxWaitTimeout: 2s\n"
+    assert main(["init", "-c", config(folder, "groups", 1, more), "--uuid", "u15"]) == 1
+    assert "c-0" in names(cluster, "/api/v1/namespaces/groups-0/configmaps")
+
+
 def logged(uuid):
     return Path(f"kube-burner-{uuid}.log").read_text()
 

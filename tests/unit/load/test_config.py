@@ -152,3 +152,27 @@ def test_a_directory_and_a_file_that_is_no_text_are_called_so(tmp_path):
 def test_a_missing_file_is_one_clear_line():
     with pytest.raises(KubedynoError, match=r"failed to open config file nowhere.yml: open nowhere.yml: no such file"):
         load_config("nowhere.yml", render=render_config)
+
+
+def test_a_summary_has_a_jobs_own_measurements_in_the_originals_words_and_no_secret(load):
+    own = """
+  measurements:
+  - name: podLatency
+    thresholds: [{conditionType: Ready, metric: P99, threshold: 2s}]
+  - name: pprof
+    pprofInterval: 30s
+    pprofTargets: [{name: api, url: https://h/pprof, bearerToken: hidden, key: hidden}]
+"""
+    job = load(
+        "global: {measurements: [{name: jobLatency}]}\njobs:\n- name: first\n  namespace: load\n"
+        f"  objects: [{{objectTemplate: a.yml}}]{own}"
+    ).jobs[0]
+    pods, profiles = job.summary_document(2)["measurements"]
+    assert pods == {
+        "Name": "podLatency", "PProfTargets": None, "PProfInterval": 0, "PProfDirectory": "", "NodeAffinity": None,
+        "LatencyThresholds": [{"ConditionType": "Ready", "Metric": "P99", "Threshold": 2_000_000_000}],
+        "ServiceTimeout": 0, "QuantilesIndexer": "", "TimeseriesIndexer": "",
+    }  # fmt: skip
+    assert profiles["PProfInterval"] == 30_000_000_000
+    assert "hidden" not in str(profiles)
+    assert "measurements" not in job.summary_document(1)

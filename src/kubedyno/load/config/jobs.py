@@ -156,6 +156,7 @@ def job(document: Any, index: int, general: GlobalSpec, compat: int, timeout_s: 
         metrics_aggregate=section.boolean("metricsAggregate", False),
         metrics_closing=closing,
         measurements=measuring.merged(general.measurements, own),
+        own_measurements=own,
         objects=objects,
         execution_mode=_execution_mode(section, job_type),
         object_delay_s=section.seconds("objectDelay", 0.0),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubedyno.base.times import duration_ns_of
+
 
 @dataclass(frozen=True, slots=True)
 class ThresholdSpec:
@@ -47,6 +49,42 @@ class MeasurementSpec:
     api_version: str = ""
     kind: str = ""
     conditions: tuple[ConditionSpec, ...] = ()
+
+    def summary_document(self) -> dict[str, Any]:
+        """Return it as a jobSummary has it: under the names of the original's fields, without secrets."""
+        options = self.options
+        targets = [
+            {key: target.get(name) for key, name in _TARGET_KEYS.items()} | dict.fromkeys(_TARGET_SECRETS, "")
+            for target in options.get("pprofTargets") or ()
+        ]
+        return {
+            "Name": self.name,
+            "LatencyThresholds": [
+                {"ConditionType": t.condition, "Metric": t.metric, "Threshold": t.limit_ns} for t in self.thresholds
+            ]
+            or None,
+            "PProfTargets": [{key: value or _ABSENT.get(key, "") for key, value in t.items()} for t in targets] or None,
+            "PProfInterval": _duration_ns(options.get("pprofInterval")),
+            "PProfDirectory": options.get("pprofDirectory") or "",
+            "NodeAffinity": options.get("nodeAffinity") or None,
+            "ServiceTimeout": _duration_ns(options.get("svcTimeout")),
+            "QuantilesIndexer": self.quantiles_indexer,
+            "TimeseriesIndexer": self.timeseries_indexer,
+        }
+
+
+# Of a pprof target in a jobSummary: the original's field, the key of the configuration.
+_TARGET_KEYS = {
+    "Name": "name", "Namespace": "namespace", "LabelSelector": "labelSelector", "URL": "url", "CertFile": "certFile",
+    "KeyFile": "keyFile", "UnixSocketPath": "unixSocketPath",
+}  # fmt: skip
+# The original writes these, too.
+_TARGET_SECRETS = ("BearerToken", "Cert", "Key")
+_ABSENT: dict[str, Any] = {"LabelSelector": None}
+
+
+def _duration_ns(value: Any) -> int:
+    return duration_ns_of(value) if isinstance(value, str) else int(value or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +274,9 @@ class JobSpec:
     gc: bool = False
     metrics_aggregate: bool = False
     metrics_closing: str = "afterJobPause"
+    # With the global ones, and those of its own entry alone.
     measurements: tuple[MeasurementSpec, ...] = ()
+    own_measurements: tuple[MeasurementSpec, ...] = ()
     objects: tuple[ObjectSpec, ...] = ()
     execution_mode: str = ""
     object_delay_s: float = 0.0
@@ -286,6 +326,8 @@ class JobSpec:
                 for hook in self.hooks
             ],
         }
+        if compat != 1:
+            others["measurements"] = [measurement.summary_document() for measurement in self.own_measurements]
         if self.incremental is not None:
             others["incrementalLoad"] = _incremental_document(self.incremental)
         document = {key: value for key, value in others.items() if value} | {"gc": self.gc}

@@ -9,7 +9,7 @@ from kubedyno.base.times import go_duration
 from kubedyno.load.engine import waiting
 from kubedyno.load.engine.arrival import pacing
 from kubedyno.load.engine.cleanup import delete_collection
-from kubedyno.load.engine.context import JobContext, noting
+from kubedyno.load.engine.context import JobContext, WaitTimeoutError, noting
 from kubedyno.load.engine.hooks import Hooks
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.namespaces import LOOKAHEAD, Namespaces
@@ -94,7 +94,7 @@ class CreateJob:
 
         Raises:
             KubedynoError: It cannot go on.
-            WaitTimeoutError: Objects were not ready in time.
+            WaitTimeoutError: Objects were not ready in time, and 1.x ends there.
         """
         self.record.asked += self.job.requests
         if self.job.grouped:
@@ -113,7 +113,7 @@ class CreateJob:
         if spec.wait_when_finished:
             log.info("Waiting up to %s for actions to be completed", go_duration(int(spec.max_wait_timeout_s * 1e9)))
             whole = len(iterations) == spec.job_iterations
-            await self.wait_ready(None if whole else self._namespaces_of(iterations))
+            await self._settle(None if whole else self._namespaces_of(iterations))
 
     def close(self) -> None:
         """Forget what still waits to be tried again."""
@@ -145,7 +145,6 @@ class CreateJob:
         job, context = self.job, self.context
         spec, namespaces, sender = job.spec, self.namespaces, self.sender
         total, ahead = len(iterations), 0
-        waited: set[str] = set()
         debug = log.isEnabledFor(10)
         hooked = self.hooks.any("onEachIteration")
         needed = self._needs_namespaces
@@ -176,21 +175,27 @@ class CreateJob:
                     target = (rendered.namespace or namespace) if mapping.namespaced else None
                     label = f"{rendered.kind}/{rendered.name}" + (f" in namespace {target}" if target else "")
                     await sender.send("POST", mapping.path(target), rendered.body, label)
-            if spec.pod_wait and namespace is not None and namespace not in waited:
-                # Once a namespace: its last iteration is the one that fills it.
+            if spec.pod_wait and namespace is not None:
+                # Once a namespace, its last iteration is the one that fills it; one that all share: after each.
                 following = job.namespace_of(iterations[position + 1]) if position + 1 < total else None
-                if following != namespace:
-                    waited.add(namespace)
+                if not spec.namespaced_iterations or following != namespace:
                     await sender.finish()
                     log.info(
                         "Waiting up to %s for actions to be completed in namespace %s",
                         go_duration(int(spec.max_wait_timeout_s * 1e9)),
                         namespace,
                     )
-                    await self.wait_ready([namespace])
+                    await self._settle([namespace])
             if spec.job_iteration_delay_s:
                 log.info("Sleeping for %s", go_duration(int(spec.job_iteration_delay_s * 1e9)))
                 await aio.sleep(spec.job_iteration_delay_s)
+
+    async def _settle(self, only: Sequence[str] | None, objects: Iterable[ObjectPlan] | None = None) -> None:
+        """Wait as `wait_ready`; what is late fails the run and keeps nothing that follows, except in 1.x."""
+        try:
+            await self.wait_ready(only, objects)
+        except WaitTimeoutError as error:
+            self.context.timed_out(self.record, error)
 
     async def wait_ready(self, only: Sequence[str] | None, objects: Iterable[ObjectPlan] | None = None) -> None:
         """Wait until the objects that have a rule are ready, in some namespaces or wherever they are.
@@ -231,7 +236,7 @@ class CreateJob:
             await self.sender.finish()
             if spec.pod_wait or spec.wait_when_finished:
                 log.info("Group %d: Waiting for objects to be ready", group)
-                await self.wait_ready(None, items)
+                await self._settle(None, items)
             gone = [number for number in numbers if job.objects[number].group.gc]
             before_s = max(item.group.pause_before_gc_s for item in items)
             after_s = max(item.group.pause_after_gc_s for item in items)

@@ -49,10 +49,7 @@ async def _create(job: JobPlan, context: JobContext, record: JobRecord, hooks: H
         if churns:
             churn.announce(work)
         await hooks.run("beforeJobExecution")
-        try:
-            await work.run()
-        except WaitTimeoutError as error:
-            context.timed_out(record, error)
+        await work.run()
         # Churn comes after what the original calls the execution.
         await hooks.run("afterJobExecution")
         if context.compat == 1:

@@ -129,6 +129,7 @@ class HelperNamespace:
 
     async def close(self) -> None:
         """Take everything away again; what does not go is told and left."""
+        log.info("Deleting 1 namespaces with label: kubernetes.io/metadata.name=%s", self.name)
         for path in [*self._beside, f"/api/v1/namespaces/{self.name}"]:
             try:
                 await self._client.delete(path)
