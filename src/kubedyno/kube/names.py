@@ -141,3 +141,24 @@ def pod_template_hash(template: dict[str, Any], collision_count: int | None = No
     if collision_count:
         data += collision_count.to_bytes(4, "little") + b"\0\0\0\0"
     return safe_encode(str(fnv32a(data)))
+
+
+_KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
+_KEY_TEXT = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+
+
+def problems_of_config_key(key: str) -> list[str]:
+    """Return what is wrong with a key of a ConfigMap or Secret."""
+    problems = ["must be no more than 253 bytes"] if len(key) > 253 else []
+    if not key or not _KEY_CHARACTERS.issuperset(key):
+        problems.append(_KEY_TEXT)
+    if key == ".":
+        problems.append("must not be '.'")
+    elif key == "..":
+        problems.append("must not be '..'")
+    elif key.startswith(".."):
+        problems.append("must not start with '..'")
+    return problems

@@ -32,6 +32,7 @@ _PLAIN_INTS = frozenset({
 })  # fmt: skip
 _POINTER_STRINGS = frozenset({
     "storageClassName", "appProtocol", "loadBalancerClass", "holderIdentity", "preferredHolder", "volumeMode",
+    "timeZone", "managedBy", "ingressClassName",
 })  # fmt: skip
 _INT_RANGE = {"int32": 2**31, "int64": 2**63}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")

@@ -155,11 +155,16 @@ def _metric(metric: Object, path: str) -> list[Cause]:
 
 
 def _metric_target(kind: str, target: Object, path: str) -> list[Cause]:
-    causes = one_of(f"{path}.type", target.get("type", ""), ("AverageValue", "Utilization", "Value"), needed=True)
+    target_type = target.get("type", "")
+    causes = [] if target_type else [required(f"{path}.type", "must specify a metric target type")]
+    if target_type not in {"AverageValue", "Utilization", "Value"}:
+        causes.append(invalid_value(f"{path}.type", target_type, "must be either Utilization, Value, or AverageValue"))
     zero = Quantity.parse("0")
-    for name in ("value", "averageValue"):
-        if name in target and Quantity.parse(target[name]) <= zero:
-            causes.append(invalid_value(f"{path}.{name}", target[name], "must be positive"))
+    causes += [
+        invalid_value(f"{path}.{name}", target[name], "must be positive")
+        for name in ("value", "averageValue")
+        if name in target and Quantity.parse(target[name]) <= zero
+    ]
     percent = target.get("averageUtilization")
     if percent is not None and percent < 1:
         causes.append(invalid_value(f"{path}.averageUtilization", percent, "must be greater than 0"))

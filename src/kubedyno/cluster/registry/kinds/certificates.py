@@ -130,7 +130,7 @@ def _request(text: str | None) -> list[Cause]:
     except ValueError:
         pem = b""
     if b"-----BEGIN CERTIFICATE REQUEST-----" not in pem:
-        return [invalid_value(path, [], "PEM block type must be CERTIFICATE REQUEST")]
+        return [invalid_value(path, text, "PEM block type must be CERTIFICATE REQUEST")]
     return []
 
 

@@ -1,13 +1,14 @@
 """What is wrong with a pod's containers: names, ports, environment, resources, probes, mounts, security."""
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.stopsignals import stop_signal_causes
-from kubedyno.kube.names import problems_of_dns1123_label, problems_of_qualified_name
+from kubedyno.kube.names import problems_of_config_key, problems_of_dns1123_label, problems_of_qualified_name
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import (
     Cause,
@@ -93,6 +94,7 @@ def validate_containers(spec: Object, path: str, volumes: set[str]) -> list[Caus
         if name and name in names:
             causes.append(duplicate(f"{path}.containers[{i}].name", name))
         names.add(name)
+    causes += _host_port_conflicts(containers, f"{path}.containers")
     for i, container in enumerate(spec.get("initContainers", ())):
         where = f"{path}.initContainers[{i}]"
         name = container.get("name", "")
@@ -100,6 +102,7 @@ def validate_containers(spec: Object, path: str, volumes: set[str]) -> list[Caus
         if name and name in names:
             causes.append(duplicate(f"{where}.name", name))
         names.add(name)
+        causes += _host_port_conflicts((container,), f"{path}.initContainers")
         if container.get("restartPolicy") != "Always":
             causes += [
                 forbidden_field(f"{where}.{field}", "may not be set for init containers without restartPolicy=Always")
@@ -170,6 +173,20 @@ def _container(container: Object, path: str, spec: Object, volumes: set[str]) ->
     return causes
 
 
+def _host_port_conflicts(containers: Iterable[Object], path: str) -> list[Cause]:
+    """Return which ports of the host are asked for twice."""
+    causes, taken = [], set()
+    for i, container in enumerate(containers):
+        for j, port in enumerate(container.get("ports", ())):
+            if not port.get("hostPort"):
+                continue
+            asked = f"{port.get('protocol', '')}/{port.get('hostIP', '')}/{port['hostPort']}"
+            if asked in taken:
+                causes.append(duplicate(f"{path}[{i}].ports[{j}].hostPort", asked))
+            taken.add(asked)
+    return causes
+
+
 def _devices(container: Object, path: str, volumes: set[str]) -> list[Cause]:
     causes: list[Cause] = []
     for i, device in enumerate(container.get("volumeDevices", ())):
@@ -233,8 +250,8 @@ def _variable(variable: Object, path: str) -> list[Cause]:
     if "resourceFieldRef" in source:
         causes += _resource_field(source["resourceFieldRef"], f"{where}.resourceFieldRef")
     for name in ("configMapKeyRef", "secretKeyRef"):
-        if name in source and not source[name].get("key"):
-            causes.append(required(f"{where}.{name}.key"))
+        if name in source:
+            causes += _key_selector(source[name], f"{where}.{name}")
     if not found:
         text = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
         causes.append(invalid_value(where, "", text))
@@ -243,6 +260,15 @@ def _variable(variable: Object, path: str) -> list[Cause]:
     elif variable.get("value"):
         causes.append(invalid_value(where, "", "may not be specified when `value` is not empty"))
     return causes
+
+
+def _key_selector(selector: Object, path: str) -> list[Cause]:
+    """Return what is wrong with the reference to one key of a ConfigMap or Secret."""
+    causes = [] if selector.get("name") else [required(f"{path}.name")]
+    key = selector.get("key", "")
+    if not key:
+        return [*causes, required(f"{path}.key")]
+    return causes + [invalid_value(f"{path}.key", key, p) for p in problems_of_config_key(key)]
 
 
 def _resource_field(reference: Object, path: str) -> list[Cause]:

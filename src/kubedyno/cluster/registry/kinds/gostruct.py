@@ -156,6 +156,8 @@ _security = _struct(
     AppArmorProfile=_profile,
     Sysctls=_each(_struct('Name="" Value=""')),
 )
+_toleration = _struct('Key="" Operator="" Value="" Effect="" TolerationSeconds')
+_device_claim = _struct('Name="" ResourceClaimName ResourceClaimTemplateName')
 _pod_spec = _struct(
     'Volumes InitContainers Containers EphemeralContainers RestartPolicy="" TerminationGracePeriodSeconds '
     'ActiveDeadlineSeconds DNSPolicy:dnsPolicy="" NodeSelector ServiceAccountName="" AutomountServiceAccountToken '
@@ -170,13 +172,14 @@ _pod_spec = _struct(
     NodeSelector=_same,
     SecurityContext=_security,
     ImagePullSecrets=_each(_struct('Name=""')),
-    Tolerations=_each(_struct('Key="" Operator="" Value="" Effect="" TolerationSeconds')),
+    Tolerations=_each(_toleration),
     HostAliases=_each(_struct('IP:ip="" Hostnames')),
     DNSConfig=_struct("Nameservers Searches Options"),
     ReadinessGates=_each(_struct('ConditionType=""')),
     Overhead=_same,
     OS=_struct('Name=""'),
     SchedulingGates=_each(_struct('Name=""')),
+    ResourceClaims=_each(_device_claim),
     Resources=_resources,
 )
 # What v1 keeps beside the security context, and Go inside it.
@@ -187,6 +190,37 @@ def go_pod_spec(spec: Object) -> Object:
     """Return a pod's spec with the internal struct's members."""
     host = {name: spec[name] for name in _HOST if name in spec}
     shown: Object = _pod_spec({**spec, "securityContext": {**spec.get("securityContext", {}), **host}})
+    return shown
+
+
+_budget_spec = _struct("MinAvailable Selector MaxUnavailable UnhealthyPodEvictionPolicy", Selector=_same)
+
+
+def go_budget_spec(spec: Object) -> Object:
+    """Return a PodDisruptionBudget's spec with the internal struct's members."""
+    shown: Object = _budget_spec(spec)
+    return shown
+
+
+_rolling_update = _struct("MaxUnavailable=0 MaxSurge=0", MaxUnavailable=_same, MaxSurge=_same)
+_update_strategy = _struct('Type="" RollingUpdate', RollingUpdate=_rolling_update)
+
+
+def go_update_strategy(strategy: Object) -> Object:
+    """Return the strategy of a Deployment or DaemonSet with the internal struct's members."""
+    shown: Object = _update_strategy(strategy)
+    return shown
+
+
+def go_toleration(toleration: Object) -> Object:
+    """Return a toleration with the internal struct's members."""
+    shown: Object = _toleration(toleration)
+    return shown
+
+
+def go_device_claim(claim: Object) -> Object:
+    """Return a pod's claim on a device with the internal struct's members."""
+    shown: Object = _device_claim(claim)
     return shown
 
 

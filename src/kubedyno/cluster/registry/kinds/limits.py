@@ -26,6 +26,7 @@ _SCOPES = frozenset({
     "VolumeAttributesClass",
 })  # fmt: skip
 _PREFIXES = ("hugepages-", "requests.hugepages-", "limits.hugepages-", "count/")
+_LIMIT_TYPES = frozenset({"Container", "PersistentVolumeClaim", "Pod"})
 _MAPS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 
@@ -56,8 +57,10 @@ class LimitRanges(Kind):
         seen: set[str] = set()
         for i, item in enumerate(obj["spec"].get("limits", ())):
             path, kind = f"spec.limits[{i}]", item.get("type", "")
-            if not kind:
-                causes.append(required(f"{path}.type"))
+            problems = problems_of_qualified_name(kind)
+            if not problems and "/" not in kind and kind not in _LIMIT_TYPES:
+                problems = ["must be a standard limit type or fully qualified"]
+            causes += [invalid_value(f"{path}.type", kind, p) for p in problems]
             if kind in seen:
                 causes.append(duplicate(f"{path}.type", kind))
             seen.add(kind)

@@ -9,17 +9,13 @@ import orjson
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.structure import DecodeError
+from kubedyno.kube.names import problems_of_config_key
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required, too_long
 
 _MAX_BYTES = 1 << 20
 _WHOLE_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _BASE64_CHARACTER = re.compile(r"[A-Za-z0-9+/]*")
 _LINE_ENDS = re.compile(r"[\r\n]")
-_KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
-_KEY_TEXT = (
-    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
-    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
-)
 
 
 def _check_bytes(kind: str, values: Object) -> None:
@@ -38,20 +34,6 @@ def _check_bytes(kind: str, values: Object) -> None:
             at -= at % 4
         what = f'{kind} in version "v1" cannot be handled as a {kind}: '
         raise DecodeError(what, f"illegal base64 data at input byte {at}")
-
-
-def _key_problems(key: str) -> list[str]:
-    """Return what is wrong with a key of a ConfigMap or Secret."""
-    problems = ["must be no more than 253 bytes"] if len(key) > 253 else []
-    if not key or not _KEY_CHARACTERS.issuperset(key):
-        problems.append(_KEY_TEXT)
-    if key == ".":
-        problems.append("must not be '.'")
-    elif key == "..":
-        problems.append("must not be '..'")
-    elif key.startswith(".."):
-        problems.append("must not start with '..'")
-    return problems
 
 
 def _immutable_causes(obj: Object, old: Object, names: tuple[str, ...]) -> list[Cause]:
@@ -83,12 +65,12 @@ class ConfigMaps(Kind):
         causes = []
         size = 0
         for key, text in data.items():
-            causes += [invalid_value(f"data[{key}]", key, p) for p in _key_problems(key)]
+            causes += [invalid_value(f"data[{key}]", key, p) for p in problems_of_config_key(key)]
             if key in binary:
                 causes.append(invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData"))
             size += len(text.encode())
         for key, text in binary.items():
-            causes += [invalid_value(f"binaryData[{key}]", key, p) for p in _key_problems(key)]
+            causes += [invalid_value(f"binaryData[{key}]", key, p) for p in problems_of_config_key(key)]
             size += len(text) * 3 // 4
         if size > _MAX_BYTES:
             causes.append(too_long("[]", _MAX_BYTES))
@@ -136,7 +118,7 @@ class Secrets(Kind):
         data, kind = obj.get("data", {}), obj["type"]
         causes = []
         for key in data:
-            causes += [invalid_value(f"data[{key}]", key, p) for p in _key_problems(key)]
+            causes += [invalid_value(f"data[{key}]", key, p) for p in problems_of_config_key(key)]
         if sum(len(text) * 3 // 4 for text in data.values()) > _MAX_BYTES:
             causes.append(too_long("data", _MAX_BYTES))
         if kind == _SA_TOKEN and not obj["metadata"].get("annotations", {}).get(_SA_ANNOTATION):

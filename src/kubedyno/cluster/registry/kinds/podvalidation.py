@@ -9,7 +9,7 @@ from kubedyno.cluster.registry.kinds.containervalidation import (
     profile_causes,
     validate_containers,
 )
-from kubedyno.cluster.registry.kinds.gostruct import difference, go_pod_spec
+from kubedyno.cluster.registry.kinds.gostruct import difference, go_device_claim, go_pod_spec
 from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling
 from kubedyno.cluster.registry.kinds.volumevalidation import validate_volumes
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes
@@ -43,6 +43,8 @@ def validate_pod(pod: Object) -> list[Cause]:
     causes = validate_pod_spec(pod["spec"], "spec")
     if pod["spec"].get("ephemeralContainers"):
         causes.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
+    if pod["spec"].get("schedulingGates") and pod["spec"].get("nodeName"):
+        causes.append(forbidden_field("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
     return causes
 
 
@@ -88,8 +90,9 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
             causes.append(required(f"{path}.os.name", "cannot be empty"))
         elif name not in {"linux", "windows"}:
             causes.append(not_supported(f"{path}.os", name, ("linux", "windows")))
+    claims: set[str] = set()
     for i, claim in enumerate(spec.get("resourceClaims", ())):
-        causes += _claim(claim, f"{path}.resourceClaims[{i}]")
+        causes += _claim(claim, f"{path}.resourceClaims[{i}]", claims)
     for i, gate in enumerate(spec.get("readinessGates", ())):
         kind = gate.get("conditionType", "")
         where = f"{path}.readinessGates[{i}].conditionType"
@@ -110,16 +113,20 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
     return causes
 
 
-def _claim(claim: Object, path: str) -> list[Cause]:
-    """Return what is wrong with a pod's claim on a device."""
+def _claim(claim: Object, path: str, names: set[str]) -> list[Cause]:
+    """Return what is wrong with a pod's claim on a device; its name joins those of the claims before it."""
     name = claim.get("name", "")
-    causes = [invalid_value(f"{path}.name", name, p) for p in problems_of_dns1123_label(name)] if name else [
-        required(f"{path}.name")
-    ]  # fmt: skip
+    if not name:
+        causes = [required(f"{path}.name")]
+    elif name in names:
+        causes = [duplicate(f"{path}.name", name)]
+    else:
+        causes = [invalid_value(f"{path}.name", name, p) for p in problems_of_dns1123_label(name)]
+    names.add(name)
     given = [member for member in ("resourceClaimName", "resourceClaimTemplateName") if member in claim]
     if len(given) != 1:
         text = f"must specify {'at most ' if given else ''}one of: `resourceClaimName`, `resourceClaimTemplateName`"
-        causes.append(invalid_value(path, claim, text))
+        causes.append(invalid_value(path, go_device_claim(claim), text))
     for member in given:
         causes += [
             invalid_value(f"{path}.{member}", claim[member], p) for p in problems_of_dns1123_subdomain(claim[member])
@@ -133,6 +140,9 @@ def _security(spec: Object, path: str) -> list[Cause]:
     causes = profile_causes(security, where) + id_causes(security, where, "runAsUser", "runAsGroup", "fsGroup")
     for i, group in enumerate(security.get("supplementalGroups", ())):
         causes += id_causes({f"supplementalGroups[{i}]": group}, where, f"supplementalGroups[{i}]")
+    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
+        text = "ShareProcessNamespace and HostPID cannot both be enabled"
+        causes.append(invalid_value(f"{where}.shareProcessNamespace", True, text))
     for name, values in _CHANGE_POLICIES:
         if name in security and security[name] not in values:
             causes.append(not_supported(f"{where}.{name}", security[name], values))

@@ -4,10 +4,11 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.containervalidation import validate_resources
+from kubedyno.cluster.registry.kinds.gostruct import go_budget_spec
 from kubedyno.cluster.registry.kinds.rules import int_or_percent, named, not_over_100, one_of, unchanged
 from kubedyno.cluster.registry.metadata import label_causes, selector_causes
 from kubedyno.kube.names import problems_of_dns1123_label
-from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value
 
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
@@ -38,7 +39,9 @@ class PodDisruptionBudgets(Kind):
         spec = obj["spec"]
         causes: list[Cause] = []
         if "minAvailable" in spec and "maxUnavailable" in spec:
-            causes.append(invalid_value("spec", spec, "minAvailable and maxUnavailable cannot be both set"))
+            causes.append(
+                invalid_value("spec", go_budget_spec(spec), "minAvailable and maxUnavailable cannot be both set")
+            )
         for name in ("minAvailable", "maxUnavailable"):
             if name in spec:
                 causes += int_or_percent(f"spec.{name}", spec[name])
@@ -131,10 +134,8 @@ class RuntimeClasses(Kind):
 
     def validate(self, obj: Object) -> list[Cause]:
         causes = named("handler", obj["handler"], problems_of_dns1123_label)
-        for name, amount in obj.get("overhead", {}).get("podFixed", {}).items():
-            if Quantity.parse(amount) < Quantity.parse("0"):
-                text = "must be greater than or equal to 0"
-                causes.append(invalid_value(f"overhead.podFixed[{name}]", amount, text))
+        # As limits of a container, which is what the path names too.
+        causes += validate_resources({"limits": obj.get("overhead", {}).get("podFixed", {})}, "overhead", {})
         return causes + label_causes(obj.get("scheduling", {}).get("nodeSelector", {}), "scheduling.nodeSelector")
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:

@@ -3,6 +3,7 @@
 import ipaddress
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.gostruct import go_toleration
 from kubedyno.cluster.registry.metadata import label_causes, selector_causes
 from kubedyno.kube.names import (
     problems_of_dns1123_label,
@@ -80,7 +81,7 @@ def _toleration(toleration: Object, path: str) -> list[Cause]:
     elif operator == "Exists":
         if value:
             text = "value must be empty when `operator` is 'Exists'"
-            causes.append(invalid_value(f"{path}.operator", toleration, text))
+            causes.append(invalid_value(f"{path}.operator", go_toleration(toleration), text))
     else:
         causes.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
     if effect and effect not in _EFFECTS:
@@ -168,12 +169,30 @@ def _pod_term(term: Object, path: str) -> list[Cause]:
     causes = selector_causes(term.get("labelSelector", {}), f"{path}.labelSelector")
     causes += selector_causes(term.get("namespaceSelector", {}), f"{path}.namespaceSelector")
     for namespace in term.get("namespaces", ()):
-        # The real server names no path here.
-        causes += [invalid_value("namespace", namespace, p) for p in problems_of_dns1123_label(namespace)]
+        causes += [invalid_value(f"{path}.namespace", namespace, p) for p in problems_of_dns1123_label(namespace)]
+    for name in ("matchLabelKeys", "mismatchLabelKeys"):
+        causes += _label_keys(term, name, path)
+    causes += [
+        invalid_value(f"{path}.matchLabelKeys[{i}]", key, "exists in both matchLabelKeys and mismatchLabelKeys")
+        for i, key in enumerate(term.get("matchLabelKeys", ()))
+        if key in term.get("mismatchLabelKeys", ())
+    ]
     key = term.get("topologyKey", "")
     if not key:
         return [*causes, required(f"{path}.topologyKey", "can not be empty")]
     return causes + [invalid_value(f"{path}.topologyKey", key, p) for p in problems_of_qualified_name(key)]
+
+
+def _label_keys(holder: Object, name: str, path: str) -> list[Cause]:
+    """Return what is wrong with the keys of labels whose values are taken from the pod."""
+    keys = holder.get(name, ())
+    if keys and "labelSelector" not in holder:
+        return [forbidden_field(f"{path}.{name}", "must not be specified when labelSelector is not set")]
+    return [
+        invalid_value(f"{path}.{name}[{i}]", key, p)
+        for i, key in enumerate(keys)
+        for p in problems_of_qualified_name(key)
+    ]
 
 
 def _spread(constraints: list[Object], path: str) -> list[Cause]:
@@ -207,8 +226,6 @@ def _spread(constraints: list[Object], path: str) -> list[Cause]:
         for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
             if name in constraint and constraint[name] not in {"Honor", "Ignore"}:
                 causes.append(not_supported(f"{where}.{name}", constraint[name], ("Honor", "Ignore")))
-        if constraint.get("matchLabelKeys") and "labelSelector" not in constraint:
-            text = "must not be specified when labelSelector is not set"
-            causes.append(forbidden_field(f"{where}.matchLabelKeys", text))
+        causes += _label_keys(constraint, "matchLabelKeys", where)
         causes += selector_causes(constraint.get("labelSelector", {}), f"{where}.labelSelector")
     return causes

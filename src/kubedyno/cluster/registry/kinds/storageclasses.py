@@ -1,5 +1,6 @@
 """storage.k8s.io: classes, drivers, nodes' drivers, capacities, attachments."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, age
@@ -30,6 +31,24 @@ def _driver_name(field: str, name: str) -> list[Cause]:
     return [invalid_value(field, name, p) for p in problems_of_dns1123_subdomain(name.lower())]
 
 
+def _topologies(terms: Iterable[Object]) -> list[Cause]:
+    """Return what is wrong with the places where a class has volumes."""
+    causes = []
+    for i, term in enumerate(terms):
+        keys: set[str] = set()
+        for j, expression in enumerate(term.get("matchLabelExpressions", ())):
+            path = f"allowedTopologies[{i}].matchLabelExpressions[{j}]"
+            key, values = expression.get("key", ""), expression.get("values", ())
+            if not values:
+                causes.append(required(f"{path}.values"))
+            causes += [duplicate(f"{path}.values[{k}]", value) for k, value in enumerate(values) if value in values[:k]]
+            causes += [invalid_value(f"{path}.key", key, p) for p in problems_of_qualified_name(key)]
+            if key in keys:
+                causes.append(duplicate(f"{path}.key", key))
+            keys.add(key)
+    return causes
+
+
 class StorageClasses(Kind):
     """storage.k8s.io/v1 StorageClass; its fact says whether it is the default."""
 
@@ -46,9 +65,10 @@ class StorageClasses(Kind):
             if not key:
                 causes.append(invalid_value("parameters", key, "field can not be empty"))
         causes += one_of("reclaimPolicy", obj["reclaimPolicy"], ("Delete", "Retain"), needed=True)
-        return causes + one_of(
+        causes += one_of(
             "volumeBindingMode", obj["volumeBindingMode"], ("Immediate", "WaitForFirstConsumer"), needed=True
         )
+        return causes + _topologies(obj.get("allowedTopologies", ()))
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = self.validate(obj)

@@ -5,6 +5,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age, containers_of, labels_text, selector_text
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.gostruct import go_update_strategy
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate_template
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes, selector_causes
@@ -151,7 +152,7 @@ class Deployments(Workload):
                 causes.append(invalid_value(f"{path}.maxUnavailable", unavailable, "may not be 0 when `maxSurge` is 0"))
             causes += _not_over_100(f"{path}.maxUnavailable", unavailable)
         else:
-            causes.append(not_supported("spec.strategy", strategy, ("Recreate", "RollingUpdate")))
+            causes.append(not_supported("spec.strategy", go_update_strategy(strategy), ("Recreate", "RollingUpdate")))
         ready, deadline = spec.get("minReadySeconds", 0), spec["progressDeadlineSeconds"]
         causes += _not_negative("spec.minReadySeconds", ready)
         causes += _not_negative("spec.revisionHistoryLimit", spec["revisionHistoryLimit"])
@@ -252,7 +253,8 @@ class DaemonSets(Workload):
             causes += _not_over_100(f"{path}.maxUnavailable", unavailable)
             causes += _not_over_100(f"{path}.maxSurge", surge)
         elif strategy["type"] != "OnDelete":
-            causes.append(not_supported("spec.updateStrategy.type", strategy["type"], ("RollingUpdate", "OnDelete")))
+            shown = go_update_strategy(strategy)
+            causes.append(not_supported("spec.updateStrategy", shown, ("RollingUpdate", "OnDelete")))
         return causes + _not_negative("spec.revisionHistoryLimit", spec["revisionHistoryLimit"])
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
@@ -320,6 +322,12 @@ class StatefulSets(Workload):
         rolling = strategy.get("rollingUpdate")
         if strategy["type"] == "RollingUpdate":
             causes += _not_negative("spec.updateStrategy.rollingUpdate.partition", rolling.get("partition", 0))
+            unavailable, path = rolling.get("maxUnavailable"), "spec.updateStrategy.rollingUpdate.maxUnavailable"
+            if unavailable is not None:
+                causes += _int_or_percent(path, unavailable)
+                if _is_zero(unavailable):
+                    causes.append(invalid_value(path, unavailable, "cannot be 0"))
+                causes += _not_over_100(path, unavailable)
         elif strategy["type"] == "OnDelete":
             if rolling is not None:
                 text = "only allowed for updateStrategy 'RollingUpdate'"
