@@ -83,6 +83,16 @@ CASES = {
         pod(resourceClaims=[{"name": "a", "resourceClaimName": "x"}, {"name": "a", "resourceClaimName": "y"}]),
         'spec.resourceClaims[1].name: Duplicate value: "a"',
     ),
+    "requests of a pod": (
+        pod(
+            {"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}},
+            resources={"requests": {"cpu": "500m", "memory": "1Gi", "foo.io/x": "1"}},
+        ),
+        (
+            '[spec.resources.requests[cpu]: Invalid value: "500m": must be greater than or equal to aggregate container '
+            'requests of 1, spec.resources.requests[foo.io/x]: Unsupported value: "foo.io/x": supported values: "cpu", "hugepages-", "memory"'
+        ),
+    ),
     "process namespace": (
         pod(shareProcessNamespace=True, hostPID=True),
         "spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot",
@@ -126,6 +136,13 @@ CASES = {
         ("/v1/limitranges", {"spec": {"limits": [{"type": "X"}]}}),
         'spec.limits[0].type: Invalid value: "X": must be a standard limit type or fully qualified',
     ),
+    "role": (
+        (
+            "rbac.authorization.k8s.io/v1/clusterrolebindings",
+            {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}},
+        ),
+        'roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole"',
+    ),
     "place": (
         (
             "storage.k8s.io/v1/storageclasses",
@@ -160,3 +177,14 @@ def test_init_containers_run_one_by_one_and_may_share_a_port_of_the_host(cluster
     assert resource is not None
     spec = {"containers": [CONTAINER], "initContainers": inits}
     cluster.registry.create(resource, NS, {"metadata": {"name": "x"}, "spec": spec})
+
+
+def test_the_role_of_a_binding_stays(cluster):
+    bindings = by_plural("rbac.authorization.k8s.io", "v1", "rolebindings")
+    assert bindings is not None
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}
+    cluster.registry.create(bindings, NS, {"metadata": {"name": "x"}, "roleRef": reference})
+    with pytest.raises(StatusError) as caught:
+        cluster.registry.modify(bindings, NS, "x", lambda obj: {**obj, "roleRef": {**reference, "name": "z"}})
+    shown = '{"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"z"}'
+    assert f"roleRef: Invalid value: {shown}: cannot change roleRef" in caught.value.message

@@ -202,6 +202,15 @@ def go_budget_spec(spec: Object) -> Object:
     return shown
 
 
+_role_ref = _struct('APIGroup:apiGroup="" Kind="" Name=""')
+
+
+def go_role_ref(reference: Object) -> Object:
+    """Return a binding's roleRef with the internal struct's members."""
+    shown: Object = _role_ref(reference)
+    return shown
+
+
 _rolling_update = _struct("MaxUnavailable=0 MaxSurge=0", MaxUnavailable=_same, MaxSurge=_same)
 _update_strategy = _struct('Type="" RollingUpdate', RollingUpdate=_rolling_update)
 

@@ -14,6 +14,7 @@ from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_schedu
 from kubedyno.cluster.registry.kinds.volumevalidation import validate_volumes
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_qualified_name
+from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 _MAX_INT32 = 2**31 - 1
@@ -26,6 +27,8 @@ _SYSCTL_TEXT = (
     "must have at most 253 characters and match regex "
     r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
 )
+# What a pod may ask for as a whole.
+_POD_RESOURCES = ("cpu", "hugepages-", "memory")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _NOT_WINDOWS = (
     "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls",
@@ -65,6 +68,8 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
     """Return what is wrong with a complete pod spec."""
     causes, volumes = validate_volumes(spec, f"{path}.volumes")
     causes += validate_containers(spec, path, volumes)
+    if "resources" in spec:
+        causes += _pod_resources(spec, f"{path}.resources.requests")
     policy = spec["restartPolicy"]
     if policy not in {"Always", "OnFailure", "Never"}:
         causes.append(not_supported(f"{path}.restartPolicy", policy, ("Always", "OnFailure", "Never")))
@@ -110,6 +115,27 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
             for name in ("hostNetwork", "hostPID", "hostIPC")
             if spec.get(name)
         ]
+    return causes
+
+
+def _pod_resources(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with the requests of a pod as a whole."""
+    causes = []
+    requests: dict[str, str] = spec["resources"].get("requests", {})
+    for name, text in sorted(requests.items()):
+        if name not in _POD_RESOURCES and not name.startswith("hugepages-"):
+            causes.append(not_supported(f"{path}[{name}]", name, _POD_RESOURCES))
+            continue
+        asked = [
+            Quantity.parse(container["resources"]["requests"][name])
+            for container in (*spec.get("containers", ()), *spec.get("initContainers", ()))
+            if name in container.get("resources", {}).get("requests", {})
+            and (container in spec["containers"] or container.get("restartPolicy") == "Always")
+        ]
+        together = sum(asked, Quantity.parse("0"))
+        if Quantity.parse(text) < together:
+            why = f"must be greater than or equal to aggregate container requests of {together}"
+            causes.append(invalid_value(f"{path}[{name}]", text, why))
     return causes
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.gostruct import go_role_ref
 from kubedyno.cluster.registry.kinds.rules import one_of
 from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_path_segment
@@ -93,7 +94,7 @@ class RoleBindings(Kind):
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = self.validate(obj)
         if obj["roleRef"] != old["roleRef"]:
-            causes.append(invalid_value("roleRef", obj["roleRef"], "cannot change roleRef"))
+            causes.append(invalid_value("roleRef", go_role_ref(obj["roleRef"]), "cannot change roleRef"))
         return causes
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
