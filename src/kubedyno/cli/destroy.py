@@ -3,6 +3,7 @@
 import argparse
 
 from kubedyno.cli.init import add_target_flags
+from kubedyno.cli.switches import add_switch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user-data", help="file of template variables, YAML or JSON")
     parser.add_argument("--timeout", default="4h", help="a Go duration (default %(default)s)")
     parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
-    parser.add_argument("--skip-log-file", action="store_true", help=argparse.SUPPRESS)
+    add_switch(parser, "--skip-log-file", "write no kube-burner-<uuid>.log")
     parser.add_argument("--yes", action="store_true", help="work on a real cluster without asking")
     add_target_flags(parser)
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Delete; exit code 0 when all is gone."""
     from kubedyno.base import aio
+    from kubedyno.base.random import Random
     from kubedyno.lab import destroy, flags, session, target
 
     timeout_s = flags.seconds("--timeout", arguments.timeout)
@@ -35,10 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
         allow_missing=True,
         timeout_s=timeout_s,
         log_level=flags.log_level(arguments.log_level),
-        skip_log_file=True,
+        skip_log_file=arguments.skip_log_file,
     )
     session.prepare(request)
     choice = target.choose(arguments.kubeconfig, arguments.kube_context)
-    removed = aio.run(destroy.destroy(request, choice, yes=arguments.yes))
+    handlers = session.log_handlers(request, Random().uid())
+    try:
+        removed = aio.run(destroy.destroy(request, choice, yes=arguments.yes))
+    finally:
+        session.close_logs(handlers)
     print(removed)
     return 0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubedyno.cli.promlogin import add_login_flags, login_of
+from kubedyno.cli.switches import add_switch
 
 if TYPE_CHECKING:
     from kubedyno.lab.measure import Query
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics-directory", default=DIRECTORY, help="of local documents")
     parser.add_argument("--tarball-name", default="", help="also write the directory as this .tgz")
     parser.add_argument("--indexer-type", default="local", choices=("local", "tsdb"), help="(default %(default)s)")
-    parser.add_argument("--skip-log-file", action="store_true", help="write no kube-burner-<uuid>.log")
+    add_switch(parser, "--skip-log-file", "write no kube-burner-<uuid>.log")
     add_server_flags(parser)
 
 
@@ -82,7 +83,7 @@ def query_of(arguments: argparse.Namespace, metrics: tuple[str, ...], alerts: tu
         float(end_s),
         None if file else endpoint,
         file,
-        getattr(arguments, "job_name", "kube-burner-alerts"),
+        getattr(arguments, "job_name", ""),
         flags.user_metadata(getattr(arguments, "user_metadata", None)),
         Path(),
     )

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kubedyno.cli.switches import add_switch
+
 if TYPE_CHECKING:
     from kubedyno.lab.liveview import LiveView
     from kubedyno.lab.ownmetrics import OwnMetrics
@@ -21,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uuid", help="benchmark id (default: a random one)")
     parser.add_argument("--timeout", default="4h", help="of the whole run, a Go duration (default %(default)s)")
     parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
-    parser.add_argument("--skip-log-file", action="store_true", help="write no kube-burner-<uuid>.log")
+    add_switch(parser, "--skip-log-file", "write no kube-burner-<uuid>.log")
     parser.add_argument("--user-data", help="file of template variables, YAML or JSON")
     parser.add_argument("--user-metadata", help="YAML file merged into documents")
     parser.add_argument(
         "--set", action="append", default=[], metavar="a.b=v", help="change a value of the configuration"
     )
-    parser.add_argument("--allow-missing", action="store_true", help="missing template variables are no error")
+    add_switch(parser, "--allow-missing", "missing template variables are no error")
     parser.add_argument("--compat", type=int, choices=(1, 2), default=2, help="kube-burner 1.17 or 2.x defaults")
     parser.add_argument(
         "--gone-after", metavar="DURATION", default="1m",
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--find-limit: what breaks (default pod-startup-p99=5s,api-p99=1s,errors=1%%)",
     )
     add_target_flags(parser)
-    parser.add_argument("--skip-tls-verify", action="store_true", help=argparse.SUPPRESS)
+    add_switch(parser, "--skip-tls-verify", "as in kube-burner without effect: each endpoint's skipTLSVerify counts")
 
 
 def add_view_flags(parser: argparse.ArgumentParser) -> None:

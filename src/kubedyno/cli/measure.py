@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from kubedyno.cli.init import add_target_flags
+from kubedyno.cli.switches import add_switch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--past", action="store_true", help="measure what there is already, as 1.x did")
     parser.add_argument("--log-level", default="info", help="error, warn, info, debug or trace (default %(default)s)")
-    parser.add_argument("--skip-log-file", action="store_true", help="write no kube-burner-<uuid>.log")
+    add_switch(parser, "--skip-log-file", "write no kube-burner-<uuid>.log")
     add_target_flags(parser)
 
 

@@ -105,7 +105,7 @@ class Query:
     end_s: float
     endpoint: EndpointSpec | None = None
     file: str | None = None
-    job: str = "kube-burner-indexing"
+    job: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     directory: Path = field(default_factory=Path)
 
@@ -173,6 +173,9 @@ async def check_alerts(query: Query) -> int:
         await made.close()
     if found.critical:
         return EXIT_ALERT
+    for line in found.errors:
+        log.error("%s", line)
+    log.info("👋 Exiting kube-burner %s", query.uuid)
     return EXIT_FAILED if found.errors or made.unstored else EXIT_OK
 
 
@@ -182,11 +185,13 @@ def import_tarball(path: Path, spec: IndexerSpec) -> int:
     Raises:
         KubedynoError: It cannot be read, or the indexer cannot be used.
     """
+    log.info("📁 Creating indexer: %s", spec.type)
+    log.info("Importing tarball: %s", path)
     store = indexer(spec.type, Path(spec.metrics_directory), spec.servers, spec.index, insecure=spec.insecure)
     count = 0
     for metric, documents in tarball.documents(path):
         if documents:
-            log.info("Importing %d documents from %s", len(documents), metric)
+            log.info("Reading metrics from %s.json", metric)
             log.info("%s", store.write(metric, documents))
             count += len(documents)
     line = store.close()

@@ -169,12 +169,13 @@ class Outputs:
         for source in self.sources:
             if not source.alerts or source.server is None:
                 continue
-            log.info("Evaluating alerts for job %s in: %s", window.job, source.login.url)
+            log.info("Evaluating alerts%s in: %s", f" for job {window.job}" if window.job else "", source.login.url)
             found = await scrape.alerts(source.server, source.alerts, window, self._env)
             total.errors += found.errors
             total.critical = total.critical or found.critical
             total.documents += found.documents
             if found.documents and source.outlet is not None:
+                log.info("Indexing alerts")
                 await self._write(source.outlet, "alert", found.documents)
         return total
 

@@ -186,6 +186,7 @@ class Run:
         current = JobResult(plan, record, measured_as=plan.spec.name)
         record.started_s, record.started_at = self._clock.monotonic(), self._clock.now()
         await self._targets.kinds.refresh()
+        log.info("Initializing measurements for job: %s", plan.spec.name)
         await self._observer.begin(
             current,
             plan.spec.measurements,
@@ -197,7 +198,7 @@ class Run:
         )
         try:
             if not past:
-                log.info("Measuring for %s", go_duration(int(duration_s * 1e9)))
+                log.info("Running measurements for %s", go_duration(int(duration_s * 1e9)))
                 await aio.sleep(duration_s)
         except asyncio.CancelledError:
             # Ctrl-C ends the measuring, not the writing.
@@ -205,6 +206,8 @@ class Run:
         await self._observer.finish(current)
         await self._outputs.close()
         self.result.exit_code = EXIT_FAILED if self._outputs.unstored else EXIT_OK
+        if self.result.exit_code == EXIT_OK:
+            log.info("👋 Exiting kube-burner %s", self.options.uuid)
         return self.result
 
     # --- jobs --------------------------------------------------------------------------------------------------

@@ -191,6 +191,11 @@ def test_measure_of_the_past_and_health_check(folder, cluster):
     found = json.loads((folder / "collected-metrics-u4" / "podLatencyMeasurement-seen.json").read_text())
     assert sorted(document["podName"] for document in found) == ["p-0", "p-1", "p-2"]
     assert main(["health-check"]) == 0
+    (log,) = [path for path in folder.glob("kube-burner-*.log") if "👋 Exiting" in path.read_text()]
+    assert "Cluster is healthy." in log.read_text()
+    log.unlink()
+    assert main(["health-check", "--skip-log-file=true"]) == 0
+    assert not list(folder.glob("kube-burner-*.log"))
 
 
 def test_incremental_load_collects_each_step_and_two_jobs_run_beside_each_other(folder, cluster):
@@ -280,6 +285,20 @@ def test_a_group_that_is_late_does_not_keep_the_next_one(folder, cluster):
     more = "    group: {id: 1}\n  - {objectTemplate: c.yml, group: {id: 2}}\n  maxWaitTimeout: 2s\n"
     assert main(["init", "-c", config(folder, "groups", 1, more), "--uuid", "u15"]) == 1
     assert "c-0" in names(cluster, "/api/v1/namespaces/groups-0/configmaps")
+
+
+def test_a_flag_that_is_on_or_off_takes_its_value_as_in_kube_burner(folder, cluster, capsys):
+    name = config(folder, "flags", 1)
+    flags = ["--skip-tls-verify=false", "--allow-missing=f", "--skip-log-file=0"]
+    assert main(["init", "-c", name, "--uuid", "u16", *flags]) == 0
+    assert logged("u16")
+    with pytest.raises(SystemExit) as refused:
+        main(["init", "-c", name, "--skip-log-file=perhaps"])
+    assert refused.value.code == 1
+    assert "'perhaps' is neither true nor false" in capsys.readouterr().err
+    assert main(["destroy", "-c", name]) == 0
+    (log,) = [path for path in folder.glob("kube-burner-*.log") if path.name != "kube-burner-u16.log"]
+    assert "Deleting 1 namespaces with label: kube-burner.io/job=flags" in log.read_text()
 
 
 def logged(uuid):

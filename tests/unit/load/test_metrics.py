@@ -1,6 +1,7 @@
 """Metric profiles and alerts against a Prometheus, stored by every indexer; tarballs out and in."""
 
 import json
+import math
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from kubedyno.documents import openmetrics, tarball
 from kubedyno.documents.local import LocalIndexer
 from kubedyno.documents.openmetrics import OpenMetricsIndexer
 from kubedyno.documents.opensearch import OpenSearchIndexer
-from kubedyno.load.metrics.profiles import MetricQuery
+from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Login, Prometheus, QueryError
 from kubedyno.load.metrics.scrape import Window, scrape
 
@@ -137,10 +138,16 @@ def test_alerts_are_told_stored_and_end_with_their_severitys_code(server, folder
     )  # fmt: skip
     assert found == code
     (alert,) = documents(folder / "d" / "alert.json")
-    assert (alert["description"], alert["severity"], alert["metricName"]) == ("job a at 1.000", severity, "alert")
+    assert (alert["description"], alert["severity"], alert["metricName"]) == ("job a at 1", severity, "alert")
     # Twenty seconds are asked for as a minute: a range of none would be no query.
     assert server.asked[-1][1]["query"] == "up[1m]"
     assert server.asked[-1][2] == "Basic bWU6cHc="
+
+
+def test_a_value_in_an_alerts_text_has_at_most_three_decimals_halves_away_from_zero():
+    rule = AlertRule("up", "{{$value}} {{$labels.job}}", "info")
+    for value, text in ((1.0, "1"), (0.0005, "0.001"), (-1.23456, "-1.235"), (2e9, "2e+09"), (math.nan, "NaN")):
+        assert described(rule, {"job": "a"}, value) == f"{text} a"
 
 
 def test_queries_are_under_way_at_once(server):

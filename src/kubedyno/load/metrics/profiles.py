@@ -1,5 +1,6 @@
 """Metric and alert profiles: YAML lists of queries, whose texts are templates of the environment and `.elapsed`."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,6 +106,13 @@ def rendered(query: str, env: Mapping[str, str], elapsed: str) -> str:
         raise KubedynoError(f"query {query!r}: {error}") from error
 
 
+def _rounded(value: float) -> float:
+    """Return a value with three decimals, halves away from zero."""
+    if not math.isfinite(value):
+        return value
+    return math.copysign(math.floor(abs(value) * 1000 + 0.5) / 1000, value)
+
+
 def described(rule: AlertRule, labels: Mapping[str, str], value: float) -> str:
     """Return an alert's text for a series: `{{$labels.x}}` and `{{$value}}` filled in.
 
@@ -112,5 +120,5 @@ def described(rule: AlertRule, labels: Mapping[str, str], value: float) -> str:
         TemplateError: It is malformed.
     """
     text = "{{$labels := .Labels}}{{$value := .Value}}" + rule.description
-    made = Template(text, missing_key_error=False).render({"Labels": dict(labels), "Value": f"{value:.3f}"})
+    made = Template(text, missing_key_error=False).render({"Labels": dict(labels), "Value": _rounded(value)})
     return re.sub(r"\s+$", "", made)

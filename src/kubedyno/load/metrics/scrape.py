@@ -13,7 +13,7 @@ from typing import Any
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
-from kubedyno.base.times import rfc3339, rfc3339_go, rfc3339_micro
+from kubedyno.base.times import rfc3339, rfc3339_go
 from kubedyno.documents.stream import Again
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described, rendered
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Prometheus, Series
@@ -188,17 +188,17 @@ async def alerts(server: Prometheus, rules: Sequence[AlertRule], window: Window,
 def _raise(rule: AlertRule, series: Series, window: Window, result: Alerts) -> None:
     at_s = series.at_s[0]
     text = described(rule, series.labels, series.values[0])
-    line = f"🚨 alert at {rfc3339_micro(at_s)}: '{text}'"
+    line = f"alert at {rfc3339(at_s)}: '{text}'"
     if rule.severity == "critical":
-        log.error("%s", line)
+        log.error("🚨 %s", line)
         result.critical = True
     elif rule.severity == "error":
-        log.error("%s", line)
+        # Told by whoever fails by it.
         result.errors.append(line)
     elif rule.severity == "warning":
-        log.warning("%s", line)
+        log.warning("🚨 %s", line)
     else:
-        log.info("%s", line)
+        log.info("🚨 %s", line)
     document: Json = {
         "timestamp": rfc3339_go(at_s),
         "uuid": window.uuid,
