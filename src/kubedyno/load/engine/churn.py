@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -92,7 +93,7 @@ async def _namespaces(job: CreateJob) -> int:
     label = context.label
     selector = f"{job.selector},{label('uuid')}={context.uuid}"
     path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
-    there = {item["metadata"]["name"] for item in await context.client.list_all(path)}
+    there = {item["metadata"]["name"] for item in await patiently(lambda: context.client.list_all(path))}
     names = sorted((name for name in plan.namespaces() if name in there), key=natural)
     if not names:
         return 0
@@ -154,7 +155,8 @@ async def _objects(job: CreateJob) -> None:
         if not item.churn or mapping is None:
             continue
         selector = f"{job.selector},{label('uuid')}={context.uuid},{label('index')}={item.index}"
-        items = await context.client.list_all(f"{mapping.path()}?labelSelector={quote(selector)}")
+        path = f"{mapping.path()}?labelSelector={quote(selector)}"
+        items = await patiently(partial(context.client.list_all, path))
         if not items:
             log.warning("No %s found with label selector %s, skipping churn cycle", mapping.plural, selector)
             continue

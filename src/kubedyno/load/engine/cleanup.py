@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 import orjson
@@ -76,7 +77,7 @@ async def collect(
             leaving += [(mapping, namespace)] if count else []
     if gvr:
         path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
-        for item in await client.list_all(path):
+        for item in await patiently(lambda: client.list_all(path)):
             name = item["metadata"]["name"]
             inside = [mapping for mapping, namespace in outside if mapping.namespaced and not namespace]
             for mapping in inside:
@@ -110,7 +111,7 @@ async def delete_collection(
     """
     path = f"{mapping.path(namespace)}?labelSelector={quote(selector)}"
     try:
-        found = await client.list_all(path)
+        found = await patiently(lambda: client.list_all(path))
     except StatusError as error:
         if error.code == 404:
             # The kind itself is gone: its CustomResourceDefinition was among what was deleted.
@@ -119,13 +120,13 @@ async def delete_collection(
     if not found:
         return 0
     if "deletecollection" in mapping.verbs:
-        answer = await client.request("DELETE", path, body=_FOREGROUND)
+        answer = await patiently(lambda: client.request("DELETE", path, body=_FOREGROUND))
         if answer.status not in {200, 202}:
             raise StatusError.from_response(answer.status, answer.body)
     else:
         for item in found:
             meta = item["metadata"]
-            await client.request("DELETE", mapping.path(meta.get("namespace"), meta["name"]))
+            await patiently(partial(client.request, "DELETE", mapping.path(meta.get("namespace"), meta["name"])))
     if wait:
         await wait_gone(client, mapping, namespace, selector, clock, timeout_s)
     return len(found)

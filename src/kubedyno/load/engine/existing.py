@@ -129,7 +129,7 @@ class ExistingJob:
         path = f"{mapping.path()}?labelSelector={quote(selector)}"
         for wait_s in (*retry_delays_s(self._job.spec.max_wait_timeout_s), None):
             try:
-                items = await self._context.client.list_all(path)
+                items = await patiently(lambda: self._context.client.list_all(path))
             except StatusError as error:
                 line = f"Error listing {mapping.plural} with selector {selector}: {error.message}"
                 log.error("%s", line)  # noqa: TRY400 - the API's answer, not a defect

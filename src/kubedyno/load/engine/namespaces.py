@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from urllib.parse import quote
 
 import orjson
@@ -110,7 +111,7 @@ class Namespaces:
 
     async def _is_terminating(self, name: str) -> bool:
         try:
-            found = await self._client.get(f"/api/v1/namespaces/{name}")
+            found = await patiently(lambda: self._client.get(f"/api/v1/namespaces/{name}"))
         except StatusError as error:
             if error.code == 404:
                 return True
@@ -143,13 +144,16 @@ async def delete_labelled(client: Client, selector: str, clock: Clock, timeout_s
         StatusError: The API refuses.
     """
     path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
-    names = [item["metadata"]["name"] for item in await client.list_all(path)]
+    names = [item["metadata"]["name"] for item in await patiently(lambda: client.list_all(path))]
     if not names:
         return 0
     log.info("Deleting %d namespaces with label: %s", len(names), told or selector)
     for first in range(0, len(names), LOOKAHEAD):
         answers = await asyncio.gather(
-            *(client.request("DELETE", f"/api/v1/namespaces/{name}") for name in names[first : first + LOOKAHEAD])
+            *(
+                patiently(partial(client.request, "DELETE", f"/api/v1/namespaces/{name}"))
+                for name in names[first : first + LOOKAHEAD]
+            )
         )
         for answer in answers:
             if answer.status not in {200, 202, 404, 409}:

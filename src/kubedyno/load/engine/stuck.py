@@ -10,6 +10,7 @@ from typing import Protocol
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
+from kubedyno.load.engine.patience import patiently
 
 log = logger(__name__)
 
@@ -73,6 +74,12 @@ class StuckWatch:
         seen, changed_s, asked_s, next_s = self.progress(), now_s, 0.0, 0.0
         stuck_since_s: float | None = None
         said: tuple[tuple[str, str], ...] = ()
+
+        async def ask() -> Sequence[Reason]:
+            nonlocal asked_s
+            asked_s = self.clock.monotonic()
+            return await self.diagnose()
+
         while True:
             await aio.sleep(0.25)
             now_s = self.clock.monotonic()
@@ -81,8 +88,7 @@ class StuckWatch:
                 seen, changed_s, stuck_since_s = current, now_s, None
                 continue
             if now_s - changed_s >= QUIET_S and now_s >= next_s:
-                asked_s = self.clock.monotonic()
-                self.reasons = tuple(await self.diagnose())
+                self.reasons = tuple(await patiently(ask))
                 now_s = self.clock.monotonic()
                 next_s = now_s + max(AGAIN_S, (now_s - asked_s) / _SHARE)
                 stuck = bool(self.reasons) and all(reason.permanent for reason in self.reasons)
