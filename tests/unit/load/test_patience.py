@@ -1,13 +1,19 @@
 """Silence is waited through, refusals are not."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
+from kubedyno.base import aio
+from kubedyno.base.errors import KubedynoError
 from kubedyno.base.simulation import simulate
 from kubedyno.client.api import Unreachable
 from kubedyno.kube.status import StatusError
+from kubedyno.load.config.spec import WatcherSpec
 from kubedyno.load.engine import patience
+from kubedyno.load.engine.stuck import StuckWatch
+from kubedyno.load.engine.watchers import watched
 
 
 def asked(*answers, silence_s=5.0):
@@ -61,3 +67,36 @@ def test_a_run_says_how_long_silence_is_waited_through_and_its_tasks_follow():
     short_s, long_s = simulate(both())
     assert 0.02 <= short_s < 0.1
     assert 0.3 <= long_s < 1
+
+
+def test_who_asks_why_a_run_waits_waits_through_silence_too():
+    answers = [Unreachable("gone"), []]
+
+    async def diagnose():
+        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        clock = SimpleNamespace(monotonic=loop.time)
+        with pytest.raises(TimeoutError):
+            async with aio.timeout(30):
+                await StuckWatch(clock, lambda: 0, diagnose).run()
+
+    simulate(run())
+    assert answers == [[]]
+
+
+def test_a_watcher_of_a_kind_that_is_not_served_is_warned_of(caplog):
+    class Kinds:
+        async def find(self, *_):
+            raise KubedynoError("example.com/v1 has no Thing")
+
+    async def run():
+        async with watched([WatcherSpec("Thing", "example.com/v1", {}, 1)], "j", None, Kinds(), pytest.fail):
+            return "ran"
+
+    assert asyncio.run(run()) == "ran"
+    assert "has no Thing" in caplog.text

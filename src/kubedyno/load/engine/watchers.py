@@ -79,15 +79,15 @@ class Watchers:
 async def watched(
     wanted: Sequence[WatcherSpec], job: str, client: Client, kinds: Kinds, failed: Callable[[str], None]
 ) -> AsyncIterator[None]:
-    """Run a job's watchers meanwhile.
-
-    Raises:
-        KubedynoError: The target does not serve a kind.
-    """
+    """Run a job's watchers meanwhile; one of a kind that is not served is warned of, and the job runs, as in the original."""
     watchers = Watchers(failed)
     try:
         for spec in wanted:
-            mapping = await kinds.find(spec.api_version, spec.kind, f"job {job}: watchers")
+            try:
+                mapping = await kinds.find(spec.api_version, spec.kind, f"job {job}: watchers")
+            except KubedynoError as error:
+                log.warning("No watcher is started: %s", error)
+                continue
             await watchers.start(spec, mapping, client)
         yield
     finally:
