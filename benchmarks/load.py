@@ -155,7 +155,7 @@ def _pod_cost(count: int) -> tuple[float, float]:
             [sys.executable, "-c", _MEASURE, str(folder), str(count)], stdout=subprocess.PIPE, text=True
         )
         try:
-            while not list(folder.glob("kube-burner-*.log")) or "Measuring for" not in _log(folder):
+            while not list(folder.glob("kube-burner-*.log")) or "Running measurements for" not in _log(folder):
                 if watcher.poll() is not None:
                     raise SystemExit("the measuring process ended")
                 aio.run(aio.sleep(0.1))
