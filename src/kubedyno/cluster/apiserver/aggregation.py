@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 
 from kubedyno.base.log import logger
-from kubedyno.cluster.apiserver.authorization import CLUSTERROLES
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import CLUSTERROLES
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
 

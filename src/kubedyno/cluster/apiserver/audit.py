@@ -19,6 +19,7 @@ from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.authorization import Attributes
 from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of, is_long_running
 from kubedyno.http.messages import App, Exchange, Headers, Request, Responder, Stream, Tunnel
+from kubedyno.http.passing import PassingStream
 from kubedyno.kube import protobuf, yaml
 from kubedyno.kube.protobuftypes import ProtobufError
 from kubedyno.kube.status import StatusError
@@ -283,11 +284,11 @@ class Event:
         return EndingTunnel(tunnel, lambda: self.complete(101))
 
 
-class EndingStream:
+class EndingStream(PassingStream):
     """A stream that says when it is over."""
 
     def __init__(self, inner: Stream, over: Callable[[], None]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._over = over
         self.on_close: Callable[[], None] | None = None
         inner.on_close = self._closed
@@ -297,17 +298,6 @@ class EndingStream:
         if self.on_close is not None:
             self.on_close()
 
-    @property
-    def closed(self) -> bool:
-        return self._inner.closed
-
-    @property
-    def buffered(self) -> int:
-        return self._inner.buffered
-
-    def write(self, data: bytes) -> None:
-        self._inner.write(data)
-
     def close(self) -> None:
         self._over()
         self._inner.close()
@@ -315,9 +305,6 @@ class EndingStream:
     def abort(self) -> None:
         self._over()
         self._inner.abort()
-
-    async def drain(self, limit: int) -> None:
-        await self._inner.drain(limit)
 
 
 class EndingTunnel(EndingStream):

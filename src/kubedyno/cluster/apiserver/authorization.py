@@ -12,7 +12,7 @@ import orjson
 
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.resources import built_in
+from kubedyno.kube.resources import CLUSTERROLES, built_in
 
 GROUP = "rbac.authorization.k8s.io"
 _ACCOUNT = "system:serviceaccount:"
@@ -20,7 +20,7 @@ _ACCOUNT = "system:serviceaccount:"
 _REMEMBERED = 16384
 
 
-ROLES, CLUSTERROLES = built_in(GROUP, "roles"), built_in(GROUP, "clusterroles")
+ROLES = built_in(GROUP, "roles")
 ROLEBINDINGS, CLUSTERROLEBINDINGS = built_in(GROUP, "rolebindings"), built_in(GROUP, "clusterrolebindings")
 
 

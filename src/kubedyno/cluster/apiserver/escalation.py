@@ -11,7 +11,6 @@ import orjson
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.authorization import (
     CLUSTERROLEBINDINGS,
-    CLUSTERROLES,
     GROUP,
     ROLEBINDINGS,
     ROLES,
@@ -22,7 +21,7 @@ from kubedyno.cluster.apiserver.authorization import (
 from kubedyno.cluster.apiserver.call import NO_SNIFF
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import Store
-from kubedyno.kube.resources import Resource
+from kubedyno.kube.resources import CLUSTERROLES, Resource
 from kubedyno.kube.status import Forbidden
 
 Object = dict[str, Any]

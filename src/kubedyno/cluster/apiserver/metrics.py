@@ -11,6 +11,7 @@ from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.http.messages import Headers, Responder, Stream, Tunnel
+from kubedyno.http.passing import PassingResponder, PassingStream
 from kubedyno.stats.histogram import Histogram
 
 # Those of the real server's apiserver_request_duration_seconds.
@@ -175,7 +176,7 @@ def _gather(
     whole.buckets = [a + b for a, b in zip(whole.buckets, cell.buckets, strict=True)]
 
 
-class MeasuredStream:
+class MeasuredStream(PassingStream):
     """A stream that tells how many bytes were written once it is closed as complete.
 
     Args:
@@ -183,10 +184,10 @@ class MeasuredStream:
         told: Called once with the bytes.
     """
 
-    __slots__ = ("_inner", "_size", "_told")
+    __slots__ = ("_size", "_told")
 
     def __init__(self, inner: Stream, told: Callable[[int], None]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._told = told
         self._size = 0
 
@@ -198,14 +199,6 @@ class MeasuredStream:
     def on_close(self, call: Close) -> None:
         self._inner.on_close = call
 
-    @property
-    def closed(self) -> bool:
-        return self._inner.closed
-
-    @property
-    def buffered(self) -> int:
-        return self._inner.buffered
-
     def write(self, data: bytes) -> None:
         self._size += len(data)
         self._inner.write(data)
@@ -214,14 +207,8 @@ class MeasuredStream:
         self._told(self._size)
         self._inner.close()
 
-    def abort(self) -> None:
-        self._inner.abort()
 
-    async def drain(self, limit: int) -> None:
-        await self._inner.drain(limit)
-
-
-class Counted:
+class Counted(PassingResponder):
     """A responder whose answer, about no resource, is counted.
 
     Args:
@@ -231,26 +218,14 @@ class Counted:
         path: Of the request.
     """
 
-    __slots__ = ("_began_s", "_counts", "_inner", "_method", "_path")
+    __slots__ = ("_began_s", "_counts", "_method", "_path")
 
     def __init__(self, inner: Responder, counts: RequestCounts, method: str, path: str) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._counts = counts
         self._method = method
         self._path = path
         self._began_s = counts.now_s()
-
-    @property
-    def on_close(self) -> Close:
-        return self._inner.on_close
-
-    @on_close.setter
-    def on_close(self, call: Close) -> None:
-        self._inner.on_close = call
-
-    @property
-    def closed(self) -> bool:
-        return self._inner.closed
 
     def send(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
         self._count(status)

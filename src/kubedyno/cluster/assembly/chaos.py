@@ -19,6 +19,7 @@ from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import App, Headers, Request, Responder, Stream, Tunnel
+from kubedyno.http.passing import PassingResponder
 from kubedyno.kube.status import (
     BadRequest,
     InternalError,
@@ -328,36 +329,18 @@ def _error_of(active: _Active) -> StatusError:
     return _CODES[rule.code](f"Internal error occurred: {text}" if rule.code == InternalError.code else text)
 
 
-class _Cut:
+class _Cut(PassingResponder):
     """A responder whose stream is cut after a while."""
 
     def __init__(self, inner: Responder, after_s: float, *, clean: bool) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._after_s = after_s
         self._clean = clean
-
-    @property
-    def on_close(self) -> Callable[[], None] | None:
-        return self._inner.on_close
-
-    @on_close.setter
-    def on_close(self, call: Callable[[], None] | None) -> None:
-        self._inner.on_close = call
-
-    @property
-    def closed(self) -> bool:
-        return self._inner.closed
-
-    def send(self, status: int, content_type: bytes | str, body: bytes, headers: Headers = ()) -> None:
-        self._inner.send(status, content_type, body, headers)
 
     def start(self, status: int, content_type: bytes | str, headers: Headers = ()) -> Stream:
         stream = self._inner.start(status, content_type, headers)
         asyncio.get_running_loop().call_later(self._after_s, self._cut, stream)
         return stream
-
-    def upgrade(self, headers: Headers) -> Tunnel | None:
-        return self._inner.upgrade(headers)
 
     def _cut(self, stream: Stream) -> None:
         if stream.closed:
