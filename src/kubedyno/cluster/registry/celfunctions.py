@@ -9,6 +9,7 @@ evaluator; lists are `cellists`' own matter. What cannot be said that way is in 
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from importlib import import_module
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 from kubedyno.cluster.registry import cellists, celpatterns
 from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.semver import Version
 
 _MODULE = "cel_expr_python"
 _EXTENSIONS = {"strings": "ExtStrings", "math": "ExtMath", "optional": "ExtOptional", "encoders": "ExtEncoders",
@@ -43,11 +45,6 @@ _RUNTIME_WORDS = (
     (re.compile(r"^divide by zero"), "division by zero"),
     (re.compile(r"^modulus by zero"), "modulus by zero"),
 )  # fmt: skip
-_NUMBER = r"(0|[1-9][0-9]{0,18})"
-_PART = r"(?:0|[1-9][0-9]{0,18}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
-_SEMVER = re.compile(
-    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-({_PART}(?:\.{_PART})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
-)
 _CODE = re.compile(r"^[A-Z_]+: ")
 _NUMBERS = frozenset({"INT", "UINT", "DOUBLE"})
 _PLAIN = frozenset({"BOOL", "STRING", "NULL", *_NUMBERS})
@@ -196,9 +193,9 @@ def functions() -> tuple[Any, ...]:
             "getEscapedPath": (("s.>s", "url", lambda url: urlsplit(url).path),),
             "semver": (("s>s", "semver", _semver), ("sb>s", "semver", _semver)),
             "isSemver": (("s>b", "semver", _is(_semver)), ("sb>b", "semver", _is(_semver))),
-            "major": (("s.>i", "semver", lambda version: _version_of(version)[0]),),
-            "minor": (("s.>i", "semver", lambda version: _version_of(version)[1]),),
-            "patch": (("s.>i", "semver", lambda version: _version_of(version)[2]),),
+            "major": (("s.>i", "semver", _part(0)),),
+            "minor": (("s.>i", "semver", _part(1)),),
+            "patch": (("s.>i", "semver", _part(2)),),
             "find": (("s.s>s", "text", celpatterns.find),),
             "findAll": (("s.s>t", "text", celpatterns.find_all), ("s.si>t", "text", celpatterns.find_all)),
             "jsonpatch.escapeKey": (("s>s", "json", lambda key: key.replace("~", "~0").replace("/", "~1")),),
@@ -234,42 +231,29 @@ def _written(value: Fraction) -> str:
 
 def _compare(a: str, b: str) -> int:
     """Compare two quantities, or two versions: no text is both."""
-    if _SEMVER.fullmatch(a) and _SEMVER.fullmatch(b):
-        newer, older = _version_of(a), _version_of(b)
-        return (newer > older) - (newer < older)
-    left, right = _value_of(a), _value_of(b)
-    return (left > right) - (left < right)
+    try:
+        newer, older = Version.parse(a), Version.parse(b)
+    except ValueError:
+        left, right = _value_of(a), _value_of(b)
+        return (left > right) - (left < right)
+    return (newer > older) - (newer < older)
 
 
 def _semver(text: str, normalize: bool = False) -> str:
-    """Return a version without its build, which no comparison looks at.
-
-    Args:
-        text: As written.
-        normalize: Allow "v1", "1.2" and leading zeros.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if normalize:
-        numbers, mark, rest = re.fullmatch(r"([^-+]*)([-+]?)(.*)", text.removeprefix("v"), re.DOTALL).groups()  # type: ignore[union-attr]
-        parts = [part.lstrip("0") or "0" if part else part for part in numbers.split(".")]
-        text = ".".join([*parts, "0", "0"][: max(len(parts), 3)]) + mark + rest
-    found = _SEMVER.fullmatch(text)
-    if found is None:
-        raise ValueError(f"invalid semantic version {text!r}")
-    return text.partition("+")[0]
+    """Return a version without its build, which no comparison looks at."""
+    return str(replace(Version.parse(text, normalize=normalize), build=""))
 
 
-def _version_of(text: str) -> tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]:
-    """Return a version so that it compares as versions do: one before a release is less than the release."""
-    found = _SEMVER.fullmatch(text)
-    if found is None:
-        raise ValueError("no such overload")
-    before = (found[4] or "").split(".")
-    # Numbers come before words.
-    parts = tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in before)
-    return int(found[1]), int(found[2]), int(found[3]), not found[4], parts
+def _part(place: int) -> Callable[[str], int]:
+    """Return what reads a version's major, minor or patch number."""
+
+    def part(text: str) -> int:
+        try:
+            return Version.parse(text).numbers[place]
+        except ValueError as error:
+            raise ValueError("no such overload") from error
+
+    return part
 
 
 def _as_integer(text: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from kubedyno.cluster.registry import schemacel
 from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.semver import Version
 
 _MAX_LENGTH = 10 * 1024
 _MAX_DEPTH = 60
@@ -28,7 +29,6 @@ _TOKEN = re.compile(
     r"""|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<op>&&|\|\||==|!=|<=|>=|\.\?|\[\?|[-+*/%<>!?:.,()\[\]]))"""
 )
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "`": "`", "?": "?"}
-_SEMVER = re.compile(r"(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
 
 
 class Unsupported(ValueError):
@@ -37,28 +37,6 @@ class Unsupported(ValueError):
 
 class Fault(ValueError):
     """The expression cannot be evaluated for a device: a member is missing, or types do not go together."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Semver:
-    """A semantic version; a pre-release comes before its release."""
-
-    numbers: tuple[int, int, int]
-    rank: tuple[int, tuple[tuple[int, int, str], ...]]
-
-    @classmethod
-    def parse(cls, text: str) -> "Semver":
-        """Return a version.
-
-        Raises:
-            Fault: It is none.
-        """
-        found = _SEMVER.fullmatch(text)
-        if found is None:
-            raise Fault(f"{text!r} is no semantic version")
-        major, minor, patch, pre = found.groups()
-        parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pre.split(".")) if pre else ()
-        return cls((int(major), int(minor), int(patch)), (0, parts) if pre else (1, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +74,7 @@ def device_of(driver: str, device: Mapping[str, Any]) -> dict[str, Any]:
 
 def _attribute(value: Mapping[str, Any]) -> Any:
     if "version" in value:
-        return Semver.parse(str(value["version"]))
+        return _version(str(value["version"]))
     return next((value[kind] for kind in ("string", "int", "bool") if kind in value), None)
 
 
@@ -333,7 +311,7 @@ def _unquoted(text: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {bool: "bool", int: "int", float: "double", str: "string", Quantity: "quantity", Semver: "semver"}
+    names = {bool: "bool", int: "int", float: "double", str: "string", Quantity: "quantity", Version: "semver"}
     return "null" if value is None else names.get(type(value), type(value).__name__.lstrip("_").lower())
 
 
@@ -471,10 +449,17 @@ def _quantity(text: str) -> Quantity:
         raise Fault(str(error)) from error
 
 
+def _version(text: str) -> Version:
+    try:
+        return Version.parse(text)
+    except ValueError as error:
+        raise Fault(str(error)) from error
+
+
 def _ordered(left: Any, right: Any) -> int:
     if isinstance(left, Quantity) and isinstance(right, Quantity):
         return (right < left) - (left < right)
-    if isinstance(left, Semver) and isinstance(right, Semver):
+    if isinstance(left, Version) and isinstance(right, Version):
         return (right < left) - (left < right)
     raise TypeError
 
@@ -504,7 +489,7 @@ def _size(value: Any) -> int:
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "quantity": _quantity,
-    "semver": Semver.parse,
+    "semver": _version,
     "size": _size,
     "string": lambda value: str(value).lower() if isinstance(value, bool) else str(value),
     "int": int,

@@ -1,9 +1,10 @@
-"""Semantic versions and constraints on them, by the rules of Masterminds/semver."""
+"""Semantic versions as templates have them, and constraints on them, by the rules of Masterminds/semver."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
+from kubedyno.kube import semver
 from kubedyno.load.plan.gotemplate.errors import FunctionError
 
 _VERSION = re.compile(
@@ -17,41 +18,32 @@ _PART = re.compile(
 
 
 class Version:
-    """A version; build metadata does not order it."""
+    """A version and how it was written."""
 
-    __slots__ = ("metadata", "numbers", "original", "prerelease")
+    __slots__ = ("original", "value")
 
     def __init__(self, text: str) -> None:
         match = _VERSION.match(text)
         if match is None:
             raise FunctionError("Invalid Semantic Version")
+        major, minor, patch = (int((match[i] or "0").lstrip(".")) for i in (1, 2, 3))
         self.original = text
-        self.numbers = tuple(int((match[i] or "0").lstrip(".")) for i in (1, 2, 3))
-        self.prerelease = match[4] or ""
-        self.metadata = match[5] or ""
+        self.value = semver.Version((major, minor, patch), match[4] or "", match[5] or "")
 
     def __str__(self) -> str:
-        text = ".".join(map(str, self.numbers))
-        return (
-            text + (f"-{self.prerelease}" if self.prerelease else "") + (f"+{self.metadata}" if self.metadata else "")
-        )
-
-    @property
-    def key(self) -> Any:
-        """Orders versions: a prerelease stands before its release, numbers before words."""
-        parts = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in self.prerelease.split(".") if p]
-        return self.numbers, not self.prerelease, parts
+        return str(self.value)
 
     def compare(self, other: "Version") -> int:
         """Return -1, 0 or 1."""
-        return int(self.key > other.key) - int(self.key < other.key)
+        return int(self.value > other.value) - int(self.value < other.value)
 
     def raised(self, place: int) -> "Version":
         """Return the next version: a prerelease's next patch is its release."""
-        numbers = [*self.numbers[:place], self.numbers[place] + 1, 0, 0][:3]
-        if place == 2 and self.prerelease:
-            numbers = list(self.numbers)
-        return Version("v" * self.original.startswith("v") + ".".join(map(str, numbers)))
+        numbers = self.value.numbers
+        if place != 2 or not self.value.prerelease:
+            major, minor, patch = [*numbers[:place], numbers[place] + 1, 0, 0][:3]
+            numbers = (major, minor, patch)
+        return self._with(semver.Version(numbers))
 
     def changed(self, prerelease: str | None = None, metadata: str | None = None) -> "Version":
         """Return the version with another prerelease or build metadata, "" for none.
@@ -59,14 +51,15 @@ class Version:
         Raises:
             FunctionError: It is malformed.
         """
-        before = self.prerelease if prerelease is None else prerelease
-        build = self.metadata if metadata is None else metadata
+        before = self.value.prerelease if prerelease is None else prerelease
+        build = self.value.build if metadata is None else metadata
         for text, what in ((before, "prerelease"), (build, "metadata")):
             if text and re.fullmatch(r"[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*", text) is None:
                 raise FunctionError(f"invalid {what} string")
-        numbers = ".".join(map(str, self.numbers))
-        start = "v" * self.original.startswith("v") + numbers
-        return Version(start + (f"-{before}" if before else "") + (f"+{build}" if build else ""))
+        return self._with(semver.Version(self.value.numbers, before, build))
+
+    def _with(self, value: semver.Version) -> "Version":
+        return Version("v" * self.original.startswith("v") + str(value))
 
     @property
     def go_methods(self) -> dict[str, Callable[..., Any]]:
@@ -74,20 +67,16 @@ class Version:
         return _METHODS
 
 
-def _same(a: Version, b: Version) -> bool:
-    return a.compare(b) == 0
-
-
 _METHODS: dict[str, Callable[..., Any]] = {
     "Compare": lambda v, other: v.compare(other),
     "Equal": lambda v, other: v.compare(other) == 0,
     "LessThan": lambda v, other: v.compare(other) < 0,
     "GreaterThan": lambda v, other: v.compare(other) > 0,
-    "Major": lambda v: v.numbers[0],
-    "Minor": lambda v: v.numbers[1],
-    "Patch": lambda v: v.numbers[2],
-    "Prerelease": lambda v: v.prerelease,
-    "Metadata": lambda v: v.metadata,
+    "Major": lambda v: v.value.numbers[0],
+    "Minor": lambda v: v.value.numbers[1],
+    "Patch": lambda v: v.value.numbers[2],
+    "Prerelease": lambda v: v.value.prerelease,
+    "Metadata": lambda v: v.value.build,
     "Original": lambda v: v.original,
     "GreaterThanEqual": lambda v, other: v.compare(other) >= 0,
     "LessThanEqual": lambda v, other: v.compare(other) <= 0,
@@ -146,20 +135,20 @@ def _check(match: re.Match[str]) -> Callable[[Version], bool]:
     upper = _upper(operator, numbers, known)
 
     def fits(version: Version) -> bool:
-        if version.prerelease and not pre:
+        if version.value.prerelease and not pre:
             # A prerelease is only taken by a constraint that names one.
             return operator == "!="
         order = version.compare(low)
         if operator == "*":
             return True
         if operator in {"~", "^"}:
-            return order >= 0 and (upper is None or version.numbers < upper)
+            return order >= 0 and (upper is None or version.value.numbers < upper)
         if operator == ">" and known < 3:
-            return version.numbers[:known] > low.numbers[:known]
+            return version.value.numbers[:known] > low.value.numbers[:known]
         if operator == "<=" and known < 3:
-            return version.numbers[:known] <= low.numbers[:known]
+            return version.value.numbers[:known] <= low.value.numbers[:known]
         if operator == "!=" and known < 3:
-            return version.numbers[:known] != low.numbers[:known]
+            return version.value.numbers[:known] != low.value.numbers[:known]
         return {
             "": order == 0, "=": order == 0, "!=": order != 0, ">": order > 0, "<": order < 0, ">=": order >= 0,
             "<=": order <= 0,
