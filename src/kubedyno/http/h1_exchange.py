@@ -48,6 +48,7 @@ class Http1Exchange:
         # Written while the transport was full. Invariant: held_bytes is what `held` weighs.
         self.held: list[bytes] = []
         self.held_bytes = 0
+        # Forgotten as soon as nothing would call it, so that who set it and this one do not keep each other.
         self.on_close: Callable[[], None] | None = None
         self._on_data: Callable[[bytes], None] | None = None
 
@@ -112,6 +113,7 @@ class Http1Exchange:
         if not self._begin():
             return
         self._closed = True
+        self.on_close = None
         head = head_of(status, content_type, len(body), headers) + self._stamp() + self._connection_field()
         if self._method == "HEAD" or bodiless(status):
             body = b""
@@ -131,6 +133,7 @@ class Http1Exchange:
             self._connection.emit(head + self._connection_field())
             if empty:
                 self._closed = True
+                self.on_close = None
                 self._connection.answered(self._keep)
         return self
 
@@ -167,6 +170,7 @@ class Http1Exchange:
         if self._closed:
             return
         self._closed = True
+        self.on_close = None
         if self._chunked:
             self._put(b"0\r\n\r\n")
         if not self.held:

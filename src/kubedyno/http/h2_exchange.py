@@ -55,6 +55,8 @@ class ServerStream(H2Stream):
         self.opened_s = connection.read_s
         self.received = 0
         self._chunks: list[bytes] | None = None
+        # Forgotten as soon as nothing would call it: mostly it is a method of who has this stream, and the two would
+        # keep each other until the next collection.
         self.on_close: Callable[[], None] | None = None
         # The application has the request; `_answered`: it has called `send` or `start`.
         self.started = False
@@ -103,6 +105,7 @@ class ServerStream(H2Stream):
         if not self._begin():
             return
         self._closed = True
+        self.on_close = None
         connection = self.connection
         size = len(body)
         block = block_of(status, content_type, size, headers)
@@ -135,6 +138,8 @@ class ServerStream(H2Stream):
         if self._begin():
             end = self.head.method == "HEAD" or bodiless(status)
             self._closed = end
+            if end:
+                self.on_close = None
             block = block_of(status, content_type, -1, headers)
             if self.connection.server.stamps is not None:
                 block += self._stamp(self.connection.server.stamps)
@@ -173,6 +178,7 @@ class ServerStream(H2Stream):
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self.on_close = None
             self.connection.send_data(self, b"", end=True)
 
     def abort(self) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -175,6 +177,37 @@ async def test_a_reset_ends_the_stream_and_tells_the_application_once():
     streams[0].close()
     connection.connection_lost(None)
     assert (closed, transport.take(), connection.server.pending) == (["/w"], b"", 0)
+
+
+class Application:
+    """Answers, and knows the way back, which knows it: a circle, unless somebody lets go."""
+
+    def __init__(self, request, responder, ways):
+        self.responder = responder
+        responder.on_close = self.gone
+        if request.path == "/streamed":
+            stream = responder.start(200, "text/plain")
+            stream.on_close = self.gone
+            stream.write(b"x")
+            stream.close()
+        else:
+            responder.send(200, "text/plain", b"x")
+        ways.append(weakref.ref(self))
+
+    def gone(self):
+        pass
+
+
+@in_loop
+async def test_what_is_answered_is_let_go_without_a_collection():
+    ways = []
+    connection, _, client = connected(lambda request, responder: Application(request, responder, ways) and None)
+    gc.disable()
+    try:
+        connection.data_received(client.request(1) + client.request(3, path="/streamed") + client.request(5, "HEAD"))
+        assert [way() for way in ways] == [None] * 3
+    finally:
+        gc.enable()
 
 
 @in_loop

@@ -53,7 +53,7 @@ class Ticket:
 
     __slots__ = (
         "_gate", "_inner", "_stream", "arrived_s", "asked", "done", "flow", "on_close", "passing", "queue", "request",
-        "started_s", "timer", "user", "width",
+        "started_s", "user", "width",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +79,6 @@ class Ticket:
         self.arrived_s = now_s
         self.started_s = -1.0
         self.queue: Queue | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self.passing = False
         self.done = False
 
@@ -184,6 +183,9 @@ class FlowControl:
         self._found: dict[tuple[Hashable, ...], Flow | None] = {}
         self._stale = True
         self._adjust_s = 0.0
+        # Requests in queues, in the order in which they came: one alarm is for all of them, set for the first.
+        self._patient: dict[Ticket, None] = {}
+        self._alarm: asyncio.TimerHandle | None = None
         # Requests that have seats, for whoever wants to see them.
         self.under_way: dict[Ticket, None] = {}
         for resource in (FLOWSCHEMAS, PRIORITYLEVELS):
@@ -223,7 +225,9 @@ class FlowControl:
             flow.counts.waiting += 1
             flow.counts.waiting_seats += ticket.width
             ticket.follow()
-            ticket.timer = asyncio.get_running_loop().call_later(QUEUE_WAIT_S, self._time_out, ticket)
+            self._patient[ticket] = None
+            if self._alarm is None:
+                self._set_alarm(QUEUE_WAIT_S)
         else:
             flow.counts.reject(outcome)
             if level.queues:
@@ -270,8 +274,7 @@ class FlowControl:
             assert isinstance(ticket, Ticket)
             ticket.flow.counts.waiting -= 1
             ticket.flow.counts.waiting_seats -= ticket.width
-            if ticket.timer is not None:
-                ticket.timer.cancel()
+            self._patient.pop(ticket, None)
             self._dispatch(ticket, now_s)
 
     def _count_dispatch(self, ticket: Ticket, now_s: float) -> None:
@@ -326,10 +329,21 @@ class FlowControl:
             self.under_way[ticket] = None
             ticket.follow()
 
-    def _time_out(self, ticket: Ticket) -> None:
-        if not ticket.done and ticket.started_s < 0:
+    def _set_alarm(self, delay_s: float) -> None:
+        self._alarm = asyncio.get_running_loop().call_later(delay_s, self.time_out)
+
+    def time_out(self) -> None:
+        """Refuse who has waited too long; come again when the next one has."""
+        self._alarm = None
+        now_s = self._now_s()
+        while self._patient:
+            ticket = next(iter(self._patient))
+            left_s = ticket.arrived_s + QUEUE_WAIT_S - now_s
+            if left_s > 0:
+                self._set_alarm(left_s)
+                return
             ticket.done = True
-            self._stop_waiting(ticket, TIME_OUT, self._now_s())
+            self._stop_waiting(ticket, TIME_OUT, now_s)
             self._refuse(ticket)
 
     def _stop_waiting(self, ticket: Ticket, why: str, now_s: float) -> None:
@@ -338,8 +352,7 @@ class FlowControl:
         counts.waiting_seats -= ticket.width
         counts.reject(why)
         counts.waits[False].add(now_s - ticket.arrived_s)
-        if ticket.timer is not None:
-            ticket.timer.cancel()
+        self._patient.pop(ticket, None)
         ticket.flow.level.give_up(ticket, why, now_s)
 
     def _refuse(self, ticket: Ticket) -> None:
@@ -444,17 +457,15 @@ class FlowControl:
             counts, level = ticket.flow.counts, ticket.flow.level
             counts.waiting -= 1
             counts.waiting_seats -= ticket.width
-            if ticket.timer is not None:
-                ticket.timer.cancel()
             ticket.flow = Flow(ticket.flow.schema, level, ticket.flow.distinguisher, counts)
             outcome = level.arrive(ticket, now_s)
-            if not outcome:
-                self._dispatch(ticket, now_s)
-            elif outcome == "wait":
+            if outcome == "wait":
                 counts.waiting += 1
                 counts.waiting_seats += ticket.width
-                left_s = max(ticket.arrived_s + QUEUE_WAIT_S - now_s, 0.0)
-                ticket.timer = asyncio.get_running_loop().call_later(left_s, self._time_out, ticket)
+                continue
+            self._patient.pop(ticket, None)
+            if not outcome:
+                self._dispatch(ticket, now_s)
             else:
                 counts.reject(outcome)
                 ticket.done = True
@@ -482,6 +493,8 @@ class FlowControl:
     def stop(self) -> None:
         """Let nothing run any more."""
         self._turns.stop()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
 
 def _level_of(record: ObjectRecord) -> LevelConfig:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,15 +9,26 @@ import pytest
 from kubedyno.cluster.apiserver.authentication import AUTHENTICATED, Authenticator, User
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.flowcontrol import turns
-from kubedyno.cluster.apiserver.flowcontrol.gate import FLOWSCHEMAS, GROUP, PRIORITYLEVELS, FlowControl, Ticket
+from kubedyno.cluster.apiserver.flowcontrol.gate import (
+    FLOWSCHEMAS,
+    GROUP,
+    PRIORITYLEVELS,
+    QUEUE_WAIT_S,
+    FlowControl,
+    Ticket,
+)
 from kubedyno.cluster.apiserver.flowcontrol.pages import ROOT, Dumps, add_series
 from kubedyno.cluster.apiserver.flowcontrol.upkeep import Upkeep
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.bootstrapobjects import bootstrap_objects
-from kubedyno.http.messages import Peer, Request, Responder
+from kubedyno.http.h2_exchange import ServerStream
+from kubedyno.http.h2_server import ServerConnection
+from kubedyno.http.messages import Limits, Peer, Request, Responder
+from kubedyno.http.server import Server
 from kubedyno.kube.resources import by_kind
 from kubedyno.kube.status import Unauthorized
 from unit.cluster.apiserver.harness import ADMIN, NS, Answer, Api, FakeClock
+from unit.http.wire import FakeTransport, Requests
 
 PODS = f"/api/v1/namespaces/{NS}/pods"
 BASE = "/apis/flowcontrol.apiserver.k8s.io/v1"
@@ -207,14 +219,67 @@ async def test_who_waits_too_long_is_refused() -> None:
     bench.level("small", **QUEUES)
     bench.ask("u")
     late = bench.ask("u")
-    (ticket,) = bench.control.levels["small"].waiting_requests()
-    assert isinstance(ticket, Ticket)
-    assert ticket.timer is not None
-    bench.control._time_out(ticket)
-    assert late.status == 429
+    alarm = bench.control._alarm
+    assert alarm is not None
+    bench.clock.now_s += 1
+    later = bench.ask("u")
+    # One alarm is for all.
+    assert bench.control._alarm is alarm
+    bench.clock.now_s += QUEUE_WAIT_S - 1
+    bench.control.time_out()
+    assert (late.status, later.status) == (429, 0)
+    assert bench.control._alarm is not None
+    bench.clock.now_s += 1
+    bench.control.time_out()
+    assert later.status == 429
+    assert bench.control._alarm is None
     labels = 'flow_schema="to-small",priority_level="small",reason="time-out"'
-    assert bench.series()[f"apiserver_flowcontrol_rejected_requests_total{{{labels}}}"] == 1
-    assert ticket.timer.cancelled()
+    assert bench.series()[f"apiserver_flowcontrol_rejected_requests_total{{{labels}}}"] == 2
+
+
+@on_loop
+async def test_who_waits_in_other_queues_than_before_waits_no_longer_for_it() -> None:
+    bench = Bench(seats=1)
+    bench.level("small", **QUEUES)
+    bench.ask("u")
+    late = bench.ask("u")
+    bench.clock.now_s += QUEUE_WAIT_S - 1
+    more = {"limitResponse": {"type": "Queue", "queuing": {"queues": 1, "handSize": 1, "queueLengthLimit": 100}}}
+    bench.api.registry.modify(
+        PRIORITYLEVELS, "", "small", lambda now: {**now, "spec": {**now["spec"], "limited": {**now["spec"]["limited"], **more}}}
+    )  # fmt: skip
+    later = bench.ask("u")
+    bench.clock.now_s += 1
+    bench.control.time_out()
+    assert (late.status, later.status) == (429, 0)
+
+
+@on_loop
+async def test_a_request_that_waited_leaves_nothing_to_the_garbage_collector() -> None:
+    bench = Bench(seats=1)
+    bench.level("small", **QUEUES)
+    bench.at_once = True
+
+    def app(request: Request, responder: Responder) -> None:
+        bench.clock.now_s += turns.TURN_S
+        Bench.app(bench, request, responder)
+
+    bench.control._app = lambda: app
+    connection = ServerConnection(Server(bench.control.app, Limits()), Peer(1, ""))
+    connection.connection_made(FakeTransport())
+    client = Requests()
+    connection.data_received(client.opening())
+    gc.collect()
+    gc.disable()
+    try:
+        sent = [client.request(i, "POST", PODS, b"{}", [("user", "u")]) for i in range(1, 11, 2)]
+        connection.data_received(b"".join(sent))
+        assert bench.control._patient
+        await all_turns()
+        assert bench.served == ["u"] * 5
+        assert [found for found in gc.get_objects() if type(found) in {Ticket, ServerStream}] == []
+    finally:
+        gc.enable()
 
 
 @on_loop
