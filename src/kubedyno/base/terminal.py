@@ -14,6 +14,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def excerpt(body: bytes, most: int = 120) -> str:
+    """Return the beginning of what a server answered as one `printable` line of so many characters."""
+    return printable(" ".join(body[: 4 * most].decode(errors="replace").split())[:most])
+
+
 def columns(text: str) -> int:
     """Return how many columns a printable text takes: East Asian wide characters are two, all others one."""
     if text.isascii():

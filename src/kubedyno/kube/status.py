@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
+from kubedyno.base.terminal import excerpt
 from kubedyno.kube.resources import Resource
 
 # Of an answer that is no Status: bytes that are looked at, and characters that are shown.
 _LOOKED_AT, _SHOWN = 2_000, 200
-_TITLE = re.compile(r"<title>([^<]*)</title>", re.IGNORECASE)
+_TITLE = re.compile(rb"<title>([^<]*)</title>", re.IGNORECASE)
 
 
 class StatusError(Exception):
@@ -84,11 +85,11 @@ class StatusError(Exception):
 
 def _line_of(body: bytes) -> str:
     """Return one line for an answer that is no Status: its words, or of a page in HTML its title."""
-    text = " ".join(bytes(body[:_LOOKED_AT]).decode(errors="replace").split())
-    if not text.startswith("<"):
-        return "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
-    title = _TITLE.search(text)
-    return f"a web page: {title[1].strip()[:_SHOWN]}" if title else "a web page"
+    start = bytes(body[:_LOOKED_AT])
+    if not start.lstrip().startswith(b"<"):
+        return excerpt(start, _SHOWN)
+    title = _TITLE.search(start)
+    return f"a web page: {excerpt(title[1], _SHOWN)}" if title else "a web page"
 
 
 class BadRequest(StatusError):

@@ -15,6 +15,7 @@ from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
+from kubedyno.base.terminal import excerpt
 from kubedyno.client.api import Client
 from kubedyno.http.exchange import Result
 from kubedyno.http.messages import Headers
@@ -170,7 +171,7 @@ class Recorder:
     async def _got(self, path: str) -> Result:
         answer = await self._client.request("GET", path, headers=self._own)
         if answer.status != 200:
-            raise KubedynoError(f"{path}: HTTP {answer.status}: {_line(answer.body)}")
+            raise KubedynoError(f"{path}: HTTP {answer.status}: {excerpt(answer.body)}")
         return answer
 
     async def _found(self) -> dict[str, dict[str, str]]:
@@ -233,8 +234,8 @@ class Recorder:
                 took_s = SYSTEM_CLOCK.monotonic() - began_s
                 if answer.status != 200:
                     if answer.status == 503 and b"connection refused" in answer.body[:1000]:
-                        raise KubedynoError(_line(answer.body))
-                    raise KubedynoError(f"{path}: HTTP {answer.status}: {_line(answer.body)}")
+                        raise KubedynoError(excerpt(answer.body))
+                    raise KubedynoError(f"{path}: HTTP {answer.status}: {excerpt(answer.body)}")
                 if len(answer.body) > _MAX_PAGE_BYTES:
                     raise KubedynoError(f"{path}: a page of {len(answer.body)} bytes is too large")
                 media = answer.headers.get("content-type", "")
@@ -251,11 +252,6 @@ class Recorder:
         if what not in self._warned:
             self._warned.add(what)
             log.warning("%s", line)
-
-
-def _line(body: bytes) -> str:
-    """Return the beginning of an answer as one line that a terminal may have."""
-    return "".join(c if c.isprintable() else " " for c in body[:300].decode(errors="replace").strip())
 
 
 def _now_ms() -> int:

@@ -3,7 +3,7 @@
 import pytest
 
 from kubedyno.base.errors import KubedynoError
-from kubedyno.base.terminal import columns, fitted, printable_lines
+from kubedyno.base.terminal import columns, excerpt, fitted, printable_lines
 from kubedyno.cli import main
 
 
@@ -25,3 +25,8 @@ def test_an_error_with_a_strangers_text_does_not_act_on_the_terminal(
 def test_wide_characters_take_two_columns_and_no_half_of_one_is_left() -> None:
     assert (columns("ab"), columns("日本")) == (2, 4)
     assert [fitted("日本語", width) for width in (6, 5, 4, 1, 0)] == ["日本語", "日本…", "日…", "…", ""]
+
+
+def test_of_an_answer_the_beginning_is_shown_on_one_line():
+    assert excerpt(b"  oh\n\tno\x1b[2J\xff ") == "oh no?[2J\ufffd"
+    assert excerpt("ü".encode() * 500, 7) == "üüüüüüü"

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 import msgspec
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.terminal import excerpt
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import AnswerTooLarge, Result
 from kubedyno.http.messages import Headers
@@ -27,7 +28,6 @@ CONCURRENCY = 8
 _TIMEOUT_S = 300.0
 _CONNECT_S = 15.0
 _MAX_ANSWER_BYTES = 1 << 30
-_SHOWN_CHARACTERS = 120
 
 
 class QueryError(KubedynoError):
@@ -208,7 +208,7 @@ class Prometheus:
                 raise QueryError(f"{self.url}: {self._reason(error)}") from error
 
     def _no_prometheus(self, answer: Result) -> QueryError:
-        status, said = answer.status, _line(answer.body)
+        status, said = answer.status, excerpt(answer.body)
         if status in {401, 403}:
             known = any(name == "Authorization" for name, _ in self._headers)
             what = (
@@ -216,7 +216,7 @@ class Prometheus:
             )
             return QueryError(f"{self.url}: answers {status}: {what}{f' ({said})' if said else ''}")
         if 300 <= status < 400 and (place := answer.headers.get("location", "")):
-            return QueryError(f"{self.url}: answers {status} and sends to {_line(place.encode())}; is the URL right?")
+            return QueryError(f"{self.url}: answers {status} and sends to {excerpt(place.encode())}; is the URL right?")
         text = f": {said}" if said else " with nothing in it"
         return QueryError(f"{self.url}: answers {status}, which is not what a Prometheus says{text}; is the URL right?")
 
@@ -246,12 +246,6 @@ def _authorization(url: str, login: Login, parts: SplitResult) -> Headers:
         secret = base64.b64encode(f"{username}:{password}".encode()).decode()
         return (("Authorization", f"Basic {secret}"),)
     return ()
-
-
-def _line(body: bytes) -> str:
-    """Return the beginning of an answer as one line that a terminal may have."""
-    text = body[: 4 * _SHOWN_CHARACTERS].decode(errors="replace").strip()
-    return "".join(c if c.isprintable() else " " for c in text)[:_SHOWN_CHARACTERS]
 
 
 def _series(data: _Data) -> list[Series]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from kubedyno.base.clock import Clock
+from kubedyno.base.terminal import printable
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl, Ticket
 from kubedyno.cluster.apiserver.flowcontrol.level import ESTIMATED_S, Level, Queue
@@ -186,13 +187,9 @@ def _queue_row(level: Level, queue: Queue) -> list[str]:
 def _table(rows: Iterator[list[str]]) -> bytes:
     """Return rows as comma-separated values whose columns stand below each other."""
     # User names and paths are others' words: no line of theirs is to look like one of ours.
-    cells = [[f"{_clean(cell)}," for cell in row[:-1]] + [_clean(row[-1])] for row in rows]
+    cells = [[f"{printable(cell)}," for cell in row[:-1]] + [printable(row[-1])] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]) - 1)]
     lines = [
         " ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in cells
     ]
     return "".join(f"{line.rstrip()}\n" for line in lines).encode()
-
-
-def _clean(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
