@@ -33,29 +33,38 @@ class PerfRow(msgspec.Struct, frozen=True):
     metricName: str = PERF_ROW_FILE_NAME
 
 
-class NetPerfRun(msgspec.Struct, frozen=True):
-    """One run of `net perf`; times are RFC 3339.
+class PodNetRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of either run; times are RFC 3339.
 
     Attributes:
+        kubedyno: Version.
         cluster: Its API server's address, or "embedded NAME".
-        tool: What made the traffic.
-        duration_s: Of each measurement; 0 where the commands have their own.
         took_s: All of it.
-        lines: What was printed at the end.
         error: Why it ended early, "" when it did not.
     """
 
     uuid: str
     kubedyno: str
     cluster: str
-    tool: str
-    duration_s: float
     started: str
     took_s: float
     exit_code: int
+    error: str = ""
+
+
+class NetPerfRun(PodNetRun, frozen=True, kw_only=True):
+    """One run of `net perf`.
+
+    Attributes:
+        tool: What made the traffic.
+        duration_s: Of each measurement; 0 where the commands have their own.
+        lines: What was printed at the end.
+    """
+
+    tool: str
+    duration_s: float
     rows: list[PerfRow]
     lines: list[str]
-    error: str = ""
     metricName: str = PERF_FILE_NAME
 
 
@@ -73,15 +82,8 @@ class TestRow(msgspec.Struct, frozen=True):
     metricName: str = TEST_ROW_FILE_NAME
 
 
-class NetTestRun(msgspec.Struct, frozen=True):
-    """One run of `net test`; members as NetPerfRun's."""
+class NetTestRun(PodNetRun, frozen=True, kw_only=True):
+    """One run of `net test`."""
 
-    uuid: str
-    kubedyno: str
-    cluster: str
-    started: str
-    took_s: float
-    exit_code: int
     rows: list[TestRow]
-    error: str = ""
     metricName: str = TEST_FILE_NAME

@@ -27,7 +27,7 @@ from kubedyno.documents import kubeburner, net, podnet, reconciler
 from kubedyno.documents import run as load
 from kubedyno.documents.net import NetLabRun
 from kubedyno.documents.opensearch import OpenSearchIndexer
-from kubedyno.documents.podnet import NetPerfRun, NetTestRun
+from kubedyno.documents.podnet import NetPerfRun, NetTestRun, PodNetRun
 from kubedyno.documents.reconciler import ReconcilerRun
 from kubedyno.documents.run import RunDocument
 from kubedyno.documents.runstore import FILE_NAME, RunRecord, RunStore
@@ -241,9 +241,7 @@ def record_of_net_test(document: NetTestRun, directory: Path) -> RunRecord:
     )
 
 
-def _record_of_pods(
-    kind: str, document: NetPerfRun | NetTestRun, directory: Path, figures: dict[str, float]
-) -> RunRecord:
+def _record_of_pods(kind: str, document: PodNetRun, directory: Path, figures: dict[str, float]) -> RunRecord:
     return RunRecord(
         uuid=document.uuid,
         kind=kind,
