@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kubedyno.load.plan.gotemplate.errors import FunctionError
-from kubedyno.load.plan.gotemplate.sprig import to_int
+from kubedyno.load.plan.gotemplate.sprig.values import to_int
 
 
 def binomial(n: Any, k: Any) -> int:

@@ -12,7 +12,7 @@ from kubedyno.load.plan.functions import functions
 from kubedyno.load.plan.gotemplate.builtins import BUILTINS
 from kubedyno.load.plan.gotemplate.errors import TemplateError
 from kubedyno.load.plan.gotemplate.execute import HOLE, Template
-from kubedyno.load.plan.gotemplate.sprig import SPRIG
+from kubedyno.load.plan.gotemplate.sprig.functions import SPRIG
 
 _UNKNOWN = re.compile(r'function "(\w+)" not defined')
 

@@ -15,7 +15,7 @@ from kubedyno.load.plan.gotemplate.gotime import GoTime
 from kubedyno.load.plan.gotemplate.lex import Source
 from kubedyno.load.plan.gotemplate.parse import Node, Parser
 from kubedyno.load.plan.gotemplate.signatures import GO_TYPES, NILABLE, SIGNATURES
-from kubedyno.load.plan.gotemplate.sprig import SPRIG
+from kubedyno.load.plan.gotemplate.sprig.functions import SPRIG
 
 HOLE = -1
 MAX_OUTPUT = 64 * 1024 * 1024

@@ -1,13 +1,15 @@
-"""Sprig's functions that derive and encrypt."""
+"""Sprig on checksums, and what derives and encrypts."""
 
 import base64
 import binascii
 import hashlib
 import hmac
+import zlib
+from collections.abc import Callable
 from typing import Any
 
-from kubedyno.base.random import Random
 from kubedyno.load.plan.gotemplate.errors import FunctionError
+from kubedyno.load.plan.gotemplate.sprig.values import RANDOM, text_of, to_int
 
 _BLOCK = 16
 # Master Password's templates by kind of password, and what each of their letters stands for.
@@ -40,7 +42,7 @@ def _counted(text: str) -> bytes:
     return len(raw).to_bytes(4, "big") + raw
 
 
-def derive_password(counter: int, kind: str, password: str, user: str, site: str) -> str:
+def _derive_password(counter: int, kind: str, password: str, user: str, site: str) -> str:
     """Return the password that the Master Password algorithm derives; costs ~100 ms and 32 MB."""
     templates = _TEMPLATES.get(kind)
     if templates is None:
@@ -62,18 +64,18 @@ def _cipher(password: str, start: bytes) -> Any:
     return Cipher(algorithms.AES(key), modes.CBC(start))
 
 
-def encrypt_aes(password: str, text: str) -> str:
+def _encrypt_aes(password: str, text: str) -> str:
     """Return base64 of AES-256-CBC with a random start and PKCS#7 padding."""
     raw = text.encode()
     missing = _BLOCK - len(raw) % _BLOCK
-    start = Random().randbytes(_BLOCK)
+    start = RANDOM.randbytes(_BLOCK)
     encryptor = _cipher(password, start).encryptor()
     sealed = encryptor.update(raw + bytes([missing]) * missing) + encryptor.finalize()
     return base64.b64encode(start + sealed).decode()
 
 
-def decrypt_aes(password: str, text: str) -> str:
-    """Return what `encrypt_aes` encrypted.
+def _decrypt_aes(password: str, text: str) -> str:
+    """Return what `_encrypt_aes` encrypted.
 
     Raises:
         FunctionError: The text is no base64, or no whole blocks.
@@ -87,3 +89,15 @@ def decrypt_aes(password: str, text: str) -> str:
     decryptor = _cipher(password, raw[:_BLOCK]).decryptor()
     clear = decryptor.update(raw[_BLOCK:]) + decryptor.finalize()
     return bytes(clear[: -clear[-1]]).decode("utf-8", "replace")
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "randBytes": lambda size: base64.b64encode(RANDOM.randbytes(max(0, to_int(size)))).decode(),
+    "sha1sum": lambda t: hashlib.sha1(text_of(t).encode()).hexdigest(),  # noqa: S324 - a checksum
+    "sha256sum": lambda t: hashlib.sha256(text_of(t).encode()).hexdigest(),
+    "sha512sum": lambda t: hashlib.sha512(text_of(t).encode()).hexdigest(),
+    "adler32sum": lambda t: str(zlib.adler32(text_of(t).encode())),
+    "derivePassword": _derive_password,
+    "encryptAES": _encrypt_aes,
+    "decryptAES": _decrypt_aes,
+}

@@ -89,7 +89,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-def matches(constraint: str, version: str) -> bool:
+def _matches(constraint: str, version: str) -> bool:
     """Say whether a version fits a constraint such as ">=1.2, <2 || ^3.1".
 
     Raises:
@@ -169,3 +169,6 @@ def _upper(operator: str, numbers: list[int | None], known: int) -> tuple[int, i
     if minor or known == 2:
         return (0, minor + 1, 0)
     return (0, 0, patch + 1)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {"semver": Version, "semverCompare": _matches}
