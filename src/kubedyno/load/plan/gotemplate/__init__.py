@@ -2,4 +2,7 @@
 
 Knows nothing of Kubernetes or of loads. Values are Python's: int and float stand for Go's int and float64, dict
 for map[string]any, list for []any, None for nil.
+
+`lex` → `parse` (a `tree`, with its `literals`) → `execute`, whose pipelines `evaluate` compiles; functions are `builtins`
+and `sprig`.
 """

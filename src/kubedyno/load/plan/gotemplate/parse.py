@@ -1,160 +1,38 @@
 """Tokens to a tree, with Go's checks: known functions, defined variables, closed blocks."""
 
-import re
 from collections.abc import Container
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from kubedyno.load.plan.gotemplate.errors import TemplateError
 from kubedyno.load.plan.gotemplate.gofmt import go_quote
 from kubedyno.load.plan.gotemplate.lex import Source, Token, tokens
-
-
-@dataclass(slots=True)
-class Node:
-    """Base of all nodes; `position` is the offset in the source, for messages."""
-
-    position: int
-
-
-@dataclass(slots=True)
-class Text(Node):
-    """Text between actions."""
-
-    text: str
-
-
-@dataclass(slots=True)
-class Dot(Node):
-    """The dot alone."""
-
-    def __str__(self) -> str:
-        return "."
-
-
-@dataclass(slots=True)
-class Nil(Node):
-    """`nil`."""
-
-    def __str__(self) -> str:
-        return "nil"
-
-
-@dataclass(slots=True)
-class Constant(Node):
-    """A literal, as it was written and what it means."""
-
-    value: Any
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@dataclass(slots=True)
-class Fields(Node):
-    """`.a.b` of the dot."""
-
-    names: list[str]
-
-    def __str__(self) -> str:
-        return "".join(f".{name}" for name in self.names)
-
-
-@dataclass(slots=True)
-class Variable(Node):
-    """`$x.a.b`."""
-
-    name: str
-    names: list[str]
-
-    def __str__(self) -> str:
-        return self.name + "".join(f".{name}" for name in self.names)
-
-
-@dataclass(slots=True)
-class Chain(Node):
-    """Fields of a term in parentheses."""
-
-    term: Node
-    names: list[str]
-
-    def __str__(self) -> str:
-        inner = f"({self.term})" if isinstance(self.term, Pipe) else str(self.term)
-        return inner + "".join(f".{name}" for name in self.names)
-
-
-@dataclass(slots=True)
-class Function(Node):
-    """A function's name."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@dataclass(slots=True)
-class Command(Node):
-    """One stage of a pipeline: a function and its arguments, or one operand."""
-
-    arguments: list[Node]
-
-    def __str__(self) -> str:
-        return " ".join(f"({a})" if isinstance(a, Pipe) else str(a) for a in self.arguments)
-
-
-@dataclass(slots=True)
-class Pipe(Node):
-    """A pipeline, perhaps assigned to variables."""
-
-    commands: list[Command]
-    declared: list[str] = field(default_factory=list)
-    assigns: bool = False
-
-    def __str__(self) -> str:
-        head = ""
-        if self.declared:
-            head = ", ".join(self.declared) + (" = " if self.assigns else " := ")
-        return head + " | ".join(str(command) for command in self.commands)
-
-
-@dataclass(slots=True)
-class Action(Node):
-    """A pipeline whose value is printed."""
-
-    pipe: Pipe
-
-
-@dataclass(slots=True)
-class Branch(Node):
-    """`if`, `with` or `range`."""
-
-    keyword: str
-    pipe: Pipe
-    body: list[Node]
-    other: list[Node] | None
-
-
-@dataclass(slots=True)
-class Jump(Node):
-    """`break` or `continue`."""
-
-    keyword: str
-
-
-@dataclass(slots=True)
-class Call(Node):
-    """`template "name" pipe`."""
-
-    name: str
-    pipe: Pipe | None
-
-    def __str__(self) -> str:
-        return f'{{{{template "{self.name}"' + (f" {self.pipe}" if self.pipe is not None else "") + "}}"
-
+from kubedyno.load.plan.gotemplate.literals import number_of, unquote
+from kubedyno.load.plan.gotemplate.tree import (
+    Action,
+    Branch,
+    Call,
+    Chain,
+    Command,
+    Constant,
+    Dot,
+    Fields,
+    Function,
+    Jump,
+    Nil,
+    Node,
+    Pipe,
+    Text,
+    Variable,
+)
 
 _KEYWORDS = {"if", "else", "end", "range", "with", "define", "block", "template", "break", "continue", "nil"}
+
+
+@dataclass(slots=True)
+class _End(Node):
+    keyword: str
+    chained: str = ""
+    token: Token | None = None
 
 
 class Parser:
@@ -224,7 +102,7 @@ class Parser:
                 self._next()
                 self._define()
                 continue
-            node = self._action(token)
+            node = self._action()
             if isinstance(node, _End):
                 raise self._fail(word, f"unexpected {{{{{node.keyword}}}}}")
             nodes.append(node)
@@ -248,9 +126,9 @@ class Parser:
         if token.kind != "string":
             raise self._unexpected(token, where)
         self._next()
-        return str(_unquote(self.source, token))
+        return str(unquote(self.source, token))
 
-    def _body(self) -> "tuple[list[Node], _End]":
+    def _body(self) -> tuple[list[Node], _End]:
         nodes: list[Node] = []
         while True:
             token = self._next()
@@ -262,12 +140,12 @@ class Parser:
             word = self._skip_space()
             if word.kind == "word" and word.text == "define":
                 raise self._unexpected(word, "command")
-            node = self._action(token)
+            node = self._action()
             if isinstance(node, _End):
                 return nodes, node
             nodes.append(node)
 
-    def _action(self, left: Token) -> Node:
+    def _action(self) -> Node:
         token = self._skip_space()
         if token.kind == "word":
             keyword = token.text
@@ -298,10 +176,7 @@ class Parser:
             if keyword == "block":
                 self._next()
                 return self._block(token)
-        del left
-        known = len(self._variables)
         pipe = self._pipe("command")
-        del known
         self._close("command")
         return Action(token.position, pipe)
 
@@ -321,7 +196,7 @@ class Parser:
         self.templates.setdefault(name, body)
         return Call(token.position, name, pipe)
 
-    def _end(self, token: Token) -> "_End":
+    def _end(self, token: Token) -> _End:
         following = self._skip_space()
         if token.text == "else" and following.kind == "word" and following.text in {"if", "with"}:
             self._next()
@@ -488,10 +363,10 @@ class Parser:
             return Variable(token.position, token.text, [])
         if token.kind == "number":
             self._next()
-            return Constant(token.position, _number_of(self.source, token), token.text)
+            return Constant(token.position, number_of(self.source, token), token.text)
         if token.kind == "char":
             self._next()
-            value = str(_unquote(self.source, token))
+            value = str(unquote(self.source, token))
             if not value:
                 raise self._fail(token, "invalid syntax")
             if len(value) != 1:
@@ -499,7 +374,7 @@ class Parser:
             return Constant(token.position, ord(value), token.text)
         if token.kind == "string":
             self._next()
-            return Constant(token.position, _unquote(self.source, token), token.text)
+            return Constant(token.position, unquote(self.source, token), token.text)
         if token.kind == "punctuation" and token.text == ".":
             self._next()
             return Dot(token.position)
@@ -512,95 +387,3 @@ class Parser:
             self._next()
             return pipe
         return None
-
-
-@dataclass(slots=True)
-class _End(Node):
-    keyword: str
-    chained: str = ""
-    token: Token | None = None
-
-
-def _number_of(source: Source, token: Token) -> int | float | complex:
-    text = token.text.replace("_", "")
-    if text.endswith("i"):
-        return complex(0, _number_of(source, Token("number", text[:-1], token.position)).real)
-    sign = -1 if text[0] == "-" else 1
-    digits = text.lstrip("+-")
-    lower = digits.lower()
-    try:
-        if lower.startswith("0x") and ("p" in lower or "." in lower):
-            return float.fromhex(text)
-        if lower.startswith(("0x", "0b", "0o")):
-            value = sign * int(digits, 0)
-        elif digits.isdigit():
-            octal = len(digits) > 1 and digits[0] == "0"
-            if octal and not set(digits) <= set("01234567"):
-                # Go takes it for a float, and then misses its point.
-                raise source.fail(token.position, f'integer overflow: "{token.text}"')
-            value = sign * int(digits, 8 if octal else 10)
-        else:
-            return float(text)
-    except TemplateError:
-        raise
-    except ValueError:
-        raise source.fail(token.position, f'illegal number syntax: "{token.text}"') from None
-    if not -(1 << 63) <= value < 1 << 64:
-        raise source.fail(token.position, f'integer overflow: "{token.text}"')
-    return value
-
-
-_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", "'": "'", '"': '"'}
-
-
-def _unquote(source: Source, token: Token) -> str:
-    text = token.text
-    if text[0] == "`":
-        return text[1:-1].replace("\r", "")
-    inner = text[1:-1]
-    if "\\" not in inner:
-        return inner
-    out: list[str] = []
-    raw = bytearray()
-    at = 0
-
-    def flush() -> None:
-        if raw:
-            out.append(raw.decode("utf-8", "replace"))
-            raw.clear()
-
-    while at < len(inner):
-        char = inner[at]
-        if char != "\\":
-            flush()
-            out.append(char)
-            at += 1
-            continue
-        kind = inner[at + 1 : at + 2]
-        if kind in _ESCAPES:
-            flush()
-            out.append(_ESCAPES[kind])
-            at += 2
-        elif kind in {"x", "u", "U"}:
-            size = {"x": 2, "u": 4, "U": 8}[kind]
-            digits = inner[at + 2 : at + 2 + size]
-            try:
-                value = int(digits, 16) if len(digits) == size else -1
-            except ValueError:
-                value = -1
-            if value < 0:
-                raise source.fail(token.position, "invalid syntax")
-            if kind == "x" and value > 127:
-                raw.append(value)
-            else:
-                flush()
-                out.append(chr(value))
-            at += 2 + size
-        elif re.match(r"[0-3][0-7]{2}", inner[at + 1 : at + 4]):
-            flush()
-            out.append(chr(int(inner[at + 1 : at + 4], 8)))
-            at += 4
-        else:
-            raise source.fail(token.position, "invalid syntax")
-    flush()
-    return "".join(out)
