@@ -37,6 +37,16 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number a step."""
+
+    values: Values
+
+
+Value = list[Row] | Scalar | str
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
     """Instants at which something is evaluated: from `start_ms` every `step_ms`, `count` of them."""
 
@@ -53,6 +63,11 @@ class Grid:
         """Return the instants."""
         step_ms = self.step_ms or 1
         return range(self.start_ms, self.start_ms + step_ms * self.count, step_ms)
+
+
+def number(value: float | None) -> float:
+    """Return a scalar's value at a step: NaN where it has none."""
+    return NAN if value is None else value
 
 
 def bare(labels: Labels) -> Labels:

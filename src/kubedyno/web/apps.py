@@ -27,7 +27,8 @@ from kubedyno.lab import grafana
 from kubedyno.lab.embedded import Running
 from kubedyno.lab.metrics import Options, Recorder
 from kubedyno.lab.target import Choice
-from kubedyno.promql.engine import Engine, EngineOptions
+from kubedyno.promql.engine import Engine
+from kubedyno.promql.limits import EngineOptions
 from kubedyno.promql.readapi import ReadAPI
 from kubedyno.web.prometheus import Door
 from kubedyno.web.view import View

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from kubedyno.base.times import duration_ns_of
-from kubedyno.promql.engine import Engine, EngineOptions
+from kubedyno.promql.engine import Engine
 from kubedyno.promql.errors import QueryError
 from kubedyno.promql.exposition import labels_of, number_of
+from kubedyno.promql.limits import EngineOptions
 from kubedyno.promql.rows import STALE
 from kubedyno.promql.store import SeriesStore
 

@@ -3,8 +3,9 @@
 import pytest
 
 from kubedyno.base.clock import SystemClock
-from kubedyno.promql.engine import Engine, EngineOptions
+from kubedyno.promql.engine import Engine
 from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError, StoreFullError
+from kubedyno.promql.limits import EngineOptions
 from kubedyno.promql.matching import Matcher, pattern_of
 from kubedyno.promql.store import SeriesStore, StoreLimits
 

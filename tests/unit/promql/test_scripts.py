@@ -2,8 +2,8 @@
 
 import pytest
 
-from kubedyno.promql.engine import EngineOptions
 from kubedyno.promql.errors import BadQueryError
+from kubedyno.promql.limits import EngineOptions
 
 from .script import Script
 
