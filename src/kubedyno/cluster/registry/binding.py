@@ -1,6 +1,6 @@
 """Assigning a pod to a node: spec.nodeName and the PodScheduled condition in one version."""
 
-from typing import cast
+from typing import Any, cast
 
 import orjson
 
@@ -10,7 +10,7 @@ from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.leanpod import SPEC, LeanPod
 from kubedyno.cluster.storage.objects import StoredObject, packed
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.status import Conflict
+from kubedyno.kube.status import BadRequest, Conflict, StatusError
 
 _NO_CONDITIONS = b'{"phase":"Pending","qosClass":'
 
@@ -19,6 +19,24 @@ def _conflict(pod: str, why: str) -> Conflict:
     return Conflict(
         f'Operation cannot be fulfilled on pods/binding "{pod}": {why}', {"name": pod, "kind": "pods/binding"}
     )
+
+
+def node_of(name: str, binding: Any) -> str:
+    """Return the node that a Binding names for a pod.
+
+    Raises:
+        StatusError: It names none, or another pod.
+    """
+    target = binding.get("target") or {} if isinstance(binding, dict) else {}
+    given = binding.get("metadata", {}).get("name", "") if isinstance(binding, dict) else ""
+    if given and given != name:
+        raise BadRequest("name in URL does not match name in Binding object")
+    if target.get("kind", "") not in {"", "Node"}:
+        text = f'target.kind: Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'
+        raise StatusError(text, code=500, reason="")
+    if not target.get("name"):
+        raise StatusError("target.name: Required value", code=500, reason="")
+    return str(target["name"])
 
 
 def bound(record: ObjectRecord, node: str, now_s: float) -> StoredObject:

@@ -7,25 +7,16 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
-import orjson
-
 from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
-from kubedyno.cluster.registry.accounts import admitting_account
-from kubedyno.cluster.registry.admission import (
-    PodClasses,
-    admit_claim,
-    admit_ingress,
-    admit_pod,
-    check_expansion,
-    check_namespace,
-)
+from kubedyno.cluster.registry.admission import PodClasses
+from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid, check_version
 from kubedyno.cluster.registry.allocation import Allocator
-from kubedyno.cluster.registry.binding import bound
-from kubedyno.cluster.registry.catalogue import kinds
-from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
+from kubedyno.cluster.registry.binding import bound, node_of
+from kubedyno.cluster.registry.builtinadmission import BuiltInAdmission
+from kubedyno.cluster.registry.codec import same_version, stored_of, with_parts
 from kubedyno.cluster.registry.disabledfields import WITH_GATED_FIELDS, DisabledFields
 from kubedyno.cluster.registry.gate import Gate
 from kubedyno.cluster.registry.kind import Kind, Object
@@ -35,15 +26,13 @@ from kubedyno.cluster.registry.leanpod import Shapes
 from kubedyno.cluster.registry.managedfields import same_but_for_times
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
-from kubedyno.cluster.registry.runtimeconfig import RuntimeConfig
+from kubedyno.cluster.registry.served import ServedKinds
 from kubedyno.cluster.registry.structure import STRICT, DecodeError, invalid_patch
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
-from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
-from kubedyno.kube.resources import CLAIMS, INGRESSES, NAMESPACES, PODS, PRIORITYCLASSES, SERVICES, Resource, by_kind
-from kubedyno.kube.selectors import FieldSelector
+from kubedyno.cluster.storage.store import ObjectRecord, Store
+from kubedyno.kube.resources import CLAIMS, NAMESPACES, PODS, SERVICES, Resource
 from kubedyno.kube.status import (
-    BadRequest,
     StatusError,
     already_exists,
     conflict,
@@ -61,8 +50,8 @@ _GENERATE_ATTEMPTS = 5
 _MAX_GENERATED_PREFIX = 58
 
 
-class Registry:
-    """All served kinds over a store.
+class Registry(ServedKinds):
+    """All served kinds over a store, and what clients may write of them.
 
     Args:
         store: Gets a table a kind.
@@ -71,7 +60,6 @@ class Registry:
         settings: Gives the service subnet.
 
     Attributes:
-        kinds: (group, version, plural) → kind.
         classes: What pods get by the name of a class.
         rules: What namespaces ask of what is created in them.
         own_gate: Says what an object of the cluster's own parts has to pass (resource, its metadata or ownerReferences as
@@ -79,72 +67,17 @@ class Registry:
     """
 
     def __init__(self, store: Store, clock: Clock, random: Random, settings: ClusterSettings) -> None:
-        self.store = store
+        super().__init__(store, settings)
         self.clock = clock
         self.random = random
         self.settings = settings
-        self.kinds: dict[ResourceKey, Kind] = {}
-        self._by_id: dict[int, Kind] = {}
-        for kind in kinds(RuntimeConfig(settings.runtime_config).more(), settings.minor):
-            if kind.stored_as is not None:
-                alike = type(kind).from_stored is Kind.from_stored
-                store.add_view(kind.resource, kind.stored_as, None if alike else kind.from_stored)
-            else:
-                store.add(kind.resource, kind.indexes)
-            self.kinds[resource_key(kind.resource)] = kind
-            self._by_id[id(kind.resource)] = kind
         self.classes = PodClasses(store)
         self.rules = NamespaceRules(store, self.stored_resource)
+        self._builtin = BuiltInAdmission(store, random, self.classes, self.rules)
         self.own_gate: Callable[[Resource, bytes], Gate | None] = lambda _, __: None
         self.shapes = Shapes()
         self._disabled = DisabledFields(settings)
         self.allocator = Allocator(store, clock, random, settings.service_subnets)
-
-    def kind(self, resource: Resource) -> Kind:
-        """Return a resource's kind.
-
-        Raises:
-            KeyError: It is not served.
-        """
-        kind = self._by_id.get(id(resource))
-        return kind if kind is not None else self.kinds[resource_key(resource)]
-
-    def serve(self, kind: Kind) -> None:
-        """Serve one kind more; the store has its resource already."""
-        self.kinds[resource_key(kind.resource)] = kind
-        self.know(kind)
-
-    def know(self, kind: Kind) -> None:
-        """Take writes of a kind that clients cannot name: the form in which objects of others are stored."""
-        self._by_id[id(kind.resource)] = kind
-
-    def forget(self, kind: Kind) -> None:
-        """Serve a kind no more."""
-        if self.kinds.get(resource_key(kind.resource)) is kind:
-            del self.kinds[resource_key(kind.resource)]
-        self._by_id.pop(id(kind.resource), None)
-
-    def stored_resource(self, group: str, plural: str) -> Resource | None:
-        """Return what objects of a group and plural are stored as, in whatever version they are served; None: not served."""
-        kind = self.kinds.get((group, "v1", plural))
-        if kind is None:
-            kind = next((k for (g, _, p), k in self.kinds.items() if g == group and p == plural), None)
-        return None if kind is None else kind.stored_as or kind.resource
-
-    def resource_of(self, api_version: str, kind: str) -> Resource | None:
-        """Return what is served for e.g. ("apps/v1", "Deployment"), custom resources too; None when nothing is."""
-        known = by_kind(api_version, kind)
-        if known is not None:
-            return known if resource_key(known) in self.kinds else None
-        group, _, version = api_version.rpartition("/")
-        return next(
-            (
-                r
-                for (g, v, _), k in self.kinds.items()
-                if g == group and v == version and (r := k.resource).kind == kind
-            ),
-            None,
-        )
 
     # --- create ----------------------------------------------------------------------------------------------
 
@@ -183,7 +116,7 @@ class Registry:
         metadata = new["metadata"]
         if metadata.get("resourceVersion", "") not in {"", "0"}:
             raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
-        self._check_scope(resource, namespace, metadata)
+        check_scope(resource, namespace, metadata)
         if namespace and resource.namespaced:
             metadata["namespace"] = namespace
         kind.default(new)
@@ -216,19 +149,7 @@ class Registry:
     ) -> ObjectRecord:  # fmt: skip
         resource, metadata, store = kind.resource, new["metadata"], self.store
         name = metadata.get("name", "")
-        if resource.namespaced:
-            check_namespace(store, resource, namespace, name)
-        ruled = resource.namespaced and self.rules.apply_to(namespace)
-        if resource is PODS:
-            if ruled:
-                self.rules.mutate(resource, namespace, new)
-            account = admitting_account(store, namespace, new)
-            suffix = "" if gate is None else gate.suffix
-            admit_pod(new, self.random, self.classes, volume_suffix=suffix, account=account)
-        elif resource is CLAIMS:
-            admit_claim(store, new)
-        elif resource is INGRESSES:
-            admit_ingress(store, new)
+        ruled = self._builtin.mutate(resource, namespace, new, "" if gate is None else gate.suffix)
         if gate is not None:
             new = gate.mutated(kind, "", new, None)
             metadata = new["metadata"]
@@ -258,13 +179,8 @@ class Registry:
         if warnings is not None:
             warnings += kind.warnings(new)
         core = kind.stored_as or resource
-        if ruled:
-            self.rules.check_bounds(core, namespace, new)
         notes = None if gate is None else gate.annotations
-        if ruled or (notes is not None and resource is PODS):
-            self.rules.check_security(core, namespace, new, warnings, notes=notes)
-        if resource is PRIORITYCLASSES and new.get("globalDefault"):
-            self.classes.check_default(name)
+        self._builtin.check_created(core, namespace, new, warnings, notes, ruled=ruled)
         if gate is not None:
             gate.check(kind, "", new, None)
         if ruled:
@@ -282,11 +198,6 @@ class Registry:
         if resource is PODS:
             stored = self.shapes.lean(stored)
         return _unstored(stored, 0) if dry_run else store.put(resource, stored)
-
-    def _check_scope(self, resource: Resource, namespace: str, metadata: Object) -> None:
-        given = metadata.get("namespace", "")
-        if resource.namespaced and given and given != namespace:
-            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
     # --- update ----------------------------------------------------------------------------------------------
 
@@ -327,13 +238,9 @@ class Registry:
         kind = self.kind(resource)
         new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
-        self._check_scope(resource, namespace, metadata)
+        check_scope(resource, namespace, metadata)
         _keep_emptied(obj, metadata)
-        given = metadata.setdefault("name", "")
-        if not given:
-            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-        if given != name:
-            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        check_name(name, metadata)
         old = self.store.get(resource, key_of(namespace, name))
         if old is None:
             if not kind.create_on_update or subresource:
@@ -347,8 +254,8 @@ class Registry:
         if not kind.unconditional_update and metadata.get("resourceVersion", "") in {"", "0"}:
             cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(resource, name, [cause])
-        self._check_version(resource, old, metadata)
-        self._check_uid(resource, old, metadata)
+        check_version(resource, old, metadata)
+        check_uid(resource, old, metadata)
         return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
 
     def modify(
@@ -403,13 +310,9 @@ class Registry:
             raise invalid_patch(wanted, STRICT + ", ".join(flaws))
         metadata = new["metadata"]
         _keep_emptied(wanted, metadata)
-        given = metadata.get("name", "")
-        if not given:
-            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-        if given != name:
-            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
-        self._check_scope(resource, namespace, metadata)
-        self._check_version(resource, old, metadata)
+        check_name(name, metadata)
+        check_scope(resource, namespace, metadata)
+        check_version(resource, old, metadata)
         return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
 
     def _check_type(self, resource: Resource, wanted: Object) -> None:
@@ -472,14 +375,10 @@ class Registry:
         except DecodeError as error:
             raise invalid_patch(wanted, error.why) from None
         metadata = new["metadata"]
-        given = metadata.get("name", "")
-        if not given:
-            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-        if given != name:
-            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
-        self._check_scope(resource, namespace, metadata)
+        check_name(name, metadata)
+        check_scope(resource, namespace, metadata)
         if old is not None:
-            self._check_version(resource, old, metadata)
+            check_version(resource, old, metadata)
             return (
                 self._update(
                     kind, old, new, subresource, applied=managed, dry_run=dry_run, warnings=warnings, gate=gate
@@ -602,7 +501,9 @@ class Registry:
         if warnings is not None and not subresource:
             warnings += kind.warnings(new)
         if whole:
-            self._admit_update(core, subresource, new, old, warnings, None if gate is None else gate.annotations)
+            self._builtin.check_updated(
+                core, subresource, new, old, warnings, None if gate is None else gate.annotations
+            )
         if gate is not None:
             gate.check(kind, subresource, new, record)
         # What may come to use more of a namespace's quota by a change.
@@ -623,49 +524,9 @@ class Registry:
             # The last finalizer went: the answer is the new version at the old revision.
             self.remove(kind, stored.key)
             return _unstored(stored, record.revision)
-        if _same(stored, record.obj) and same_but_for_times(managed, record.obj.managed):
+        if same_version(stored, record.obj) and same_but_for_times(managed, record.obj.managed):
             return record
         return store.put(resource, stored)
-
-    def _admit_update(
-        self, resource: Resource, subresource: str, new: Object, old: Object, warnings: list[str] | None,
-        notes: dict[str, str] | None,
-    ) -> None:  # fmt: skip
-        """Do what admission does about a valid new version, before policies, webhooks and quotas."""
-        metadata = new["metadata"]
-        if resource is NAMESPACES:
-            if warnings is not None and not subresource:
-                labels = metadata.get("labels", {})
-                warnings += self.rules.relabel_warnings(metadata["name"], labels, old["metadata"].get("labels", {}))
-        elif resource.namespaced and self.rules.apply_to(metadata["namespace"]):
-            if subresource == "resize" or (resource is CLAIMS and not subresource):
-                self.rules.check_bounds(resource, metadata["namespace"], new)
-            if resource is PODS or not subresource:
-                self.rules.check_security(resource, metadata["namespace"], new, warnings, old, notes)
-        if resource is CLAIMS and not subresource:
-            check_expansion(self.store, new, old)
-        elif resource is PRIORITYCLASSES and new.get("globalDefault"):
-            self.classes.check_default(metadata["name"])
-
-    def _check_version(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:
-        """Compare the resourceVersion that a client sent with the current one."""
-        version = metadata.get("resourceVersion", "")
-        if version not in {"", "0"}:
-            if not version.isdigit():
-                raise StatusError(f'strconv.ParseUint: parsing "{version}": invalid syntax', code=500, reason="")
-            if int(version) != record.revision:
-                raise conflict(resource, record.obj.name)
-
-    def _check_uid(self, resource: Resource, record: ObjectRecord, metadata: Object) -> None:
-        """Compare the uid that a client sent in a whole object with the current one."""
-        uid = metadata.get("uid", "")
-        if uid and uid != record.obj.uid:
-            why = (
-                f"StorageError: invalid object, Code: 4, Key: /{resource.plural}/{record.key}, ResourceVersion: 0, "
-                f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: "
-                f"{record.obj.uid}"
-            )
-            raise conflict(resource, record.obj.name, why)
 
     def _is_finished(self, kind: Kind, stored: StoredObject, new: Object) -> bool:
         """Say whether an object that is being deleted waits for nothing more."""
@@ -764,48 +625,12 @@ class Registry:
         Raises:
             StatusError: What the real server would answer.
         """
-        target = binding.get("target") or {} if isinstance(binding, dict) else {}
-        given = binding.get("metadata", {}).get("name", "") if isinstance(binding, dict) else ""
-        if given and given != name:
-            raise BadRequest("name in URL does not match name in Binding object")
-        if target.get("kind", "") not in {"", "Node"}:
-            text = f'target.kind: Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'
-            raise StatusError(text, code=500, reason="")
-        if not target.get("name"):
-            raise StatusError("target.name: Required value", code=500, reason="")
+        node = node_of(name, binding)
         record = self.store.get(PODS, key_of(namespace, name))
         if record is None:
             raise not_found(PODS, name)
-        stored = bound(record, target["name"], self.clock.now())
+        stored = bound(record, node, self.clock.now())
         return _unstored(stored, record.revision) if dry_run else self.store.put(PODS, stored)
-
-    # --- reads -----------------------------------------------------------------------------------------------
-
-    def field(self, resource: Resource, record: ObjectRecord, name: str) -> str:
-        """Return the text of an object's field for a field selector.
-
-        Raises:
-            BadRequest: The kind has no such field selector.
-        """
-        kind = self.kind(resource)
-        kind.check_field(name)
-        text = kind.field(record, name)
-        return kind.field_of(self.store.encode_dict(resource, record), name) if text is None else text
-
-    def check_fields(self, kind: Kind, selector: FieldSelector) -> None:
-        """Check a field selector's labels.
-
-        Raises:
-            BadRequest: The kind has no such field selector.
-        """
-        for field, _, _ in selector.terms:
-            kind.check_field(field)
-
-    def metadata_of(self, record: ObjectRecord) -> Object:
-        """Return an object's metadata, with resourceVersion, without managedFields."""
-        metadata = meta_dict(record.obj)
-        metadata["resourceVersion"] = str(record.revision)
-        return metadata
 
 
 def _stamp_conditions(pod: Object, now: str) -> None:
@@ -824,16 +649,3 @@ def _keep_emptied(obj: Any, metadata: Object) -> None:
 def _unstored(obj: StoredObject, revision: int) -> ObjectRecord:
     """Return a record that is in no table: an answer."""
     return Record(obj.key, obj, revision, None)
-
-
-def _same(new: StoredObject, old: StoredObject) -> bool:
-    """Say whether two versions are the same apart from the order of members."""
-    return (
-        _alike(b"{%b}" % new.meta, b"{%b}" % old.meta)
-        and _alike(b"{%b}" % new.body, b"{%b}" % old.body)
-        and _alike(new.status or b"null", old.status or b"null")
-    )
-
-
-def _alike(a: bytes, b: bytes) -> bool:
-    return a == b or orjson.loads(a) == orjson.loads(b)

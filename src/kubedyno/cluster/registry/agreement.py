@@ -1,0 +1,48 @@
+"""What a client's object must agree with: the URL that it was sent to, and the version that is stored."""
+
+from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.resources import Resource
+from kubedyno.kube.status import BadRequest, StatusError, conflict
+
+
+def check_scope(resource: Resource, namespace: str, metadata: Object) -> None:
+    """Raise BadRequest when an object names another namespace than its URL."""
+    given = metadata.get("namespace", "")
+    if resource.namespaced and given and given != namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+
+
+def check_name(name: str, metadata: Object) -> None:
+    """Raise BadRequest when an object has no name, or another one than its URL."""
+    given = metadata.get("name", "")
+    if not given:
+        raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if given != name:
+        raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
+
+
+def check_version(resource: Resource, record: ObjectRecord, metadata: Object) -> None:
+    """Compare the resourceVersion that a client sent with the current one.
+
+    Raises:
+        StatusError: It is another one (Conflict), or none.
+    """
+    version = metadata.get("resourceVersion", "")
+    if version not in {"", "0"}:
+        if not version.isdigit():
+            raise StatusError(f'strconv.ParseUint: parsing "{version}": invalid syntax', code=500, reason="")
+        if int(version) != record.revision:
+            raise conflict(resource, record.obj.name)
+
+
+def check_uid(resource: Resource, record: ObjectRecord, metadata: Object) -> None:
+    """Compare the uid that a client sent in a whole object with the current one; raises Conflict."""
+    uid = metadata.get("uid", "")
+    if uid and uid != record.obj.uid:
+        why = (
+            f"StorageError: invalid object, Code: 4, Key: /{resource.plural}/{record.key}, ResourceVersion: 0, "
+            f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: "
+            f"{record.obj.uid}"
+        )
+        raise conflict(resource, record.obj.name, why)
