@@ -409,7 +409,7 @@ async def replaying(clock: Clock | None = None, settings: ClusterSettings | None
         address="127.0.0.1:6443",
         control=lambda _request, _responder, _user: False,
     )
-    api.ready = True
+    api.paths.ready = True
     authority = tls.Authority()
     context = tls.server_context(authority.server(("127.0.0.1",)), authority.certificate)
     server = await serve(api.app, "127.0.0.1", 0, context, LIMITS)

@@ -1,8 +1,8 @@
 """The API server's application: a request to its handler, an error to a Status.
 
 `ApiServer.app` is what an HTTP server calls. It finds out who asks and what the path names, and leaves the rest to
-`reads`, `writes`, `parts` and `reviews`; documents that do not change per request come from `discovery`, `openapi`
-and `health`.
+`reads`, `writes`, `parts` and `reviews`, or, where the path names no object, to `nonresource`; what is served is
+`servedapi`'s matter.
 """
 
 import asyncio
@@ -10,10 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from socket import socket
 from typing import Any
-from urllib.parse import parse_qs
 
 from kubedyno.base.log import logger
-from kubedyno.cluster.apiserver import openapiproto
 from kubedyno.cluster.apiserver.admission import Admission, connected
 from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
 from kubedyno.cluster.apiserver.aggregation import Aggregation
@@ -29,42 +27,36 @@ from kubedyno.cluster.apiserver.componentstatuses import (
 )
 from kubedyno.cluster.apiserver.compression import GATE as COMPRESSION
 from kubedyno.cluster.apiserver.conversions import Conversions
-from kubedyno.cluster.apiserver.discovery import Discovery
 from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.escalation import Escalation
 from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl, Ticket
-from kubedyno.cluster.apiserver.flowcontrol.pages import ROOT as DUMPS
 from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps, add_series
 from kubedyno.cluster.apiserver.flowcontrol.requestinfo import COLLECTED, named_by, watch_of
-from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
 from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated, is_impersonation
 from kubedyno.cluster.apiserver.kubeletproxy import KubeletProxy
-from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
 from kubedyno.cluster.apiserver.metricpages import MetricPages
 from kubedyno.cluster.apiserver.metrics import Counted, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
 from kubedyno.cluster.apiserver.nodeauthorization import ROLE as NODE_ROLE
 from kubedyno.cluster.apiserver.nodeauthorization import NodeAuthorizer
-from kubedyno.cluster.apiserver.openapi import OpenAPI, Served
+from kubedyno.cluster.apiserver.nonresource import Control, NonResourcePaths, root_of
 from kubedyno.cluster.apiserver.parts import Parts, unknown_part
 from kubedyno.cluster.apiserver.proxies import Proxies
 from kubedyno.cluster.apiserver.proxypaths import PROXY, Target, target_of
-from kubedyno.cluster.apiserver.proxypaths import SUBRESOURCES as PROXIED
 from kubedyno.cluster.apiserver.queries import asks_for, parameters
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.resourcemetrics import (
     API_SERVICES,
     ResourceMetrics,
     metric_kinds,
-    served_metric_kinds,
 )
-from kubedyno.cluster.apiserver.resourcemetrics import GROUP as METRICS_GROUP
 from kubedyno.cluster.apiserver.reviews import Reviews, review_kinds
-from kubedyno.cluster.apiserver.routes import Route, Router, UnknownGroupError, UnknownResourceError
+from kubedyno.cluster.apiserver.routes import Route, UnknownGroupError, UnknownResourceError
+from kubedyno.cluster.apiserver.servedapi import ServedApi
 from kubedyno.cluster.apiserver.streams import SUBRESOURCES as STREAMED
 from kubedyno.cluster.apiserver.streams import Streams
 from kubedyno.cluster.apiserver.tokenrequests import TokenRequests
-from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
+from kubedyno.cluster.apiserver.tokens import ServiceAccountTokens
 from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.apiserver.webhookclient import WebhookClient
@@ -75,36 +67,26 @@ from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.customresourceserving import CustomResources
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
-from kubedyno.cluster.registry.runtimeconfig import RuntimeConfig
 from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import resource_key
-from kubedyno.http.messages import Headers, Limits, Peer, Request, Responder
-from kubedyno.kube.resources import NODES, PODS, Resource, Subresource
+from kubedyno.http.messages import Limits, Peer, Request, Responder
+from kubedyno.kube.resources import NODES, PODS
 from kubedyno.kube.status import (
     Forbidden,
     InternalError,
     NotAcceptable,
-    NotFound,
     RequestEntityTooLarge,
     StatusError,
 )
 
-_TEXT = "text/plain; charset=utf-8"
-_NOT_FOUND = b"404 page not found\n"
-_PARTS = frozenset(
-    {
-        "approval", "binding", "ephemeralcontainers", "eviction", "finalize", "log", "resize", "scale", "status", "token",
-    }
-)  # fmt: skip
 _ENTERED = frozenset(part.name for part in STREAMED)
 # The first minor version in which "get" alone does not let anybody enter a pod.
 _CREATE_TO_ENTER_MINOR = 35
 # Paths whose route is remembered; forgotten all at once.
 _MEMO_ROUTES = 8192
 _OBJECT, _COLLECTION = "", "[]"
-_PUBLIC: Headers = (("Cache-Control", "public, max-age=3600"),)
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 
 # What an HTTP server in front of it should grant: bodies as the real server takes them, and a Status beyond.
@@ -116,7 +98,6 @@ LIMITS = Limits(
 )
 
 Handler = Callable[[Call], None]
-Control = Callable[[Request, Responder, User], bool]
 
 
 class ApiServer:
@@ -133,7 +114,7 @@ class ApiServer:
         signing_key: PEM of the key of ServiceAccount tokens; b"" makes a fresh one.
 
     Attributes:
-        ready: What /readyz says.
+        paths: What names no object; its `ready` is what /readyz says.
         pages: Its metrics, and those of kubelets and exporters.
         kubelets: The kubelets' other pages.
         proxies: Pass requests on to pods and Services.
@@ -152,11 +133,9 @@ class ApiServer:
         runtime: Runtime | None = None,
         signing_key: bytes = b"",
     ) -> None:
-        self.ready = False
         self._registry = registry
         self._settings = settings
         self._authenticator = authenticator
-        self._control = control
         self._clock = registry.clock
         self._hub = WatchHub(registry.store)
         self._counts = RequestCounts(self._clock.monotonic)
@@ -203,19 +182,12 @@ class ApiServer:
         )
         self._resource_metrics = ResourceMetrics(registry.store, self._usage, self._clock)
         self._own_handlers = self._handlers_of_answered(parts)
-        self._pump = pump
-        self._address = address
-        self._dumps: Dumps | None = None
-        self._stale = True
-        self._runtime_config = RuntimeConfig(settings.runtime_config)
-        self._router: Router[Kind] = Router({})
-        self._parts_of: dict[int, dict[str, Subresource]] = {}
-        self._served: list[Served] = []
-        self._discovery_made: Discovery | None = None
-        self._openapi_made: OpenAPI | None = None
+        self._api = ServedApi(registry, settings, self._answered, self._metric_kinds, address)
+        self.paths = NonResourcePaths(
+            self._api, settings, self._tokens, self.pages, control, address, lambda: len(self._tasks)
+        )
         self._customs = CustomResources(registry, pump, self._served_otherwise)
         Aggregation(registry, pump).run()
-        self._version = version_document(settings)
         self._handlers: dict[tuple[str, str], tuple[str, Handler]] = {
             ("GET", _OBJECT): ("get", reads.get),
             ("PUT", _OBJECT): ("update", writes.update),
@@ -269,44 +241,7 @@ class ApiServer:
             self._encoders.pop(id(kind), None)
         self._routes.clear()
         self._admission.served_otherwise()
-        self._stale = True
-
-    def _refresh(self) -> None:
-        """Bring what follows from the served kinds up to date; documents are made when somebody asks."""
-        self._stale = False
-        kinds = {
-            **self._registry.kinds,
-            **self._answered,
-            **served_metric_kinds(self._registry.store, self._metric_kinds),
-        }
-        kinds = {key: kind for key, kind in kinds.items() if not self._runtime_config.hides(kind.resource)}
-        self._router = Router(kinds)
-        self._served = [(kind.resource, _served_parts(kind.resource)) for kind in kinds.values()]
-        self._parts_of = {id(resource): {sub.name: sub for sub in subs} for resource, subs in self._served}
-        self._discovery_made = self._openapi_made = None
-
-    @property
-    def _discovery(self) -> Discovery:
-        if self._stale:
-            self._refresh()
-        if self._discovery_made is None:
-            self._discovery_made = Discovery(self._served, self._settings.minor, self._address)
-        return self._discovery_made
-
-    @property
-    def _openapi(self) -> OpenAPI:
-        if self._stale:
-            self._refresh()
-        if self._openapi_made is None:
-            schemas = {
-                resource_key(kind.resource): kind.schema.raw
-                for kind in self._registry.kinds.values()
-                if isinstance(kind, CustomResource)
-            }
-            # metrics.k8s.io has no schemas in the vocabulary.
-            described = [entry for entry in self._served if entry[0].group != METRICS_GROUP]
-            self._openapi_made = OpenAPI(described, self._settings.git_version, schemas)
-        return self._openapi_made
+        self._api.changed()
 
     @property
     def watchers(self) -> int:
@@ -322,7 +257,7 @@ class ApiServer:
 
     def show(self, control: FlowControl) -> None:
         """Tell of the flow control in front of this server: in its metrics, and in what /debug dumps."""
-        self._dumps = Dumps(control, self._clock)
+        self.paths.dumps = Dumps(control, self._clock)
         self.pages.more.append(lambda page: add_series(page, control))
 
     def close(self) -> None:
@@ -364,7 +299,7 @@ class ApiServer:
                 self._admission.annotations_of(request)["k8s.io/deprecated"] = "true"
             if not user.superuser:
                 self._authorize(call)
-            if found is None or verb not in self._verbs_of(route):
+            if found is None or verb not in self._api.verbs_of(route):
                 raise not_allowed()
             own = self._own_handlers.get(id(route.kind))
             if own is not None:
@@ -529,151 +464,26 @@ class ApiServer:
         if not self._authorizer.allows(user, asked):
             raise forbidden(user, asked)
 
-    def _verbs_of(self, route: Route[Kind]) -> tuple[str, ...]:
-        resource = route.kind.resource
-        return self._parts_of[id(resource)][route.subresource].verbs if route.subresource else resource.verbs
-
     def _find(self, request: Request, responder: Responder, user: User) -> Route[Kind] | None:
         """Return the route of a path seen for the first time; None when it was answered here."""
         path = request.path
-        if self._stale:
-            self._refresh()
         if path.startswith(("/api/", "/apis/")):
             try:
-                route = self._router.find(path)
+                route = self._api.route(path)
             except (UnknownGroupError, UnknownResourceError):
                 self._authorize_path(request, user)
-                self._discover(request, responder)
+                self.paths.discover(request, responder)
                 return None
-            if route.subresource and route.subresource not in self._parts_of[id(route.kind.resource)]:
+            if not self._api.acts(route):
                 raise unknown_part()
             if len(self._routes) >= _MEMO_ROUTES:
                 self._routes.clear()
             self._routes[path] = route
             return route
-        self._other(request, responder, user)
-        return None
-
-    # --- what is no object ---------------------------------------------------------------------------------------
-
-    def _discover(self, request: Request, responder: Responder) -> None:
-        found = self._discovery.document(request.path, request.headers)
-        if found is None:
-            self._missing(request, responder)
-            return
-        media, body, etag = found
-        if not etag:
-            responder.send(200, media, body, HEADERS)
-            return
-        headers: Headers = (("Cache-Control", "public"), ("Etag", etag), ("Vary", "Accept"))
-        if request.headers.get("if-none-match") == etag:
-            responder.send(304, b"", b"", headers)
-        else:
-            responder.send(200, media, body, headers)
-
-    def _missing(self, request: Request, responder: Responder) -> None:
-        """Answer a path that names nothing: in text, or as a Status where the group is known."""
-        parts = request.path.split("/")
-        version = "/".join(parts[1:3] if parts[1] == "api" else parts[1:4])
-        group_versions = {f"apis/{name}" if "/" in name else f"api/{name}" for name in self._discovery.group_versions}
-        if version in group_versions:
-            raise NotFound("the server could not find the requested resource", {})
-        responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
-
-    def _other(self, request: Request, responder: Responder, user: User) -> None:
-        path = request.path
-        root = "/" + path.removeprefix("/").partition("/")[0]
-        if root not in PUBLIC_PATHS:
+        if root_of(path) not in PUBLIC_PATHS:
             self._authorize_path(request, user)
-        if path.startswith("/kubedyno/") and (
-            self.pages.exporter(path, responder) or self._control(request, responder, user)
-        ):
-            return
-        if request.method not in {"GET", "HEAD"}:
-            raise not_allowed()
-        if path in {"/version", "/version/"}:
-            responder.send(200, JSON, self._version, HEADERS)
-        elif root in HEALTH_PATHS:
-            asked = parse_qs(request.query, keep_blank_values=True)
-            status, text = health_text(
-                path.rstrip("/"), verbose="verbose" in asked, ready=self.ready, excluded=asked.get("exclude", ())
-            )
-            responder.send(status, _TEXT, text, HEADERS + NO_SNIFF)
-        elif root in {"/api", "/apis"}:
-            self._discover(request, responder)
-        elif root == "/openapi":
-            self._describe(request, responder)
-        elif path.rstrip("/") == CONFIGURATION_PATH:
-            responder.send(200, JSON, self._tokens.configuration(self._address), _PUBLIC)
-        elif path.rstrip("/") == JWKS_PATH:
-            responder.send(200, "application/jwk-set+json", self._tokens.jwks(), _PUBLIC)
-        elif path == "/metrics":
-            responder.send(200, METRICS_MEDIA, self.pages.own(len(self._tasks)), HEADERS)
-        elif self._dumps is not None and path.startswith(DUMPS) and (dump := self._dumps.page(request)) is not None:
-            responder.send(200, _TEXT, dump, HEADERS)
-        elif path == "/":
-            responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
-        else:
-            responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
-
-    def _paths(self) -> list[str]:
-        """Return what / lists."""
-        groups = {f"/apis/{name.partition('/')[0]}" for name in self._discovery.group_versions if "/" in name}
-        versions = {f"/apis/{name}" if "/" in name else f"/api/{name}" for name in self._discovery.group_versions}
-        others = {
-            CONFIGURATION_PATH,
-            JWKS_PATH,
-            "/api",
-            "/apis",
-            "/healthz",
-            "/livez",
-            "/metrics",
-            "/openapi/v2",
-            "/openapi/v3",
-            "/readyz",
-            "/version",
-        }
-        return sorted(groups | versions | others)
-
-    def _describe(self, request: Request, responder: Responder) -> None:
-        """Answer paths under /openapi."""
-        path = request.path.rstrip("/")
-        if path == "/openapi/v2":
-            accept = request.headers.get("accept", "*/*")
-            etag = self._openapi.etag("v2")
-            if openapiproto.MEDIA in accept:
-                message = self._openapi.v2_protobuf()
-                self._tagged(request, responder, message, etag, HEADERS, openapiproto.CONTENT_TYPE)
-                return
-            if not any(part in accept for part in ("*/*", "application/json")):
-                raise NotAcceptable("only the following media types are accepted: application/json")
-            self._tagged(request, responder, self._openapi.v2(), etag, HEADERS)
-            return
-        if path == "/openapi/v3":
-            responder.send(200, JSON, self._openapi.index(), HEADERS)
-            return
-        name = path.removeprefix("/openapi/v3/")
-        body = self._openapi.document(name) if path.startswith("/openapi/v3/") else None
-        if body is None:
-            responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
-            return
-        etag = self._openapi.etag(name)
-        wanted = parameters(request.query).get("hash")
-        if wanted and wanted != etag.strip('"'):
-            location = f"{path}?hash={etag.strip(chr(34))}"
-            responder.send(301, b"", b"", (("Location", location),))
-            return
-        headers: Headers = (("Cache-Control", "public, immutable"),) if wanted else HEADERS
-        self._tagged(request, responder, body, etag, headers)
-
-    def _tagged(
-        self, request: Request, responder: Responder, body: bytes, etag: str, headers: Headers, media: str = JSON
-    ) -> None:
-        headers = (*headers, ("Etag", etag), ("Vary", "Accept"))
-        if request.headers.get("if-none-match") == etag:
-            responder.send(304, b"", b"", headers)
-        else:
-            responder.send(200, media, body, headers)
+        self.paths.answer(request, responder, user)
+        return None
 
     # --- errors ------------------------------------------------------------------------------------------------
 
@@ -711,13 +521,3 @@ class ApiServer:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger(__name__).error("an answer failed", exc_info=error)
-
-
-def _served_parts(resource: Resource) -> tuple[Subresource, ...]:
-    """Return the subresources of a resource that act."""
-    parts = [sub for sub in resource.subresources if sub.name in _PARTS]
-    if resource is PODS:
-        parts += STREAMED
-    if not resource.group and resource.plural in PROXIED:
-        return tuple(sorted((*parts, PROXIED[resource.plural]), key=lambda sub: sub.name))
-    return tuple(parts)

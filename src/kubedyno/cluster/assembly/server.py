@@ -220,7 +220,7 @@ async def _serve(
                 raise KubedynoError(f"--metrics-port: {error}") from error
         stand_ins.watch()
         await _until_ready(settings, up, stopped)
-        api.ready = True
+        api.paths.ready = True
         if keeping is not None:
             keeping.up(server.port, settings)
         ready({"port": server.port})

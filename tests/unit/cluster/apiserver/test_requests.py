@@ -75,7 +75,7 @@ def test_a_warning_holds_no_line_break(api):
 
 @pytest.mark.parametrize("path", ["/version", "/healthz", "/livez", "/readyz"])
 def test_anybody_may_read_version_and_health(api, path):
-    api.server.ready = True
+    api.server.paths.ready = True
     assert api.call("GET", path, token=None).status == 200
 
 
@@ -99,7 +99,7 @@ def test_control_is_asked_for_its_paths_only_and_told_who_asks(api):
 def test_readiness_follows_the_flag(api):
     assert api.call("GET", "/readyz").status == 500
     assert api.call("GET", "/livez").status == 200
-    api.server.ready = True
+    api.server.paths.ready = True
     assert (api.call("GET", "/readyz").status, api.call("GET", "/readyz").body) == (200, b"ok")
 
 

@@ -1,0 +1,183 @@
+"""Paths that name no object: discovery, OpenAPI, health, metrics, keys of tokens, what /debug dumps, and the root's list."""
+
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from kubedyno.cluster.apiserver import openapiproto
+from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF
+from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.flowcontrol.pages import ROOT as DUMPS
+from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps
+from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
+from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
+from kubedyno.cluster.apiserver.metricpages import MetricPages
+from kubedyno.cluster.apiserver.negotiation import JSON, Form
+from kubedyno.cluster.apiserver.queries import parameters
+from kubedyno.cluster.apiserver.servedapi import ServedApi
+from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
+from kubedyno.cluster.apiserver.writes import not_allowed
+from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.http.messages import Headers, Request, Responder
+from kubedyno.kube.status import NotAcceptable, NotFound
+
+_TEXT = "text/plain; charset=utf-8"
+_NOT_FOUND = b"404 page not found\n"
+_PUBLIC: Headers = (("Cache-Control", "public, max-age=3600"),)
+# What / lists besides groups and versions.
+_LISTED = {
+    CONFIGURATION_PATH, JWKS_PATH, "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz",
+    "/version",
+}  # fmt: skip
+
+Control = Callable[[Request, Responder, User], bool]
+
+
+def root_of(path: str) -> str:
+    """Return a path's first part, e.g. "/livez"."""
+    return "/" + path.removeprefix("/").partition("/")[0]
+
+
+class NonResourcePaths:
+    """Answers for them, once somebody has let the request pass.
+
+    Args:
+        api: What is served.
+        settings: Version.
+        tokens: Whose keys are published.
+        pages: The metrics.
+        control: Asked first for paths under /kubedyno/; says whether it took the request.
+        address: host:port of this server.
+        under_way: Says how many answers are under way.
+
+    Attributes:
+        ready: What /readyz says.
+        dumps: What /debug says of flow control.
+    """
+
+    def __init__(
+        self, api: ServedApi, settings: ClusterSettings, tokens: ServiceAccountTokens, pages: MetricPages,
+        control: Control, address: str, under_way: Callable[[], int],
+    ) -> None:  # fmt: skip
+        self.ready = False
+        self.dumps: Dumps | None = None
+        self._api = api
+        self._version = version_document(settings)
+        self._tokens = tokens
+        self._pages = pages
+        self._control = control
+        self._address = address
+        self._under_way = under_way
+
+    def discover(self, request: Request, responder: Responder) -> None:
+        """Answer a path under /api or /apis that names no object."""
+        found = self._api.discovery.document(request.path, request.headers)
+        if found is None:
+            self._missing(request, responder)
+            return
+        media, body, etag = found
+        if not etag:
+            responder.send(200, media, body, HEADERS)
+            return
+        headers: Headers = (("Cache-Control", "public"), ("Etag", etag), ("Vary", "Accept"))
+        if request.headers.get("if-none-match") == etag:
+            responder.send(304, b"", b"", headers)
+        else:
+            responder.send(200, media, body, headers)
+
+    def _missing(self, request: Request, responder: Responder) -> None:
+        """Answer a path that names nothing: in text, or as a Status where the group is known."""
+        parts = request.path.split("/")
+        version = "/".join(parts[1:3] if parts[1] == "api" else parts[1:4])
+        group_versions = {
+            f"apis/{name}" if "/" in name else f"api/{name}" for name in self._api.discovery.group_versions
+        }
+        if version in group_versions:
+            raise NotFound("the server could not find the requested resource", {})
+        responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
+
+    def answer(self, request: Request, responder: Responder, user: User) -> None:
+        """Answer a request that its user may make.
+
+        Raises:
+            StatusError: It is not answered here.
+        """
+        path = request.path
+        root = root_of(path)
+        if path.startswith("/kubedyno/") and (
+            self._pages.exporter(path, responder) or self._control(request, responder, user)
+        ):
+            return
+        if request.method not in {"GET", "HEAD"}:
+            raise not_allowed()
+        if path in {"/version", "/version/"}:
+            responder.send(200, JSON, self._version, HEADERS)
+        elif root in HEALTH_PATHS:
+            asked = parse_qs(request.query, keep_blank_values=True)
+            status, text = health_text(
+                path.rstrip("/"), verbose="verbose" in asked, ready=self.ready, excluded=asked.get("exclude", ())
+            )
+            responder.send(status, _TEXT, text, HEADERS + NO_SNIFF)
+        elif root in {"/api", "/apis"}:
+            self.discover(request, responder)
+        elif root == "/openapi":
+            self._describe(request, responder)
+        elif path.rstrip("/") == CONFIGURATION_PATH:
+            responder.send(200, JSON, self._tokens.configuration(self._address), _PUBLIC)
+        elif path.rstrip("/") == JWKS_PATH:
+            responder.send(200, "application/jwk-set+json", self._tokens.jwks(), _PUBLIC)
+        elif path == "/metrics":
+            responder.send(200, METRICS_MEDIA, self._pages.own(self._under_way()), HEADERS)
+        elif self.dumps is not None and path.startswith(DUMPS) and (dump := self.dumps.page(request)) is not None:
+            responder.send(200, _TEXT, dump, HEADERS)
+        elif path == "/":
+            responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
+        else:
+            responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
+
+    def _paths(self) -> list[str]:
+        """Return what / lists."""
+        known = self._api.discovery.group_versions
+        groups = {f"/apis/{name.partition('/')[0]}" for name in known if "/" in name}
+        versions = {f"/apis/{name}" if "/" in name else f"/api/{name}" for name in known}
+        return sorted(groups | versions | _LISTED)
+
+    def _describe(self, request: Request, responder: Responder) -> None:
+        """Answer paths under /openapi."""
+        path = request.path.rstrip("/")
+        if path == "/openapi/v2":
+            accept = request.headers.get("accept", "*/*")
+            etag = self._api.openapi.etag("v2")
+            if openapiproto.MEDIA in accept:
+                message = self._api.openapi.v2_protobuf()
+                self._tagged(request, responder, message, etag, HEADERS, openapiproto.CONTENT_TYPE)
+                return
+            if not any(part in accept for part in ("*/*", "application/json")):
+                raise NotAcceptable("only the following media types are accepted: application/json")
+            self._tagged(request, responder, self._api.openapi.v2(), etag, HEADERS)
+            return
+        if path == "/openapi/v3":
+            responder.send(200, JSON, self._api.openapi.index(), HEADERS)
+            return
+        name = path.removeprefix("/openapi/v3/")
+        body = self._api.openapi.document(name) if path.startswith("/openapi/v3/") else None
+        if body is None:
+            responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
+            return
+        etag = self._api.openapi.etag(name)
+        wanted = parameters(request.query).get("hash")
+        if wanted and wanted != etag.strip('"'):
+            location = f"{path}?hash={etag.strip(chr(34))}"
+            responder.send(301, b"", b"", (("Location", location),))
+            return
+        headers: Headers = (("Cache-Control", "public, immutable"),) if wanted else HEADERS
+        self._tagged(request, responder, body, etag, headers)
+
+    def _tagged(
+        self, request: Request, responder: Responder, body: bytes, etag: str, headers: Headers, media: str = JSON
+    ) -> None:
+        headers = (*headers, ("Etag", etag), ("Vary", "Accept"))
+        if request.headers.get("if-none-match") == etag:
+            responder.send(304, b"", b"", headers)
+        else:
+            responder.send(200, media, body, headers)
