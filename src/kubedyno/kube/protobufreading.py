@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from kubedyno.kube.protobuftypes import EXTENSIONS, FLATTENED, META, Field, ProtobufError, fields_of
+from kubedyno.kube.gostructs import json_members_of
+from kubedyno.kube.protobuftypes import EXTENSIONS, FLATTENED, META, Field, ProtobufError, fields_of, struct_of
 
 Json = dict[str, Any]
 # (body, where the message begins, where it ends, how deep) → value
@@ -26,13 +27,6 @@ MAX_DEPTH = 64
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 # Before year 1: Go's zero time.
 _NO_TIME_S = -62135596800
-# Texts that a Go client can leave out: "" says something there. All others are written even when nothing is set.
-_POINTERS = {
-    "k8s.io.api.core.v1.PersistentVolumeClaimSpec": ("storageClassName", "volumeAttributesClassName"),
-    "k8s.io.api.core.v1.PersistentVolumeSpec": ("volumeAttributesClassName",),
-    "k8s.io.api.discovery.v1.EndpointPort": ("name", "appProtocol"),
-    "k8s.io.api.networking.v1.IngressSpec": ("ingressClassName",),
-}
 _OBJECT_META = f"{META}ObjectMeta"
 
 
@@ -104,6 +98,8 @@ class _Message:
 
     def fill(self, message: str) -> None:
         """Make the fields' readers; apart from construction, as messages hold themselves."""
+        # A pointer to "" says something; any other text is sent even when nothing is set.
+        members = json_members_of(struct_of(message))
         for field in fields_of(message):
             mark = field.number << 3
             if not field.mapped and field.scalar in {"bool", "int32", "int64"}:
@@ -113,7 +109,7 @@ class _Message:
                 self._bytes[mark | _DELIMITED] = partial(_refuse, f"{field.name}: bytes where a number belongs")
             else:
                 wire = _EIGHT_BYTES if field.scalar == "double" and not field.mapped else _DELIMITED
-                keeps_empty = field.name in _POINTERS.get(message, ())
+                keeps_empty = field.name in members and members[field.name].pointer
                 self._bytes[mark | wire] = _bytes_taker(field, keeps_empty=keeps_empty)
                 self._numbers[mark] = partial(_refuse, f"{field.name}: a number where bytes belong")
 

@@ -123,3 +123,13 @@ def message_of(api_version: str, kind: str) -> str:
         if name in _table():
             return name
     raise ProtobufError(f"no protobuf message for {kind} of {api_version}")
+
+
+def struct_of(message: str) -> str:
+    """Return the name in the vocabulary of what a message carries."""
+    package, _, name = message.rpartition(".")
+    if package.startswith("k8s.io.api."):
+        return f"{package.removeprefix('k8s.io.api.')}.{name}"
+    if package.startswith("k8s.io.apimachinery."):
+        return f"{'.'.join(package.split('.')[-2:])}.{name}"
+    return f"{package.removeprefix('k8s.io.').replace('_', '-')}.{name}"

@@ -8,6 +8,7 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
+from kubedyno.kube.gostructs import zero
 from kubedyno.kube.resources import vocabulary
 
 # Keys of list elements that have a default.
@@ -15,33 +16,6 @@ _KEY_DEFAULTS = {
     "core.v1.ContainerPort": {"protocol": "TCP"},
     "core.v1.ServicePort": {"protocol": "TCP"},
 }
-# Optional fields that Go holds by value: they are there in every object of the type, however empty.
-_BY_VALUE = {
-    "apps.v1.DaemonSetSpec": ("updateStrategy",),
-    "apps.v1.DeploymentSpec": ("strategy",),
-    "apps.v1.ReplicaSetSpec": ("template",),
-    "apps.v1.StatefulSetSpec": ("serviceName", "updateStrategy"),
-    "apps.v1.StatefulSetStatus": ("availableReplicas",),
-    "batch.v1.JobTemplateSpec": ("metadata", "spec"),
-    "core.v1.Event": (
-        "source", "reportingComponent", "reportingInstance", "eventTime", "firstTimestamp", "lastTimestamp",
-    ),
-    "core.v1.NodeDaemonEndpoints": ("kubeletEndpoint",),
-    "core.v1.NodeStatus": ("daemonEndpoints", "nodeInfo"),
-    "core.v1.PersistentVolumeClaimSpec": ("resources",),
-    "core.v1.PodTemplate": ("template",),
-    "core.v1.PodTemplateSpec": ("metadata", "spec"),
-    "core.v1.ServiceStatus": ("loadBalancer",),
-    "events.v1.Event": ("deprecatedSource", "regarding", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"),
-    "networking.v1.IngressStatus": ("loadBalancer",),
-    "networking.v1.NetworkPolicySpec": ("podSelector",),
-    "resource.v1.ResourceClaimSpec": ("devices",),
-    "resource.v1.ResourceClaimTemplateSpec": ("metadata",),
-}  # fmt: skip
-# Required fields that Go holds by pointer: nothing is there until they are set.
-_BY_POINTER = {"networking.v1.IPAddressSpec": ("parentRef",), "networking.v1beta1.IPAddressSpec": ("parentRef",)}
-_TOP = ("metadata", "spec", "status")
-_ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 _SCALARS = {"string": "string", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
 _NAMED_SCALARS = {
     "api.resource.Quantity": "untyped",
@@ -264,23 +238,4 @@ def _shape_of_object(schema: dict[str, Any]) -> Shape:
 
 def skeleton(api_version: str, kind: str) -> Any:
     """Return the object of a kind in which nothing is set, as Go holds it."""
-    return _skeleton(vocabulary()["kinds"][f"{api_version}/{kind}"], top=True)
-
-
-def _skeleton(type_name: str, *, top: bool = False) -> dict[str, Any]:
-    entry = vocabulary()["types"].get(type_name, {"f": {}})
-    pointers = _BY_POINTER.get(type_name, ())
-    names = dict.fromkeys(name for name in (*entry.get("r", ()), *_BY_VALUE.get(type_name, ())) if name not in pointers)
-    if top:
-        names |= dict.fromkeys(name for name in _TOP if name in entry["f"])
-    result: dict[str, Any] = {}
-    for name in names:
-        field = entry["f"][name]
-        if field[0] or not isinstance(field[1], str):
-            result[name] = None
-        elif field[1].startswith("#"):
-            inner = field[1][1:]
-            result[name] = None if inner in _NAMED_SCALARS or inner in _UNTYPED else _skeleton(inner)
-        else:
-            result[name] = _ZEROS.get(field[1])
-    return result
+    return zero(vocabulary()["kinds"][f"{api_version}/{kind}"])

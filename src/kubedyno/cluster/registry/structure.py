@@ -1,39 +1,23 @@
 """Typed decoding of a client's JSON: unknown fields out, wrong types refused with Go's texts, empties dropped.
 
-The types come from the vocabulary. The result is a fresh dict, so that defaulting may change it in place.
+The types come from the vocabulary and Go's structs: what these write when nothing is set is there afterwards. The
+result is a fresh dict, so that defaulting may change it in place.
 """
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from copy import deepcopy
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
 
 from kubedyno.base.times import epoch_of, rfc3339, rfc3339_micro
+from kubedyno.kube.gostructs import Member, json_members_of, zero_of
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.resources import Resource, vocabulary
 from kubedyno.kube.status import BadRequest, Invalid
 
-# Go's int64 fields; all other integers are int32.
-_INT64 = frozenset({
-    "terminationGracePeriodSeconds", "activeDeadlineSeconds", "runAsUser", "runAsGroup", "fsGroup", "expirationSeconds",
-    "tolerationSeconds", "generation", "observedGeneration", "deletionGracePeriodSeconds", "supplementalGroups",
-    "seconds", "revision", "sizeBytes",
-})  # fmt: skip
-# Fields that are plain values in Go with omitempty: false and 0 are absent there. Other ones are pointers.
-_PLAIN_BOOLS = frozenset({
-    "hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "paused", "unschedulable",
-    "publishNotReadyAddresses", "readOnly",
-})  # fmt: skip
-_PLAIN_INTS = frozenset({
-    "hostPort", "nodePort", "minReadySeconds", "initialDelaySeconds", "timeoutSeconds", "periodSeconds",
-    "successThreshold", "failureThreshold", "observedGeneration", "generation", "healthCheckNodePort",
-})  # fmt: skip
-_POINTER_STRINGS = frozenset({
-    "storageClassName", "appProtocol", "loadBalancerClass", "holderIdentity", "preferredHolder", "volumeMode",
-    "timeZone", "managedBy", "ingressClassName",
-})  # fmt: skip
 _INT_RANGE = {"int32": 2**31, "int64": 2**63}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 _SIX_DIGITS = re.compile(r"\.\d{6}(?!\d)")
@@ -47,7 +31,6 @@ _JSON_NAMES: dict[type, str] = {
     list: "array",
     dict: "object",
 }
-_RAW = frozenset({"meta.v1.FieldsV1", "runtime.RawExtension", "pkg.runtime.RawExtension"})
 
 Decode = Callable[[Any, str, list[str]], Any]
 
@@ -140,18 +123,18 @@ def _mismatch(value: Any, struct: str, path: str, go_type: str) -> _MismatchErro
 class _Struct:
     """Decoder of one struct type."""
 
-    __slots__ = ("fields", "go_name", "times")
+    __slots__ = ("fields", "plain", "zeros")
 
-    def __init__(self, go_name: str) -> None:
-        self.go_name = go_name
-        # Times that are no pointers: Go writes null where there is none, omitempty or not.
-        self.times: tuple[str, ...] = ()
+    def __init__(self) -> None:
         # JSON name → decoder(value, path, unknown) → value, or `_DROP`.
         self.fields: dict[str, Decode] = {}
+        # What Go writes even when nothing is set: scalars, and (JSON name, what makes it) of structs.
+        self.plain: dict[str, Any] = {}
+        self.zeros: tuple[tuple[str, Callable[[], Any]], ...] = ()
 
     def decode(self, value: Any, path: str, unknown: list[str]) -> dict[str, Any]:
         fields = self.fields
-        decoded: dict[str, Any] = {}
+        decoded = self.plain.copy()
         for name, member in value.items():
             if member is None:
                 continue
@@ -162,8 +145,9 @@ class _Struct:
             result = decode(member, path + name, unknown)
             if result is not _DROP:
                 decoded[name] = result
-        for name in self.times:
-            decoded.setdefault(name, None)
+        for name, zero in self.zeros:
+            if name not in decoded:
+                decoded[name] = zero()
         return decoded
 
 
@@ -173,8 +157,6 @@ class _Drop:
 
 _DROP = _Drop()
 _STRUCTS: dict[str, _Struct] = {}
-# Types that hold times themselves, not pointers to them; all conditions do.
-_WITH_TIMES = frozenset({"ContainerStateRunning", "ContainerStateTerminated", "VolumeError"})
 
 
 def _struct(type_name: str) -> _Struct:
@@ -183,72 +165,87 @@ def _struct(type_name: str) -> _Struct:
         return struct
     entry = vocabulary()["types"][type_name]
     go_name = type_name.rpartition(".")[2]
-    struct = _STRUCTS[type_name] = _Struct(go_name)
-    required = frozenset(entry.get("r", ()))
-    for name, field in entry["f"].items():
-        struct.fields[name] = _field(type_name, go_name, name, field, required=name in required)
-    if go_name.endswith("Condition") or go_name in _WITH_TIMES:
-        struct.times = tuple(sorted(name for name, field in entry["f"].items() if field[1] == "#meta.v1.Time"))
+    struct = _STRUCTS[type_name] = _Struct()
+    members = json_members_of(type_name)
+    for name in entry["f"]:
+        struct.fields[name] = _field(go_name, members[name])
+    # Lists and maps are left to who knows where null is of interest: all others may loop over what is there.
+    written = [members[name] for name in entry["f"] if members[name].written_when_zero]
+    zeros = {member.name: zero_of(member, containers=False) for member in written if not member.container}
+    struct.plain = {name: value for name, value in zeros.items() if type(value) is not dict}
+    struct.zeros = tuple(
+        (name, partial(deepcopy, value) if value else dict) for name, value in zeros.items() if type(value) is dict
+    )
     return struct
 
 
-def _scalar(struct: str, name: str, base: str, *, plain: bool) -> Decode:
-    """Return the decoder of a scalar; `plain`: its zero value is omitted."""
-    if base == "string":
+def _scalar(struct: str, member: Member) -> Decode:
+    """Return the decoder of a scalar, or of an item of a list or map."""
+    # Zero values that are omitted.
+    drops = not (member.container or member.pointer or member.written_when_zero)
+    text = member.text
+    if member.container:
+        text = text[text.index("]") + 1 :] if "]" in text else "string"
+    if member.scalar in {"string", "bytes"}:
 
         def decode_string(value: Any, path: str, _unknown: list[str]) -> Any:
             if type(value) is not str:
-                raise _mismatch(value, struct, path, "string")
-            return value if value or not plain else _DROP
+                raise _mismatch(value, struct, path, text)
+            return value if value or not drops else _DROP
 
         return decode_string
-    if base == "boolean":
+    if member.scalar == "bool":
 
         def decode_bool(value: Any, path: str, _unknown: list[str]) -> Any:
             if type(value) is not bool:
-                raise _mismatch(value, struct, path, "bool")
-            return value if value or not plain else _DROP
+                raise _mismatch(value, struct, path, text)
+            return value if value or not drops else _DROP
 
         return decode_bool
-    if base == "integer":
-        go_type = "int64" if name in _INT64 else "int32"
-        bound = _INT_RANGE[go_type]
+    bound = _INT_RANGE.get(member.scalar)
+    if bound is None:
+        return _raw
 
-        def decode_int(value: Any, path: str, _unknown: list[str]) -> Any:
-            if type(value) is not int:
-                if type(value) is float and value.is_integer() and abs(value) < bound:
-                    return int(value)
-                if isinstance(value, float):
-                    raise _mismatch(value, struct, path, go_type)
-                raise _mismatch(value, struct, path, go_type)
-            if not -bound <= value < bound:
-                raise _mismatch(value, struct, path, go_type)
-            return value if value or not plain else _DROP
+    def decode_int(value: Any, path: str, _unknown: list[str]) -> Any:
+        if type(value) is float and value.is_integer() and abs(value) < bound:
+            value = int(value)
+        if type(value) is not int or not -bound <= value < bound:
+            raise _mismatch(value, struct, path, text)
+        return value if value or not drops else _DROP
 
-        return decode_int
-    return _raw
+    return decode_int
 
 
-def _reference(struct: str, base: str) -> Decode:
-    """Return the decoder of a named type."""
-    if base == "api.resource.Quantity":
-        return _quantity
-    if base == "meta.v1.Time":
-        return _time
-    if base == "meta.v1.MicroTime":
-        return _micro_time
-    if base == "util.intstr.IntOrString":
+def _int_or_string(struct: str) -> Decode:
+    def decode_int_or_string(value: Any, path: str, _unknown: list[str]) -> Any:
+        if type(value) not in {str, int}:
+            raise _mismatch(value, struct, path, "intstr.IntOrString")
+        return value
 
-        def decode_int_or_string(value: Any, path: str, _unknown: list[str]) -> Any:
-            if type(value) not in {str, int}:
-                raise _mismatch(value, struct, path, "intstr.IntOrString")
-            return value
+    return decode_int_or_string
 
-        return decode_int_or_string
-    if base in _RAW or base not in vocabulary()["types"]:
+
+# Types with a JSON of their own.
+_DECODERS: dict[str, Callable[[str], Decode]] = {
+    "api.resource.Quantity": lambda _: _quantity,
+    "meta.v1.Time": lambda _: _time,
+    "meta.v1.MicroTime": lambda _: _micro_time,
+    "util.intstr.IntOrString": _int_or_string,
+    "meta.v1.FieldsV1": lambda _: _raw,
+    "pkg.runtime.RawExtension": lambda _: _raw,
+}
+
+
+def _reference(struct: str, member: Member) -> Decode:
+    """Return the decoder of a struct."""
+    base = member.struct
+    own = _DECODERS.get(base)
+    if own is not None:
+        return own(struct)
+    if base not in vocabulary()["types"]:
         return _raw
     inner: list[_Struct] = []
-    go_type = "v1." + base.rpartition(".")[2]
+    go_type = ".".join(base.split(".")[-2:])
 
     def decode_struct(value: Any, path: str, unknown: list[str]) -> Any:
         if type(value) is not dict:
@@ -260,30 +257,18 @@ def _reference(struct: str, base: str) -> Decode:
     return decode_struct
 
 
-def _field(type_name: str, go_name: str, name: str, field: list[Any], *, required: bool) -> Decode:
-    container, base = field[0], field[1]
-    if isinstance(base, list):  # a map of lists: only Secrets-like raw data of kinds that are not served
+def _field(go_name: str, member: Member) -> Decode:
+    if member.scalar == "list":  # A map of lists: what users' identities carry.
         return _raw
-    reference = base.startswith("#")
-    if not container:
-        if reference:
-            return _reference(go_name, base[1:])
-        plain = not required and (
-            (base == "string" and name not in _POINTER_STRINGS)
-            or (base == "boolean" and name in _PLAIN_BOOLS)
-            or (
-                base == "integer"
-                and ((name in _PLAIN_INTS and go_name != "ClientIPConfig") or type_name.endswith("Status"))
-            )
-        )
-        return _scalar(go_name, name, base, plain=plain)
-    item = _reference(go_name, base[1:]) if reference else _scalar(go_name, name, base, plain=False)
-    if container == "l":
-        go_list = "[]" + ("v1." + base.rpartition(".")[2] if reference else base)
+    item = _reference(go_name, member) if member.struct else _scalar(go_name, member)
+    if not member.container:
+        return item
+    reference, text = bool(member.struct), member.text
+    if member.container == "l":
 
         def decode_list(value: Any, path: str, unknown: list[str]) -> Any:
             if type(value) is not list:
-                raise _mismatch(value, go_name, path, go_list)
+                raise _mismatch(value, go_name, path, text)
             if not value:
                 return _DROP
             if reference:
@@ -293,14 +278,10 @@ def _field(type_name: str, go_name: str, name: str, field: list[Any], *, require
             return [item("" if member is None else member, path, unknown) for member in value]
 
         return decode_list
-    if base == "#api.resource.Quantity":
-        go_map = "v1.ResourceList"
-    else:
-        go_map = "map[string]" + ("v1." + base.rpartition(".")[2] if reference else base)
 
     def decode_map(value: Any, path: str, unknown: list[str]) -> Any:
         if type(value) is not dict:
-            raise _mismatch(value, go_name, path, go_map)
+            raise _mismatch(value, go_name, path, text)
         if not value:
             return _DROP
         return {

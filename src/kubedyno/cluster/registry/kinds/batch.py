@@ -64,7 +64,7 @@ class Jobs(Kind):
         spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
         for rule in spec.get("podFailurePolicy", {}).get("rules", ()):
             for condition in rule.get("onPodConditions", ()):
-                condition.setdefault("status", "True")
+                condition["status"] = condition.get("status") or "True"
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {}

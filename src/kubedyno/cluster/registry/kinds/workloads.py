@@ -302,7 +302,7 @@ class StatefulSets(Workload):
             claim.setdefault("apiVersion", "v1")
             claim.setdefault("kind", "PersistentVolumeClaim")
             claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
-            claim.setdefault("status", {"phase": "Pending"})
+            claim["status"] = claim.get("status") or {"phase": "Pending"}
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"replicas": 0, "availableReplicas": 0}

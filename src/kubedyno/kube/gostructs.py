@@ -1,0 +1,136 @@
+"""The Go structs behind the API's JSON: their members in the source's order, with their types and what is omitted.
+
+JSON alone does not tell whether 0 and "" are values or nothing: a pointer to 0 is written, a plain 0 only where the
+member is not `omitempty`. `data/gostructs.json` holds what the structs of Kubernetes 1.36 say: type → members, each
+"Go name, JSON name, type, flags", where a JSON name of "+" stands for a struct whose members are those of the one that
+holds it, "#" begins a struct's name in the vocabulary, "=" and "~" the names of
+an item's and of a container's own type, and the flags are o (omitempty) and z (omitzero).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+# Structs with a JSON of their own, and what it is when nothing is set.
+OWN_JSON: dict[str, Any] = {
+    "api.resource.Quantity": "0",
+    "util.intstr.IntOrString": 0,
+    "meta.v1.Time": None,
+    "meta.v1.MicroTime": None,
+    "meta.v1.FieldsV1": None,
+    "pkg.runtime.RawExtension": None,
+}
+_SCALAR_ZEROS: dict[str, Any] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float64": 0}
+_FILE = Path(__file__).parent / "data" / "gostructs.json"
+_EMBEDDED = "+"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a Go struct.
+
+    Attributes:
+        go_name: In the source.
+        name: In JSON; "" for an embedded struct, whose members stand among these.
+        pointer: Nil is nothing, so that a zero value is one.
+        container: "l" a list, "m" a map, "" neither.
+        struct: The struct's name in the vocabulary, "" for a scalar; of a list or map: of its items.
+        scalar: Go's kind: "string", "bool", "int32", "int64", "float64", "bytes", "list" (a list inside a map), "" for
+            a struct; of a list or map: of its items.
+        text: The type as Go prints it, without the pointer: "[]v1.Container", "v1.RestartPolicy".
+        omitempty: A zero value that is no struct is not written.
+        omitzero: A zero value is not written.
+    """
+
+    go_name: str
+    name: str
+    pointer: bool
+    container: str
+    struct: str
+    scalar: str
+    text: str
+    omitempty: bool
+    omitzero: bool
+
+    @property
+    def written_when_zero(self) -> bool:
+        """Whether JSON has it even when nothing is set."""
+        if self.pointer or self.omitzero:
+            return False
+        return not self.omitempty or bool(self.struct and not self.container)
+
+
+@cache
+def _table() -> dict[str, str]:
+    table: dict[str, str] = orjson.loads(_FILE.read_bytes())
+    return table
+
+
+@cache
+def members_of(struct: str) -> tuple[Member, ...]:
+    """Return a struct's members in the source's order, embedded structs as one each; () when it is not known."""
+    text = _table().get(struct)
+    return tuple(_member(part) for part in text.split("; ")) if text else ()
+
+
+@cache
+def json_members_of(struct: str) -> dict[str, Member]:
+    """Return a struct's members by their names in JSON, with those of embedded structs; {} when it is not known."""
+    found: dict[str, Member] = {}
+    for member in members_of(struct):
+        found |= {member.name: member} if member.name else json_members_of(member.struct)
+    return found
+
+
+def zero_of(member: Member, *, containers: bool = True) -> Any:
+    """Return a member's zero value in JSON, fresh; see `zero`."""
+    if member.container:
+        return None
+    if not member.struct:
+        return _SCALAR_ZEROS.get(member.scalar)
+    return OWN_JSON[member.struct] if member.struct in OWN_JSON else zero(member.struct, containers=containers)
+
+
+def zero(struct: str, *, containers: bool = True) -> dict[str, Any]:
+    """Return the JSON of a struct in which nothing is set.
+
+    Args:
+        struct: Its name in the vocabulary.
+        containers: With null for the lists and maps that are written even then.
+    """
+    return {
+        member.name: zero_of(member, containers=containers)
+        for member in json_members_of(struct).values()
+        if member.written_when_zero and (containers or not member.container)
+    }
+
+
+def _member(text: str) -> Member:
+    go_name, name, declared, *flags = text.split(" ")
+    pointer = declared.startswith("*")
+    declared, _, container_name = declared.removeprefix("*").partition("~")
+    item, container = declared, ""
+    if declared.startswith("[]"):
+        item, container = declared[2:], "l"
+    elif declared.startswith("map["):
+        item, container = declared[declared.index("]") + 1 :], "m"
+    before = declared.removesuffix(item)
+    item, _, item_name = item.partition("=")
+    struct = item[1:] if item.startswith("#") else ""
+    nested = item.startswith("[]")
+    item_name = item_name or (".".join(struct.split(".")[-2:]) if struct else container_name if nested else item)
+    flag = flags[0] if flags else ""
+    return Member(
+        go_name,
+        "" if name == _EMBEDDED else name,
+        pointer,
+        container,
+        struct,
+        "" if struct else "list" if nested else item,
+        (container_name if not nested else "") or before + item_name,
+        "o" in flag,
+        "z" in flag,
+    )
