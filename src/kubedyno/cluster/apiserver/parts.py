@@ -44,7 +44,7 @@ _SCALE_COLUMNS = (
     ("Available", "integer", "", "replicas is the actual number of observed instances of the scaled object."),
     ("Age", "string", "", "The time since the scaled object was created."),
 )
-_SCALE_FIELDS = FieldManager(_SCALE, has_status=True, status_takes_labels=False)
+_SCALE_FIELDS = FieldManager(_SCALE, has_status=True, status_keeps=("labels",))
 
 _METADATA = (dict, "v1.ObjectMeta")
 _BINDING = {

@@ -22,7 +22,7 @@ from kubedyno.kube.status import BadRequest, Cause, Conflict, invalid, invalid_v
 
 _GROUP = "authentication.k8s.io"
 _REQUESTS = Resource(_GROUP, "v1", "tokenrequests", "TokenRequest", namespaced=True)
-_FIELDS = FieldManager(_REQUESTS, has_status=True, status_takes_labels=True)
+_FIELDS = FieldManager(_REQUESTS, has_status=True, status_keeps=())
 _DEFAULT_S = 3600
 _SHORTEST_S = 600
 _LONGEST_S = 1 << 32

@@ -13,6 +13,7 @@ from kubedyno.base.times import epoch_of, human_duration
 from kubedyno.cluster.registry import customresourcepaths as paths
 from kubedyno.cluster.registry import schemacel, schemavalidation
 from kubedyno.cluster.registry.conversion import Conversion
+from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.schema import Schema
 from kubedyno.cluster.registry.structure import DecodeError, decode_metadata
@@ -84,6 +85,7 @@ class CustomResource(Kind):
         terminating: Its definition is being deleted: nothing is created any more.
     """
 
+    status_keeps = METADATA
     has_status = True
     status_optional = True
     has_generation = True

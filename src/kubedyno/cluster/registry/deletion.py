@@ -66,7 +66,7 @@ def check_preconditions(kind: Kind, record: ObjectRecord, options: Object) -> No
     """
     expected = options.get("preconditions") or {}
     uid, version = expected.get("uid"), expected.get("resourceVersion")
-    name, what = record.obj.name, kind.resource.kind
+    name, resource = record.obj.name, (kind.stored_as or kind.resource)
     why = ""
     if uid is not None and uid != record.obj.uid:
         why = (
@@ -79,10 +79,14 @@ def check_preconditions(kind: Kind, record: ObjectRecord, options: Object) -> No
             f"({record.revision}). The object might have been modified"
         )
     if why:
-        raise Conflict(f'Operation cannot be fulfilled on {what} "{name}": {why}', {"name": name, "kind": what})
+        what = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+        details = {"name": name, "group": resource.group, "kind": resource.kind}
+        if not resource.group:
+            del details["group"]
+        raise Conflict(f'Operation cannot be fulfilled on {what} "{name}": {why}', details)
 
 
-def _finalizers(metadata: Object, options: Object) -> list[str]:
+def finalizers_of(metadata: Object, options: Object) -> list[str]:
     """Return the finalizers that the propagation policy leaves."""
     existing = metadata.get("finalizers", [])
     policy, orphan = options.get("propagationPolicy"), options.get("orphanDependents")
@@ -113,7 +117,7 @@ def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, defa
     """
     obj = record.obj
     metadata = meta_dict(obj)
-    finalizers = _finalizers(metadata, options)
+    finalizers = finalizers_of(metadata, options)
     if not obj.deletion_s:
         finalizers += [f for f in kind.deletion_finalizers if f not in finalizers]
     changed = finalizers != metadata.get("finalizers", [])

@@ -49,6 +49,8 @@ from kubedyno.kube.typed import (
 )
 
 Object = dict[str, Any]
+# What `status_keeps` names where a write of the status changes nothing but that.
+METADATA = ("annotations", "finalizers", "labels", "ownerReferences")
 BEFORE_FIRST_APPLY = "before-first-apply"
 # The manager whose applies take over what `kubectl apply` without --server-side left in an annotation.
 _KUBECTL = "kubectl"
@@ -77,21 +79,23 @@ class FieldManager:
     Args:
         resource: Whose.
         has_status: Its status is written through the subresource only.
-        status_takes_labels: A write of the status may change labels too.
+        status_keeps: Members of the metadata that a write of the status leaves as they are.
         shape: Of a custom resource; built-in kinds have theirs.
     """
 
     def __init__(
-        self, resource: Resource, *, has_status: bool, status_takes_labels: bool, shape: Shape | None = None
+        self, resource: Resource, *, has_status: bool, status_keeps: tuple[str, ...], shape: Shape | None = None
     ) -> None:
         self._resource = resource
         self._version = resource.api_version
         self._shape = shape_of_kind(resource.api_version, resource.kind) if shape is None else shape
         self._empty = _bare(skeleton(resource.api_version, resource.kind) if shape is None else {})
         self._zeros = _zero_paths(self._empty)
-        status_only: Fields = {"f:spec": {}, "f:metadata": {"f:ownerReferences": {}}}
-        if not status_takes_labels:
-            status_only["f:metadata"]["f:labels"] = {}
+        status_only: Fields = {"f:spec": {}}
+        if status_keeps == METADATA:
+            status_only["f:metadata"] = {}
+        elif status_keeps:
+            status_only["f:metadata"] = {f"f:{name}": {} for name in status_keeps}
         self._reset: dict[str, Fields] = {"": {"f:status": {}} if has_status else {}, "status": status_only}
         # Structure of a new object → its set's JSON.
         self._forms: dict[tuple[Any, ...], _Form] = {}

@@ -14,7 +14,7 @@ from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.selectors import LabelSelector
-from kubedyno.kube.shapes import Shape
+from kubedyno.kube.shapes import Shape, skeleton
 from kubedyno.kube.status import BadRequest, Cause
 from kubedyno.statedb.records import Index
 
@@ -25,6 +25,17 @@ _COLUMNS = Path(__file__).parent / "data" / "columns.json"
 @cache
 def _column_file() -> dict[str, list[dict[str, Any]]]:
     return dict(orjson.loads(_COLUMNS.read_bytes()))
+
+
+def filled(given: Object, zero: Object) -> Object:
+    """Return an object with the members that a zero one has, at any depth."""
+    result = dict(given)
+    for name, value in zero.items():
+        if name not in result:
+            result[name] = dict(value) if isinstance(value, dict) else value
+        elif isinstance(value, dict) and isinstance(result[name], dict):
+            result[name] = filled(result[name], value)
+    return result
 
 
 class Kind:
@@ -41,9 +52,10 @@ class Kind:
         indexes: Of its table, beyond "owner".
         field_paths: Field selectors beyond metadata.name and metadata.namespace, as paths into the object.
         legacy_fields: The core group's way to refuse an unknown field selector.
-        status_takes_labels: A write of the status may change labels and annotations too.
+        status_keeps: Members of the metadata that a write of the status leaves as they are.
         status_optional: An object without status is stored without one.
         unconditional_update: PUT without a resourceVersion replaces whatever is there.
+        metadata_checks: How often an update's metadata is checked: whatever is wrong with it is listed so often.
         strategic: Strategic merge patches are understood.
         deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
         deprecation: What each request for the kind is warned of, "" for nothing.
@@ -58,7 +70,8 @@ class Kind:
     graceful = False
     returns_deleted = False
     create_on_update = False
-    status_takes_labels = False
+    status_keeps: tuple[str, ...] = ()
+    metadata_checks = 2
     status_optional = False
     unconditional_update = True
     strategic = True
@@ -85,7 +98,7 @@ class Kind:
         return FieldManager(
             self.resource,
             has_status=self.has_status,
-            status_takes_labels=self.status_takes_labels,
+            status_keeps=self.status_keeps,
             shape=self.shape(),
         )
 
@@ -114,16 +127,17 @@ class Kind:
 
     def prepare_status(self, obj: Object, old: Object) -> Object:
         """Return what a write of the status subresource stores."""
-        new = {**old, "metadata": dict(old["metadata"]), "status": obj.get("status", {})}
-        new["metadata"]["resourceVersion"] = obj["metadata"].get("resourceVersion", "")
-        for name in (
-            ("annotations", "finalizers", "labels") if self.status_takes_labels else ("annotations", "finalizers")
-        ):
-            if name in obj["metadata"]:
-                new["metadata"][name] = obj["metadata"][name]
-            else:
-                new["metadata"].pop(name, None)
-        return new
+        metadata = dict(obj["metadata"])
+        for name in self.status_keeps:
+            metadata.pop(name, None)
+            if name in old["metadata"]:
+                metadata[name] = old["metadata"][name]
+        return {**old, "metadata": metadata, "status": filled(obj.get("status", {}), self._zero_status)}
+
+    @cached_property
+    def _zero_status(self) -> Object:
+        """What is in every status, however empty."""
+        return dict(skeleton(self.resource.api_version, self.resource.kind).get("status") or {})
 
     def prepare_part(self, subresource: str, obj: Object, old: Object) -> Object:
         """Return what a write of another subresource stores, where the kind has one that is written as a whole."""

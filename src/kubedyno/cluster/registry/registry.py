@@ -5,6 +5,7 @@ Each method is one atomic step: nothing awaits between reading an object and sto
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 from kubedyno.base.clock import Clock
@@ -12,7 +13,7 @@ from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
 from kubedyno.cluster.registry.admission import PodClasses
-from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid, check_version
+from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid, check_version, other_uid
 from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound, node_of
 from kubedyno.cluster.registry.builtinadmission import BuiltInAdmission
@@ -243,8 +244,10 @@ class Registry(ServedKinds):
         check_name(name, metadata)
         old = self.store.get(resource, key_of(namespace, name))
         if old is None:
-            if not kind.create_on_update or subresource:
+            if not kind.create_on_update:
                 raise not_found(resource, name)
+            if metadata.get("uid"):
+                raise other_uid(resource, key_of(namespace, name), name, metadata["uid"], "")
             kind.default(new)
             if resource.namespaced:
                 metadata["namespace"] = namespace
@@ -253,7 +256,7 @@ class Registry(ServedKinds):
             return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
         if not kind.unconditional_update and metadata.get("resourceVersion", "") in {"", "0"}:
             cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
-            raise invalid(resource, name, [cause])
+            raise invalid(replace(resource, kind=resource.plural), name, [cause])
         check_version(resource, old, metadata)
         check_uid(resource, old, metadata)
         return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
@@ -486,7 +489,7 @@ class Registry(ServedKinds):
         if kind.stamped:
             kind.stamp(new, old, rfc3339(self.clock.now()))
         deduplicate_owners(metadata, warnings)
-        causes = metadata_update_causes(metadata, before)
+        causes = metadata_update_causes(metadata, before, kind.metadata_checks)
         whole = subresource not in {"status", "finalize"}
         if not subresource:
             causes += kind.validate_update(new, old)
@@ -565,7 +568,7 @@ class Registry(ServedKinds):
         if gate is not None:
             gate.check(kind, "", None, record)
         if resource is NAMESPACES:
-            return self._delete_namespace(kind, record, dry_run=dry_run)
+            return self._delete_namespace(kind, record, options, dry_run=dry_run)
         decision = deletion.decide(kind, record, options, self.clock.now(), self._grace_of(kind, record))
         answer = record
         if decision.metadata is not None:
@@ -586,7 +589,9 @@ class Registry(ServedKinds):
             return 0
         return int(facts.spec.grace_s)
 
-    def _delete_namespace(self, kind: Kind, record: ObjectRecord, *, dry_run: bool) -> tuple[ObjectRecord, bool]:
+    def _delete_namespace(
+        self, kind: Kind, record: ObjectRecord, options: Object, *, dry_run: bool
+    ) -> tuple[ObjectRecord, bool]:
         """Mark a namespace; its controller empties it and takes the finalizer away."""
         name = record.obj.name
         if name in PROTECTED:
@@ -598,6 +603,10 @@ class Registry(ServedKinds):
             return record, False
         namespace = self.store.encode_dict(NAMESPACES, record)
         namespace["metadata"]["deletionTimestamp"] = rfc3339(self.clock.now())
+        finalizers = deletion.finalizers_of(namespace["metadata"], options)
+        namespace["metadata"]["finalizers"] = finalizers
+        if not finalizers:
+            del namespace["metadata"]["finalizers"]
         namespace["metadata"].pop("resourceVersion", None)
         namespace["status"] = {**namespace.get("status", {}), "phase": "Terminating"}
         stored = stored_of(kind, namespace, managed=record.obj.managed)

@@ -16,6 +16,7 @@ from kubedyno.cluster.registry.admissioncel import (
     unevaluated,
 )
 from kubedyno.cluster.registry.cells import age
+from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import named, one_of
 from kubedyno.cluster.registry.metadata import selector_causes
@@ -119,6 +120,8 @@ def rule_causes(rule: Object, path: str) -> list[Cause]:
 class WebhookConfigurations(Kind):
     """ValidatingWebhookConfiguration and MutatingWebhookConfiguration."""
 
+    unconditional_update = False
+    metadata_checks = 1
     has_generation = True
 
     def default(self, obj: Object) -> None:
@@ -211,6 +214,8 @@ def _review_versions(versions: list[str], path: str) -> list[Cause]:
 class AdmissionPolicies(Kind):
     """ValidatingAdmissionPolicy and MutatingAdmissionPolicy."""
 
+    unconditional_update = False
+    metadata_checks = 1
     has_generation = True
 
     @property
@@ -259,6 +264,7 @@ class AdmissionPolicies(Kind):
 class ValidatingAdmissionPolicies(AdmissionPolicies):
     """The one of both that has a status."""
 
+    status_keeps = METADATA
     has_status = True
 
 
@@ -364,6 +370,8 @@ def _mutations(spec: Object, place: frozenset[str]) -> list[Cause]:
 class AdmissionPolicyBindings(Kind):
     """ValidatingAdmissionPolicyBinding and MutatingAdmissionPolicyBinding."""
 
+    unconditional_update = False
+    metadata_checks = 1
     has_generation = True
 
     def default(self, obj: Object) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kubedyno.cluster.registry.cells import age
+from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required
@@ -15,6 +16,8 @@ _MAX_PRIORITY = 1000
 class APIServices(Kind):
     """apiregistration.k8s.io/v1 APIService."""
 
+    status_keeps = METADATA
+    unconditional_update = False
     has_status = True
 
     def default(self, obj: Object) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubedyno.cluster.registry.cells import age
+from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import named, one_of
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain
@@ -77,6 +78,7 @@ def _selector(selector: Object, path: str) -> list[Cause]:
 class DeviceClasses(Kind):
     """resource.k8s.io/v1 DeviceClass."""
 
+    returns_deleted = True
     has_generation = True
 
     def default(self, obj: Object) -> None:
@@ -105,6 +107,8 @@ def _opaque(config: Object, path: str) -> list[Cause]:
 class ResourceClaims(Kind):
     """resource.k8s.io/v1 ResourceClaim."""
 
+    returns_deleted = True
+    status_keeps = METADATA
     has_status = True
 
     def default(self, obj: Object) -> None:
@@ -132,6 +136,8 @@ class ResourceClaims(Kind):
 class ResourceClaimTemplates(Kind):
     """resource.k8s.io/v1 ResourceClaimTemplate."""
 
+    returns_deleted = True
+
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
         spec.setdefault("metadata", {})
@@ -151,6 +157,7 @@ class ResourceClaimTemplates(Kind):
 class ResourceSlices(Kind):
     """resource.k8s.io/v1 ResourceSlice."""
 
+    returns_deleted = True
     has_generation = True
     field_paths = ("spec.nodeName", "spec.driver")
 

@@ -41,7 +41,7 @@ def special_causes(path: str, text: str) -> list[Cause]:
 class Endpoints(Kind):
     """core/v1 Endpoints."""
 
-    returns_deleted = True
+    create_on_update = True
     deprecation = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
     def default(self, obj: Object) -> None:
@@ -117,12 +117,15 @@ def _ip_version(path: str, text: str, version: int) -> list[Cause]:
 class EndpointSlices(Kind):
     """discovery.k8s.io/v1 EndpointSlice."""
 
+    metadata_checks = 1
     has_generation = True
 
     def default(self, obj: Object) -> None:
         obj.setdefault("addressType", "")
         obj.setdefault("endpoints", None)
         obj.setdefault("ports", None)
+        for endpoint in obj["endpoints"] or ():
+            endpoint.setdefault("conditions", {})
         for port in obj["ports"] or ():
             port.setdefault("name", "")
             port.setdefault("protocol", "TCP")

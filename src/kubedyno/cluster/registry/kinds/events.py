@@ -60,6 +60,7 @@ def to_core(event: Object) -> Object:
 class Events(Kind):
     """core/v1 Event."""
 
+    metadata_checks = 1
     legacy_fields = True
     create_on_update = True
     field_paths = (
@@ -165,6 +166,7 @@ class Events(Kind):
 class EventsV1(Events):
     """events.k8s.io/v1 Event: the same objects. Objects reach its functions in core/v1's spelling."""
 
+    metadata_checks = 2
     field_paths = (
         *(f"regarding.{name}" for name in _INVOLVED), "reason", "type", "reportingController",
     )  # fmt: skip

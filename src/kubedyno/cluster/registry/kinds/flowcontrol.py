@@ -3,6 +3,7 @@
 from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, age
+from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import named, not_negative, one_of
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required
@@ -14,6 +15,8 @@ _EXEMPT = "exempt"
 class FlowSchemas(Kind):
     """flowcontrol.apiserver.k8s.io/v1 FlowSchema."""
 
+    status_keeps = METADATA
+    metadata_checks = 1
     has_status = True
     has_generation = True
 
@@ -84,6 +87,8 @@ def _rule(rule: Object, path: str) -> list[Cause]:
 class PriorityLevelConfigurations(Kind):
     """flowcontrol.apiserver.k8s.io/v1 PriorityLevelConfiguration."""
 
+    status_keeps = METADATA
+    metadata_checks = 1
     has_status = True
     has_generation = True
 

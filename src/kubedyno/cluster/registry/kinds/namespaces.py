@@ -19,7 +19,6 @@ class Namespaces(Kind):
 
     has_status = True
     legacy_fields = True
-    status_takes_labels = True
     field_paths = ("status.phase",)
     name_problems = staticmethod(problems_of_dns1123_label)
 
@@ -36,6 +35,11 @@ class Namespaces(Kind):
             finalizers.append(FINALIZER)
         # A generated name is known only now.
         obj["metadata"].setdefault("labels", {})[NAME_LABEL] = obj["metadata"]["name"]
+
+    def prepare_status(self, obj: Object, old: Object) -> Object:
+        new = super().prepare_status(obj, old)
+        new["status"].setdefault("phase", "Active")
+        return new
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         obj["status"] = old.get("status", {})

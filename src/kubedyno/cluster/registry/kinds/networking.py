@@ -4,6 +4,7 @@ import ipaddress
 from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, age, selector_text
+from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.containervalidation import port_causes, port_name_problems
 from kubedyno.cluster.registry.kinds.rules import domain_path, named, one_of, unchanged
@@ -331,6 +332,7 @@ def _ip_name_problems(name: str) -> list[str]:
 class IPAddresses(Kind):
     """networking.k8s.io/v1 IPAddress."""
 
+    create_on_update = True
     field_paths = ()
     name_problems = staticmethod(_ip_name_problems)
 
@@ -366,6 +368,7 @@ class IPAddresses(Kind):
 class ServiceCIDRs(Kind):
     """networking.k8s.io/v1 ServiceCIDR."""
 
+    status_keeps = METADATA
     has_status = True
 
     def default(self, obj: Object) -> None:

@@ -85,7 +85,6 @@ class Nodes(Kind):
 
     has_status = True
     legacy_fields = True
-    status_takes_labels = True
     field_paths = ("spec.unschedulable",)
 
     def default(self, obj: Object) -> None:

@@ -168,6 +168,7 @@ class ServiceAccounts(Kind):
 class Leases(Kind):
     """coordination.k8s.io/v1 Lease."""
 
+    unconditional_update = False
     create_on_update = True
 
     def default(self, obj: Object) -> None:
@@ -191,6 +192,8 @@ class Leases(Kind):
 
 class ControllerRevisions(Kind):
     """apps/v1 ControllerRevision."""
+
+    returns_deleted = True
 
     def default(self, obj: Object) -> None:
         obj.setdefault("revision", 0)

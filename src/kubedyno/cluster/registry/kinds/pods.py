@@ -48,7 +48,7 @@ class Pods(Kind):
     graceful = True
     returns_deleted = True
     legacy_fields = True
-    status_takes_labels = True
+    status_keeps = ("ownerReferences",)
     field_paths = _FIELDS
     indexes = (Index("node", _node_keys),)
 

@@ -20,6 +20,8 @@ _BUDGET_COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "exp
 class PodDisruptionBudgets(Kind):
     """policy/v1 PodDisruptionBudget."""
 
+    unconditional_update = False
+    metadata_checks = 1
     has_status = True
     has_generation = True
 
@@ -125,6 +127,9 @@ class PriorityClasses(Kind):
 
 class RuntimeClasses(Kind):
     """node.k8s.io/v1 RuntimeClass."""
+
+    unconditional_update = False
+    create_on_update = True
 
     def default(self, obj: Object) -> None:
         obj.setdefault("handler", "")

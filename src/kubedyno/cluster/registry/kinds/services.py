@@ -33,6 +33,7 @@ def _name_problems(name: str) -> list[str]:
 class Services(Kind):
     """core/v1 Service. Its addresses are allocated by `admission`, after validation of what the client asked."""
 
+    create_on_update = True
     has_status = True
     returns_deleted = True
     legacy_fields = True

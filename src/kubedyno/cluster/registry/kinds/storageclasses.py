@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, age
+from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import named, one_of, unchanged
 from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_qualified_name
@@ -95,6 +96,9 @@ class StorageClasses(Kind):
 class CSIDrivers(Kind):
     """storage.k8s.io/v1 CSIDriver."""
 
+    unconditional_update = False
+    returns_deleted = True
+
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
         spec.setdefault("attachRequired", True)
@@ -145,6 +149,10 @@ class CSIDrivers(Kind):
 class CSINodes(Kind):
     """storage.k8s.io/v1 CSINode."""
 
+    unconditional_update = False
+    returns_deleted = True
+    metadata_checks = 1
+
     def default(self, obj: Object) -> None:
         obj.setdefault("spec", {}).setdefault("drivers", None)
 
@@ -173,6 +181,8 @@ class CSINodes(Kind):
 class CSIStorageCapacities(Kind):
     """storage.k8s.io/v1 CSIStorageCapacity."""
 
+    unconditional_update = False
+
     def default(self, obj: Object) -> None:
         obj.setdefault("storageClassName", "")
 
@@ -196,6 +206,10 @@ class CSIStorageCapacities(Kind):
 class VolumeAttachments(Kind):
     """storage.k8s.io/v1 VolumeAttachment."""
 
+    status_keeps = METADATA
+    unconditional_update = False
+    metadata_checks = 1
+    returns_deleted = True
     has_status = True
 
     def default(self, obj: Object) -> None:
@@ -241,6 +255,8 @@ class VolumeAttachments(Kind):
 
 class VolumeAttributesClasses(Kind):
     """storage.k8s.io/v1 VolumeAttributesClass."""
+
+    returns_deleted = True
 
     def default(self, obj: Object) -> None:
         obj.setdefault("driverName", "")

@@ -87,6 +87,11 @@ class PersistentVolumeClaims(Kind):
         super().prepare_update(obj, old)
         _share_data_source(obj["spec"])
 
+    def prepare_status(self, obj: Object, old: Object) -> Object:
+        new = super().prepare_status(obj, old)
+        new["status"].setdefault("phase", "Pending")
+        return new
+
     def validate(self, obj: Object) -> list[Cause]:
         return claim_causes(obj["spec"], "spec")
 
@@ -138,6 +143,7 @@ def _claim_keys(obj: StoredObject) -> tuple[str, ...]:
 class PersistentVolumes(Kind):
     """core/v1 PersistentVolume; its fact is the "ns/name" of the claim it is for."""
 
+    metadata_checks = 1
     has_status = True
     returns_deleted = True
     indexes = (Index("claim", _claim_keys),)
@@ -159,9 +165,17 @@ class PersistentVolumes(Kind):
     def prepare_status(self, obj: Object, old: Object) -> Object:
         new = super().prepare_status(obj, old)
         before = old.get("status", {})
-        if new["status"].get("phase") == before.get("phase") and "lastPhaseTransitionTime" in before:
+        new["status"].setdefault("phase", "Pending")
+        if new["status"]["phase"] == before.get("phase") and "lastPhaseTransitionTime" in before:
             new["status"].setdefault("lastPhaseTransitionTime", before["lastPhaseTransitionTime"])
         return new
+
+    def stamp(self, obj: Object, old: Object, now: str) -> None:
+        status, before = obj.get("status", {}), old.get("status", {})
+        if status.get("phase") == before.get("phase"):
+            return
+        if status.get("lastPhaseTransitionTime") in {None, before.get("lastPhaseTransitionTime")}:
+            obj["status"] = {**status, "lastPhaseTransitionTime": now}
 
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]

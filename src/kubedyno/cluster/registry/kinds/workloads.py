@@ -118,6 +118,8 @@ class Workload(Kind):
 class Deployments(Workload):
     """apps/v1 Deployment."""
 
+    status_keeps = ("labels",)
+
     def default_spec(self, spec: Object) -> None:
         spec.setdefault("replicas", 1)
         strategy = spec.setdefault("strategy", {})
@@ -162,6 +164,9 @@ class Deployments(Workload):
                 invalid_value("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")
             )
         return causes
+
+    def spec_of(self, obj: Object) -> Any:
+        return obj.get("spec"), obj["metadata"].get("annotations")
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status", {})
