@@ -42,8 +42,9 @@ VALUE_TEXT = (
 )
 
 
-# DNS labels are counted in characters, all other texts in bytes.
+# Names are counted in characters, all other texts in bytes.
 _TOO_LONG_LABEL = "must be no more than 63 characters"
+_TOO_LONG_SUBDOMAIN = "must be no more than 253 characters"
 
 
 def _longer(limit: int) -> str:
@@ -60,7 +61,7 @@ def problems_of_dns1123_label(text: str) -> list[str]:
 
 def problems_of_dns1123_subdomain(text: str) -> list[str]:
     """Return what is wrong with a DNS-1123 subdomain (most names), [] when nothing."""
-    problems = [_longer(253)] if len(text) > 253 else []
+    problems = [_TOO_LONG_SUBDOMAIN] if len(text) > 253 else []
     return problems if _SUBDOMAIN_RE.match(text) else [*problems, SUBDOMAIN_TEXT]
 
 
@@ -88,7 +89,8 @@ def problems_of_qualified_name(text: str) -> list[str]:
         if not prefix:
             problems.append("prefix part must be non-empty")
         else:
-            problems += [f"prefix part {p}" for p in problems_of_dns1123_subdomain(prefix)]
+            problems += [f"prefix part {_longer(253)}"] if len(prefix) > 253 else []
+            problems += [] if _SUBDOMAIN_RE.match(prefix) else [f"prefix part {SUBDOMAIN_TEXT}"]
     if not name:
         problems.append("name part must be non-empty")
     elif len(name) > 63:

@@ -198,12 +198,12 @@ def _replace(document: Any, path: str, value: Any) -> Any:
     if path == "":
         return value
     place, token = _parent(document, path, "replace")
-    found, _ = _step(place, token)
-    if not found:
-        raise PatchError(f"replace operation does not apply: doc is missing key: {path}: missing value")
     if isinstance(place, dict):
+        # The library does not mind that the member is not there yet.
         place[token] = value
     else:
+        if not _step(place, token)[0]:
+            raise PatchError(f"replace operation does not apply: doc is missing key: {path}: missing value")
         place[_index(place, token, len(place) - 1)] = value
     return document
 

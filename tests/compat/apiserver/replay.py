@@ -52,6 +52,8 @@ _BLANKS = (
     (re.compile(r'"(nodePort|healthCheckNodePort)": ?\d+'), r'"\1":30000'),
     (re.compile(r'"10\.\d+\.\d+\.\d+"'), '"10.0.0.1"'),
     (re.compile(r'"cells": ?(\[[^\]]*?)"\d+[smh]\w*"'), r'"cells":\1"AGE"'),
+    # --etcd-prefix, and where it keeps the kind.
+    (re.compile(r"Key: /(registry/)?"), "Key: /"),
     (re.compile(r"microshift/deps/github.com/openshift/kubernetes/"), ""),
 )
 

@@ -300,6 +300,8 @@ class ApiServer:
             if not user.superuser:
                 self._authorize(call)
             if found is None or verb not in self._api.verbs_of(route):
+                # The real one has no handler there that could warn.
+                call.warnings.clear()
                 raise not_allowed()
             own = self._own_handlers.get(id(route.kind))
             if own is not None:

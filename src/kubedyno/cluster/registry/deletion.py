@@ -6,7 +6,8 @@ from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.codec import meta_dict
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.status import Conflict, Invalid
+from kubedyno.kube.resources import NAMESPACES
+from kubedyno.kube.status import Conflict, Invalid, conflict
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
@@ -67,6 +68,9 @@ def check_preconditions(kind: Kind, record: ObjectRecord, options: Object) -> No
     expected = options.get("preconditions") or {}
     uid, version = expected.get("uid"), expected.get("resourceVersion")
     name, resource = record.obj.name, (kind.stored_as or kind.resource)
+    if resource is NAMESPACES:
+        _check_namespace(record, uid, version)
+        return
     why = ""
     if uid is not None and uid != record.obj.uid:
         why = (
@@ -86,9 +90,20 @@ def check_preconditions(kind: Kind, record: ObjectRecord, options: Object) -> No
         raise Conflict(f'Operation cannot be fulfilled on {what} "{name}": {why}', details)
 
 
-def finalizers_of(metadata: Object, options: Object) -> list[str]:
+def _check_namespace(record: ObjectRecord, uid: str | None, version: str | None) -> None:
+    """Check what is expected of a namespace, whose deletion has its own words."""
+    expected = (("UID", uid, record.obj.uid), ("ResourceVersion", version, str(record.revision)))
+    for what, wanted, there in expected:
+        if wanted is not None and wanted != there:
+            why = f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {there}"
+            raise conflict(NAMESPACES, record.obj.name, why)
+
+
+def finalizers_of(kind: Kind, metadata: Object, options: Object) -> list[str]:
     """Return the finalizers that the propagation policy leaves."""
-    existing = metadata.get("finalizers", [])
+    existing: list[str] = metadata.get("finalizers", [])
+    if not kind.collectable:
+        return list(existing)
     policy, orphan = options.get("propagationPolicy"), options.get("orphanDependents")
     if orphan is not None:
         orphan, foreground = bool(orphan), False
@@ -97,6 +112,7 @@ def finalizers_of(metadata: Object, options: Object) -> list[str]:
     else:
         orphan = ORPHAN in existing
         foreground = not orphan and FOREGROUND in existing
+        orphan = orphan or (kind.orphans and not foreground)
     kept = [f for f in existing if f not in {ORPHAN, FOREGROUND}]
     if orphan:
         kept.append(ORPHAN)
@@ -117,7 +133,7 @@ def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, defa
     """
     obj = record.obj
     metadata = meta_dict(obj)
-    finalizers = finalizers_of(metadata, options)
+    finalizers = finalizers_of(kind, metadata, options)
     if not obj.deletion_s:
         finalizers += [f for f in kind.deletion_finalizers if f not in finalizers]
     changed = finalizers != metadata.get("finalizers", [])

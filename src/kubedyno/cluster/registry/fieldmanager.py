@@ -292,7 +292,9 @@ class FieldManager:
         plain = {**live, "metadata": {k: v for k, v in live["metadata"].items() if k != "managedFields"}}
         wanted = merge(self._shape, plain, patch)
         if before is not None and before.fields:
-            wanted = self._pruned(wanted, entries, before.fields)
+            # What is stripped of what it owns, its name above all, is its own nonetheless.
+            whole = Entry(self._version, "", field_set(self._shape, patch))
+            wanted = self._pruned(wanted, {**entries, identity: whole}, before.fields)
         changes = self._compared(plain, wanted, subresource)
         taken = fieldset.union(changes.modified, changes.added)
         conflicts = {
@@ -440,7 +442,7 @@ class _ConflictsError(Exception):
         """Return the 409."""
         by_manager = {
             _printed(identity): [fieldset.path_text(path) for path in fieldset.paths(fields)]
-            for identity, fields in sorted(self.found.items())
+            for identity, fields in sorted(self.found.items(), key=_conflict_order)
         }
         count = sum(map(len, by_manager.values()))
         if count == 1:
@@ -457,6 +459,13 @@ class _ConflictsError(Exception):
             for text in texts
         ]
         return Conflict(message, {"causes": causes})
+
+
+def _conflict_order(item: tuple[ManagerId, Fields]) -> bytes:
+    """Return what managers in conflict are sorted by: the JSON of their ids."""
+    manager, operation, api_version, subresource = item[0]
+    members = {"manager": manager, "operation": operation, "apiVersion": api_version, "subresource": subresource}
+    return orjson.dumps({name: value for name, value in members.items() if value})
 
 
 def _printed(identity: ManagerId) -> str:

@@ -58,6 +58,8 @@ class Kind:
         metadata_checks: How often an update's metadata is checked: whatever is wrong with it is listed so often.
         strategic: Strategic merge patches are understood.
         deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
+        orphans: What such an object owns stays when it is deleted, unless the client says otherwise.
+        collectable: Deletions have propagation policies.
         deprecation: What each request for the kind is warned of, "" for nothing.
         versioned_annotations: Which a version of the API shows fields by that it has not: no part of the metadata alone.
         stored_as: The resource whose table and rules these objects have; None: their own. Such a kind's `default`
@@ -76,6 +78,8 @@ class Kind:
     unconditional_update = True
     strategic = True
     deletion_finalizers: tuple[str, ...] = ()
+    orphans = False
+    collectable = True
     legacy_fields = False
     deprecation = ""
     versioned_annotations: tuple[str, ...] = ()

@@ -369,7 +369,7 @@ class Registry(ServedKinds):
         live, stored = None, b""
         if old is not None:
             live, stored = self.store.encode_dict(resource, old), old.obj.managed
-        elif subresource:
+        elif subresource and not kind.create_on_update:
             raise not_found(resource, name)
         now = rfc3339(self.clock.now())
         wanted, managed = kind.fields.applied(live, patch, stored, manager, subresource, now, force=force)
@@ -603,7 +603,7 @@ class Registry(ServedKinds):
             return record, False
         namespace = self.store.encode_dict(NAMESPACES, record)
         namespace["metadata"]["deletionTimestamp"] = rfc3339(self.clock.now())
-        finalizers = deletion.finalizers_of(namespace["metadata"], options)
+        finalizers = deletion.finalizers_of(kind, namespace["metadata"], options)
         namespace["metadata"]["finalizers"] = finalizers
         if not finalizers:
             del namespace["metadata"]["finalizers"]

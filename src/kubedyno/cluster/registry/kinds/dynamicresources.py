@@ -8,7 +8,7 @@ from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import named, one_of
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain
-from kubedyno.kube.status import Cause, duplicate, invalid_value, required
+from kubedyno.kube.status import BadRequest, Cause, duplicate, invalid_value, required
 
 _MODES = ("All", "ExactCount")
 _MAX_REQUESTS = 32
@@ -160,6 +160,10 @@ class ResourceSlices(Kind):
     returns_deleted = True
     has_generation = True
     field_paths = ("spec.nodeName", "spec.driver")
+
+    def check_field(self, name: str) -> None:
+        if not self.supports_field(name):
+            raise BadRequest(f"field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {name}")
 
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})

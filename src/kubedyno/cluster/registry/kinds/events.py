@@ -60,6 +60,7 @@ def to_core(event: Object) -> Object:
 class Events(Kind):
     """core/v1 Event."""
 
+    collectable = False
     metadata_checks = 1
     legacy_fields = True
     create_on_update = True

@@ -88,7 +88,9 @@ class Nodes(Kind):
     field_paths = ("spec.unschedulable",)
 
     def default(self, obj: Object) -> None:
-        obj.setdefault("spec", {})
+        spec = obj.setdefault("spec", {})
+        if "podCIDR" in spec and not spec.get("podCIDRs"):
+            spec["podCIDRs"] = [spec["podCIDR"]]
         status = obj.setdefault("status", {})
         if "capacity" in status:
             status.setdefault("allocatable", dict(status["capacity"]))

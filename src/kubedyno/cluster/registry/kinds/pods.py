@@ -54,6 +54,9 @@ class Pods(Kind):
 
     def default(self, obj: Object) -> None:
         default_pod_spec(obj.setdefault("spec", {}), pod=True)
+        status = obj.get("status")
+        if status and "podIP" in status and not status.get("podIPs"):
+            status["podIPs"] = [{"ip": status["podIP"]}]
 
     def prepare_create(self, obj: Object) -> None:
         match_label_keys(obj["spec"], obj["metadata"].get("labels", {}))

@@ -19,7 +19,8 @@ class ReplicationControllers(Kind):
 
     has_status = True
     has_generation = True
-    legacy_fields = False
+    legacy_fields = True
+    orphans = True
     field_paths = ("status.replicas",)
 
     def default(self, obj: Object) -> None:

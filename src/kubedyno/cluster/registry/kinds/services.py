@@ -63,6 +63,13 @@ class Services(Kind):
                 if ingress.get("ip"):
                     ingress.setdefault("ipMode", "VIP")
 
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        if obj["spec"]["type"] == "LoadBalancer" or not obj["status"].get("loadBalancer", {}).get("ingress"):
+            return []
+        text = "may only be used when `spec.type` is 'LoadBalancer'"
+        return [forbidden_field("status.loadBalancer.ingress", text)]
+
     def warnings(self, obj: Object) -> list[str]:
         found = "externalIPs" in obj["spec"]
         return ["spec.externalIPs is deprecated and may no longer be implemented in some clusters"] if found else []
