@@ -1,6 +1,7 @@
 """Indexers that are refused, busy, wrongly certified or gone in the middle of a run: nothing is lost, and all is told."""
 
 import json
+import tarfile
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,7 +51,8 @@ def serving(store, context=None):
 
         def do_PUT(self):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            store.made.append(self.path)
+            if not self.path.endswith("_mapping"):
+                store.made.append(self.path)
             self.answer(200, {"acknowledged": True})
 
         def do_POST(self):
@@ -164,3 +166,26 @@ def test_what_a_server_does_not_take_is_kept_told_and_can_be_stored_later(up, tm
     assert names.count("jobSummary") == 2
     assert names.count("conditionLatencyMeasurement") == 8
     assert names.count("kubedynoRun") == 1
+
+
+def test_what_is_known_only_after_the_end_is_in_the_tarball_too_and_so_is_that_it_was_refused(
+    up, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    cluster = up("archived").settled()
+    Path("cm.yml").write_text(CONFIGMAP)
+    store = Store(status=lambda _bulk, document: 400 if document["metricName"] == "kubedynoRun" else 201)
+    with serving(store) as url:
+        endpoints = [
+            {"indexer": {"type": "local", "metricsDirectory": "m", "createTarball": True, "tarballName": "m.tgz"}},
+            {"indexer": {"type": "opensearch", "esServers": [url], "defaultIndex": "runs"}},
+        ]
+        Path("c.yml").write_text(yaml.safe_dump({"metricsEndpoints": endpoints, "jobs": [job("a")]}))
+        assert main(["init", "-c", "c.yml", "--kubeconfig", str(cluster.running.kubeconfig), "--uuid", "u"]) == 1
+    assert "1 documents of kubedynoRun refused: refused: because 400" in capsys.readouterr().out
+    with tarfile.open("m.tgz") as archive:
+        assert sorted(archive.getnames()) == sorted(path.name for path in Path("m").iterdir())
+        told = json.load(archive.extractfile("kubedynoRun.json"))[0]
+    assert {"kubedynoRun.json", "kubedynoNodes.json"} <= {path.name for path in Path("m").iterdir()}
+    assert told["exit_code"] == 1
+    assert "kubedynoRun refused" in told["errors"][-1]

@@ -1,13 +1,16 @@
 """`kubedyno compare A… -- B…`: repeated runs against repeated runs, and what can be said of the difference."""
 
 import argparse
+from functools import cache
 from itertools import islice
 from pathlib import Path
+
+from kubedyno.cli.runs import add_team_flags, team_of
 
 EXIT_WORSE = 1
 # Of names of figures in a message.
 _SHOWN = 10
-_ALONE = frozenset({"-h", "--help"})
+_ALONE = frozenset({"-h", "--help", "--skip-tls-verify"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--figure", action="append", default=[], metavar="NAME", help="only these, for example Ready.p99_ms"
     )
     parser.add_argument("-o", "--output", choices=("text", "json", "markdown", "junit"), default="text")
+    add_team_flags(parser)
     parser.add_argument("--log-level", default="info", help=argparse.SUPPRESS)
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Return the words before the first "--" with all flags, and the runs after it; each flag has a value."""
+    """Return the words before the first "--" with all flags, and the runs after it; most flags have a value."""
     at = words.index("--") if "--" in words else len(words)
     before, after, rest = words[:at], [], iter(words[at + 1 :])
     flags: list[str] = []
@@ -63,8 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not before or not arguments.after:
         raise KubedynoError("compare needs two sides: kubedyno compare A1 A2 A3 -- B1 B2 B3")
     tolerance = _share(arguments.tolerance)
+
+    @cache
+    def store() -> runs.Runs:
+        return team or runs.store()
+
+    team = team_of(arguments)
     groups = runs.comparable(
-        [[one for word in side for one in runs.figures_for(word)] for side in (before, arguments.after)]
+        [[one for word in side for one in runs.figures_for(word, store)] for side in (before, arguments.after)]
     )
     if {one.key for one in groups[0]} & {one.key for one in groups[1]}:
         print("kubedyno: warning: a run stands on both sides", file=sys.stderr)

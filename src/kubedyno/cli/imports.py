@@ -14,15 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Store; exit code 0."""
+    """Store; exit code 1 when something was refused."""
     from kubedyno.lab import flags, measure, session
 
     spec = measure.indexer_spec("local", arguments.metrics_directory, arguments.es_server, arguments.es_index, "")
     request = session.Request("", log_level=flags.log_level(arguments.log_level), skip_log_file=True)
     handlers = session.log_handlers(request, "import")
     try:
-        count = measure.import_tarball(Path(arguments.tarball), spec)
+        count, refused = measure.import_tarball(Path(arguments.tarball), spec)
     finally:
         session.close_logs(handlers)
     print(f"{count} documents imported")
-    return 0
+    return 1 if refused else 0

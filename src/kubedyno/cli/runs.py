@@ -1,11 +1,12 @@
-"""`kubedyno runs`: the store of runs: list, show, tag, prune, import."""
+"""`kubedyno runs`: the store of runs, this machine's or a team's in an OpenSearch: list, show, tag, prune, import."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kubedyno.documents.runstore import RunRecord
+    from kubedyno.documents.runstore import RunRecord, RunStore
+    from kubedyno.lab.teamruns import TeamStore
 
 # What a list shows of a run's figures; `show` has all of them.
 _SHOWN = ("Ready.p99_ms", "reached_qps")
@@ -24,33 +25,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--kind", help="only these: init, study, net lab, net perf, net test, experiment, kube-burner")
     listed.add_argument("--since", metavar="WHEN", help="a duration (24h, 7d) or a time (2026-01-31)")
     _output(listed)
-    listed.add_argument("--es-server", metavar="URL", help="read the runs from an OpenSearch or Elasticsearch")
-    listed.add_argument("--es-index", metavar="NAME", help="of --es-server")
-    listed.add_argument("--skip-tls-verify", action="store_true", help="of --es-server")
+    add_team_flags(listed)
     listed.set_defaults(handle=_list)
 
     show = verbs.add_parser("show", help="show a run with all its figures")
     show.add_argument("uuid", metavar="UUID", help="or the beginning of one")
     _output(show)
+    add_team_flags(show)
     show.set_defaults(handle=_show)
 
     tag = verbs.add_parser("tag", help="give a run names, or take them away")
     tag.add_argument("uuid", metavar="UUID", help="or the beginning of one")
     tag.add_argument("names", nargs="+", metavar="NAME")
     tag.add_argument("--remove", action="store_true", help="take them away")
+    add_team_flags(tag)
     tag.set_defaults(handle=_tag)
 
     prune = verbs.add_parser("prune", help="forget old runs; tagged ones stay")
     prune.add_argument("--keep", type=int, metavar="N", help="the latest N stay")
     prune.add_argument("--older-than", metavar="DURATION", help="only runs that began longer ago, e.g. 30d")
-    prune.add_argument("--files", action="store_true", help="remove their directories, too; each is named first")
+    prune.add_argument(
+        "--files",
+        action="store_true",
+        help="remove their directories, too; each is named first; with --es-server: all their documents",
+    )
     prune.add_argument("--dry-run", action="store_true", help="say what would go")
+    add_team_flags(prune)
     prune.set_defaults(handle=_prune)
 
     imported = verbs.add_parser("import", help="bring in the runs of metrics directories")
     imported.add_argument("directories", nargs="+", type=Path, metavar="DIR")
     imported.add_argument("--tag", action="append", default=[], metavar="NAME", help="give them this tag")
+    add_team_flags(imported)
     imported.set_defaults(handle=_import)
+
+
+def add_team_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name a team's store."""
+    parser.add_argument("--es-server", metavar="URL", help="the store is an index of an OpenSearch or Elasticsearch")
+    parser.add_argument("--es-index", metavar="NAME", help="of --es-server")
+    parser.add_argument("--skip-tls-verify", action="store_true", help="of --es-server")
+
+
+def team_of(arguments: argparse.Namespace) -> "TeamStore | None":
+    """Return the team's store that the flags name, None for this machine's.
+
+    Raises:
+        KubedynoError: They name it by half, or it cannot be used.
+    """
+    from kubedyno.base.errors import KubedynoError
+
+    if not arguments.es_server:
+        if arguments.es_index or arguments.skip_tls_verify:
+            raise KubedynoError("--es-index and --skip-tls-verify: name the server, too: --es-server URL")
+        return None
+    if not arguments.es_index:
+        raise KubedynoError("--es-server: name the index, too: --es-index NAME")
+    from kubedyno.lab.teamruns import TeamStore
+
+    return TeamStore(arguments.es_server, arguments.es_index, insecure=arguments.skip_tls_verify)
+
+
+def _store(arguments: argparse.Namespace) -> "RunStore | TeamStore":
+    from kubedyno.lab import runs
+
+    return team_of(arguments) or runs.store()
 
 
 def _output(parser: argparse.ArgumentParser) -> None:
@@ -69,19 +108,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.kind is not None and arguments.kind not in runs.KINDS:
         raise KubedynoError(f"--kind {arguments.kind}: must be one of {', '.join(runs.KINDS)}")
     since_s = None if arguments.since is None else _since(arguments.since)
-    if arguments.es_server:
-        if arguments.tag:
-            raise KubedynoError("--tag: tags are in the store of this machine alone; leave it out with --es-server")
-        if not arguments.es_index:
-            raise KubedynoError("--es-server: name the index, too: --es-index NAME")
-        found = runs.indexed(arguments.es_server, arguments.es_index, insecure=arguments.skip_tls_verify)
-        found = [
-            record
-            for record in found
-            if arguments.kind in {None, record.kind} and (since_s is None or record.started_s >= since_s)
-        ]
-    else:
-        found = runs.store().select(kind=arguments.kind, tags=arguments.tag, since_s=since_s)
+    found = _store(arguments).select(kind=arguments.kind, tags=arguments.tag, since_s=since_s)
     if arguments.output != "table":
         return _write(found, arguments.output)
     if not found:
@@ -136,7 +163,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from kubedyno.base.terminal import printable
     from kubedyno.lab import runs
 
-    found = runs.store().find(arguments.uuid)
+    found = _store(arguments).find(arguments.uuid)
     if arguments.output != "table":
         return _write(found, arguments.output)
     for number, record in enumerate(found):
@@ -165,10 +192,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _tag(arguments: argparse.Namespace) -> int:
-    from kubedyno.lab import runs
-
     _check_tags(arguments.names)
-    store = runs.store()
+    store = _store(arguments)
     store.tag(store.find(arguments.uuid), arguments.names, remove=arguments.remove)
     return 0
 
@@ -185,19 +210,20 @@ def _prune(arguments: argparse.Namespace) -> int:
     from kubedyno.base.clock import SYSTEM_CLOCK
     from kubedyno.base.errors import KubedynoError
     from kubedyno.base.terminal import printable
-    from kubedyno.lab import runremoval, runs
+    from kubedyno.lab import runremoval
 
     if arguments.keep is None and arguments.older_than is None:
         raise KubedynoError("prune: say what goes: --keep N, --older-than 30d, or both")
     if arguments.keep is not None and arguments.keep < 0:
         raise KubedynoError(f"--keep {arguments.keep}: must be 0 or more")
     older_s = None if arguments.older_than is None else _duration("--older-than", arguments.older_than)
-    store = runs.store()
+    team = team_of(arguments)
+    store = team or _store(arguments)
     records = store.select()
     going = runremoval.to_prune(records, keep=arguments.keep, older_than_s=older_s, now_s=SYSTEM_CLOCK.now())
     for record in going:
-        print(f"run {printable(record.uuid)} of {record.started}")
-    removals = runremoval.removals(going, records) if arguments.files else []
+        print(f"run {printable(record.uuid)} of {printable(record.started)}")
+    removals = runremoval.removals(going, records) if arguments.files and not team else []
     for removal in removals:
         name = printable(str(removal.directory))
         print(f"kept: {name}: {removal.why_not}" if removal.why_not else f"{name}: {len(removal.files)} files")
@@ -207,6 +233,11 @@ def _prune(arguments: argparse.Namespace) -> int:
     for removal in removals:
         if not removal.why_not:
             runremoval.remove(removal)
+    # A uuid that a user chose may stand for several runs.
+    needed = {record.uuid for record in records if record not in going}
+    for uuid in dict.fromkeys(record.uuid for record in going if record.uuid not in needed) if arguments.files else ():
+        if team:
+            print(f"{printable(uuid)}: {team.remove_documents(uuid)} documents removed")
     store.remove(going)
     print(f"{len(going)} of {len(records)} runs forgotten")
     return 0
@@ -220,18 +251,29 @@ def _import(arguments: argparse.Namespace) -> int:
 
     from kubedyno.base.errors import KubedynoError
     from kubedyno.base.terminal import printable
+    from kubedyno.documents import kubeburner
+    from kubedyno.documents.run import RunDocument
     from kubedyno.lab import runs
 
     _check_tags(arguments.tag)
+    team = team_of(arguments)
     found: list[RunRecord] = []
+    documents: list[RunDocument] = []
     failed = 0
     for directory in arguments.directories:
         try:
-            found += runs.records_in(directory)
+            if team:
+                documents += kubeburner.runs_in(directory)
+            else:
+                found += runs.records_in(directory)
         except KubedynoError as error:
             print(f"kubedyno: {printable(str(error))}", file=sys.stderr)
             failed += 1
-    runs.store().add(msgspec.structs.replace(record, tags=tuple(arguments.tag)) for record in found)
+    if team:
+        found = team.add(documents)
+        team.tag(found, arguments.tag)
+    else:
+        runs.store().add(msgspec.structs.replace(record, tags=tuple(arguments.tag)) for record in found)
     print(f"{len(found)} runs of {len(arguments.directories)} directories")
     return 1 if failed else 0
 

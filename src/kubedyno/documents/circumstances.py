@@ -11,6 +11,8 @@ import msgspec
 CONFIG, HOST, NODES, EVENTS, PODS, API = (
     "kubedynoConfig", "kubedynoHost", "kubedynoNodes", "kubedynoEvents", "kubedynoPods", "kubedynoApi",
 )  # fmt: skip
+# What goes into directories alone: one document may hold a whole run, with names of fields without end.
+UNINDEXED = frozenset({CONFIG, NODES, EVENTS, PODS, API})
 # A time that never came, in a column of milliseconds.
 NEVER = -1
 

@@ -9,6 +9,8 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.documents.circumstances import Circumstances
 
 FILE_NAME = "kubedynoRun"
+# Members whose own are named after kinds, conditions and errors: an index cannot have a field for each.
+UNSEARCHED = ("jobs",)
 
 
 class Figures(msgspec.Struct, frozen=True):

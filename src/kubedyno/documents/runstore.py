@@ -238,16 +238,7 @@ class RunStore:
         Raises:
             KubedynoError: There is none, or several uuids begin so.
         """
-        found = self.select(uuid=uuid)
-        exact = [record for record in found if record.uuid == uuid]
-        if exact:
-            return exact
-        names = sorted({record.uuid for record in found})
-        if not uuid or not names:
-            raise KubedynoError(f"{self.path}: no run {uuid!r}; see: kubedyno runs list")
-        if len(names) > 1:
-            raise KubedynoError(f"run {uuid!r}: {len(names)} runs begin so, among them {names[0]} and {names[1]}")
-        return found
+        return named(self.select(uuid=uuid), uuid, str(self.path))
 
     def tag(self, records: Sequence[RunRecord], names: Sequence[str], *, remove: bool = False) -> None:
         """Give runs names, or take them away; raises as `add`."""
@@ -263,6 +254,28 @@ class RunStore:
         """Forget runs; raises as `add`."""
         with self._open(writing=True) as connection:
             connection.executemany("DELETE FROM runs WHERE id = ?", [(record.id,) for record in records])
+
+
+def named(found: list[RunRecord], uuid: str, where: str) -> list[RunRecord]:
+    """Return the runs of a uuid among those whose uuid begins so, or all of them if they have one uuid.
+
+    Args:
+        found: Runs whose uuid begins with `uuid`.
+        uuid: One, or its beginning.
+        where: Name of the store.
+
+    Raises:
+        KubedynoError: There is none, or several uuids begin so.
+    """
+    exact = [record for record in found if record.uuid == uuid]
+    if exact:
+        return exact
+    names = sorted({record.uuid for record in found})
+    if not uuid or not names:
+        raise KubedynoError(f"{where}: no run {uuid!r}; see: kubedyno runs list")
+    if len(names) > 1:
+        raise KubedynoError(f"run {uuid!r}: {len(names)} runs begin so, among them {names[0]} and {names[1]}")
+    return found
 
 
 def _tag(connection: sqlite3.Connection, numbers: Sequence[int], names: Sequence[str]) -> None:

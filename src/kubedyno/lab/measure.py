@@ -15,7 +15,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.client.api import Client
-from kubedyno.documents import tarball
+from kubedyno.documents import circumstances, tarball
 from kubedyno.documents.indexers import indexer
 from kubedyno.lab import session
 from kubedyno.lab import target as targets
@@ -179,8 +179,10 @@ async def check_alerts(query: Query) -> int:
     return EXIT_FAILED if found.errors or made.unstored else EXIT_OK
 
 
-def import_tarball(path: Path, spec: IndexerSpec) -> int:
-    """Store the documents of a tarball; returns how many.
+def import_tarball(path: Path, spec: IndexerSpec) -> tuple[int, int]:
+    """Store the documents of a tarball; returns how many, and how many metrics were refused, each of which is told.
+
+    What of ours is written to directories alone stays in the tarball when documents go to a server: see docs/reports.md.
 
     Raises:
         KubedynoError: It cannot be read, or the indexer cannot be used.
@@ -188,16 +190,23 @@ def import_tarball(path: Path, spec: IndexerSpec) -> int:
     log.info("📁 Creating indexer: %s", spec.type)
     log.info("Importing tarball: %s", path)
     store = indexer(spec.type, Path(spec.metrics_directory), spec.servers, spec.index, insecure=spec.insecure)
-    count = 0
+    count = refused = 0
     for metric, documents in tarball.documents(path):
-        if documents:
+        if metric in circumstances.UNINDEXED and spec.servers:
+            log.info("%s.json stays in the tarball: reports are made of it", metric)
+        elif documents:
             log.info("Reading metrics from %s.json", metric)
-            log.info("%s", store.write(metric, documents))
-            count += len(documents)
+            try:
+                log.info("%s", store.write(metric, documents))
+            except KubedynoError as error:
+                log.error("%s", error)  # noqa: TRY400 - what to do is in the line
+                refused += 1
+            else:
+                count += len(documents)
     line = store.close()
     if line:
         log.info("%s", line)
-    return count
+    return count, refused
 
 
 def names_of(texts: Sequence[str]) -> tuple[str, ...]:

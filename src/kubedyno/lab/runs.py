@@ -8,12 +8,12 @@ no run: its directory has everything, and `kubedyno runs import` brings it in la
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import orjson
@@ -24,13 +24,11 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.terminal import printable
 from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.documents import kubeburner, net, podnet, reconciler
-from kubedyno.documents import run as load
 from kubedyno.documents.net import NetLabRun
-from kubedyno.documents.opensearch import OpenSearchIndexer
 from kubedyno.documents.podnet import NetPerfRun, NetTestRun, PodNetRun
 from kubedyno.documents.reconciler import ReconcilerRun
 from kubedyno.documents.run import RunDocument
-from kubedyno.documents.runstore import FILE_NAME, RunRecord, RunStore
+from kubedyno.documents.runstore import FILE_NAME, RunRecord, RunStore, named
 from kubedyno.lab.embedded import state_root
 from kubedyno.report.figures import Figure, figure_of, figures_of
 
@@ -317,22 +315,6 @@ def _record_of(document: NetLabRun | NetPerfRun | NetTestRun | ReconcilerRun, di
             return record_of_net_lab(document, directory)
 
 
-def indexed(server: str, index: str, *, insecure: bool) -> list[RunRecord]:
-    """Return the rows of all runs whose documents an OpenSearch holds, oldest first.
-
-    Raises:
-        KubedynoError: It cannot be read, or holds documents that are no runs of this version's.
-    """
-    reader = OpenSearchIndexer([server], index, insecure=insecure, making=False)
-    try:
-        documents = msgspec.convert(reader.read(load.FILE_NAME), list[RunDocument])
-    except msgspec.ValidationError as error:
-        raise KubedynoError(f"index {index}: holds a run that cannot be read ({error})") from error
-    finally:
-        reader.close()
-    return sorted((record_of_load(one, None) for one in documents), key=lambda record: record.started_s)
-
-
 # --- for comparisons ---------------------------------------------------------------------------------------------
 
 
@@ -351,20 +333,33 @@ class RunFigures:
         return self.uuid, self.started
 
 
-def figures_for(word: str) -> list[RunFigures]:
+class Runs(Protocol):
+    """What a comparison asks of a run store."""
+
+    def select(self, *, tags: Sequence[str] = (), uuid: str | None = None) -> list[RunRecord]:
+        """Return runs: see `RunStore.select`."""
+        ...
+
+
+def figures_for(word: str, kept: Callable[[], Runs] = store) -> list[RunFigures]:
     """Return the figures of what a word names: a metrics directory, `tag:NAME`, or a uuid of the store.
+
+    Args:
+        word: The word.
+        kept: The store; asked for where the word is no directory.
 
     Raises:
         KubedynoError: It names nothing.
     """
     if word.startswith(TAG):
-        found = store().select(tags=[word.removeprefix(TAG)])
+        found = kept().select(tags=[word.removeprefix(TAG)])
         if not found:
             raise KubedynoError(f"{word}: no run of the store has this tag; see: kubedyno runs list")
     elif Path(word).is_dir():
         found = records_in(Path(word))
     else:
-        found = store().select(uuid=word) and store().find(word)
+        found = kept().select(uuid=word)
+        found = found and named(found, word, "the run store")
         if not found:
             raise KubedynoError(f"{word}: neither a directory nor a run of the store; see: kubedyno runs list")
     return [
@@ -392,6 +387,10 @@ def comparable(sides: Sequence[Sequence[RunFigures]]) -> list[list[RunFigures]]:
 def _as_kube_burner(one: RunFigures) -> RunFigures:
     if one.kind == kubeburner.KIND:
         return one
+    if not one.directory:
+        raise KubedynoError(
+            f"run {one.uuid}: cannot be compared with runs of kube-burner: its documents are in no directory; name that instead"
+        )
     try:
         documents = [d for d in kubeburner.as_kube_burner(Path(one.directory)) if d.uuid == one.uuid]
     except KubedynoError as error:

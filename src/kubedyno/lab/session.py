@@ -53,7 +53,7 @@ from kubedyno.load.metrics.profiles import alert_profile, metric_profile
 from kubedyno.load.outputs import Outputs, outputs
 from kubedyno.load.plan.plan import Plan, make_plan
 from kubedyno.load.plan.template import render_config
-from kubedyno.load.result import JobResult, Options, RunResult
+from kubedyno.load.result import EXIT_FAILED, JobResult, Options, RunResult
 from kubedyno.load.run import Run
 from kubedyno.report import html, text
 from kubedyno.stats.hdr import Hdr
@@ -265,7 +265,9 @@ async def _run(
 
     async def gather() -> None:
         found = await gathering.end(one.result)
-        _index(made, circumstances.HOST, [] if found.host is None else [found.host], everywhere=True)
+        host = [] if found.host is None else [found.host]
+        _index(made, circumstances.HOST, host)
+        _send(made, circumstances.HOST, host)
         _index(made, circumstances.EVENTS, found.events)
         _index(made, circumstances.PODS, found.pods)
         _index(made, circumstances.API, found.api)
@@ -312,22 +314,38 @@ async def _run(
     )
     own = Counter(str(pod.get("spec", {}).get("nodeName") or "") for pod in seen.pods if of_this_run(pod))
     _index(made, circumstances.NODES, node_documents(seen, gathering.gathered.pods, own, options.uuid))
-    _index(made, FILE_NAME, [document], everywhere=True)
+    taken = len(made.unstored)
+    _send(made, FILE_NAME, [document])
+    if late := made.unstored[taken:]:
+        document = msgspec.structs.replace(
+            document, errors=[*document.errors, *late], exit_code=document.exit_code or EXIT_FAILED
+        )
+    _index(made, FILE_NAME, [document])
+    for outlet in made.outlets:
+        # The ones that the run's end has made are without what is known only after it.
+        await asyncio.to_thread(outlet.archive)
     return document
 
 
-def _index(made: Outputs, name: str, documents: Sequence[msgspec.Struct], *, everywhere: bool = False) -> None:
-    """Write documents of ours beside kube-burner's: into directories, and where a team looks for runs.
+def _index(made: Outputs, name: str, documents: Sequence[msgspec.Struct]) -> None:
+    """Write documents of ours beside kube-burner's into directories.
 
     Raises:
         KubedynoError: A directory cannot be written to.
     """
-    if not documents:
-        return
     for outlet in made.outlets:
-        if outlet.local is not None:
+        if documents and outlet.local is not None:
             outlet.local.index(name, encoded(documents))
-        elif everywhere and isinstance(outlet.indexer, OpenSearchIndexer):
+
+
+def _send(made: Outputs, name: str, documents: Sequence[msgspec.Struct]) -> None:
+    """Store documents of ours where a team looks for runs; what is not taken is kept, as everything is.
+
+    Raises:
+        KubedynoError: It cannot be kept either.
+    """
+    for outlet in made.outlets:
+        if documents and isinstance(outlet.indexer, OpenSearchIndexer):
             try:
                 outlet.indexer.write(name, encoded(documents))
             except KubedynoError as error:

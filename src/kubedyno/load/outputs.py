@@ -40,6 +40,16 @@ class Outlet:
         """The indexer, if it is a local one."""
         return self.indexer if isinstance(self.indexer, LocalIndexer) else None
 
+    def archive(self) -> Path | None:
+        """Make the tarball of what the directory holds now, if one is wanted, and return its path.
+
+        Raises:
+            KubedynoError: It cannot be written.
+        """
+        if self.tarball is not None and self.directory is not None:
+            tarball.create(self.directory, self.tarball)
+        return self.tarball
+
 
 @dataclass(slots=True)
 class Source:
@@ -102,9 +112,8 @@ class Outputs:
             line = await asyncio.to_thread(outlet.indexer.close)
             if line:
                 log.info("%s", line)
-            if outlet.tarball is not None and outlet.directory is not None:
-                await asyncio.to_thread(tarball.create, outlet.directory, outlet.tarball)
-                log.info("Metrics tarball generated at %s", outlet.tarball)
+            if path := await asyncio.to_thread(outlet.archive):
+                log.info("Metrics tarball generated at %s", path)
         self.pack()
 
     def keep(self, metric: str, documents: Iterable[Document], error: KubedynoError) -> None:
