@@ -5,7 +5,6 @@ import logging
 import os
 import shlex
 import sys
-from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +23,12 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.files import write_whole
 from kubedyno.base.log import LEVELS, LogrusFormatter, logger
 from kubedyno.base.random import Random
-from kubedyno.base.times import rfc3339
 from kubedyno.client import clockgap, kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.documents import circumstances
 from kubedyno.documents.circumstances import ConfigDocument
 from kubedyno.documents.opensearch import OpenSearchIndexer
-from kubedyno.documents.run import FILE_NAME, Chapter, Figures, FindingDocument, JobDocument, RunDocument
+from kubedyno.documents.run import FILE_NAME, Chapter, RunDocument
 from kubedyno.documents.run import Target as TargetDocument
 from kubedyno.http.client import PoolLimits
 from kubedyno.kube.status import StatusError
@@ -40,24 +38,21 @@ from kubedyno.lab.circumstances import Gathering, encoded, node_documents
 from kubedyno.lab.liveview import LiveView
 from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.lab.progress import Progress
+from kubedyno.lab.rundocument import document_of
 from kubedyno.lab.target import Choice
 from kubedyno.load.config.load import load_config
 from kubedyno.load.config.sources import is_url
 from kubedyno.load.config.spec import Spec
 from kubedyno.load.engine.arrival import pacing
-from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.sender import GONE_S
 from kubedyno.load.engine.stuck import Reason
-from kubedyno.load.measurements.latency import quantiles, watched_summary
 from kubedyno.load.metrics.profiles import alert_profile, metric_profile
 from kubedyno.load.outputs import Outputs, outputs
 from kubedyno.load.plan.plan import Plan, make_plan
 from kubedyno.load.plan.template import render_config
-from kubedyno.load.result import EXIT_FAILED, JobResult, Options, RunResult
+from kubedyno.load.result import EXIT_FAILED, Options, RunResult
 from kubedyno.load.run import Run
 from kubedyno.report import html, text
-from kubedyno.stats.hdr import Hdr
-from kubedyno.stats.quantiles import Summary, summary_of
 
 log = logger(__name__)
 
@@ -421,9 +416,6 @@ def summary_lines(document: RunDocument) -> list[str]:
     return text.summary(document)
 
 
-# --- documents -------------------------------------------------------------------------------------------------
-
-
 async def _left(client: Client, options: Options) -> list[str]:
     """Return the names of the namespaces that a run made and that are still there; what lies in them is theirs."""
     selector = quote(f"kube-burner.io/runid={options.runid}")
@@ -434,108 +426,3 @@ async def _left(client: Client, options: Options) -> list[str]:
     except (KubedynoError, StatusError, OSError) as error:
         log.warning("cannot say what is left on the cluster: %s", error)
         return []
-
-
-def document_of(
-    result: RunResult,
-    options: Options,
-    target: TargetDocument,
-    last: Sequence[Finding],
-    left: Sequence[str] = (),
-    gap: clockgap.Gap | None = None,
-    missing: Sequence[str] = (),
-) -> RunDocument:
-    """Return the document of a run."""
-    seen: dict[tuple[str, str], FindingDocument] = {}
-    for second, reason in result.reasons:
-        if isinstance(reason, Finding) and reason.permanent:
-            # The last sight of a cause says most: pods pile up while a run waits.
-            seen[reason.cause, reason.title.split(" on ")[-1]] = _finding(reason, second, at_end=False)
-    span_s = result.ended_at - result.started_at
-    findings = _latest(seen.values()) + [_finding(finding, span_s, at_end=True) for finding in last]
-    troubles = [line for job in result.jobs for line in job.troubles]
-    return RunDocument(
-        uuid=options.uuid,
-        kubedyno=__version__,
-        target=target,
-        started=rfc3339(result.started_at),
-        ended=rfc3339(result.ended_at),
-        exit_code=result.exit_code,
-        errors=list(result.errors),
-        jobs=[_job(job) for job in result.jobs if not job.frame],
-        findings=findings,
-        not_measured=[
-            "resource use of nodes and control plane",
-            *missing,
-            *troubles,
-        ],
-        left=list(left),
-        clock_ms=(round(gap.middle_s * 1000, 1), round(gap.half_s * 1000, 1))
-        if gap is not None and gap.known
-        else None,
-    )
-
-
-def _latest(findings: Any) -> list[FindingDocument]:
-    """Keep the last finding of each cause."""
-    by_cause: dict[str, FindingDocument] = {}
-    for finding in findings:
-        by_cause[finding.cause] = finding
-    return list(by_cause.values())
-
-
-def _finding(finding: Finding, second: float, *, at_end: bool) -> FindingDocument:
-    return FindingDocument(
-        finding.cause,
-        finding.title,
-        list(finding.pods),
-        list(finding.evidence),
-        list(finding.remedy),
-        finding.next_wall,
-        finding.permanent,
-        round(second, 3),
-        at_end,
-    )
-
-
-def _figures(summary: Summary) -> Figures:
-    return Figures(
-        summary.count,
-        *(round(v, 3) for v in (summary.p50, summary.p95, summary.p99, summary.minimum, summary.maximum, summary.average)),
-    )  # fmt: skip
-
-
-def _samples(record: JobRecord) -> list[tuple[str, "array[float]"]]:
-    """Return the samples of a job's requests that are kept as histograms, in ms."""
-    seen = [(f"seen {kind}", values) for kind, values in record.seen_ms.items()]
-    return [("accepted", record.accept_ms), ("corrected", record.corrected_ms), ("late", record.late_ms), *seen]
-
-
-def _job(job: JobResult) -> JobDocument:
-    record, spec = job.record, job.plan.spec
-    tracker = job.pods.tracker if job.pods is not None else None
-    pods = list(tracker.pods.values()) if tracker is not None else []
-    return JobDocument(
-        name=spec.name,
-        type=spec.job_type,
-        iterations=spec.job_iterations,
-        qps=record.qps,
-        burst=record.burst,
-        asked=record.asked,
-        sent=record.sent,
-        accepted=record.accepted,
-        retried=record.retried,
-        failed=dict(record.failed),
-        reached_qps=round(record.reached_qps, 3),
-        elapsed_s=round(record.ended_s - record.started_s, 3),
-        pods_seen=len(pods),
-        pods_ready=tracker.came_up if tracker is not None else 0,
-        accept_ms=_figures(summary_of(record.accept_ms)) if record.accept_ms else None,
-        late_ms=_figures(summary_of(record.late_ms)) if record.late_ms else None,
-        start_ms={name: _figures(s) for name, s in watched_summary(tracker).items()} if tracker is not None else {},
-        start_server_ms={name: _figures(s) for name, s in quantiles(pods, 2).items()},
-        timeline=record.timeline(),
-        corrected_ms=_figures(summary_of(record.corrected_ms)) if record.corrected_ms else None,
-        seen_ms={kind: _figures(summary_of(values)) for kind, values in record.seen_ms.items()},
-        hdr_us={name: Hdr(int(ms * 1000) for ms in values).pairs() for name, values in _samples(record) if values},
-    )
