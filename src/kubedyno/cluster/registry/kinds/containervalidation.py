@@ -1,14 +1,15 @@
-"""What is wrong with a pod's containers: names, ports, environment, resources, probes, mounts, security."""
+"""What is wrong with a pod's containers: names, ports, environment, mounts, security."""
 
 import re
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.portvalidation import port_causes, port_name_problems
+from kubedyno.cluster.registry.kinds.probevalidation import handler_causes, probe_causes
+from kubedyno.cluster.registry.kinds.resourcevalidation import validate_resources
 from kubedyno.cluster.registry.kinds.stopsignals import stop_signal_causes
-from kubedyno.kube.names import problems_of_config_key, problems_of_dns1123_label, problems_of_qualified_name
+from kubedyno.kube.names import problems_of_config_key, problems_of_dns1123_label
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import (
     Cause,
@@ -21,8 +22,6 @@ from kubedyno.kube.status import (
 )
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
-_PORT_TEXT = "must be between 1 and 65535, inclusive"
-_NOT_NEGATIVE = "must be greater than or equal to 0"
 _ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _ENV_FIELDS = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
@@ -32,47 +31,16 @@ _ENV_RESOURCES = (
     "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage",
     "requests.memory",
 )  # fmt: skip
-_STANDARD_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage"})
-# Resources that are standard, but not of containers.
-_OTHER_STANDARD_RESOURCES = frozenset(
-    {"storage", "pods", "services", "secrets", "configmaps", "persistentvolumeclaims"}
-)
-_HUGE = "hugepages-"
-_PROBE_INTS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
 _MAX_ID = 2**31 - 1
 _ID_TEXT = f"must be between 0 and {_MAX_ID}, inclusive"
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
-_HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
 # Printable ASCII without "=".
 _VARIABLE = re.compile(r"[ -<>-~]*\Z")
-# Amounts whose faults are remembered, mostly none: few differ, as most come of templates. Long ones are no honest ones.
-_AMOUNTS, _SHORT_AMOUNT = 4096, 128
 # Of Go's SecurityContext, in its order.
 _SECURITY_MEMBERS = (
     "Capabilities", "Privileged", "SELinuxOptions", "WindowsOptions", "RunAsUser", "RunAsGroup", "RunAsNonRoot",
     "ReadOnlyRootFilesystem", "AllowPrivilegeEscalation", "ProcMount", "SeccompProfile", "AppArmorProfile",
 )  # fmt: skip
-
-
-def port_causes(path: str, port: int) -> list[Cause]:
-    """Return what is wrong with a port's number."""
-    return [] if 1 <= port <= 65535 else [invalid_value(path, port, _PORT_TEXT)]
-
-
-def port_name_problems(name: str) -> list[str]:
-    """Return what is wrong with a port's name (IsValidPortName)."""
-    problems = []
-    if len(name) > 15:
-        problems.append("must be no more than 15 characters")
-    if not re.fullmatch(r"[-a-z0-9]+", name):
-        problems.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
-    if not re.search(r"[a-z]", name):
-        problems.append("must contain at least one letter (a-z)")
-    if "--" in name:
-        problems.append("must not contain consecutive hyphens")
-    if name and (name[0] == "-" or name[-1] == "-"):
-        problems.append("must not begin or end with a hyphen")
-    return problems
 
 
 def validate_containers(spec: Object, path: str, volumes: set[str]) -> list[Cause]:
@@ -140,12 +108,12 @@ def _container(container: Object, path: str, spec: Object, volumes: set[str]) ->
     causes += validate_resources(container.get("resources", {}), f"{path}.resources", spec)
     for kind in ("livenessProbe", "readinessProbe", "startupProbe"):
         if kind in container:
-            causes += _probe(container[kind], f"{path}.{kind}", kind)
+            causes += probe_causes(container[kind], f"{path}.{kind}", kind)
     grace = spec.get("terminationGracePeriodSeconds", 30)
     for hook in ("postStart", "preStop"):
         handler = container.get("lifecycle", {}).get(hook)
         if handler is not None:
-            causes += _handler(handler, f"{path}.lifecycle.{hook}")
+            causes += handler_causes(handler, f"{path}.lifecycle.{hook}")
             seconds = handler.get("sleep", {}).get("seconds", 0)
             if not 0 <= seconds <= grace:
                 text = f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
@@ -331,143 +299,6 @@ def _mounts(container: Object, path: str, volumes: set[str]) -> list[Cause]:
         if mount.get("recursiveReadOnly") in {"Enabled", "IfPossible"} and not mount.get("readOnly"):
             causes.append(forbidden_field(f"{loose}.recursiveReadOnly", "may only be specified when readOnly is true"))
     return causes
-
-
-def validate_resources(resources: Object, path: str, spec: Object) -> list[Cause]:
-    """Return what is wrong with a container's requests and limits."""
-    causes: list[Cause] = []
-    limits, requests = resources.get("limits", {}), resources.get("requests", {})
-    claims = {claim.get("name") for claim in spec.get("resourceClaims", ())}
-    for name, text in limits.items():
-        causes += _amount(name, text, f"{path}.limits")
-    for name, text in requests.items():
-        causes += _amount(name, text, f"{path}.requests")
-        request = Quantity.parse(text)
-        if name in limits:
-            limit = Quantity.parse(limits[name])
-            extended = _is_extended(name)
-            if extended and request.amount != limit.amount:
-                causes.append(
-                    invalid_value(f"{path}.requests", text, f"must be equal to {name} limit of {limits[name]}")
-                )
-            elif not extended and limit < request:
-                text_ = f"must be less than or equal to {name} limit of {limits[name]}"
-                causes.append(invalid_value(f"{path}.requests", text, text_))
-        elif _is_extended(name):
-            causes.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
-    names = {*limits, *requests}
-    if any(name.startswith(_HUGE) for name in names) and not names & {"cpu", "memory"}:
-        causes.append(forbidden_field(path, "HugePages require cpu or memory"))
-    for i, claim in enumerate(resources.get("claims", ())):
-        name = claim.get("name", "")
-        if name not in claims:
-            cause = not_found_field(f"{path}.claims[{i}]", name)
-            known = "is empty" if not claims else "are: " + ", ".join(sorted(map(str, claims)))
-            detail = f": must be one of the names in pod.spec.resourceClaims which {known}"
-            causes.append(Cause(cause.reason, cause.field, cause.message + detail))
-    return causes
-
-
-def _is_extended(name: str) -> bool:
-    """Say whether a resource is an extended one or huge pages, which cannot be overcommitted."""
-    return name.startswith(_HUGE) or ("/" in name and "kubernetes.io/" not in name)
-
-
-def _amount(name: str, text: str, path: str) -> tuple[Cause, ...]:
-    if len(name) + len(text) > _SHORT_AMOUNT:
-        return _amount_causes(name, text, path)
-    return _remembered_amount(name, text, path)
-
-
-def _amount_causes(name: str, text: str, path: str) -> tuple[Cause, ...]:
-    amount = Quantity.parse(text).amount
-    where = f"{path}[{name}]"
-    causes = [invalid_value(path, name, p) for p in problems_of_qualified_name(name)]
-    if "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith(_HUGE):
-        if name not in _OTHER_STANDARD_RESOURCES:
-            causes.append(invalid_value(where, name, "must be a standard resource type or fully qualified"))
-        causes.append(invalid_value(where, name, "must be a standard resource for containers"))
-    if amount < 0:
-        causes.append(invalid_value(where, text, _NOT_NEGATIVE))
-    if _is_extended(name) and amount != amount.to_integral_value():
-        causes.append(invalid_value(where, text, "must be an integer"))
-    if name.startswith(_HUGE) and not _is_multiple(amount, Quantity.parse(name[len(_HUGE) :]).amount):
-        causes.append(invalid_value(where, text, f"{text} is not positive integer multiple of {name}"))
-    return tuple(causes)
-
-
-_remembered_amount = lru_cache(maxsize=_AMOUNTS)(_amount_causes)
-
-
-def _is_multiple(amount: Decimal, of: Decimal) -> bool:
-    try:
-        return amount % of == 0
-    except InvalidOperation:
-        # More digits than decimals are worked out with: nobody has so much.
-        return False
-
-
-def _probe(probe: Object, path: str, kind: str) -> list[Cause]:
-    causes = _handler(probe, path)
-    causes += [
-        invalid_value(f"{path}.{name}", probe[name], _NOT_NEGATIVE) for name in _PROBE_INTS if probe.get(name, 0) < 0
-    ]
-    grace = probe.get("terminationGracePeriodSeconds")
-    if grace is not None and grace <= 0:
-        causes.append(invalid_value(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
-    if kind == "readinessProbe":
-        if grace is not None:
-            text = "must not be set for readinessProbes"
-            causes.append(invalid_value(f"{path}.terminationGracePeriodSeconds", grace, text))
-    elif probe.get("successThreshold", 1) != 1:
-        causes.append(invalid_value(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
-    return causes
-
-
-def _handler(handler: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    count = 0
-    for name in ("exec", "httpGet", "tcpSocket", "grpc", "sleep"):
-        action = handler.get(name)
-        if action is None:
-            continue
-        count += 1
-        if count > 1:
-            causes.append(forbidden_field(f"{path}.{name}", "may not specify more than 1 handler type"))
-            continue
-        causes += _action(name, action, f"{path}.{name}")
-    if not count:
-        causes.append(required(path, "must specify a handler type"))
-    return causes
-
-
-def _action(name: str, action: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    if name == "exec" and not action.get("command"):
-        causes.append(required(f"{path}.command"))
-    if name == "httpGet":
-        causes += _int_or_name_port(action.get("port"), f"{path}.port")
-        if action.get("scheme") not in {"HTTP", "HTTPS"}:
-            causes.append(not_supported(f"{path}.scheme", action.get("scheme"), ("HTTP", "HTTPS")))
-        for i, header in enumerate(action.get("httpHeaders", ())):
-            if not _HEADER.match(header.get("name", "")):
-                text = (
-                    "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', "
-                    "regex used for validation is '[-A-Za-z0-9]+')"
-                )
-                where = f"{path}.httpHeaders[{i}].name" if i else f"{path}.httpHeaders"
-                causes.append(invalid_value(where, header.get("name", ""), text))
-    if name == "tcpSocket":
-        causes += _int_or_name_port(action.get("port"), f"{path}.port")
-    if name == "grpc":
-        causes += port_causes(f"{path}.port", action.get("port", 0))
-    return causes
-
-
-def _int_or_name_port(port: Any, path: str) -> list[Cause]:
-    if isinstance(port, str):
-        return [invalid_value(path, port, p) for p in port_name_problems(port)]
-    return port_causes(path, port or 0)
 
 
 def _security(security: Object, path: str) -> list[Cause]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.containervalidation import port_causes
+from kubedyno.cluster.registry.kinds.portvalidation import port_causes
 from kubedyno.cluster.registry.kinds.rules import one_of, unchanged
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_label_value
 from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required

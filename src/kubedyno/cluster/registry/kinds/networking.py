@@ -6,7 +6,7 @@ from typing import Any
 from kubedyno.cluster.registry.cells import NONE, age, selector_text
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.containervalidation import port_causes, port_name_problems
+from kubedyno.cluster.registry.kinds.portvalidation import port_causes, port_name_problems
 from kubedyno.cluster.registry.kinds.rules import domain_path, named, one_of, unchanged
 from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_path_segment

@@ -4,8 +4,8 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.containervalidation import validate_resources
 from kubedyno.cluster.registry.kinds.gostruct import go_budget_spec
+from kubedyno.cluster.registry.kinds.resourcevalidation import validate_resources
 from kubedyno.cluster.registry.kinds.rules import int_or_percent, named, not_over_100, one_of, unchanged
 from kubedyno.cluster.registry.metadata import label_causes, selector_causes
 from kubedyno.kube.names import problems_of_dns1123_label

@@ -4,9 +4,9 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, age, labels_text
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.containervalidation import port_causes, port_name_problems
 from kubedyno.cluster.registry.kinds.endpoints import special_causes
 from kubedyno.cluster.registry.kinds.networking import cidr_causes
+from kubedyno.cluster.registry.kinds.portvalidation import port_causes, port_name_problems
 from kubedyno.cluster.registry.kinds.rules import qualified
 from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
 from kubedyno.cluster.registry.kinds.serviceaddresses import (
