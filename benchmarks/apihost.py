@@ -66,6 +66,7 @@ async def host(folder: Path, *, busy: bool) -> None:
     lifetimes = Lifetimes(lambda: flow.app, api.ended)
     server = await serve(lifetimes.app, "127.0.0.1", 0, context, LIMITS)
     server.stamps = Stamps(SYSTEM_CLOCK.now, Random(2).uid())
+    flow.join(server)
     pump.pending_requests = lambda: server.pending
     if busy:
         pump.worker("busy", _spin).wake()

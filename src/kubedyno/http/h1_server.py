@@ -169,7 +169,7 @@ class Http1Connection(asyncio.Protocol):
             self.flush()
         elif not self._armed:
             self._armed = True
-            self._loop.call_soon(self.flush)
+            self.server.flush_soon(self)
 
     def flush(self) -> None:
         self._armed = False

@@ -127,9 +127,9 @@ class H2Connection(asyncio.Protocol):
         self.closed = False
         self.paused = False
         self._buffer = b""
-        # `sated`: enough was begun in this call; the rest of what was read has its turn later.
+        # `sated`: enough was begun in this call; the rest of what was read has its turn later, and is not looked at before.
         self.sated = False
-        self._resting = False
+        self.resting = False
         self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
         self._armed = False
@@ -206,7 +206,11 @@ class H2Connection(asyncio.Protocol):
         self._out.append(data)
         if not self._armed:
             self._armed = True
-            self.loop.call_soon(self.flush)
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Have `flush` called before the loop turns."""
+        self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what has been collected."""
@@ -364,7 +368,7 @@ class H2Connection(asyncio.Protocol):
         self.read_s = self._time()
         if self._buffer:
             data = self._buffer + data
-        if self._resting:
+        if self.resting:
             self._buffer = data
         else:
             self._act(data)
@@ -377,16 +381,22 @@ class H2Connection(asyncio.Protocol):
             self._buffer = data[position:] if position < len(data) else b""
             if self.sated:
                 self.sated = False
-                self._resting = True
-                self.loop.call_soon(self._go_on)
+                if self._buffer:
+                    self.rest()
         except ConnectionFault as fault:
             log.debug("connection ends: %s (%s)", fault, fault.code.name)
             self.end(fault.code, str(fault), self.last_stream_id())
         finally:
             self.flush()
 
-    def _go_on(self) -> None:
-        self._resting = False
+    def rest(self) -> None:
+        """Act on nothing more before `go_on` is called."""
+        self.resting = True
+        self.loop.call_soon(self.go_on)
+
+    def go_on(self) -> None:
+        """Act on what has been read meanwhile."""
+        self.resting = False
         if not self.closed:
             data, self._buffer = self._buffer, b""
             self._act(data)

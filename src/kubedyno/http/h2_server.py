@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-# Requests of one client that are begun and have to wait before others are heard.
-_PUT_OFF = 16
+# Bytes of a client that is not heard for now which are read all the same.
+_MOST_UNHEARD = 256 << 10
 # What a stream may send past the largest body, so that a body that is a little too large gets its 413 at once.
 _WINDOW_SLACK = 64 << 10
 _MEMO_HEADERS = 256
@@ -57,7 +57,9 @@ class ServerConnection(H2Connection):
         self._streams: dict[int, ServerStream] = {}
         self._last_id = 0
         self._unread = 0
-        self._put_off = 0
+        # Its last request had to wait: it sends more than is done, and others are heard first.
+        self._ahead = False
+        self._silenced = False
         self._draining = False
         self._preface = True
         self._shared_headers: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
@@ -87,7 +89,25 @@ class ServerConnection(H2Connection):
                 return
             self._preface = False
             data = data[24:]
+        if self._ahead and not self.resting and not self.server.hears:
+            self.rest()
         super().data_received(data)
+        if self.resting and len(self._buffer) > _MOST_UNHEARD:
+            self._silenced = True
+            self.transport.pause_reading()
+
+    def rest(self) -> None:
+        self.resting = True
+        self.server.hear_later(self)
+
+    def go_on(self) -> None:
+        super().go_on()
+        if self._silenced and not self.resting and not self.closed:
+            self._silenced = False
+            self.transport.resume_reading()
+
+    def flush_soon(self) -> None:
+        self.server.flush_soon(self)
 
     @property
     def open(self) -> int:
@@ -266,12 +286,10 @@ class ServerConnection(H2Connection):
                 stream.send(500, b"text/plain; charset=utf-8", b"internal error\n")
             else:
                 stream.abort()
-        if stream.waiting:
+        self._ahead = stream.waiting
+        if self._ahead and not server.put_off():
             # Other sockets are looked at before the rest of what this client has sent at once.
-            self._put_off += 1
-            if self._put_off == _PUT_OFF:
-                self._put_off = 0
-                self.sated = True
+            self.sated = True
 
     # -- ends ----------------------------------------------------------------------------------------------------
 

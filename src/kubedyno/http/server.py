@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -22,6 +23,8 @@ _HANDSHAKE_TIMEOUT_S = 15.0
 _BACKLOG = 1024
 
 
+# Requests that are begun and have to wait in one turn of the loop, however many have come; see `Server.most_put_off`.
+_PUT_OFF = 64
 _OWN_NAMES = frozenset({"127.0.0.1", "localhost"})
 
 
@@ -30,6 +33,8 @@ class Connection(Protocol):
 
     @property
     def open(self) -> int: ...
+
+    def flush(self) -> None: ...
 
     def sweep(self, now_s: float) -> None: ...
 
@@ -47,6 +52,9 @@ class Server:
         stamps: Puts date and id on each answer; None: answers have neither.
         other_ports: Ports of this machine that lead here too, as a name in a request may have them.
         before_write: Called before any bytes of answers leave; while it raises, none do.
+        most_put_off: Says how many requests may be begun in one turn of the loop that have to wait: what else is read of
+            clients who send more than is done is looked at in the next ones, and who sends little is heard in between.
+        hears: False once that many are.
     """
 
     def __init__(self, app: App, limits: Limits) -> None:
@@ -57,6 +65,14 @@ class Server:
         self.other_ports: frozenset[str] = frozenset()
         self.before_write: Callable[[], None] | None = None
         self.stamps: Stamps | None = None
+        self.most_put_off: Callable[[], int] = lambda: _PUT_OFF
+        self.hears = True
+        self._put_off = 0
+        self._resting: deque[ServerConnection] = deque()
+        self._hearing = False
+        # Connections with answers that leave before the loop turns.
+        self._unsent: list[Connection] = []
+        self._sending = False
         self._loop = asyncio.get_running_loop()
         self.last_request_s = self._loop.time()
         self._connections: dict[Connection, None] = {}
@@ -118,6 +134,62 @@ class Server:
         self._connections.pop(connection, None)
         if not self._connections and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
+
+    # -- turns of the loop ---------------------------------------------------------------------------------------
+
+    def put_off(self) -> bool:
+        """Count a request that is begun and has to wait; say whether more of them may be begun before the loop turns."""
+        self._put_off += 1
+        if not self._hearing:
+            self._hearing = True
+            self._loop.call_soon(self._hear)
+        self.hears = self._put_off < self.most_put_off()
+        return self.hears
+
+    def hear_later(self, connection: ServerConnection) -> None:
+        """Let a connection go on after the others that rest."""
+        self._resting.append(connection)
+        if not self._hearing:
+            self._hearing = True
+            self._loop.call_soon(self._hear)
+
+    def _hear(self) -> None:
+        self._hearing = False
+        self._put_off = 0
+        self.hears = True
+        for _ in range(len(self._resting)):
+            if not self.hears:
+                # `put_off` has seen to it that this is called again.
+                break
+            self._resting.popleft().go_on()
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Have a connection's answers sent with those of others: by `flush`, or when the loop turns."""
+        self._unsent.append(connection)
+        if not self._sending:
+            self._sending = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        self._sending = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is there of answers, before the loop looks at its sockets again."""
+        unsent = self._unsent
+        if not unsent:
+            return
+        self._unsent = []
+        for done, connection in enumerate(unsent, 1):
+            try:
+                connection.flush()
+            except BaseException:
+                # The others are not sent either before somebody has heard of it.
+                for other in unsent[done:]:
+                    self.flush_soon(other)
+                raise
+
+    # -- the end -------------------------------------------------------------------------------------------------
 
     def stop_listening(self) -> None:
         """Accept no more connections, and no more requests on those that are open."""

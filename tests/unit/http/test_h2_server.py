@@ -239,25 +239,110 @@ async def test_streams_past_the_limit_are_refused_and_header_state_survives():
 
 
 async def turns_until(done):
-    for _ in range(100):
+    for _ in range(200):
         if done():
             return
         await asyncio.sleep(0)
 
 
-def test_what_one_client_sends_at_once_does_not_keep_others_from_being_heard():
-    async def check():
-        waiting = []
-        connection, _, client = connected(lambda request, responder: waiting.append((request.path, responder)))
-        sent = b"".join(client.request(i, path=f"/{i}") for i in range(1, 81, 2))
-        connection.data_received(sent[:-5])
-        begun = len(waiting)
-        connection.data_received(sent[-5:])
-        assert len(waiting) == begun < 40
-        await turns_until(lambda: len(waiting) == 40)
-        assert [path for path, _ in waiting] == [f"/{i}" for i in range(1, 81, 2)]
+def crowd(most_put_off, count=2):
+    """Return a server that answers /calm at once and nothing else, what it has begun, and connections with their clients."""
+    begun = []
 
-    asyncio.run(check())
+    def app(request, responder):
+        begun.append(request.path)
+        if request.path == "/calm":
+            responder.send(200, "text/plain", b"")
+
+    server = Server(app, Limits())
+    server.most_put_off = lambda: most_put_off
+    made = []
+    for i in range(count):
+        connection, transport, client = ServerConnection(server, Peer(i, "test")), FakeTransport(), Requests()
+        connection.connection_made(transport)
+        connection.data_received(client.opening())
+        transport.take()
+        made.append((connection, transport, client))
+    return server, begun, made
+
+
+@in_loop
+async def test_what_one_client_sends_at_once_does_not_keep_others_from_being_heard():
+    _, begun, ((flood, _, client), _) = crowd(16)
+    sent = b"".join(client.request(i, path=f"/{i}") for i in range(1, 81, 2))
+    flood.data_received(sent[:-5])
+    assert len(begun) == 16
+    flood.data_received(sent[-5:])
+    assert len(begun) == 16
+    await turns_until(lambda: len(begun) == 40)
+    assert begun == [f"/{i}" for i in range(1, 81, 2)]
+
+
+@in_loop
+async def test_clients_who_are_ahead_share_a_turn_of_the_loop_and_who_is_not_is_heard_at_once():
+    _, begun, ((one, _, first), (two, _, second), (calm, transport, third)) = crowd(3, 3)
+    one.data_received(first.request(1, path="/one"))
+    two.data_received(second.request(1, path="/two"))
+    await asyncio.sleep(0)
+    one.data_received(b"".join(first.request(i, path="/one") for i in range(3, 23, 2)))
+    two.data_received(b"".join(second.request(i, path="/two") for i in range(3, 23, 2)))
+    assert begun == ["/one", "/two", *["/one"] * 3]
+    calm.data_received(third.request(1, path="/calm"))
+    assert begun[-1] == "/calm"
+    assert transport.writes
+    del begun[:]
+    await turns_until(lambda: len(begun) == 17)
+    assert begun[:12] == [*["/one"] * 3, *["/two"] * 3] * 2
+    assert sorted(begun) == ["/one"] * 7 + ["/two"] * 10
+
+
+@in_loop
+async def test_a_client_that_is_not_heard_is_not_read_for_ever():
+    _, begun, ((flood, transport, client), _) = crowd(1)
+    sent = b"".join(client.request(i, "POST", "/f", bytes(16_000)) for i in range(1, 81, 2))
+    flood.data_received(sent)
+    assert not transport.reading
+    await turns_until(lambda: len(begun) == 40)
+    assert transport.reading
+
+
+@in_loop
+async def test_answers_leave_before_the_loop_turns_when_somebody_says_so():
+    ways = []
+    connection, transport, client = connected(lambda request, responder: ways.append(responder))
+    connection.data_received(client.request(1) + client.request(3))
+    transport.writes = 0
+    for way in ways:
+        way.send(200, "text/plain", b"x")
+    assert transport.writes == 0
+    connection.server.flush()
+    assert (transport.writes, body_of(transport.take(), 3)) == (1, b"x")
+    await asyncio.sleep(0)
+    assert transport.writes == 1
+
+
+@in_loop
+async def test_an_answer_that_cannot_leave_keeps_no_other_from_leaving_later():
+    server, _, made = crowd(100)
+    ways = []
+    server.app = lambda request, responder: ways.append(responder)
+    for connection, transport, client in made:
+        connection.data_received(client.request(1))
+        transport.writes = 0
+    for way in ways:
+        way.send(200, "text/plain", b"x")
+    faults = [OSError("the disk is full")]
+
+    def fail_once():
+        if faults:
+            raise faults.pop()
+
+    server.before_write = fail_once
+    with pytest.raises(OSError, match="full"):
+        server.flush()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert made[1][1].writes == 1
 
 
 FAULTS = {

@@ -177,6 +177,7 @@ async def _serve(
     if settings.priority_and_fairness and seats:
         front = FlowControl(lambda: chaos.app, api.user_of, cluster.store, seats=seats, now_s=clock.monotonic)
         api.show(front)
+        front.join(server)
         Upkeep(cluster.registry, cluster.pump, clock)
     else:
         front = Pressure(

@@ -43,6 +43,7 @@ class Turns(Generic[T]):
         now_s: Monotonic seconds.
 
     Attributes:
+        after: Called when a turn has ended, before the loop looks at its sockets: what was answered is sent.
         ended_s: When something was done last that did not wait; kept by whoever does it.
     """
 
@@ -56,6 +57,8 @@ class Turns(Generic[T]):
         self._virtual_s = 0.0
         self._armed = False
         self._end_s = 0.0
+        self._one_more = False
+        self.after: Callable[[], None] | None = None
         self.ended_s = float("-inf")
         self._stopped = False
         # Who asked last, and until when turns are short.
@@ -75,19 +78,30 @@ class Turns(Generic[T]):
             self._last = who
 
     def free(self, key: Hashable, now_s: float) -> bool:
-        """Say whether an item may be done at once: nothing of its line waits, and this turn has been short so far."""
-        if now_s < self._end_s:
-            return not self._lines or key not in self._lines
-        if self._armed or now_s - self.ended_s < _GAP_S:
+        """Say whether an item may be done at once: nothing of its line waits, and this turn has been short so far.
+
+        One item a turn may be however long it has been: it would be the next anyhow, and need not wait for whatever else
+        has been read.
+        """
+        if self._lines and key in self._lines:
             return False
-        # Nothing was done for a while: the loop has looked at its sockets meanwhile.
-        self._begin(now_s)
-        return True
+        if now_s < self._end_s:
+            return True
+        if not self._armed and now_s - self.ended_s >= _GAP_S:
+            # Nothing was done for a while: the loop has looked at its sockets meanwhile.
+            self._begin(now_s)
+            return True
+        free, self._one_more = self._one_more, False
+        return free
+
+    def shared(self) -> bool:
+        """Say whether several have asked of late."""
+        return self._now_s() < self._shared_until_s
 
     def crowded(self, key: Hashable) -> bool:
         """Say whether as many items of a line wait as are of any use."""
         line = self._lines.get(key)
-        most = _SHARED_LENGTH if self._now_s() < self._shared_until_s else _LENGTH
+        most = _SHARED_LENGTH if self.shared() else _LENGTH
         return line is not None and len(line.items) >= most
 
     def add(self, key: Hashable, item: T) -> None:
@@ -142,6 +156,9 @@ class Turns(Generic[T]):
             if now_s >= end_s:
                 break
         self._armed = False
-        self._begin(now_s)
+        self._one_more = True
         if heap:
             self._arm()
+        if self.after is not None:
+            self.after()
+        self._begin(self._now_s())

@@ -526,3 +526,51 @@ async def test_requests_that_wait_for_their_turn_take_no_seats_from_other_users(
     await all_turns()
     assert bench.served.count("flood") == asked
     assert (bench.control.levels["small"].taken, bench.control.under_way) == (0, {})
+
+
+@on_loop
+async def test_who_comes_late_in_a_turn_is_served_at_once_but_one_a_turn() -> None:
+    bench = Bench()
+    bench.at_once = True
+
+    def app(request: Request, responder: Responder) -> None:
+        bench.clock.now_s += turns.TURN_S
+        Bench.app(bench, request, responder)
+
+    bench.control._app = lambda: app
+    bench.ask("calm")
+    for _ in range(10):
+        bench.ask("flood")
+    await asyncio.sleep(0)
+    before = len(bench.served)
+    # Longer than a turn may be.
+    bench.clock.now_s += 2 * turns.SHARED_TURN_S
+    assert bench.ask("calm").status == 200
+    assert bench.ask("another").status == bench.ask("flood").status == 0
+    await asyncio.sleep(0)
+    assert bench.served[before : before + 2] == ["calm", "another"]
+
+
+@on_loop
+async def test_what_a_turn_has_answered_is_sent_at_its_end() -> None:
+    bench = Bench()
+    bench.at_once = True
+    server = Server(bench.control.app, Limits())
+    sent: list[int] = []
+    bench.control.join(server)
+    assert server.most_put_off() > 2
+    bench.control._turns.after = lambda: sent.append(len(bench.served))
+
+    def app(request: Request, responder: Responder) -> None:
+        bench.clock.now_s += turns.TURN_S
+        Bench.app(bench, request, responder)
+
+    bench.control._app = lambda: app
+    bench.ask("calm")
+    for _ in range(5):
+        bench.ask("flood")
+    assert server.most_put_off() <= 2
+    await all_turns()
+    # One request a turn, and its answer leaves with it.
+    assert sent == list(range(len(bench.served) - len(sent) + 1, 7))
+    assert len(sent) >= 4
