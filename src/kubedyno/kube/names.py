@@ -1,9 +1,6 @@
 """Names, labels and their rules, with Go's texts; and the hash in a ReplicaSet's name."""
 
 import re
-from typing import Any
-
-import orjson
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_RE = re.compile(rf"{_LABEL}\Z")
@@ -118,31 +115,12 @@ def problems_of_path_segment(text: str) -> list[str]:
     return [f"may not contain '{illegal}'" for illegal in ("/", "%") if illegal in text]
 
 
-def fnv32a(data: bytes) -> int:
-    """Return the 32-bit FNV-1a hash."""
-    value = 0x811C9DC5
-    for byte in data:
-        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return value
-
-
 def safe_encode(text: str) -> str:
     """Return a text with each character replaced by a safe one (rand.SafeEncodeString).
 
     Go fills a slice as long as the bytes of the text: what is not ASCII leaves NULs at its end.
     """
     return "".join(_SAFE[ord(c) % len(_SAFE)] for c in text).ljust(len(text.encode()), "\0")
-
-
-def pod_template_hash(template: dict[str, Any], collision_count: int | None = None) -> str:
-    """Return the pod-template-hash of a template.
-
-    Stable and of the real one's form, but not equal to it: Go hashes a dump of its own structs.
-    """
-    data = orjson.dumps(template, option=orjson.OPT_SORT_KEYS)
-    if collision_count:
-        data += collision_count.to_bytes(4, "little") + b"\0\0\0\0"
-    return safe_encode(str(fnv32a(data)))
 
 
 _KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")

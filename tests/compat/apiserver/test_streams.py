@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shlex
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
@@ -151,7 +152,8 @@ def test_a_terminal_has_a_size_and_one_output(tmp_path, websockets):
         kubectl.replay.seed(pod(**SCRIPTED))
         sized = f"stty rows 33 cols 77; {' '.join(kubectl.command('exec', '-it', 'web', '--', 'stty', 'size'))}"
         code, out, _ = await run(kubectl, websockets, words=[script, "-qec", sized, "/dev/null"])
-        assert (code, out) == (0, "33 77\r\n")
+        # A busy machine lets kubectl find the end before its own input's, which it then logs to the terminal too.
+        assert (code, re.sub(r'E\d{4} .*"Copying stdin failed".*\n', "", out)) == (0, "33 77\r\n")
         both = " ".join(kubectl.command("exec", "-it", "web", "--", "sh", "-c", "'exit 3'"))
         code, out, _ = await run(kubectl, websockets, words=[script, "-qec", both, "/dev/null"])
         assert (code, out.startswith("out\r\nerr\r\n")) == (3, True)

@@ -135,7 +135,7 @@ class DaemonSets:
         self._queue: WorkQueue[Row] = WorkQueue(pump, "daemonset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
-        self._revisions = Revisions(trusted, REVISION_LABEL)
+        self._revisions = Revisions(trusted, REVISION_LABEL, of_data=False)
         self._table = trusted.store.table(DAEMONSETS)
         self._nodes = trusted.store.table(NODES)
         self._pods = trusted.store.table(PODS)
@@ -216,7 +216,7 @@ class DaemonSets:
         """Make the template of the pods, and the revision that it is."""
         annotations = annotations_of(record.obj)
         template = row.spec.template
-        revision = self._revisions.current(record.obj, template, row.reference(), annotations)
+        revision = self._revisions.current(record.obj, template, row.reference())
         row.hash = self._revisions.hash_of(revision)
         metadata = template.get("metadata", {})
         labels = {

@@ -7,11 +7,12 @@ import msgspec
 import orjson
 
 from kubedyno.cluster.controllers.conditions import Condition
-from kubedyno.cluster.controllers.hashes import HASH_LABEL, template_hash
+from kubedyno.cluster.controllers.hashes import HASH_LABEL, fingerprint
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.rollout import Size, fenceposts
 from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.kube.gohash import pod_template_hash
 from kubedyno.kube.selectors import LabelSelector
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -96,7 +97,7 @@ class Child:
     """A ReplicaSet of a Deployment."""
 
     __slots__ = (
-        "_obj", "annotations", "key", "min_ready_s", "name", "pod_hash", "replicas", "status", "template_hash", "uid",
+        "_obj", "annotations", "fingerprint", "key", "min_ready_s", "name", "pod_hash", "replicas", "status", "uid",
     )  # fmt: skip
 
     def __init__(self, obj: StoredObject) -> None:
@@ -112,7 +113,7 @@ class Child:
             self.replicas, self.min_ready_s = spec.replicas, spec.minReadySeconds
             labels = spec.template.get("metadata", {}).get("labels", {})
             self.pod_hash: str = labels.pop(HASH_LABEL, "")
-            self.template_hash = template_hash(spec.template)
+            self.fingerprint = fingerprint(spec.template)
         if old is None or old.meta is not obj.meta:
             self.annotations: dict[str, str] = metadata_of(obj).get("annotations", {})
         if old is None or old.status is not obj.status:
@@ -120,13 +121,13 @@ class Child:
         self._obj = obj
 
     @staticmethod
-    def made(obj: StoredObject, made: dict[str, Any], template_hash: str) -> "Child":
+    def made(obj: StoredObject, made: dict[str, Any], template_fingerprint: int) -> "Child":
         """Return a ReplicaSet that was just made of `DeploymentRow.new_set`'s answer, without parsing it."""
         child = Child.__new__(Child)
         child.key, child.name, child.uid = obj.key, obj.name, obj.uid
         child.replicas, child.min_ready_s = made["spec"]["replicas"], made["spec"].get("minReadySeconds", 0)
         child.pod_hash = made["metadata"]["labels"][HASH_LABEL]
-        child.template_hash = template_hash
+        child.fingerprint = template_fingerprint
         child.annotations = made["metadata"]["annotations"]
         child.status = SetStatus()
         child._obj = obj
@@ -147,8 +148,8 @@ class DeploymentRow:
     """A Deployment and its ReplicaSets by key."""
 
     __slots__ = (
-        "annotations", "children", "collisions", "conditions", "counts", "generation", "key", "meta", "name",
-        "namespace", "selector", "spec", "status_bytes", "surge", "template", "template_hash", "uid", "unavailable",
+        "annotations", "children", "collisions", "conditions", "counts", "fingerprint", "generation", "key", "meta", "name",
+        "namespace", "selector", "spec", "status_bytes", "surge", "template", "uid", "unavailable",
     )  # fmt: skip
 
     def __init__(self, obj: StoredObject) -> None:
@@ -173,7 +174,7 @@ class DeploymentRow:
         """Take over a new generation of the spec."""
         self.generation = obj.generation
         self.spec = spec = _deployment_decoder.decode(b"{" + obj.body + b"}").spec
-        self.template_hash = template_hash(spec.template)
+        self.fingerprint = fingerprint(spec.template)
         # Needed only for a new ReplicaSet, and heavy: kept until the next step has been taken.
         self.template: dict[str, Any] | None = spec.template
         spec.template = {}
@@ -212,7 +213,7 @@ class DeploymentRow:
 
     def new_child(self) -> Child | None:
         """Return the ReplicaSet with the current template: of several the one with the highest revision."""
-        found = [child for child in self.children.values() if child.template_hash == self.template_hash]
+        found = [child for child in self.children.values() if child.fingerprint == self.fingerprint]
         return max(found, key=lambda child: child.revision) if found else None
 
     def old_children(self, new: Child | None) -> list[Child]:
@@ -231,7 +232,7 @@ class DeploymentRow:
         """
         spec = self.spec
         template = self.template or _deployment_decoder.decode(b"{" + obj.body + b"}").spec.template
-        pod_hash = template_hash(template, self.collisions) if self.collisions else self.template_hash
+        pod_hash = pod_template_hash(template, self.collisions or None)
         metadata = template.get("metadata", {})
         labels = dict(sorted({**metadata.get("labels", {}), HASH_LABEL: pod_hash}.items()))
         selector = dict(spec.selector)

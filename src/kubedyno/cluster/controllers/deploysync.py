@@ -162,7 +162,7 @@ class DeploymentSync:
             self._event(record, "ReplicaSetCreateError", message, type="Warning")
             self.refused = message
             return None
-        child = row.children[created.key] = Child.made(created.obj, wanted, row.template_hash)
+        child = row.children[created.key] = Child.made(created.obj, wanted, row.fingerprint)
         if replicas > 0:
             self._event(record, "ScalingReplicaSet", f"Scaled up replica set {child.name} from 0 to {replicas}")
         if row.deadline_s is not None:

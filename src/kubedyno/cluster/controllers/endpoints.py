@@ -16,6 +16,7 @@ from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.cluster.workqueue import WorkQueue
+from kubedyno.kube.gohash import print_hash, printed
 from kubedyno.kube.resources import ENDPOINTS, ENDPOINTSLICES, NODES, SERVICES
 from kubedyno.kube.status import StatusError
 
@@ -121,9 +122,14 @@ def _subsets(row: ServiceRow) -> tuple[list[dict[str, Any]], bool]:
         if waiting:
             subset["notReadyAddresses"] = waiting
         if ports:
-            subset["ports"] = [_port_json(port) for port in sorted(ports, key=lambda port: (port.name, port.port))]
+            subset["ports"] = sorted((_port_json(port) for port in ports), key=_place)
         subsets.append(subset)
     return subsets, len(chosen) > _MAX_ADDRESSES
+
+
+def _place(port: dict[str, Any]) -> int:
+    """Return what ports are ordered by: a hash of Go's print."""
+    return print_hash(printed("core.v1.EndpointPort", port))
 
 
 def _port_json(port: Port) -> dict[str, Any]:

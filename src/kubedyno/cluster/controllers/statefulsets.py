@@ -142,7 +142,7 @@ class StatefulSets:
         self.queue: WorkQueue[Row] = WorkQueue(pump, "statefulset", self._reconcile, name_of=attrgetter("key"))
         self._trusted = trusted
         self._clock = pump.clock
-        self._revisions = Revisions(trusted, _HASH_LABEL)
+        self._revisions = Revisions(trusted, _HASH_LABEL, of_data=True)
         self._claims = SetClaims(trusted)
         self._table = trusted.store.table(STATEFULSETS)
         self._pods = trusted.store.table(PODS)
@@ -170,7 +170,7 @@ class StatefulSets:
             return 1
         if row.generation != record.obj.generation:
             row.read(record.obj)
-        update = self._revisions.current(record.obj, row.spec.template, row.reference(), {})
+        update = self._revisions.current(record.obj, row.spec.template, row.reference())
         status = orjson.loads(record.obj.status or b"{}")
         current = self._trusted.store.get(
             CONTROLLERREVISIONS, f"{row.namespace}/{status.get('currentRevision', '')}"
@@ -301,19 +301,25 @@ class StatefulSets:
                     record,
                     "Normal",
                     "SuccessfulCreate",
-                    f"create Claim {claim} Pod {name} in StatefulSet {row.name} success",
+                    f"Create Claim {claim} Pod {name} in StatefulSet {row.name} success",
                 )
             self._trusted.create_pod(
-                row.namespace, self._trusted.pod_template(made), row.owner, name=name, labels=own_labels, hostname=name
+                row.namespace,
+                self._trusted.pod_template(made),
+                row.owner,
+                name=name,
+                generate_name=f"{row.name}-",
+                labels=own_labels,
+                hostname=name,
             )
         except StatusError as error:
             if is_terminating(error):
                 return
-            text = f"create Pod {name} in StatefulSet {row.name} failed error: {error.message}"
+            text = f"Create Pod {name} in StatefulSet {row.name} failed error: {error.message}"
             self._event(record, "Warning", "FailedCreate", text)
             raise
         row.pods[f"{row.namespace}/{name}"] = None
-        self._event(record, "Normal", "SuccessfulCreate", f"create Pod {name} in StatefulSet {row.name} successful")
+        self._event(record, "Normal", "SuccessfulCreate", f"Create Pod {name} in StatefulSet {row.name} successful")
 
     def _tell_ended(self, row: Row, record: ObjectRecord, pod: ObjectRecord) -> None:
         if pod.obj.facts.phase == "Failed":
@@ -334,7 +340,7 @@ class StatefulSets:
 
     def _delete(self, row: Row, record: ObjectRecord, pod: ObjectRecord) -> None:
         if self._trusted.delete(PODS, pod.key, uid=pod.obj.uid) is not None:
-            text = f"delete Pod {pod.obj.name} in StatefulSet {row.name} successful"
+            text = f"Delete Pod {pod.obj.name} in StatefulSet {row.name} successful"
             self._event(record, "Normal", "SuccessfulDelete", text)
 
     # --- status --------------------------------------------------------------------------------------------------

@@ -184,8 +184,8 @@ class Trusted:
             namespace: Where.
             template: From `pod_template`.
             owner: Its controller.
-            name: Its name; or
-            generate_name: the beginning of it.
+            name: Its name.
+            generate_name: The beginning of its name, which the pod tells; without `name` the rest is made up.
             labels: More labels, over the template's.
             annotations: More annotations, over the template's.
             hostname: spec.hostname.
@@ -204,13 +204,12 @@ class Trusted:
             if account_record is None:
                 raise no_service_account(namespace, template.facts.service_account, name or generate_name)
             account = account_of(account_record)
-        generated = ""
+        generated = f'"generateName":"{generate_name}",' if generate_name else ""
         if not name:
             prefix = generate_name[:_MAX_GENERATED_PREFIX]
             name = prefix + random.suffix()
             if table.get(f"{namespace}/{name}") is not None:
                 name = self._free_name(PODS, namespace, prefix)
-            generated = f'"generateName":"{generate_name}",'
         elif table.get(f"{namespace}/{name}") is not None:
             raise already_exists(PODS, name)
         all_labels, tail = template.labels, template.meta

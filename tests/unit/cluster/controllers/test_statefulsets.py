@@ -25,8 +25,8 @@ def test_pods_are_numbered_and_the_status_is_as_recorded(cluster):
         "currentRevision": revision, "updateRevision": revision, "collisionCount": 0, "availableReplicas": 2,
     }  # fmt: skip
     assert cluster.events("StatefulSet") == [
-        "create Pod w-0 in StatefulSet w successful",
-        "create Pod w-1 in StatefulSet w successful",
+        "Create Pod w-0 in StatefulSet w successful",
+        "Create Pod w-1 in StatefulSet w successful",
     ]
 
 
@@ -54,7 +54,7 @@ def test_scaling_down_takes_the_highest_first(cluster):
     cluster.drain()
     assert cluster.names(PODS) == ["w-0"]
     assert cluster.events("StatefulSet", "SuccessfulDelete") == [
-        f"delete Pod w-{i} in StatefulSet w successful" for i in (3, 2, 1)
+        f"Delete Pod w-{i} in StatefulSet w successful" for i in (3, 2, 1)
     ]
 
 

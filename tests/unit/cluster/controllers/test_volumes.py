@@ -179,7 +179,7 @@ def test_a_statefulset_makes_its_claims_and_keeps_them():
     assert (made["metadata"]["labels"], made["status"]["phase"]) == ({"a": "b", "x": "y"}, "Bound")
     assert "ownerReferences" not in made["metadata"]
     assert cluster.events("StatefulSet", "SuccessfulCreate")[:2] == [
-        "create Claim data-w-0 Pod w-0 in StatefulSet w success", "create Pod w-0 in StatefulSet w successful"
+        "Create Claim data-w-0 Pod w-0 in StatefulSet w success", "Create Pod w-0 in StatefulSet w successful"
     ]  # fmt: skip
     cluster.apply(STATEFULSETS, "w", replicas=1)
     cluster.drain()
