@@ -2,7 +2,7 @@
 
 A document with `value` and `labels` is one sample; of any other document each number is one, labelled with the
 document's texts and `field`. Samples of a metric must stand together and in order, so they are written by `close`: till
-then they lie sorted in nameless files, a bounded number of them in memory, and `close` merges these.
+then they lie sorted in nameless files, a bounded number of samples in memory, and `close` merges these.
 """
 
 import heapq
@@ -20,6 +20,8 @@ from kubedyno.documents.stream import Document
 FILE_NAME = "metrics.om"
 # Rows that may lie in memory: 20 MB or so.
 ROWS_KEPT = 100_000
+# So many files of a size become one of the next: a hundred million samples are 25 open files, each row written thrice.
+FILES_MERGED = 16
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -34,7 +36,8 @@ class OpenMetricsIndexer:
         self.directory = directory
         self._rows: list[bytes] = []
         self._number = 0
-        self._sorted: list[IO[bytes]] = []
+        # By how often their rows were merged.
+        self._sorted: list[list[IO[bytes]]] = []
         # Open till the end of the indexer, as `write` may follow on `close`.
         weakref.finalize(self, _close_all, self._sorted)
         try:
@@ -90,21 +93,29 @@ class OpenMetricsIndexer:
     def _put_aside(self) -> None:
         self._rows.sort()
         try:
-            file = tempfile.TemporaryFile(dir=self.directory)  # noqa: SIM115
-            self._sorted.append(file)
-            file.writelines(self._rows)
-            file.flush()
+            self._keep(self._rows, 0)
         except OSError as error:
             raise KubedynoError(f"{self.directory}: cannot be written ({error.strerror})") from error
         self._rows = []
 
+    def _keep(self, rows: Iterable[bytes], merged: int) -> None:
+        """Write sorted rows that were merged so often; with enough others like them they are merged once more."""
+        if merged == len(self._sorted):
+            self._sorted.append([])
+        files = self._sorted[merged]
+        file = tempfile.TemporaryFile(dir=self.directory)  # noqa: SIM115
+        files.append(file)
+        file.writelines(rows)
+        file.flush()
+        if len(files) == FILES_MERGED:
+            self._keep(_read(files), merged + 1)
+            _close(files)
+
     def _merged(self) -> Iterator[tuple[bytes, bytes, int, bytes]]:
         """Yield metric, labels, time in ms and value in order; of equal times the last one given."""
         self._rows.sort()
-        for file in self._sorted:
-            file.seek(0)
         kept: tuple[bytes, bytes, int, bytes] | None = None
-        for row in heapq.merge(self._rows, *self._sorted):
+        for row in heapq.merge(self._rows, *map(_read, self._sorted)):
             key, at_ms, _, value = row[:-1].rsplit(b"\0", 3)
             metric, _, labels = key.partition(b"\0")
             found = (metric, labels, int(at_ms), value)
@@ -115,9 +126,22 @@ class OpenMetricsIndexer:
             yield kept
 
 
-def _close_all(files: list[IO[bytes]]) -> None:
+def _read(files: list[IO[bytes]]) -> Iterator[bytes]:
+    """Return the rows of sorted files in order."""
+    for file in files:
+        file.seek(0)
+    return heapq.merge(*files)
+
+
+def _close(files: list[IO[bytes]]) -> None:
     for file in files:
         file.close()
+    files.clear()
+
+
+def _close_all(sorts: list[list[IO[bytes]]]) -> None:
+    for files in sorts:
+        _close(files)
 
 
 def _name(text: str) -> str:

@@ -210,12 +210,14 @@ def test_open_metrics_keeps_a_bounded_number_of_samples_and_the_last_of_equal_on
 
     def whole(kept):
         monkeypatch.setattr(openmetrics, "ROWS_KEPT", kept)
+        monkeypatch.setattr(openmetrics, "FILES_MERGED", 2)
         folder = tmp_path / str(kept)
         indexer = OpenMetricsIndexer(folder)
         for value in (1, 2):
             indexer.write("b", [one(number, value, second) for second in (9, 10) for number in range(20)])
             indexer.write("a", [one("x\ny", value, 5)])
             assert len(indexer._rows) < kept
+            assert all(len(files) < 2 for files in indexer._sorted)
         assert indexer.close() == f"File {folder / 'metrics.om'} contains 21 series"
         # What is known only after the end comes after it: the whole is written again.
         indexer.write("c", [one(0, 0.5, 59)])
@@ -224,6 +226,7 @@ def test_open_metrics_keeps_a_bounded_number_of_samples_and_the_last_of_equal_on
         return (folder / "metrics.om").read_text()
 
     text = whole(7)
+    assert text == whole(2)
     assert text == whole(1000)
     assert text.startswith(
         '# TYPE a gauge\na{n="x\\ny"} 2.0 5.000\n# TYPE b gauge\nb{n="0"} 2.0 9.000\nb{n="0"} 2.0 10.000\n'
