@@ -19,7 +19,7 @@ _READ_BYTES = 64 << 10
 _CONNECT_TIMEOUT_S = 10.0
 # Of input that a process has not taken yet; past this its client waits.
 _AHEAD_BYTES = 256 << 10
-# Bytes that a pod has not taken from a forwarded connection.
+# Bytes that a pod has not taken from a forwarded connection, or that came before there was one.
 _MAX_UNREAD = 64 << 20
 # Log lines that a follower has not taken yet; past this it is cut off.
 _MAX_WAITING = 100_000
@@ -156,14 +156,19 @@ class Dialled:
         self._write = write
         self._end = end
         self._drain = drain
-        self._early: list[bytes] = []
+        self._early = bytearray()
+        self._overrun = False
         self._ended = False
         self._writer: asyncio.StreamWriter | None = None
 
     def received(self, data: bytes) -> None:
         """Pass on what the client says."""
         if self._writer is None:
-            self._early.append(data)
+            self._overrun = self._overrun or len(self._early) + len(data) > _MAX_UNREAD
+            if self._overrun:
+                self._early.clear()
+            else:
+                self._early += data
         elif not self._writer.is_closing():
             self._writer.write(data)
             if self._writer.transport.get_write_buffer_size() > _MAX_UNREAD:
@@ -192,8 +197,10 @@ class Dialled:
                 f"{_LOCALHOST}:{self._port}: {why}"
             )
         reader, self._writer = await asyncio.open_connection(sock=end)
-        for data in self._early:
-            self._writer.write(data)
+        if self._overrun:
+            self._writer.close()
+            return f"more than {_MAX_UNREAD} bytes came before port {self._port} was connected"
+        self._writer.write(bytes(self._early))
         self._early.clear()
         if self._ended:
             self._writer.write_eof()

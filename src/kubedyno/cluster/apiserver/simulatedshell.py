@@ -6,6 +6,7 @@ input, and with the code of its last command, as shells do.
 
 import asyncio
 import shlex
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from kubedyno.cluster.apiserver.remotecommand import Channel, Session
@@ -15,6 +16,7 @@ Run = Callable[[list[str]], Awaitable[int]]
 
 _PROMPT = b"/ # "
 _MAX_LINE = 4096
+# Lines that no command has been made of yet; past this the client waits.
 _MAX_WAITING = 1024
 _MAX_CODE = 255
 _ENTER, _NEW_LINE, _END, _INTERRUPT = 0x0D, 0x0A, 0x04, 0x03
@@ -28,12 +30,18 @@ class Typed:
 
     Args:
         echo: Shows what is typed; None where there is no terminal.
+        hold: Called when lines have piled up.
+
+    Attributes:
+        lines: That are complete; None is the end.
+        changed: Set with each.
     """
 
-    def __init__(self, echo: Callable[[bytes], None] | None) -> None:
+    def __init__(self, echo: Callable[[bytes], None] | None, hold: Callable[[], None]) -> None:
         self._echo = echo
+        self._hold = hold
         self._line = bytearray()
-        self.lines: list[bytes | None] = []
+        self.lines: deque[bytes | None] = deque()
         self.changed = asyncio.Event()
 
     def take(self, data: bytes) -> None:
@@ -76,8 +84,9 @@ class Typed:
         self._line.clear()
 
     def _add(self, line: bytes | None) -> None:
-        if len(self.lines) < _MAX_WAITING or line is None:
-            self.lines.append(line)
+        self.lines.append(line)
+        if len(self.lines) == _MAX_WAITING:
+            self._hold()
         self.changed.set()
 
 
@@ -89,7 +98,7 @@ async def converse(session: Session, run: Run) -> tuple[int, bool]:
         run: Answers commands.
     """
     tty = session.wanted.tty
-    typed = Typed((lambda data: session.write(Channel.STDOUT, data)) if tty else None)
+    typed = Typed((lambda data: session.write(Channel.STDOUT, data)) if tty else None, session.hold)
     session.listen(typed.take, typed.end, lambda _columns, _rows: None)
     code = 0
     while True:
@@ -98,7 +107,9 @@ async def converse(session: Session, run: Run) -> tuple[int, bool]:
         while not typed.lines:
             typed.changed.clear()
             await typed.changed.wait()
-        line = typed.lines.pop(0)
+        line = typed.lines.popleft()
+        if len(typed.lines) == _MAX_WAITING - 1:
+            session.release()
         if line is None:
             return code, False
         if line == b"\x03":

@@ -18,6 +18,7 @@ class Session:
     typed: list[bytes]
     tty: bool
     said: bytes = b""
+    held: list[bool] = field(default_factory=list)
     wanted: Wanted = field(init=False)
 
     def __post_init__(self) -> None:
@@ -33,6 +34,12 @@ class Session:
             on_end()
 
         asyncio.get_running_loop().call_soon(type_all)
+
+    def hold(self) -> None:
+        self.held.append(True)
+
+    def release(self) -> None:
+        self.held.append(False)
 
     async def drain(self) -> None:
         pass
@@ -93,6 +100,22 @@ def test_a_terminal_echoes_and_lets_what_is_typed_be_taken_back(typed, commands,
     assert said.replace(b"/ # ", b"") == shown.replace(b"/ # ", b"")
 
 
-def test_a_line_without_end_is_cut_and_lines_without_end_are_dropped():
-    commands, _, ended = conversed([b"a" * 10_000 + b"\n", b"b\n" * 5_000])
-    assert (len(commands[0][0]), len(commands), ended) == (4096, 1024, (0, False))
+def test_a_line_without_end_is_cut():
+    commands, _, ended = conversed([b"a" * 10_000 + b"\n"])
+    assert (len(commands[0][0]), ended) == (4096, (0, False))
+
+
+def test_who_types_ahead_waits_and_loses_no_line():
+    lines = [f"echo {number}" for number in range(3000)]
+    commands, _, _ = conversed(["\n".join(lines).encode() + b"\n"])
+    assert [" ".join(words) for words in commands] == lines
+
+
+def test_input_is_held_while_lines_have_piled_up():
+    session: Any = Session([b"ls\n" * 1030], tty=False)
+
+    async def run(_: list[str]) -> int:
+        return 0
+
+    aio.run(converse(session, run))
+    assert session.held == [True, False]
