@@ -2,9 +2,6 @@
 
 import json
 import tarfile
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,80 +11,11 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.main import main
 from kubedyno.documents.opensearch import OpenSearchIndexer
 from kubedyno.http.tls import Authority, server_context
+from searchserver import CUT, SearchServer, refusal
 
 pytest.importorskip("opensearchpy", reason="opensearch-py is an extra")
 
 CONFIGMAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'c-{{.Iteration}}-{{.Replica}}'}\n"
-
-
-class Store:
-    """An OpenSearch of sorts: `status(number of the bulk request, document)` is what it says to a document."""
-
-    def __init__(self, status=lambda _bulk, _document: 201, there=True, login=200):
-        self.stored = {}
-        self.bulks = 0
-        self.status, self.there, self.login = status, there, login
-        self.made = []
-        # What a whole bulk request is answered with; 0 cuts the connection.
-        self.whole = lambda _bulk: 200
-
-
-@contextmanager
-def serving(store, context=None):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self, status, content):
-            raw = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(raw)
-
-        def do_HEAD(self):
-            self.answer((200 if store.there else 404) if store.login == 200 else store.login, {})
-
-        def do_PUT(self):
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if not self.path.endswith("_mapping"):
-                store.made.append(self.path)
-            self.answer(200, {"acknowledged": True})
-
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            store.bulks += 1
-            whole = store.whole(store.bulks)
-            if not whole:
-                self.close_connection = True
-                return
-            if whole != 200:
-                self.answer(whole, {"error": {"type": "busy"}, "status": whole})
-                return
-            lines = [json.loads(line) for line in body.splitlines()]
-            items = []
-            for one, document in zip(lines[::2], lines[1::2], strict=True):
-                status = store.status(store.bulks, document)
-                item = {"_id": one["index"]["_id"], "status": status}
-                if status == 201:
-                    store.stored[item["_id"]] = document
-                    item["result"] = "created"
-                else:
-                    item["error"] = {"type": "refused", "reason": f"because {status}"}
-                items.append({"index": item})
-            self.answer(200, {"errors": any("error" in item["index"] for item in items), "items": items})
-
-        def log_message(self, *_):
-            pass
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if context is not None:
-        made.socket = context.wrap_socket(made.socket, server_side=True)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http{'' if context is None else 's'}://127.0.0.1:{made.server_port}"
-    made.shutdown()
-    made.server_close()
 
 
 def documents(count):
@@ -95,34 +23,38 @@ def documents(count):
 
 
 def test_an_index_that_is_not_there_is_made_and_one_that_may_not_be_asked_for_is_told():
-    store = Store(there=False)
-    with serving(store) as url:
+    store = SearchServer(absent=["runs"])
+    with store.serving() as url:
         OpenSearchIndexer([url], "Runs", insecure=False)
-        assert store.made == ["/runs"]
-    with serving(Store(login=401)) as url, pytest.raises(KubedynoError, match="the indexer cannot use it"):
+        assert store.mappings[0][0] == "/runs"
+        assert not store.absent
+    with SearchServer(login=401).serving() as url, pytest.raises(KubedynoError, match="the indexer cannot use it"):
         OpenSearchIndexer([url], "runs", insecure=False)
 
 
 @pytest.mark.parametrize("which", ["document", "request"])
 def test_a_busy_server_is_asked_again_until_it_takes_all(which):
-    store = Store(status=lambda bulk, document: 429 if which == "document" and bulk == 1 and document["n"] < 2 else 201)
-    store.whole = lambda bulk: 429 if which == "request" and bulk == 1 else 200
-    with serving(store) as url:
+    store = SearchServer()
+    if which == "document":
+        store.refusing = lambda document: refusal(429) if store.bulks == 1 and document["n"] < 2 else None
+    else:
+        store.failing = lambda: refusal(429) if store.bulks == 1 else None
+    with store.serving() as url:
         line = OpenSearchIndexer([url], "runs", insecure=False).write("m", documents(5))
     assert "created=5" in line
-    assert len(store.stored) == 5
+    assert len(store.documents) == 5
     assert store.bulks == 2
 
 
 def test_a_certificate_is_trusted_when_the_users_file_says_so(tmp_path, monkeypatch):
     authority = Authority()
     (tmp_path / "ca.crt").write_bytes(authority.certificate)
-    with serving(Store(), server_context(authority.server(["127.0.0.1"]))) as url:
+    with SearchServer().serving(server_context(authority.server(["127.0.0.1"]))) as url:
         with pytest.raises(KubedynoError, match="CERTIFICATE_VERIFY_FAILED"):
             OpenSearchIndexer([url], "runs", insecure=False)
         assert "created=1" in OpenSearchIndexer([url], "runs", insecure=True).write("m", documents(1))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
-        assert "created=2" in OpenSearchIndexer([url], "runs", insecure=False).write("m", documents(2))
+        assert "created=2" in OpenSearchIndexer([url], "runs", insecure=False).write("m", documents(3)[1:])
 
 
 def job(name):
@@ -137,11 +69,12 @@ def test_what_a_server_does_not_take_is_kept_told_and_can_be_stored_later(up, tm
     monkeypatch.chdir(tmp_path)
     cluster = up("indexed").settled()
     Path("cm.yml").write_text(CONFIGMAP)
-    store = Store(status=lambda _bulk, document: 400 if how == "refused" and "jobConfig" in document else 201)
-    store.whole = lambda _bulk: 0 if how == "gone" else 200
+    store = SearchServer()
+    store.refusing = lambda document: refusal(400) if how == "refused" and "jobConfig" in document else None
+    store.failing = lambda: CUT if how == "gone" else None
     measured = {"name": "conditionLatency", "kind": "ConfigMap", "apiVersion": "v1"}
     measured["conditions"] = [{"name": "Named", "path": ".metadata.name != null", "value": "true"}]
-    with serving(store) as url:
+    with store.serving() as url:
         endpoint = {"indexer": {"type": "opensearch", "esServers": [url], "defaultIndex": "runs"}}
         whole = {"global": {"measurements": [measured]}, "metricsEndpoints": [endpoint], "jobs": [job("a"), job("b")]}
         Path("c.yml").write_text(yaml.safe_dump(whole))
@@ -153,16 +86,16 @@ def test_what_a_server_does_not_take_is_kept_told_and_can_be_stored_later(up, tm
         summaries = json.loads(Path("not-indexed-u/jobSummary.json").read_text())
         # The load itself went on to its end.
         assert [one["jobConfig"]["name"] for one in summaries] == ["a", "b"]
-        measurements = sum(one["metricName"] == "conditionLatencyMeasurement" for one in store.stored.values())
+        measurements = sum(one["metricName"] == "conditionLatencyMeasurement" for one in store.documents.values())
         if how == "refused":
             assert measurements == 8
             assert not Path("not-indexed-u/kubedynoRun.json").exists()
         else:
             assert measurements == 0
             assert json.loads(Path("not-indexed-u/kubedynoRun.json").read_text())[0]["uuid"] == "u"
-        store.status, store.whole = (lambda _bulk, _document: 201), (lambda _bulk: 200)
+        store.refusing, store.failing = (lambda _document: None), (lambda: None)
         assert main(["import", "--tarball", "not-indexed-u.tgz", "--es-server", url, "--es-index", "runs"]) == 0
-    names = [one["metricName"] for one in store.stored.values()]
+    names = [one["metricName"] for one in store.documents.values()]
     assert names.count("jobSummary") == 2
     assert names.count("conditionLatencyMeasurement") == 8
     assert names.count("kubedynoRun") == 1
@@ -174,8 +107,9 @@ def test_what_is_known_only_after_the_end_is_in_the_tarball_too_and_so_is_that_i
     monkeypatch.chdir(tmp_path)
     cluster = up("archived").settled()
     Path("cm.yml").write_text(CONFIGMAP)
-    store = Store(status=lambda _bulk, document: 400 if document["metricName"] == "kubedynoRun" else 201)
-    with serving(store) as url:
+    store = SearchServer()
+    store.refusing = lambda document: refusal(400) if document["metricName"] == "kubedynoRun" else None
+    with store.serving() as url:
         endpoints = [
             {"indexer": {"type": "local", "metricsDirectory": "m", "createTarball": True, "tarballName": "m.tgz"}},
             {"indexer": {"type": "opensearch", "esServers": [url], "defaultIndex": "runs"}},

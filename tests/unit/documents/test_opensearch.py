@@ -2,8 +2,6 @@
 
 import json
 import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
@@ -12,116 +10,20 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.main import main
 from kubedyno.documents.opensearch import OpenSearchIndexer
 from kubedyno.documents.run import FILE_NAME, Figures, JobDocument, RunDocument, Target
+from searchserver import SearchServer
 
 pytest.importorskip("opensearchpy", reason="opensearch-py is an extra")
 
 
-class Index:
-    """What one index holds, by `_id`; `refusing` says what is wrong with a document, None for nothing."""
-
-    def __init__(self):
-        self.documents = {}
-        self.mappings = []
-        self.refusing = lambda _document: None
-        # What each request is answered with instead.
-        self.failing = None
-
-    def act(self, lines):
-        items, at = [], iter(lines)
-        for line in at:
-            ((verb, where),) = line.items()
-            item = {"_id": where["_id"], "status": 200, "result": "updated"}
-            if verb == "delete":
-                found = self.documents.pop(where["_id"], None)
-                item |= {"result": "deleted"} if found else {"status": 404, "result": "not_found"}
-            elif error := self.refusing(document := next(at)):
-                item |= {"status": 400, "error": error}
-            else:
-                if where["_id"] not in self.documents:
-                    item |= {"status": 201, "result": "created"}
-                self.documents[where["_id"]] = document
-            items.append({verb: item})
-        return {"errors": any(one["status"] > 201 for item in items for one in item.values()), "items": items}
-
-    def search(self, query, without):
-        """Return what has all words of a text, as an analysed field finds it."""
-        ((member, wanted),) = query["match"].items()
-        words = set(wanted["query"].replace("-", " ").split())
-        return [
-            (key, {name: value for name, value in one.items() if name not in without})
-            for key, one in self.documents.items()
-            if words <= set(str(one.get(member)).replace("-", " ").split())
-        ]
-
-
 @pytest.fixture
 def index():
-    return Index()
+    return SearchServer(absent=["new"])
 
 
 @pytest.fixture
 def server(index):
-    """A server of one index, a page of one hit at a time; `/old` has a mapping already, and says no to another."""
-    scroll = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # One segment an answer: the second of two waits for an acknowledgement.
-        wbufsize = -1
-
-        def answer(self, status, content):
-            # The security plugin says no in plain text.
-            text = isinstance(content, str)
-            raw = (content if text else json.dumps(content)).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain" if text else "application/json")
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(raw)
-
-        def body(self):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-
-        def do_HEAD(self):
-            self.answer(404 if self.path == "/new" else 200, {})
-
-        def do_DELETE(self):
-            self.body()
-            self.answer(200, {"succeeded": True})
-
-        def do_PUT(self):
-            index.mappings.append((self.path, json.loads(self.body())))
-            if self.path == "/old/_mapping":
-                reason = "the [enabled] parameter can't be updated for the object mapping [jobs]"
-                return self.answer(500, {"error": {"type": "mapper_exception", "reason": reason}, "status": 500})
-            return self.answer(200, {"acknowledged": True})
-
-        def do_POST(self):
-            body, path = self.body(), self.path.partition("?")[0]
-            if index.failing:
-                return self.answer(*index.failing)
-            if path.endswith("_bulk"):
-                return self.answer(200, index.act([json.loads(line) for line in body.splitlines()]))
-            if path.startswith("/missing"):
-                error = {"type": "index_not_found_exception", "reason": "no such index [missing]"}
-                return self.answer(404, {"error": error, "status": 404})
-            if path != "/_search/scroll":
-                without = self.path.partition("_source_excludes=")[2].partition("&")[0].split("%2C")
-                scroll[:] = index.search(json.loads(body)["query"], without)
-            hits = [{"_id": key, "_source": one} for key, one in scroll[:1]]
-            del scroll[:1]
-            shards = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
-            return self.answer(200, {"_scroll_id": "s", "_shards": shards, "hits": {"hits": hits}})
-
-        def log_message(self, *_):
-            pass
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_port}"
-    made.shutdown()
-    made.server_close()
+    with index.serving() as url:
+        yield url
 
 
 def run_of(uuid, started, ready_ms=None):
@@ -244,7 +146,7 @@ def test_an_import_goes_on_after_a_refusal_and_leaves_out_what_is_for_directorie
             archive.add(path, path.name)
     cause = {"type": "illegal_argument_exception", "reason": 'For input string: "text"'}
     wrong = {"type": "mapper_parsing_exception", "reason": "failed to parse field [n]", "caused_by": cause}
-    index.refusing = lambda document: wrong if document["metricName"] == "aFirst" else None
+    index.refusing = lambda document: (400, wrong) if document["metricName"] == "aFirst" else None
     words = ["import", "--tarball", str(tmp_path / "t.tgz")]
     team(*words, code=1)
     assert names(index.documents) == [FILE_NAME]
@@ -267,7 +169,7 @@ def test_an_import_goes_on_after_a_refusal_and_leaves_out_what_is_for_directorie
     ],
 )  # fmt: skip
 def test_a_server_that_says_no_is_told_in_its_own_words(team, index, answer, told):
-    index.failing = answer
+    index.failing = lambda: answer
     assert told in team("runs", "list", code=1)
 
 

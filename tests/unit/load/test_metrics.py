@@ -18,6 +18,7 @@ from kubedyno.documents.opensearch import OpenSearchIndexer
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Login, Prometheus, QueryError
 from kubedyno.load.metrics.scrape import Window, scrape
+from searchserver import SearchServer
 
 UP = [{"metric": {"__name__": "up", "job": "a"}, "values": [[1000, "1"], [1030, "NaN"]]}]
 
@@ -271,66 +272,15 @@ def test_without_its_package_the_opensearch_indexer_says_what_to_install(monkeyp
         OpenSearchIndexer(["http://127.0.0.1:9"], "i", insecure=True)
 
 
-class Search:
-    """A recorded OpenSearch: the answers to the few requests of an indexer."""
-
-    def __init__(self):
-        self.documents = {}
-        self.indices = set()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _send(self, status, answer=None):
-                raw = json.dumps(answer).encode() if answer is not None else b""
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(raw)
-
-            def do_HEAD(self):
-                self._send(200 if self.path.strip("/") in outer.indices else 404)
-
-            def do_PUT(self):
-                outer.indices.add(self.path.strip("/"))
-                self._send(200, {"acknowledged": True})
-
-            def do_POST(self):
-                lines = self.rfile.read(int(self.headers["Content-Length"])).decode().splitlines()
-                items = []
-                for action, source in zip(lines[::2], lines[1::2], strict=True):
-                    key = json.loads(action)["index"]["_id"]
-                    result = "updated" if key in outer.documents else "created"
-                    outer.documents[key] = json.loads(source)
-                    items.append({"index": {"_id": key, "status": 201, "result": result}})
-                self._send(200, {"errors": False, "items": items})
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
-
-
 def test_opensearch_gets_each_document_once():
     pytest.importorskip("opensearchpy", reason="opensearch-py is an extra")
-    server = Search()
-    try:
-        indexer = OpenSearchIndexer([server.url], "My-Index", insecure=True)
-        assert server.indices == {"my-index"}
+    server = SearchServer(absent=["my-index"])
+    with server.serving() as url:
+        indexer = OpenSearchIndexer([url], "My-Index", insecure=True)
+        assert not server.absent
         line = indexer.write("m", [{"a": 1}, {"a": 2}, {"a": 1}])
         assert line.endswith("created=2 redundantskipped=1")
         assert "updated=1" in indexer.write("m", [{"a": 1}])
         assert sorted(d["a"] for d in server.documents.values()) == [1, 2]
         assert all(len(key) == 64 for key in server.documents)
         indexer.close()
-    finally:
-        server.close()
