@@ -4,7 +4,9 @@ import re
 from itertools import accumulate
 from typing import Any
 
+from kubedyno.base import aio
 from kubedyno.cluster.apiserver.authentication import User
+from kubedyno.cluster.apiserver.flowcontrol.gate import Ticket
 from kubedyno.cluster.apiserver.messages import has_messages
 from kubedyno.cluster.apiserver.metrics import READING, SIZED, MeasuredStream, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import Form, form_of
@@ -82,6 +84,11 @@ class Call:
         if self.verb not in SIZED:
             return stream
         return MeasuredStream(stream, lambda size: self._counts.sized(self.verb, self.route, size))
+
+    async def turn(self) -> None:
+        """Let the loop turn, and others have theirs: between two parts of a long answer."""
+        responder = self.responder
+        await (responder.turn() if type(responder) is Ticket else aio.sleep(0))
 
     def upgrade(self, headers: Headers) -> Tunnel | None:
         """Switch to another protocol; None when the connection cannot."""

@@ -7,7 +7,7 @@ with an old revision first catches up by itself, from the same log, and joins wh
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,10 @@ from kubedyno.statedb.records import Record, Tombstone
 from kubedyno.statedb.table import Table
 from kubedyno.stats.histogram import Histogram
 
-# Records that one flush or one step of catching up takes at most: bounds the pause of the loop.
+# Records that one flush takes at most, which everybody who watches waits for, and one step of what a watcher has alone:
+# bounds the pause of the loop.
 MAX_RECORDS_A_TICK = 512
+RECORDS_A_STEP = 64
 # What a watcher may leave unread before it is cut; it then resumes from the last revision that it saw.
 MAX_UNREAD_BYTES = 4 << 20
 # Those of the real server.
@@ -102,15 +104,15 @@ def event_of(record: AnyRecord, selection: Selection) -> tuple[bytes, AnyRecord]
     return None
 
 
-def read(changes: Changes[Any], table: Table[Any]) -> list[AnyRecord]:
-    """Return a cursor's next records, each with the one that it replaced.
+def read(changes: Changes[Any], table: Table[Any], most: int) -> list[AnyRecord]:
+    """Return a cursor's next records, so many at most, each with the one that it replaced.
 
     Raises:
         ExpiredError: Compaction has been there: what a change meant can no longer be said.
     """
     if changes.revision < table.floor:
         table.expired(changes.revision)
-    return changes.next_full(MAX_RECORDS_A_TICK)
+    return changes.next_full(most)
 
 
 class Channel:
@@ -195,7 +197,7 @@ class Channel:
         """Send what was committed since the last flush."""
         self._armed = False
         try:
-            records = read(self._changes, self.table)
+            records = read(self._changes, self.table, MAX_RECORDS_A_TICK)
         except ExpiredError:
             # More was written at once than the history keeps: everybody has to list again.
             logger(__name__).warning("watch of %s fell behind its history", self.table.name)
@@ -333,6 +335,7 @@ class WatchHub:
         options: ListOptions,
         form: Form,
         start: Callable[[int, str], Stream],
+        turn: Callable[[], Awaitable[None]],
     ) -> None:
         """Answer a watch request; returns at once.
 
@@ -342,6 +345,7 @@ class WatchHub:
             options: Revision, time-out, bookmarks.
             form: How events look.
             start: Begins the answer.
+            turn: Waits for this request's turn, between two steps of what it has alone.
         """
         resource = encoder.kind.resource
         # Versions of one table look different.
@@ -378,19 +382,19 @@ class WatchHub:
         self._set_timer(channel, watcher)
         if not from_start:
             if not self._catch_up(channel, watcher):
-                self._spawn(self._follow(channel, watcher))
+                self._spawn(self._follow(channel, watcher, turn))
             return
         records = selection.records(self._store)
         watcher.since = self._store.revision
         legacy = options.initial_events is None and options.revision_text == ""
         announce = options.bookmarks and (bool(options.initial_events) or legacy)
-        if len(records) <= MAX_RECORDS_A_TICK:
+        if len(records) <= RECORDS_A_STEP:
             self._write_initial(channel, watcher, records)
             self._initial_done(channel, watcher, announce=announce)
             if not self._catch_up(channel, watcher):
-                self._spawn(self._follow(channel, watcher))
+                self._spawn(self._follow(channel, watcher, turn))
         else:
-            self._spawn(self._replay(channel, watcher, records, announce=announce))
+            self._spawn(self._replay(channel, watcher, records, turn, announce=announce))
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -422,30 +426,42 @@ class WatchHub:
             watcher.stream.write(bookmark)
 
     async def _replay(
-        self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord], *, announce: bool
+        self,
+        channel: Channel,
+        watcher: Watcher,
+        records: Sequence[AnyRecord],
+        turn: Callable[[], Awaitable[None]],
+        *,
+        announce: bool,
     ) -> None:
         """Write the initial events of a large collection in pieces, as fast as they are read."""
         try:
-            for start in range(0, len(records), MAX_RECORDS_A_TICK):
+            for start in range(0, len(records), RECORDS_A_STEP):
                 if watcher.timer is None:
                     return
-                self._write_initial(channel, watcher, records[start : start + MAX_RECORDS_A_TICK])
-                await watcher.stream.drain(CATCH_UP_BYTES)
+                self._write_initial(channel, watcher, records[start : start + RECORDS_A_STEP])
+                await self._pace(watcher, turn)
         except Exception:
             self._cut(channel, watcher)
             raise
         if watcher.timer is not None:
             self._initial_done(channel, watcher, announce=announce)
-            await self._follow(channel, watcher)
+            await self._follow(channel, watcher, turn)
 
-    async def _follow(self, channel: Channel, watcher: Watcher) -> None:
+    async def _follow(self, channel: Channel, watcher: Watcher, turn: Callable[[], Awaitable[None]]) -> None:
         """Catch up in pieces, as fast as they are read, then join."""
         try:
             while watcher.timer is not None and not self._catch_up(channel, watcher):
-                await watcher.stream.drain(CATCH_UP_BYTES)
+                await self._pace(watcher, turn)
         except Exception:
             self._cut(channel, watcher)
             raise
+
+    async def _pace(self, watcher: Watcher, turn: Callable[[], Awaitable[None]]) -> None:
+        """Let a watcher read, and others have their turns."""
+        if watcher.stream.buffered > CATCH_UP_BYTES:
+            await watcher.stream.drain(CATCH_UP_BYTES)
+        await turn()
 
     def _catch_up(self, channel: Channel, watcher: Watcher) -> bool:
         """Take one step towards the head; True when the watcher has joined the channel (or is gone)."""
@@ -455,7 +471,7 @@ class WatchHub:
             return False
         changes: Changes[Any] = Changes(channel.table, watcher.since)
         try:
-            records = read(changes, channel.table)
+            records = read(changes, channel.table, RECORDS_A_STEP)
         except ExpiredError:
             error = Expired(f"too old resource version: {watcher.since} ({channel.table.floor})")
             watcher.stream.write(channel.encoder.error_event(error, watcher.group.form))

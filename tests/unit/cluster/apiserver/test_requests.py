@@ -367,7 +367,7 @@ def test_a_long_list_is_written_in_pieces_as_it_is_read():
             for i in range(2000):
                 api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-{i:04}"}, "data": filler})
             answer = api.call("GET", CMS)
-            answer.buffered = reads.PIECE_BYTES + 1
+            answer.buffered = reads.AHEAD_BYTES + 1
             for _ in range(10):
                 await asyncio.sleep(0)
             # The client reads nothing: one piece waits for it, and no more is made.

@@ -287,7 +287,7 @@ def test_a_large_collection_is_replayed_as_it_is_read():
             await turns()
             first = len(answer.events)
             create(api, "late")
-            assert first == watch.MAX_RECORDS_A_TICK
+            assert first == watch.RECORDS_A_STEP
             answer.buffered = 0
             answer.read.set()
             await turns(50)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 import orjson
 
+from kubedyno.base import aio
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.authorization import Attributes
@@ -50,13 +51,14 @@ class Ticket:
         width: Seats that it needs.
         arrived_s: When it came, monotonic.
         started_s: When it got its seats; negative before.
+        woken_s: When the part of its answer was begun that is being made; negative when none is.
         passing: It is being done for the first time, and holds its seats only if that is not all.
         done: It has none any more.
     """
 
     __slots__ = (
         "_gate", "_inner", "_stream", "arrived_s", "asked", "done", "flow", "on_close", "passing", "queue", "request",
-        "started_s", "user", "width",
+        "started_s", "user", "width", "woken_s",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +82,7 @@ class Ticket:
         self.flow = flow
         self.width = width
         self.arrived_s = now_s
-        self.started_s = -1.0
+        self.started_s = self.woken_s = -1.0
         self.queue: Queue | None = None
         self.passing = False
         self.done = False
@@ -134,7 +136,15 @@ class Ticket:
 
     async def drain(self, limit: int) -> None:
         if self._stream is not None:
+            spent_s = self._gate.spent_s(self)
             await self._stream.drain(limit)
+            await self._gate.turn(self, spent_s)
+
+    async def turn(self) -> None:
+        """Let the loop turn, and come again when it is this request's turn to go on with its answer."""
+        spent_s = self._gate.spent_s(self)
+        await aio.sleep(0)
+        await self._gate.turn(self, spent_s)
 
     # --- the gate's side ---------------------------------------------------------------------------------------
 
@@ -174,7 +184,7 @@ class FlowControl:
         self._store = store
         self._seats = seats
         self._now_s = now_s
-        self._turns: Turns[Ticket] = Turns(self._take_turn, now_s)
+        self._turns: Turns[Ticket | asyncio.Future[None]] = Turns(self._take_turn, now_s)
         self._schemas: list[Schema] = []
         self.levels: dict[str, Level] = {}
         # Levels without an object, until their last request is done.
@@ -252,6 +262,7 @@ class FlowControl:
         if not ticket.done:
             ticket.passing = False
             ticket.flow.level.hold(ticket, self._now_s())
+            ticket.flow.crowded = self._is_crowded(ticket.flow)
 
     def finish(self, ticket: Ticket) -> None:
         """Take note that a request is answered, or that nobody waits for its answer any more."""
@@ -270,6 +281,8 @@ class FlowControl:
         else:
             level.finish(ticket, now_s)
             self.under_way.pop(ticket, None)
+            if ticket.flow.crowded:
+                ticket.flow.crowded = self._is_crowded(ticket.flow)
         counts.executing -= 1
         counts.executing_seats -= ticket.width
         counts.executions[ticket.asked.verb == "watch"].add(now_s - ticket.started_s)
@@ -309,16 +322,47 @@ class FlowControl:
             self._turns.add(ticket.request.peer.id, ticket)
         else:
             self._turns.add(flow, ticket)
-            flow.crowded = self._turns.crowded(flow)
+            flow.crowded = self._is_crowded(flow)
 
-    def _take_turn(self, ticket: Ticket) -> None:
-        """Do a request whose turn it is; another one of its flow may then have seats."""
-        flow = ticket.flow
+    def _is_crowded(self, flow: Flow) -> bool:
+        """Say whether more seats are of no use to a flow now, or are others'."""
+        level, turns = flow.level, self._turns
+        return turns.crowded(flow) or (flow.seats > level.limit - level.taken and turns.shared())
+
+    def _take_turn(self, item: "Ticket | asyncio.Future[None]") -> bool:
+        """Do a request whose turn it is, another one of its flow may then have seats; or let one go on."""
+        if not isinstance(item, Ticket):
+            if not item.done():
+                item.set_result(None)
+            return False
+        flow = item.flow
         if flow.crowded:
-            flow.crowded = self._turns.crowded(flow)
-        self._run(ticket)
+            flow.crowded = self._is_crowded(flow)
+        self._run(item)
         if flow.level.waiting:
             self._admit(flow.level, self._now_s())
+        return True
+
+    def spent_s(self, ticket: Ticket) -> float:
+        """Return what the part of an answer has taken that is made now, once."""
+        woken_s, ticket.woken_s = ticket.woken_s, -1.0
+        return self._now_s() - woken_s if woken_s >= 0 else 0.0
+
+    async def turn(self, ticket: Ticket, spent_s: float) -> None:
+        """Wait until a request may go on with its answer: there is nothing to wait for while one user asks alone.
+
+        A flow's answers have a line of their own, so that its other requests are not behind them.
+
+        Args:
+            spent_s: What its last part took.
+        """
+        if self._turns.shared():
+            flow = ticket.flow
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            line = ticket.request.peer.id if flow.level.config.exempt else flow
+            self._turns.add((line, "answers"), woken, spent_s)
+            await woken
+        ticket.woken_s = self._now_s()
 
     def _run(self, ticket: Ticket) -> None:
         if ticket.done:

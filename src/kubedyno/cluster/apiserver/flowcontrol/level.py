@@ -55,16 +55,19 @@ class Flow:
     Attributes:
         headers: That each answer carries.
         hand: Queues that it may use, by index.
-        crowded: Enough of its requests have seats and are not begun yet: more of them wait in queues, whoever has room.
+        seats: That its requests have taken.
+        crowded: Enough of its requests have seats and are not begun yet, or it has more seats than it leaves to others:
+            more of them wait in queues, whoever has room.
     """
 
-    __slots__ = ("counts", "crowded", "distinguisher", "hand", "headers", "level", "schema")
+    __slots__ = ("counts", "crowded", "distinguisher", "hand", "headers", "level", "schema", "seats")
 
     def __init__(self, schema: Schema, level: "Level", distinguisher: str, counts: "Counts") -> None:
         self.schema = schema
         self.level = level
         self.distinguisher = distinguisher
         self.counts = counts
+        self.seats = 0
         self.crowded = False
         config = level.config
         self.headers = (
@@ -209,6 +212,7 @@ class Level:
         self._advance(now_s)
         width = request.width
         self.taken -= width
+        request.flow.seats -= width
         self.executing -= 1
         self.demand.change(-width, now_s)
         queue = request.queue
@@ -250,6 +254,7 @@ class Level:
     def _start(self, request: Waiting, queue: Queue | None) -> None:
         width = request.width
         self.taken += width
+        request.flow.seats += width
         self.executing += 1
         if queue is not None:
             self._use(queue)

@@ -28,18 +28,22 @@ _COMPANY_S = 1.0
 
 
 class _Line(Generic[T]):
-    __slots__ = ("items", "key")
+    """Items of one key; `owed_s` was spent on it out of turn."""
+
+    __slots__ = ("items", "key", "owed_s")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.items: deque[T] = deque()
+        self.owed_s = 0.0
 
 
 class Turns(Generic[T]):
     """Lines of items to run.
 
     Args:
-        run: Does an item; must not raise.
+        run: Does an item, and says whether it was done; else it has only been woken, and is done before the loop looks at
+            its sockets once more. Must not raise.
         now_s: Monotonic seconds.
 
     Attributes:
@@ -47,7 +51,7 @@ class Turns(Generic[T]):
         ended_s: When something was done last that did not wait; kept by whoever does it.
     """
 
-    def __init__(self, run: Callable[[T], None], now_s: Callable[[], float]) -> None:
+    def __init__(self, run: Callable[[T], bool], now_s: Callable[[], float]) -> None:
         self._run = run
         self._now_s = now_s
         self._lines: dict[Hashable, _Line[T]] = {}
@@ -104,12 +108,18 @@ class Turns(Generic[T]):
         most = _SHARED_LENGTH if self.shared() else _LENGTH
         return line is not None and len(line.items) >= most
 
-    def add(self, key: Hashable, item: T) -> None:
-        """Let an item wait for its turn, behind others of the same key."""
+    def add(self, key: Hashable, item: T, owed_s: float = 0.0) -> None:
+        """Let an item wait for its turn, behind others of the same key.
+
+        Args:
+            owed_s: What was spent on the line's items that were woken, and not counted yet.
+        """
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(key)
-            heapq.heappush(self._heap, (self._virtual_s, next(self._order), line))
+            heapq.heappush(self._heap, (self._virtual_s + owed_s, next(self._order), line))
+        else:
+            line.owed_s += owed_s
         line.items.append(item)
         if not self._armed:
             self._arm()
@@ -123,9 +133,13 @@ class Turns(Generic[T]):
     def _begin(self, now_s: float) -> None:
         self._end_s = now_s + (SHARED_TURN_S if now_s < self._shared_until_s else TURN_S)
 
-    def _arm(self) -> None:
+    def _arm(self, *, late: bool = False) -> None:
         self._armed = True
-        asyncio.get_running_loop().call_soon(self._turn)
+        loop = asyncio.get_running_loop()
+        if late:
+            loop.call_soon(loop.call_soon, self._turn)
+        else:
+            loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._armed = False
@@ -139,26 +153,28 @@ class Turns(Generic[T]):
         self._armed = True
         self._end_s = 0.0
         now_s = before_s
+        done = True
         while heap:
             # What is added meanwhile has no earlier time than the first, and comes after it.
             virtual_s, order, line = heap[0]
             self._virtual_s = virtual_s
-            self._run(line.items.popleft())
+            done = self._run(line.items.popleft())
             now_s = self._now_s()
             if line.items:
-                heapq.heapreplace(heap, (virtual_s + now_s - before_s, order, line))
+                heapq.heapreplace(heap, (virtual_s + now_s - before_s + line.owed_s, order, line))
+                line.owed_s = 0.0
             else:
                 heapq.heappop(heap)
                 del self._lines[line.key]
                 # Its answers leave before others' work is done.
                 break
             before_s = now_s
-            if now_s >= end_s:
+            if now_s >= end_s or not done:
                 break
         self._armed = False
         self._one_more = True
         if heap:
-            self._arm()
+            self._arm(late=not done)
         if self.after is not None:
             self.after()
         self._begin(self._now_s())

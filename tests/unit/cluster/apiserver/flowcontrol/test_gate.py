@@ -574,3 +574,108 @@ async def test_what_a_turn_has_answered_is_sent_at_its_end() -> None:
     # One request a turn, and its answer leaves with it.
     assert sent == list(range(len(bench.served) - len(sent) + 1, 7))
     assert len(sent) >= 4
+
+
+class Streaming(Bench):
+    """GETs are answered in parts, for as long as somebody waits for them; each part takes a while."""
+
+    def __init__(self, seats: int = 600) -> None:
+        super().__init__(seats)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.parts: list[str] = []
+
+    def app(self, request: Request, responder: Responder) -> None:
+        self.clock.now_s += turns.SHARED_TURN_S
+        if request.method == "GET":
+            self.tasks.append(asyncio.ensure_future(self._write(request.headers["user"], responder)))
+        else:
+            super().app(request, responder)
+
+    async def _write(self, user: str, responder: Responder) -> None:
+        stream = responder.start(200, "text/plain")
+        while not stream.closed:
+            self.parts.append(user)
+            self.clock.now_s += turns.SHARED_TURN_S
+            await stream.drain(0)
+
+    async def end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+@on_loop
+async def test_of_long_answers_one_part_is_made_in_a_turn_of_the_loop_and_others_have_theirs() -> None:
+    bench = Streaming()
+    bench.at_once = True
+    for user in ("flood", "calm"):
+        bench.ask(user)
+    lists = [bench.ask("flood", "GET") for _ in range(8)]
+    await asyncio.sleep(0)
+    for _ in range(20):
+        before = len(bench.parts)
+        await asyncio.sleep(0)
+        assert len(bench.parts) - before <= 1
+    assert bench.ask("calm").status == 200
+    # Each of the answers goes on, and so do other requests of the same user.
+    writes = [bench.ask("flood") for _ in range(3)]
+    await all_turns()
+    assert {answer.status for answer in writes} == {200}
+    assert {answer.status for answer in lists} == {200}
+    assert len(bench.parts) > 100
+    await bench.end()
+
+
+@on_loop
+async def test_long_answers_of_two_users_take_the_same_time() -> None:
+    bench = Streaming()
+    for user in ("one", "two", "one", "one", "one"):
+        bench.ask(user, "GET")
+    await all_turns()
+    counts = [bench.parts.count(user) for user in ("one", "two")]
+    assert max(counts) - min(counts) <= 8 < min(counts)
+    await bench.end()
+
+
+@on_loop
+async def test_who_is_alone_has_all_answers_made_at_once() -> None:
+    bench = Streaming()
+    for _ in range(8):
+        bench.ask("flood", "GET")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(bench.parts) >= 8 * 4
+    await bench.end()
+
+
+@on_loop
+async def test_in_company_nobody_has_more_seats_than_are_left_to_others() -> None:
+    bench = Streaming(seats=16)
+    bench.at_once = True
+    bench.level("small", **QUEUES)
+    bench.ask("calm")
+    lists = [bench.ask("flood", "GET") for _ in range(12)]
+    await all_turns()
+    assert [answer.status for answer in lists].count(200) == 9
+    assert bench.control.levels["small"].taken == 9
+    asked = [bench.ask("calm", "GET"), bench.ask("calm")]
+    await all_turns()
+    assert [answer.status for answer in asked] == [200, 200]
+    # Whoever is done lets another one in, where others leave room.
+    for done in lists[:3]:
+        assert done.on_close is not None
+        done.closed = True
+        done.on_close()
+    await all_turns()
+    assert [answer.status for answer in lists].count(200) == 11
+    await bench.end()
+
+
+@on_loop
+async def test_who_is_alone_has_all_seats() -> None:
+    bench = Streaming(seats=16)
+    bench.level("small", **QUEUES)
+    lists = [bench.ask("flood", "GET") for _ in range(20)]
+    await all_turns()
+    assert [answer.status for answer in lists].count(200) == 16
+    await bench.end()
