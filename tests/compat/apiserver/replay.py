@@ -397,7 +397,9 @@ def recorded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def replaying(clock: Clock | None = None, settings: ClusterSettings | None = None) -> AsyncIterator[Replay]:
+async def replaying(
+    clock: Clock | None = None, settings: ClusterSettings | None = None, address: str = "127.0.0.1:6443"
+) -> AsyncIterator[Replay]:
     """Run a server of ours for the time of a replay; its wall clock stands unless another one is given."""
     clock = clock or StandingClock()
     store = Store(clock)
@@ -408,7 +410,7 @@ async def replaying(clock: Clock | None = None, settings: ClusterSettings | None
         Pump(clock),
         settings,
         Authenticator({TOKEN: ADMIN}),
-        address="127.0.0.1:6443",
+        address=address,
         control=lambda _request, _responder, _user: False,
     )
     api.paths.ready = True

@@ -14,9 +14,7 @@ from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.kube.resources import PODS
 
 GAPS = {
-    "objects": {
-        "218-ssrr": "no roles are there to be listed: see the recordings of access",
-    },
+    "objects": {},
     "lists": {
         "rv/resourceVersion=1&resourceVersionMatch=Exact": "history goes back to the beginning here",
     },
@@ -24,7 +22,6 @@ GAPS = {
     "deletion": {},
     "discovery": {
         "001-version": "another patch version, built with nothing of Go",
-        "002-api": "another address",
     },
 }  # fmt: skip
 
@@ -34,6 +31,8 @@ def configmap(name: str, labels: dict[str, str] | None = None, **parts: Any) -> 
     return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, **parts}
 
 
+# Of the recorded server.
+ADDRESS = "192.0.2.10:16443"
 # Watches that were open from one request to another.
 LIVE = {
     "104-watch-cm-rv0", "105-watch-cm-norv", "106-watch-cm-table", "107-watch-cm-labelsel", "108-watch-cm-fieldsel",
@@ -84,7 +83,7 @@ async def replay_objects() -> list[tuple[str, Result]]:
 async def replay_steps(name: str, namespace: str) -> list[tuple[str, Result]]:
     found = []
     recording = rows(name)
-    async with replaying() as replay:
+    async with replaying(address=ADDRESS) as replay:
         for other in ("default", "kube-system", namespace):
             await replay.namespace(other)
         if name == "patches":

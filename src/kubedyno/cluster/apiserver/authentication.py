@@ -8,7 +8,7 @@ from kubedyno.http.messages import Certificate, Peer
 from kubedyno.kube.status import Unauthorized
 
 # What the real server's default roles let anybody read (system:public-info-viewer).
-PUBLIC_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+PUBLIC_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 # Who is in this group may do everything, whatever roles say.
 MASTERS = "system:masters"
@@ -71,21 +71,25 @@ class Authenticator:
         Raises:
             Unauthorized: Credentials came and are wrong.
         """
-        header = headers.get("authorization")
-        if header is not None:
-            user = self._by_header.get(header)
-            if user is None:
-                header = _normalised(header)
-                user = self._by_header.get(header)
-            if user is None:
-                if self.other_tokens is None or not header.startswith("Bearer "):
-                    raise Unauthorized("Unauthorized")
-                return self.other_tokens(header[7:])
-            return user
+        # A certificate counts before a token.
         certificate = peer.certificate
         if certificate is not None and certificate.common_name:
             return _user_of_certificate(certificate)
-        return ANONYMOUS
+        header = headers.get("authorization")
+        if header is None:
+            return ANONYMOUS
+        user = self._by_header.get(header)
+        if user is not None:
+            return user
+        token = _bearer_of(header)
+        if not token:
+            return ANONYMOUS
+        user = self._by_header.get(f"Bearer {token}")
+        if user is None:
+            if self.other_tokens is None:
+                raise Unauthorized("Unauthorized")
+            return self.other_tokens(token)
+        return user
 
 
 @lru_cache(maxsize=_CERTIFICATES)
@@ -94,7 +98,7 @@ def _user_of_certificate(certificate: Certificate) -> User:
     return User(certificate.common_name, (*certificate.organizations, AUTHENTICATED), extra=credential)
 
 
-def _normalised(header: str) -> str:
-    """Return the header as the table has it: the scheme's case does not matter, nor does space around the token."""
-    scheme, _, token = header.partition(" ")
-    return f"Bearer {token.strip()}" if scheme.lower() == "bearer" else header
+def _bearer_of(header: str) -> str:
+    """Return the token of a header, "" where it holds none: another scheme's credentials are nobody's."""
+    scheme, _, rest = header.strip().partition(" ")
+    return rest.partition(" ")[0] if scheme.lower() == "bearer" else ""

@@ -184,16 +184,22 @@ class Authorizer:
 
     def problem(self, user: User, namespace: str) -> str:
         """Return what is wrong with a user's bindings: roles that do not exist; "" when nothing is."""
+        found = self.dangling(user, namespace)
+        if not found:
+            return ""
+        return f"RBAC: {found[0]}" if len(found) == 1 else f"RBAC: [{', '.join(found)}]"
+
+    def dangling(self, user: User, namespace: str) -> list[str]:
+        """Return which roles a user is bound to that do not exist."""
+        if self._stale:
+            self._read()
         places = ("",) if not namespace else ("", namespace)
-        found = [
+        return [
             text
             for name in (user.name, *user.groups)
             for place in places
             for text in self._dangling.get((name, place), ())
         ]
-        if not found:
-            return ""
-        return f"RBAC: {found[0]}" if len(found) == 1 else f"RBAC: [{', '.join(found)}]"
 
     # --- roles and bindings --------------------------------------------------------------------------------------
 

@@ -175,7 +175,9 @@ def _resource_list(group_version: str, resources: list[tuple[Resource, tuple[Sub
             entry["shortNames"] = list(resource.short_names)
         if resource.categories:
             entry["categories"] = list(resource.categories)
-        entry["storageVersionHash"] = _storage_version_hash(resource)
+        if "delete" in resource.verbs:
+            # What is only answered is not stored.
+            entry["storageVersionHash"] = _storage_version_hash(resource)
         entries.append(entry)
         for sub in subresources:
             part: dict[str, Any] = {

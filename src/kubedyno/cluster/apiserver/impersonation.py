@@ -1,18 +1,35 @@
 """Impersonation: who may act as somebody else says so in headers, and is taken for that one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 import orjson
 
-from kubedyno.cluster.apiserver.authentication import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
+from kubedyno.cluster.apiserver.authentication import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    MASTERS,
+    NODES,
+    UNAUTHENTICATED,
+    User,
+)
 from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
 from kubedyno.cluster.apiserver.call import NO_SNIFF
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import attributes_of
+from kubedyno.http.messages import Request
+from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.status import BadRequest, Forbidden
 
 _PREFIX = "impersonate-"
 _EXTRA = "impersonate-extra-"
 _ACCOUNT = "system:serviceaccount:"
+_NODE = "system:node:"
+# In a ServiceAccount token's extra: the node of the pod that it is bound to.
+NODE_NAME = "authentication.kubernetes.io/node-name"
+# Since when the modes of `_CONSTRAINED` are on by default.
+CONSTRAINED_MINOR = 36
+_REMEMBERED = 1024
 _AUTHENTICATION = "authentication.k8s.io"
 
 
@@ -21,18 +38,97 @@ def is_impersonation(headers: Mapping[str, str]) -> bool:
     return _PREFIX in " ".join(headers)
 
 
-def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer) -> User:
-    """Return whom a request is to be taken for.
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A way in which somebody may be let act as somebody else.
+
+    Attributes:
+        name: After which its verbs are named, "" for the verb "impersonate" alone, which counts for every request.
+        means: Says whether it is about whom the headers want, for who asks.
+    """
+
+    name: str
+    means: Callable[[User, User], bool]
+
+
+class Impersonation:
+    """Answers whom a request is to be taken for.
 
     Args:
-        user: Who asks.
-        headers: Of the request, of which `is_impersonation` is true.
         authorizer: Says whether that is allowed, for each of name, groups, uid and extras.
-
-    Raises:
-        BadRequest: Groups, uid or extras without a name.
-        Forbidden: It is not allowed.
+        constrained: Besides "impersonate" there are the modes of `_CONSTRAINED`, which ask for
+            "impersonate-on:MODE:VERB" on what the request is about and "impersonate:MODE" on whom it is taken for
+            (KEP 5284).
     """
+
+    def __init__(self, authorizer: Authorizer, *, constrained: bool) -> None:
+        self._authorizer = authorizer
+        self._modes = (*_CONSTRAINED, _LEGACY) if constrained else (_LEGACY,)
+        # Who asked → the mode that allowed it last: it is asked first.
+        self._last: dict[User, Mode] = {}
+
+    def impersonated(self, user: User, request: Request) -> User:
+        """Return whom a request is to be taken for.
+
+        Args:
+            user: Who asks.
+            request: Of whose headers `is_impersonation` is true.
+
+        Raises:
+            BadRequest: Groups, uid or extras without a name.
+            Forbidden: It is not allowed.
+        """
+        wanted = _wanted(request.headers)
+        if wanted is None:
+            return user
+        last = self._last.get(user)
+        modes = self._modes if last is None else (last, *(mode for mode in self._modes if mode is not last))
+        refusal: Forbidden | None = None
+        for mode in modes:
+            if not mode.means(wanted, user):
+                continue
+            try:
+                actual = self._checked(mode, user, wanted, request)
+            except Forbidden as error:
+                refusal = refusal or error
+                continue
+            if mode is not last:
+                if len(self._last) >= _REMEMBERED:
+                    self._last.clear()
+                self._last[user] = mode
+            return actual
+        assert refusal is not None
+        raise refusal
+
+    def _checked(self, mode: Mode, user: User, wanted: User, request: Request) -> User:
+        """Return whom a request is taken for in one mode.
+
+        Raises:
+            Forbidden: The mode does not allow it.
+        """
+        if mode.name:
+            asked = attributes_of(request)
+            self._check(user, replace(asked, verb=f"impersonate-on:{mode.name}:{asked.verb}"))
+        for attributes in _asked(mode, wanted):
+            self._check(user, attributes)
+        groups, account, node = wanted.groups, _account_of(wanted.name), mode.name and _node_of(wanted.name)
+        if not groups and account:
+            groups = ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
+        elif not groups and node:
+            groups = (NODES,)
+        if wanted.name == ANONYMOUS.name:
+            groups = groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)
+        elif not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
+            groups = (*groups, AUTHENTICATED)
+        return User(wanted.name, groups, wanted.uid, wanted.extra)
+
+    def _check(self, user: User, asked: Attributes) -> None:
+        if not self._authorizer.allows(user, asked):
+            raise forbidden(user, asked, self._authorizer.objection(user, asked))
+
+
+def _wanted(headers: Mapping[str, str]) -> User | None:
+    """Return whom headers name, as they do; None: nobody."""
     name = headers.get("impersonate-user", "")
     groups = tuple(part for part in headers.get("impersonate-group", "").split(", ") if part)
     uid = headers.get("impersonate-uid", "")
@@ -41,34 +137,67 @@ def impersonated(user: User, headers: Mapping[str, str], authorizer: Authorizer)
         for key, value in headers.items()
         if key.startswith(_EXTRA)
     )
-    if not name:
-        if not (groups or uid or extra):
-            return user
-        raise BadRequest(f"requested {_in_go(groups, uid, extra)} without impersonating a user name")
-    account = name.removeprefix(_ACCOUNT).split(":") if name.startswith(_ACCOUNT) else []
-    asked = [
-        Attributes("impersonate", resource="serviceaccounts", namespace=account[0], name=account[1])
-        if len(account) == 2
-        else Attributes("impersonate", resource="users", name=name)
-    ]
-    asked += [Attributes("impersonate", resource="groups", name=group) for group in groups]
-    if uid:
-        asked.append(Attributes("impersonate", _AUTHENTICATION, "uids", name=uid))
-    asked += [
-        Attributes("impersonate", _AUTHENTICATION, "userextras", key, name=value)
-        for key, values in extra
-        for value in values
-    ]
-    for attributes in asked:
-        if not authorizer.allows(user, attributes):
-            raise forbidden(user, attributes)
-    if not groups and len(account) == 2:
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
-    if name == ANONYMOUS.name:
-        groups = groups or (UNAUTHENTICATED,)
-    elif not {AUTHENTICATED, UNAUTHENTICATED} & set(groups):
-        groups = (*groups, AUTHENTICATED)
-    return User(name, groups, uid, extra)
+    if name:
+        return User(name, groups, uid, extra)
+    if not (groups or uid or extra):
+        return None
+    raise BadRequest(f"requested {_in_go(groups, uid, extra)} without impersonating a user name")
+
+
+def _asked(mode: Mode, wanted: User) -> Iterator[Attributes]:
+    """Yield what a mode asks for, for each part of whom is wanted."""
+    verb, core = (f"impersonate:{mode.name}", _AUTHENTICATION) if mode.name else ("impersonate", "")
+    account, node = _account_of(wanted.name), mode.name and _node_of(wanted.name)
+    if account:
+        yield Attributes(verb, core, "serviceaccounts", namespace=account[0], name=account[1])
+    elif node:
+        # Of the node that a pod's token names there is one; whose role allows it says so for all.
+        yield Attributes(verb, core, "nodes", name="*" if mode.name == _ASSOCIATED else node)
+    else:
+        yield Attributes(verb, core, "users", name=wanted.name)
+    if wanted.uid:
+        yield Attributes(verb, _AUTHENTICATION, "uids", name=wanted.uid)
+    for group in wanted.groups:
+        asked = Attributes(verb, core, "groups", name=group)
+        if mode.name and group == MASTERS:
+            raise forbidden(wanted, asked, "impersonating the system:masters group is not allowed")
+        yield asked
+    for key, values in wanted.extra:
+        for value in values:
+            yield Attributes(verb, _AUTHENTICATION, "userextras", key, name=value)
+
+
+def _account_of(name: str) -> tuple[str, str] | None:
+    """Return namespace and name of a ServiceAccount's user."""
+    parts = name.removeprefix(_ACCOUNT).split(":") if name.startswith(_ACCOUNT) else []
+    return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
+
+
+def _node_of(name: str) -> str:
+    """Return the node of a kubelet's user, "" for other users."""
+    node = name.removeprefix(_NODE) if name.startswith(_NODE) else ""
+    return node if node and not problems_of_dns1123_subdomain(node) else ""
+
+
+def _is_bare(wanted: User) -> bool:
+    return not (wanted.groups or wanted.uid or wanted.extra)
+
+
+def _is_own_node(wanted: User, user: User) -> bool:
+    node = _node_of(wanted.name)
+    return (
+        bool(node) and _is_bare(wanted) and dict(user.extra).get(NODE_NAME) == (node,) and bool(_account_of(user.name))
+    )
+
+
+_ASSOCIATED = "associated-node"
+_CONSTRAINED = (
+    Mode(_ASSOCIATED, _is_own_node),
+    Mode("arbitrary-node", lambda wanted, _: _is_bare(wanted) and bool(_node_of(wanted.name))),
+    Mode("serviceaccount", lambda wanted, _: _is_bare(wanted) and _account_of(wanted.name) is not None),
+    Mode("user-info", lambda wanted, _: not (_node_of(wanted.name) or _account_of(wanted.name))),
+)
+_LEGACY = Mode("", lambda _wanted, _user: True)
 
 
 def _in_go(groups: tuple[str, ...], uid: str, extra: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
@@ -89,7 +218,8 @@ def _quoted(text: str) -> str:
 def forbidden(user: User, asked: Attributes, problem: str = "") -> Forbidden:
     """Return the 403 of what a user may not do; `problem` is what is wrong with the user's bindings."""
     if asked.path:
-        return Forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"', {}, headers=NO_SNIFF)
+        what = f'User "{user.name}" cannot {asked.verb} path "{asked.path}"' + (f": {problem}" if problem else "")
+        return Forbidden(f"forbidden: {what}", {}, headers=NO_SNIFF)
     plural = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
     what = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
     where = f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"

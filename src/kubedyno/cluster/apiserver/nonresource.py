@@ -92,7 +92,7 @@ class NonResourcePaths:
         group_versions = {
             f"apis/{name}" if "/" in name else f"api/{name}" for name in self._api.discovery.group_versions
         }
-        if version in group_versions:
+        if parts[1] == "api" or version in group_versions:
             raise NotFound("the server could not find the requested resource", {})
         responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
 

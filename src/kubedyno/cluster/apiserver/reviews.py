@@ -6,21 +6,22 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import rfc3339
+from kubedyno.cluster.apiserver.accessattributes import TYPES, access_causes, attributes_of
 from kubedyno.cluster.apiserver.admissionrequests import user_info
 from kubedyno.cluster.apiserver.authentication import User
-from kubedyno.cluster.apiserver.authorization import Attributes, Authorizer
+from kubedyno.cluster.apiserver.authorization import Authorizer
 from kubedyno.cluster.apiserver.bodies import decode
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.members import checked
 from kubedyno.cluster.apiserver.negotiation import form_of
-from kubedyno.cluster.apiserver.queries import manager_name, parameters
+from kubedyno.cluster.apiserver.queries import manager_name, write_options
 from kubedyno.cluster.apiserver.tokens import ISSUER, ServiceAccountTokens
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
 from kubedyno.kube.resources import Resource, built_in
-from kubedyno.kube.status import Cause, Unauthorized, invalid, invalid_value
+from kubedyno.kube.status import BadRequest, Invalid, Unauthorized, invalid
 
 _AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
 # Answered with an object of their own: who asked owns nothing of it.
@@ -42,7 +43,8 @@ def review_kinds() -> dict[ResourceKey, Kind]:
     return {resource_key(resource): Kind(resource) for resource in resources}
 
 
-_SUBJECT = {
+_ACCESS = {
+    **TYPES,
     "spec.user": (str, "string"),
     "spec.uid": (str, "string"),
     "spec.groups": (list, "[]string"),
@@ -83,25 +85,28 @@ class Reviews:
         request, resource = call.request, call.route.kind.resource
         form = form_of(request.headers)
         body = decode(request.headers, request.body, resource.api_version, resource.kind)
-        review = decode_object(resource, body, "Warn", call.warnings)
+        options = write_options(request.query, "CreateOptions")
+        review = decode_object(resource, body, options.field_validation, call.warnings)
+        if resource.kind.endswith("AccessReview"):
+            review |= checked(resource.kind, resource.version, {"spec": review.get("spec", {})}, _ACCESS)
         metadata, spec = review["metadata"], review.get("spec", {})
         status: Object
+        if resource.kind not in _MADE_ANEW:
+            self._place(call, metadata)
+            manager = manager_name(options.field_manager, request.headers.get("user-agent", ""))
+            managed = call.route.kind.fields.created(review, manager, rfc3339(self._now()))
+            if managed:
+                metadata["managedFields"] = orjson.loads(managed)
         if resource.kind == "SelfSubjectRulesReview":
             status = self._rules(call.user, spec.get("namespace", ""))
-            spec = {}
+            metadata, spec = {}, {}
         elif resource.kind == "SelfSubjectReview":
             metadata = {"creationTimestamp": rfc3339(self._now())}
             status = {"userInfo": user_info(call.user)}
         elif resource.kind == "TokenReview":
             status = self._token_status(spec.get("token", ""), spec.get("audiences") or [])
         else:
-            status = self._access(call, resource, spec)
-        if resource.kind not in _MADE_ANEW:
-            manager = parameters(request.query).get("fieldManager", "")
-            manager = manager_name(manager, request.headers.get("user-agent", ""))
-            managed = call.route.kind.fields.created(review, manager, rfc3339(self._now()))
-            if managed:
-                metadata["managedFields"] = orjson.loads(managed)
+            status = self._access(call, resource, spec, metadata)
         answer: Object = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if resource.kind != "SelfSubjectReview":
             answer["spec"] = spec
@@ -109,94 +114,92 @@ class Reviews:
 
     # --- access --------------------------------------------------------------------------------------------------
 
-    def _access(self, call: Call, resource: Resource, spec: Object) -> Object:
-        causes = _access_causes(resource, spec, call.route.namespace)
+    def _place(self, call: Call, metadata: Object) -> None:
+        """Put a review into the namespace of its request.
+
+        Raises:
+            BadRequest: It names another one.
+        """
+        namespace = call.route.namespace
+        if namespace and metadata.get("namespace", namespace) != namespace:
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        metadata.pop("namespace", None)
+        if namespace:
+            metadata["namespace"] = namespace
+
+    def _access(self, call: Call, resource: Resource, spec: Object, metadata: Object) -> Object:
+        causes = access_causes(resource, spec, metadata)
         if causes:
-            raise invalid(resource, "", causes)
+            refused = invalid(resource, "", causes)
+            # The real server names no kind of what it only answers.
+            details = {key: value for key, value in (refused.details or {}).items() if key != "kind"}
+            raise Invalid(refused.message.removeprefix(resource.kind), details)
         user = call.user
         if resource.kind != "SelfSubjectAccessReview":
-            spec = checked(resource.kind, resource.version, {"spec": spec}, _SUBJECT)["spec"]
             extra = tuple((key, tuple(values)) for key, values in spec.get("extra", {}).items())
             user = User(spec.get("user", ""), tuple(spec.get("groups", ())), spec.get("uid", ""), extra)
-        reason = self._authorizer.reason(user, attributes_of(spec))
+        asked, problems = attributes_of(spec)
+        reason = self._authorizer.reason(user, asked)
+        told = reason if reason.startswith("RBAC") else "" if reason else self._authorizer.objection(user, asked)
         status: Object = {"allowed": bool(reason)}
-        if reason.startswith("RBAC"):
-            status["reason"] = reason
+        if told:
+            status["reason"] = told
+        if problems:
+            status["evaluationError"] = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
         return status
 
     def _rules(self, user: User, namespace: str) -> Object:
-        """Return all that a user may do in a namespace, as roles have it."""
+        """Return all that a user may do in a namespace, as roles have it.
+
+        Raises:
+            BadRequest: There is no namespace.
+        """
+        if not namespace:
+            raise BadRequest("no namespace on request")
         resources: list[Object] = []
         paths: list[Object] = []
         if self._authorizer.always:
             resources.append({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})
             paths.append({"verbs": ["*"], "nonResourceURLs": ["*"]})
         for grant in self._authorizer.grants(user, namespace):
-            raw = grant.rule.raw
-            kept = paths if raw.get("nonResourceURLs") else resources
-            if raw not in kept:
-                kept.append(raw)
-        return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+            # As often as it is given: nothing is merged.
+            (paths if grant.rule.urls else resources).append(grant.rule.raw)
+        status: Object = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+        problems = self._authorizer.dangling(user, namespace)
+        if user.node and self._authorizer.kubelets is not None:
+            status["incomplete"] = True
+            problems.insert(0, "node authorizer does not support user rule resolution")
+        if problems:
+            status["evaluationError"] = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+        return status
 
     # --- tokens --------------------------------------------------------------------------------------------------
 
     def _token_status(self, token: str, audiences: list[str]) -> Object:
+        """Return whose a token is.
+
+        Raises:
+            BadRequest: There is none.
+        """
+        if not token:
+            raise BadRequest("token is required for TokenReview in authentication")
+        wanted = audiences or [ISSUER]
+        own: tuple[str, ...] = (ISSUER,)
         try:
-            user = self._user_of_token(token)
-            own: tuple[str, ...] = (ISSUER,)
-        except Unauthorized:
             # It may be somebody else's, and good for them.
+            claims = self._tokens.claims_of(token)
+        except Unauthorized:
             try:
-                claims = self._tokens.claims_of(token)
+                user = self._user_of_token(token)
             except Unauthorized:
                 return {"user": {}, "error": "invalid bearer token"}
+            problem = "invalid bearer token"
+        else:
             user, own = claims.user, claims.audiences
-        shared = [audience for audience in audiences or [ISSUER] if audience in own]
+            listed = (" ".join(f'"{audience}"' for audience in each) for each in (own, wanted))
+            text = "token audiences [{}] is invalid for the target audiences [{}]".format(*listed)
+            problem = f"[invalid bearer token, {text}]"
+        shared = [audience for audience in wanted if audience in own]
         if not shared:
-            wanted = " ".join(f'"{audience}"' for audience in audiences or [ISSUER])
-            given = " ".join(f'"{audience}"' for audience in own)
-            text = f"token audiences [{given}] is invalid for the target audiences [{wanted}]"
-            return {"user": {}, "error": f"[invalid bearer token, {text}]"}
+            return {"user": {}, "error": problem}
         return {"authenticated": True, "user": user_info(user), "audiences": shared}
-
-
-def attributes_of(spec: Object) -> Attributes:
-    """Return what an access review asks for."""
-    path = spec.get("nonResourceAttributes")
-    if path is not None:
-        return Attributes(path.get("verb", ""), path=path.get("path", ""))
-    asked = spec["resourceAttributes"]
-    return Attributes(
-        asked.get("verb", ""),
-        asked.get("group", ""),
-        asked.get("resource", ""),
-        asked.get("subresource", ""),
-        asked.get("namespace", ""),
-        asked.get("name", ""),
-    )
-
-
-def _access_causes(resource: Resource, spec: Object, namespace: str) -> list[Cause]:
-    asked, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    causes: list[Cause] = []
-    if (asked is None) is (path is None):
-        causes.append(
-            invalid_value(
-                "spec.resourceAttributes",
-                asked,
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-                if asked is None
-                else "cannot be specified in combination with nonResourceAttributes",
-            )
-        )
-    if resource.kind != "SelfSubjectAccessReview" and not spec.get("user") and not spec.get("groups"):
-        causes.append(invalid_value("spec.user", "", "at least one of user or group must be specified"))
-    if resource.namespaced and asked is not None and asked.get("namespace", "") != namespace:
-        causes.append(
-            invalid_value(
-                "spec.resourceAttributes.namespace",
-                asked.get("namespace", ""),
-                f"must match metadata.namespace: {namespace}",
-            )
-        )
-    return causes

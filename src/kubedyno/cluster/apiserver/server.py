@@ -31,15 +31,20 @@ from kubedyno.cluster.apiserver.encoding import Encoder, value_bytes
 from kubedyno.cluster.apiserver.escalation import Escalation
 from kubedyno.cluster.apiserver.flowcontrol.gate import FlowControl, Ticket
 from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps, add_series
-from kubedyno.cluster.apiserver.flowcontrol.requestinfo import COLLECTED, named_by, watch_of
-from kubedyno.cluster.apiserver.impersonation import forbidden, impersonated, is_impersonation
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import COLLECTED, attributes_of, named_by, watch_of
+from kubedyno.cluster.apiserver.impersonation import (
+    CONSTRAINED_MINOR,
+    Impersonation,
+    forbidden,
+    is_impersonation,
+)
 from kubedyno.cluster.apiserver.kubeletproxy import KubeletProxy
 from kubedyno.cluster.apiserver.metricpages import MetricPages
 from kubedyno.cluster.apiserver.metrics import Counted, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
 from kubedyno.cluster.apiserver.nodeauthorization import ROLE as NODE_ROLE
 from kubedyno.cluster.apiserver.nodeauthorization import NodeAuthorizer
-from kubedyno.cluster.apiserver.nonresource import Control, NonResourcePaths, root_of
+from kubedyno.cluster.apiserver.nonresource import Control, NonResourcePaths
 from kubedyno.cluster.apiserver.parts import Parts, unknown_part
 from kubedyno.cluster.apiserver.proxies import Proxies
 from kubedyno.cluster.apiserver.proxypaths import PROXY, Target, target_of
@@ -72,7 +77,7 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import resource_key
 from kubedyno.http.messages import Limits, Peer, Request, Responder
-from kubedyno.kube.resources import NODES, PODS
+from kubedyno.kube.resources import NAMESPACES, NODES, PODS
 from kubedyno.kube.status import (
     Forbidden,
     InternalError,
@@ -150,6 +155,7 @@ class ApiServer:
         if "Node" in modes:
             rules = lambda: authorizer.rules_of("ClusterRole", "", NODE_ROLE)  # noqa: E731
             authorizer.kubelets = NodeAuthorizer(registry.store, rules).objection
+        self._impersonation = Impersonation(authorizer, constrained=settings.minor >= CONSTRAINED_MINOR)
         self._webhooks = WebhookClient(self._door)
         self._conversions = Conversions(self._webhooks, registry.random)
         self._admission = admission = Admission(registry, self._authorizer, self._webhooks)
@@ -327,7 +333,7 @@ class ApiServer:
         """
         user = self._authenticator.user_of(request.headers, request.peer)
         if is_impersonation(request.headers):
-            user = impersonated(user, request.headers, self._authorizer)
+            user = self._impersonation.impersonated(user, request)
         return user
 
     def identities(self, request: Request) -> tuple[User, User | None]:
@@ -339,13 +345,13 @@ class ApiServer:
         user = self._authenticator.user_of(request.headers, request.peer)
         if not is_impersonation(request.headers):
             return user, None
-        acted = impersonated(user, request.headers, self._authorizer)
+        acted = self._impersonation.impersonated(user, request)
         return user, None if acted is user else acted
 
     def decision(self, user: User, asked: Attributes) -> tuple[bool, str]:
         """Say whether a user may do something, and why."""
         reason = self._authorizer.reason(user, asked)
-        return bool(reason) or asked.path.partition("?")[0].rstrip("/") in PUBLIC_PATHS, reason
+        return bool(reason) or asked.path.partition("?")[0] in PUBLIC_PATHS, reason
 
     def ended(self, method: str, path: str, status: int) -> None:
         """Count a request that was answered in place of its handler."""
@@ -413,12 +419,14 @@ class ApiServer:
         if verb == "list" and asks_for(call.request.query, "watch"):
             verb = "watch"
         name = route.name or (named_by(call.request.query) if verb in COLLECTED else "")
+        # A namespace is in itself: a role there may be about it.
+        namespace = route.name if resource is NAMESPACES else route.namespace
         verbs = [verb]
         if verb == "get" and route.subresource in _ENTERED and self._settings.minor >= _CREATE_TO_ENTER_MINOR:
             # A WebSocket's handshake is a GET, and yet whoever enters a pod has to be let to.
             verbs.append("create")
         for each in verbs:
-            asked = Attributes(each, resource.group, resource.plural, route.subresource, route.namespace, name)
+            asked = Attributes(each, resource.group, resource.plural, route.subresource, namespace, name)
             if call.user.node and verb in {"list", "watch"}:
                 asked = replace(asked, selector=parameters(call.request.query).get("fieldSelector", ""))
             if not self._authorizer.allows(call.user, asked):
@@ -457,14 +465,14 @@ class ApiServer:
                 raise forbidden(call.user, asked)
 
     def _authorize_path(self, request: Request, user: User) -> None:
-        """Let a request pass for what is no resource.
+        """Let a request pass for what is no resource that is served.
 
         Raises:
             Forbidden: The user may not.
         """
-        asked = Attributes(request.method.lower(), path=request.path)
+        asked = attributes_of(request)
         if not self._authorizer.allows(user, asked):
-            raise forbidden(user, asked)
+            raise forbidden(user, asked, self._authorizer.objection(user, asked))
 
     def _find(self, request: Request, responder: Responder, user: User) -> Route[Kind] | None:
         """Return the route of a path seen for the first time; None when it was answered here."""
@@ -477,12 +485,13 @@ class ApiServer:
                 self.paths.discover(request, responder)
                 return None
             if not self._api.acts(route):
+                self._authorize_path(request, user)
                 raise unknown_part()
             if len(self._routes) >= _MEMO_ROUTES:
                 self._routes.clear()
             self._routes[path] = route
             return route
-        if root_of(path) not in PUBLIC_PATHS:
+        if path not in PUBLIC_PATHS:
             self._authorize_path(request, user)
         self.paths.answer(request, responder, user)
         return None

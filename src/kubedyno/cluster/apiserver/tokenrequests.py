@@ -55,11 +55,14 @@ class TokenRequests:
         asked = decode_object(_REQUESTS, body, options.field_validation, call.warnings)
         account = self._reads.record(call)
         given = asked["metadata"]
-        for name, own in (("name", account.obj.name), ("namespace", account.obj.namespace)):
-            if given.get(name) and given[name] != own:
-                raise BadRequest(f"the {name} of the TokenRequest does not match the {name} on the URL")
-        spec = asked.get("spec", {})
-        lifetime_s = spec.get("expirationSeconds", _DEFAULT_S)
+        if given.get("namespace", account.obj.namespace) != account.obj.namespace:
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        if given.get("name", account.obj.name) != account.obj.name:
+            text = "must match the service account name if specified"
+            raise invalid(_REQUESTS, account.obj.name, [invalid_value("metadata.name", given["name"], text)])
+        spec = asked.setdefault("spec", {})
+        spec.setdefault("expirationSeconds", _DEFAULT_S)
+        lifetime_s = spec["expirationSeconds"]
         causes: list[Cause] = []
         if lifetime_s < _SHORTEST_S:
             text = "may not specify a duration less than 10 minutes"
@@ -72,7 +75,7 @@ class TokenRequests:
         reference = spec.get("boundObjectRef")
         bound = None if reference is None else self._bound(reference, account)
         audiences = spec.get("audiences") or [ISSUER]
-        token = "" if options.dry_run else self._tokens.issue(account, audiences, lifetime_s, bound)
+        token = self._tokens.issue(account, audiences, lifetime_s, bound)
         now_s = self._registry.clock.now()
         manager = manager_name(options.field_manager, request.headers.get("user-agent", ""))
         managed = _FIELDS.created(asked, manager, rfc3339(now_s), "token")
@@ -100,8 +103,10 @@ class TokenRequests:
         kind, name, uid = (reference.get(member, "") for member in ("kind", "name", "uid"))
         group, _, version = str(reference.get("apiVersion", "")).rpartition("/")
         if group or kind not in BOUND:
-            text = f"cannot bind token for serviceaccount to object of type {group}/{version}, Kind={kind}"
+            text = f"cannot bind token to object of type {group}/{version}, Kind={kind}"
             raise BadRequest(text)
+        if not name:
+            raise BadRequest("Name parameter required.")
         resource, _, namespaced = BOUND[kind]
         record = self._registry.store.get(resource, key_of(account.obj.namespace if namespaced else "", name))
         if record is None:

@@ -46,7 +46,7 @@ def test_a_cluster_sorts_requests_and_says_how(settings: ClusterSettings) -> Non
     assert [schemas.headers.get(name) for name in HEADERS] == uids
     told = [condition for item in orjson.loads(schemas.body)["items"] for condition in item["status"]["conditions"]]
     assert {(each["type"], each["status"], each["reason"]) for each in told} == {("Dangling", "False", "Found")}
-    assert len(told) == 13
+    assert len(told) == 11
     assert [line.split(b",")[0] for line in dump.body.splitlines()[1:3]] == [b"catch-all", b"exempt"]
     assert b'apiserver_flowcontrol_nominal_limit_seats{priority_level="workload-low"} 245' in metrics.body
 

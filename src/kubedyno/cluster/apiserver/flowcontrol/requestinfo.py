@@ -12,6 +12,8 @@ from kubedyno.kube.selectors import value_in
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get", "DELETE": "delete"}
 # Verbs of collections that are read.
 COLLECTED = frozenset({"list", "watch"})
+# Verbs that stood in paths once; there is still a resource behind them.
+_VERBS_OF_PATHS = frozenset({"proxy", "watch"})
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
 _LONG_PARTS = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 _REMEMBERED = 2048
@@ -102,8 +104,8 @@ def _attributes(method: str, path: str, collected: str) -> Attributes:
         return Attributes(method.lower(), path=path)
     # As in Kubernetes: a method that is none of its verbs has none, and empty segments count.
     verb = _VERBS.get(method, "")
-    if rest[0] == "watch" and len(rest) > 1:
-        verb, rest = "watch", rest[1:]
+    if rest[0] in _VERBS_OF_PATHS and len(rest) > 1:
+        verb, rest = rest[0], rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
         # A namespace is in itself, as the real server has it.
