@@ -33,6 +33,10 @@ _LISTED = {
 Control = Callable[[Request, Responder, User], bool]
 
 
+# Segments of a path up to a group under /apis, with the empty one in front.
+_BELOW_GROUP = 3
+
+
 def root_of(path: str) -> str:
     """Return a path's first part, e.g. "/livez"."""
     return "/" + path.removeprefix("/").partition("/")[0]
@@ -88,11 +92,8 @@ class NonResourcePaths:
     def _missing(self, request: Request, responder: Responder) -> None:
         """Answer a path that names nothing: in text, or as a Status where the group is known."""
         parts = request.path.split("/")
-        version = "/".join(parts[1:3] if parts[1] == "api" else parts[1:4])
-        group_versions = {
-            f"apis/{name}" if "/" in name else f"api/{name}" for name in self._api.discovery.group_versions
-        }
-        if parts[1] == "api" or version in group_versions:
+        groups = {name.partition("/")[0] for name in self._api.discovery.group_versions}
+        if parts[1] == "api" or (len(parts) > _BELOW_GROUP and parts[2] in groups):
             raise NotFound("the server could not find the requested resource", {})
         responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
 
