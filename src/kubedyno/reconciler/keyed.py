@@ -8,6 +8,7 @@ back-off while the others go on. Only failures are kept by key; what went well i
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
@@ -32,6 +33,27 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """Have it not come."""
+
+
+class Postponed(Exception):
+    """A key's work waits for something that takes its time: it is done anew when that is there.
+
+    Args:
+        then: Takes what is to be called once it is there.
+    """
+
+    def __init__(self, then: Callable[[Callable[[], None]], None]) -> None:
+        super().__init__()
+        self.then = then
+
+
+# How many turns are under way, one in another.
+_turns = [0]
+
+
+def in_turn() -> bool:
+    """Say whether a key is being reconciled: what is called may postpone it."""
+    return _turns[0] > 0
 
 
 class KeyedReconciler(Generic[K]):
@@ -198,6 +220,7 @@ class KeyedReconciler(Generic[K]):
         failing, errors = len(retries), self.metrics.errors
         began_s = self._monotonic()
         waited_s, asked_sum_s, taken, failed = 0.0, 0.0, 0, 0
+        _turns[0] += 1
         try:
             while keys and limit > 0:
                 key = self._running = keys.popleft()
@@ -207,6 +230,9 @@ class KeyedReconciler(Generic[K]):
                 taken += 1
                 try:
                     limit -= max(reconcile(key, limit), 1)
+                except Postponed as postponed:
+                    postponed.then(partial(self.add, key))
+                    limit -= 1
                 except Exception as error:
                     if isinstance(error, self._refusals):
                         _logger.debug("%s: %s: %s", self.name, key, error)
@@ -223,6 +249,7 @@ class KeyedReconciler(Generic[K]):
                         retries.clear(key)
         finally:
             self._running = None
+            _turns[0] -= 1
         now_s = self._monotonic()
         metrics = self.metrics
         metrics.rounds += 1

@@ -5,7 +5,6 @@ Most clusters have none, and then a write asks one attribute. The decisions are 
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,23 +31,7 @@ from kubedyno.kube.status import InternalError, StatusError, Timeout
 
 _CONFIGURATIONS = (*POLICY_RESOURCES, admissionwebhooks.MUTATING, admissionwebhooks.VALIDATING)
 _OPTIONS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}
-_SERVICE_ACCOUNT = "system:serviceaccount:"
-# As whom controllers create what objects of a kind own.
-_OWNER = re.compile(rb'"kind":"(\w+)"')
-_CONTROLLERS = {
-    "ReplicaSet": "replicaset-controller", "Deployment": "deployment-controller", "Job": "job-controller",
-    "StatefulSet": "statefulset-controller", "DaemonSet": "daemon-set-controller", "CronJob": "cronjob-controller",
-    "ReplicationController": "replication-controller", "Service": "endpointslice-controller",
-}  # fmt: skip
-# As whom they change what nobody owns.
-_KEEPERS = {
-    "clusterroles": "clusterrole-aggregation-controller", "configmaps": "root-ca-cert-publisher",
-    "deployments": "deployment-controller", "endpoints": "endpoint-controller",
-    "endpointslices": "endpointslicemirroring-controller", "namespaces": "namespace-controller",
-    "nodes": "node-controller", "persistentvolumeclaims": "persistent-volume-binder",
-    "persistentvolumes": "persistent-volume-binder", "services": "service-controller",
-}  # fmt: skip
-_MANAGER = User("system:kube-controller-manager", (AUTHENTICATED,))
+SERVICE_ACCOUNT = "system:serviceaccount:"
 # How often a request is begun anew because an object changed while webhooks were asked about it.
 _MAX_ROUNDS = 100
 
@@ -81,7 +64,6 @@ class Admission:
         self.validating_webhooks: list[Webhook] = []
         self.mutating_webhooks: list[Webhook] = []
         self.policies = PolicyPlugin(registry, self.labels_of, self.namespace_of, self.authorize_as)
-        registry.own_gate = self.own_gate
         for resource in _CONFIGURATIONS:
             registry.store.table(resource).subscribe(self._changed)
 
@@ -123,22 +105,16 @@ class Admission:
         gate: RequestGate = call.gate
         return gate
 
-    def own_gate(self, resource: Resource, owners: bytes) -> "RequestGate | None":
-        """Return what an object of the cluster's own controllers has to pass: policies alone, nothing there can wait.
-
-        Args:
-            resource: Of the object.
-            owners: Its ownerReferences as JSON, which tell whose it is, or the metadata that they are in.
-        """
+    def is_about(self, resource: Resource) -> bool:
+        """Say whether a policy or webhook may be about the objects of a resource, once all are read."""
         if self._stale:
             self._read()
-        if not (self.validating or self.mutating) or not self._concerns(resource, ""):
-            return None
-        kind = _OWNER.search(owners, max(owners.find(b'"ownerReferences":'), 0))
-        keeper = _KEEPERS.get(resource.plural, "")
-        account = _CONTROLLERS.get(kind[1].decode(), keeper) if kind is not None else keeper
-        user = _service_account(f"{_SERVICE_ACCOUNT}kube-system:{account}") if account else _MANAGER
-        return RequestGate(self, user, "", [], {}, None)
+        return self._any and self._concerns(resource, "")
+
+    @property
+    def has_webhooks(self) -> bool:
+        """Some webhook is there."""
+        return bool(self.validating_webhooks or self.mutating_webhooks)
 
     def asks(self, resource: Resource, subresource: str) -> bool:
         """Say whether a policy or webhook may be about a resource."""
@@ -201,7 +177,7 @@ class Admission:
 
         def authorize(question: dict[str, str]) -> tuple[bool, str]:
             name = question.pop("user")
-            user = asked.user if name == asked.user.name else _service_account(name)
+            user = asked.user if name == asked.user.name else service_account(name)
             reason = self.authorizer.reason(user, Attributes(**question))
             return bool(reason), reason
 
@@ -224,9 +200,10 @@ class Admission:
         return admissionwebhooks.answer_of(review, document)
 
 
-def _service_account(name: str) -> User:
+def service_account(name: str) -> User:
+    """Return a user by its name, with the groups that a service account of that name has."""
     groups = [AUTHENTICATED]
-    if name.startswith(_SERVICE_ACCOUNT):
+    if name.startswith(SERVICE_ACCOUNT):
         groups += ["system:serviceaccounts", f"system:serviceaccounts:{name.split(':')[2]}"]
     return User(name, tuple(groups))
 
@@ -240,7 +217,8 @@ class RequestGate:
         query: Of the request.
         warnings: Receives warnings.
         annotations: Receives annotations of the audit event.
-        route: Of the request; None for what the cluster does itself, about which no webhook is asked.
+        route: Of the request; None for what the cluster does itself.
+        hooked: Webhooks are asked, too.
 
     Attributes:
         annotations: For the audit event.
@@ -251,7 +229,7 @@ class RequestGate:
 
     def __init__(
         self, admission: Admission, user: User, query: str, warnings: list[str], annotations: dict[str, str],
-        route: Route[Kind] | None,
+        route: Route[Kind] | None, *, hooked: bool = True,
     ) -> None:  # fmt: skip
         random = admission.registry.random
         self._admission = admission
@@ -260,6 +238,7 @@ class RequestGate:
         self._warnings = warnings
         self.annotations = annotations
         self._route = route
+        self._hooked = hooked
         self.uid = random.uid()
         self.suffix = random.suffix()
         self.now_s = admission.registry.clock.now()
@@ -361,7 +340,7 @@ class RequestGate:
             *((policy.name, policy.reinvoked, self._policy_step(policy, asked, others, taken))
               for policy in admission.mutating),
             *((hook.key, hook.reinvoked, self._webhook_step(hook, asked, others, taken))
-              for hook in (admission.mutating_webhooks if self._route is not None else ())),
+              for hook in (admission.mutating_webhooks if self._hooked else ())),
         ]  # fmt: skip
         asked_before: list[int] = []
         again: set[int] = set()
@@ -432,7 +411,7 @@ class RequestGate:
             return
         others = admission.others(asked.resource)
         admission.policies.validate(admission.validating, asked, others, self._warnings, self.annotations)
-        hooks = admission.validating_webhooks if self._route is not None else []
+        hooks = admission.validating_webhooks if self._hooked else []
         if not hooks:
             return
         authorize = admission.authorize_as(asked)

@@ -45,6 +45,7 @@ from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
 from kubedyno.cluster.apiserver.nodeauthorization import ROLE as NODE_ROLE
 from kubedyno.cluster.apiserver.nodeauthorization import NodeAuthorizer
 from kubedyno.cluster.apiserver.nonresource import Control, NonResourcePaths
+from kubedyno.cluster.apiserver.ownadmission import OwnAdmission
 from kubedyno.cluster.apiserver.parts import Parts, unknown_part
 from kubedyno.cluster.apiserver.proxies import Proxies
 from kubedyno.cluster.apiserver.proxypaths import PROXY, Target, target_of
@@ -159,6 +160,7 @@ class ApiServer:
         self._webhooks = WebhookClient(self._door)
         self._conversions = Conversions(self._webhooks, registry.random)
         self._admission = admission = Admission(registry, self._authorizer, self._webhooks)
+        self._own_admission = OwnAdmission(admission)
         writes = Writes(registry, reads, self.encoder_of, self._spawn, self._fail, self._admit, admission)
         self.streams = streams = Streams(registry, reads, self._spawn, runtime)
         parts = Parts(registry, reads, self._spawn, streams.script_of, runtime, admission.gate)
@@ -271,6 +273,7 @@ class ApiServer:
         self._hub.close()
         for task in list(self._tasks):
             task.cancel()
+        self._own_admission.close()
         self._webhooks.close()
 
     # --- requests ----------------------------------------------------------------------------------------------

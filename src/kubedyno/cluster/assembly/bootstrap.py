@@ -32,6 +32,8 @@ _COREDNS = {"1.33": "v1.12.0", "1.34": "v1.12.1", "1.35": "v1.13.1", "1.36": "v1
 # Where components serve metrics unless told otherwise: the reason why a Prometheus outside of them sees nothing.
 _LOOPBACK = "127.0.0.1"
 _API_PORT = 6443
+# Who owns the fields of what the API server makes itself.
+_MANAGER, _FAIRNESS = "kube-apiserver", "api-priority-and-fairness-config-producer-v1"
 
 
 class _Template(string.Template):
@@ -95,9 +97,9 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
         server: URL of the API server.
     """
     for name in _NAMESPACES:
-        _ensure(registry, NAMESPACES, "", {"metadata": {"name": name}})
+        _ensure(registry, NAMESPACES, "", {"metadata": {"name": name}}, _MANAGER)
     for document in bootstrap_objects():
-        _create(registry, document)
+        _create(registry, document, _FAIRNESS if document["apiVersion"].startswith("flowcontrol") else _MANAGER)
     _create(
         registry,
         {
@@ -117,6 +119,7 @@ def create_foundation(registry: Registry, settings: ClusterSettings, *, ca_pem: 
             "metadata": {"name": "kubernetes", "labels": labels},
             "spec": {"clusterIP": str(ipaddress.ip_network(settings.service_subnet)[1]), "ports": [port]},
         },
+        _MANAGER,
     )
     kubeconfig = {
         "apiVersion": "v1",
@@ -203,13 +206,15 @@ def create_system(registry: Registry, settings: ClusterSettings) -> None:
             _create(registry, document)
 
 
-def _create(registry: Registry, document: Object) -> None:
+def _create(registry: Registry, document: Object, manager: str | None = None) -> None:
     resource = by_kind(document["apiVersion"], document["kind"])
     assert resource is not None
-    _ensure(registry, resource, document["metadata"].get("namespace", ""), document)
+    _ensure(registry, resource, document["metadata"].get("namespace", ""), document, manager)
 
 
-def _ensure(registry: Registry, resource: Resource, namespace: str, document: Object) -> None:
+def _ensure(
+    registry: Registry, resource: Resource, namespace: str, document: Object, manager: str | None = None
+) -> None:
     """Create an object unless it is there: a cluster that was kept has most of them."""
     if registry.store.get(resource, key_of(namespace, document["metadata"]["name"])) is None:
-        registry.create(resource, namespace, document)
+        registry.create(resource, namespace, document, manager=manager)

@@ -104,12 +104,12 @@ def check_secrets(pod: Object, account: Account) -> None:
                 f"{what} is not allowed because service account {account.name} does not reference that secret",
             )  # fmt: skip
     pulls = {each.get("name", "") for each in account.pull_secrets}
-    for each in pod["spec"].get("imagePullSecrets", ()):
+    for i, each in enumerate(pod["spec"].get("imagePullSecrets", ())):
         if each.get("name", "") not in pulls:
             raise forbidden(
                 PODS, pod["metadata"].get("name", ""),
-                f'imagePullSecret="{each.get("name", "")}" is not allowed because service account {account.name} does '
-                "not reference that imagePullSecret",
+                f'imagePullSecrets[{i}].name="{each.get("name", "")}" is not allowed because service account {account.name} '
+                "does not reference that imagePullSecret",
             )  # fmt: skip
 
 
@@ -122,11 +122,16 @@ def _references(spec: Object) -> Iterator[tuple[str, str]]:
     kinds = (("initContainers", "init container"), ("containers", "container"), ("ephemeralContainers", "container"))
     for member, what in kinds:
         for container in spec.get(member, ()):
+            holder = f"{what} {container.get('name', '')}"
+            for source in container.get("envFrom", ()):
+                if "secretRef" in source:
+                    name = (source["secretRef"] or {}).get("name", "")
+                    yield name, f'{holder} with envFrom referencing secret.secretName="{name}"'
             for variable in container.get("env", ()):
                 reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
                 if reference is not None:
                     name = reference.get("name", "")
-                    where = f"{what} {container.get('name', '')} with envVar {variable.get('name', '')}"
+                    where = f"{holder} with envVar {variable.get('name', '')}"
                     yield name, f'{where} referencing secret.secretName="{name}"'
 
 

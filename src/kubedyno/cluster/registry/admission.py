@@ -281,7 +281,7 @@ def _set_runtime(spec: Object, pod: str, classes: PodClasses) -> None:
     place = runtime.get("scheduling", {})
     for key, value in place.get("nodeSelector", {}).items():
         if spec.setdefault("nodeSelector", {}).setdefault(key, value) != value:
-            raise forbidden(PODS, pod, f"pod rejected: conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
+            raise forbidden(PODS, pod, f"conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
                             f"pod.spec.nodeSelector[{key}] = {spec['nodeSelector'][key]}")  # fmt: skip
     more = [toleration for toleration in place.get("tolerations", ()) if toleration not in spec.get("tolerations", ())]
     if more:

@@ -6,6 +6,19 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.storage.store import ObjectRecord
 
 
+class OwnGate(Protocol):
+    """The way of a write of the cluster's own parts through admission."""
+
+    def passed(self, kind: Kind, new: Object | None, old: ObjectRecord | None) -> Object:
+        """Return an object that is to be stored, or deleted when `new` is None, as policies and webhooks want it.
+
+        Raises:
+            StatusError: It may not be.
+            Postponed: Webhooks have yet to answer: who writes within a turn of a queue comes again.
+        """
+        ...
+
+
 class Gate(Protocol):
     """One request's way through admission.
 

@@ -19,7 +19,7 @@ from kubedyno.cluster.registry.binding import bound, node_of
 from kubedyno.cluster.registry.builtinadmission import BuiltInAdmission
 from kubedyno.cluster.registry.codec import same_version, stored_of, with_parts
 from kubedyno.cluster.registry.disabledfields import WITH_GATED_FIELDS, DisabledFields
-from kubedyno.cluster.registry.gate import Gate
+from kubedyno.cluster.registry.gate import Gate, OwnGate
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.kinds.podfacts import ENDED
@@ -75,7 +75,7 @@ class Registry(ServedKinds):
         self.classes = PodClasses(store)
         self.rules = NamespaceRules(store, self.stored_resource)
         self._builtin = BuiltInAdmission(store, random, self.classes, self.rules)
-        self.own_gate: Callable[[Resource, bytes], Gate | None] = lambda _, __: None
+        self.own_gate: Callable[[Resource, bytes], OwnGate | None] = lambda _, __: None
         self.shapes = Shapes()
         self._disabled = DisabledFields(settings)
         self.allocator = Allocator(store, clock, random, settings.service_subnets)

@@ -17,7 +17,7 @@ from kubedyno.cluster.registry.admission import check_namespace
 from kubedyno.cluster.registry.binding import bound
 from kubedyno.cluster.registry.codec import meta_dict, stored_of, with_parts
 from kubedyno.cluster.registry.eventrecorder import EventRecorder
-from kubedyno.cluster.registry.gate import Gate
+from kubedyno.cluster.registry.gate import OwnGate
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
@@ -116,18 +116,21 @@ class Trusted:
             stored = self._passed(gate, kind, stored)
         return self._put(kind, stored, "POST")
 
-    def _passed(self, gate: Gate, kind: Kind, stored: StoredObject, old: ObjectRecord | None = None) -> StoredObject:
-        """Return an object that is to be stored, over the old version of it if there is one, as policies want it.
+    def _passed(self, gate: OwnGate, kind: Kind, stored: StoredObject, old: ObjectRecord | None = None) -> StoredObject:
+        """Return an object that is to be stored, over the old version of it if there is one, as admission wants it.
 
         Raises:
-            StatusError: They do not allow it.
+            StatusError: It is not allowed.
+            Postponed: Webhooks have yet to answer.
         """
         obj = self.store.dict_of(kind.resource, stored)
-        new = gate.mutated(kind, "", obj, old)
-        gate.check(kind, "", new, old)
+        new = gate.passed(kind, obj, old)
         if new is obj:
             return stored
         wanted = stored_of(kind, new, managed=stored.managed)
+        if old is None and wanted.key != stored.key and self.store.get(kind.resource, wanted.key) is not None:
+            # Its name was free when webhooks were asked.
+            raise already_exists(kind.resource, wanted.name)
         if old is None or not kind.has_generation or wanted.body == old.obj.body:
             return wanted
         new["metadata"]["generation"] = old.obj.generation + 1
@@ -444,6 +447,9 @@ class Trusted:
             options["gracePeriodSeconds"] = grace_s
         if policy is not None:
             options["propagationPolicy"] = policy
+        gate = self.registry.own_gate(resource, record.obj.meta)
+        if gate is not None:
+            gate.passed(self.registry.kind(resource), None, record)
         began_ns = elapsed_ns()
         found = self.registry.delete(resource, record.obj.namespace, record.obj.name, options)[0]
         self._took("DELETE", began_ns)

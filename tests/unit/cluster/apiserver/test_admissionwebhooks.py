@@ -1,8 +1,14 @@
 """Mutating and validating webhooks: a real server on loopback is asked over TLS."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 from kubedyno.base import aio
+from kubedyno.cluster.pump import Pump
+from kubedyno.cluster.registry.templates import OwnerRef
+from kubedyno.cluster.workqueue import WorkQueue
+from kubedyno.kube.resources import PODS
+from kubedyno.kube.status import StatusError
 from unit.cluster.apiserver.harness import NS, running
 from unit.cluster.apiserver.hooks import hooks, patch
 
@@ -302,3 +308,92 @@ async def test_entering_a_pod_is_asked_about(w):
     await w.configure("validating", {"rules": [rule]})
     answer = await w.call("POST", f"/api/v1/namespaces/{NS}/pods/p/exec?command=ls")
     assert answer.json["message"].endswith("denied the request: CONNECT exec PodExecOptions")
+
+
+# --- what the cluster's own parts write --------------------------------------------------------------------------------
+
+POD_RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "DELETE"], "resources": ["pods"]}
+
+
+async def reconciled(w, step):
+    """Give a queue turns until its step has no more to do; returns the queue."""
+    over = asyncio.Event()
+
+    def reconcile(key, budget):
+        step()
+        over.set()
+        return 1
+
+    queue = WorkQueue(Pump(w.api.clock), "controller", reconcile)
+    queue.add("key")
+    async with aio.timeout(_LIMIT_S):
+        await over.wait()
+    return queue
+
+
+def pods_maker(w, count):
+    owner = OwnerRef.of("apps/v1", "ReplicaSet", "r", "u")
+    template = w.api.trusted.pod_template({"spec": {"containers": [{"name": "c", "image": "i"}]}})
+    made = []
+
+    def step():
+        while len(made) < count:
+            made.append(w.api.trusted.create_pod(NS, template, owner, generate_name="r-"))
+
+    return step, made
+
+
+@run
+async def test_pods_of_a_controller_are_made_as_a_webhook_wants_them(w):
+    sidecar = {"name": "sidecar", "image": "s"}
+    w.hooks.replies["/0"] = lambda _: patch({"op": "add", "path": "/spec/containers/-", "value": sidecar})
+    await w.configure("mutating", {"rules": [POD_RULE]})
+    step, made = pods_maker(w, 3)
+    await reconciled(w, step)
+    pods = [w.api.store.encode_dict(PODS, record) for record in w.api.store.list(PODS, NS)]
+    assert len(pods) == len(made) == 3
+    assert [[each["name"] for each in pod["spec"]["containers"]] for pod in pods] == [["c", "sidecar"]] * 3
+    # Each was asked about once, by the name and uid that it then had.
+    asked = [review["request"]["object"]["metadata"] for review in w.hooks.seen]
+    assert {each["name"] for each in asked} == {pod["metadata"]["name"] for pod in pods}
+    assert len(asked) == 3
+    user = w.hooks.seen[0]["request"]["userInfo"]["username"]
+    assert user == "system:serviceaccount:kube-system:replicaset-controller"
+
+
+@run
+async def test_a_pod_of_a_controller_that_a_webhook_refuses_is_not_made(w):
+    w.hooks.replies["/0"] = lambda _: {"allowed": False, "status": {"message": "not today"}}
+    await w.configure("validating", {"rules": [POD_RULE]})
+    step, made = pods_maker(w, 1)
+    refused = []
+
+    def told():
+        try:
+            step()
+        except StatusError as error:
+            refused.append(error.message)
+
+    await reconciled(w, told)
+    assert refused == ['admission webhook "h0.w.io" denied the request: not today']
+    assert made == []
+
+
+@run
+async def test_a_webhook_is_asked_before_a_controller_deletes_a_pod(w):
+    step, made = pods_maker(w, 1)
+    await reconciled(w, step)
+    w.hooks.replies["/0"] = allow
+    await w.configure("validating", {"rules": [POD_RULE]})
+    await reconciled(w, lambda: w.api.trusted.delete(PODS, made[0].key, 0))
+    assert [review["request"]["operation"] for review in w.hooks.seen] == ["DELETE"]
+    assert w.api.store.get(PODS, made[0].key) is None
+
+
+@run
+async def test_who_writes_outside_of_a_turn_is_not_held_up(w):
+    w.hooks.replies["/0"] = lambda _: {"allowed": False}
+    await w.configure("validating", {"rules": [POD_RULE]})
+    step, made = pods_maker(w, 1)
+    step()
+    assert (len(made), w.hooks.seen) == (1, [])

@@ -112,7 +112,6 @@ def test_readiness_follows_the_flag(api):
         ("/nosuch", "404 page not found\n"),
         ("/apis/nosuch.io/v1", "404 page not found\n"),
         ("/apis/nosuch.io/v1/namespaces/x/things/y", "404 page not found\n"),
-        ("/api/v2/pods", "404 page not found\n"),
         ("/openapi/v3/apis/nosuch.io/v1", "404 page not found\n"),
     ],
 )

@@ -152,10 +152,11 @@ class Ingresses(Kind):
 
     def validate(self, obj: Object) -> list[Cause]:
         causes = self._spec_causes(obj["spec"])
-        if "ingressClassName" in obj["spec"] and CLASS_ANNOTATION in obj["metadata"].get("annotations", {}):
+        annotation = obj["metadata"].get("annotations", {}).get(CLASS_ANNOTATION)
+        if annotation is not None and obj["spec"].get("ingressClassName", annotation) != annotation:
             path = f"annotations.{CLASS_ANNOTATION}"
-            value = obj["metadata"]["annotations"][CLASS_ANNOTATION]
-            causes.append(invalid_value(path, value, "can not be set when the class field is also set"))
+            text = "must match `ingressClassName` when both are specified"
+            causes.append(invalid_value(path, annotation, text))
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
