@@ -16,9 +16,10 @@ from kubedyno.kube.status import Forbidden, forbidden
 
 TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - a name's beginning
 _MIRROR = "kubernetes.io/config.mirror"
-_ENFORCED = "kubernetes.io/enforce-mountable-secrets"
+# An annotation of accounts: their pods may reference only the secrets that they list.
+ENFORCE_SECRETS = "kubernetes.io/enforce-mountable-secrets"
 # What of an account its pods notice.
-_ENFORCES, _PULLS, _MOUNTS = _ENFORCED.encode(), b'"imagePullSecrets"', b'"automountServiceAccountToken"'
+_ENFORCES, _PULLS, _MOUNTS = ENFORCE_SECRETS.encode(), b'"imagePullSecrets"', b'"automountServiceAccountToken"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def account_of(record: ObjectRecord) -> Account:
     obj = record.obj
     if _PULLS not in obj.body and _MOUNTS not in obj.body and _ENFORCES not in obj.meta:
         return PLAIN
-    enforced = meta_dict(obj).get("annotations", {}).get(_ENFORCED) == "true"
+    enforced = meta_dict(obj).get("annotations", {}).get(ENFORCE_SECRETS) == "true"
     body = orjson.loads(b"{" + obj.body + b"}")
     return Account(
         obj.name,

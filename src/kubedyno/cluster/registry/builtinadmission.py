@@ -14,9 +14,18 @@ from kubedyno.cluster.registry.admission import (
     check_namespace,
 )
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.certificates import check_subject
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
 from kubedyno.cluster.storage.store import Store
-from kubedyno.kube.resources import CLAIMS, INGRESSES, NAMESPACES, PODS, PRIORITYCLASSES, Resource
+from kubedyno.kube.resources import (
+    CERTIFICATESIGNINGREQUESTS,
+    CLAIMS,
+    INGRESSES,
+    NAMESPACES,
+    PODS,
+    PRIORITYCLASSES,
+    Resource,
+)
 
 
 class BuiltInAdmission:
@@ -73,6 +82,8 @@ class BuiltInAdmission:
             self._rules.check_bounds(resource, namespace, new)
         if ruled or (notes is not None and resource is PODS):
             self._rules.check_security(resource, namespace, new, warnings, notes=notes)
+        if resource is CERTIFICATESIGNINGREQUESTS:
+            check_subject(new)
         if resource is PRIORITYCLASSES and new.get("globalDefault"):
             self._classes.check_default(new["metadata"].get("name", ""))
 

@@ -1,8 +1,9 @@
 """What the registry asks of a kind: a strategy with a default for everything, made concrete under `kinds/`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -62,6 +63,7 @@ class Kind:
         collectable: Deletions have propagation policies.
         deprecation: What each request for the kind is warned of, "" for nothing.
         versioned_annotations: Which a version of the API shows fields by that it has not: no part of the metadata alone.
+        undeletable: Names of objects that nobody may delete → why.
         stored_as: The resource whose table and rules these objects have; None: their own. Such a kind's `default`
             brings an object into the stored form first, and all its other functions get it in that form.
     """
@@ -85,6 +87,7 @@ class Kind:
     versioned_annotations: tuple[str, ...] = ()
     indexes: Sequence[Index[StoredObject]] = ()
     field_paths: tuple[str, ...] = ()
+    undeletable: Mapping[str, str] = MappingProxyType({})
     name_problems: Callable[[str], list[str]] = staticmethod(problems_of_dns1123_subdomain)
 
     def __init__(self, resource: Resource, stored_as: Resource | None = None) -> None:

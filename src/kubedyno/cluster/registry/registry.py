@@ -560,6 +560,8 @@ class Registry(ServedKinds):
         options = options or {}
         deletion.check_options(options)
         kind = self.kind(resource)
+        if name in kind.undeletable:
+            raise forbidden(resource, name, kind.undeletable[name])
         record = self.store.get(resource, key_of(namespace, name))
         if record is None:
             raise not_found(resource, name)

@@ -8,7 +8,8 @@ from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import unchanged
 from kubedyno.kube.names import problems_of_dns1123_subdomain
-from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
+from kubedyno.kube.resources import CERTIFICATESIGNINGREQUESTS
+from kubedyno.kube.status import Cause, duplicate, forbidden, forbidden_field, invalid_value, not_supported, required
 
 _USAGES = (
     "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment",
@@ -16,6 +17,8 @@ _USAGES = (
     "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime",
     "server auth", "signing", "timestamping",
 )  # fmt: skip
+_CLIENT_SIGNER, _MASTERS = "kubernetes.io/kube-apiserver-client", "system:masters"
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _SIGNER_TEXT = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
 _MIN_EXPIRATION_S = 600
 # What the subresource approval alone sets.
@@ -97,6 +100,10 @@ class CertificateSigningRequests(Kind):
         return unchanged("spec", obj["spec"], old["spec"])
 
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        given = obj.get("status", {}).get("certificate")
+        if given and given != old.get("status", {}).get("certificate") and _CERTIFICATE not in _decoded(given):
+            text = "must contain at least one CERTIFICATE PEM block"
+            return [invalid_value("status.certificate", "<certificate data>", text)]
         conditions = obj.get("status", {}).get("conditions", [])
         return _conditions(conditions) + _changes(conditions, old.get("status", {}).get("conditions", []), ("Failed",))
 
@@ -123,13 +130,38 @@ def _state(status: Object) -> str:
     return text
 
 
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
+
+
+def check_subject(obj: Object) -> None:
+    """Let nobody have a certificate of the API server's clients signed that says "system:masters".
+
+    Raises:
+        Forbidden: Its request does.
+    """
+    spec = obj["spec"]
+    if spec.get("signerName") != _CLIENT_SIGNER:
+        return
+    # Imported with the first such request: it takes its time.
+    from cryptography import x509  # noqa: PLC0415
+
+    try:
+        subject = x509.load_pem_x509_csr(_decoded(spec.get("request") or "")).subject
+    except ValueError:
+        return
+    groups = [str(part.value) for part in subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)]
+    if _MASTERS in groups:
+        why = f"use of {_CLIENT_SIGNER} signer with {_MASTERS} group is not allowed"
+        raise forbidden(CERTIFICATESIGNINGREQUESTS, obj["metadata"].get("name", ""), why)
+
+
 def _request(text: str | None) -> list[Cause]:
     path = "spec.request"
-    try:
-        pem = base64.b64decode(text or "", validate=True)
-    except ValueError:
-        pem = b""
-    if b"-----BEGIN CERTIFICATE REQUEST-----" not in pem:
+    if b"-----BEGIN CERTIFICATE REQUEST-----" not in _decoded(text or ""):
         return [invalid_value(path, text, "PEM block type must be CERTIFICATE REQUEST")]
     return []
 

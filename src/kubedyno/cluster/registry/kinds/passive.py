@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry.accounts import ENFORCE_SECRETS
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.structure import DecodeError
@@ -160,6 +161,12 @@ class ServiceAccounts(Kind):
     """core/v1 ServiceAccount."""
 
     returns_deleted = True
+
+    def warnings(self, obj: Object) -> list[str]:
+        if ENFORCE_SECRETS not in obj["metadata"].get("annotations", {}):
+            return []
+        why = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        return [f"metadata.annotations[{ENFORCE_SECRETS}]: {why}"]
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], age(obj, now_s)]

@@ -79,6 +79,7 @@ class PriorityClasses(Kind):
     """scheduling.k8s.io/v1 PriorityClass; its facts are (value, preemption policy, global default)."""
 
     has_generation = True
+    undeletable = dict.fromkeys(SYSTEM_CLASSES, "this is a system priority class and cannot be deleted")
 
     def default(self, obj: Object) -> None:
         obj.setdefault("value", 0)
