@@ -366,7 +366,9 @@ def test_an_account_may_name_the_only_secrets(cluster):
     spec = pod_spec(serviceAccountName="sa", volumes=[{"name": "v", "secret": {"secretName": "u"}}])
     assert why(cluster, spec) == f'volume with secret.secretName="u" {tail} secret'
     spec = pod_spec(serviceAccountName="sa", imagePullSecrets=[{"name": "p"}])
-    assert why(cluster, spec) == f'imagePullSecret="p" {tail} imagePullSecret'
+    assert why(cluster, spec) == f'imagePullSecrets[0].name="p" {tail} imagePullSecret'
+    spec = {"containers": [container(envFrom=[{"secretRef": {"name": "q"}}])], "serviceAccountName": "sa"}
+    assert why(cluster, spec) == f'container c with envFrom referencing secret.secretName="q" {tail} secret'
     cluster.create(PODS, spec=pod_spec(serviceAccountName="sa", volumes=[{"name": "v", "secret": {"secretName": "s"}}]))
 
 
