@@ -144,7 +144,7 @@ class OpenSearchIndexer:
                 raise_on_error=False,
                 max_retries=_BUSY_TRIES,
                 initial_backoff=1,
-                refresh="true" if at_once else "false",
+                **({"refresh": "true"} if at_once else {}),
             ):
                 yield ok, next(iter(item.values()))
         except self._package.exceptions.OpenSearchException as error:

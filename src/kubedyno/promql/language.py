@@ -1,7 +1,7 @@
 """A query's text to its syntax tree, by `promql-parser`; what that parser takes beyond the chosen version is refused.
 
-The parser speaks Prometheus 3's language. Ours is 2.42's unless 3's is asked for, so names that came or went are told
-apart here, and texts that could exhaust the parser never reach it.
+The parser speaks Prometheus 3's language. Ours is 2.42's unless 3's is asked for: `complaints` says what that does not take,
+and where. Texts that could exhaust the parser never reach it.
 """
 
 import re
@@ -24,36 +24,21 @@ from promql_parser import (
 )
 
 from kubedyno.promql import mathematics
+from kubedyno.promql.complaints import complaint
 from kubedyno.promql.errors import BadQueryError
 from kubedyno.promql.matching import Matcher, Operator, check_selective
 from kubedyno.promql.rows import NAME
+from kubedyno.promql.signatures import SIGNATURES
+from kubedyno.promql.tokens import AGGREGATORS
 
 MAX_LENGTH = 64 << 10
 MAX_DEPTH = 150
-# Functions of 2.42; names beyond them belong to later versions.
-_FUNCTIONS = frozenset(
-    {
-        *mathematics.SIMPLE, *mathematics.DATES,
-        "absent", "absent_over_time", "avg_over_time", "changes", "clamp", "clamp_max", "clamp_min",
-        "count_over_time", "delta", "deriv", "histogram_count", "histogram_fraction", "histogram_quantile",
-        "histogram_sum", "holt_winters", "idelta", "increase", "irate", "label_join", "label_replace",
-        "last_over_time", "max_over_time", "min_over_time", "pi", "predict_linear", "present_over_time",
-        "quantile_over_time", "rate", "resets", "round", "scalar", "sort", "sort_desc", "stddev_over_time",
-        "stdvar_over_time", "sum_over_time", "time", "timestamp", "vector",
-    }
-)  # fmt: skip
+# What a failed assertion in the parser becomes: no subclass of Exception.
+_PANIC = "PanicException"
 # Their values depend on the step even where those of their arguments do not.
 _OF_THE_STEP = frozenset({*mathematics.DATES, "predict_linear", "time", "timestamp"})
-# Complaints about types, and names between quotes.
-_TYPES = re.compile(r"(expected type |got:? )(vector|matrix|string|scalar)\b")
-_TYPE_NAMES = {"vector": "instant vector", "matrix": "range vector"}
-_QUOTED = re.compile(r"(?<![\w'])'(\w+)'(?![\w'])")
 # Strings as they are; what the parser writes of a selector without conditions, and of a grouping.
 _WRITTEN = re.compile(r'"(?:\\.|[^"\\])*"|(?<=[\w:])(\{\})|(\b(?:by|without) \([^()]*\))(?=\()')
-_LATER = frozenset({"double_exponential_smoothing", "mad_over_time", "sort_by_label", "sort_by_label_desc"})
-_AGGREGATIONS = frozenset(
-    {"sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "topk", "bottomk", "quantile", "count_values"}
-)
 _SMOOTHING = re.compile(r"holt_winters(?=\s*\()")
 # What is not a name, a number or a blank: strings, comments, brackets.
 _TOKEN = re.compile(
@@ -75,14 +60,37 @@ def parsed(text: str, *, later: bool = False) -> Any:
     Raises:
         BadQueryError: It is none, or takes more than it may.
     """
+    _check_length(text)
+    prepared = _prepared(text, later=later)
+    # The parser takes numbers for durations, and more that came later; some of it makes it panic.
+    if not later and (wrong := complaint(text)):
+        raise BadQueryError(wrong)
+    try:
+        tree = promql_parser.parse(prepared)
+        _check(tree)
+    except BadQueryError as error:
+        # What nothing is said of there is beyond our own limits.
+        raise BadQueryError(complaint(text, later=later) or str(error)) from error
+    except ValueError as error:
+        raise BadQueryError(complaint(text, later=later) or f"parse error: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ != _PANIC:
+            raise
+        raise BadQueryError(f"parse error: {error}") from error
+    return tree
+
+
+def parsed_selector(text: str, *, later: bool = False) -> Any:
+    """Return the tree of a selector, which has to be alone; raises as `parsed`."""
+    _check_length(text)
+    if wrong := complaint(text, later=later, selector=True):
+        raise BadQueryError(wrong)
+    return parsed(text, later=later)
+
+
+def _check_length(text: str) -> None:
     if len(text) > MAX_LENGTH:
         raise BadQueryError(f"a query of {len(text)} characters: at most {MAX_LENGTH} are taken")
-    try:
-        tree = promql_parser.parse(_prepared(text, later=later))
-    except ValueError as error:
-        raise BadQueryError(f"parse error: {_in_its_words(str(error))}") from error
-    _check(tree, later=later)
-    return tree
 
 
 def _prepared(text: str, *, later: bool) -> str:
@@ -97,12 +105,8 @@ def _prepared(text: str, *, later: bool) -> str:
             token = f'"{body}"'
         elif kind == "word":
             signs = 0
-            if token == "holt_winters" and _SMOOTHING.match(text, found.start()):  # noqa: S105 - a function's name
-                if later:
-                    raise BadQueryError('parse error: unknown function with name "holt_winters"')
+            if token == "holt_winters" and not later and _SMOOTHING.match(text, found.start()):  # noqa: S105 - a name
                 token = "double_exponential_smoothing"  # noqa: S105 - a function's name
-            elif token in _LATER and not later:
-                raise BadQueryError(f'parse error: unknown function with name "{token}"')
         elif kind == "comment":
             token = " "  # noqa: S105 - a blank
         elif kind == "open":
@@ -115,12 +119,6 @@ def _prepared(text: str, *, later: bool) -> str:
             raise BadQueryError(f"parse error: nested more than {MAX_DEPTH} deep")
         parts.append(token)
     return "".join(parts)
-
-
-def _in_its_words(text: str) -> str:
-    """Return the parser's complaint as Prometheus words it."""
-    text = _TYPES.sub(lambda found: f"{found[1]}{_TYPE_NAMES.get(found[2], found[2])}", text)
-    return _QUOTED.sub(r'"\1"', text)
 
 
 def formatted(tree: Any) -> str:
@@ -168,7 +166,7 @@ def is_scalar(tree: Any) -> bool:
     return isinstance(tree, NumberLiteral) or (isinstance(tree, Call) and str(tree.func.return_type).endswith("Scalar"))
 
 
-def _check(tree: Any, *, later: bool) -> None:
+def _check(tree: Any) -> None:
     waiting = [(tree, 1)]
     while waiting:
         node, depth = waiting.pop()
@@ -177,21 +175,19 @@ def _check(tree: Any, *, later: bool) -> None:
         if isinstance(node, VectorSelector):
             matchers_of(node)
         elif isinstance(node, Call):
-            name = node.func.name
-            if name not in _FUNCTIONS and name not in _LATER:
-                raise BadQueryError(f'parse error: unknown function with name "{name}"')
+            if node.func.name not in SIGNATURES:
+                raise BadQueryError(f'parse error: unknown function with name "{node.func.name}"')
         elif isinstance(node, SubqueryExpr):
             if is_scalar(node.expr):
                 raise BadQueryError("parse error: subquery is only allowed on instant vector, got scalar instead")
         elif isinstance(node, AggregateExpr):
-            if str(node.op) not in _AGGREGATIONS:
+            if str(node.op) not in AGGREGATORS:
                 raise BadQueryError(f'parse error: unknown aggregation "{node.op}"')
         elif isinstance(node, BinaryExpr) and node.modifier is not None and node.modifier.fill_values is not None:
             fill = node.modifier.fill_values
             if fill.lhs is not None or fill.rhs is not None:
                 raise BadQueryError("parse error: fill modifiers are not taken")
         waiting += [(child, depth + 1) for child in children(node)]
-    _ = later
 
 
 def matchers_of(selector: Any) -> list[Matcher]:

@@ -17,6 +17,7 @@ from kubedyno.promql.rows import NAME, Labels
 
 Operator = Literal["=", "!=", "=~", "!~"]
 MAX_PATTERN = 4096
+EMPTY_SELECTOR = "vector selector must contain at least one non-empty matcher"
 # Unbounded repetitions of a pattern: each can multiply the work by a value's length.
 _MAX_OPEN_REPEATS = 3
 _MAX_REPEAT = 1000
@@ -26,6 +27,9 @@ _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]()]")
 _MEMO_VALUES = 50_000
 # RE2's classes are ASCII; a dot stands for a newline too since Prometheus 3.
 _FLAGS = re.DOTALL | re.ASCII
+_REPEAT = re.compile(r"\{\d+(?:,\d*)?\}|[*+?]\??")
+# As much as Go shows of it.
+_LOOK_AROUND = re.compile(r"\(\?(?:[=!]|<)")
 _NAMED_CLASS = re.compile(r"\[:(\w+):\]")
 _CLASSES = {
     "alnum": "0-9A-Za-z",
@@ -58,10 +62,33 @@ def pattern_of(text: str) -> re.Pattern[str]:
     source = source.replace("\\z", "\\Z")
     try:
         tree = _parser.parse(source, _FLAGS)
-        _check(tree, 0, [0])
+        _check(tree, 0, [0], text)
         return re.compile(source, _FLAGS)
     except (re.error, OverflowError, RecursionError) as error:
-        raise BadQueryError(f"error parsing regexp {text!r}: {error}") from error
+        raise BadQueryError(f"error parsing regexp: {_in_its_words(text, error)}") from error
+
+
+def _in_its_words(text: str, error: Exception) -> str:
+    """Return what Go's package says of a pattern that Python's refuses; it names what it matches whole."""
+    at = getattr(error, "pos", None) or 0
+    whole, rest = f"`^(?:{text})$`", text[at:]
+    repeat = _REPEAT.match(rest)
+    said = {
+        "missing ), unterminated subpattern": f"missing closing ): {whole}",
+        "bad escape (end of pattern)": f"missing closing ): {whole}",
+        "unbalanced parenthesis": f"unexpected ): {whole}",
+        "unterminated character set": f"missing closing ]: `{rest})$`",
+        "nothing to repeat": f"missing argument to repetition operator: `{repeat[0] if repeat else rest[:1]}`",
+        "multiple repeat": f"invalid nested repetition operator: `{text[max(at - 1, 0) : at + 1]}`",
+        "min repeat greater than max repeat": f"invalid repeat count: `{text[max(at - 1, 0) :].partition('}')[0]}}}`",
+        "missing >, unterminated name": f"invalid named capture: `{text[max(at - 4, 0) :]})$`",
+    }
+    message = str(getattr(error, "msg", error))
+    if message.startswith("bad escape "):
+        return said.get(message, f"invalid escape sequence: `{message.removeprefix('bad escape ')}`")
+    if message.startswith("bad character range "):
+        return f"invalid character class range: `{message.removeprefix('bad character range ')}`"
+    return said.get(message, f"{message}: `{text}`")
 
 
 def _class_of(found: re.Match[str]) -> str:
@@ -71,29 +98,34 @@ def _class_of(found: re.Match[str]) -> str:
     return _CLASSES[name]
 
 
-def _check(tree: Any, open_above: int, found: list[int]) -> None:
+def _check(tree: Any, open_above: int, found: list[int], text: str) -> None:
     """Refuse what could go back and forth for long, and what RE2 has not."""
     for op, argument in tree:
         if op in {_constants.ASSERT, _constants.ASSERT_NOT, _constants.GROUPREF, _constants.GROUPREF_EXISTS}:
-            raise BadQueryError("error parsing regexp: look-around and back-references are not part of its language")
+            found_at = _LOOK_AROUND.search(text)
+            shown = (
+                f"invalid or unsupported Perl syntax: `{found_at[0]}`" if found_at else "back-references are not taken"
+            )
+            raise BadQueryError(f"error parsing regexp: {shown}")
         if op in {_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT}:
             _, most, inner = argument
             if most is not _constants.MAXREPEAT and most > _MAX_REPEAT:
-                raise BadQueryError("error parsing regexp: invalid repeat count")
+                shown = next((one[0] for one in _REPEAT.finditer(text) if str(most) in one[0]), text)
+                raise BadQueryError(f"error parsing regexp: invalid repeat count: `{shown}`")
             unbounded = most is _constants.MAXREPEAT
             if unbounded:
                 found[0] += 1
                 if open_above or found[0] > _MAX_OPEN_REPEATS * 8:
                     raise BadQueryError("a pattern with a repetition within a repetition could take too long")
-            _check(inner, open_above + (1 if unbounded or most > 1 else 0), found)
+            _check(inner, open_above + (1 if unbounded or most > 1 else 0), found, text)
         elif op is _constants.SUBPATTERN:
-            _check(argument[3], open_above, found)
+            _check(argument[3], open_above, found, text)
         elif op is _constants.BRANCH:
             # Only one of the branches is taken.
             for branch in argument[1]:
-                _check(branch, open_above, [0])
+                _check(branch, open_above, [0], text)
         elif op is _constants.ATOMIC_GROUP:
-            _check(argument, open_above, found)
+            _check(argument, open_above, found, text)
 
 
 def _open_repeats(tree: Any) -> int:
@@ -188,7 +220,7 @@ def check_selective(matchers: Iterable[Matcher]) -> None:
         BadQueryError: Each of its conditions also holds for a label that is missing.
     """
     if all(matcher.test("") for matcher in matchers):
-        raise BadQueryError("vector selector must contain at least one non-empty matcher")
+        raise BadQueryError(EMPTY_SELECTOR)
 
 
-__all__ = ["NAME", "Matcher", "check_selective", "matches_all", "pattern_of", "test_of"]
+__all__ = ["EMPTY_SELECTOR", "NAME", "Matcher", "check_selective", "matches_all", "pattern_of", "test_of"]

@@ -17,8 +17,8 @@ from kubedyno.base.times import epoch_of
 from kubedyno.promql.engine import Answer, Engine, Series
 from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError
 from kubedyno.promql.exposition import number_of
-from kubedyno.promql.language import formatted, matchers_of, parsed, unwrapped
-from kubedyno.promql.matching import Matcher
+from kubedyno.promql.language import formatted, matchers_of, parsed, parsed_selector
+from kubedyno.promql.matching import EMPTY_SELECTOR, Matcher
 from kubedyno.promql.rows import NAME, json_number
 from kubedyno.promql.scraping import Target
 
@@ -287,7 +287,7 @@ def _asked() -> Iterator[None]:
     try:
         yield
     except BadQueryError as error:
-        if str(error).startswith("parse error"):
+        if "parse error: " in str(error):
             raise BadQueryError(f'invalid parameter "query": {error}') from error
         raise
 
@@ -325,10 +325,13 @@ def _duration_ms(text: str, name: str) -> int:
 
 
 def _matchers(text: str) -> list[Matcher]:
-    tree = unwrapped(parsed(text))
-    if not hasattr(tree, "matchers"):
-        raise BadQueryError(f'invalid parameter "match[]": {text} is no selector')
-    return matchers_of(tree)
+    try:
+        return matchers_of(parsed_selector(text))
+    except BadQueryError as error:
+        said = str(error)
+        if said.endswith(EMPTY_SELECTOR):
+            said = "match[] must contain at least one non-empty matcher"
+        raise BadQueryError(f'invalid parameter "match[]": {said}') from error
 
 
 def _rfc3339(time_ms: int) -> str:

@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any
 
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.goquote import go_quote
 from kubedyno.base.log import logger
 from kubedyno.base.times import rfc3339, rfc3339_go
 from kubedyno.documents.stream import Again
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described, rendered
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Prometheus, Series
-from kubedyno.load.plan.gotemplate.gofmt import go_quote
 
 log = logger(__name__)
 # From here on Go writes exponents.

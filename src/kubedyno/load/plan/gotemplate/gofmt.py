@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from kubedyno.base.goquote import go_quote
 from kubedyno.kube.yaml import float_text
 
 NO_VALUE = "<no value>"
@@ -87,28 +88,6 @@ def show(value: Any) -> str:
 def printed(value: Any) -> str:
     """Return what an action writes for a value: nil is "<no value>"."""
     return NO_VALUE if value is None else show(value)
-
-
-def go_quote(text: str, *, ascii_only: bool = False) -> str:
-    """Return %q of a string, or %+q."""
-    out = ['"']
-    for char in text:
-        if char == '"':
-            out.append('\\"')
-        elif char == "\\":
-            out.append("\\\\")
-        elif char in _CONTROL:
-            out.append(_CONTROL[char])
-        elif char.isprintable() and (not ascii_only or char < "\x80"):
-            out.append(char)
-        else:
-            code = ord(char)
-            out.append(f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
-    out.append('"')
-    return "".join(out)
-
-
-_CONTROL = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
 def type_name(value: Any) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
+from kubedyno.base.goquote import go_quote
 from kubedyno.load.plan.gotemplate.errors import TemplateError
-from kubedyno.load.plan.gotemplate.gofmt import go_quote
 from kubedyno.load.plan.gotemplate.lex import Source, Token, tokens
 from kubedyno.load.plan.gotemplate.literals import number_of, unquote
 from kubedyno.load.plan.gotemplate.tree import (

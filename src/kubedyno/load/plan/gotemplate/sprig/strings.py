@@ -5,8 +5,9 @@ from collections.abc import Callable
 from string import ascii_letters, digits
 from typing import Any
 
+from kubedyno.base.goquote import go_quote
 from kubedyno.load.plan.gotemplate.errors import FunctionError
-from kubedyno.load.plan.gotemplate.gofmt import go_quote, show
+from kubedyno.load.plan.gotemplate.gofmt import show
 from kubedyno.load.plan.gotemplate.sprig.values import RANDOM, strval, text_of, to_int
 
 _ASCII = "".join(chr(code) for code in range(32, 127))

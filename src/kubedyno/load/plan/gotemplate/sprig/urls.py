@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from kubedyno.base.goquote import go_quote
 from kubedyno.load.plan.gotemplate.errors import FunctionError
-from kubedyno.load.plan.gotemplate.gofmt import go_quote, type_name
+from kubedyno.load.plan.gotemplate.gofmt import type_name
 from kubedyno.load.plan.gotemplate.sprig.values import text_of
 
 
