@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import socket
 import weakref
 
 import pytest
@@ -10,7 +11,7 @@ from kubedyno.http.frames import Code, frame, reset_frame, settings_frame, windo
 from kubedyno.http.h2_server import ServerConnection
 from kubedyno.http.messages import Limits, Peer
 from kubedyno.http.server import Server
-from unit.http.wire import FakeTransport, Requests, echo, frames_of
+from unit.http.wire import FakeTransport, Requests, echo, frames_of, pool_of, server_of
 
 
 def connected(app=echo, limits=None, peer_settings=None):
@@ -477,3 +478,19 @@ async def test_a_path_without_a_slash_is_no_request():
     ]
     assert body_of(data, 3) == b"OPTIONS *? 0"
     assert body_of(data, 5) == b"GET /? 0"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_kernel_keeps_less_of_a_clients_bytes_than_the_loop_reads_at_once(secure):
+    async def check():
+        transports = []
+        async with server_of(echo, secure=secure) as server, pool_of(server.port, secure=secure) as pool:
+            next_peer = server.next_peer
+            server.next_peer = lambda transport: transports.append(transport) or next_peer(transport)
+            assert (await pool.request("GET", "/")).status == 200
+            (transport,) = transports
+            room = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            # Linux doubles what it is asked for; uvloop reads 256 KiB, and on at once if it got as much.
+            assert room < 256 << 10
+
+    asyncio.run(check())

@@ -62,6 +62,7 @@ class Turns(Generic[T]):
         self._armed = False
         self._end_s = 0.0
         self._one_more = False
+        self._served: Hashable = None
         self.after: Callable[[], None] | None = None
         self.ended_s = float("-inf")
         self._stopped = False
@@ -84,19 +85,21 @@ class Turns(Generic[T]):
     def free(self, key: Hashable, now_s: float) -> bool:
         """Say whether an item may be done at once: nothing of its line waits, and this turn has been short so far.
 
-        One item a turn may be however long it has been: it would be the next anyhow, and need not wait for whatever else
-        has been read.
+        One item a turn may be however long it has been, of another line than was served last: it would be the next
+        anyhow, and need not wait for whatever else has been read.
         """
         if self._lines and key in self._lines:
             return False
-        if now_s < self._end_s:
-            return True
-        if not self._armed and now_s - self.ended_s >= _GAP_S:
-            # Nothing was done for a while: the loop has looked at its sockets meanwhile.
-            self._begin(now_s)
-            return True
-        free, self._one_more = self._one_more, False
-        return free
+        if now_s >= self._end_s:
+            if not self._armed and now_s - self.ended_s >= _GAP_S:
+                # Nothing was done for a while: the loop has looked at its sockets meanwhile.
+                self._begin(now_s)
+            elif not self._one_more or key == self._served:
+                return False
+            else:
+                self._one_more = False
+        self._served = key
+        return True
 
     def shared(self) -> bool:
         """Say whether several have asked of late."""
@@ -158,6 +161,7 @@ class Turns(Generic[T]):
             # What is added meanwhile has no earlier time than the first, and comes after it.
             virtual_s, order, line = heap[0]
             self._virtual_s = virtual_s
+            self._served = line.key
             done = self._run(line.items.popleft())
             now_s = self._now_s()
             if line.items:
