@@ -108,6 +108,43 @@ def zero(struct: str, *, containers: bool = True) -> dict[str, Any]:
     }
 
 
+def shown(struct: str, value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a struct as JSON of the server's internal one, which field errors print: all of Go's members by Go's names.
+
+    Args:
+        struct: Its name in the vocabulary; the internal one has the same members in the same order.
+        value: As decoded; None for a nil pointer.
+    """
+    if value is None:
+        return None
+    return {member.go_name: _shown(member, value.get(member.name)) for member in json_members_of(struct).values()}
+
+
+def _shown(member: Member, value: Any) -> Any:
+    if value is None:
+        return (
+            None
+            if member.pointer or member.container
+            else zero_of(member)
+            if _plain(member)
+            else shown(member.struct, {})
+        )
+    if _plain(member):
+        return value
+    if member.container == "l":
+        return [shown(member.struct, item) for item in value]
+    return (
+        {key: shown(member.struct, item) for key, item in value.items()}
+        if member.container
+        else shown(member.struct, value)
+    )
+
+
+def _plain(member: Member) -> bool:
+    """Say whether JSON shows a member as it is: no struct in it has internal names."""
+    return not member.struct or member.struct in OWN_JSON or member.struct.startswith("meta.v1.")
+
+
 def _member(text: str) -> Member:
     go_name, name, declared, *flags = text.split(" ")
     pointer = declared.startswith("*")

@@ -47,6 +47,7 @@ class Kind:
         converts: `to_stored` has something to do.
         has_status: Status is written through the subresource only, and empty on creation.
         has_generation: metadata.generation counts changes of the spec.
+        born_with_generation: It is 1 from the beginning, not only from the first change on.
         graceful: Deletion may wait for a grace period.
         create_on_update: PUT of an absent object creates it.
         returns_deleted: A deletion is answered with the object even when it is gone at once.
@@ -71,6 +72,7 @@ class Kind:
     converts = False
     has_status = False
     has_generation = False
+    born_with_generation = True
     graceful = False
     returns_deleted = False
     create_on_update = False
@@ -183,6 +185,11 @@ class Kind:
         """Return what a client should know though the object is accepted."""
         _ = obj
         return []
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        """Return what a client should know of a new version."""
+        _ = old
+        return self.warnings(obj)
 
     def spec_of(self, obj: Object) -> Any:
         """Return the part whose changes bump the generation."""

@@ -164,7 +164,7 @@ class Registry(ServedKinds):
             metadata.pop(member, None)
         metadata["uid"] = self.random.uid() if gate is None else gate.uid
         now = metadata["creationTimestamp"] = rfc3339(self.clock.now() if gate is None else gate.now_s)
-        if kind.has_generation:
+        if kind.has_generation and kind.born_with_generation:
             metadata["generation"] = 1
         if resource.plural in WITH_GATED_FIELDS:
             self._disabled.drop(new)
@@ -458,7 +458,7 @@ class Registry(ServedKinds):
         managed = record.obj.managed if applied is None else applied
         if manager is not None:
             now = rfc3339(self.clock.now())
-            managed = self.kind(core).fields.updated(old, new, managed, manager, subresource, now)
+            managed = self._owned_after(kind, old, new, managed, manager, subresource, now)
         if gate is not None:
             new = gate.mutated(kind, subresource, new, record)
             metadata = new["metadata"]
@@ -502,7 +502,7 @@ class Registry(ServedKinds):
         if causes:
             raise invalid(core, name, causes)
         if warnings is not None and not subresource:
-            warnings += kind.warnings(new)
+            warnings += kind.warnings_of_change(new, old)
         if whole:
             self._builtin.check_updated(
                 core, subresource, new, old, warnings, None if gate is None else gate.annotations
@@ -530,6 +530,17 @@ class Registry(ServedKinds):
         if same_version(stored, record.obj) and same_but_for_times(managed, record.obj.managed):
             return record
         return store.put(resource, stored)
+
+    def _owned_after(
+        self, kind: Kind, old: Object, new: Object, managed: bytes, manager: str, subresource: str, now: str
+    ) -> bytes:
+        """Return the managedFields of a new version: of the members that the version of the API has in which it came."""
+        if kind.stored_as is None or type(kind).from_stored is Kind.from_stored:
+            return self.kind(kind.stored_as or kind.resource).fields.updated(
+                old, new, managed, manager, subresource, now
+            )
+        before, after = (kind.from_stored(deepcopy(obj)) for obj in (old, new))
+        return kind.fields.updated(before, after, managed, manager, subresource, now)
 
     def _is_finished(self, kind: Kind, stored: StoredObject, new: Object) -> bool:
         """Say whether an object that is being deleted waits for nothing more."""

@@ -6,9 +6,10 @@ import orjson
 
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.rules import named, one_of
-from kubedyno.kube.names import problems_of_path_segment
-from kubedyno.kube.quantity import Quantity
+from kubedyno.cluster.registry.kinds.resourcevalidation import container_resource_causes
+from kubedyno.cluster.registry.kinds.rules import NOT_NEGATIVE, named, not_negative, one_of
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_path_segment
+from kubedyno.kube.quantity import Quantity, value_of
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 _DEFAULT_CPU_PERCENT = 80
@@ -16,7 +17,11 @@ _SOURCES = {
     "ContainerResource": "containerResource", "External": "external", "Object": "object", "Pods": "pods",
     "Resource": "resource",
 }  # fmt: skip
-_NAMED = frozenset({"External", "Object", "Pods"})
+# In the order in which the real server looks for them: the first one is checked.
+_CHECKED = ("object", "external", "pods", "resource", "containerResource")
+_NAMED = frozenset({"external", "object", "pods"})
+_AT_LEAST_1 = "must be greater than or equal to 1"
+_PER_POD = "for metric or a per-pod target"
 _SHOWN = 2
 _UNSET = "<unset>"
 _UNKNOWN = "<unknown>"
@@ -71,17 +76,33 @@ class HorizontalPodAutoscalers(Kind):
         return new
 
     def validate(self, obj: Object) -> list[Cause]:
-        spec = obj["spec"]
+        return self._spec_causes(obj["spec"], {})
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        return self._spec_causes(obj["spec"], old["spec"])
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        status = obj.get("status", {})
+        return [
+            cause
+            for name in ("currentReplicas", "desiredReplicas")
+            for cause in not_negative(f"status.{name}", status.get(name))
+        ]
+
+    def _spec_causes(self, spec: Object, old: Object) -> list[Cause]:
         low, high, metrics = spec["minReplicas"], spec["maxReplicas"], spec["metrics"]
         causes: list[Cause] = []
         if low < 1:
-            causes.append(invalid_value("spec.minReplicas", low, "must be greater than or equal to 1"))
-        if high < 1:
-            causes.append(invalid_value("spec.maxReplicas", high, "must be greater than 0"))
+            causes.append(invalid_value("spec.minReplicas", low, _AT_LEAST_1))
+        if not high:
+            causes.append(required("spec.maxReplicas", "must be set and greater than 0"))
+        elif high < 0:
+            causes.append(invalid_value("spec.maxReplicas", high, _AT_LEAST_1))
         if low > high:
             text = "must be greater than or equal to `minReplicas`"
             causes.append(invalid_value("spec.maxReplicas", high, text))
-        causes += _target(spec["scaleTargetRef"])
+        causes += _reference(spec["scaleTargetRef"], "spec.scaleTargetRef", old.get("scaleTargetRef"))
         for i, metric in enumerate(metrics):
             causes += _metric(metric, f"spec.metrics[{i}]")
         if low == 0 and not any(m.get("type") in {"Object", "External"} for m in metrics):
@@ -108,53 +129,82 @@ class HorizontalPodAutoscalers(Kind):
         ]
 
 
-def _target(target: Object) -> list[Cause]:
-    path = "spec.scaleTargetRef"
+def _reference(target: Object, path: str, old: Object | None) -> list[Cause]:
+    """Return what is wrong with what is scaled; a version and kind that are stored already are not looked at."""
     causes = named(f"{path}.kind", target.get("kind", ""), problems_of_path_segment)
     causes += named(f"{path}.name", target.get("name", ""), problems_of_path_segment)
-    version, kind = target.get("apiVersion", ""), target.get("kind", "")
+    if old is not None and all(old.get(name) == target.get(name) for name in ("apiVersion", "kind")):
+        return causes
+    ungrouped = target.get("kind") == "ReplicationController"
+    return causes + _version(target.get("apiVersion", ""), f"{path}.apiVersion", ungrouped=ungrouped)
+
+
+def _version(version: str, path: str, *, ungrouped: bool) -> list[Cause]:
+    """Return what is wrong with a reference's apiVersion, which only with `ungrouped` may be of no group."""
     if version.count("/") > 1:
-        text = f"unexpected GroupVersion string: {version}"
-        causes.append(invalid_value(f"{path}.apiVersion", version, text))
-    elif "/" not in version and kind not in {"ReplicationController", ""}:
-        causes.append(invalid_value(f"{path}.apiVersion", version, "apiVersion must specify API group"))
-    return causes
+        return [invalid_value(path, version, f"unexpected GroupVersion string: {version}")]
+    if not ungrouped and not version.partition("/")[0 if "/" in version else 1]:
+        return [invalid_value(path, version, "apiVersion must specify API group")]
+    return []
 
 
 def _metric(metric: Object, path: str) -> list[Cause]:
     kind = metric.get("type", "")
-    if not kind:
-        return [required(f"{path}.type", "must specify a metric source type")]
+    causes = [] if kind else [required(f"{path}.type", "must specify a metric source type")]
+    unknown = not_supported(f"{path}.type", kind, tuple(_SOURCES))
+    if kind not in _SOURCES:
+        causes.append(unknown)
+    present = [member for member in _CHECKED if metric.get(member) is not None]
+    if present:
+        causes += _source(present[0], metric[present[0]], f"{path}.{present[0]}")
     if kind not in _SOURCES:
         # Found by two checks of the real server, so listed twice.
-        return [not_supported(f"{path}.type", kind, tuple(_SOURCES))] * 2
-    member = _SOURCES[kind]
-    source, where = metric.get(member), f"{path}.{member}"
+        causes.append(unknown)
+    elif _SOURCES[kind] not in present:
+        where = f"{path}.{_SOURCES[kind]}"
+        causes.append(required(where, "must populate information for the given metric source"))
+    if len(present) != 1:
+        causes += [
+            forbidden_field(f"{path}.{member}", "must populate the given metric source only")
+            for member in present
+            if member != _SOURCES.get(kind)
+        ]
+    return causes
+
+
+def _source(member: str, source: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
-    for other in _SOURCES.values():
-        if other != member and other in metric:
-            text = "must populate the given metric source only"
-            causes.append(forbidden_field(f"{path}.{other}", text))
-    if source is None:
-        return [*causes, required(where, "must populate information for the given metric source")]
-    if kind in _NAMED:
-        name = source.get("metric", {}).get("name", "")
-        if name:
-            causes += named(f"{where}.metric.name", name, problems_of_path_segment)
-        else:
-            causes.append(required(f"{where}.metric.name", "must specify a metric name"))
-    elif not source.get("name"):
-        causes.append(required(f"{where}.name", "must specify a resource name"))
-    if kind == "ContainerResource" and not source.get("container"):
-        causes.append(required(f"{where}.container", "must specify a container"))
-    if kind == "Object":
-        described = source.get("describedObject", {})
-        for name in ("kind", "name"):
-            causes += named(f"{where}.describedObject.{name}", described.get(name, ""), problems_of_path_segment)
-    return causes + _metric_target(kind, source.get("target", {}), f"{where}.target")
+    if member == "object":
+        causes += _described(source.get("describedObject", {}), f"{path}.describedObject")
+    if member in _NAMED:
+        identifier = source.get("metric", {})
+        causes += named(
+            f"{path}.metric.name", identifier.get("name", ""), problems_of_path_segment, "must specify a metric name"
+        )
+    else:
+        causes += _resource_name(member, source.get("name", ""), f"{path}.name")
+    if member == "containerResource":
+        container = source.get("container", "")
+        causes += named(f"{path}.container", container, problems_of_dns1123_label, "must specify a container")
+    return causes + _metric_target(member, source.get("target", {}), f"{path}.target")
 
 
-def _metric_target(kind: str, target: Object, path: str) -> list[Cause]:
+def _described(described: Object, path: str) -> list[Cause]:
+    causes = [
+        cause
+        for name in ("kind", "name")
+        for cause in named(f"{path}.{name}", described.get(name, ""), problems_of_path_segment)
+    ]
+    return causes + _version(described.get("apiVersion", ""), f"{path}.apiVersion", ungrouped=True)
+
+
+def _resource_name(member: str, name: str, path: str) -> list[Cause]:
+    if not name:
+        return [required(path, "must specify a resource name")]
+    return container_resource_causes(name, path) if member == "containerResource" else []
+
+
+def _metric_target(member: str, target: Object, path: str) -> list[Cause]:
     target_type = target.get("type", "")
     causes = [] if target_type else [required(f"{path}.type", "must specify a metric target type")]
     if target_type not in {"AverageValue", "Utilization", "Value"}:
@@ -169,20 +219,20 @@ def _metric_target(kind: str, target: Object, path: str) -> list[Cause]:
     if percent is not None and percent < 1:
         causes.append(invalid_value(f"{path}.averageUtilization", percent, "must be greater than 0"))
     given = [name for name in ("value", "averageValue", "averageUtilization") if name in target]
-    if kind in {"Resource", "ContainerResource"}:
+    if member in {"resource", "containerResource"}:
         if not {"averageUtilization", "averageValue"} & set(given):
             text = "must set either a target raw value or a target utilization"
             causes.append(required(f"{path}.averageUtilization", text))
         if {"averageUtilization", "averageValue"} <= set(given):
             text = "may not set both a target raw value and a target utilization"
             causes.append(forbidden_field(f"{path}.averageValue", text))
-    elif kind == "Pods":
+    elif member == "pods":
         if "averageValue" not in target:
             causes.append(required(f"{path}.averageValue", "must specify a positive target averageValue"))
     elif not {"value", "averageValue"} & set(given):
-        text = "must set either a target value for metric or a per-pod target"
+        text = "must set either a target value " + ("or averageValue" if member == "object" else _PER_POD)
         causes.append(required(f"{path}.averageValue", text))
-    elif {"value", "averageValue"} <= set(given) and kind == "External":
+    elif {"value", "averageValue"} <= set(given) and member == "external":
         text = "may not set both a target value for metric and a per-pod target"
         causes.append(forbidden_field(f"{path}.value", text))
     return causes
@@ -213,6 +263,8 @@ def _rules(rules: Object, path: str) -> list[Cause]:
         elif period > _MAX_PERIOD_S:
             text = f"must be less than or equal to {_MAX_PERIOD_S}"
             causes.append(invalid_value(f"{where}.periodSeconds", period, text))
+    if "tolerance" in rules and value_of(rules["tolerance"]) < 0:
+        causes.append(invalid_value(f"{path}.tolerance", rules["tolerance"], NOT_NEGATIVE))
     return causes
 
 

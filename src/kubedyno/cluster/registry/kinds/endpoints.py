@@ -6,7 +6,8 @@ from typing import Any
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.portvalidation import port_causes
-from kubedyno.cluster.registry.kinds.rules import one_of, unchanged
+from kubedyno.cluster.registry.kinds.rules import one_of, qualified, unchanged
+from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_label_value
 from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required
 
@@ -15,6 +16,7 @@ _LOOPBACK_TEXT = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
 _MAX_ENDPOINTS = 1000
 _MAX_PORTS = 20000
 _MAX_ADDRESSES = 100
+_MAX_HINTS = 8
 _SHOWN = 3
 _UNSET = "<unset>"
 _IP_TEXT = "must be a valid IP address"
@@ -107,10 +109,7 @@ def _endpoints_text(subsets: Any) -> str:
 
 
 def _ip_version(path: str, text: str, version: int) -> list[Cause]:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return [invalid_value(f"{path}", text, _IP_LONG_TEXT)]
+    address = ipaddress.ip_address(text)
     return [] if address.version == version else [invalid_value(path, text, f"must be an IPv{version} address")]
 
 
@@ -130,6 +129,21 @@ class EndpointSlices(Kind):
             port.setdefault("name", "")
             port.setdefault("protocol", "TCP")
 
+    def prepare_create(self, obj: Object) -> None:
+        _drop_topology(obj)
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        before = [endpoint.get("deprecatedTopology") for endpoint in old.get("endpoints") or ()]
+        if [endpoint.get("deprecatedTopology") for endpoint in obj["endpoints"] or ()] != before:
+            _drop_topology(obj)
+
+    def warnings(self, obj: Object) -> list[str]:
+        return ["spec.addressType: FQDN endpoints are deprecated"] if obj["addressType"] == "FQDN" else []
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        _ = obj, old
+        return []
+
     def validate(self, obj: Object) -> list[Cause]:
         kind, endpoints = obj["addressType"], obj["endpoints"] or []
         causes = one_of("addressType", kind, ("FQDN", "IPv4", "IPv6"), needed=True)
@@ -137,9 +151,6 @@ class EndpointSlices(Kind):
             text = f"Too many: {len(endpoints)}: must have at most {_MAX_ENDPOINTS} items"
             causes.append(Cause("FieldValueTooMany", "endpoints", text))
             return causes
-        if not causes:
-            for i, endpoint in enumerate(endpoints):
-                causes += _slice_endpoint(endpoint, f"endpoints[{i}]", kind)
         names: set[str] = set()
         ports = obj["ports"] or []
         if len(ports) > _MAX_PORTS:
@@ -154,9 +165,11 @@ class EndpointSlices(Kind):
             names.add(name)
             if port["protocol"] not in _PROTOCOLS:
                 causes.append(not_supported(f"{path}.protocol", port["protocol"], _PROTOCOLS))
-            if port.get("port") is not None:
-                causes += port_causes(f"{path}.port", port["port"])
-        return causes
+            if port.get("appProtocol") is not None:
+                causes += qualified(f"{path}.appProtocol", port["appProtocol"])
+        return causes + [
+            cause for i, each in enumerate(endpoints) for cause in _slice_endpoint(each, f"endpoints[{i}]", kind)
+        ]
 
     def validate_stored(self, obj: Object) -> list[Cause]:
         # Decoding drops an empty name, which a stored port has.
@@ -187,6 +200,42 @@ def _more(texts: list[str]) -> str:
     return ",".join(texts[:_SHOWN]) + (f" + {more} more..." if more > 0 else "")
 
 
+def _drop_topology(obj: Object) -> None:
+    """Drop what only an older version of the API may set."""
+    for endpoint in obj["endpoints"] or ():
+        endpoint.pop("deprecatedTopology", None)
+
+
+def _domain(path: str, name: str) -> list[Cause]:
+    """Return what is wrong with a fully qualified domain name."""
+    if not name:
+        return [required(path)]
+    name = name.removesuffix(".")
+    problems = problems_of_dns1123_subdomain(name)
+    if problems:
+        return [invalid_value(path, name, ",".join(problems))]
+    labels = name.split(".")
+    if len(labels) < 2:
+        return [invalid_value(path, name, "should be a domain with at least two segments separated by dots")]
+    wrong = next((label for label in labels if problems_of_dns1123_label(label)), None)
+    return [] if wrong is None else [invalid_value(path, wrong, ",".join(problems_of_dns1123_label(wrong)))]
+
+
+def _hints(hints: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for member, problems_of in (("forZones", problems_of_label_value), ("forNodes", problems_of_dns1123_subdomain)):
+        names = [hint.get("name", "") for hint in hints.get(member, ())]
+        if len(names) > _MAX_HINTS:
+            text = f"Too many: {len(names)}: must have at most {_MAX_HINTS} items"
+            return [*causes, Cause("FieldValueTooMany", f"{path}.{member}", text)]
+        for i, name in enumerate(names):
+            where = f"{path}.{member}[{i}].name"
+            if name in names[:i]:
+                causes.append(duplicate(where, name))
+            causes += [invalid_value(where, name, problem) for problem in problems_of(name)]
+    return causes
+
+
 def _slice_endpoint(endpoint: Object, path: str, kind: str) -> list[Cause]:
     causes: list[Cause] = []
     addresses = endpoint.get("addresses", [])
@@ -198,17 +247,14 @@ def _slice_endpoint(endpoint: Object, path: str, kind: str) -> list[Cause]:
     for i, address in enumerate(addresses):
         where = f"{path}.addresses[{i}]"
         if kind == "FQDN":
-            causes += [invalid_value(where, address, p) for p in problems_of_dns1123_subdomain(address)]
-        else:
-            causes += _ip_version(f"{path}.addresses", address, int(kind[-1]))
-            causes += special_causes(where, address)
+            causes += _domain(where, address)
+        elif kind in {"IPv4", "IPv6"}:
+            wrong = ip_causes(where, address)
+            causes += wrong or _ip_version(f"{path}.addresses", address, int(kind[-1])) + special_causes(where, address)
     name = endpoint.get("nodeName")
     if name is not None:
         causes += [invalid_value(f"{path}.nodeName", name, p) for p in problems_of_dns1123_subdomain(name)]
-    if endpoint.get("zone"):
-        zone = endpoint["zone"]
-        causes += [invalid_value(f"{path}.zone", zone, p) for p in problems_of_label_value(zone)]
     host = endpoint.get("hostname")
     if host is not None:
         causes += [invalid_value(f"{path}.hostname", host, p) for p in problems_of_dns1123_label(host)]
-    return causes
+    return causes + _hints(endpoint.get("hints", {}), f"{path}.hints")

@@ -6,9 +6,10 @@ import msgspec
 
 from kubedyno.cluster.registry.cells import UNKNOWN, since
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.rules import qualified, unchanged, unchanged_struct
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.status import Cause, invalid_value, required, too_long
+from kubedyno.kube.status import Cause, invalid_value, required
 from kubedyno.statedb.records import Index
 
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
@@ -23,7 +24,7 @@ _RENAMED = {
     "count": "deprecatedCount",
 }
 _TO_CORE = {new: old for old, new in _RENAMED.items()}
-_MAX_NOTE = 1024
+_MAX_NOTE, _MAX_TEXT = 1024, 128
 
 
 class EventFacts(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +63,8 @@ class Events(Kind):
 
     collectable = False
     metadata_checks = 1
+    # By what name it is told who reports.
+    reporter = "reportingComponent"
     legacy_fields = True
     create_on_update = True
     field_paths = (
@@ -78,29 +81,28 @@ class Events(Kind):
         obj.setdefault("involvedObject", {})
 
     def validate(self, obj: Object) -> list[Cause]:
-        involved, namespace = obj["involvedObject"], obj["metadata"].get("namespace", "")
-        expected = involved.get("namespace", "") or "default"
-        causes = []
-        if expected != namespace:
-            causes.append(
-                invalid_value(
-                    "involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace"
-                )
-            )
+        involved, namespace = obj["involvedObject"].get("namespace", ""), obj["metadata"].get("namespace", "")
         if obj.get("eventTime"):
-            # The new form's rules: written through events.k8s.io or with its time.
-            if not obj.get("reportingComponent"):
-                causes.append(required("reportingController"))
-            if not obj.get("reportingInstance"):
-                causes.append(required("reportingInstance"))
-            if not obj.get("action"):
-                causes.append(required("action"))
-            if not obj.get("reason"):
-                causes.append(required("reason"))
-            if len(obj.get("message", "").encode()) > _MAX_NOTE:
-                causes.append(too_long("message", _MAX_NOTE))
-            if obj.get("type") not in {"Normal", "Warning"}:
-                causes.append(invalid_value("type", "", f"has invalid value: {obj.get('type', '')}"))
+            wrong = not involved and namespace not in {"default", "kube-system"}
+        else:
+            wrong = namespace != (involved or "default")
+        text = "does not match event.namespace"
+        causes = [invalid_value("involvedObject.namespace", involved, text)] if wrong else []
+        return causes + self._new_form_causes(obj) if obj.get("eventTime") else causes
+
+    def _new_form_causes(self, obj: Object) -> list[Cause]:
+        """Return what is wrong with an event that has the time of the new form."""
+        reporter = obj.get("reportingComponent", "")
+        causes = [] if reporter else [required(self.reporter)]
+        causes += qualified(self.reporter, reporter)
+        for name in ("reportingInstance", "action", "reason"):
+            text = obj.get(name, "")
+            if not text:
+                causes.append(required(name))
+            elif len(text.encode()) > _MAX_TEXT:
+                causes.append(invalid_value(name, "", f"can have at most {_MAX_TEXT} characters"))
+        if len(obj.get("message", "").encode()) > _MAX_NOTE:
+            causes.append(invalid_value("message", "", f"can have at most {_MAX_NOTE} characters"))
         return causes
 
     def facts(self, obj: Object) -> EventFacts:
@@ -164,10 +166,43 @@ class Events(Kind):
         ]
 
 
+# Members that the new form does without.
+_OLD_FORM = ("firstTimestamp", "lastTimestamp", "count", "source")
+# What may not change through the new form, and by what name it is told: some is looked at twice.
+_IMMUTABLE = (
+    *((name, name) for name in (
+        "involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "reason", "type",
+        "eventTime", "action", "related",
+    )),
+    ("reportingComponent", "reportingController"),
+    ("reportingInstance", "reportingInstance"),
+)  # fmt: skip
+_STRUCTS = {
+    "involvedObject": "core.v1.ObjectReference",
+    "source": "core.v1.EventSource",
+    "related": "core.v1.ObjectReference",
+}
+_ABSENT: dict[str, Any] = {
+    "count": 0, "related": None, "firstTimestamp": None, "lastTimestamp": None, "source": {}, "eventTime": None,
+}  # fmt: skip
+
+
+def _series(series: Object | None) -> list[Cause]:
+    if series is None:
+        return []
+    causes = []
+    if series.get("count", 0) < 2:
+        causes.append(invalid_value("series.count", "", "should be at least 2"))
+    if not series.get("lastObservedTime"):
+        causes.append(required("series.lastObservedTime"))
+    return causes
+
+
 class EventsV1(Events):
     """events.k8s.io/v1 Event: the same objects. Objects reach its functions in core/v1's spelling."""
 
     metadata_checks = 2
+    reporter = "reportingController"
     field_paths = (
         *(f"regarding.{name}" for name in _INVOLVED), "reason", "type", "reportingController",
     )  # fmt: skip
@@ -177,6 +212,25 @@ class EventsV1(Events):
         obj.clear()
         obj.update(core)
         super().default(obj)
+
+    def validate(self, obj: Object) -> list[Cause]:
+        causes = super().validate(obj) + _series(obj.get("series"))
+        if not obj.get("eventTime"):
+            causes.append(required("eventTime"))
+        if obj.get("type") not in {"Normal", "Warning"}:
+            causes.append(invalid_value("type", "", f"has invalid value: {obj.get('type', '')}"))
+        causes += [invalid_value(name, "", "needs to be unset") for name in _OLD_FORM if obj.get(name)]
+        return causes
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        causes = super().validate(obj)
+        if obj.get("series") != old.get("series"):
+            causes += _series(obj.get("series"))
+        for name, field in _IMMUTABLE:
+            struct, empty = _STRUCTS.get(name, ""), _ABSENT.get(name, "")
+            new, before = obj.get(name, empty), old.get(name, empty)
+            causes += unchanged_struct(field, struct, new, before) if struct else unchanged(field, new, before)
+        return causes
 
     def from_stored(self, obj: Object) -> Object:
         return to_events_v1(obj)

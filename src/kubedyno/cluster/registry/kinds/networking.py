@@ -7,7 +7,16 @@ from kubedyno.cluster.registry.cells import NONE, age, selector_text
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.portvalidation import port_causes, port_name_problems
-from kubedyno.cluster.registry.kinds.rules import domain_path, named, one_of, unchanged
+from kubedyno.cluster.registry.kinds.rules import (
+    IMMUTABLE,
+    domain_path,
+    local_reference,
+    named,
+    one_of,
+    unchanged,
+    unchanged_struct,
+)
+from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
 from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_path_segment
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -85,11 +94,11 @@ def _policy_port(port: Object, path: str) -> list[Cause]:
     number, end = port.get("port"), port.get("endPort")
     if isinstance(number, str):
         if end is not None:
-            causes.append(forbidden_field(f"{path}.endPort", "may not be specified when `port` is non-numeric"))
+            causes.append(invalid_value(f"{path}.endPort", end, "may not be specified when `port` is non-numeric"))
         return causes + [invalid_value(f"{path}.port", number, p) for p in port_name_problems(number)]
     if number is None:
         if end is not None:
-            causes.append(forbidden_field(f"{path}.endPort", "may not be specified when `port` is not specified"))
+            causes.append(invalid_value(f"{path}.endPort", end, "may not be specified when `port` is not specified"))
         return causes
     causes += port_causes(f"{path}.port", number)
     if end is not None:
@@ -163,6 +172,17 @@ class Ingresses(Kind):
         _ = old
         return self._spec_causes(obj["spec"])
 
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        causes: list[Cause] = []
+        for i, point in enumerate(obj.get("status", {}).get("loadBalancer", {}).get("ingress", ())):
+            path, host = f"status.loadBalancer.ingress[{i}]", point.get("hostname")
+            if point.get("ip"):
+                causes += ip_causes(f"{path}.ip", point["ip"])
+            if host:
+                causes += named(f"{path}.hostname", host) + _no_address(f"{path}.hostname", host)
+        return causes
+
     def _spec_causes(self, spec: Object) -> list[Cause]:
         causes: list[Cause] = []
         rules, backend = spec.get("rules", []), spec.get("defaultBackend")
@@ -212,16 +232,19 @@ def _host_problems(path: str, host: str) -> list[Cause]:
     return [invalid_value(path, host, problem) for problem in problems_of_dns1123_subdomain(host)]
 
 
+def _no_address(path: str, host: str) -> list[Cause]:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return []
+    return [invalid_value(path, host, "must be a DNS name, not an IP address")]
+
+
 def _ingress_rule(rule: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
     host = rule.get("host", "")
     if host:
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            causes += _host_problems(f"{path}.host", host)
-        else:
-            causes.append(invalid_value(f"{path}.host", host, "must be a DNS name, not an IP address"))
+        causes += _no_address(f"{path}.host", host) + _host_problems(f"{path}.host", host)
     http = rule.get("http")
     if http is not None:
         paths = http.get("paths", ())
@@ -256,7 +279,7 @@ def _backend(backend: Object, path: str) -> list[Cause]:
     if service is not None and resource is not None:
         return [invalid_value(path, "", "cannot set both resource and service backends")]
     if resource is not None:
-        return [required(f"{path}.resource.{member}") for member in ("kind", "name") if not resource.get(member)]
+        return local_reference(resource, f"{path}.resource")
     if service is None:
         return [invalid_value(path, "", "resource or service backend is required")]
     causes = named(f"{path}.service.name", service.get("name", ""), problems_of_dns1123_label)
@@ -293,18 +316,21 @@ class IngressClasses(Kind):
         causes += domain_path("spec.controller", controller)
         parameters, path = spec.get("parameters"), "spec.parameters"
         if parameters is not None:
-            causes += [required(f"{path}.{member}") for member in ("kind", "name") if not parameters.get(member)]
+            causes += local_reference(parameters, path)
             scope, namespace = parameters["scope"], parameters.get("namespace")
             causes += one_of(f"{path}.scope", scope, ("Cluster", "Namespace"))
-            if scope == "Namespace" and not namespace:
+            if scope == "Namespace" and namespace is None:
                 causes.append(required(f"{path}.namespace", "`parameters.scope` is set to 'Namespace'"))
+            elif scope == "Namespace":
+                problems = problems_of_dns1123_label(namespace)
+                causes += [invalid_value(f"{path}.namespace", namespace, problem) for problem in problems]
             elif scope == "Cluster" and namespace is not None:
                 causes.append(forbidden_field(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'"))
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        controller = obj["spec"].get("controller")
-        return self.validate(obj) + unchanged("spec.controller", controller, old["spec"].get("controller"))
+        controller = obj["spec"].get("controller", "")
+        return unchanged("spec.controller", controller, old["spec"].get("controller", "")) + self.validate(obj)
 
     def facts(self, obj: Object) -> bool:
         """Say whether Ingresses without a class get this one."""
@@ -326,7 +352,7 @@ def _ip_name_problems(name: str) -> list[str]:
     try:
         canonical = str(ipaddress.ip_address(name))
     except ValueError:
-        return ["must be a valid IP address in canonical form, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
     return [] if canonical == name else [f'must be in canonical form ("{canonical}")']
 
 
@@ -355,7 +381,9 @@ class IPAddresses(Kind):
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         parent = obj["spec"].get("parentRef")
-        return self.validate(obj) + unchanged("spec.parentRef", parent, old["spec"].get("parentRef"))
+        causes = self.validate(obj)
+        before = old["spec"].get("parentRef")
+        return causes + unchanged_struct("spec.parentRef", "networking.v1.ParentReference", parent, before)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         _ = now_s
@@ -380,17 +408,25 @@ class ServiceCIDRs(Kind):
         if not cidrs:
             return [required("spec.cidrs", "at least one CIDR required")]
         if len(cidrs) > 2:
-            return [invalid_value("spec", {"cidrs": cidrs}, "may only hold up to 2 values")]
+            return [invalid_value("spec.cidrs", {"CIDRs": cidrs}, "may only hold up to 2 values")]
         causes: list[Cause] = []
         for i, cidr in enumerate(cidrs):
             causes += cidr_causes(f"spec.cidrs[{i}]", cidr)
         if not causes and len(cidrs) == 2 and len({":" in cidr for cidr in cidrs}) == 1:
-            text = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96"
+            text = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
             causes.append(invalid_value("spec.cidrs", cidrs, text))
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        return self.validate(obj) + unchanged("spec.cidrs", obj["spec"].get("cidrs"), old["spec"].get("cidrs"))
+        new, before = obj["spec"].get("cidrs") or [], old["spec"].get("cidrs", [])
+        if len(new) == len(before):
+            return [
+                invalid_value(f"spec.cidrs[{i}]", cidr, IMMUTABLE) for i, cidr in enumerate(new) if cidr != before[i]
+            ]
+        if len(before) == 1 and len(new) == 2:
+            # The second family may come later.
+            return unchanged("spec.cidrs[0]", new[0], before[0]) + self.validate(obj)
+        return [invalid_value("spec.cidrs", new or None, IMMUTABLE)]
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], ",".join(obj.get("spec", {}).get("cidrs", ())), age(obj, now_s)]

@@ -181,6 +181,15 @@ class Leases(Kind):
     def default(self, obj: Object) -> None:
         obj.setdefault("spec", {})
 
+    def prepare_create(self, obj: Object) -> None:
+        # Elections that a coordinator holds are off.
+        for name in ("strategy", "preferredHolder"):
+            obj["spec"].pop(name, None)
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        _ = old
+        self.prepare_create(obj)
+
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj.get("spec", {})
         causes = []
@@ -189,8 +198,6 @@ class Leases(Kind):
             causes.append(invalid_value("spec.leaseDurationSeconds", duration, "must be greater than 0"))
         if transitions is not None and transitions < 0:
             causes.append(invalid_value("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
-        if spec.get("holderIdentity") == "":
-            causes.append(invalid_value("spec.holderIdentity", "", "must not be empty"))
         return causes
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:

@@ -1,15 +1,18 @@
 """PodDisruptionBudget, PriorityClass, RuntimeClass: what other parts of the cluster read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.gostruct import go_budget_spec
+from kubedyno.cluster.registry.kinds.conditions import condition_causes
+from kubedyno.cluster.registry.kinds.gostruct import go_budget_spec, go_toleration
 from kubedyno.cluster.registry.kinds.resourcevalidation import validate_resources
 from kubedyno.cluster.registry.kinds.rules import int_or_percent, named, not_over_100, one_of, unchanged
+from kubedyno.cluster.registry.kinds.schedulingvalidation import toleration_causes
 from kubedyno.cluster.registry.metadata import label_causes, selector_causes
 from kubedyno.kube.names import problems_of_dns1123_label
-from kubedyno.kube.status import Cause, forbidden_field, invalid_value
+from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value
 
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _MAX_USER_PRIORITY = 1_000_000_000
@@ -58,7 +61,8 @@ class PodDisruptionBudgets(Kind):
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         _ = old
         status = obj.get("status", {})
-        return [
+        causes = condition_causes(status.get("conditions", ()), "status.conditions")
+        return causes + [
             invalid_value(f"status.{name}", status[name], "must be greater than or equal to 0")
             for name in _BUDGET_COUNTS
             if status.get(name, 0) < 0
@@ -103,7 +107,7 @@ class PriorityClasses(Kind):
         elif value > _MAX_USER_PRIORITY:
             text = f"maximum allowed value of a user defined priority is {_MAX_USER_PRIORITY}"
             causes.append(forbidden_field("value", text))
-        return causes + one_of("preemptionPolicy", obj["preemptionPolicy"], ("Never", "PreemptLowerPriority"))
+        return causes + one_of("preemptionPolicy", obj["preemptionPolicy"], ("PreemptLowerPriority", "Never"))
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes: list[Cause] = []
@@ -134,18 +138,28 @@ class RuntimeClasses(Kind):
 
     def default(self, obj: Object) -> None:
         obj.setdefault("handler", "")
-        for toleration in obj.get("scheduling", {}).get("tolerations", ()):
-            if not toleration.get("operator"):
-                toleration["operator"] = "Equal"
 
     def validate(self, obj: Object) -> list[Cause]:
         causes = named("handler", obj["handler"], problems_of_dns1123_label)
         # As limits of a container, which is what the path names too.
         causes += validate_resources({"limits": obj.get("overhead", {}).get("podFixed", {})}, "overhead", {})
-        return causes + label_causes(obj.get("scheduling", {}).get("nodeSelector", {}), "scheduling.nodeSelector")
+        scheduling = obj.get("scheduling", {})
+        causes += label_causes(scheduling.get("nodeSelector", {}), "scheduling.nodeSelector")
+        return causes + _tolerations(scheduling.get("tolerations", ()), "scheduling.tolerations")
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         return self.validate(obj) + unchanged("handler", obj["handler"], old["handler"])
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], obj.get("handler", ""), age(obj, now_s)]
+
+
+def _tolerations(tolerations: Sequence[Object], path: str) -> list[Cause]:
+    causes = [cause for i, each in enumerate(tolerations) for cause in toleration_causes(each, f"{path}[{i}]")]
+    seen: list[list[str]] = []
+    for i, toleration in enumerate(tolerations):
+        key = [toleration.get(name, "") for name in ("key", "operator", "value", "effect")]
+        if key in seen:
+            causes.append(duplicate(f"{path}[{i}]", go_toleration(toleration)))
+        seen.append(key)
+    return causes

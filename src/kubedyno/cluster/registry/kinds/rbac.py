@@ -54,7 +54,8 @@ class Roles(Kind):
             if not selectors:
                 causes.append(required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
             for i, selector in enumerate(selectors):
-                causes += selector_causes(selector, f"{path}[{i}]")
+                wrong = selector_causes(selector, f"{path}[{i}]")
+                causes += [*wrong, invalid_value(f"{path}[{i}]", None, "invalid label selector.")] if wrong else []
         return causes
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:

@@ -59,6 +59,16 @@ def _is_extended(name: str) -> bool:
     return name.startswith(_HUGE) or ("/" in name and "kubernetes.io/" not in name)
 
 
+def container_resource_causes(name: str, path: str) -> list[Cause]:
+    """Return what is wrong with the name of a resource that a container may ask for."""
+    causes = [invalid_value(path, name, p) for p in problems_of_qualified_name(name)]
+    if "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith(_HUGE):
+        if not causes and name not in _OTHER_STANDARD_RESOURCES:
+            causes.append(invalid_value(path, name, "must be a standard resource type or fully qualified"))
+        causes.append(invalid_value(path, name, "must be a standard resource for containers"))
+    return causes
+
+
 def _amount(name: str, text: str, path: str) -> tuple[Cause, ...]:
     if len(name) + len(text) > _SHORT_AMOUNT:
         return _amount_causes(name, text, path)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_qualified_name
+from kubedyno.kube.gostructs import shown
+from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_path_segment, problems_of_qualified_name
 from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
 NOT_NEGATIVE = "must be greater than or equal to 0"
@@ -88,3 +89,19 @@ def qualified(field: str, value: str) -> list[Cause]:
 def unchanged(field: str, new: Any, old: Any) -> list[Cause]:
     """Return the cause of a changed field that may not change."""
     return [] if new == old else [invalid_value(field, new, IMMUTABLE)]
+
+
+def unchanged_struct(field: str, struct: str, new: Any, old: Any) -> list[Cause]:
+    """Return the cause of a changed struct that may not change; `struct` is its name in the vocabulary."""
+    return [] if new == old else [invalid_value(field, shown(struct, new), IMMUTABLE)]
+
+
+def local_reference(reference: dict[str, Any], path: str) -> list[Cause]:
+    """Return what is wrong with a reference to an object by group, kind and name."""
+    group = reference.get("apiGroup")
+    causes: list[Cause] = []
+    if group is not None:
+        causes += [invalid_value(f"{path}.apiGroup", group, p) for p in problems_of_dns1123_subdomain(group)]
+    for member in ("kind", "name"):
+        causes += named(f"{path}.{member}", reference.get(member, ""), problems_of_path_segment)
+    return causes

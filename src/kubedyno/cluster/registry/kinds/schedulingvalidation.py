@@ -53,7 +53,7 @@ def validate_scheduling(spec: Object, path: str) -> list[Cause]:
             if not option.get("name"):
                 causes.append(required(f"{path}.dnsConfig.options[{i}]", "must not be empty"))
     for i, toleration in enumerate(spec.get("tolerations", ())):
-        causes += _toleration(toleration, f"{path}.tolerations[{i}]")
+        causes += toleration_causes(toleration, f"{path}.tolerations[{i}]")
     for i, alias in enumerate(spec.get("hostAliases", ())):
         causes += ip_causes(f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
         for j, name in enumerate(alias.get("hostnames", ())):
@@ -64,7 +64,8 @@ def validate_scheduling(spec: Object, path: str) -> list[Cause]:
     return causes
 
 
-def _toleration(toleration: Object, path: str) -> list[Cause]:
+def toleration_causes(toleration: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a toleration."""
     key, operator = toleration.get("key", ""), toleration.get("operator", "")
     value, effect = toleration.get("value", ""), toleration.get("effect", "")
     causes = []
