@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from browser.webdriver import Browser
 from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.cluster.settings import ClusterSettings
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     before = os.environ.get("KUBEDYNO_HOME")
     os.environ["KUBEDYNO_HOME"] = str(tmp_path_factory.mktemp("home"))
     running = embedded.up(ClusterSettings(name="metric-pages", speed=0.0, bind_addresses={"scheduler": "0.0.0.0"}))
@@ -48,6 +49,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert up.wait(20)
         yield found[0]
     finally:
+        # Its console is the next tests' too: that this server ends is no error of theirs.
+        browser.open("about:blank")
         stop.set()
         thread.join(20)
         embedded.down("metric-pages")
