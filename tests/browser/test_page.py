@@ -98,7 +98,7 @@ def test_pods_appear_change_and_vanish_without_a_reload(page):
         page.pod(f"live-{number}")
     browser.until(f"return kubedyno.live.pods.size === {before + 5}")
     browser.until("return [...kubedyno.live.pods.values()].every((p) => p.state === 2)")
-    browser.until("return !kubedyno.drawing.animated.size")
+    browser.until("const d = kubedyno.drawing; return !d.animated.size && !d.dirty.size && !d.full && !d.relayout")
     assert pixel(browser, "live-3") == [0, 158, 115]
     page.ask("DELETE", f"{PODS}/live-3?gracePeriodSeconds=0")
     browser.until(f"return kubedyno.live.pods.size === {before + 4}")
@@ -193,7 +193,9 @@ def test_seconds_of_which_nothing_was_told_are_drawn_as_they_were(page):
         r.samples = [at(t - 30)];
         r.draw(c, kubedyno.drawing.palette, t - 30, t, null);
         // In the middle of the time, at the foot of the lane of pods.
-        return [...c.getContext('2d').getImageData(c.width / 2, 48 * k, 1, 1).data].slice(0, 3);
+        const pods = r.lanes.findIndex(([name]) => name === 'pods');
+        const foot = r.lanes.slice(0, pods + 1).reduce((sum, [, height]) => sum + height + 2, 0) - 5;
+        return [...c.getContext('2d').getImageData(c.width / 2, foot * k, 1, 1).data].slice(0, 3);
     """
     browser.until("return kubedyno.live.pods.size && [...kubedyno.live.pods.values()].every((p) => p.state === 2)")
     assert browser.run(pixel) == [0, 158, 115]
@@ -397,6 +399,117 @@ def test_many_pods_at_once_are_told_by_a_number(page):
     )
     assert browser.until("return kubedyno.drawing.puffs[0]?.text").startswith("+")
     assert browser.run("return kubedyno.drawing.animated.size") <= 12
+
+
+ROW = """
+    const row = (state, labels = {}) => [300000, "sight", "seen", "page-worker", state, 1, 1, 0, 0, 0, true, "", labels, 0, 0];
+    const take = (more) => kubedyno.take({t: kubedyno.live.time, ...more});
+"""
+
+
+def test_what_is_out_of_sight_or_looks_as_it_did_is_not_drawn(page):
+    browser = page.open()
+    browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full")
+    browser.run(f"{ROW} take({{p: [row(2)]}})")
+    browser.until("return kubedyno.drawing.places.has(300000) && !kubedyno.drawing.animated.size")
+
+    def news(what):
+        """Return how many squares and heads are to be drawn because of it."""
+        wanted = "const d = kubedyno.drawing; d.dirty.clear(); d.heads.clear();"
+        return browser.run(f"{ROW} {wanted} {what}; return [d.dirty.size, d.heads.size, d.animated.size]")
+
+    assert news("take({p: [row(2, {a: 'b'})]})") == [0, 0, 0]
+    assert news("take({u: [[300000, 'page-worker', 2, 1, 0, true, 'why', 0]]})") == [0, 0, 0]
+    assert news("take({u: [[300000, 'page-worker', 2, 1, 1, true, 'why', 0]]})") == [1, 0, 0]
+    assert news("take({u: [[300000, 'page-worker', 4, 0, 0, false, '', 0]]})") == [1, 1, 0]
+    browser.until("return !kubedyno.drawing.dirty.size")
+    assert pixel(browser, "seen") == [213, 94, 0]
+    assert news("d.move(0, -5000); take({u: [[300000, 'page-worker', 2, 1, 0, true, '', 0]]})") == [0, 0, 0]
+    assert news("take({g: [300000]}); take({p: [row(1)]})") == [0, 0, 0]
+    assert news("take({u: [[300000, 'page-worker', 2, 1, 0, true, '', 0]]})") == [0, 0, 0]
+    browser.run("kubedyno.drawing.home()")
+    browser.until("return !kubedyno.drawing.full")
+    assert pixel(browser, "seen") == [0, 158, 115]
+
+
+def test_a_pod_that_is_told_again_is_one_with_what_is_drawn_of_it(page):
+    browser = page.open()
+    browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full")
+    told = """
+        take({p: [row(2)]});
+        take({p: [row(2, {a: "b"})]});
+        take({u: [[300000, "page-worker", 4, 0, 0, false, "", 0]]});
+        const d = kubedyno.drawing, [x, y] = d.at(d.places.get(300000));
+        const {state, labels} = d.hit((x + 5) * d.scale + d.x, (y + 5) * d.scale + d.y).pod;
+        return [state, labels, kubedyno.live.group("page-worker").pods.size - d.boxes.get("page-worker").pods.size];
+    """
+    assert browser.run(ROW + told) == [4, {"a": "b"}, 0]
+
+
+def test_the_layer_for_what_passes_is_there_only_while_something_does(page):
+    browser = page.open()
+    browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full")
+    shown = "return getComputedStyle(document.getElementById('over')).display !== 'none'"
+    assert not browser.run(shown)
+    browser.run("kubedyno.drawing.find('page-worker')")
+    browser.until(shown)
+    ink = """
+        const d = kubedyno.drawing, {data} = d.overContext.getImageData(0, 0, d.over.width, d.over.height);
+        return data.some((value) => value);
+    """
+    browser.until(ink)
+    browser.press("\ue00c")
+    browser.until(shown.replace("!==", "==="))
+    rows = """
+        const rows = [];
+        for (let i = 0; i < 30; i++)
+          rows.push([400000 + i, "crowd", "pod-" + i, "page-worker", 2, 1, 1, 0, 0, 0, true, "", {}, 0, 0]);
+        kubedyno.drawing.layout.make(kubedyno.live, "name", 1000);
+        kubedyno.take({t: kubedyno.live.time, p: rows});
+    """
+    browser.run(rows)
+    browser.until(shown)
+    browser.until(ink)
+    browser.until(shown.replace("!==", "==="))
+
+
+def test_a_ribbon_has_a_lane_of_phases_once_a_run_tells_itself(page):
+    browser = page.open()
+    lanes = "return kubedyno.ribbon.lanes.map(([name]) => name)"
+    assert browser.run(lanes) == ["pods", "rate", "startup"]
+    strip = "const c = document.getElementById('ribbon'); return [c.clientHeight, kubedyno.ribbon.height, c.height / (devicePixelRatio || 1)]"
+    low = browser.run(strip)
+    assert len(set(low)) == 1
+    run = "{job: 'j', phase: 'create', throttled: 0, done: 1, asked: 2, qps: 1, reached: 1, ready: 0, pods: 1}"
+    browser.run(
+        f"const m = {{t: kubedyno.live.time, r: {run}}}; kubedyno.take(m); kubedyno.ribbon.note(m, kubedyno.live)"
+    )
+    assert browser.run(lanes) == ["phase", "pods", "rate", "startup"]
+    browser.until(f"{strip.replace('return', 'return new Set(')}).size === 1 && c.clientHeight > {low[0]}")
+    assert browser.console() == []
+
+
+def test_what_stands_beside_the_counts_stays_where_it_is_while_they_change(page):
+    browser = page.open()
+    browser.until("return document.getElementById('counts').textContent")
+    browser.run(f"{ROW} take({{p: [row(2)]}})")
+    browser.until("return document.getElementById('counts').textContent.includes('Ready')")
+    beside = """
+        const counts = document.getElementById("counts"), range = document.createRange();
+        range.selectNodeContents(counts);
+        return [counts.textContent, document.getElementById("filter").getBoundingClientRect().left,
+          range.getBoundingClientRect().width <= counts.clientWidth, range.getClientRects().length];
+    """
+    before = browser.run(beside)
+    browser.run("for (let i = 0; i < 2; i++) kubedyno.live.counts[2] += 1")
+    browser.until("return document.getElementById('counts').textContent !== arguments[0]", before[0])
+    after = browser.run(beside)
+    assert after[1:] == before[1:]
+    assert after[2:] == [True, 1]
+    # Many states at once are wider, and are all there.
+    browser.run("kubedyno.live.counts.fill(12345)")
+    browser.until("return document.getElementById('counts').textContent.includes('12345 Trouble')")
+    assert browser.run(beside)[2:] == [True, 1]
 
 
 def test_colours_sorts_and_themes_all_draw(page):

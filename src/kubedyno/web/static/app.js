@@ -7,7 +7,7 @@ import {COLOURS, legend} from "./palette.js";
 import {element, Panel} from "./panel.js";
 import {attach} from "./pointer.js";
 import {Recording} from "./replay.js";
-import {HEIGHT, Ribbon, runText, stateCounts, watchedText} from "./ribbon.js";
+import {Ribbon, runText, stateCounts, watchedText} from "./ribbon.js";
 import {hashOf, partsOf, settingsOf, THEMES, USUAL} from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
@@ -160,7 +160,7 @@ function take(model, message, shown) {
   }
   else if (message.x || message.n?.some(([name]) => !drawing.boxes.has(name))) drawing.relayout = true;
   else if (message.n || message.m !== undefined)
-    for (const box of message.m === undefined ? message.n.map(([name]) => drawing.boxes.get(name)) : drawing.boxes.values()) drawing.heads.add(box);
+    for (const box of message.m === undefined ? message.n.map(([name]) => drawing.boxes.get(name)) : drawing.boxes.values()) drawing.touch(box);
 }
 
 /** Put in front what was told before this page was opened, for the ribbon and the replay. */
@@ -189,14 +189,28 @@ async function fillIn(first) {
 // --- frames -------------------------------------------------------------------------------------------------------
 
 const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
-let shownCounts = "", shownTrouble = "", shownAt = 0;
+// Of the width of the counts, in pixels: with each change of it, what stands beside them is laid out and painted anew.
+const COUNTS_STEP = 16;
+const ruler = document.createElement("canvas").getContext("2d"), written = getComputedStyle($("counts"));
+ruler.font = `${written.fontSize} ${written.fontFamily}`;
+let shownCounts = "", countsWidth = 0, shownTrouble = "", shownAt = 0;
+function showCounts(model) {
+  const text = `${many(model.nodes.size, "node")} · ${many(model.pods.size, "pod")} · ${stateCounts(model.counts)}`;
+  if (text === shownCounts) return;
+  $("counts").textContent = shownCounts = text;
+  const width = Math.ceil(1.02 * ruler.measureText(text).width / COUNTS_STEP) * COUNTS_STEP;
+  // It grows at once and shrinks late.
+  if (width <= countsWidth && width >= countsWidth - COUNTS_STEP) return;
+  countsWidth = width;
+  $("counts").style.setProperty("width", `${width}px`);
+}
+
 function loop(now) {
   if (playing) step(now);
   shownAt = now;
   drawing.frame(now);
   const {model} = drawing;
-  const text = `${many(model.nodes.size, "node")} · ${many(model.pods.size, "pod")} · ${stateCounts(model.counts)}`;
-  if (text !== shownCounts) $("counts").textContent = shownCounts = text;
+  showCounts(model);
   const trouble = connected ? model.trouble : "the connection to kubedyno is gone; trying again";
   if (trouble !== shownTrouble) {
     $("trouble").textContent = shownTrouble = trouble;
@@ -205,31 +219,44 @@ function loop(now) {
   requestAnimationFrame(loop);
 }
 
+function sizeRibbon() {
+  const ratio = devicePixelRatio || 1;
+  strip.style.setProperty("height", `${ribbon.height}px`);
+  strip.width = Math.max(1, Math.round(strip.clientWidth * ratio));
+  strip.height = Math.round(ribbon.height * ratio);
+}
+
 function size() {
   drawing.resize();
-  const ratio = devicePixelRatio || 1;
-  strip.style.setProperty("height", `${HEIGHT}px`);
-  strip.width = Math.max(1, Math.round(strip.clientWidth * ratio));
-  strip.height = Math.round(HEIGHT * ratio);
+  sizeRibbon();
 }
 new ResizeObserver(size).observe(stage);
 size();
 requestAnimationFrame(loop);
 
+/** Say it, where that is not said already: text that is set is laid out and painted anew. */
+function say(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
 function everySecond() {
   const {model} = drawing;
-  $("frame").textContent = `frame ${drawing.slowest.toFixed(1)} ms`;
-  $("source").textContent = model.uses ? "CPU and memory bars: use (metrics.k8s.io), line: requests" : "CPU and memory bars: requests (no metrics.k8s.io)";
-  $("run").textContent = runText(model.run) || watchedText(model.answered, moment === null ? ribbon.recent(model.time) : null);
-  $("run").hidden = !$("run").textContent;
-  strip.setAttribute("aria-label", `the run over time; now: ${$("run").textContent || "no run"}`);
-  if (!document.body.classList.contains("dashboard")) ribbon.draw(strip, drawing.palette, recording.start, recording.end, moment);
+  const run = runText(model.run) || watchedText(model.answered, moment === null ? ribbon.recent(model.time) : null);
+  say("frame", `frame ${drawing.slowest.toFixed(1)} ms`);
+  say("source", model.uses ? "CPU and memory bars: use (metrics.k8s.io), line: requests" : "CPU and memory bars: requests (no metrics.k8s.io)");
+  say("run", run);
+  $("run").hidden = !run;
+  strip.setAttribute("aria-label", `the run over time; now: ${run || "no run"}`);
+  if (!document.body.classList.contains("dashboard")) {
+    if (strip.height !== Math.round(ribbon.height * (devicePixelRatio || 1))) sizeRibbon();
+    ribbon.draw(strip, drawing.palette, recording.start, recording.end, moment);
+  }
   showLegend();
   panel.refresh();
 }
 
 setInterval(everySecond, 1000);
-setInterval(() => { if (shownCounts !== $("spoken").textContent) $("spoken").textContent = shownCounts; }, SPOKEN_MS);
+setInterval(() => say("spoken", shownCounts), SPOKEN_MS);
 
 // --- replay -------------------------------------------------------------------------------------------------------
 

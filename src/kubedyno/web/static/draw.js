@@ -107,17 +107,20 @@ export class Drawing {
 
   // --- news -----------------------------------------------------------------------------------------------------
 
+  // What is out of sight, or looks as it was drawn, is no reason for a frame: most changes of most pods.
+
   news(kind, pod, before, now) {
     if (kind !== "gone") pod.dim = this.match !== null && !this.match(pod);
-    const touched = this.boxes.get(pod.node);
-    if (touched) this.heads.add(touched);
+    const box = this.boxes.get(pod.node);
     if (kind === "changed") {
-      this.dirty.add(pod);
+      if (!box || !this.visible(box)) return;
+      if (this.headMoved(box)) this.heads.add(box);
+      if (!this.cells && (pod.colour !== this.colourOf(pod) || pod.marks !== marksOf(pod))) this.dirty.add(pod);
       return;
     }
+    if (box) this.touch(box);
     const place = this.layout.take(pod);
-    if (place) {
-      this.heads.add(place.box);
+    if (place && this.touch(place.box)) {
       if (kind === "gone") this.animate(pod, place, now, true);
       else this.holes.push(place);
     }
@@ -126,8 +129,23 @@ export class Drawing {
       this.relayout = true;
       return;
     }
+    if (!this.visible(box)) return;
     this.animate(pod, this.places.get(pod.id), now, false);
-    this.dirty.add(pod);
+    if (!this.cells) this.dirty.add(pod);
+  }
+
+  /** Draw a node's head anew where it is in sight; says whether it is. */
+  touch(box) {
+    const seen = this.visible(box);
+    if (seen) this.heads.add(box);
+    return seen;
+  }
+
+  /** Whether what a node's pods add up to is not what its head, or its cell, was drawn with. */
+  headMoved(box) {
+    const group = this.model.group(box.name), {drawn} = box;
+    return !drawn || this.walls || drawn.live !== group.live || drawn.cpu !== group.cpu || drawn.memory !== group.memory ||
+      drawn.addressed !== group.addressed || (this.cells && drawn.ready !== group.ready);
   }
 
   animate(pod, place, now, out) {
@@ -139,6 +157,7 @@ export class Drawing {
     if (!crowd) this.crowds.set(place.box.name, (crowd = {came: 0, went: 0}));
     if (out) crowd.went += 1;
     else crowd.came += 1;
+    if (this.cells) return;
     if (crowd.came + crowd.went <= MAX_OF_A_NODE && this.animated.size < MAX_ANIMATED)
       this.animated.set(out ? -1 - pod.id : pod.id, {pod, place, start: now, out});
     else if (out) this.holes.push(place);
@@ -173,11 +192,10 @@ export class Drawing {
     else {
       for (const place of this.holes) this.clearSquare(c, place);
       for (const pod of this.dirty) this.square(c, pod, 1);
-      const cells = SQUARE * this.scale < LEAST_SQUARE;
       for (const box of this.heads) {
         if (!this.visible(box)) continue;
         this.head(c, box);
-        if (cells) this.cell(c, box);
+        if (this.cells) this.cell(c, box);
       }
     }
     this.holes.length = 0;
@@ -214,17 +232,21 @@ export class Drawing {
     this.crowds.clear();
     if (!this.puffs.length && !this.overDirty) return;
     this.overDirty = false;
+    this.puffs = this.puffs.filter((puff) => now - puff.start < PUFF_MS);
+    // A layer costs the browser part of each frame, also when there is nothing on it.
+    const used = this.puffs.length > 0 || this.boxes.has(this.selected);
+    if (this.over.hidden === used) this.over.hidden = !used;
+    if (!used) return;
     const c = this.overContext, s = this.scale * this.ratio;
     c.setTransform(1, 0, 0, 1, 0, 0);
     c.clearRect(0, 0, this.over.width, this.over.height);
     c.setTransform(s, 0, 0, s, this.x * this.ratio, this.y * this.ratio);
-    if (this.selected && this.boxes.has(this.selected)) {
+    if (this.boxes.has(this.selected)) {
       const box = this.boxes.get(this.selected);
       c.strokeStyle = this.palette.accent;
       c.lineWidth = 3 / Math.min(1, this.scale);
       c.strokeRect(box.x, box.y, box.w, box.h);
     }
-    this.puffs = this.puffs.filter((puff) => now - puff.start < PUFF_MS);
     c.textAlign = "center";
     c.font = `bold ${Math.max(18, 14 / this.scale)}px system-ui, sans-serif`;
     for (const {name, text, start} of this.puffs) {
@@ -240,7 +262,6 @@ export class Drawing {
       c.fillText(text, x, y);
     }
     c.globalAlpha = 1;
-    if (this.puffs.length) this.overDirty = true;
   }
 
   drawAll(c, now) {
@@ -251,7 +272,7 @@ export class Drawing {
     c.fillStyle = this.palette.back;
     c.fillRect(0, 0, this.canvas.width, this.canvas.height);
     c.restore();
-    const cells = SQUARE * this.scale < LEAST_SQUARE;
+    const {cells} = this;
     const shown = [...this.boxes.values()].filter((box) => this.visible(box));
     for (const box of this.boxes.values()) box.drawn = null;
     for (const box of shown) {
@@ -264,11 +285,12 @@ export class Drawing {
     const groups = new Map(), marked = [];
     for (const box of shown) {
       for (const [slot, pod] of box.pods) {
-        const colour = this.colourOf(pod);
+        const colour = pod.colour = this.colourOf(pod);
+        pod.marks = marksOf(pod);
         let group = groups.get(colour);
         if (!group) groups.set(colour, (group = []));
         group.push(box.x + PAD + (slot % box.columns) * CELL, box.y + HEAD + Math.floor(slot / box.columns) * CELL);
-        if (pod.state >= TERMINATING || pod.restarts) marked.push(pod);
+        if (pod.marks) marked.push(pod);
       }
     }
     for (const [colour, at] of groups) {
@@ -282,6 +304,11 @@ export class Drawing {
 
   colourOf(pod) {
     return pod.dim ? this.palette.soft : COLOURS[this.colour](pod, this.model.time);
+  }
+
+  /** Zoomed so far out that nodes are cells, without squares. */
+  get cells() {
+    return SQUARE * this.scale < LEAST_SQUARE;
   }
 
   visible(box) {
@@ -311,7 +338,8 @@ export class Drawing {
   head(c, box) {
     const node = this.model.nodes.get(box.name), {palette} = this, before = box.drawn;
     const group = this.model.group(box.name), letters = 10 * this.scale >= LEAST_LETTER;
-    const now = box.drawn = {title: "", below: "", bars: ""};
+    const {live, cpu, memory, addressed, ready} = group;
+    const now = box.drawn = {title: "", below: "", bars: "", live, cpu, memory, addressed, ready};
     box.walls = node && this.walls ? this.model.walls(node, this.wanted) : null;
     c.textBaseline = "top";
     c.textAlign = "left";
@@ -371,7 +399,7 @@ export class Drawing {
   }
 
   clearSquare(c, place) {
-    if (SQUARE * this.scale < LEAST_SQUARE) return;
+    if (this.cells) return;
     const [x, y] = this.at(place);
     c.fillStyle = this.palette.back;
     c.fillRect(x - 0.5, y - 0.5, SQUARE + 1, SQUARE + 1);
@@ -383,11 +411,12 @@ export class Drawing {
   }
 
   mark(c, place, pod, part) {
-    if (SQUARE * this.scale < LEAST_SQUARE || !this.visible(place.box)) return;
+    if (this.cells || !this.visible(place.box)) return;
     const [x, y] = this.at(place), size = SQUARE * part, off = (SQUARE - size) / 2;
-    c.fillStyle = this.colourOf(pod);
+    c.fillStyle = pod.colour = this.colourOf(pod);
     c.fillRect(x + off, y + off, size, size);
     if (part < 1) return;
+    pod.marks = marksOf(pod);
     if (pod.state === TERMINATING || pod.state === TROUBLE) {
       // Not by colour alone: a cross goes, a bar is in trouble.
       c.strokeStyle = this.palette.back;
@@ -445,6 +474,8 @@ export class Drawing {
   }
 }
 
+/** What is drawn on a pod's square, as a number: its state's mark, and dots of restarts. */
+const marksOf = (pod) => 8 * (pod.state === TERMINATING || pod.state === TROUBLE ? pod.state : 0) + Math.min(4, pod.restarts);
 const barColour = (share) => (share >= 1 ? BAD : share > 0.8 ? WARN : GOOD);
 
 function clip(c, text, width) {

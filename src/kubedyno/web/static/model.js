@@ -65,16 +65,23 @@ export class Model {
       });
     for (const name of message.x ?? []) this.nodes.delete(name);
     for (const v of message.p ?? []) {
-      const known = this.pods.get(v[0]);
-      if (known) this.leave(known);
-      const pod = {
+      const known = this.pods.get(v[0]), told = {
         id: v[0], namespace: v[1], name: v[2], node: v[3], state: v[4], created: v[5], ready: v[6], restarts: v[7],
-        cpu: v[8], memory: v[9], addressed: v[10], why: v[11], labels: v[12], seen: v[13], shown: v[14], dim: false,
+        cpu: v[8], memory: v[9], addressed: v[10], why: v[11], labels: v[12], seen: v[13], shown: v[14],
       };
-      this.pods.set(pod.id, pod);
-      this.enter(pod);
-      if (known) tell(known.node === pod.node ? "changed" : "moved", pod, known.node);
-      else tell("new", pod, "");
+      if (known) {
+        // It stays the same object: its place on the map holds it.
+        this.leave(known);
+        const before = known.node;
+        this.enter(Object.assign(known, told));
+        tell(before === known.node ? "changed" : "moved", known, before);
+      } else {
+        // Of its drawing: greyed by the filter, and what its square was drawn with.
+        const pod = {...told, dim: false, colour: "", marks: 0};
+        this.pods.set(pod.id, pod);
+        this.enter(pod);
+        tell("new", pod, "");
+      }
     }
     for (const v of message.u ?? []) {
       const pod = this.pods.get(v[0]);

@@ -9,7 +9,6 @@ const MAX_SAMPLES = 3600;
 const WINDOW_S = 5;
 const PHASES = {create: "#56b4e9", wait: "#6b7885", churn: "#cc79a7", delete: "#d55e00", patch: "#e69f00", read: "#009e73"};
 const LANES = [["phase", 15], ["pods", 34], ["rate", 34], ["startup", 34]];
-export const HEIGHT = LANES.reduce((sum, [, height]) => sum + height + 2, 0);
 const LEFT = 64;
 
 export class Ribbon {
@@ -23,6 +22,17 @@ export class Ribbon {
     this.latencies = [];
     this.current = null;
     this.throttled = 0;
+    // Whether a run has told how it goes: without one there are no phases.
+    this.told = false;
+  }
+
+  get lanes() {
+    return this.told ? LANES : LANES.filter(([name]) => name !== "phase");
+  }
+
+  /** Of all lanes, in units of the page. */
+  get height() {
+    return this.lanes.reduce((sum, [, height]) => sum + height + 2, 0);
   }
 
   /** Take a message, with the cluster as it is after it. */
@@ -33,6 +43,7 @@ export class Ribbon {
       if (now) this.close(now);
       now = this.current = {second, counts: null, made: 0, ready: 0, p50: 0, p99: 0, run: null, refused: 0, writes: null};
     }
+    this.told ||= !!model.run;
     now.counts = model.counts.slice();
     // Of a second, what was done in it rather than the waiting after it.
     if (!now.run || rank(model.run) >= rank(now.run)) now.run = model.run;
@@ -95,11 +106,11 @@ export class Ribbon {
 
   draw(canvas, palette, start, end, moment) {
     const c = canvas.getContext("2d"), ratio = devicePixelRatio || 1;
-    const width = canvas.width / ratio, span = Math.max(1, end - start);
+    const {lanes, height: whole} = this, width = canvas.width / ratio, span = Math.max(1, end - start);
     const all = this.current ? [...this.samples, this.current] : this.samples;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.fillStyle = palette.back;
-    c.fillRect(0, 0, width, HEIGHT);
+    c.fillRect(0, 0, width, whole);
     const x = (second) => LEFT + Math.max(0, Math.min(1, (second - start) / span)) * (width - LEFT);
     const wide = (sample) => Math.max(1, x(sample.second + this.width) - x(sample.second) + 0.5);
     const most = Math.max(1, ...all.map((one) => one.counts.reduce((a, b) => a + b, 0)));
@@ -107,7 +118,7 @@ export class Ribbon {
     const slowest = Math.max(0.1, ...all.map((one) => one.p99));
     let top = 0;
     c.textBaseline = "top";
-    for (const [name, height] of LANES) {
+    for (const [name, height] of lanes) {
       c.fillStyle = palette.soft;
       c.fillRect(LEFT, top, width - LEFT, height);
       const y = (part) => top + height - Math.min(1, part) * (height - 3);
@@ -144,7 +155,7 @@ export class Ribbon {
     }
     if (moment !== null) {
       c.fillStyle = palette.text;
-      c.fillRect(x(moment) - 0.5, 0, 1.5, HEIGHT);
+      c.fillRect(x(moment) - 0.5, 0, 1.5, whole);
     }
   }
 
