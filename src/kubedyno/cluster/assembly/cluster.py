@@ -7,6 +7,7 @@ from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.assembly import bootstrap
 from kubedyno.cluster.assembly.serviceproxy import ServiceProxy
+from kubedyno.cluster.controllers.autoscalermetrics import ContainerUse
 from kubedyno.cluster.controllers.manager import ControllerManager
 from kubedyno.cluster.kubelet.nodes import Nodes
 from kubedyno.cluster.kubelet.stagerules import Language
@@ -20,7 +21,7 @@ from kubedyno.cluster.scheduler.scheduler import Scheduler
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.journal import Journal
 from kubedyno.cluster.storage.journalfiles import Kept
-from kubedyno.cluster.storage.store import Store
+from kubedyno.cluster.storage.store import ObjectRecord, Store
 
 
 class Cluster:
@@ -72,14 +73,17 @@ class Cluster:
         self.pump = pump if pump is not None else Pump(clock, pending_requests)
         # A door for each, so that what each has sent can be told.
         self.controllers_door, self.scheduler_door = self.trusted.of_its_own(), self.trusted.of_its_own()
-        self.controllers = ControllerManager(self.controllers_door, self.pump, settings, ca_pem=ca_pem, ca_key=ca_key)
+        self.controllers = ControllerManager(
+            self.controllers_door, self.pump, settings, ca_pem=ca_pem, ca_key=ca_key,
+            uses=lambda pod: _use_now(self._usage, pod, clock.now()),
+        )  # fmt: skip
         self.scheduler = Scheduler(self.scheduler_door, self.pump, settings)
         self.proxy = ServiceProxy(self.store, self.pump)
         self.processes: PodProcesses | None = None
         if helper is not None:
             self.processes = PodProcesses(helper, self.store, self.pump, clock, settings)
         self.nodes = Nodes(self.trusted, self.pump, settings, random, self.processes, language)
-        usage = Usage(self.store, self.processes)
+        self._usage = usage = Usage(self.store, self.processes)
         self.nodes.machines.watch_memory(usage.memory_of_node, usage.memory_of_pod)
 
     def start(self, server: str, *, made: bool = False) -> None:
@@ -113,3 +117,13 @@ class Cluster:
         self.nodes.close()
         if self.processes is not None:
             self.processes.close()
+
+
+def _use_now(usage: Usage, record: ObjectRecord, now_s: float) -> dict[str, ContainerUse]:
+    pod = usage.pod(record)
+    if pod is None:
+        return {}
+    return {
+        container.name: ContainerUse(round(pod.cores(container, now_s) * 1000), container.memory_bytes)
+        for container in pod.containers
+    }

@@ -1,9 +1,9 @@
 """What metrics say of how many replicas there should be.
 
 Use of pods is said by their annotations kubedyno.io/usage-cpu and kubedyno.io/usage-memory, of one container with its
-name behind (kubedyno.io/usage-cpu.app). A pod's own metric is kubedyno.io/metric-NAME on the pod, an object's on that
+name behind (kubedyno.io/usage-cpu.app); of others it is what metrics.k8s.io tells. A pod's own metric is kubedyno.io/metric-NAME on the pod, an object's on that
 object, and an external one is the key NAME of the ConfigMap kubedyno-external-metrics in the autoscaler's namespace.
-Where nobody says anything there is no source of metrics, and that is told as in a cluster without metrics APIs.
+Where nobody says anything of these three, that is told as in a cluster without custom and external metrics APIs.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,8 @@ from kubedyno.kube.selectors import LabelSelector
 USAGE = "kubedyno.io/usage-"
 METRIC = "kubedyno.io/metric-"
 EXTERNAL = "kubedyno-external-metrics"
-_NO_METRICS = (
-    "unable to get metrics for resource {}: unable to fetch metrics from resource metrics API: the server could not "
-    "find the requested resource (get pods.metrics.k8s.io)"
-)
+_NO_METRICS = "unable to get metrics for resource {}: no metrics returned from resource metrics API"
+_NONE_READY = "did not receive metrics for targeted pods (pods might be unready)"
 _NO_CUSTOM = (
     "unable to get metric {}: unable to fetch metrics from custom metrics API: no custom metrics API "
     "(custom.metrics.k8s.io) registered"
@@ -39,6 +37,18 @@ class NoMetricError(Exception):
     def __init__(self, reason: str, text: str, kind: str) -> None:
         super().__init__(text)
         self.reason, self.text, self.kind = reason, text, kind
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUse:
+    """What a container of a running pod uses now: thousandths of a core, and bytes."""
+
+    cpu: int
+    memory: int
+
+
+# A pod → its containers' use by name; {} when it does not run.
+Uses = Callable[[ObjectRecord], dict[str, ContainerUse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +67,12 @@ class Metrics:
         store: Where pods and objects are.
         namespace: Of the autoscaler.
         tolerance: How far use may be from its target, upwards (True) or downwards.
+        uses: What pods use that do not say so themselves.
     """
 
-    def __init__(self, store: Store, namespace: str, tolerance: Callable[[bool], float]) -> None:
+    def __init__(self, store: Store, namespace: str, tolerance: Callable[[bool], float], uses: Uses) -> None:
         self._store = store
+        self._uses = uses
         self._namespace = namespace
         self._tolerance = tolerance
 
@@ -101,10 +113,12 @@ class Metrics:
         percent = target.get("averageUtilization")
         what = "utilization" if percent is not None else "value"
         pods = self._pods(selector)
-        used = {pod.key: use for pod in pods if (use := _use_of(pod, name, container)) is not None}
-        if not used:
+        used = {pod.key: use for pod in pods if (use := self._use_of(pod, name, container)) is not None}
+        ready = [pod.key for pod in pods if pod.key in used and (name != "cpu" or pod.obj.facts.ready)]
+        if not ready:
+            why = _NONE_READY if used else _NO_METRICS.format(name)
             what = "container metric value" if container else what
-            text = f"failed to get {name} {what}: {_NO_METRICS.format(name)}"
+            text = f"failed to get {name} {what}: {why}"
             raise NoMetricError(f"FailedGet{kind}Metric", text, f"{name} {'container' if container else 'resource'}")
         wanted = {pod.key: _request_of(pod, name, container) for pod in pods} if percent is not None else {}
         if percent is not None and not all(wanted.values()):
@@ -116,7 +130,6 @@ class Metrics:
             raise NoMetricError(f"FailedGet{kind}Metric", text, f"{name} {'container' if container else 'resource'}")
         average = -1 if percent is not None else _amount(name, target["averageValue"])
         limits = {pod.key: wanted[pod.key] * percent / 100 if percent is not None else average for pod in pods}
-        ready = [pod.key for pod in pods if pod.key in used and (name != "cpu" or pod.obj.facts.ready)]
         replicas = self._count(used, limits, ready, [pod.key for pod in pods], current)
         value = sum(used[key] for key in ready) // max(len(ready), 1)
         now: dict[str, Any] = {}
@@ -141,6 +154,16 @@ class Metrics:
         average = sum(used.values()) // len(used)
         shown = {"metric": source["metric"], "current": {"averageValue": _milli_text(average)}}
         return Proposal(replicas, f"pods metric {name}", {"type": "Pods", "pods": shown})
+
+    def _use_of(self, pod: ObjectRecord, name: str, container: str) -> int | None:
+        if pod.obj.facts.phase != "Running":
+            return None
+        said = _said_use_of(pod, name, container)
+        if said is not None or name not in {"cpu", "memory"}:
+            return said
+        found = self._uses(pod)
+        known = [getattr(use, name) for own, use in found.items() if container in {"", own}]
+        return sum(known) if known else None
 
     # --- of objects, and from elsewhere --------------------------------------------------------------------------
 
@@ -199,8 +222,6 @@ class Metrics:
 
         Pods of which nothing is known are taken for idle when more are wanted, and for busy when fewer are.
         """
-        if not ready:
-            return current
         ratio = sum(used[key] for key in ready) / sum(limits[key] for key in ready)
         others = [key for key in pods if key not in ready]
         if not others:
@@ -244,7 +265,7 @@ def _own_metric(record: ObjectRecord, name: str) -> int | None:
     return None if text is None else _milli(text)
 
 
-def _use_of(pod: ObjectRecord, name: str, container: str = "") -> int | None:
+def _said_use_of(pod: ObjectRecord, name: str, container: str = "") -> int | None:
     """Return what a pod, or one of its containers, says that it uses of a resource: thousandths of a core, or bytes."""
     text = _annotation(pod, f"{USAGE}{name}.{container}") if container else None
     containers = pod.obj.facts.spec.containers

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import rfc3339
-from kubedyno.cluster.controllers.autoscalermetrics import Metrics, NoMetricError, Proposal
+from kubedyno.cluster.controllers.autoscalermetrics import Metrics, NoMetricError, Proposal, Uses
 from kubedyno.cluster.controllers.autoscalerrules import TOLERANCE, History, Verdict, limited
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
@@ -35,9 +35,11 @@ class Autoscalers:
         pump: Gives turns and time.
         feeds: Gives changes.
         settings: Of the cluster.
+        uses: What pods use.
     """
 
-    def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, settings: ClusterSettings) -> None:
+    def __init__(self, trusted: Trusted, pump: Pump, feeds: Feeds, settings: ClusterSettings, uses: Uses) -> None:
+        self.uses = uses
         self._queue: WorkQueue[str] = WorkQueue(pump, "horizontal-pod-autoscaler", self._reconcile)
         self._trusted = trusted
         self._store = trusted.store
@@ -161,8 +163,9 @@ class _Scaling:
     def _propose(self, current: int, selector: LabelSelector) -> Proposal | None:
         """Return the largest proposal of all metrics; None, and the reason in the conditions, when there is none."""
         metrics = self._spec.get("metrics", [])
+        owner = self._owner
         metrics_of = Metrics(
-            self._store, self._record.obj.namespace, lambda up: self._owner.tolerance(self._spec, up=up)
+            self._store, self._record.obj.namespace, lambda up: owner.tolerance(self._spec, up=up), owner.uses
         )  # fmt: skip
         best: Proposal | None = None
         wrong: list[NoMetricError] = []
@@ -172,6 +175,7 @@ class _Scaling:
             except NoMetricError as error:
                 self._event("Warning", error.reason, error.text)
                 wrong.append(error)
+                self._metrics.append({"type": ""})
                 continue
             self._metrics.append(found.current)
             if best is None or found.replicas > best.replicas:

@@ -90,6 +90,9 @@ class CronJobs:
         known = {reference["uid"] for reference in active}
         for job in jobs:
             ended, when = _end_of(job)
+            # Also of those that somebody else made of its template.
+            if ended == "Complete" and when > status.get("lastSuccessfulTime", ""):
+                status["lastSuccessfulTime"] = when
             if job.obj.uid not in known:
                 if not ended:
                     self._event(record, "Warning", "UnexpectedJob",
@@ -99,8 +102,6 @@ class CronJobs:
                 active = [reference for reference in active if reference["uid"] != job.obj.uid]
                 text = f"Saw completed job: {job.obj.name}, condition: {ended}"
                 self._event(record, "Normal", "SawCompletedJob", text)
-                if ended == "Complete" and when > status.get("lastSuccessfulTime", ""):
-                    status["lastSuccessfulTime"] = when
         for reference in list(active):
             if reference["uid"] not in by_uid:
                 active.remove(reference)

@@ -1,5 +1,6 @@
 """The controller manager: makes all controllers, in the order in which they must learn of things, and starts them."""
 
+from kubedyno.cluster.controllers.autoscalermetrics import Uses
 from kubedyno.cluster.controllers.autoscalers import Autoscalers
 from kubedyno.cluster.controllers.certificates import CertificateRequests
 from kubedyno.cluster.controllers.cronjobs import CronJobs
@@ -53,13 +54,21 @@ class ControllerManager:
         settings: Of the cluster.
         ca_pem: The certificate authority that each namespace's `kube-root-ca.crt` holds.
         ca_key: Its private key, PEM; b"": certificates are not signed.
+        uses: What pods use, for autoscalers.
 
     Raises:
         ValueError: The pod subnet cannot be cut into blocks for nodes.
     """
 
     def __init__(
-        self, trusted: Trusted, pump: Pump, settings: ClusterSettings, *, ca_pem: bytes, ca_key: bytes = b""
+        self,
+        trusted: Trusted,
+        pump: Pump,
+        settings: ClusterSettings,
+        *,
+        ca_pem: bytes,
+        ca_key: bytes = b"",
+        uses: Uses = lambda _: {},
     ) -> None:
         self._events = trusted.events
         self._pump = pump
@@ -85,7 +94,7 @@ class ControllerManager:
         EndpointsController(trusted, pump, feeds, services)
         SliceMirroring(trusted, pump, feeds)
         ApiEndpoints(trusted, pump, feeds)
-        Autoscalers(trusted, pump, feeds, settings)
+        Autoscalers(trusted, pump, feeds, settings, uses)
         Disruptions(trusted, pump, feeds)
         TaintEviction(trusted, pump, feeds)
         RoleAggregation(trusted, pump, feeds)

@@ -2,15 +2,14 @@
 
 import pytest
 
+from kubedyno.cluster.controllers.autoscalermetrics import ContainerUse, Metrics
 from kubedyno.cluster.controllers.autoscalerrules import History, limited
 from kubedyno.kube.resources import AUTOSCALERS, CONFIGMAPS, DEPLOYMENTS, PODS
+from kubedyno.kube.selectors import LabelSelector
 
 from .conftest import NS, Cluster, workload
 
-NO_METRICS = (
-    "failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource "
-    "metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)"
-)
+NO_METRICS = "failed to get cpu utilization: unable to get metrics for resource cpu: no metrics returned from resource metrics API"
 
 
 def make(usage=None, replicas=2, settings=None, **spec):
@@ -236,3 +235,16 @@ def test_a_metric_that_nobody_gives_is_told(metric, reason, words):
     (text,) = cluster.events("HorizontalPodAutoscaler", reason)
     assert words in text
     assert cluster.get(DEPLOYMENTS, "w")["spec"]["replicas"] == 2
+
+
+def test_pods_that_say_nothing_use_what_metrics_tell():
+    cluster = make()
+    target = {"type": "Utilization", "averageUtilization": 40}
+    selector = LabelSelector.parse("a=b")
+    metrics = Metrics(cluster.store, NS, lambda _: 0.1, lambda _: {"c": ContainerUse(80, 1 << 20)})
+    proposal = metrics.proposal({"type": "Resource", "resource": {"name": "cpu", "target": target}}, 2, selector)
+    assert proposal.replicas == 4
+    assert proposal.current["resource"]["current"] == {"averageUtilization": 80, "averageValue": "80m"}
+    target = {"type": "AverageValue", "averageValue": "2Mi"}
+    proposal = metrics.proposal({"type": "Resource", "resource": {"name": "memory", "target": target}}, 2, selector)
+    assert proposal.replicas == 1

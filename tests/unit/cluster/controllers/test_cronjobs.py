@@ -137,3 +137,22 @@ def test_its_jobs_go_with_it():
     cluster.delete(CRONJOBS, "c")
     cluster.drain()
     assert (cluster.names(JOBS), cluster.names(PODS)) == ([], [])
+
+
+def test_a_job_made_by_hand_of_its_template_counts_as_its_last_success():
+    cluster = Crons()
+    cluster.create(CRONJOBS, cron("0 0 1 1 *"))
+    cluster.drain()
+    made = cluster.get(CRONJOBS, "c")
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": "c",
+        "uid": made["metadata"]["uid"],
+        "controller": True,
+    }
+    cluster.create(JOBS, {"metadata": {"name": "m", "ownerReferences": [owner]}, **made["spec"]["jobTemplate"]})
+    cluster.advance(60)
+    (job,) = cluster.all(JOBS)
+    assert cluster.get(CRONJOBS, "c")["status"] == {"lastSuccessfulTime": job["status"]["completionTime"]}
+    assert cluster.events("CronJob") == ["Saw a job that the controller did not create or forgot: m"]
