@@ -151,7 +151,8 @@ def test_a_job_made_by_hand_of_its_template_counts_as_its_last_success():
         "uid": made["metadata"]["uid"],
         "controller": True,
     }
-    cluster.create(JOBS, {"metadata": {"name": "m", "ownerReferences": [owner]}, **made["spec"]["jobTemplate"]})
+    spec = made["spec"]["jobTemplate"]["spec"]
+    cluster.create(JOBS, {"metadata": {"name": "m", "ownerReferences": [owner]}, "spec": spec})
     cluster.advance(60)
     (job,) = cluster.all(JOBS)
     assert cluster.get(CRONJOBS, "c")["status"] == {"lastSuccessfulTime": job["status"]["completionTime"]}

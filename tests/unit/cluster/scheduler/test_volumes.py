@@ -140,10 +140,7 @@ def test_a_provisioner_is_told_the_node_and_the_pod_waits_for_it(sim):
 
 def test_a_policy_that_refuses_the_claim_puts_the_pod_back(sim):
     class Refusing:
-        def mutated(self, _kind, _subresource, new, _old):
-            return new
-
-        def check(self, *_):
+        def passed(self, *_):
             raise Forbidden("no such node")
 
     sim.node("n1")
