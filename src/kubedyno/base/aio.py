@@ -10,7 +10,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from kubedyno.base.log import logger
+
 T = TypeVar("T")
+# Begins work that nobody waits for.
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 sleep = asyncio.sleep
 wait_for = asyncio.wait_for
@@ -62,6 +66,38 @@ async def end(*tasks: "asyncio.Task[Any] | None") -> None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+
+class Tasks:
+    """Tasks that nobody waits for: kept until they end, as the loop alone does not; what one failed with is logged.
+
+    Args:
+        what: What one of them does, for the log, e.g. "an answer".
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Begin one more."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def cancel(self) -> None:
+        """Cancel all of them."""
+        for task in list(self._running):
+            task.cancel()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger(__name__).error("%s failed", self._what, exc_info=error)
 
 
 def until_signalled() -> asyncio.Event:

@@ -69,7 +69,7 @@ class Door:
         self._api = api
         self._home = home
         self._server = LocalServer(self._app, "this server is", HEADERS)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("an answer")
         # One query at a time: two would only share the interpreter.
         self._turn = asyncio.Lock()
         self._files = {name: ((_STATIC / file).read_bytes(), media) for name, (file, media) in _FILES.items()}
@@ -90,8 +90,7 @@ class Door:
 
     async def close(self) -> None:
         """Stop listening."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         await self._server.close()
 
     def _app(self, request: Request, responder: Responder) -> None:
@@ -125,9 +124,7 @@ class Door:
             busy = {"status": "error", "errorType": "unavailable", "error": "too many queries wait; try again later"}
             responder.send(503, JSON, orjson.dumps(busy), HEADERS)
         else:
-            task = asyncio.get_running_loop().create_task(self._evaluate(path, request, responder))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(self._evaluate(path, request, responder))
 
     async def _evaluate(self, path: str, request: Request, responder: Responder) -> None:
         given: dict[str, list[str]] = parse_qs(request.query, keep_blank_values=True)

@@ -4,11 +4,11 @@ Loopback only, under a path that nobody can guess; every request must name this 
 the browser reaches it by a name of its own; everything the page may load comes from here.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.http.local import HOST, LocalServer
@@ -75,7 +75,7 @@ class Page:
         self._why = why
         self._told = told
         self._server = LocalServer(self._app, "this page is", _HEADERS)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("an answer")
         self._files = {name: ((_STATIC / file).read_bytes(), media) for name, (file, media) in _FILES.items()}
 
     async def start(self, port: int, also: frozenset[str] = frozenset()) -> str:
@@ -92,8 +92,7 @@ class Page:
 
     async def close(self) -> None:
         """Stop serving."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         await self._server.close()
 
     def _app(self, request: Request, responder: Responder) -> None:
@@ -140,9 +139,7 @@ class Page:
 
     def _answer(self, found: Awaitable[bytes], responder: Responder) -> None:
         """Answer with what is found, later."""
-        task = asyncio.get_running_loop().create_task(_reply(found, responder))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(_reply(found, responder))
 
 
 async def _reply(found: Awaitable[bytes], responder: Responder) -> None:

@@ -4,9 +4,9 @@
 `/kubedyno/metrics/kube-state` and `/kubedyno/metrics/nodes`.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
 
+from kubedyno.base.aio import Spawn
 from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver import kubeletpages, processpage
 from kubedyno.cluster.apiserver.call import Call
@@ -57,7 +57,7 @@ class MetricPages:
         hub: WatchHub,
         settings: ClusterSettings,
         clock: Clock,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Spawn,
     ) -> None:
         self._store = store
         self._usage = usage

@@ -1,8 +1,8 @@
 """Subresources with a shape of their own: scale, binding, eviction, log."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
+from kubedyno.base.aio import Spawn
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver import realpods
 from kubedyno.cluster.apiserver.admission import RequestGate
@@ -71,7 +71,7 @@ class Parts:
         self,
         registry: Registry,
         reads: Reads,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Spawn,
         script_of: Callable[[Object], Script],
         runtime: Runtime | None = None,
         gate_of: Callable[[Call], RequestGate | None] = lambda _: None,

@@ -7,10 +7,10 @@ does.
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from kubedyno.base import aio
+from kubedyno.base.aio import Spawn
 from kubedyno.cluster.apiserver.execscript import SCRIPT, PortReply
 from kubedyno.cluster.apiserver.realpods import Dialled
 from kubedyno.cluster.apiserver.remotecommand import BUFFER_BYTES
@@ -29,7 +29,6 @@ MAX_PORTS = 100
 # Between the last reply and the end of a session of channels.
 _END_AFTER_S = 0.25
 
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
 Listens = Callable[[int], PortReply | None]
 
 

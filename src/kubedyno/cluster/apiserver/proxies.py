@@ -8,12 +8,12 @@ endpoint that is no pod cannot be reached. A kubelet's pages are made here (`kub
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from kubedyno.base import aio
+from kubedyno.base.aio import Spawn
 from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.cluster.apiserver.call import Call
@@ -91,7 +91,7 @@ class Proxies:
         self,
         store: Store,
         random: Random,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Spawn,
         fail: Callable[[Call, Exception], None],
         script_of: Callable[[Object], Script],
         speed: float,

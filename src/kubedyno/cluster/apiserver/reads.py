@@ -4,12 +4,12 @@ A long list is a sequence of records, fixed when the request came, and is encode
 it: its JSON is never in memory as a whole.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import orjson
 
+from kubedyno.base.aio import Spawn
 from kubedyno.cluster.apiserver import compression
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, value_bytes
@@ -69,7 +69,7 @@ class Reads:
         registry: Registry,
         hub: WatchHub,
         encoder_of: Callable[[Kind], Encoder],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Spawn,
         refuse: Callable[[Call, Exception], None],
         *,
         zips: bool = False,

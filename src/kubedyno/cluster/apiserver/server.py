@@ -5,12 +5,12 @@
 `servedapi`'s matter.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from socket import socket
 from typing import Any
 
+from kubedyno.base import aio
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.admission import Admission, connected
 from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
@@ -147,7 +147,8 @@ class ApiServer:
         self._counts = RequestCounts(self._clock.monotonic)
         self._encoders: dict[int, Encoder] = {}
         self._routes: dict[str, Route[Kind]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("an answer")
+        self._spawn = self._tasks.spawn
         # The gate is on in the real server: here only where somebody says so.
         zips = settings.feature_gates.get(COMPRESSION, False)
         reads = Reads(registry, self._hub, self.encoder_of, self._spawn, self._fail, zips=zips)
@@ -192,7 +193,7 @@ class ApiServer:
         self._own_handlers = self._handlers_of_answered(parts)
         self._api = ServedApi(registry, settings, self._answered, self._metric_kinds, address)
         self.paths = NonResourcePaths(
-            self._api, settings, self._tokens, self.pages, control, address, lambda: len(self._tasks)
+            self._api, settings, self._tokens, self.pages, control, address, self._tasks.__len__
         )
         self._customs = CustomResources(registry, pump, self._served_otherwise)
         Aggregation(registry, pump).run()
@@ -271,8 +272,7 @@ class ApiServer:
     def close(self) -> None:
         """End watches and answers under way."""
         self._hub.close()
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         self._own_admission.close()
         self._webhooks.close()
 
@@ -525,13 +525,3 @@ class ApiServer:
 
     def _user_of_token(self, token: str) -> User:
         return self._authenticator.user_of({"authorization": f"Bearer {token}"}, Peer(0, ""))
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger(__name__).error("an answer failed", exc_info=error)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from kubedyno.base import aio
+from kubedyno.base.aio import Spawn
 from kubedyno.cluster.apiserver import execscript, portprobe, realpods, simulatedshell
 from kubedyno.cluster.apiserver.call import NO_SNIFF, Call
 from kubedyno.cluster.apiserver.execscript import EMPTY, SCRIPT, Answer, PortReply, Script, ScriptError
@@ -63,7 +64,6 @@ _SIZE_TIMEOUT_S = 2.0
 _TEXT = "text/plain; charset=utf-8"
 _UNREAD = "a simulated pod's program reads nothing of what is typed; its log follows"
 
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
 Work = Callable[[Session], Coroutine[Any, Any, None]]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kubedyno.base import aio
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.encoding import Encoder
 from kubedyno.cluster.apiserver.negotiation import JSON, PROTOBUF, TABLE, Form
@@ -308,7 +309,8 @@ class WatchHub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._channels: dict[str, Channel] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("a watch")
+        self._spawn = self._tasks.spawn
         self._opened = 0
 
     @property
@@ -395,16 +397,6 @@ class WatchHub:
                 self._spawn(self._follow(channel, watcher, turn))
         else:
             self._spawn(self._replay(channel, watcher, records, turn, announce=announce))
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger(__name__).error("a watch failed", exc_info=error)
 
     def _write_initial(self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord]) -> None:
         encoder, group = channel.encoder, watcher.group
@@ -546,5 +538,4 @@ class WatchHub:
         """End all watches: the server stops."""
         for channel in self._channels.values():
             self._end_channel(channel)
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()

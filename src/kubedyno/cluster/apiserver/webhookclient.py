@@ -4,7 +4,6 @@ An object may name any URL or Service. A server that dialled what it is told to 
 stands in, so another address is refused, as a call that failed: the webhook's own failurePolicy says what that means.
 """
 
-import asyncio
 import base64
 import binascii
 import ssl
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from kubedyno.base import aio
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import RequestTimeout
 from kubedyno.http.tls import client_context
@@ -69,7 +69,7 @@ class WebhookClient:
     def __init__(self, door: Door | None) -> None:
         self._door = door
         self._pools: dict[tuple[Any, ...], Pool] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = aio.Tasks("the end of a webhook's connections")
 
     async def post(self, client: Object, body: Object, timeout_s: float, query: str = "") -> Any:
         """Return the JSON that a webhook answers.
@@ -112,9 +112,7 @@ class WebhookClient:
         """Let all connections end."""
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
-            task = asyncio.get_running_loop().create_task(pool.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._closing.spawn(pool.close())
 
     def _told(self, client: Object, place: Place | None, query: str, why: str) -> str:
         url = place.url if place is not None else _url(client, query)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kubedyno.base import aio
+from kubedyno.base.aio import Spawn
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.admission import Admission, RequestGate
 from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
@@ -52,7 +53,7 @@ class Writes:
         registry: Registry,
         reads: Reads,
         encoder_of: Callable[[Kind], Encoder],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Spawn,
         refuse: Callable[[Call, Exception], None],
         admit: Callable[[Call, Any], None],
         admission: Admission,

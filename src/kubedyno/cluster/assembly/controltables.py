@@ -4,7 +4,6 @@ Below /kubedyno/statedb: `` lists the tables, `NAME` shows one (prefix, index, l
 streams changes as lines of JSON. API objects are spliced from their bytes; nothing is read that a page does not show.
 """
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
@@ -69,7 +68,7 @@ class Tables:
     def __init__(self, store: Store, modules: Modules) -> None:
         self._store = store
         self._modules = modules
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("a stream of changes")
 
     def answer(self, request: Request, responder: Responder, parts: list[str]) -> bool:
         """Answer a GET below /kubedyno/statedb; False when the path is none of these.
@@ -209,9 +208,7 @@ class Tables:
             raise Expired(str(error)) from error
         stream = responder.start(200, LINES)
         follow = asked.get("follow", "true") != "false"
-        task = asyncio.ensure_future(self._stream(stream, source, cursor, read, first, asked.get("prefix", ""), follow))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._tasks.spawn(self._stream(stream, source, cursor, read, first, asked.get("prefix", ""), follow))
         stream.on_close = task.cancel  # type: ignore[assignment]
 
     async def _stream(

@@ -39,7 +39,7 @@ class ApiRelay:
         self._socket.bind((address, port))
         self._socket.listen(128)
         self._port = server_port
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("a pod's connection to the API server")
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._accept)
 
@@ -52,9 +52,7 @@ class ApiRelay:
         if len(self._tasks) >= _MAX_CONNECTIONS:
             client.close()
             return
-        task = self._loop.create_task(self._carry(client))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._carry(client))
 
     async def _carry(self, client: socket.socket) -> None:
         writers: list[asyncio.StreamWriter] = []
@@ -76,8 +74,7 @@ class ApiRelay:
         """Listen no more, and end what is open."""
         self._loop.remove_reader(self._socket)
         self._socket.close()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -65,7 +65,7 @@ class _Pod:
     link: PodLink | None = None
     stopped: Callable[[], None] | None = None
     # Probes and hooks under way.
-    actions: set[asyncio.Task[None]] = field(default_factory=set)
+    actions: aio.Tasks = field(default_factory=lambda: aio.Tasks("a probe or a hook"))
     verdicts: Verdicts = FREE
 
     @property
@@ -298,12 +298,7 @@ class PodProcesses:
             if pod.uid in self._pods:
                 done(failure)
 
-        self._task(pod, acting())
-
-    def _task(self, pod: _Pod, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        pod.actions.add(task)
-        task.add_done_callback(pod.actions.discard)
+        pod.actions.spawn(acting())
 
     async def _act(self, pod: _Pod, container: str, action: dict[str, Any], timeout_s: float) -> str | None:
         """Do an action; returns None, or why it failed, which may be ""."""
@@ -356,7 +351,7 @@ class PodProcesses:
         commands = [c.command for c in stopping]
         for container in stopping:
             if container.command is not None and grace_s > 0:
-                self._task(pod, ask(container, container.command))
+                pod.actions.spawn(ask(container, container.command))
         asyncio.get_running_loop().call_later(grace_s, self._kill, pod, commands)
 
     @staticmethod
@@ -378,8 +373,7 @@ class PodProcesses:
         pod = self._pods.pop(uid, None)
         if pod is None:
             return
-        for task in pod.actions:
-            task.cancel()
+        pod.actions.cancel()
         if pod.link is not None:
             pod.link.close()
         if pod.node is not None:
