@@ -1,7 +1,6 @@
 """Streams of changes that expire, slow readers, pages whose revision is gone: with little history and no server."""
 
 import asyncio
-import contextlib
 
 import orjson
 import pytest
@@ -89,10 +88,9 @@ def desk_test(main):
         async def run():
             desk = Desk()
             await main(desk)
-            for task in list(desk.tables._tasks):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            desk.tables._tasks.cancel()
+            while desk.tables._tasks:
+                await asyncio.sleep(0)
 
         simulate(run())
 
