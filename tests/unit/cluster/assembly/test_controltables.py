@@ -89,8 +89,7 @@ def desk_test(main):
             desk = Desk()
             await main(desk)
             desk.tables._tasks.cancel()
-            while desk.tables._tasks:
-                await asyncio.sleep(0)
+            await asyncio.gather(*desk.tables._tasks._running, return_exceptions=True)
 
         simulate(run())
 
