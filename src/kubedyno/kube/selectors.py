@@ -196,7 +196,7 @@ def _values(tokens: list[str], position: int, fail: Callable[[str, str], ValueEr
     while at(position) != ")":
         item = at(position)
         if not item:
-            raise fail("", "',', ')' or identifier")
+            raise fail("", "',', ')' or identifier" if pending else "',' or ')'")
         if item == ",":
             if pending:
                 values.append("")
@@ -231,14 +231,19 @@ def _check_value(key: str, value: str) -> None:
         )
 
 
+_MAX_INT = 1 << 63
+
+
 def _check_integer(_key: str, value: str) -> None:
     try:
-        int(value)
+        number = int(value)
     except ValueError:
+        number = _MAX_INT
+    if not -_MAX_INT <= number < _MAX_INT:
         raise ValueError(
             f"unable to parse requirement: values[0]: Invalid value: {_quoted(value)}: for 'Gt', 'Lt' operators, "
             "the value must be an integer"
-        ) from None
+        )
 
 
 @dataclass(frozen=True, slots=True)

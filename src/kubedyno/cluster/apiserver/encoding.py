@@ -11,12 +11,14 @@ import orjson
 from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver.messages import Messages
 from kubedyno.cluster.apiserver.negotiation import JSON, METADATA, OBJECT, PROTOBUF, TABLE, YAML, Form
+from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube import protobuf, yaml
 from kubedyno.kube.protobuftypes import META, ProtobufError
 from kubedyno.kube.protobufwriting import block, writer
+from kubedyno.kube.shapes import skeleton
 from kubedyno.kube.status import NotAcceptable, StatusError
 
 NO_COLUMNS = b'"columnDefinitions":null'
@@ -43,6 +45,7 @@ class Encoder:
         self._type = {"kind": resource.kind, "apiVersion": resource.api_version}
         self._list_head = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'.encode()
         self._columns = b""
+        self._untyped = isinstance(kind, CustomResource)
         self._messages: Messages | None = None
 
     # --- one object ------------------------------------------------------------------------------------------
@@ -76,12 +79,15 @@ class Encoder:
         if form.shape is METADATA:
             start = f'{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/{form.version}",'.encode()
             return start + b'"metadata":' + meta + b',"items":['
+        if self._untyped and not token:
+            meta = b'{"continue":"",' + meta[1:] if len(meta) > 2 else b'{"continue":""}'
         return self._list_head + b'"metadata":' + meta + b',"items":['
 
     def items(self, records: Sequence[ObjectRecord], form: Form, include_object: str = "Metadata") -> bytes:
         """Return items of a list as JSON, joined by commas."""
         if form.shape is OBJECT:
-            encode, resource = self._store.encode_item, self._resource
+            # What the real server knows no type of says in each item what it is.
+            encode, resource = self._store.encode if self._untyped else self._store.encode_item, self._resource
             return b",".join([encode(resource, record) for record in records])
         if form.shape is TABLE:
             return b",".join([self._row(record, form, include_object) for record in records])
@@ -155,18 +161,26 @@ class Encoder:
         if form.shape is METADATA:
             value: Object = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
         elif form.shape is TABLE:
+            shown = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
+            cells = self.kind.cells(self._nothing(), self._clock.now())
             value = {
                 "kind": "Table",
                 "apiVersion": f"meta.k8s.io/{form.version}",
                 "metadata": {"resourceVersion": str(revision)},
                 "columnDefinitions": None,
-                "rows": [{"cells": [], "object": {**_PARTIAL, "metadata": metadata}}],
+                "rows": [{"cells": cells, "object": shown}],
             }
         else:
-            value = {**self._type, "metadata": metadata}
+            value = {**self._type, **self._nothing(), "metadata": metadata}
         if form.media is PROTOBUF:
             return _frame(b"BOOKMARK", protobuf.encode(value))
         return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(value)
+
+    def _nothing(self) -> Object:
+        """Return an object in which nothing is set: what a bookmark shows."""
+        if self._untyped:
+            return {"metadata": {"name": ""}}
+        return {**skeleton(self._type["apiVersion"], self._type["kind"]), "metadata": {"name": ""}}
 
     def error_event(self, error: StatusError, form: Form) -> bytes:
         """Return an ERROR event."""
@@ -218,9 +232,6 @@ def _unversioned(meta: bytes, annotations: Sequence[str]) -> bytes:
     if not members["annotations"]:
         del members["annotations"]
     return orjson.dumps(members)[1:-1]
-
-
-_PARTIAL = {"kind": METADATA, "apiVersion": "meta.k8s.io/v1"}
 
 
 def list_meta(revision: int, token: str = "", remaining: int | None = None) -> bytes:

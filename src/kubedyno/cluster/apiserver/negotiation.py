@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from kubedyno.cluster.apiserver.queries import is_true
+from kubedyno.cluster.apiserver.queries import is_pretty
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.status import NotAcceptable
 
@@ -20,10 +20,6 @@ TABLE = "Table"
 METADATA = "PartialObjectMetadata"
 
 # As the real server says it of a custom resource.
-_NO_MESSAGE = (
-    "object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be encoded to a "
-    "protobuf message"
-)
 _MEDIA = f"{JSON}, {YAML}, {PROTOBUF}"
 _COLLECTION_MEDIA = f"{_MEDIA}, {JSON};stream=watch, {PROTOBUF};stream=watch"
 _METADATA_LIST = "PartialObjectMetadataList"
@@ -75,16 +71,23 @@ def form_of(
         NotAcceptable: None will do.
     """
     accept = headers.get("accept", "")
-    human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS) if pretty is None else is_true(pretty)
+    human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS) if pretty is None else is_pretty(pretty)
     form = _negotiate(accept, human, messages)
     if form is None and not messages and _negotiate(accept, human, True) is not None:
-        raise NotAcceptable(_NO_MESSAGE)
+        raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")
     if form is None and ";as=" in accept.replace(" ", ""):
         raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")
     if form is None:
         listed = _COLLECTION_MEDIA if collection else _MEDIA
         raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {listed}", {})
     return form
+
+
+def form_of_error(headers: Mapping[str, str], pretty: str | None) -> Form | None:
+    """Return how a Status looks that is no success: never as another shape; None where only such ones were asked for."""
+    accept = headers.get("accept", "")
+    human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS) if pretty is None else is_pretty(pretty)
+    return _negotiate(accept, human, True, shapes=False)
 
 
 def check_shape(form: Form, resource: Resource, *, listed: bool) -> None:
@@ -107,10 +110,12 @@ def check_shape(form: Form, resource: Resource, *, listed: bool) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _negotiate(accept: str, pretty: bool, messages: bool) -> Form | None:
+def _negotiate(accept: str, pretty: bool, messages: bool, *, shapes: bool = True) -> Form | None:
     if not accept.strip():
         return Form(pretty=pretty)
     for media, parameters in clauses(accept):
+        if not shapes and "as" in parameters:
+            continue
         form = _form(media, parameters, pretty)
         if form is not None and (messages or form.media is not PROTOBUF or form.shape is not OBJECT):
             return form

@@ -5,15 +5,17 @@ namespace and ending in a NUL; revision -1 means "go on with what is there now".
 """
 
 import base64
-import binascii
+import re
 from dataclasses import dataclass
 
 import orjson
 
+from kubedyno.cluster.apiserver.bodies import json_error
 from kubedyno.kube.status import BadRequest, Expired
 
 _VERSION = "meta.k8s.io/v1"
 NOW = -1
+_BASE64 = re.compile(r"[A-Za-z0-9_-]*")
 _TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list "
     "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
@@ -47,31 +49,32 @@ def position_of(token: str) -> Position:
     Raises:
         BadRequest: It is no token of ours.
     """
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except (binascii.Error, ValueError):
-        raise BadRequest(f"invalid continue token: continue key is not valid: illegal base64 data: {token}") from None
+    fine = _BASE64.match(token)
+    assert fine is not None
+    at = fine.end()
+    if at < len(token) or at % 4 == 1:
+        raise _invalid(f"illegal base64 data at input byte {at if at < len(token) else at - 1}")
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     try:
         fields = orjson.loads(raw)
-        version, revision, start = fields["v"], fields["rv"], fields.get("start", "")
-    except (orjson.JSONDecodeError, TypeError, KeyError):
-        first = raw.decode(errors="replace")[:1]
-        raise BadRequest(
-            "invalid continue token: continue key is not valid: "
-            + (
-                f"invalid character '{first}' looking for beginning of value"
-                if first
-                else "unexpected end of JSON input"
-            )
-        ) from None
-    if version != _VERSION or not isinstance(revision, int) or not isinstance(start, str) or not start:
-        raise BadRequest(
-            f"invalid continue token: continue key is not valid: encoded start key empty (version {version})"
-        )
+    except orjson.JSONDecodeError as error:
+        raise _invalid(json_error(error, raw)) from None
+    fields = fields if isinstance(fields, dict) else {}
+    version, revision, start = fields.get("v", ""), fields.get("rv", 0), fields.get("start", "")
+    if version != _VERSION:
+        raise _invalid(f"server does not recognize this encoded version {version}")
+    if not isinstance(revision, int) or not revision:
+        raise _invalid(f"incorrect encoded start resourceVersion (version {version})")
+    if not isinstance(start, str) or not start:
+        raise _invalid(f"encoded start key empty (version {version})")
     key = start.removeprefix("/")
     if any(part in {"", ".", ".."} for part in key.split("/")):
-        raise BadRequest(f"invalid continue token: continue key is not valid: {start}")
+        raise _invalid(start)
     return Position(revision, key)
+
+
+def _invalid(why: str) -> BadRequest:
+    return BadRequest(f"invalid continue token: continue key is not valid: {why}")
 
 
 def after(key: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
+from kubedyno.cluster.apiserver.paging import position_of
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.selectors import FieldSelector, LabelSelector
 from kubedyno.kube.status import (
@@ -33,9 +34,9 @@ def parameters(query: str) -> dict[str, str]:
     return found
 
 
-def invalid_options(kind: str, cause: Cause) -> Invalid:
+def invalid_options(kind: str, *causes: Cause) -> Invalid:
     """Return the 422 of options, e.g. `ListOptions.meta.k8s.io "" is invalid: …`."""
-    return invalid(Resource(_META, "v1", kind.lower(), kind, namespaced=False), "", [cause])
+    return invalid(Resource(_META, "v1", kind.lower(), kind, namespaced=False), "", list(causes))
 
 
 def is_true(text: str | None) -> bool:
@@ -48,8 +49,13 @@ def asks_for(query: str, name: str) -> bool:
     return name in query and is_true(parameters(query).get(name))
 
 
+def is_pretty(text: str | None) -> bool:
+    """Return whether `pretty` asks for indented JSON: Go's ParseBool, and what it cannot read is false."""
+    return text in {"1", "t", "T", "TRUE", "true", "True"}
+
+
 def _int(text: str | None) -> int | None:
-    if text is None or not text:
+    if text is None:
         return None
     try:
         return int(text)
@@ -77,7 +83,7 @@ class ListOptions:
         limit: Objects at most; 0 for no limit.
         continue_token: Where an earlier list ended.
         timeout_s: End the request after so long; None when not given.
-        include_object: What a Table's rows carry: "Metadata", "Object" or "None".
+        include_object: What a Table's rows carry, as given; see `include_object_of`.
         pretty: The parameter; None when not given.
     """
 
@@ -92,7 +98,7 @@ class ListOptions:
     limit: int = 0
     continue_token: str = ""
     timeout_s: int | None = None
-    include_object: str = "Metadata"
+    include_object: str = ""
     pretty: str | None = None
 
     @property
@@ -126,31 +132,31 @@ def list_options(query: str) -> ListOptions:
         bookmarks=is_true(given.get("allowWatchBookmarks")),
         initial_events=initial_events,
         revision_text=revision_text,
-        revision=_revision(revision_text, watch=watch),
+        revision=int(revision_text) if _is_revision(revision_text) else 0,
         revision_match=given.get("resourceVersionMatch", ""),
         limit=max(limit, 0),
         continue_token=given.get("continue", ""),
         timeout_s=timeout_s,
-        include_object=include_object_of(given.get("includeObject", "")),
+        include_object=given.get("includeObject", ""),
         pretty=given.get("pretty"),
     )
-    cause = _list_cause(options)
-    if cause is not None:
-        raise invalid_options("ListOptions", cause)
-    if options.continue_token and not watch and revision_text not in {"", "0"}:
-        raise BadRequest("specifying resource version is not allowed when using continue")
+    causes = _watch_causes(options) if watch else _list_causes(options)
+    if causes:
+        raise invalid_options("ListOptions", *causes)
+    if options.continue_token and not watch:
+        position_of(options.continue_token)
+        if revision_text not in {"", "0"}:
+            raise BadRequest("specifying resource version is not allowed when using continue")
+    if revision_text and not _is_revision(revision_text):
+        if watch:
+            # Not a 400: the real server's watch path forgets to wrap this one.
+            raise StatusError(_revision_error(revision_text), code=500, reason="")
+        raise BadRequest(f"invalid resource version: {_revision_error(revision_text)}")
     return options
 
 
-def _revision(text: str, *, watch: bool) -> int:
-    if not text:
-        return 0
-    if text.isascii() and text.isdigit():
-        return int(text)
-    if watch:
-        # Not a 400: the real server's watch path forgets to wrap this one.
-        raise StatusError(_revision_error(text), code=500, reason="")
-    raise BadRequest(f"invalid resource version: {_revision_error(text)}")
+def _is_revision(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def include_object_of(text: str) -> str:
@@ -165,37 +171,43 @@ def include_object_of(text: str) -> str:
     raise BadRequest(f"Unable to convert to Table as requested: {cause}")
 
 
-def _list_cause(options: ListOptions) -> Cause | None:
-    """Return what is wrong with the combination, if anything (ValidateListOptions of apimachinery)."""
-    match = options.revision_match
-    if options.watch:
-        if options.initial_events is not None and match != "NotOlderThan":
-            return forbidden_field(
-                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            )
-        if match and options.initial_events is None:
-            return forbidden_field(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
-        return None
-    if options.initial_events is not None:
-        return forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list")
-    if not match:
-        return None
-    if not options.revision_text:
-        return forbidden_field(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
+_MATCH = "resourceVersionMatch"
+
+
+def _watch_causes(options: ListOptions) -> list[Cause]:
+    """Return what is wrong with the combination of a watch's options (ValidateListOptions of apimachinery)."""
+    match, causes = options.revision_match, []
+    if options.initial_events is not None and match != "NotOlderThan":
+        text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(forbidden_field(_MATCH, text))
+    if match:
+        if options.initial_events is None:
+            text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            causes.append(forbidden_field(_MATCH, text))
+        if match != "NotOlderThan":
+            causes.append(not_supported(_MATCH, match, ("NotOlderThan",)))
     if options.continue_token:
-        return forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-    if match not in {"Exact", "NotOlderThan"}:
-        return not_supported("resourceVersionMatch", match, ("Exact", "NotOlderThan", ""))
-    if match == "Exact" and options.revision_text == "0":
-        return forbidden_field(
-            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        )
-    return None
+        causes.append(forbidden_field(_MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+    return causes
+
+
+def _list_causes(options: ListOptions) -> list[Cause]:
+    """Return what is wrong with the combination of a list's options."""
+    match, causes = options.revision_match, []
+    if match:
+        if not options.revision_text:
+            text = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            causes.append(forbidden_field(_MATCH, text))
+        if options.continue_token:
+            causes.append(forbidden_field(_MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+        if match not in {"Exact", "NotOlderThan"}:
+            causes.append(not_supported(_MATCH, match, ("Exact", "NotOlderThan", "")))
+        if match == "Exact" and options.revision_text == "0":
+            text = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            causes.append(forbidden_field(_MATCH, text))
+    if options.initial_events is not None:
+        causes.append(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return causes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from kubedyno.base.aio import Spawn
 from kubedyno.cluster.apiserver import compression
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, value_bytes
-from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, PROTOBUF, YAML, Form, check_shape
+from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, PROTOBUF, TABLE, YAML, Form, check_shape
 from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters
 from kubedyno.cluster.apiserver.selection import Selection
@@ -96,8 +96,10 @@ class Reads:
                 why = f'strconv.ParseUint: parsing "{revision}": invalid syntax'
                 raise StatusError(str(invalid_value("resourceVersion", revision, why)), code=500, reason="")
             self._check_revision(int(revision or 0))
-            include_object = include_object_of(given.get("includeObject", ""))
+            include_object = given.get("includeObject", "")
         record = self.record(call)
+        if form.shape is TABLE:
+            include_object = include_object_of(include_object)
         if form.wanted:
             check_shape(form, route.kind.resource, listed=False)
         self._answer(call, form.media, self._encoder_of(route.kind).object(record, form, include_object))
@@ -131,13 +133,14 @@ class Reads:
         encoder = self._encoder_of(route.kind)
         if form.wanted and not options.watch:
             check_shape(form, route.kind.resource, listed=True)
+        include_object = include_object_of(options.include_object) if form.shape is TABLE else ""
         if options.watch:
             call.verb = "watch"
             if form.media is YAML:
-                raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {_STREAM_MEDIA}", {})
+                raise NotAcceptable(f"only the following media types are accepted: {_STREAM_MEDIA}")
             self._hub.open(encoder, selection, options, form, call.start, call.turn)
             return
-        self.send(call, encoder, self.page(selection, options), form, options.include_object)
+        self.send(call, encoder, self.page(selection, options), form, include_object)
 
     def send(self, call: Call, encoder: Encoder, page: Page, form: Form, include_object: str = "Metadata") -> None:
         """Answer with a page: at once when it is small, else piece by piece."""
@@ -145,6 +148,9 @@ class Reads:
             self._send_messages(call, encoder, page, form)
             return
         head = encoder.head(form, page.revision, page.token, page.remaining)
+        tail = b"]}"
+        if form.shape is TABLE and not page.records and encoder.kind.rows_null:
+            head, tail = head.removesuffix(b"[") + b"null", b"}"
         compact = form.media is JSON and not form.pretty
         if compact and len(page.records) > ITEMS_A_STEP:
             stream = self._begin(call, form)
@@ -152,9 +158,9 @@ class Reads:
             return
         body = head + encoder.items(page.records, form, include_object)
         if compact:
-            self._answer(call, form.media, body + b"]}\n")
+            self._answer(call, form.media, body + tail + b"\n")
         else:
-            self._answer(call, form.media, value_bytes(orjson.loads(body + b"]}"), form))
+            self._answer(call, form.media, value_bytes(orjson.loads(body + tail), form))
 
     def _begin(self, call: Call, form: Form) -> Stream:
         zipped = self._zips and compression.is_taken(call)
@@ -239,9 +245,12 @@ class Reads:
             found = _matching(view, low, high, selection, limit)
         else:
             found = view.range(low, high, limit + 1 if limit else None)
-        if not limit or len(found) <= limit:
+        if not limit or len(found) < limit:
             return Page(found, revision)
         follows = after(found[limit - 1].key)
+        if len(found) == limit and (selection.table_key or not view.range(follows, high, 1)):
+            return Page(found, revision)
+        # What is left of a selection is not looked for: there may be nothing.
         remaining = None if selection.selective else len(view.range(follows, high))
         return Page(found[:limit], revision, token_of(Position(revision, follows.removeprefix(prefix))), remaining)
 

@@ -41,7 +41,7 @@ from kubedyno.cluster.apiserver.impersonation import (
 from kubedyno.cluster.apiserver.kubeletproxy import KubeletProxy
 from kubedyno.cluster.apiserver.metricpages import MetricPages
 from kubedyno.cluster.apiserver.metrics import Counted, RequestCounts
-from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of
+from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of_error
 from kubedyno.cluster.apiserver.nodeauthorization import ROLE as NODE_ROLE
 from kubedyno.cluster.apiserver.nodeauthorization import NodeAuthorizer
 from kubedyno.cluster.apiserver.nonresource import Control, NonResourcePaths
@@ -82,7 +82,6 @@ from kubedyno.kube.resources import NAMESPACES, NODES, PODS
 from kubedyno.kube.status import (
     Forbidden,
     InternalError,
-    NotAcceptable,
     RequestEntityTooLarge,
     StatusError,
 )
@@ -508,11 +507,10 @@ class ApiServer:
         self._refuse(call.request, call.responder, error, call)
 
     def _refuse(self, request: Request, responder: Responder, error: StatusError, call: Call | None) -> None:
-        try:
-            form = form_of(request.headers, parameters(request.query).get("pretty"))
-        except NotAcceptable as unreadable:
+        form = form_of_error(request.headers, parameters(request.query).get("pretty"))
+        if form is None:
             # Nobody can say how such a client wants to be told; the real server guesses so.
-            form = Form(pretty=call is None or unreadable.details is not None)
+            form = Form(pretty=True)
         body = value_bytes(error.document(), form)
         headers = error.headers
         if isinstance(error, Forbidden) and not call and NO_SNIFF[0] not in headers:

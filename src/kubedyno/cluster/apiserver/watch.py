@@ -15,7 +15,7 @@ from kubedyno.base import aio
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.encoding import Encoder
 from kubedyno.cluster.apiserver.negotiation import JSON, PROTOBUF, TABLE, Form
-from kubedyno.cluster.apiserver.queries import ListOptions
+from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of
 from kubedyno.cluster.apiserver.selection import AnyRecord, Selection
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.storage.store import Store
@@ -374,7 +374,7 @@ class WatchHub:
         self._opened += 1
         watcher = Watcher(
             stream,
-            channel.group(selection, form, options.include_object),
+            channel.group(selection, form, include_object_of(options.include_object) if form.shape is TABLE else ""),
             since,
             wants_columns=form.shape is TABLE,
             bookmarks=options.bookmarks,
@@ -414,8 +414,14 @@ class WatchHub:
 
     def _initial_done(self, channel: Channel, watcher: Watcher, *, announce: bool) -> None:
         if announce:
-            bookmark = channel.encoder.bookmark(watcher.since, watcher.group.form, initial_end=True)
-            watcher.stream.write(bookmark)
+            self._write_bookmark(channel, watcher, watcher.since, initial_end=True)
+
+    def _write_bookmark(self, channel: Channel, watcher: Watcher, revision: int, *, initial_end: bool = False) -> None:
+        bookmark = channel.encoder.bookmark(revision, watcher.group.form, initial_end=initial_end)
+        if watcher.wants_columns:
+            watcher.wants_columns = False
+            bookmark = channel.encoder.with_columns(bookmark)
+        watcher.stream.write(bookmark)
 
     async def _replay(
         self,
@@ -497,7 +503,7 @@ class WatchHub:
             return
         channel.flush()
         if watcher in watcher.group.watchers and not channel._changes.behind:
-            watcher.stream.write(channel.encoder.bookmark(self._store.revision, watcher.group.form))
+            self._write_bookmark(channel, watcher, self._store.revision)
         if left_s <= BOOKMARK_BEFORE_END_S + 0.001:
             watcher.timer = asyncio.get_running_loop().call_later(left_s, self._ring, channel, watcher)
         else:

@@ -32,5 +32,5 @@ def selector_text(selector: dict[str, Any] | None) -> str:
 
 def containers_of(template: Object) -> tuple[str, str]:
     """Return the names and the images of a pod template's containers, each joined by commas."""
-    containers = template.get("spec", {}).get("containers", ())
+    containers = template.get("spec", {}).get("containers") or ()
     return ",".join(c.get("name", "") for c in containers), ",".join(c.get("image", "") for c in containers)

@@ -314,16 +314,22 @@ class CustomResource(Kind):
         return [obj["metadata"]["name"], *shown]
 
 
+_INT64 = 1 << 63
+# From here on Go prints a float with an exponent.
+_EXPONENT = 1e21
+
+
 def _cell(kind: str, found: list[Any], now_s: float) -> Any:
     if not found:
         return None
     value = found[0]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "integer":
-        return int(value) if number else None
+        # Of a number that is too large Go's conversion leaves the smallest.
+        return (int(value) if -_INT64 <= value < _INT64 else -_INT64) if number else None
     if kind == "number":
         # As Go prints a float: 5, not 5.0.
-        return (int(value) if float(value).is_integer() else value) if number else None
+        return (int(value) if float(value).is_integer() and abs(value) < _EXPONENT else value) if number else None
     if kind == "boolean":
         return value if isinstance(value, bool) else None
     if kind == "date":
@@ -335,4 +341,4 @@ def _cell(kind: str, found: list[Any], now_s: float) -> Any:
             return "<invalid>"
     if isinstance(value, str):
         return value
-    return "" if value is None else orjson.dumps(value).decode()
+    return "" if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -60,6 +60,8 @@ class Kind:
         metadata_checks: How often an update's metadata is checked: whatever is wrong with it is listed so often.
         strategic: Strategic merge patches are understood.
         deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
+        selects_namespace: A field selector may name metadata.namespace, even of what has none.
+        rows_null: The rows of an empty Table are null: whoever prints them fills no list.
         orphans: What such an object owns stays when it is deleted, unless the client says otherwise.
         collectable: Deletions have propagation policies.
         deprecation: What each request for the kind is warned of, "" for nothing.
@@ -78,6 +80,8 @@ class Kind:
     create_on_update = False
     status_keeps: tuple[str, ...] = ()
     metadata_checks = 2
+    selects_namespace = True
+    rows_null = False
     status_optional = False
     unconditional_update = True
     strategic = True
@@ -227,7 +231,9 @@ class Kind:
         return None
 
     def supports_field(self, name: str) -> bool:
-        return name in {"metadata.name", "metadata.namespace"} or name in self.field_paths
+        if name == "metadata.namespace":
+            return self.selects_namespace
+        return name == "metadata.name" or name in self.field_paths
 
     def check_field(self, name: str) -> None:
         """Check a field selector's label.

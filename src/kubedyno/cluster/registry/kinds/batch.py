@@ -16,7 +16,7 @@ from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings
 from kubedyno.cluster.registry.kinds.rules import not_negative, one_of
 from kubedyno.kube.names import problems_of_dns1123_subdomain
-from kubedyno.kube.status import Cause, invalid_value, not_supported, required
+from kubedyno.kube.status import BadRequest, Cause, invalid_value, not_supported, required
 
 _MAX_INT32 = 2**31 - 1
 # What a CronJob's name leaves for the suffix of its Jobs.
@@ -102,6 +102,10 @@ class Jobs(Kind):
                 "Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
             )
         return warnings
+
+    def check_field(self, name: str) -> None:
+        if not self.supports_field(name):
+            raise BadRequest(f'field label "{name}" not supported for Job')
 
     def field_of(self, obj: Object, name: str) -> str:
         if name == "status.successful":

@@ -157,6 +157,7 @@ class ResourceClaimTemplates(Kind):
 class ResourceSlices(Kind):
     """resource.k8s.io/v1 ResourceSlice."""
 
+    selects_namespace = False
     returns_deleted = True
     has_generation = True
     field_paths = ("spec.nodeName", "spec.driver")

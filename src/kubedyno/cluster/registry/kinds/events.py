@@ -235,14 +235,11 @@ class EventsV1(Events):
     def from_stored(self, obj: Object) -> Object:
         return to_events_v1(obj)
 
-    def supports_field(self, name: str) -> bool:
-        return super().supports_field(name) or name in Events.field_paths
-
     def field(self, record: ObjectRecord, name: str) -> str | None:
         return super().field(record, _core_field(name))
 
     def field_of(self, obj: Object, name: str) -> str:
-        return super().field_of(obj, _core_field(name))
+        return super().field_of(to_core(obj), _core_field(name))
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return super().cells(to_core(obj), now_s)

@@ -44,6 +44,7 @@ def _resource_causes(path: str, name: str, *, quota: bool) -> list[Cause]:
 class LimitRanges(Kind):
     """core/v1 LimitRange."""
 
+    rows_null = True
     create_on_update = True
     metadata_checks = 1
 

@@ -17,6 +17,7 @@ PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 class Namespaces(Kind):
     """core/v1 Namespace."""
 
+    selects_namespace = False
     has_status = True
     legacy_fields = True
     field_paths = ("status.phase",)

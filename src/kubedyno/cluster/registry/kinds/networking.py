@@ -391,6 +391,7 @@ class IPAddresses(Kind):
         group = parent.get("group")
         kind = f"{parent.get('resource', '')}{'.' + group if group else ''}".lower()
         text = "/".join(part for part in (kind, parent.get("namespace", ""), parent.get("name", "")) if part)
+        # The real server has a third cell, the age, for which it has no column.
         return [obj["metadata"]["name"], text]
 
 

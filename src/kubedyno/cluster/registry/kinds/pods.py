@@ -192,7 +192,7 @@ def summary_of(pod: Object, now_s: float) -> tuple[int, int, str, str]:
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
             reason = "SchedulingGated"
-    total = len(spec.get("containers", ()))
+    total = len(spec.get("containers") or ())
     ready = restarts = sidecar_restarts = 0
     last_s = last_sidecar_s = 0.0
     initializing = False

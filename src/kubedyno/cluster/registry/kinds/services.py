@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kubedyno.cluster.registry.cells import NONE, age, labels_text
+from kubedyno.cluster.registry.cells import NONE, UNKNOWN, age, labels_text
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.endpoints import special_causes
 from kubedyno.cluster.registry.kinds.networking import cidr_causes
@@ -196,7 +196,7 @@ def _external(spec: Object, status: Object) -> str:
         ingress = status.get("loadBalancer", {}).get("ingress", ())
         found = [i.get("ip") or i.get("hostname", "") for i in ingress] + external
         return ",".join(found) or "<pending>"
-    return ",".join(external) or NONE
+    return (",".join(external) or NONE) if kind else UNKNOWN
 
 
 def _port_list(ports: Any) -> str:

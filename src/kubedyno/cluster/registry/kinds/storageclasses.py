@@ -263,6 +263,7 @@ class CSINodes(Kind):
 class CSIStorageCapacities(Kind):
     """storage.k8s.io/v1 CSIStorageCapacity."""
 
+    rows_null = True
     unconditional_update = False
 
     def default(self, obj: Object) -> None:
