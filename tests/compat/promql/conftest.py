@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from compat.promql import dataset
+from compat.promql import dataset, remotewrite
 from kubedyno.promql.engine import Engine
 from kubedyno.promql.store import SeriesStore
 
@@ -26,6 +26,12 @@ class Prometheus:
 
     def close(self) -> None:
         self._connection.close()
+
+    def write(self, body: bytes) -> None:
+        self._connection.request("POST", "/api/v1/write", body, remotewrite.HEADERS)
+        answer = self._connection.getresponse()
+        said = answer.read()
+        assert answer.status == 204, said
 
     def ask(self, path: str, **parameters: str | float) -> dict[str, object]:
         self._connection.request("GET", f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
@@ -42,6 +48,7 @@ def started(binary: str, directory: Path) -> Iterator[int]:
         process = subprocess.Popen(
             [
                 binary, "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=50y",
+                "--web.enable-remote-write-receiver",
                 f"--web.listen-address=127.0.0.1:{port}",
             ],
             cwd=directory,
@@ -67,16 +74,15 @@ def started(binary: str, directory: Path) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    binary, promtool = shutil.which("prometheus"), shutil.which("promtool")
-    if binary is None or promtool is None:
-        pytest.skip("no prometheus and promtool on this machine")
+    binary = shutil.which("prometheus")
+    if binary is None:
+        pytest.skip("no prometheus on this machine")
     directory: Path = tmp_path_factory.mktemp("prometheus")
-    (directory / "series.om").write_text(dataset.openmetrics())
-    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", "series.om", "data"]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=120)
     (directory / "prometheus.yml").write_text("global: {evaluation_interval: 1m}\n")
     with started(binary, directory) as port:
         client = Prometheus(port)
+        for body in remotewrite.requests(dataset.series()):
+            client.write(body)
         yield client
         client.close()
 

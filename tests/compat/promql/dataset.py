@@ -1,9 +1,11 @@
-"""Series for comparing our engine with a real Prometheus: counters that restart, gaps, histograms, NaN, infinities."""
+"""Series for comparing our engine with a real Prometheus.
 
-import math
+Counters that restart, gaps with and without a stale marker, series that end or come and go, histograms, NaN, infinities.
+"""
+
 from random import Random
 
-from kubedyno.promql.rows import INF, NAN
+from kubedyno.promql.rows import INF, NAN, STALE
 
 START_S = 1_700_000_000
 SPAN_S = 2_400
@@ -24,6 +26,15 @@ def series() -> list[tuple[str, dict[str, str], list[tuple[int, float]]]]:
             kept = [at for at in kept if not START_S + gap[0] <= at / 1000 < START_S + gap[1]]
         return kept
 
+    def ended(points: list[tuple[int, float]], step_ms: int = 15_000) -> list[tuple[int, float]]:
+        """Return samples with a marker where one is missing, and after the last."""
+        out: list[tuple[int, float]] = []
+        for at, value in points:
+            if out and at - out[-1][0] > 3 * step_ms:
+                out.append((out[-1][0] + step_ms, STALE))
+            out.append((at, value))
+        return [*out, (out[-1][0] + step_ms, STALE)]
+
     for verb in ("GET", "LIST", "POST", "PATCH"):
         for resource in ("pods", "nodes", "configmaps"):
             for code in ("200", "404", "500"):
@@ -33,6 +44,9 @@ def series() -> list[tuple[str, dict[str, str], list[tuple[int, float]]]]:
                     if random.random() < 0.02:
                         value = float(random.randrange(5))
                     points.append((at, value))
+                if code == "404" and resource != "nodes":
+                    # The target said nothing of it for a while, and then again.
+                    points = ended(points)
                 labels = {"verb": verb, "resource": resource, "code": code, "instance": "10.0.0.1:6443"}
                 found.append(("requests_total", labels, points))
             counts = [0.0] * len(BOUNDS)
@@ -67,24 +81,23 @@ def series() -> list[tuple[str, dict[str, str], list[tuple[int, float]]]]:
             labels = {"node": node, "pod": f"p-{node}-{pod}", "namespace": f"ns{pod % 2}"}
             begin, end = random.randrange(900), random.randrange(1300, SPAN_S)
             life = [at for at in times() if START_S + begin <= at / 1000 <= START_S + end]
-            found.append(("memory_bytes", labels, [(at, random.randrange(1 << 20, 1 << 30) * 1.0) for at in life]))
+            # A pod's series end with a marker where its kubelet was asked once more, without one where that was gone too.
+            last = ended if pod % 2 else list
             found.append(
-                ("pod_phase", {**labels, "phase": "Running"}, [(at, float(random.random() < 0.7)) for at in life])
+                ("memory_bytes", labels, last([(at, random.randrange(1 << 20, 1 << 30) * 1.0) for at in life]))
             )
-            found.append(("temperature", labels, [(at, random.gauss(0, 30)) for at in life]))
-    odd = [NAN, INF, -INF, 0.0, -0.0, 1e308, 1e300, 1e-300, 3.5, -2.5]
+            found.append(
+                ("pod_phase", {**labels, "phase": "Running"}, last([(at, float(random.random() < 0.7)) for at in life]))
+            )
+            found.append(("temperature", labels, last([(at, random.gauss(0, 30)) for at in life])))
+    for node in NODES:
+        # It comes and goes; a marker may follow a marker, or come first.
+        values = [(at, STALE if random.random() < 0.25 else float(random.randrange(9))) for at in times(missing=0.1)]
+        found.append(("flapping", {"node": node}, values))
+    found.append(("flapping", {"node": "none"}, [(at, STALE) for at in times(step_s=300)]))
+    odd = [NAN, INF, -INF, 0.0, -0.0, 1e308, 1e300, 1e-300, 3.5, -2.5, STALE]
     found += [("odd", {"i": str(i)}, [(at, random.choice(odd)) for at in times()]) for i in range(4)]
     found.append(("constant", {}, [(at, 42.0) for at in times()]))
     found.append(("rare", {"kind": "one"}, [(START_S * 1000 + 700_000, 7.0)]))
-    return found
-
-
-def openmetrics() -> str:
-    """Return all of it as promtool takes it."""
-    lines = []
-    for name, labels, points in series():
-        inner = ",".join(f'{label}="{value}"' for label, value in labels.items())
-        for at, value in points:
-            text = "NaN" if math.isnan(value) else repr(value).replace("inf", "Inf")
-            lines.append(f"{name}{{{inner}}} {text} {at / 1000:.3f}")
-    return "\n".join([*lines, "# EOF", ""])
+    # Sums are made in the order of arrival; the last bits depend on it.
+    return sorted(found, key=lambda one: sorted({"__name__": one[0], **one[1]}.items()))

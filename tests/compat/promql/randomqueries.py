@@ -2,7 +2,7 @@
 
 from random import Random
 
-GAUGES = ("temperature", "memory_bytes", "odd", "constant", "pod_phase", "node_info", "rare")
+GAUGES = ("temperature", "memory_bytes", "odd", "constant", "pod_phase", "node_info", "rare", "flapping")
 COUNTERS = ("requests_total", "cpu_seconds_total", "latency_seconds_count")
 LABELS = ("node", "pod", "namespace", "verb", "resource", "code", "mode", "cpu", "zone", "phase", "i", "le", "none")
 VALUES = {
