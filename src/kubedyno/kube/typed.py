@@ -424,6 +424,10 @@ def structure(shape: Shape, value: Any, into: list[Any], elements: list[Any]) ->
     elif type(value) is not list:
         into.append(value)
     elif shape.form is not Form.KEYED:
+        if any(type(item) in _NO_KEYS for item in value):
+            # No set: none to remember.
+            elements.append(None)
+            return
         into.extend(value)
         into.append(len(value))
     else:
@@ -431,7 +435,7 @@ def structure(shape: Shape, value: Any, into: list[Any], elements: list[Any]) ->
         into.append(len(keys))
         if len(keys) > 1:
             known = None not in keys and len(set(keys)) == len(keys)
-            into.append(tuple(sorted(range(len(keys)), key=keys.__getitem__)) if known else None)
+            into.append(_order(keys) if known else None)
             if not known:
                 elements.append(None)
         element, names = shape.element or ANY, shape.keys
@@ -440,15 +444,27 @@ def structure(shape: Shape, value: Any, into: list[Any], elements: list[Any]) ->
             structure(element, item, into, elements)
 
 
+def _order(keys: list[Any]) -> tuple[int, ...]:
+    """Return the places of elements in the order of their keys."""
+    try:
+        return tuple(sorted(range(len(keys)), key=keys.__getitem__))
+    except TypeError:  # Keys of several types: of an object that is not valid.
+        return tuple(sorted(range(len(keys)), key=lambda place: repr(keys[place])))
+
+
 def _key_values(shape: Shape, item: Any) -> tuple[Any, ...] | None:
     """Return an element's keys in the order of their names, None when it lacks one."""
     if type(item) is not dict:
         return None
     if len(shape.keys) == 1:
         value = item.get(shape.keys[0])
-        return None if value is None else (value,)
+        return None if value is None or type(value) in _NO_KEYS else (value,)
     found = tuple(item.get(name, shape.defaults.get(name)) for name in shape.keys)
-    return None if None in found else found
+    return None if None in found or any(type(value) in _NO_KEYS for value in found) else found
+
+
+# What a client may give for a key though it can be none.
+_NO_KEYS = frozenset({dict, list})
 
 
 def element_step(names: tuple[str, ...], values: tuple[Any, ...]) -> str:

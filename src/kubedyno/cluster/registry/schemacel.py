@@ -199,7 +199,12 @@ def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes
     elif not result.value():
         reason = _REASONS.get(rule.get("reason") or "", "FieldValueInvalid")
         message = _message(schema, rule, data)
-        causes.append(Cause(reason, field, f"{_SHOWN.get(reason, 'Invalid value')}: {message}"))
+        shown = _SHOWN.get(reason, "Invalid value")
+        if reason in {"FieldValueInvalid", "FieldValueDuplicate"} and not isinstance(value, dict | list):
+            # What is whole is not shown.
+            causes.append(Cause(reason, field, f"{shown}: {orjson.dumps(value).decode()}: {message}"))
+        else:
+            causes.append(Cause(reason, field, f"{shown}: {message}"))
 
 
 def _message(schema: Schema, rule: Object, data: Object) -> str:

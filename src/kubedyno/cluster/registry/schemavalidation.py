@@ -15,6 +15,12 @@ import orjson
 
 from kubedyno.cluster.registry import schemacel
 from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, Schema
+from kubedyno.kube.names import (
+    problems_of_dns1035_label,
+    problems_of_dns1123_label,
+    problems_of_dns1123_subdomain,
+    problems_of_path_segment,
+)
 from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required, too_long
 
 _NOTHING: Any = object()
@@ -24,13 +30,19 @@ _NOT_CHECKED = (
     "validation"
 )
 # After one of these the rules of a schema are not evaluated: they might rely on what is wrong.
-_BLOCKING = frozenset({"FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"})
+_BLOCKING = frozenset(
+    {
+        "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    }
+)  # fmt: skip
 _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])\Z")
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\Z")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\Z")
 _MAC = re.compile(r"(?i)[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
 _DURATION = re.compile(r"(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|h|d|w)[a-z]*\s*)+\Z")
+_HOSTNAME = re.compile(r"([^\W_]((-?[^\W_]{0,62})?)|([^\W_](([^\W_]|-){0,61}[^\W_])?\.)+[^\W\d_]{2,63})\Z")
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S+\Z")
 _INTEGERS = {"int32": 1 << 31, "int64": 1 << 63}
 
@@ -109,8 +121,8 @@ class _Walk:
         if schema.int_or_string and not wanted:
             wanted = "integer,string"
         found = _type_of(value)
-        if wanted and not _fits(value, found, wanted):
-            self._wrong_type(path, found, wanted)
+        if wanted:
+            self._type(raw, value, path, found, wanted)
         self._composite(raw, value, path)
         if isinstance(value, str):
             self._text(raw, value, path)
@@ -124,6 +136,18 @@ class _Walk:
             self._causes.append(not_supported(self._field(path), value, shown))
         if isinstance(value, dict):
             self._members(schema, value, path, old)
+
+    def _type(self, raw: dict[str, Any], value: Any, path: str, found: str, wanted: str) -> None:
+        fits, kind = _fits(value, found, wanted), raw.get("format", "")
+        if kind not in _KNOWN_FORMATS:
+            kind = ""
+        if kind and isinstance(value, str | list) and wanted not in {"integer", "number"}:
+            # A format is judged instead of the type: of a list that says nothing.
+            return
+        if not fits and kind and value is not None and not isinstance(value, str | list):
+            self._wrong_type(path, _FORMAT_OF.get(found, ""), kind)
+        elif not fits:
+            self._wrong_type(path, found, wanted)
 
     def _text(self, raw: dict[str, Any], value: str, path: str) -> None:
         longest, shortest, pattern = raw.get("maxLength"), raw.get("minLength"), raw.get("pattern")
@@ -141,16 +165,16 @@ class _Walk:
     def _number(self, raw: dict[str, Any], value: float, path: str, wanted: str) -> None:
         kind = raw.get("format", "")
         if wanted == "integer" and not _is_whole(value):
-            text = f"Checked value must be of type integer (default format) in {path}"
-            self._causes.append(invalid_value(_ROOT, "", text))
-            return
-        if kind in _INTEGERS and not -_INTEGERS[kind] <= value < _INTEGERS[kind]:
+            shown = f"with format {kind}" if kind in _INTEGERS else "(default format)"
+            text = f"Checked value must be of type integer {shown} in {path}"
+            self._causes.append(invalid_value(self._prefix or _ROOT, "", text))
+        elif kind in _INTEGERS and not -_INTEGERS[kind] <= value < _INTEGERS[kind]:
             text = f"Checked value must be of type integer with format {kind} in {path}"
-            self._causes.append(invalid_value(_ROOT, "", text))
+            self._causes.append(invalid_value(self._prefix or _ROOT, "", text))
         multiple = raw.get("multipleOf")
-        if multiple and not _is_whole(value / multiple):
+        if multiple and not _is_multiple(value, multiple):
             self._wrong(path, value, f"should be a multiple of {_go_number(multiple)}")
-        most, least = raw.get("maximum"), raw.get("minimum")
+        most, least = (_bound(raw.get(name), value) for name in ("maximum", "minimum"))
         if most is not None:
             if raw.get("exclusiveMaximum"):
                 if value >= most:
@@ -250,6 +274,17 @@ def _fits(value: Any, found: str, wanted: str) -> bool:
     return found == "number" and "integer" in kinds and _is_whole(value)
 
 
+def _bound(limit: float | None, value: float) -> float | None:
+    """Return a limit in the type of the value that is compared with it: Go cuts off what an integer has not."""
+    return int(limit) if limit is not None and isinstance(value, int) else limit
+
+
+def _is_multiple(value: float, of: float) -> bool:
+    if isinstance(value, int) and _is_whole(of):
+        return value % int(of) == 0
+    return _is_whole(value / of)
+
+
 def _is_whole(value: float) -> bool:
     return isinstance(value, int) or value.is_integer()
 
@@ -296,6 +331,12 @@ def _has_format(kind: str, value: str) -> bool:
     pattern = _FORMATS.get(kind)
     if pattern is not None:
         return pattern.match(value) is not None
+    problems_of = _NAMES.get(kind)
+    if problems_of is not None:
+        return not problems_of(value)
+    if kind == "hostname":
+        labels = value.split(".")
+        return _HOSTNAME.match(value) is not None and len(value) <= 255 and all(len(label) <= 63 for label in labels)
     try:
         if kind in {"ipv4", "ipv6"}:
             return ipaddress.ip_address(value).version == int(kind[3:])
@@ -303,7 +344,7 @@ def _has_format(kind: str, value: str) -> bool:
             ipaddress.ip_interface(value)
             return "/" in value
         if kind == "byte":
-            base64.b64decode(value, validate=True)
+            return bool(value) and base64.b64decode(value, validate=True) is not None
     except (ValueError, binascii.Error):
         return False
     return True
@@ -313,13 +354,22 @@ _FORMATS = {
     "date": _DATE, "date-time": _DATE_TIME, "datetime": _DATE_TIME, "uuid": _UUID, "uuid3": _UUID, "uuid4": _UUID,
     "uuid5": _UUID, "email": _EMAIL, "mac": _MAC, "duration": _DURATION, "uri": _URI,
 }  # fmt: skip
+_NAMES = {"k8s-short-name": problems_of_dns1123_label, "k8s-long-name": problems_of_dns1123_subdomain}
+# Others are taken for none.
+_KNOWN_FORMATS = frozenset(
+    {
+        *_FORMATS, *_NAMES, *_INTEGERS, "byte", "cidr", "double", "float", "hostname", "ipv4", "ipv6", "password",
+        "bsonobjectid", "creditcard", "hexcolor", "isbn", "isbn10", "isbn13", "rgbcolor", "ssn",
+    }
+)  # fmt: skip
+# What a value of a type is of its own.
+_FORMAT_OF = {"integer": "int64", "number": "float64"}
 
 
 def _embedded(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
     if isinstance(value, dict):
         if schema.embedded:
-            absent = [name for name in ("apiVersion", "kind") if not value.get(name)]
-            causes.extend(required(f"{path}.{name}", "must not be empty") for name in absent)
+            _resource(value, path, causes)
         for name, member in value.items():
             node = schema.properties.get(name) or schema.additional
             if isinstance(node, Schema):
@@ -327,6 +377,27 @@ def _embedded(schema: Schema, value: Any, path: str, causes: list[Cause]) -> Non
     elif isinstance(value, list) and schema.items is not None:
         for i, item in enumerate(value):
             _embedded(schema.items, item, f"{path}[{i}]", causes)
+
+
+def _resource(value: dict[str, Any], path: str, causes: list[Cause]) -> None:
+    """Judge what every resource has; that these are texts was seen to before."""
+    causes.extend(required(f"{path}.{name}") for name in ("apiVersion", "kind") if name not in value)
+    for name in ("apiVersion", "kind"):
+        text = value.get(name)
+        if text == "":
+            causes.append(invalid_value(f"{path}.{name}", text, "must not be empty"))
+    version, kind = value.get("apiVersion", ""), value.get("kind", "")
+    if isinstance(version, str) and version.count("/") > 1:
+        text = f"unexpected GroupVersion string: {version}"
+        causes.append(invalid_value(f"{path}.apiVersion", version, text))
+    problems = problems_of_dns1035_label(kind.lower()) if isinstance(kind, str) and kind else []
+    if problems:
+        text = f"may have mixed case, but should otherwise match: {','.join(problems)}"
+        causes.append(invalid_value(f"{path}.kind", kind, text))
+    metadata = value.get("metadata")
+    given = metadata.get("name") if isinstance(metadata, dict) else None
+    if isinstance(given, str):
+        causes.extend(invalid_value(f"{path}.metadata.name", given, p) for p in problems_of_path_segment(given))
 
 
 def _lists(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
@@ -343,7 +414,11 @@ def _lists(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
         keys = schema.raw.get(LIST_KEYS) or ()
         seen: set[bytes] = set()
         for i, item in enumerate(value):
+            if item is None:
+                continue
             if kind == "map" and not isinstance(item, dict):
+                text = "must be an object for an array of list-type map"
+                causes.append(invalid_value(f"{path}[{i}]", item, text))
                 continue
             shown = {key: item[key] for key in keys if key in item} if kind == "map" else item
             mark = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)
