@@ -74,10 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     team = team_of(arguments)
     groups = runs.comparable(
-        [[one for word in side for one in runs.figures_for(word, store)] for side in (before, arguments.after)]
+        # A run that two words name is one.
+        [
+            list({one.key: one for word in side for one in runs.figures_for(word, store)}.values())
+            for side in (before, arguments.after)
+        ]
     )
-    if {one.key for one in groups[0]} & {one.key for one in groups[1]}:
-        print("kubedyno: warning: a run stands on both sides", file=sys.stderr)
+    for doubt in runs.doubts(groups):
+        print(f"kubedyno: warning: {printable(doubt)}", file=sys.stderr)
     sides: list[dict[str, list[float]]] = []
     better: dict[str, bool] = {}
     for group in groups:

@@ -31,10 +31,11 @@ from kubedyno.documents.run import RunDocument
 from kubedyno.documents.runstore import FILE_NAME, RunRecord, RunStore, named
 from kubedyno.lab.embedded import state_root
 from kubedyno.report.figures import Figure, figure_of, figures_of
+from kubedyno.stats.comparison import ENOUGH_RUNS
 
 KINDS = ("init", "study", "net lab", "net perf", "net test", "experiment", kubeburner.KIND)
 EXIT_INTERRUPTED = 130
-RUNNING, KILLED = "running", "killed"
+RUNNING, KILLED, PASSED = "running", "killed", "passed"
 TAG = "tag:"
 # Of the network lab's figures those that are neither better nor worse: how much was measured, and how packets were made.
 _CIRCUMSTANCES = frozenset({"count", "sent_bps", "mean_packet_bytes"})
@@ -151,7 +152,7 @@ def verdict_of(exit_code: int, *, interrupted: bool = False) -> str:
     """Return the word for how a run ended."""
     if exit_code == kubeburner.EXIT_KILLED:
         return KILLED
-    return "interrupted" if interrupted else "failed" if exit_code else "passed"
+    return "interrupted" if interrupted else "failed" if exit_code else PASSED
 
 
 # --- configuration -----------------------------------------------------------------------------------------------
@@ -320,13 +321,14 @@ def _record_of(document: NetLabRun | NetPerfRun | NetTestRun | ReconcilerRun, di
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """One run as comparisons see it; `started` tells runs of one uuid apart."""
+    """One run as comparisons see it; `started` tells runs of one uuid apart, `verdict` how it ended."""
 
     uuid: str
     started: str
     figures: tuple[Figure, ...]
     kind: str = ""
     directory: str = ""
+    verdict: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -369,6 +371,7 @@ def figures_for(word: str, kept: Callable[[], Runs] = store) -> list[RunFigures]
             tuple(figure_of(*pair) for pair in record.figures.items()),
             record.kind,
             record.directory,
+            record.verdict,
         )
         for record in found
     ]
@@ -382,6 +385,21 @@ def comparable(sides: Sequence[Sequence[RunFigures]]) -> list[list[RunFigures]]:
     """
     kinds = {one.kind == kubeburner.KIND for side in sides for one in side}
     return [[_as_kube_burner(one) if len(kinds) > 1 else one for one in side] for side in sides]
+
+
+def doubts(sides: Sequence[Sequence[RunFigures]]) -> list[str]:
+    """Return what to know of both sides before a difference is believed."""
+    found = [
+        f"run {one.uuid} is {one.verdict}: its figures may be those of half a run"
+        for side in sides
+        for one in side
+        if one.verdict != PASSED
+    ]
+    if {one.key for one in sides[0]} & {one.key for one in sides[1]}:
+        found.append("a run stands on both sides")
+    if (fewest := min(map(len, sides))) < ENOUGH_RUNS:
+        found.append(f"not enough data: {fewest} runs on a side, at least {ENOUGH_RUNS} are needed for a verdict")
+    return found
 
 
 def _as_kube_burner(one: RunFigures) -> RunFigures:

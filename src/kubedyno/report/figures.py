@@ -14,6 +14,10 @@ _LARGER_IS_BETTER = ("reached_qps", ".bps", ".per_s", "passed")
 _QUANTILES = ("p50", "p95", "p99", "max")
 
 
+# Of an SLO file: a line a figure is some kilobytes.
+_MOST_BYTES = 1 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One figure of one job of one run; `name` is e.g. "create.Ready.p99_ms"."""
@@ -74,9 +78,19 @@ def read_limits(path: Path) -> dict[str, float]:
         KubedynoError: It cannot be read, or holds something else.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), str(path))
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        documents = yaml.load_all(raw.decode(), strict=True)
     except OSError as error:
         raise KubedynoError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise KubedynoError(f"{path}: {' '.join(str(error).removeprefix('yaml: ').split())}") from error
+    except UnicodeDecodeError as error:
+        raise KubedynoError(f"{path}: is no text; write for example `Ready.p99_ms: 5000`") from error
+    if len(raw) > _MOST_BYTES or len(documents) > 1:
+        what = f"more than {_MOST_BYTES >> 20} MiB" if len(raw) > _MOST_BYTES else f"{len(documents)} documents"
+        raise KubedynoError(f"{path}: holds {what}; one mapping of figures to limits is taken")
+    content = documents[0] if documents else None
     if not isinstance(content, dict) or not content:
         raise KubedynoError(f"{path}: holds no limits; write for example `Ready.p99_ms: 5000`")
     for name, value in content.items():

@@ -125,8 +125,10 @@ def test_compare_takes_tags_uuids_and_directories_and_slo_of_the_runs_after(tmp_
     assert main(words) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines[1:]] == ["worse", "better"]
-    assert main(["compare", "u0", "--", "u3"]) == 0
-    assert "not enough data" in capsys.readouterr().out
+    assert main(["compare", "u0", "u0", "tag:main", "u0", "--", "u3", "u3", "u3"]) == 0
+    told = capsys.readouterr()
+    assert [line.split()[-6:] for line in told.out.splitlines()[1:]] == [["-", "3,", "1", "not", "enough", "data"]] * 2
+    assert "not enough data: 1 runs on a side, at least 3 are needed" in told.err
     slo = tmp_path / "slo.yaml"
     slo.write_text("Ready.p99_ms: 150\n")
     assert main(["compare", "--slo", str(slo), "tag:main", "--", "u3"]) == 1
@@ -138,6 +140,42 @@ def test_compare_takes_tags_uuids_and_directories_and_slo_of_the_runs_after(tmp_
     assert "neither a directory nor a run" in capsys.readouterr().err
     assert main(["compare", "u0", "--", "u0"]) == 0
     assert "a run stands on both sides" in capsys.readouterr().err
+
+
+def test_runs_that_did_not_end_well_are_named_before_their_figures_are_believed(capsys):
+    figures = {"j.Ready.p99_ms": 100.0}
+    verdicts = ["passed", "killed", "running", "passed", "passed", "failed"]
+    runs.store().add([msgspec.structs.replace(of(i), figures=figures, verdict=v) for i, v in enumerate(verdicts)])
+    assert main(["compare", "u0", "u1", "u0", "--", "u3", "u4", "u5"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "kubedyno: warning: run u1 is killed: its figures may be those of half a run"
+    assert "run u5 is failed" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe", "is no text"),
+        (b"Ready.p99_ms: 5\n---\nfailed: 0\n", "holds 2 documents"),
+        (b"Ready.p99_ms: 5\nReady.p99_ms: 6\n", "Ready.p99_ms"),
+        (b"#" * (1 << 20) + b"\na: 1\n", "holds more than 1 MiB"),
+        (b"", "holds no limits"),
+        (b"- a\n", "holds no limits"),
+        (b"Ready.p99_ms: .nan\n", "unsupported value"),
+        (b"Ready.p99_ms: '5'\n", ":1: the limit of Ready.p99_ms must be a number"),
+        (b"a: [\n", "did not find expected node content"),
+        (b"nosuch: 1\n", "no run has a figure nosuch; there are: j.Ready.p99_ms"),
+    ],
+)
+def test_what_is_no_file_of_limits_is_a_line(tmp_path, capsys, content, words):
+    runs.store().add([msgspec.structs.replace(of(i), figures={"j.Ready.p99_ms": 100.0}) for i in range(2)])
+    slo = tmp_path / "slo.yaml"
+    slo.write_bytes(content)
+    assert main(["compare", "--slo", str(slo), "u0", "--", "u1"]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    assert len(told) == 1
+    assert f"{slo}" in told[0]
+    assert words in told[0]
 
 
 RECORDED = Path(__file__).parents[2] / "golden" / "report" / "kube-burner"
