@@ -4,23 +4,16 @@ The server runs in a process of its own, over TLS, without controllers; its CPU 
 """
 
 import asyncio
-import ssl
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from statistics import median
 
-from benchmarks.apihost import CALM, FLOOD, TOKEN
+from benchmarks.apihost import TOKEN
 from benchmarks.bodies import CONFIGMAPS, DEPLOYMENTS, PODS, configmap, deployment, headers_of, pod
+from benchmarks.floods import FLOODS, flooded
+from benchmarks.hosted import Host, hosting
 from benchmarks.measure import cpu_s, peak_mb, rss_mb
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
-from kubedyno.http import tls
-from kubedyno.http.client import Endpoint, Pool, PoolLimits
-from kubedyno.http.exchange import Result, StreamExchange
+from kubedyno.http.client import Pool
+from kubedyno.http.exchange import StreamExchange
 from kubedyno.stats.quantiles import percentile
 
 _HEADERS = headers_of(TOKEN)
@@ -32,75 +25,8 @@ _CONNECTIONS = 100
 _ROUNDS = 5
 
 
-def _trust(path: str) -> ssl.SSLContext:
-    return tls.client_context(Path(path).read_bytes())
-
-
-class _Host:
-    """The server's process, and a client of it."""
-
-    def __init__(self, process: asyncio.subprocess.Process, pool: Pool, certificate: str) -> None:
-        self.pid = process.pid
-        self.pool = pool
-        self.certificate = certificate
-
-    async def all(self, requests: list[tuple[str, str, bytes]], headers: tuple[tuple[str, str], ...]) -> None:
-        """Send requests, 100 under way at a time."""
-        done = asyncio.get_running_loop().create_future()
-        left = len(requests)
-        waiting = iter(requests)
-        failed: list[Result] = []
-
-        def send() -> None:
-            request = next(waiting, None)
-            if request is not None:
-                self.pool.submit(request[0], request[1], headers, request[2], answered)
-
-        def answered(result: Result) -> None:
-            nonlocal left
-            left -= 1
-            if result.status >= 300 or result.error is not None:
-                failed.append(result)
-            if left:
-                send()
-            elif not done.done():
-                done.set_result(None)
-
-        for _ in range(100):
-            send()
-        await done
-        if failed:
-            raise SystemExit(f"{len(failed)} failed: {failed[0].status} {failed[0].body[:200]!r} {failed[0].error}")
-
-
-@asynccontextmanager
-async def _hosting(*arguments: str) -> AsyncIterator[_Host]:
-    with tempfile.TemporaryDirectory() as folder:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "benchmarks.apihost",
-            folder,
-            *arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert process.stdin is not None
-        port, path = (await process.stdout.readline()).decode().split()
-        context = _trust(path)
-        limits = PoolLimits(max_streams=250, max_connections=8)
-        pool = Pool(Endpoint("127.0.0.1", int(port), f"127.0.0.1:{port}", context), limits)
-        try:
-            yield _Host(process, pool, path)
-        finally:
-            await pool.close()
-            process.stdin.close()
-            await process.wait()
-
-
 async def _writes(count: int) -> dict[str, float]:
-    async with _hosting() as host:
+    async with hosting() as host:
         bodies = [("POST", DEPLOYMENTS, deployment(f"deployment-{i}")) for i in range(count)]
         await host.all(bodies[:500], _HEADERS)
         before_s, wall_s = cpu_s(host.pid), SYSTEM_CLOCK.monotonic()
@@ -119,7 +45,7 @@ async def _writes(count: int) -> dict[str, float]:
 
 
 async def _lists(count: int, rounds: int) -> dict[str, float]:
-    async with _hosting() as host:
+    async with hosting() as host:
         await host.all([("POST", PODS, pod(i)) for i in range(count)], _HEADERS)
         rss_before_mb, before_s = rss_mb(host.pid), cpu_s(host.pid)
         for _ in range(rounds):
@@ -137,7 +63,7 @@ async def _lists(count: int, rounds: int) -> dict[str, float]:
 
 
 async def _watches(events: int) -> dict[str, float]:
-    async with _hosting() as host:
+    async with hosting() as host:
         await host.all([("POST", CONFIGMAPS, configmap(0))], _HEADERS)
         streams = [
             await host.pool.open_stream("GET", f"{CONFIGMAPS}?watch=true&resourceVersion=3", _HEADERS)
@@ -178,7 +104,7 @@ async def _watches(events: int) -> dict[str, float]:
 async def _growth(sizes: tuple[int, ...]) -> dict[str, float]:
     """List all objects, and deliver new ones to 1,000 watchers, while the number of objects grows."""
     result: dict[str, float] = {}
-    async with _hosting() as host:
+    async with hosting() as host:
         there = 0
         for size in sizes:
             await host.all([("POST", CONFIGMAPS, configmap(i)) for i in range(there, size)], _HEADERS)
@@ -197,7 +123,7 @@ async def _growth(sizes: tuple[int, ...]) -> dict[str, float]:
     return result
 
 
-async def _delivered_s(host: _Host, first: int) -> float:
+async def _delivered_s(host: Host, first: int) -> float:
     """Return the CPU seconds of new objects that 1,000 watchers get, who came when the others were there."""
     listed = await host.pool.request("GET", f"{CONFIGMAPS}?limit=1", _HEADERS)
     version = listed.body.partition(b'"resourceVersion":"')[2].partition(b'"')[0].decode()
@@ -224,7 +150,7 @@ async def _delivered_s(host: _Host, first: int) -> float:
 
 async def _wakeups(events: int) -> dict[str, float]:
     """Send single events to watchers that have a connection each: every one costs a TLS record and a system call."""
-    async with _hosting() as host:
+    async with hosting() as host:
         await host.all([("POST", CONFIGMAPS, configmap(0))], _HEADERS)
         pools = [Pool(host.pool.endpoint) for _ in range(_CONNECTIONS)]
         path = f"{CONFIGMAPS}?watch=true&resourceVersion=3"
@@ -242,7 +168,7 @@ async def _wakeups(events: int) -> dict[str, float]:
 
 
 async def _under_load(count: int) -> dict[str, float]:
-    async with _hosting("--busy") as host:
+    async with hosting("--busy") as host:
         await host.all([("POST", CONFIGMAPS, configmap(1))], _HEADERS)
         took_ms = []
         for _ in range(count):
@@ -253,48 +179,6 @@ async def _under_load(count: int) -> dict[str, float]:
         return {"p99_ms_under_load": percentile(sorted(took_ms), 99)}
 
 
-@asynccontextmanager
-async def _flooding(host: _Host, window: int, connections: int) -> AsyncIterator[None]:
-    """Let another process create Deployments, so many under way at a time on each of its connections."""
-    arguments = (str(host.pool.endpoint.port), host.certificate, FLOOD, str(window), str(connections))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.flood", *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    await aio.sleep(1.0)
-    try:
-        yield
-    finally:
-        process.stdin.close()
-        await process.wait()
-
-
-async def _flooded(count: int) -> dict[str, float]:
-    """Ask for a small object now and then, alone and while another user floods the server with writes."""
-    async with _hosting() as host:
-        await host.all([("POST", CONFIGMAPS, configmap(1))], _HEADERS)
-        headers = headers_of(CALM)
-
-        async def p99_ms() -> float:
-            took_ms = []
-            for _ in range(count):
-                await aio.sleep(0.002)
-                begun_s = SYSTEM_CLOCK.monotonic()
-                result = await host.pool.request("GET", f"{CONFIGMAPS}/cm-1", headers)
-                assert result.status == 200, result.body
-                took_ms.append((SYSTEM_CLOCK.monotonic() - begun_s) * 1e3)
-            return percentile(sorted(took_ms), 99)
-
-        # Rounds by turns, and the median of each: a hiccup of the machine makes one P99, not the figure.
-        calm_ms, flooded_ms = [], []
-        for _ in range(_ROUNDS):
-            calm_ms.append(await p99_ms())
-            async with _flooding(host, 100, 4):
-                flooded_ms.append(await p99_ms())
-        calm, flooded = median(calm_ms), median(flooded_ms)
-        return {"calm_p99_ms": calm, "flooded_p99_ms": flooded, "flooded_over_calm": flooded / calm}
-
-
 def figures(*, quick: bool) -> dict[str, float]:
     """Return the API budget's figures."""
     result = aio.run(_writes(4000 if quick else 20_000))
@@ -303,4 +187,4 @@ def figures(*, quick: bool) -> dict[str, float]:
     result |= aio.run(_growth((1_000, 10_000, 100_000)))
     result |= aio.run(_wakeups(100 if quick else 500))
     result |= aio.run(_under_load(500 if quick else 2000))
-    return result | aio.run(_flooded(500))
+    return result | aio.run(flooded(FLOODS["creates"], 500, _ROUNDS))

@@ -8,6 +8,9 @@ DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 CONFIGMAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CUSTOMS = f"/apis/bench.example/v1/namespaces/{NAMESPACE}/wheels"
+
 
 def headers_of(token: str, media: str = "application/json") -> tuple[tuple[str, str], ...]:
     """Return the headers of a request."""
@@ -54,3 +57,45 @@ def pod(number: int) -> bytes:
 def configmap(number: int) -> bytes:
     """Return a small ConfigMap."""
     return b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"cm-%d"},"data":{"a":"b"}}' % number
+
+
+def definition() -> bytes:
+    """Return the definition of a resource with rules."""
+    spec = {
+        "type": "object",
+        "properties": {
+            "spokes": {"type": "integer", "default": 32},
+            "sizes": {"type": "array", "items": {"type": "integer"}, "maxItems": 20},
+        },
+        "x-kubernetes-validations": [
+            {"rule": "self.spokes > 1 && self.spokes < 100"},
+            {"rule": "self.sizes.all(size, size > 0)", "message": "sizes must be positive"},
+        ],
+    }
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}},
+    }
+    names = {"plural": "wheels", "singular": "wheel", "kind": "Wheel", "listKind": "WheelList"}
+    return orjson.dumps(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "wheels.bench.example"},
+            "spec": {"group": "bench.example", "names": names, "scope": "Namespaced", "versions": [version]},
+        }
+    )
+
+
+def custom(number: int) -> bytes:
+    """Return an object of that resource."""
+    return orjson.dumps(
+        {
+            "apiVersion": "bench.example/v1",
+            "kind": "Wheel",
+            "metadata": {"name": f"wheel-{number}"},
+            "spec": {"sizes": [number % 7 + 1] * 10},
+        }
+    )
