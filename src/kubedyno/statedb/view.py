@@ -6,10 +6,10 @@ slices. Writers never touch a view.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, overload
 
 from kubedyno.statedb.records import Record
 
@@ -112,6 +112,67 @@ class View:
     def prefix(self, prefix: str) -> list[AnyRecord]:
         """Return the records whose key starts with `prefix`."""
         return self.range(prefix, prefix_end(prefix)) if prefix else self.all()
+
+    def span(self, prefix: str = "") -> "Span":
+        """Return the records whose key starts with `prefix`, without copying them."""
+        if not prefix:
+            return Span(self._chunks)
+        hi = prefix_end(prefix)
+        first = bisect_right(self._mins, prefix) - 1
+        last = len(self._keys) - 1 if hi is None else bisect_left(self._mins, hi) - 1
+        parts = self._chunks[first : last + 1]
+        if parts:
+            # The last one first, so that a lone chunk is cut at both its ends.
+            if hi is not None:
+                parts[-1] = parts[-1][: bisect_left(self._keys[last], hi)]
+            parts[0] = parts[0][bisect_left(self._keys[first], prefix) :]
+        return Span(parts)
+
+
+class Span(Sequence[AnyRecord]):
+    """Records of a view in key order, for who goes through them in slices while others do the same.
+
+    A list of 10,000 costs 50 µs, and a millisecond in each collection of garbage for as long as it is young; this is some
+    forty references.
+
+    Args:
+        parts: One after the other; not copied, and never changed.
+    """
+
+    __slots__ = ("_ends", "_parts")
+
+    def __init__(self, parts: Sequence[Sequence[AnyRecord]]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[AnyRecord]:
+        return chain.from_iterable(self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> AnyRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[AnyRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> AnyRecord | list[AnyRecord]:
+        if isinstance(index, int):
+            index = range(len(self))[index]
+            i = bisect_right(self._ends, index)
+            return self._parts[i][index - self._ends[i]]
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            return list(self)[index]
+        found: list[AnyRecord] = []
+        for i in range(bisect_right(self._ends, start), len(self._parts)):
+            part = self._parts[i]
+            offset = self._ends[i] - len(part)
+            if offset >= stop:
+                break
+            found += part[max(start - offset, 0) : stop - offset]
+        return found
 
 
 def prefix_end(prefix: str) -> str | None:

@@ -69,7 +69,7 @@ class Selection:
             return [record] if record is not None and self.matches(record) else []
         candidates = self._indexed(store)
         if candidates is None:
-            candidates = store.list(resource, self.namespace)
+            candidates = store.span(resource, self.namespace)
         if not self.selective:
             return candidates
         return [record for record in candidates if self.matches(record)]

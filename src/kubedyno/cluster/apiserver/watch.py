@@ -31,7 +31,7 @@ from kubedyno.stats.histogram import Histogram
 # Records that one flush takes at most, which everybody who watches waits for, and one step of what a watcher has alone:
 # bounds the pause of the loop.
 MAX_RECORDS_A_TICK = 512
-RECORDS_A_STEP = 64
+RECORDS_A_STEP = 32
 # What a watcher may leave unread before it is cut; it then resumes from the last revision that it saw.
 MAX_UNREAD_BYTES = 4 << 20
 # Those of the real server.
