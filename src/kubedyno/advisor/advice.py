@@ -55,10 +55,6 @@ class Overlay:
         """Return it as a values file, "" when it is empty."""
         return yaml.dump(nested(self.values)) if self.values else ""
 
-    def undo_text(self) -> str:
-        """Return the values file that takes it back; null takes a value out."""
-        return yaml.dump(nested(self.before)) if self.before else ""
-
 
 def findings(setup: Setup) -> list[Advice]:
     """Return what every rule says, the worst first."""

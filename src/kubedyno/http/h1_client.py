@@ -38,7 +38,6 @@ class Http1ClientConnection(asyncio.Protocol):
         self._keep = True
         self._reading = True
         # Whether any byte of the answer has come.
-        self._answering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the interface, not the base class.
@@ -68,7 +67,6 @@ class Http1ClientConnection(asyncio.Protocol):
         self._exchange = exchange
         exchange.carrier = self
         self._head = True
-        self._answering = False
         body = exchange.body
         length = b"Content-Length: %d\r\n" % len(body) if body or exchange.method in {"POST", "PUT", "PATCH"} else b""
         line = f"{exchange.method} {exchange.path} HTTP/1.1\r\n".encode()
@@ -114,7 +112,6 @@ class Http1ClientConnection(asyncio.Protocol):
             # Bytes that nobody asked for: whatever they are, the next answer could be mistaken.
             self._abort()
             return
-        self._answering = True
         self._buffer += data
         try:
             while self._step(exchange):

@@ -18,7 +18,7 @@ from kubedyno.base.times import epoch_of
 from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.resources import NODES, PODS
+from kubedyno.kube.resources import PODS
 
 CPU_ANNOTATION = "kubedyno.io/usage-cpu"
 MEMORY_ANNOTATION = "kubedyno.io/usage-memory"
@@ -179,10 +179,6 @@ class Usage:
         record = self._store.get(PODS, key)
         usage = self.pod(record) if record is not None else None
         return sum(container.memory_bytes for container in usage.containers) if usage is not None else 0
-
-    def node_record(self, name: str) -> ObjectRecord | None:
-        """Return a node, None when there is no such."""
-        return self._store.get(NODES, name)
 
 
 def created_of(record: ObjectRecord) -> float:

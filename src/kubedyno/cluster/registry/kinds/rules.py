@@ -40,11 +40,6 @@ def not_over_100(field: str, value: Any) -> list[Cause]:
     return [invalid_value(field, value, "must not be greater than 100%")] if over else []
 
 
-def is_zero(value: Any) -> bool:
-    """Say whether a number or percentage is nothing."""
-    return value == 0 or (isinstance(value, str) and _PERCENT.match(value) is not None and int(value[:-1]) == 0)
-
-
 def one_of(field: str, value: Any, values: Sequence[str], *, needed: bool = False) -> list[Cause]:
     """Return what is wrong with a value of an enumeration.
 
