@@ -1,9 +1,14 @@
-"""What holds for all tests: no test enters anything into the user's own run store."""
+"""What holds for all tests: none enters anything into the user's own run store, and no example has to be quick."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A machine that does other things too makes no example wrong.
+settings.register_profile("kubedyno", deadline=None)
+settings.load_profile("kubedyno")
 
 
 @pytest.fixture(scope="session", autouse=True)

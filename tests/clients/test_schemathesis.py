@@ -140,7 +140,7 @@ def test_whatever_the_documents_allow_or_forbid_is_answered_as_the_conventions_s
     chosen = [operation for operation in operations if not operation.path.endswith(entered)]
 
     @given(st.sampled_from(chosen).flatmap(lambda operation: operation.as_strategy()))
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+    @settings(max_examples=EXAMPLES, derandomize=True, database=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
     def answered(case):
         tame(case)
@@ -194,7 +194,7 @@ def spoiled(draw):
 @given(
     spoiled(), st.sampled_from(["POST", "PUT", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml"])
 )
-@settings(max_examples=EXAMPLES // 2, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+@settings(max_examples=EXAMPLES // 2, derandomize=True, database=None, phases=[Phase.generate],
           suppress_health_check=list(HealthCheck))  # fmt: skip
 def test_an_object_with_anything_in_any_place_is_taken_or_refused(server, made, how):
     plural, body = made

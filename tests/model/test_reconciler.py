@@ -97,20 +97,20 @@ async def live(script, *, batch, concurrency, round_size):
         return w.target.state
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps, st.booleans(), st.sampled_from([1, 3]), st.sampled_from([1, 2, 1000]))
 def test_the_target_ends_as_desired_whatever_failed_before(script, batch, concurrency, round_size):
     simulate(live(script, batch=batch, concurrency=concurrency, round_size=round_size))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps)
 def test_a_batch_target_ends_as_a_single_one(script):
     single = simulate(live(script, batch=False, concurrency=1, round_size=1000))
     assert simulate(live(script, batch=True, concurrency=1, round_size=1000)) == single
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps, st.integers(0, 40))
 def test_who_waits_for_a_revision_is_woken_when_all_before_it_was_tried(script, at):
     async def main():

@@ -67,7 +67,7 @@ def whole(item, iteration, replica):
     return item._whole(shape, found, iteration, replica)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.sampled_from(PLACES), min_size=1, max_size=4, unique=True),
     st.lists(st.tuples(values, values), min_size=3, max_size=6),

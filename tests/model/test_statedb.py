@@ -400,5 +400,5 @@ class StateDBMachine(RuleBasedStateMachine):
             assert table_.index_count("group", group) == len(there)
 
 
-StateDBMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+StateDBMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=25)
 TestStateDB = StateDBMachine.TestCase

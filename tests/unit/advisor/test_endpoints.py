@@ -171,7 +171,7 @@ def shape(document: dict[str, Any]) -> set[tuple[str, str, str, str]]:
 
 
 @given(subsets(), st.integers(1, 5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_slices_say_what_the_endpoints_said_and_lead_back_to_them(found: list[dict[str, Any]], limit: int) -> None:
     before = an(*found, labels={"app": "x"})
     slices = endpoints.slices_of(before, limit=limit)
@@ -272,7 +272,7 @@ anything = st.recursive(
         optional=dict.fromkeys(("metadata", "subsets", "items", "rules"), anything),
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_that_a_file_may_hold_is_a_fault_of_ours(document: dict[str, Any]) -> None:
     with suppress(KubedynoError):
         endpoints.convert_text(endpoints.write({**document, "more": [{"apiVersion": "v1"}]}), "f.yaml")

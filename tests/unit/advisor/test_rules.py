@@ -249,7 +249,7 @@ hosts = st.builds(
 
 
 @given(switches, hosts, st.sampled_from([None, 1, 500]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_overlay_is_valid_yaml_and_leaves_no_errors(values: dict[str, Any], host: Host, nodes: int | None) -> None:
     before = Setup(Values(nested(values), "1.18.1"), host, ("10.244.0.0/16",), nodes)
     overlay = advice.overlay(before, advice.findings(before))
@@ -361,7 +361,7 @@ _LOOKED_AT = (*ciliumvalues.DEFAULTS, "extraEnv", "ciliumEndpointSlice.rateLimit
 
 
 @given(st.dictionaries(st.sampled_from(_LOOKED_AT), _any_value, max_size=8), hosts)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_value_is_a_fault_of_a_rule(values: dict[str, Any], host: Host) -> None:
     tree: dict[str, Any] = {}
     for path, value in values.items():

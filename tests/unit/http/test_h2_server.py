@@ -73,7 +73,7 @@ async def test_byte_by_byte_equals_all_at_once():
     assert body_of(answers[0], 1) == b"POST /a?b=c 3"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(0, 40_000), min_size=1, max_size=4),
     initial=st.integers(0, 30_000),
@@ -391,7 +391,7 @@ def test_a_peer_that_breaks_the_protocol_is_sent_away(fault):
     asyncio.run(check())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 11), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=30)), max_size=8)
 )

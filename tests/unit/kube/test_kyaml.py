@@ -72,21 +72,21 @@ values = st.recursive(
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_value_comes_back_from_kyaml(value: Any) -> None:
     assert yaml.load(kyaml.dump(value)) == value
     assert yaml.load(kyaml.dump(value, compact=True)) == value
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_encoding_kyaml_again_changes_nothing(value: Any) -> None:
     text = kyaml.dump(value)
     assert kyaml.encode(text) == text
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_block_style_and_back_is_the_same_kyaml(value: Any) -> None:
     text = kyaml.dump(value)
     block = kyaml.block(text)
@@ -118,7 +118,7 @@ def commented(draw: Any, depth: int = 0) -> tuple[list[str], bool]:
 
 
 @given(commented())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_comment_is_lost_on_the_way_to_block_style_and_back(lines: tuple[list[str], bool]) -> None:
     source = "\n".join(lines[0]) + "\n"
     found = [part.split()[0] for part in source.split("#")[1:]]
@@ -224,6 +224,6 @@ def test_aliases_cannot_multiply_a_document_without_end() -> None:
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_value_comes_back_from_block_yaml(value: Any) -> None:
     assert yaml.load(kyaml.dump_block(value)) == value

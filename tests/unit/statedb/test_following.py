@@ -5,7 +5,7 @@ from collections import deque
 from operator import itemgetter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kubedyno.statedb.db import DB
@@ -51,7 +51,6 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(ACTIONS)
 def test_a_derived_table_is_what_its_function_makes_of_the_input(actions):
     db, source, target = two_tables()

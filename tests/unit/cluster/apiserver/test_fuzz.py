@@ -28,7 +28,7 @@ TOKENS = [
     b"? ", b"<<: *a", b"%YAML 9.9\n", b"---\n", b'"', b"'", b"1e999", b"NaN", b"\\u0000", b"\\ud800", b"[[" * 500,
     b'{"a":' * 500, b"2026-13-45", b"0x1g", b"\x80" * 11, b"\x08\xff\xff\xff\xff\x0f",
 ]  # fmt: skip
-QUICK = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=400, derandomize=True, suppress_health_check=list(HealthCheck))
 POD = {
     "metadata": {"name": "p"},
     "spec": {"containers": [{"name": "c", "image": "nginx", "ports": [{"containerPort": 1}]}]},

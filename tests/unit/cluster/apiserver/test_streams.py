@@ -331,7 +331,7 @@ def test_a_client_that_breaks_the_protocol_is_told_and_cut(api):
     play(script)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from([1, 2, 9, 10]), st.binary(max_size=20)), max_size=5), st.binary(max_size=30))
 def test_whatever_a_client_sends_a_session_ends_with_it(messages, garbage):
     api = Api()

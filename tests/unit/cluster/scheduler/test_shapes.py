@@ -60,7 +60,7 @@ def check_nothing_is_overcommitted(sim: Sim) -> None:
         assert (len(info.pods), info.cpu_milli) == (len(on_it), sum(spec.cpu_milli for spec in on_it))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(nodes, min_size=1, max_size=5), st.lists(steps, max_size=30))
 def test_the_fast_path_chooses_as_a_scan_would_and_never_overcommits(shapes, script):
     sim = Checked()
@@ -124,7 +124,7 @@ mixed = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(PROFILES), st.lists(nodes, min_size=1, max_size=5), st.lists(mixed, max_size=30))
 def test_the_fast_path_of_any_profile_chooses_as_a_scan_would(profile, shapes, script):
     sim = Sim(verify=False, scheduler=SchedulerSettings((profile,)))
