@@ -1,4 +1,4 @@
-"""The API's vocabulary: group/version/resource, selectors, quantities, patches, Status, names, YAML rules.
+"""The API's vocabulary: group/version/resource, selectors, quantities, versions, patches, Status, names, YAML rules.
 
 Pure functions over plain data; does no I/O but reading its own data files.
 """
