@@ -85,6 +85,32 @@ def json_members_of(struct: str) -> dict[str, Member]:
     return found
 
 
+def go_path(struct: str, path: str) -> str:
+    """Return a path by JSON's names as Go tells it: with the names of the embedded structs on the way.
+
+    Args:
+        struct: Where it begins.
+        path: Names with points between them, without indexes and keys.
+    """
+    found: list[str] = []
+    for name in path.split("."):
+        way, struct = _way_to(struct, name)
+        found += [*way, name]
+    return ".".join(found)
+
+
+def _way_to(struct: str, name: str) -> tuple[list[str], str]:
+    """Return the embedded structs on the way to a member of a struct, and the struct that the member is."""
+    for member in members_of(struct):
+        if member.name == name:
+            return [], member.struct
+    for member in members_of(struct):
+        if not member.name and name in json_members_of(member.struct):
+            way, inner = _way_to(member.struct, name)
+            return [member.go_name, *way], inner
+    return [], ""
+
+
 def zero_of(member: Member, *, containers: bool = True) -> Any:
     """Return a member's zero value in JSON, fresh; see `zero`."""
     if member.container:

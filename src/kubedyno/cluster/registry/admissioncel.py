@@ -13,6 +13,7 @@ from typing import Any
 
 from kubedyno.cluster.registry import celfunctions, cellists
 from kubedyno.cluster.registry.celfunctions import ConversionError
+from kubedyno.kube.names import problems_of_qualified_name
 from kubedyno.kube.status import Cause, duplicate, invalid_value, required
 
 Object = dict[str, Any]
@@ -235,10 +236,16 @@ def condition_causes(path: str, conditions: Iterable[Object], place: frozenset[s
     seen: set[str] = set()
     for i, condition in enumerate(conditions):
         where, name = f"{path}[{i}]", condition.get("name", "")
-        causes += expression_causes(f"{where}.expression", condition.get("expression", ""), place, BOOL)
+        text = condition.get("expression", "")
+        if text.strip():
+            causes += expression_causes(f"{where}.expression", text, place, BOOL)
+        else:
+            causes.append(required(f"{where}.expression"))
         if not name:
             causes.append(required(f"{where}.name"))
-        elif name in seen:
+        else:
+            causes += [invalid_value(f"{where}.name", name, problem) for problem in problems_of_qualified_name(name)]
+        if name and name in seen:
             causes.append(duplicate(f"{where}.name", name))
         seen.add(name)
     return causes

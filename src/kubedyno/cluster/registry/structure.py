@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import epoch_of, rfc3339, rfc3339_micro
-from kubedyno.kube.gostructs import Member, json_members_of, zero_of
+from kubedyno.kube.gostructs import Member, go_path, json_members_of, zero_of
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.resources import Resource, vocabulary
 from kubedyno.kube.status import BadRequest, Invalid
@@ -22,6 +22,9 @@ _INT_RANGE = {"int32": 2**31, "int64": 2**63}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 _SIX_DIGITS = re.compile(r"\.\d{6}(?!\d)")
 _UTC_LENGTH = len("2006-01-02T15:04:05Z")
+_WHOLE_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_BASE64_CHARACTER = re.compile(r"[A-Za-z0-9+/]*")
+_LINE_ENDS = re.compile(r"[\r\n]")
 _GO_INDEX = re.compile(r"\[\d+\]")
 _JSON_NAMES: dict[type, str] = {
     str: "string",
@@ -54,7 +57,29 @@ def invalid_patch(wanted: dict[str, Any], why: str) -> Invalid:
 
 
 class _MismatchError(Exception):
-    """The JSON does not fit the type; the text is what follows "cannot be handled as a X: "."""
+    """The JSON does not fit the type; the text is what follows "cannot be handled as a X: ".
+
+    Args:
+        text: It, with "%s" in the place of the path.
+        path: Of the value, where the text has a place for it.
+    """
+
+    def __init__(self, text: str, path: str | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.path = path
+
+    def shown(self, type_name: str, place: str = "") -> str:
+        """Return the text for an object of a type, which Go's names of embedded structs are part of.
+
+        Args:
+            type_name: Of the object, or of the part at `place`.
+            place: What the path begins with, when only a part of the object was decoded.
+        """
+        if self.path is None:
+            return self.text
+        path = go_path(type_name, _GO_INDEX.sub("", self.path.removeprefix(place)))
+        return self.text.replace("%s", place + path)
 
 
 @lru_cache(maxsize=4096)
@@ -71,17 +96,17 @@ def _quantity(value: Any, _path: str, _unknown: list[str]) -> Any:
         raise _MismatchError(str(error)) from None
 
 
-def _time(value: Any, _path: str, _unknown: list[str]) -> Any:
+def _time(struct: str, value: Any, path: str, _unknown: list[str]) -> Any:
     """Return a time as Go writes it: in UTC, of whole seconds."""
-    text = _text_of_time(value)
+    text = _text_of_time(struct, value, path)
     if len(text) == _UTC_LENGTH and text[-1] == "Z":
         return text
     return rfc3339(_moment(text, "2006-01-02T15:04:05Z07:00"))
 
 
-def _micro_time(value: Any, _path: str, _unknown: list[str]) -> Any:
+def _micro_time(struct: str, value: Any, path: str, _unknown: list[str]) -> Any:
     """Return a time as Go writes it: in UTC, with six digits after the point, which it also has to come with."""
-    text = _text_of_time(value)
+    text = _text_of_time(struct, value, path)
     layout = "2006-01-02T15:04:05.000000Z07:00"
     if not _SIX_DIGITS.match(text, _UTC_LENGTH - 1):
         rest = text[_UTC_LENGTH - 1 :]
@@ -91,11 +116,9 @@ def _micro_time(value: Any, _path: str, _unknown: list[str]) -> Any:
     return rfc3339_micro(_moment(text, layout))
 
 
-def _text_of_time(value: Any) -> str:
+def _text_of_time(struct: str, value: Any, path: str) -> str:
     if not isinstance(value, str):
-        raise _MismatchError(
-            f"json: cannot unmarshal {_JSON_NAMES.get(type(value), 'object')} into Go value of type string"
-        )
+        raise _mismatch(value, struct, path, "string")
     if not _TIME.match(value):
         raise _MismatchError(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
     return value
@@ -108,6 +131,22 @@ def _moment(text: str, layout: str) -> float:
         raise _MismatchError(f'parsing time "{text}" as "{layout}": {error}') from None
 
 
+def _check_base64(text: str) -> None:
+    """Refuse a text that is no base64, as Go's decoder does (it passes over line ends).
+
+    Raises:
+        _MismatchError: It is none.
+    """
+    if _WHOLE_BASE64.fullmatch(text) or _WHOLE_BASE64.fullmatch(bare := _LINE_ENDS.sub("", text)):
+        return
+    fine = _BASE64_CHARACTER.match(bare)
+    assert fine is not None
+    at = fine.end()
+    if at == len(bare):
+        at -= at % 4
+    raise _MismatchError(f"illegal base64 data at input byte {at}")
+
+
 def _raw(value: Any, _path: str, _unknown: list[str]) -> Any:
     return value
 
@@ -116,8 +155,7 @@ def _mismatch(value: Any, struct: str, path: str, go_type: str) -> _MismatchErro
     found = _JSON_NAMES.get(type(value), "object")
     if found == "number" and go_type.startswith("int"):
         found = f"number {value}"
-    where = _GO_INDEX.sub("", path)
-    return _MismatchError(f"json: cannot unmarshal {found} into Go struct field {struct}.{where} of type {go_type}")
+    return _MismatchError(f"json: cannot unmarshal {found} into Go struct field {struct}.%s of type {go_type}", path)
 
 
 class _Struct:
@@ -187,10 +225,13 @@ def _scalar(struct: str, member: Member) -> Decode:
     if member.container:
         text = text[text.index("]") + 1 :] if "]" in text else "string"
     if member.scalar in {"string", "bytes"}:
+        encoded = member.scalar == "bytes"
 
         def decode_string(value: Any, path: str, _unknown: list[str]) -> Any:
             if type(value) is not str:
                 raise _mismatch(value, struct, path, text)
+            if encoded:
+                _check_base64(value)
             return value if value or not drops else _DROP
 
         return decode_string
@@ -218,8 +259,10 @@ def _scalar(struct: str, member: Member) -> Decode:
 
 def _int_or_string(struct: str) -> Decode:
     def decode_int_or_string(value: Any, path: str, _unknown: list[str]) -> Any:
-        if type(value) not in {str, int}:
-            raise _mismatch(value, struct, path, "intstr.IntOrString")
+        if type(value) is int and -_INT_RANGE["int32"] <= value < _INT_RANGE["int32"]:
+            return value
+        if type(value) is not str:
+            raise _mismatch(value, struct, path, "int32")
         return value
 
     return decode_int_or_string
@@ -228,8 +271,8 @@ def _int_or_string(struct: str) -> Decode:
 # Types with a JSON of their own.
 _DECODERS: dict[str, Callable[[str], Decode]] = {
     "api.resource.Quantity": lambda _: _quantity,
-    "meta.v1.Time": lambda _: _time,
-    "meta.v1.MicroTime": lambda _: _micro_time,
+    "meta.v1.Time": lambda struct: partial(_time, struct),
+    "meta.v1.MicroTime": lambda struct: partial(_micro_time, struct),
     "util.intstr.IntOrString": _int_or_string,
     "meta.v1.FieldsV1": lambda _: _raw,
     "pkg.runtime.RawExtension": lambda _: _raw,
@@ -319,7 +362,7 @@ def decode(
     try:
         decoded = _struct(type_name).decode(obj, "", unknown)
     except _MismatchError as mismatch:
-        raise DecodeError(what, str(mismatch)) from None
+        raise DecodeError(what, mismatch.shown(type_name)) from None
     if unknown:
         texts = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
         if field_validation == "Strict":
@@ -346,7 +389,7 @@ def decode_metadata(what: str, metadata: Any, unknown: list[str]) -> dict[str, A
             raise _mismatch(metadata, "ObjectMeta", "metadata", "v1.ObjectMeta")
         return _struct("meta.v1.ObjectMeta").decode(metadata, "metadata.", unknown)
     except _MismatchError as mismatch:
-        raise DecodeError(what, str(mismatch)) from None
+        raise DecodeError(what, mismatch.shown("meta.v1.ObjectMeta", "metadata.")) from None
 
 
 def _check_kind(resource: Resource, obj: dict[str, Any]) -> None:

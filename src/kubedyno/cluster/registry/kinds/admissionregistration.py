@@ -18,15 +18,19 @@ from kubedyno.cluster.registry.admissioncel import (
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.rules import named, one_of
+from kubedyno.cluster.registry.kinds.conditions import condition_causes as condition_causes_of
+from kubedyno.cluster.registry.kinds.rules import named, one_of, qualified
 from kubedyno.cluster.registry.metadata import selector_causes
-from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
+from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain, problems_of_path_segment
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+# What a policy may mutate.
+_MUTABLE = ("*", "CONNECT", "CREATE", "UPDATE")
 _SCOPES = ("*", "Cluster", "Namespaced")
 _FAILURE_POLICIES = ("Fail", "Ignore")
 _MATCH_POLICIES = ("Equivalent", "Exact")
+_PATCH_TYPES = ("ApplyConfiguration", "JSONPatch")
 _REVIEWS = ("v1", "v1beta1")
 _ACTIONS = ("Audit", "Deny", "Warn")
 _SEGMENTS = 3
@@ -72,17 +76,30 @@ def client_causes(client: Object, path: str) -> list[Cause]:
             text = "query parameters are not permitted in the URL; " + _URL_FORM
             causes.append(invalid_value(where, parts.query, text))
     else:
-        causes += [
-            required(f"{path}.service.{name}", f"service {name} is required")
-            for name in ("name", "namespace")
-            if not service.get(name)
-        ]
-        if "path" in service and not service["path"].startswith("/"):
-            causes.append(invalid_value(f"{path}.service.path", service["path"], "must start with a '/'"))
+        # Each is told of the other, as the real server takes the one for the other.
+        absent = [told for told, name in (("name", "namespace"), ("namespace", "name")) if not service.get(name)]
+        causes += [required(f"{path}.service.{told}") for told in absent]
         port = service["port"]
         if not 1 <= port <= 65535:
             text = "port is not valid: must be between 1 and 65535, inclusive"
             causes.append(invalid_value(f"{path}.service.port", port, text))
+        causes += _url_path(service.get("path", ""), f"{path}.service.path")
+    return causes
+
+
+def _url_path(text: str, path: str) -> list[Cause]:
+    """Return what is wrong with the path of a service's URL."""
+    if text in {"", "/"}:
+        return []
+    if text == "//":
+        return [invalid_value(path, text, "segment[0] may not be empty")]
+    causes = [] if text.startswith("/") else [invalid_value(path, text, "must start with a '/'")]
+    for i, segment in enumerate(text[1:].removesuffix("/").split("/")):
+        if not segment:
+            causes.append(invalid_value(path, text, f"segment[{i}] may not be empty"))
+            continue
+        problems = problems_of_dns1123_subdomain(segment)
+        causes += [invalid_value(path, text, f"segment[{i}]: {problem}") for problem in problems]
     return causes
 
 
@@ -108,13 +125,48 @@ def rule_causes(rule: Object, path: str) -> list[Cause]:
         causes += one_of(f"{path}.operations[{i}]", operation, _OPERATIONS)
     causes += _strings(rule, "apiGroups", path, "API groups")
     causes += _strings(rule, "apiVersions", path, "API versions")
-    resources = rule.get("resources", [])
-    if not resources:
-        causes.append(required(f"{path}.resources"))
-    for i, resource in enumerate(resources):
-        if not resource:
-            causes.append(required(f"{path}.resources[{i}]"))
+    causes += _resources(rule.get("resources", []), f"{path}.resources")
     return causes + one_of(f"{path}.scope", rule["scope"], _SCOPES)
+
+
+def _resources(resources: list[str], path: str) -> list[Cause]:
+    causes = [] if resources else [required(path)]
+    whole, everywhere = set[str](), set[str]()
+    bare = False
+    for i, resource in enumerate(resources):
+        where = f"{path}[{i}]"
+        if not resource:
+            causes.append(required(where))
+            continue
+        name, slash, part = resource.partition("/")
+        if not slash:
+            bare = resource != "*"
+            continue
+        if name in whole:
+            causes.append(invalid_value(where, resource, f"if '{name}/*' is present, must not specify {resource}"))
+        if part in everywhere:
+            causes.append(invalid_value(where, resource, f"if '*/{part}' is present, must not specify {resource}"))
+        if part == "*":
+            whole.add(name)
+        if name == "*":
+            everywhere.add(part)
+    if len(resources) > 1 and "*/*" in resources:
+        causes.append(invalid_value(path, resources, "if '*/*' is present, must not specify other resources"))
+    if bare and "*" in resources:
+        text = "if '*' is present, must not specify other resources without subresources"
+        causes.append(invalid_value(path, resources, text))
+    return causes
+
+
+def _named_rule_causes(rule: Object, path: str) -> list[Cause]:
+    names = rule.get("resourceNames", [])
+    causes: list[Cause] = []
+    for i, name in enumerate(names):
+        where = f"{path}.resourceNames[{i}]"
+        causes += [invalid_value(where, name, problem) for problem in problems_of_path_segment(name)]
+        if name in names[:i]:
+            causes.append(duplicate(where, name))
+    return causes + rule_causes(rule, path)
 
 
 class WebhookConfigurations(Kind):
@@ -225,8 +277,6 @@ class AdmissionPolicies(Kind):
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
         spec.setdefault("failurePolicy", "Fail")
-        if self._mutating:
-            spec.setdefault("reinvocationPolicy", "Never")
         match = spec.get("matchConstraints")
         if match is not None:
             _default_match(match)
@@ -236,16 +286,19 @@ class AdmissionPolicies(Kind):
         causes = one_of("spec.failurePolicy", spec["failurePolicy"], _FAILURE_POLICIES)
         kind = spec.get("paramKind")
         if kind is not None:
-            causes += [required(f"spec.paramKind.{n}") for n in ("apiVersion", "kind") if not kind.get(n)]
+            causes += _param_kind(kind, "spec.paramKind")
         match = spec.get("matchConstraints")
         if match is None:
             causes.append(required("spec.matchConstraints"))
         else:
             causes += _match_causes(match, "spec.matchConstraints", needed=True)
+            causes += _mutable_causes(match, "spec.matchConstraints") if self._mutating else []
         place = place_of(spec)
         conditions = condition_causes("spec.matchConditions", spec.get("matchConditions", ()), place - {"variables"})
         causes += conditions + _variables(spec, place)
-        return causes + (_mutations(spec, place) if self._mutating else _validations(spec, place))
+        if self._mutating:
+            return causes + _mutations(spec, place)
+        return causes + _validations(spec, obj["metadata"].get("name", ""), place)
 
     def warnings(self, obj: Object) -> list[str]:
         return unevaluated(obj)
@@ -267,6 +320,15 @@ class ValidatingAdmissionPolicies(AdmissionPolicies):
     status_keeps = METADATA
     has_status = True
 
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        status = obj.get("status", {})
+        causes: list[Cause] = []
+        for i, warning in enumerate(status.get("typeChecking", {}).get("expressionWarnings", ())):
+            path = f"status.typeChecking.expressionWarnings[{i}]"
+            causes += [required(f"{path}.{name}") for name in ("warning", "fieldRef") if not warning.get(name)]
+        return causes + condition_causes_of(status.get("conditions", ()), "status.conditions")
+
 
 def _default_match(match: Object) -> None:
     match.setdefault("namespaceSelector", {})
@@ -285,8 +347,18 @@ def _match_causes(match: Object, path: str, *, needed: bool = False) -> list[Cau
         causes.append(required(f"{path}.resourceRules"))
     for name in ("resourceRules", "excludeResourceRules"):
         for i, rule in enumerate(match.get(name, ())):
-            causes += rule_causes(rule, f"{path}.{name}[{i}]")
+            causes += _named_rule_causes(rule, f"{path}.{name}[{i}]")
     return causes
+
+
+def _mutable_causes(match: Object, path: str) -> list[Cause]:
+    """Return which operations of a match change nothing that could be mutated."""
+    return [
+        not_supported(f"{path}.resourceRules.operations", operation, _MUTABLE)
+        for rule in match.get("resourceRules", ())
+        for operation in rule.get("operations", ())
+        if operation not in _MUTABLE
+    ]
 
 
 def place_of(spec: Object) -> frozenset[str]:
@@ -306,19 +378,57 @@ def _variables(spec: Object, place: frozenset[str]) -> list[Cause]:
         if not name:
             causes.append(required(f"{where}.name", "name is not specified"))
         elif not (name.isascii() and name.isidentifier()):
-            causes.append(invalid_value(f"{where}.name", name, "name is not a valid CEL identifier"))
-        elif name in names[:i]:
-            causes.append(duplicate(f"{where}.name", name))
+            causes.append(invalid_value(f"{where}.name", name, "must be a valid CEL identifier"))
         text = variable.get("expression", "")
         causes += expression_causes(f"{where}.expression", text, place, declared=names[:i])
     return causes
 
 
-def _validations(spec: Object, place: frozenset[str]) -> list[Cause]:
+def _param_kind(kind: Object, path: str) -> list[Cause]:
+    version, name = kind.get("apiVersion", ""), kind.get("kind", "")
+    causes: list[Cause] = []
+    group, _, plain = version.rpartition("/")
+    if not version:
+        causes.append(required(f"{path}.apiVersion"))
+    elif version.count("/") > 1:
+        text = f"unexpected GroupVersion string: {version}"
+        causes.append(invalid_value(f"{path}.apiVersion", version, text))
+    else:
+        wrong = problems_of_dns1123_subdomain(group) if group else []
+        causes += [invalid_value(f"{path}.apiVersion", group, ",".join(wrong))] if wrong else []
+        wrong = problems_of_dns1035_label(plain) if plain else []
+        causes += [invalid_value(f"{path}.apiVersion", plain, ",".join(wrong))] if wrong else []
+        if not plain:
+            causes.append(invalid_value(f"{path}.apiVersion", version, "version must be specified"))
+    if not name:
+        return [*causes, required(f"{path}.kind")]
+    wrong = problems_of_dns1035_label(name.lower())
+    text = f"may have mixed case, but should otherwise match: {','.join(wrong)}"
+    return [*causes, invalid_value(f"{path}.kind", name, text)] if wrong else causes
+
+
+def _annotations(spec: Object, name: str, place: frozenset[str]) -> list[Cause]:
+    """Return what is wrong with the audit annotations of a policy of a name, which their keys are told by."""
+    causes: list[Cause] = []
+    for i, annotation in enumerate(spec.get("auditAnnotations", ())):
+        where, key = f"spec.auditAnnotations[{i}]", annotation.get("key", "")
+        if name:
+            causes += qualified(f"{where}.key", f"{name}/{key}")
+        else:
+            causes.append(invalid_value(f"{where}.key", key, "requires metadata.name be non-empty"))
+        text = annotation.get("valueExpression", "")
+        if not text.strip():
+            causes.append(required(f"{where}.valueExpression", "valueExpression is not specified"))
+            continue
+        causes += expression_causes(f"{where}.valueExpression", text, place, STRING, "null_type", declared=_names(spec))
+    return causes
+
+
+def _validations(spec: Object, name: str, place: frozenset[str]) -> list[Cause]:
     validations, annotations = spec.get("validations", ()), spec.get("auditAnnotations", ())
     causes: list[Cause] = []
     if not validations and not annotations:
-        text = "validations or auditAnnotations must be non-empty"
+        text = "validations or auditAnnotations must contain at least one item"
         return [required("spec.validations", f"{text}"), required("spec.auditAnnotations", f"{text}")]
     for i, validation in enumerate(validations):
         where = f"spec.validations[{i}]"
@@ -331,16 +441,10 @@ def _validations(spec: Object, place: frozenset[str]) -> list[Cause]:
                 f"{where}.messageExpression", message, place, STRING, declared=_names(spec)
             )  # fmt: skip
         reason = validation.get("reason")
-        reasons = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+        reasons = ("Forbidden", "Invalid", "RequestEntityTooLarge")
         if reason is not None and reason not in reasons:
             causes.append(not_supported(f"spec.validations[{i}].reason", reason, reasons))
-    for i, annotation in enumerate(annotations):
-        where = f"spec.auditAnnotations[{i}]"
-        if not annotation.get("key"):
-            causes.append(required(f"{where}.key"))
-        text = annotation.get("valueExpression", "")
-        causes += expression_causes(f"{where}.valueExpression", text, place, STRING, "null_type", declared=_names(spec))
-    return causes
+    return causes + _annotations(spec, name, place)
 
 
 def _mutations(spec: Object, place: frozenset[str]) -> list[Cause]:
@@ -350,21 +454,26 @@ def _mutations(spec: Object, place: frozenset[str]) -> list[Cause]:
     causes: list[Cause] = []
     for i, mutation in enumerate(mutations):
         causes += one_of(
-            f"spec.mutations[{i}].patchType", mutation.get("patchType", ""), ("ApplyConfiguration", "JSONPatch"),
+            f"spec.mutations[{i}].patchType", mutation.get("patchType", ""), _PATCH_TYPES,
             needed=True,
         )  # fmt: skip
         for form, kind in (("applyConfiguration", MAP), ("jsonPatch", LIST)):
             where, given = f"spec.mutations[{i}].{form}", mutation.get(form)
-            wanted = mutation.get("patchType", "").lower() == form.lower()
+            patch_type = mutation.get("patchType", "")
+            wanted = patch_type.lower() == form.lower()
             if wanted and given is None:
-                causes.append(required(where, f"must be specified when patchType is {mutation['patchType']}"))
-            elif given is not None and not wanted:
-                causes.append(forbidden_field(where, f"may not be specified when patchType is {mutation['patchType']}"))
-            elif given is not None:
+                causes.append(required(where, f"must be specified when patchType is {patch_type}"))
+            elif given is not None and not wanted and patch_type in _PATCH_TYPES:
+                causes.append(forbidden_field(where, f"may not be specified when patchType is {patch_type}"))
+            elif given is not None and wanted and not given.get("expression", "").strip():
+                causes.append(required(f"{where}.expression"))
+            elif given is not None and wanted:
                 causes += expression_causes(
                     f"{where}.expression", given.get("expression", ""), place, kind, declared=_names(spec)
                 )
-    return causes + one_of("spec.reinvocationPolicy", spec["reinvocationPolicy"], ("IfNeeded", "Never"))
+    return causes + one_of(
+        "spec.reinvocationPolicy", spec.get("reinvocationPolicy"), ("IfNeeded", "Never"), needed=True
+    )
 
 
 class AdmissionPolicyBindings(Kind):
@@ -384,12 +493,11 @@ class AdmissionPolicyBindings(Kind):
         causes = named("spec.policyName", spec.get("policyName", ""))
         reference = spec.get("paramRef")
         if reference is not None:
-            if bool(reference.get("name")) == ("selector" in reference):
-                causes.append(forbidden_field("spec.paramRef.name", "name and selector are mutually exclusive"))
-            if not reference.get("parameterNotFoundAction"):
-                causes.append(required("spec.paramRef.parameterNotFoundAction"))
+            causes += _param_ref(reference, "spec.paramRef")
         if "matchResources" in spec:
             causes += _match_causes(spec["matchResources"], "spec.matchResources")
+            if not self.resource.kind.startswith("Validating"):
+                causes += _mutable_causes(spec["matchResources"], "spec.matchResources")
         if self.resource.kind.startswith("Validating"):
             causes += _actions(spec.get("validationActions", []))
         return causes
@@ -403,14 +511,33 @@ class AdmissionPolicyBindings(Kind):
         return [obj["metadata"]["name"], spec.get("policyName", ""), text, age(obj, now_s)]
 
 
+def _param_ref(reference: Object, path: str) -> list[Cause]:
+    name, selector, exclusive = (
+        reference.get("name", ""),
+        reference.get("selector"),
+        "name and selector are mutually exclusive",
+    )
+    causes = [invalid_value(f"{path}.name", name, problem) for problem in problems_of_path_segment(name)]
+    if name and selector is not None:
+        causes.append(forbidden_field(f"{path}.name", exclusive))
+    if selector is not None:
+        causes += selector_causes(selector, f"{path}.selector")
+        causes += [forbidden_field(f"{path}.selector", exclusive)] if name else []
+    if not name and selector is None:
+        causes.append(required(path, "one of name or selector must be specified"))
+    action = reference.get("parameterNotFoundAction")
+    return causes + one_of(f"{path}.parameterNotFoundAction", action, ("Deny", "Allow"), needed=True)
+
+
 def _actions(actions: list[str]) -> list[Cause]:
     path = "spec.validationActions"
     if not actions:
         return [required(path, "at least one validation action is required")]
-    causes = [not_supported(path, action, _ACTIONS) for action in actions if action not in _ACTIONS]
-    causes += [
-        duplicate(f"{path}[{i}]", action) for i, action in enumerate(actions) if action in actions[:i]
-    ]  # fmt: skip
+    causes: list[Cause] = []
+    for i, action in enumerate(actions):
+        causes += one_of(f"{path}[{i}]", action, _ACTIONS)
+        if action in actions[:i]:
+            causes.append(duplicate(f"{path}[{i}]", action))
     if {"Deny", "Warn"} <= set(actions):
         text = (
             "must not contain both Deny and Warn (repeating the same validation failure information in the API "

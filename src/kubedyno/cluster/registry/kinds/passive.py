@@ -1,7 +1,6 @@
 """Kinds that are only kept: ConfigMap, Secret, ServiceAccount, Lease, ControllerRevision."""
 
 import base64
-import re
 from typing import Any
 
 import orjson
@@ -9,32 +8,10 @@ import orjson
 from kubedyno.cluster.registry.accounts import ENFORCE_SECRETS
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.structure import DecodeError
 from kubedyno.kube.names import problems_of_config_key
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required, too_long
 
 _MAX_BYTES = 1 << 20
-_WHOLE_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_BASE64_CHARACTER = re.compile(r"[A-Za-z0-9+/]*")
-_LINE_ENDS = re.compile(r"[\r\n]")
-
-
-def _check_bytes(kind: str, values: Object) -> None:
-    """Refuse values that are no base64, as Go's decoder does (it passes over line ends).
-
-    Raises:
-        DecodeError: One is none.
-    """
-    for text in values.values():
-        if _WHOLE_BASE64.fullmatch(text) or _WHOLE_BASE64.fullmatch(bare := _LINE_ENDS.sub("", text)):
-            continue
-        fine = _BASE64_CHARACTER.match(bare)
-        assert fine is not None
-        at = fine.end()
-        if at == len(bare):
-            at -= at % 4
-        what = f'{kind} in version "v1" cannot be handled as a {kind}: '
-        raise DecodeError(what, f"illegal base64 data at input byte {at}")
 
 
 def _immutable_causes(obj: Object, old: Object, names: tuple[str, ...]) -> list[Cause]:
@@ -54,12 +31,6 @@ def _immutable_causes(obj: Object, old: Object, names: tuple[str, ...]) -> list[
 
 class ConfigMaps(Kind):
     """core/v1 ConfigMap."""
-
-    def decode(self, obj: Any, field_validation: str = "Warn", warnings: list[str] | None = None) -> Object:
-        new = super().decode(obj, field_validation, warnings)
-        if "binaryData" in new:
-            _check_bytes("ConfigMap", new["binaryData"])
-        return new
 
     def validate(self, obj: Object) -> list[Cause]:
         data, binary = obj.get("data", {}), obj.get("binaryData", {})
@@ -100,12 +71,6 @@ class Secrets(Kind):
 
     legacy_fields = True
     field_paths = ("type",)
-
-    def decode(self, obj: Any, field_validation: str = "Warn", warnings: list[str] | None = None) -> Object:
-        new = super().decode(obj, field_validation, warnings)
-        if "data" in new:
-            _check_bytes("Secret", new["data"])
-        return new
 
     def default(self, obj: Object) -> None:
         obj.setdefault("type", "Opaque")
