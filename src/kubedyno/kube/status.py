@@ -252,10 +252,14 @@ def required(field: str, detail: str = "") -> Cause:
     return Cause("FieldValueRequired", field, "Required value" + (f": {detail}" if detail else ""))
 
 
+# As Go quotes what would not be seen.
+_QUOTED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\x00"})
+
+
 def _shown(value: Any) -> str:
     """Return a value as Go's field errors print it: strings quoted, the rest as JSON."""
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return '"' + value.translate(_QUOTED) + '"'
     if value is None:
         return "null"
     return orjson.dumps(value).decode()

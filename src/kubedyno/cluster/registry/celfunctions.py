@@ -22,8 +22,7 @@ from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.semver import Version
 
 _MODULE = "cel_expr_python"
-_EXTENSIONS = {"strings": "ExtStrings", "math": "ExtMath", "optional": "ExtOptional", "encoders": "ExtEncoders",
-               "bindings": "ExtBindings"}  # fmt: skip
+_EXTENSIONS = {"strings": "ExtStrings", "optional": "ExtOptional"}
 # Those that the evaluator has by name only.
 _NAMED = ("lists", "sets", "two-var-comprehensions")
 # Functions of Kubernetes' CEL that are not evaluated here.
@@ -36,8 +35,46 @@ INSTALL = "pip install 'kubedyno[cel]'"
 _COMPILER_WORDS = (
     (re.compile(r"expression of type ('\w+') cannot be the operand of a select operation"),
      r"type \1 does not support field selection"),
+    (re.compile(r"has\(\) argument must be a field selection"), "invalid argument to has() macro"),
+    (re.compile(r"undefined field '(\w+)' not found in struct '[^']*'"), r"undefined field '\1'"),
+    (re.compile(r"\bnull_type\b"), "null"),
+    (re.compile(r"\bT%\d+"), "dyn"),
+    (re.compile(r"google\.protobuf\.(?:Timestamp|Duration)\b"), lambda found: found[0].rpartition(".")[2].lower()),
 )  # fmt: skip
+_UNDECLARED = re.compile(
+    r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): undeclared reference to '(?P<chain>\w+(?:\.\w+)+)' "
+    r"\(in container ''\)\n \| (?P<source>.*)\n \| \.*\^"
+)
+# What follows from another complaint alone.
+_FOLLOWING = re.compile(
+    r"ERROR: <input>:\d+:\d+: expression of type '\*error\*' cannot be the operand of a select operation\n \| .*\n \| \.*\^\n?"
+)
+_OVERLOAD = re.compile(
+    r"ERROR: <input>:\d+:(?P<column>\d+): found no matching overload for '(?P<name>\w+)' applied to '\((?P<types>.*)\)'\n"
+    r" \| (?P<source>.*)\n"
+)
+_PATTERN_WORDS = (
+    (re.compile(r"missing \]: (.*)"), "missing closing ]"),
+    (re.compile(r"missing \): (.*)"), "missing closing )"),
+    (re.compile(r"unexpected \): (.*)"), "unexpected )"),
+    (re.compile(r"no argument for repetition operator: (.*)"), "missing argument to repetition operator"),
+    (re.compile(r"bad repetition operator: (.*)"), "invalid nested repetition operator"),
+    (
+        re.compile(r"(?:invalid )?trailing \\.*|trailing \\ at end of regexp.*"),
+        "trailing backslash at end of expression",
+    ),
+    (re.compile(r"invalid escape sequence: (.*)"), "invalid escape sequence"),
+    (re.compile(r"invalid character class range: (.*)"), "invalid character class range"),
+    (re.compile(r"invalid repetition size: (.*)"), "invalid repeat count"),
+    (re.compile(r"invalid perl operator: (.*)"), "invalid or unsupported Perl syntax"),
+    (re.compile(r"invalid named capture group: (.*)"), "invalid named capture"),
+)
 _RUNTIME_WORDS = (
+    (re.compile(r"invalid regular expression: (.*)"), lambda found: pattern_problem(found[1])),
+    (re.compile(r"cannot convert string to int"), "type conversion error from 'string' to 'int'"),
+    (re.compile(r"String to (Duration|Timestamp) conversion failed"),
+     r"type conversion error from 'string' to 'google.protobuf.\1'"),
+
     (re.compile(r'Key not found in map : "?([^"]*)"?'), r"no such key: \1"),
     (re.compile(r"No matching overloads found : .*"), "no such overload"),
     (re.compile(r"Applying SELECT to non-message type.*"), "no such overload"),
@@ -65,16 +102,21 @@ def module() -> Any:
     return import_module(f"{_MODULE}.cel")
 
 
-def environment(variables: dict[str, Any], more: tuple[Any, ...] = ()) -> Any:
+def environment(variables: dict[str, Any], more: tuple[Any, ...] = (), pool: Any = None) -> Any:
     """Return an environment with Kubernetes' libraries.
 
     Args:
         variables: Name → the evaluator's type.
         more: Functions beside them (`function`).
+        pool: Messages that variables are of, as protobuf has descriptors; None: of none.
     """
     extensions = [getattr(import_module(f"{_MODULE}.ext.ext_{name}"), made)() for name, made in _EXTENSIONS.items()]
     return module().NewEnv(
-        variables=variables, config=_config(*_NAMED), extensions=extensions, functions=[*functions(), *more]
+        descriptor_pool=pool,
+        variables=variables,
+        config=_config(*_NAMED),
+        extensions=extensions,
+        functions=[*functions(), *more],
     )
 
 
@@ -87,7 +129,48 @@ def compile_problem(error: RuntimeError) -> str:
     text = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
     for pattern, words in _COMPILER_WORDS:
         text = pattern.sub(words, text)
-    return text
+    text = _UNDECLARED.sub(_rooted, _FOLLOWING.sub("", text))
+    return _OVERLOAD.sub(_called, text).strip("\n")
+
+
+def _called(found: re.Match[str]) -> str:
+    """Return the complaint about a function as Go has it: a member's receiver stands before what it is given."""
+    source, column, types = found["source"], int(found["column"]), found["types"]
+    if not re.search(r"\.\s*" + re.escape(found["name"]) + r"\s*$", source[: column - 1]):
+        return found[0]
+    receiver, rest = _split_type(types)
+    return found[0].replace(f"'({types})'", f"'{receiver}.({rest})'", 1)
+
+
+def _split_type(types: str) -> tuple[str, str]:
+    """Return the first of types, and the others."""
+    depth = 0
+    for i, letter in enumerate(types):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            return types[:i], types[i + 1 :].strip()
+    return types, ""
+
+
+def pattern_problem(problem: str) -> str:
+    """Return what the evaluator's engine says of a pattern that is none, in the words of Go's."""
+    for pattern, words in _PATTERN_WORDS:
+        found = pattern.fullmatch(problem)
+        if found is not None:
+            return f"error parsing regexp: {words}: `{found[1] if found.groups() else ''}`"
+    return f"error parsing regexp: {problem}"
+
+
+def _rooted(found: re.Match[str]) -> str:
+    """Return the complaint about a name that nobody knows as Go has it: about the first of a chain, where that stands."""
+    line, column, chain, source = found["line"], int(found["column"]), found["chain"], found["source"]
+    start = re.compile(r"\s*\.\s*".join(map(re.escape, chain.split("."))))
+    at = next((each.start() for each in start.finditer(source) if each.start() < column <= each.end()), column - 1)
+    root = chain.partition(".")[0]
+    return (
+        f"ERROR: <input>:{line}:{at + 1}: undeclared reference to '{root}' (in container '')\n | {source}\n | "
+        f"{'.' * at}^"
+    )
 
 
 def runtime_problem(value: Any) -> str:

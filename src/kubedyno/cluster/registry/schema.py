@@ -8,12 +8,15 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from kubedyno.cluster.registry.celnames import escaped
+
 Object = dict[str, Any]
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING = "x-kubernetes-int-or-string"
 EMBEDDED = "x-kubernetes-embedded-resource"
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_KEYS = "x-kubernetes-list-map-keys"
+MAP_TYPE = "x-kubernetes-map-type"
 RULES = "x-kubernetes-validations"
 # What every resource has, whatever its schema says.
 _TYPE_META = frozenset({"apiVersion", "kind", "metadata"})
@@ -36,11 +39,12 @@ class Schema:
         nullable: null is a value.
         has_default: `default` is what an absent member gets.
         ruled: It or some node below has validation rules.
+        translated: Expressions see a value of it otherwise than JSON has it.
     """
 
     __slots__ = (
         "additional", "default", "embedded", "has_default", "int_or_string", "items", "nullable", "preserve",
-        "properties", "raw", "resource", "ruled",
+        "properties", "raw", "resource", "ruled", "translated",
     )  # fmt: skip
 
     def __init__(self, raw: Object, *, resource: bool = False) -> None:
@@ -58,6 +62,10 @@ class Schema:
         items = raw.get("items")
         self.items = Schema(items) if isinstance(items, dict) else None
         self.ruled: bool = bool(raw.get(RULES)) or any(node.ruled for node in self._nodes())
+        kind, named = raw.get("type"), any(escaped(name) != name for name in self.properties)
+        self.translated: bool = (
+            named or kind == "number" or (kind == "string" and raw.get("format") == "byte")
+        ) or any(node.translated for node in self._nodes())
 
     def _nodes(self) -> Iterator["Schema"]:
         yield from self.properties.values()

@@ -5,6 +5,7 @@ kept and not evaluated, and whoever writes a definition is told so. The costs of
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -12,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.registry import cellists
+from kubedyno.cluster.registry import cellists, schematypes
 from kubedyno.cluster.registry.celfunctions import (
     UNKNOWN,
     available,
@@ -20,15 +21,22 @@ from kubedyno.cluster.registry.celfunctions import (
     environment,
     module,
     runtime_problem,
+    type_name,
 )
+from kubedyno.cluster.registry.celnames import escaped
 from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, RULES, Schema
-from kubedyno.kube.status import Cause
+from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
 __all__ = ["Program", "available", "evaluate", "matches", "program", "rule_causes", "rule_warnings"]
 
 Object = dict[str, Any]
 _UNDECLARED = re.compile(r"undeclared reference to '(\w+)'")
 _TRANSITION = re.compile(r"\boldSelf\b")
+# A step of a path: .name or ['name'].
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\['((?:[^'\\]|\\.)+)'\]")
+_OF_NUMBERS = re.compile(
+    r"no matching overload for '_[<>]=?_' applied to '\((?:int|uint|double), (?:int|uint|double)\)'"
+)
 _REASONS = {
     "": "FieldValueInvalid",
     "FieldValueInvalid": "FieldValueInvalid",
@@ -64,7 +72,7 @@ def _environment(kind: str) -> Any:
     """Return the environment of rules about a value of a schema's type."""
     cel = module()
     own = {"string": cel.Type.STRING, "boolean": cel.Type.BOOL, "integer": cel.Type.INT}.get(kind, cel.Type.DYN)
-    return environment({"self": own, "oldSelf": own})
+    return environment({"self": own, "oldSelf": own, "hasOldSelf": cel.Type.BOOL})
 
 
 @lru_cache(maxsize=4096)
@@ -92,31 +100,136 @@ def matches(pattern: str, text: str) -> bool | None:
     return bool(found.value()) if found.type().name() == "BOOL" else None
 
 
+def pattern_problem(pattern: str) -> str:
+    """Return what is wrong with a pattern, in Go's words; "" for nothing, or where patterns are not looked at."""
+    if not available():
+        return ""
+    found = program("self.matches(oldSelf)", "string").expression.eval(data={"self": "", "oldSelf": pattern})
+    return "" if found.type().name() == "BOOL" else runtime_problem(found)
+
+
 def _kind_of(raw: Object) -> str:
     return "" if raw.get("nullable") else str(raw.get("type", ""))
 
 
-def rule_causes(raw: Object, path: str) -> list[Cause]:
-    """Return which rules of one node of a schema are no rules."""
-    causes: list[Cause] = []
-    if not available():
+def rule_causes(raw: Object, path: str, *, resource: bool = False, correlatable: bool = True) -> list[Cause]:
+    """Return which rules of one node of a schema are no rules.
+
+    Args:
+        raw: The node.
+        path: Of the node.
+        resource: The node is a whole resource.
+        correlatable: What the node's values were before can be told.
+    """
+    rules = raw.get(RULES) or ()
+    causes = [cause for i, rule in enumerate(rules) for cause in _plain_causes(raw, rule, f"{path}.{RULES}[{i}]")]
+    if causes or not available():
         return causes
-    for i, rule in enumerate(raw.get(RULES) or ()):
-        where = f"{path}.{RULES}[{i}].rule"
-        problem = program(rule.get("rule", ""), _kind_of(raw)).problem
+    for i, rule in enumerate(rules):
+        where, text = f"{path}.{RULES}[{i}]", rule.get("rule", "")
+        problem, returns = _checked(raw, text, rule, resource=resource)
         if problem:
-            shown = orjson.dumps(
-                {
-                    "Rule": rule.get("rule", ""),
-                    "Message": rule.get("message", ""),
-                    "MessageExpression": rule.get("messageExpression", ""),
-                    "Reason": rule.get("reason"),
-                    "FieldPath": rule.get("fieldPath", ""),
-                    "OptionalOldSelf": rule.get("optionalOldSelf"),
-                }
-            ).decode()
-            causes.append(Cause("FieldValueInvalid", where, f"Invalid value: {shown}: compilation failed: {problem}"))
+            causes.append(_unfit(f"{where}.rule", rule, f"compilation failed: {problem}"))
+        elif returns not in {"bool", ""}:
+            causes.append(_unfit(f"{where}.rule", rule, "cel expression must evaluate to a bool"))
+        message = rule.get("messageExpression", "")
+        if message:
+            problem, returns = _checked(raw, message, rule, resource=resource)
+            if problem:
+                causes.append(
+                    _unfit(f"{where}.messageExpression", rule, f"messageExpression compilation failed: {problem}")
+                )
+            elif returns not in {"string", ""}:
+                causes.append(_unfit(f"{where}.messageExpression", rule, "messageExpression must evaluate to a string"))
+        if not correlatable and _TRANSITION.search(text):
+            why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {path.rpartition('.items')[0]}"
+            causes.append(invalid_value(f"{where}.rule", text, why))
     return causes
+
+
+def _plain_causes(raw: Object, rule: Object, where: str) -> list[Cause]:
+    """Return what is wrong with a rule besides its expressions."""
+    causes: list[Cause] = []
+    text, message = rule.get("rule", "").strip(), rule.get("message", "")
+    if not text:
+        causes.append(required(f"{where}.rule", "rule is not specified"))
+    if message and not message.strip():
+        causes.append(invalid_value(f"{where}.message", message, "must be non-empty if specified"))
+    elif "\n" in message.strip():
+        causes.append(invalid_value(f"{where}.message", message, "must not contain line breaks"))
+    elif "\n" in text and not message.strip():
+        causes.append(required(f"{where}.message", "message must be specified if rule contains line breaks"))
+    expression = rule.get("messageExpression", "")
+    if expression and not expression.strip():
+        causes.append(required(f"{where}.messageExpression", "must be non-empty if specified"))
+    reason = rule.get("reason")
+    if reason is not None and (not reason or reason not in _REASONS):
+        causes.append(not_supported(f"{where}.reason", reason, sorted(name for name in _REASONS if name)))
+    place = rule.get("fieldPath", "")
+    if place and not place.strip():
+        causes.append(invalid_value(f"{where}.fieldPath", place, "must be non-empty if specified"))
+    elif "\n" in place.strip():
+        causes.append(invalid_value(f"{where}.fieldPath", place, "must not contain line breaks"))
+    elif place and not _leads(raw, place):
+        causes.append(invalid_value(f"{where}.fieldPath", place, "must be a valid path"))
+    optional = rule.get("optionalOldSelf")
+    if optional is not None and text and not _TRANSITION.search(text):
+        causes.append(
+            invalid_value(f"{where}.optionalOldSelf", optional, "may not be set if oldSelf is not used in rule")
+        )  # fmt: skip
+    return causes
+
+
+def _leads(raw: Object, path: str) -> bool:
+    """Say whether a path leads to a member that a schema knows."""
+    position, node = 0, raw
+    while position < len(path):
+        found = _STEP.match(path, position)
+        if found is None:
+            return False
+        name = found[1] or re.sub(r"\\(.)", r"\1", found[2])
+        properties, more = node.get("properties") or {}, node.get("additionalProperties")
+        if name in properties:
+            node = properties[name]
+        elif isinstance(more, dict):
+            node = more
+        else:
+            return False
+        position = found.end()
+    return True
+
+
+def _checked(raw: Object, text: str, rule: Object, *, resource: bool) -> tuple[str, str]:
+    """Return what is wrong with an expression, and the type of its value, "" when only a value tells."""
+    plain = program(text, _kind_of(raw))
+    if plain.unknown or plain.problem or not schematypes.available():
+        return plain.problem, ""
+    optional = bool(rule.get("optionalOldSelf"))
+    environment_ = schematypes.checker(raw, resource=resource, optional_old=optional)
+    try:
+        returns = type_name(environment_.compile(text).return_type())
+    except RuntimeError as error:
+        problem = compile_problem(error)
+        # Go compares numbers of any type; this checker does not.
+        return ("", "") if _OF_NUMBERS.search(problem) else (schematypes.readable(problem), "")
+    return "", "" if returns == "dyn" else returns
+
+
+def _unfit(field: str, rule: Object, why: str) -> Cause:
+    shown = orjson.dumps(
+        {
+            "Rule": rule.get("rule", ""),
+            "Message": rule.get("message", ""),
+            "MessageExpression": rule.get("messageExpression", ""),
+            "Reason": rule.get("reason"),
+            "FieldPath": rule.get("fieldPath", ""),
+            "OptionalOldSelf": rule.get("optionalOldSelf"),
+        }
+    ).decode()
+    for letter in "<>&":
+        # As Go's JSON has them.
+        shown = shown.replace(letter, f"\\u{ord(letter):04x}")
+    return Cause("FieldValueInvalid", field, f"Invalid value: {shown}: {why}")
 
 
 def rule_warnings(raw: Any) -> list[str]:
@@ -184,16 +297,18 @@ def _counterpart(schema: Schema, item: Any, old: Any) -> Any:
 
 
 def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes: list[Cause]) -> None:
-    text = rule.get("rule", "")
+    text = _evaluated(rule, rule.get("rule", ""))
     compiled = program(text, _kind_of(schema.raw))
-    if compiled.expression is None or (old is _NOTHING and _TRANSITION.search(text)):
+    optional = bool(rule.get("optionalOldSelf"))
+    if compiled.expression is None or (old is _NOTHING and not optional and _TRANSITION.search(text)):
         return
-    data = {"self": value, "oldSelf": None if old is _NOTHING else old}
+    before = None if old is _NOTHING else _seen(schema, old)
+    data = {"self": _seen(schema, value), "oldSelf": before, "hasOldSelf": old is not _NOTHING}
     result = compiled.expression.eval(data=data)
     field = path + rule.get("fieldPath", "") if path else rule.get("fieldPath", "").removeprefix(".") or "<nil>"
     kind = str(result.type().name())
     if kind != "BOOL":
-        message = f"{runtime_problem(result)} evaluating rule: {(rule.get('message') or text).strip()}"
+        message = f"{runtime_problem(result)} evaluating rule: {(rule.get('message') or rule['rule']).strip()}"
         shown = schema.raw.get("type", "")
         causes.append(Cause("FieldValueInvalid", field, f'Invalid value: "{shown}": {message}'))
     elif not result.value():
@@ -207,11 +322,46 @@ def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes
             causes.append(Cause(reason, field, f"{shown}: {message}"))
 
 
+def _evaluated(rule: Object, text: str) -> str:
+    """Return an expression as it is evaluated: `oldSelf` may be an optional, which no value from outside is."""
+    if not rule.get("optionalOldSelf"):
+        return text
+    return _TRANSITION.sub("(hasOldSelf ? optional.of(oldSelf) : optional.none())", text)
+
+
+def _seen(schema: Schema, value: Any) -> Any:
+    """Return a value as expressions see it: names that CEL can name, numbers that may be fractions as such, bytes."""
+    if not schema.translated:
+        return value
+    if isinstance(value, dict):
+        more = schema.additional if isinstance(schema.additional, Schema) else None
+        found = {}
+        for name, member in value.items():
+            node = schema.properties.get(name) or more
+            own = escaped(name) if name in schema.properties else name
+            if node is not None and own:
+                found[own] = _seen(node, member)
+            elif own:
+                found[own] = member
+        return found
+    if isinstance(value, list):
+        return value if schema.items is None else [_seen(schema.items, item) for item in value]
+    kind = schema.raw.get("type")
+    if kind == "number" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind == "string" and isinstance(value, str):
+        try:
+            return b64decode(value, validate=True)
+        except ValueError:
+            return value
+    return value
+
+
 def _message(schema: Schema, rule: Object, data: Object) -> str:
     """Return what a rule says when it is not kept."""
     expression = rule.get("messageExpression", "")
     if expression:
-        compiled = program(expression, _kind_of(schema.raw)).expression
+        compiled = program(_evaluated(rule, expression), _kind_of(schema.raw)).expression
         value = compiled.eval(data=data).value() if compiled is not None else None
         if isinstance(value, str) and value.strip():
             return value

@@ -4,10 +4,20 @@ The texts are the real server's; what it refuses beyond these (costs of validati
 metadata) is accepted.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from kubedyno.cluster.registry.schema import EMBEDDED, INT_OR_STRING, LIST_KEYS, LIST_TYPE, PRESERVE, Schema
-from kubedyno.cluster.registry.schemacel import rule_causes
+from kubedyno.cluster.registry.schema import (
+    EMBEDDED,
+    INT_OR_STRING,
+    LIST_KEYS,
+    LIST_TYPE,
+    MAP_TYPE,
+    PRESERVE,
+    RULES,
+    Schema,
+)
+from kubedyno.cluster.registry.schemacel import pattern_problem, rule_causes
 from kubedyno.cluster.registry.schemavalidation import validate
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
@@ -15,6 +25,14 @@ Object = dict[str, Any]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _UNSUPPORTED = ("$ref", "additionalItems", "definitions", "dependencies", "patternProperties", "$schema", "id")
 _QUADRATIC = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+_JUNCTORS = ("allOf", "anyOf", "oneOf")
+_STRUCTURAL = "to be structural"
+# What a schema says once, outside of what is combined: member → what it must be there.
+_ONLY_OUTSIDE = (
+    ("type", "empty"), ("default", "undefined"), ("title", "empty"), ("description", "empty"), ("nullable", "false"),
+    (PRESERVE, "false"), (EMBEDDED, "false"), (INT_OR_STRING, "false"), (LIST_KEYS, "empty"), (LIST_TYPE, "undefined"),
+    (MAP_TYPE, "undefined"), (RULES, "empty"),
+)  # fmt: skip
 _MAP_KEYS = "must not be empty if x-kubernetes-list-type is map"
 
 
@@ -32,11 +50,34 @@ def schema_causes(raw: Object, path: str) -> list[Cause]:
         if extra or set(metadata) - {"type", "properties", "description"}:
             text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
             causes.append(forbidden_field(f"{path}.properties[metadata]", text))
-    return causes + _node_causes(raw, path, typed=True)
+    for name, kind in (("apiVersion", "string"), ("kind", "string"), ("metadata", "object")):
+        node = (raw.get("properties") or {}).get(name)
+        if isinstance(node, dict) and node.get("type") not in {None, "", kind}:
+            causes.append(invalid_value(f"{path}.properties[{name}].type", node["type"], f"must be {kind}"))
+    unsupported = _unsupported(raw, path)
+    return unsupported or causes + _node_causes(raw, path, root=True)
 
 
-def _node_causes(raw: Object, path: str, *, typed: bool) -> list[Cause]:
+def _unsupported(raw: Object, path: str) -> list[Cause]:
+    """Return what no schema may have, anywhere in it: nothing else is then looked at."""
     causes = [forbidden_field(f"{path}.{name}", f"{name} is not supported") for name in _UNSUPPORTED if raw.get(name)]
+    if isinstance(raw.get("items"), list):
+        causes.append(forbidden_field(f"{path}.items", "items must be a schema object and not an array"))
+    for place, node in _children(raw, path):
+        causes += _unsupported(node, place)
+    return causes
+
+
+def _children(raw: Object, path: str) -> Iterator[tuple[str, Object]]:
+    for name, node in (raw.get("properties") or {}).items():
+        yield f"{path}.properties[{name}]", node
+    for name in ("additionalProperties", "items"):
+        if isinstance(raw.get(name), dict):
+            yield f"{path}.{name}", raw[name]
+
+
+def _node_causes(raw: Object, path: str, *, root: bool = False, correlatable: bool = True) -> list[Cause]:
+    causes = _nested_causes(raw, path)
     kind = raw.get("type", "")
     if kind and kind not in _TYPES:
         causes.append(not_supported(f"{path}.type", kind, _TYPES))
@@ -45,32 +86,62 @@ def _node_causes(raw: Object, path: str, *, typed: bool) -> list[Cause]:
     if raw.get("properties") and isinstance(raw.get("additionalProperties"), dict):
         text = "additionalProperties and properties are mutual exclusive"
         causes.append(forbidden_field(f"{path}.additionalProperties", text))
-    if typed and kind == "array" and not isinstance(raw.get("items"), dict):
+    if kind == "array" and not isinstance(raw.get("items"), dict):
         causes.append(required(f"{path}.items", "must be specified"))
-    if raw.get(INT_OR_STRING) and kind:
-        causes.append(forbidden_field(f"{path}.type", f"must be empty if {INT_OR_STRING} is true"))
     if raw.get(EMBEDDED) and kind != "object":
         text = f"must be object if {EMBEDDED} is true"
         causes.append(invalid_value(f"{path}.type", kind, text) if kind else required(f"{path}.type", text))
+    if raw.get(EMBEDDED) and not raw.get(PRESERVE) and not raw.get("properties"):
+        text = f"must not be empty if {EMBEDDED} is true without {PRESERVE}"
+        causes.append(required(f"{path}.properties", text))
+    if raw.get(PRESERVE) is False:
+        causes.append(invalid_value(f"{path}.{PRESERVE}", False, "must be true or undefined"))
+    if raw.get(MAP_TYPE) not in {None, "atomic", "granular"}:
+        causes.append(not_supported(f"{path}.{MAP_TYPE}", raw[MAP_TYPE], ("atomic", "granular")))
+    problem = pattern_problem(raw["pattern"]) if raw.get("pattern") else ""
+    if problem:
+        text = f"must be a valid regular expression, but isn't: {problem}"
+        causes.append(invalid_value(f"{path}.pattern", raw["pattern"], text))
     causes += _list_causes(raw, kind, path)
-    causes += rule_causes(raw, path)
+    causes += rule_causes(raw, path, resource=root or bool(raw.get(EMBEDDED)), correlatable=correlatable)
     if raw.get("default") is not None and not causes:
         causes += _default_causes(raw, path)
-    for name, node in (raw.get("properties") or {}).items():
-        causes += _child_causes(node, f"{path}.properties[{name}]", "must not be empty for specified object fields")
-    if isinstance(raw.get("additionalProperties"), dict):
-        node = raw["additionalProperties"]
-        causes += _child_causes(node, f"{path}.additionalProperties", "must not be empty for specified object fields")
-    if isinstance(raw.get("items"), dict):
-        causes += _child_causes(raw["items"], f"{path}.items", "must not be empty for specified array items")
+    for place, node in _children(raw, path):
+        # What an item of a list was before is known of maps alone.
+        told = correlatable and not (place.endswith(".items") and raw.get(LIST_TYPE) != "map")
+        what = "array items" if place.endswith(".items") else "object fields"
+        causes += _child_causes(node, place, f"must not be empty for specified {what}", correlatable=told)
     return causes
 
 
-def _child_causes(node: Object, path: str, text: str) -> list[Cause]:
-    causes = []
-    if not node.get("type") and not node.get(INT_OR_STRING) and not node.get(PRESERVE):
-        causes.append(required(f"{path}.type", text))
-    return causes + _node_causes(node, path, typed=True)
+def _child_causes(node: Object, path: str, text: str, *, correlatable: bool) -> list[Cause]:
+    found = _node_causes(node, path, correlatable=correlatable)
+    if node.get("type") or node.get(INT_OR_STRING) or node.get(PRESERVE):
+        return found
+    missing = required(f"{path}.type", text)
+    return [*found, missing] if any(cause.message.endswith(_STRUCTURAL) for cause in found) else [missing, *found]
+
+
+def _nested_causes(raw: Object, path: str) -> list[Cause]:
+    """Return what anyOf, allOf, oneOf and not say that only the schema itself may say."""
+    causes: list[Cause] = []
+    for junctor in _JUNCTORS:
+        for i, nested in enumerate(raw.get(junctor) or ()):
+            causes += _valued_causes(nested, f"{path}.{junctor}[{i}]", allowed=bool(raw.get(INT_OR_STRING)))
+    if isinstance(raw.get("not"), dict):
+        causes += _valued_causes(raw["not"], f"{path}.not", allowed=False)
+    return causes
+
+
+def _valued_causes(nested: Object, path: str, *, allowed: bool) -> list[Cause]:
+    causes = [
+        forbidden_field(f"{path}.{name}", f"must be {what} {_STRUCTURAL}")
+        for name, what in _ONLY_OUTSIDE
+        if nested.get(name) and not (allowed and name == "type")
+    ]
+    for place, node in _children(nested, path):
+        causes += _valued_causes(node, place, allowed=False)
+    return causes + _nested_causes(nested, path)
 
 
 def _list_causes(raw: Object, kind: str, path: str) -> list[Cause]:
@@ -83,11 +154,21 @@ def _list_causes(raw: Object, kind: str, path: str) -> list[Cause]:
     if kind != "array":
         text = f"must be array if {LIST_TYPE} is specified"
         causes.append(invalid_value(f"{path}.type", kind, text) if kind else required(f"{path}.type", text))
+    items = raw.get("items") or {}
+    if list_type == "set":
+        member, atomic = {"object": (MAP_TYPE, items.get(MAP_TYPE)), "array": (LIST_TYPE, items.get(LIST_TYPE))}.get(
+            items.get("type", ""), ("", "atomic")
+        )
+        if atomic != "atomic":
+            text = f"must be atomic as item of a list with {LIST_TYPE}=set"
+            causes.append(invalid_value(f"{path}.items.{member}", atomic, text))
     if list_type == "map":
         keys = raw.get(LIST_KEYS) or ()
         if not keys:
             causes.append(required(f"{path}.{LIST_KEYS}", _MAP_KEYS))
-        items = raw.get("items") or {}
+        if items.get("type") != "object":
+            text = f"must be object if parent array's {LIST_TYPE} is map"
+            causes.append(invalid_value(f"{path}.items.type", items.get("type", ""), text))
         known = items.get("properties") or {}
         for i, key in enumerate(keys):
             if key not in known:
@@ -96,6 +177,9 @@ def _list_causes(raw: Object, kind: str, path: str) -> list[Cause]:
             elif key not in (items.get("required") or ()) and "default" not in known[key]:
                 text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
                 causes.append(required(f"{path}.items.properties[{key}].default", text))
+            if known.get(key, {}).get("type") in {"array", "object"}:
+                text = f"must be a scalar type if parent array's {LIST_TYPE} is map"
+                causes.append(invalid_value(f"{path}.items.properties[{key}].type", known[key]["type"], text))
     return causes
 
 
