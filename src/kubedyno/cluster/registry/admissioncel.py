@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from kubedyno.cluster.registry import celfunctions, cellists
+from kubedyno.cluster.registry import celfunctions, cellists, schematypes
 from kubedyno.cluster.registry.celfunctions import ConversionError
 from kubedyno.kube.names import problems_of_qualified_name
 from kubedyno.kube.status import Cause, duplicate, invalid_value, required
@@ -49,6 +49,7 @@ class Program:
         problem: What is wrong with it, "" when nothing is.
         returns: Type of its value, e.g. "bool"; "dyn" when only a value tells.
         variables: The policy's variables that it names.
+        unknown: The problem is ours alone: it is evaluated elsewhere.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Program:
     problem: str = ""
     returns: str = _ANY
     variables: tuple[str, ...] = ()
+    unknown: bool = False
 
 
 class EvaluationError(Exception):
@@ -67,10 +69,10 @@ def program(text: str, place: frozenset[str]) -> Program:
     """Return a compiled expression; only where the evaluator is available."""
     function = cellists.beside_optionals(text)
     if function:
-        return Program(text, problem=f"{function} is not evaluated here in an expression with optionals")
+        return Program(text, problem=f"{function} is not evaluated here in an expression with optionals", unknown=True)
     name = cellists.unevaluated(text)
     if name:
-        return Program(text, problem=f"{name} is not evaluated here")
+        return Program(text, problem=f"{name} is not evaluated here", unknown=True)
     try:
         expression = _environment(place).compile(_read_structs(text))
         # Some types are only found to be none when they are named.
@@ -195,8 +197,9 @@ def _read_structs(text: str) -> str:
 
 
 def expression_causes(
-    path: str, text: str, place: frozenset[str], *types: str, declared: Iterable[str] = ()
-) -> list[Cause]:
+    path: str, text: str, place: frozenset[str], *types: str, declared: Mapping[str, str] | None = None,
+    authorized: bool = True, mutating: bool = False,
+) -> list[Cause]:  # fmt: skip
     """Return what is wrong with an expression.
 
     Args:
@@ -204,21 +207,89 @@ def expression_causes(
         text: Of the expression.
         place: The variables that it has.
         types: What it may evaluate to; anything when there are none.
-        declared: The policy's variables so far.
+        declared: The policy's variables so far → types of their values.
+        authorized: It may ask the authorizer.
+        mutating: It makes objects and patches.
     """
     if not text.strip():
         return [required(path, "expression is not specified")]
     if not celfunctions.available():
         return []
-    compiled = program(text.strip(), place)
-    problem = compiled.problem or _undefined(text.strip(), compiled, frozenset(declared))
+    problem, returns = checked(text, place, declared or {}, authorized=authorized, mutating=mutating)
     if problem:
         return [invalid_value(path, text, f"compilation failed: {problem}")]
-    kind = compiled.returns.partition("(")[0]
-    if types and kind not in types and kind != _ANY:
+    if types and returns and returns.partition("(")[0] not in types:
         wanted = types[0] if len(types) == 1 else f"one of [{' '.join(types)}]"
-        return [invalid_value(path, text, f"must evaluate to {wanted} but got {compiled.returns}")]
+        return [invalid_value(path, text, f"must evaluate to {wanted} but got {returns}")]
     return []
+
+
+def checked(
+    text: str, place: frozenset[str], declared: Mapping[str, str], *, authorized: bool = True, mutating: bool = False
+) -> tuple[str, str]:
+    """Return what is wrong with an expression, and the type of its value, "" when only a value tells."""
+    compiled = program(text.strip(), place)
+    untyped = mutating or not schematypes.available()
+    if untyped or compiled.unknown or (compiled.problem and not _is_of_names(compiled.problem)):
+        problem = compiled.problem or _undefined(text.strip(), compiled, frozenset(declared))
+        return problem, "" if compiled.returns == _ANY else compiled.returns
+    environment = _checker(place, tuple(sorted(declared.items())), authorized)
+    try:
+        return "", celfunctions.type_name(environment.compile(text.strip()).return_type())
+    except RuntimeError as error:
+        return schematypes.readable(celfunctions.compile_problem(error)), ""
+
+
+def _is_of_names(problem: str) -> bool:
+    return "undeclared reference" in problem or "undefined field" in problem
+
+
+@lru_cache(maxsize=256)
+def _checker(place: frozenset[str], declared: tuple[tuple[str, str], ...], authorized: bool) -> Any:
+    """Return an environment in which expressions are compiled to check them."""
+    cel = celfunctions.module()
+    schemas: dict[str, Object] = {"request": _REQUEST}
+    if "namespaceObject" in place:
+        schemas["namespaceObject"] = _NAMESPACE
+    if "variables" in place:
+        members = {name: schematypes.schema_of(kind) for name, kind in declared}
+        schemas["variables"] = {"type": "object", "properties": members}
+    types, pool = schematypes.described(schemas)
+    types |= dict.fromkeys(("object", "oldObject", *(place & PARAMS)), cel.Type.DYN)
+    if authorized:
+        types |= dict.fromkeys(("authorizer", "authorizer.requestResource"), cel.Type.STRING)
+    return celfunctions.environment(types, _questions(), pool)
+
+
+def _object(**members: Any) -> Object:
+    return {"type": "object", "properties": members}
+
+
+_TEXT, _NUMBER, _TIME = {"type": "string"}, {"type": "integer"}, {"type": "string", "format": "date-time"}
+_TEXTS, _BY_NAME = {"type": "array", "items": _TEXT}, {"type": "object", "additionalProperties": _TEXT}
+_KIND = _object(group=_TEXT, version=_TEXT, kind=_TEXT)
+_RESOURCE = _object(group=_TEXT, version=_TEXT, resource=_TEXT)
+_USER = _object(
+    username=_TEXT,
+    uid=_TEXT,
+    groups=_TEXTS,
+    extra={"type": "object", "additionalProperties": {"x-kubernetes-int-or-string": True}},
+)
+# What the real server's compiler knows of a request, and of a namespace.
+_REQUEST = _object(
+    kind=_KIND, resource=_RESOURCE, subResource=_TEXT, requestKind=_KIND, requestResource=_RESOURCE,
+    requestSubResource=_TEXT, name=_TEXT, namespace=_TEXT, operation=_TEXT, userInfo=_USER, dryRun={"type": "boolean"},
+    options={"x-kubernetes-int-or-string": True},
+)  # fmt: skip
+_NAMESPACE = _object(
+    metadata=_object(
+        name=_TEXT, generateName=_TEXT, namespace=_TEXT, labels=_BY_NAME, annotations=_BY_NAME, UID=_TEXT,
+        creationTimestamp=_TIME, deletionGracePeriodSeconds=_NUMBER, deletionTimestamp=_TIME, generation=_NUMBER,
+        resourceVersion=_TEXT, finalizers=_TEXTS,
+    ),
+    spec=_object(finalizers=_TEXTS),
+    status=_object(phase=_TEXT),
+)  # fmt: skip
 
 
 def _undefined(text: str, compiled: Program, declared: frozenset[str]) -> str:

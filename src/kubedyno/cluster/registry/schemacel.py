@@ -339,10 +339,10 @@ def _seen(schema: Schema, value: Any) -> Any:
         for name, member in value.items():
             node = schema.properties.get(name) or more
             own = escaped(name) if name in schema.properties else name
-            if node is not None and own:
-                found[own] = _seen(node, member)
-            elif own:
-                found[own] = member
+            if own:
+                found[own] = member if node is None else _seen(node, member)
+                if own == f"__{name}__":
+                    found[name] = found[own]
         return found
     if isinstance(value, list):
         return value if schema.items is None else [_seen(schema.items, item) for item in value]

@@ -5,6 +5,7 @@ against them and evaluated over plain JSON. What cannot be said that way (a list
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -23,6 +24,7 @@ Object = dict[str, Any]
 _DOUBLE, _INT64, _BOOL, _STRING, _MESSAGE, _BYTES = 1, 3, 8, 9, 11, 12
 _OPTIONAL, _REPEATED = 1, 3
 _SCALARS = {"boolean": _BOOL, "integer": _INT64, "number": _DOUBLE, "string": _STRING}
+_NAMED_TYPES = {"bool": "boolean", "int": "integer", "double": "number", "string": "string"}
 _FORMATS = {"date": "Timestamp", "date-time": "Timestamp", "duration": "Duration"}
 _WELL_KNOWN = "google.protobuf."
 # No message has so many fields that their numbers reach those that protobuf keeps.
@@ -75,6 +77,25 @@ def _checker(raw: bytes, resource: bool, optional_old: bool) -> Any:
     # The evaluator has no name for the type of an optional variable.
     old = module().Type.DYN if optional_old else own
     return environment({"self": own, "oldSelf": old}, pool=types.pool())
+
+
+def described(schemas: Mapping[str, Object]) -> tuple[dict[str, Any], Any]:
+    """Return the types of variables that schemas describe, and the pool of their messages."""
+    types = _Types()
+    return {
+        name: types.cel_type(types.of(raw, f"type_{name}") or _ANYTHING) for name, raw in schemas.items()
+    }, types.pool()
+
+
+def schema_of(type_name: str) -> Object:
+    """Return a schema of the values of a type, as Go writes it; of one that is none of JSON's: of any value."""
+    if type_name in _NAMED_TYPES:
+        return {"type": _NAMED_TYPES[type_name]}
+    if type_name.startswith("list("):
+        return {"type": "array", "items": schema_of(type_name[len("list(") : -1])}
+    if type_name.startswith("map(string, "):
+        return {"type": "object", "additionalProperties": schema_of(type_name[len("map(string, ") : -1])}
+    return {INT_OR_STRING: True}
 
 
 def readable(problem: str) -> str:
@@ -133,8 +154,12 @@ class _Types:
         for member, node in sorted(members.items())[:_MAX_FIELDS]:
             field = escaped(member)
             kind = self.of(node, f"{name}.{field}_") if field and isinstance(node, dict) else None
-            if kind is not None:
-                self._add(message, field, kind, name)
+            if kind is None:
+                continue
+            self._add(message, field, kind, name)
+            if field == f"__{member}__":
+                # A word that CEL keeps for itself names a member, too.
+                self._add(message, member, kind, name)
         return _Kind(name=name)
 
     def _message(self, name: str) -> Any:

@@ -63,9 +63,7 @@ def test_a_refusal_has_the_real_servers_words_reason_and_code(api):
 
 
 @needs_cel
-@pytest.mark.parametrize(
-    ("reason", "code"), [("Forbidden", 403), ("Unauthorized", 401), ("RequestEntityTooLarge", 413)]
-)
+@pytest.mark.parametrize(("reason", "code"), [("Forbidden", 403), ("Invalid", 422), ("RequestEntityTooLarge", 413)])
 def test_a_validation_says_its_reason(api, reason, code):
     policy(api, validations=[{"expression": "false", "reason": reason, "message": " no "}])
     answer = api.call("POST", MAPS, configmap())
@@ -81,7 +79,7 @@ def test_a_message_is_made_by_its_expression_unless_that_fails(api):
         api, variables=variables, validations=[{"expression": "object.data.size() < 2", "messageExpression": message}]
     )
     assert api.call("POST", MAPS, configmap(a="1", b="2")).json["message"].endswith("denied request: has 2 of 1!")
-    policy(api, "q", validations=[{"expression": "false", "messageExpression": "object.x", "message": "plain"}])
+    policy(api, "q", validations=[{"expression": "false", "messageExpression": "string(object.x)", "message": "plain"}])
     assert api.call("POST", MAPS, configmap(a="1")).json["message"].endswith("'q-b' denied request: plain")
 
 
@@ -220,6 +218,7 @@ def test_policies_are_not_asked_about_policies(api):
 def test_undefined_variables_and_wrong_types_are_refused_when_written(api):
     spec = {
         "matchConstraints": {"resourceRules": [RULE]},
+        "variables": [{"name": "y", "expression": "1"}],
         "validations": [{"expression": "variables.x", "messageExpression": "1"}],
     }
     answer = api.call("POST", f"{REG}/validatingadmissionpolicies", {"metadata": {"name": "p"}, "spec": spec})

@@ -11,10 +11,12 @@ from kubedyno.cluster.registry.admissioncel import (
     PARAMS,
     POLICY,
     STRING,
+    checked,
     condition_causes,
     expression_causes,
     unevaluated,
 )
+from kubedyno.cluster.registry.celfunctions import available
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
@@ -295,10 +297,11 @@ class AdmissionPolicies(Kind):
             causes += _mutable_causes(match, "spec.matchConstraints") if self._mutating else []
         place = place_of(spec)
         conditions = condition_causes("spec.matchConditions", spec.get("matchConditions", ()), place - {"variables"})
-        causes += conditions + _variables(spec, place)
+        declared: dict[str, str] = {}
+        causes += conditions + _variables(spec, place, declared, mutating=self._mutating)
         if self._mutating:
-            return causes + _mutations(spec, place)
-        return causes + _validations(spec, obj["metadata"].get("name", ""), place)
+            return causes + _mutations(spec, place, declared)
+        return causes + _validations(spec, obj["metadata"].get("name", ""), place, declared)
 
     def warnings(self, obj: Object) -> list[str]:
         return unevaluated(obj)
@@ -363,25 +366,37 @@ def _mutable_causes(match: Object, path: str) -> list[Cause]:
 
 def place_of(spec: Object) -> frozenset[str]:
     """Return which variables a policy's expressions have beyond those that all have."""
-    return POLICY | PARAMS if spec.get("paramKind") else POLICY
+    place = POLICY if spec.get("variables") else POLICY - {"variables"}
+    return place | PARAMS if spec.get("paramKind") else place
 
 
-def _names(spec: Object) -> list[str]:
-    return [variable.get("name", "") for variable in spec.get("variables", ())]
-
-
-def _variables(spec: Object, place: frozenset[str]) -> list[Cause]:
+def _variables(spec: Object, place: frozenset[str], declared: dict[str, str], *, mutating: bool) -> list[Cause]:
+    """Return what is wrong with a policy's variables; `declared` gets their types."""
     causes: list[Cause] = []
-    names = _names(spec)
     for i, variable in enumerate(spec.get("variables", ())):
-        where, name = f"spec.variables[{i}]", names[i]
+        where, name = f"spec.variables[{i}]", variable.get("name", "")
+        is_name = name.isascii() and name.isidentifier()
         if not name:
             causes.append(required(f"{where}.name", "name is not specified"))
-        elif not (name.isascii() and name.isidentifier()):
+        elif not is_name:
             causes.append(invalid_value(f"{where}.name", name, "must be a valid CEL identifier"))
         text = variable.get("expression", "")
-        causes += expression_causes(f"{where}.expression", text, place, declared=names[:i])
+        causes += expression_causes(f"{where}.expression", text, place, declared=declared, mutating=mutating)
+        if is_name:
+            known = checked(text, place, declared, mutating=mutating)[1] if text.strip() and available() else ""
+            declared[name] = known or "dyn"
     return causes
+
+
+def _message_causes(validation: Object, where: str) -> list[Cause]:
+    message = validation.get("message", "")
+    if message and not message.strip():
+        return [invalid_value(f"{where}.message", message, "must be non-empty if specified")]
+    if "\n" in message.strip():
+        return [invalid_value(f"{where}.message", message, "must not contain line breaks")]
+    if "\n" in validation.get("expression", "").strip() and not message.strip():
+        return [required(f"{where}.message", "message must be specified if expression contains line breaks")]
+    return []
 
 
 def _param_kind(kind: Object, path: str) -> list[Cause]:
@@ -407,7 +422,7 @@ def _param_kind(kind: Object, path: str) -> list[Cause]:
     return [*causes, invalid_value(f"{path}.kind", name, text)] if wrong else causes
 
 
-def _annotations(spec: Object, name: str, place: frozenset[str]) -> list[Cause]:
+def _annotations(spec: Object, name: str, place: frozenset[str], declared: dict[str, str]) -> list[Cause]:
     """Return what is wrong with the audit annotations of a policy of a name, which their keys are told by."""
     causes: list[Cause] = []
     for i, annotation in enumerate(spec.get("auditAnnotations", ())):
@@ -420,11 +435,13 @@ def _annotations(spec: Object, name: str, place: frozenset[str]) -> list[Cause]:
         if not text.strip():
             causes.append(required(f"{where}.valueExpression", "valueExpression is not specified"))
             continue
-        causes += expression_causes(f"{where}.valueExpression", text, place, STRING, "null_type", declared=_names(spec))
+        if key in [earlier.get("key", "") for earlier in spec["auditAnnotations"][:i]]:
+            causes.append(duplicate(f"{where}.key", key))
+        causes += expression_causes(f"{where}.valueExpression", text, place, STRING, "null_type", declared=declared)
     return causes
 
 
-def _validations(spec: Object, name: str, place: frozenset[str]) -> list[Cause]:
+def _validations(spec: Object, name: str, place: frozenset[str], declared: dict[str, str]) -> list[Cause]:
     validations, annotations = spec.get("validations", ()), spec.get("auditAnnotations", ())
     causes: list[Cause] = []
     if not validations and not annotations:
@@ -432,22 +449,24 @@ def _validations(spec: Object, name: str, place: frozenset[str]) -> list[Cause]:
         return [required("spec.validations", f"{text}"), required("spec.auditAnnotations", f"{text}")]
     for i, validation in enumerate(validations):
         where = f"spec.validations[{i}]"
-        causes += expression_causes(
-            f"{where}.expression", validation.get("expression", ""), place, BOOL, declared=_names(spec)
-        )
-        message = validation.get("messageExpression")
-        if message is not None:
+        text = validation.get("expression", "")
+        causes += expression_causes(f"{where}.expression", text, place, BOOL, declared=declared)
+        causes += _message_causes(validation, where)
+        message = validation.get("messageExpression", "")
+        if message and not message.strip():
+            causes.append(invalid_value(f"{where}.messageExpression", message, "must be non-empty if specified"))
+        elif message:
             causes += expression_causes(
-                f"{where}.messageExpression", message, place, STRING, declared=_names(spec)
-            )  # fmt: skip
+                f"{where}.messageExpression", message, place, STRING, declared=declared, authorized=False
+            )
         reason = validation.get("reason")
         reasons = ("Forbidden", "Invalid", "RequestEntityTooLarge")
         if reason is not None and reason not in reasons:
             causes.append(not_supported(f"spec.validations[{i}].reason", reason, reasons))
-    return causes + _annotations(spec, name, place)
+    return causes + _annotations(spec, name, place, declared)
 
 
-def _mutations(spec: Object, place: frozenset[str]) -> list[Cause]:
+def _mutations(spec: Object, place: frozenset[str], declared: dict[str, str]) -> list[Cause]:
     mutations = spec.get("mutations", ())
     if not mutations:
         return [required("spec.mutations", "mutations must contain at least one item")]
@@ -469,7 +488,7 @@ def _mutations(spec: Object, place: frozenset[str]) -> list[Cause]:
                 causes.append(required(f"{where}.expression"))
             elif given is not None and wanted:
                 causes += expression_causes(
-                    f"{where}.expression", given.get("expression", ""), place, kind, declared=_names(spec)
+                    f"{where}.expression", given.get("expression", ""), place, kind, declared=declared, mutating=True
                 )
     return causes + one_of(
         "spec.reinvocationPolicy", spec.get("reinvocationPolicy"), ("IfNeeded", "Never"), needed=True
