@@ -5,6 +5,7 @@ one after the other. It reads plain counters; nothing waits for it.
 """
 
 import asyncio
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ def _outcomes(run: Run) -> Counter[tuple[str, str]]:
 
 @contextmanager
 def serving(port: int | None, command: str) -> Iterator[OwnMetrics]:
-    """Serve a command's own metrics while the context is open; with None nothing is served.
+    """Serve a command's own metrics while the context is open; with None nothing is served, 0 is a free port and told.
 
     Raises:
         KubedynoError: The port is no port, or in use.
@@ -121,6 +122,8 @@ def serving(port: int | None, command: str) -> Iterator[OwnMetrics]:
         raise KubedynoError(f"--metrics-port {port}: must be between 0 and 65535")
     door = _Door(own, port)
     door.start()
+    if not port:
+        print(f"own metrics: http://127.0.0.1:{door.port}/metrics", file=sys.stderr, flush=True)  # noqa: T201
     try:
         yield own
     finally:
@@ -132,7 +135,7 @@ class _Door:
 
     def __init__(self, own: OwnMetrics, port: int) -> None:
         self._own = own
-        self._port = port
+        self.port = port
         self._up = threading.Event()
         self._error: KubedynoError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -154,7 +157,7 @@ class _Door:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         server = OnePage(self._own.page)
         try:
-            await server.start(self._port)
+            self.port = await server.start(self.port)
         except KubedynoError as error:
             self._error = error
             return

@@ -98,3 +98,12 @@ def test_without_a_port_nothing_is_served_and_a_wrong_one_is_told():
         assert own.page()
     with pytest.raises(KubedynoError, match="--metrics-port 70000"), ownmetrics.serving(70000, "init"):
         pass
+
+
+def test_a_free_port_is_told_where_the_user_sees_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with ownmetrics.serving(0, "init"):
+        told = capsys.readouterr().err
+        port = int(told.removeprefix("own metrics: http://127.0.0.1:").removesuffix("/metrics\n"))
+        status, page = ask(port)
+    assert status == 200
+    assert b'command="init"' in page
