@@ -51,6 +51,13 @@ _LABELS = frozenset(
 _WITH_PARAMETER = {"topk": "scalar", "bottomk": "scalar", "quantile": "scalar", "count_values": "string"}
 _DECIMAL = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|0[xX][0-9a-fA-F]+|inf|nan", re.IGNORECASE)
 _DURATION = re.compile(r"(?:\d+y)?(?:\d+w)?(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+s)?(?:\d+ms)?")
+_PART = re.compile(r"(\d+)(ms|[smhdwy])")
+_HOUR_MS = 3_600_000
+_UNITS_MS = {
+    "ms": 1, "s": 1000, "m": 60_000, "h": _HOUR_MS, "d": 24 * _HOUR_MS, "w": 168 * _HOUR_MS, "y": 8760 * _HOUR_MS,
+}  # fmt: skip
+# Go counts nanoseconds in 64 bits.
+_MOST_MS = (2**63 - 1) // 1_000_000
 _DOCUMENTED = {"vector": "instant vector", "matrix": "range vector"}
 _MOST_SECONDS = 2**63
 _MODIFIED = "an instant vector selector or range vector selector or a subquery"
@@ -412,7 +419,10 @@ class _Reader:
         self._take()
         if not _DURATION.fullmatch(token.text):
             raise ComplaintError(token.at, f"not a valid duration string: {go_quote(token.text)}")
-        if not any(int(part) for part in re.findall(r"\d+", token.text)):
+        length_ms = sum(int(number) * _UNITS_MS[unit] for number, unit in _PART.findall(token.text))
+        if length_ms > _MOST_MS:
+            raise ComplaintError(token.at, "duration out of range")
+        if not length_ms:
             raise ComplaintError(token.at, "duration must be greater than 0")
 
     def _range(self, node: _Node) -> _Node:

@@ -208,12 +208,12 @@ class Evaluation:
 
     def _label_join(self, arguments: list[Any], grid: Grid) -> list[Row]:
         rows, texts = self._vector(arguments[0], grid), self._texts(arguments[1:], grid)
-        return unique(joined(rows, texts[0], texts[1], texts[2:]))
+        return unique(joined(rows, texts[0], texts[1], texts[2:], self._budget))
 
     def _label_replace(self, arguments: list[Any], grid: Grid) -> list[Row]:
         rows = self._vector(arguments[0], grid)
         target, replacement, source, pattern = self._texts(arguments[1:], grid)
-        return unique(replaced(rows, target, replacement, source, pattern))
+        return unique(replaced(rows, target, replacement, source, pattern, self._budget))
 
     def _round(self, arguments: list[Any], grid: Grid) -> list[Row]:
         to: Values = self._scalar(arguments[1], grid) if len(arguments) > 1 else [1.0] * grid.count

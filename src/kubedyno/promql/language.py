@@ -172,6 +172,8 @@ def _check(tree: Any) -> None:
         node, depth = waiting.pop()
         if depth > MAX_DEPTH:
             raise BadQueryError(f"parse error: nested more than {MAX_DEPTH} deep")
+        if isinstance(node, VectorSelector | SubqueryExpr):
+            _check_moment(node)
         if isinstance(node, VectorSelector):
             matchers_of(node)
         elif isinstance(node, Call):
@@ -188,6 +190,14 @@ def _check(tree: Any) -> None:
             if fill.lhs is not None or fill.rhs is not None:
                 raise BadQueryError("parse error: fill modifiers are not taken")
         waiting += [(child, depth + 1) for child in children(node)]
+
+
+def _check_moment(node: Any) -> None:
+    """Refuse a time that the parser cannot tell: it has those of the years 1 to 9999."""
+    try:
+        _ = node.at and node.at.at
+    except (ValueError, OverflowError) as error:
+        raise BadQueryError(f"parse error: timestamp out of bounds for @ modifier: {error}") from error
 
 
 def matchers_of(selector: Any) -> list[Matcher]:

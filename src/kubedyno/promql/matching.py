@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import comb
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any, Literal
 
@@ -19,10 +20,13 @@ Operator = Literal["=", "!=", "=~", "!~"]
 MAX_PATTERN = 4096
 EMPTY_SELECTOR = "vector selector must contain at least one non-empty matcher"
 # Unbounded repetitions of a pattern: each can multiply the work by a value's length.
-_MAX_OPEN_REPEATS = 3
+_MAX_OPEN_REPEATS = 24
 _MAX_REPEAT = 1000
-# Values longer than this are matched by the simple forms only.
-_MAX_VALUE = 4096
+# Of a label: one function within another makes it longer by a factor each time.
+MAX_VALUE = 1 << 20
+# A step takes 4 ns.
+_MAX_STEPS = 20_000_000
+_STEPWISE = 100
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]()]")
 _MEMO_VALUES = 50_000
 # RE2's classes are ASCII; a dot stands for a newline too since Prometheus 3.
@@ -109,15 +113,13 @@ def _check(tree: Any, open_above: int, found: list[int], text: str) -> None:
             raise BadQueryError(f"error parsing regexp: {shown}")
         if op in {_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT}:
             _, most, inner = argument
-            if most is not _constants.MAXREPEAT and most > _MAX_REPEAT:
-                shown = next((one[0] for one in _REPEAT.finditer(text) if str(most) in one[0]), text)
-                raise BadQueryError(f"error parsing regexp: invalid repeat count: `{shown}`")
             unbounded = most is _constants.MAXREPEAT
             if unbounded:
                 found[0] += 1
-                if open_above or found[0] > _MAX_OPEN_REPEATS * 8:
+                if open_above or found[0] > _MAX_OPEN_REPEATS:
                     raise BadQueryError("a pattern with a repetition within a repetition could take too long")
             _check(inner, open_above + (1 if unbounded or most > 1 else 0), found, text)
+            _copies([(op, argument)], text)
         elif op is _constants.SUBPATTERN:
             _check(argument[3], open_above, found, text)
         elif op is _constants.BRANCH:
@@ -126,6 +128,25 @@ def _check(tree: Any, open_above: int, found: list[int], text: str) -> None:
                 _check(branch, open_above, [0], text)
         elif op is _constants.ATOMIC_GROUP:
             _check(argument, open_above, found, text)
+
+
+def _copies(tree: Any, text: str) -> int:
+    """Return how many times a counted repetition within counted ones is written out; Go takes 1,000."""
+    most = 1
+    for op, argument in tree:
+        if op in {_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT}:
+            least, last, inner = argument
+            count = max(1, least if last is _constants.MAXREPEAT else last)
+            copies = count * _copies(inner, text)
+            if copies > _MAX_REPEAT:
+                shown = next((one[0] for one in _REPEAT.finditer(text) if str(count) in one[0]), text)
+                raise BadQueryError(f"error parsing regexp: invalid repeat count: `{shown}`")
+            most = max(most, copies)
+        elif op is _constants.SUBPATTERN:
+            most = max(most, _copies(argument[3], text))
+        elif op is _constants.BRANCH:
+            most = max([most, *(_copies(branch, text) for branch in argument[1])])
+    return most
 
 
 def _open_repeats(tree: Any) -> int:
@@ -163,24 +184,44 @@ def test_of(text: str) -> Test:
         if text.startswith(ending) and not _SPECIAL.search(text[2:]) and "|" not in text:
             suffix = text[2:]
             return lambda value: value.endswith(suffix) and len(value) >= len(suffix) + least
-    # n repetitions cost at most length^n steps: with many of them only short values are tried.
-    repeats = _open_repeats(_parser.parse(pattern.pattern, _FLAGS))
-    longest = _MAX_VALUE if repeats <= _MAX_OPEN_REPEATS - 1 else max(64, int(1e6 ** (1 / repeats)))
     memo: dict[str, bool] = {}
 
     def test(value: str) -> bool:
         known = memo.get(value)
         if known is None:
-            if len(value) > longest:
-                raise BadQueryError(
-                    f"the pattern {text!r} has {repeats} open repetitions: too many for a value of {len(value)} characters"
-                )
             if len(memo) >= _MEMO_VALUES:
                 memo.clear()
-            known = memo[value] = pattern.fullmatch(value) is not None
+            known = memo[value] = matched(text, pattern, value) is not None
         return known
 
     return test
+
+
+@lru_cache(maxsize=512)
+def _longest(text: str) -> tuple[int, int]:
+    """Return how long a value may be that a pattern is tried on, and how many open repetitions the pattern has.
+
+    k of them stand in a value of n characters in (n+k over k) ways; each way is a step.
+    """
+    repeats = _open_repeats(_parser.parse(pattern_of(text).pattern, _FLAGS))
+    longest = MAX_VALUE
+    while longest > 1 and repeats > 1 and comb(longest + repeats, repeats) > _MAX_STEPS:
+        longest -= 1 if longest < _STEPWISE else longest // 10
+    return longest, repeats
+
+
+def matched(text: str, pattern: re.Pattern[str], value: str) -> re.Match[str] | None:
+    """Match a whole value with a pattern, made of a text by `pattern_of`, in a bounded time.
+
+    Raises:
+        BadQueryError: It could take too long.
+    """
+    longest, repeats = _longest(text)
+    if len(value) > longest:
+        raise BadQueryError(
+            f"the pattern {text!r} has {repeats} open repetitions: too many for a value of {len(value)} characters"
+        )
+    return pattern.fullmatch(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,4 +264,4 @@ def check_selective(matchers: Iterable[Matcher]) -> None:
         raise BadQueryError(EMPTY_SELECTOR)
 
 
-__all__ = ["EMPTY_SELECTOR", "NAME", "Matcher", "check_selective", "matches_all", "pattern_of", "test_of"]
+__all__ = ["EMPTY_SELECTOR", "MAX_VALUE", "NAME", "Matcher", "check_selective", "matches_all", "pattern_of", "test_of"]

@@ -18,6 +18,7 @@ from kubedyno.promql.engine import Answer, Engine, Series
 from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError
 from kubedyno.promql.exposition import number_of
 from kubedyno.promql.language import formatted, matchers_of, parsed, parsed_selector
+from kubedyno.promql.limits import Budget
 from kubedyno.promql.matching import EMPTY_SELECTOR, Matcher
 from kubedyno.promql.rows import NAME, json_number
 from kubedyno.promql.scraping import Target
@@ -170,8 +171,9 @@ class ReadAPI:
                 raise BadQueryError("no match[] parameter provided")
             return self._store.series([], start, end)
         found: dict[int, dict[str, str]] = {}
+        budget = Budget(self._engine.options, self._clock)
         for text in texts:
-            for labels in self._store.series(_matchers(text), start, end):
+            for labels in self._store.series(_matchers(text), start, end, lambda: budget.spend(0)):
                 found[id(labels)] = labels
         return list(found.values())
 

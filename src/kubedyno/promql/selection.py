@@ -59,7 +59,7 @@ class Selection:
     def _slices(self, selector: Any, start_ms: int, end_ms: int) -> Iterator[Samples]:
         """Yield series with their samples in a span; stale markers among them."""
         limit = self._options.max_series
-        slices = self._store.select(matchers_of(selector), start_ms, end_ms, limit)
+        slices = self._store.select(matchers_of(selector), start_ms, end_ms, limit, lambda: self._budget.spend(0))
         if len(slices) > limit:
             raise QueryError(f"a selector chooses more than {limit} series")
         for piece in slices:

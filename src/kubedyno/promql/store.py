@@ -6,9 +6,10 @@ under the store's lock, so that a query may run in another thread than the recor
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 from kubedyno.promql.errors import StoreFullError
 from kubedyno.promql.matching import Matcher
@@ -16,6 +17,10 @@ from kubedyno.promql.rows import NAME, STALE, Labels, is_stale
 
 # Times of the first trim of a column: freeing by the sample would move the rest each time.
 _TRIM_LEAST = 64
+# Series or names that a pattern is tried on between two looks at the time.
+_TICK_EACH = 64
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,14 @@ class SeriesStore:
                 if not columns:
                     del self._by_name[name]
 
-    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, limit: int | None = None) -> list[Slice]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start_ms: int,
+        end_ms: int,
+        limit: int | None = None,
+        tick: Callable[[], None] | None = None,
+    ) -> list[Slice]:
         """Return the series that meet all matchers, with their samples from start to end, both included.
 
         Args:
@@ -181,10 +193,11 @@ class SeriesStore:
             start_ms: First instant.
             end_ms: Last instant.
             limit: Stop after so many series; the caller looks at the count.
+            tick: Called now and then while patterns are tried; raises what ends it.
         """
         found: list[Slice] = []
         with self._lock:
-            for column in self._matching(matchers):
+            for column in self._matching(matchers, tick):
                 low = bisect_left(column.times, start_ms)
                 high = bisect_right(column.times, end_ms, low)
                 if high > low:
@@ -193,29 +206,40 @@ class SeriesStore:
                         break
         return found
 
-    def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
-        """Return the label sets that meet all matchers and have a sample from start to end."""
+    def series(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, tick: Callable[[], None] | None = None
+    ) -> list[Labels]:
+        """Return the label sets that meet all matchers and have a sample from start to end; see `select`."""
         with self._lock:
             return [
                 column.labels
-                for column in self._matching(matchers)
+                for column in self._matching(matchers, tick)
                 if bisect_right(column.times, end_ms) > bisect_left(column.times, start_ms)
             ]
 
-    def _matching(self, matchers: Sequence[Matcher]) -> Iterable[Column]:
+    def _matching(self, matchers: Sequence[Matcher], tick: Callable[[], None] | None) -> Iterable[Column]:
         on_name = [matcher for matcher in matchers if matcher.name == NAME]
         # The cheap ones first.
         rest = sorted((m for m in matchers if m.name != NAME), key=lambda m: m.op not in {"=", "!="})
         tests = [(matcher.name, matcher.test) for matcher in rest]
         exact = next((matcher.value for matcher in on_name if matcher.op == "="), None)
         names = [exact] if exact is not None else list(self._by_name)
-        for name in names:
+        slow = tick is not None and any(matcher.op in {"=~", "!~"} for matcher in matchers)
+        for name in _ticking(names, tick) if slow and tick else names:
             columns = self._by_name.get(name)
             if columns and all(matcher.test(name) for matcher in on_name):
-                for column in columns.values():
+                for column in _ticking(columns.values(), tick) if slow and tests and tick else columns.values():
                     labels = column.labels
                     for label, test in tests:
                         if not test(labels.get(label, "")):
                             break
                     else:
                         yield column
+
+
+def _ticking(items: Iterable[T], tick: Callable[[], None]) -> Iterator[T]:
+    """Yield items, with a tick before each so many."""
+    for number, item in enumerate(items):
+        if not number % _TICK_EACH:
+            tick()
+        yield item

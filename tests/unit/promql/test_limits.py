@@ -21,7 +21,21 @@ def filled(series: int = 20, samples: int = 50) -> SeriesStore:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(a*)*b", "(a+)+", "(.*a){25}", "((a|aa)+)+", "(?=x)y", r"(a)\1", "a{5000}", "(" * 200, "[[:nope:]]", "x" * 5000],
+    [
+        "(a*)*b",
+        "(a+)+",
+        "(.*a){25}",
+        "((a|aa)+)+",
+        "(?=x)y",
+        r"(a)\1",
+        "a{5000}",
+        "(" * 200,
+        "[[:nope:]]",
+        "x" * 5000,
+        "((a{1,1000}){1,1000}){1,1000}",
+        "(a{10}){101}",
+        ".*" * 25,
+    ],
 )
 def test_a_pattern_that_could_take_long_is_refused(pattern):
     with pytest.raises(BadQueryError):
@@ -40,6 +54,57 @@ def test_a_pattern_with_many_open_repetitions_meets_only_short_values():
     assert matcher.test("1a2b3c4d5e6")
     with pytest.raises(BadQueryError, match="open repetitions"):
         matcher.test("a" * 5000)
+
+
+def test_the_more_open_repetitions_a_pattern_has_the_shorter_are_the_values():
+    began_s = SystemClock().monotonic()
+    for repeats, value in ((3, "ab" * 150), (4, "ab" * 60), (8, "ab" * 12), (24, "ab" * 4)):
+        assert not Matcher("x", "=~", ".*c" * repeats).test(value)
+        with pytest.raises(BadQueryError, match="open repetitions: too many for a value of 500 characters"):
+            Matcher("x", "=~", ".*" * repeats + "c").test("a" * 500)
+    assert SystemClock().monotonic() - began_s < 5
+
+
+def test_patterns_over_many_series_end_with_the_time():
+    class Racing(SystemClock):
+        seconds = 0.0
+
+        def monotonic(self) -> float:
+            self.seconds += 1
+            return self.seconds
+
+    store = SeriesStore()
+    for i in range(5000):
+        store.append(store.column({"__name__": f"v{i % 3}", "i": str(i)}), 1000, 1.0)
+    for query in ('{i=~"9.*9|x"}', '{__name__=~"v.*",i=~".*7.*7"}', 'label_replace(v1, "x", "$1", "i", "(.*)3")'):
+        with pytest.raises(QueryTimeoutError):
+            Engine(store, EngineOptions(timeout_s=20), Racing()).instant(query, 1000)
+    assert len(Engine(store, EngineOptions(timeout_s=20)).instant('{i=~"49.9"}', 1000).series) == 10
+
+
+@pytest.mark.parametrize(
+    "function", ["label_replace({}, 'x', '$1$1$1$1$1$1$1$1', 'x', '(.*)')", "label_join({}, 'x', 'ab', 'x', 'x', 'x')"]
+)
+def test_labels_do_not_grow_without_end(function):
+    query = "label_replace(v, 'x', 'abcdefgh', '', '')"
+    for _ in range(14):
+        query = function.format(query)
+    with pytest.raises(QueryError, match=r"a label's value of [0-9]+ characters: at most 1048576 are taken"):
+        Engine(filled()).instant(query, 49_000)
+    long = f"label_replace(v, 'x', '{'a' * 60_000}', '', '')"
+    with pytest.raises(QueryError, match="too many samples"):
+        Engine(filled(), EngineOptions(max_samples=100_000)).instant(long, 49_000)
+    assert len(Engine(filled()).instant(long, 49_000).series) == 20
+
+
+@pytest.mark.parametrize(
+    "query", ["v @ 9e18", "v @ 1e14", "sum_over_time(v[1m:1s] @ 9e17)", "v offset 300y", "v[1000000y]"]
+)
+def test_times_beyond_all_calendars_are_refused(query):
+    with pytest.raises(BadQueryError, match=r"parse error: (timestamp out of bounds|duration out of range)"):
+        Engine(filled()).instant(query, 0)
+    Engine(filled()).instant("v offset 290y", 0)
+    Engine(filled()).range("v @ 2e11 offset -290y", 0, 1000, 1000)
 
 
 @pytest.mark.parametrize(
