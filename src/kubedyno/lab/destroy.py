@@ -6,6 +6,7 @@ from kubedyno.lab import session, target
 from kubedyno.lab.target import Choice
 from kubedyno.load.engine.cleanup import Removed, collect
 from kubedyno.load.engine.mapping import discover
+from kubedyno.load.engine.patience import PatientClient
 
 
 async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> Removed:
@@ -31,7 +32,11 @@ async def destroy(request: session.Request, choice: Choice, *, yes: bool) -> Rem
                     if (mapping := mappings.find(api_version, kind)) is not None
                 ]
                 removed += await collect(
-                    client, f"kube-burner.io/job={job.spec.name}", outside, SYSTEM_CLOCK, request.timeout_s
+                    PatientClient(client),
+                    f"kube-burner.io/job={job.spec.name}",
+                    outside,
+                    SYSTEM_CLOCK,
+                    request.timeout_s,
                 )
     return removed
 
@@ -53,4 +58,4 @@ async def by_uuid(uuid: str, choice: Choice, timeout_s: float, *, yes: bool, qui
             for mapping in mappings.all()
             if not mapping.namespaced and {"list", "deletecollection"} <= mapping.verbs
         ]
-        return await collect(client, f"kube-burner.io/uuid={uuid}", outside, SYSTEM_CLOCK, timeout_s)
+        return await collect(PatientClient(client), f"kube-burner.io/uuid={uuid}", outside, SYSTEM_CLOCK, timeout_s)

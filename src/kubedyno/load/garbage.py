@@ -13,6 +13,7 @@ from kubedyno.load.engine.cleanup import Removed, collect
 from kubedyno.load.engine.context import Kinds
 from kubedyno.load.engine.hooks import Hooks
 from kubedyno.load.engine.mapping import Mapping
+from kubedyno.load.engine.patience import PatientClient
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.plan.plan import JobPlan, Plan
 from kubedyno.load.result import EXIT_FAILED, EXIT_TIMEOUT, JobResult, Options, RunResult
@@ -48,7 +49,7 @@ class Garbage:
         job = f"kube-burner.io/job={plan.spec.name}"
         async with self._targets.of(plan.spec) as (client, kinds):
             return await collect(
-                client,
+                PatientClient(client, self._options.silence_s),
                 f"{job},kube-burner.io/runid={plan.runid}" if own else job,
                 outside(plan, kinds),
                 self._clock,
@@ -111,7 +112,13 @@ class Garbage:
                 for job in self._result.jobs:
                     selector = f"kube-burner.io/runid={job.plan.runid}"
                     async with self._targets.of(job.plan.spec) as (client, kinds):
-                        await collect(client, selector, outside(job.plan, kinds), self._clock, LAST_CLEANUP_S)
+                        await collect(
+                            PatientClient(client, self._options.silence_s),
+                            selector,
+                            outside(job.plan, kinds),
+                            self._clock,
+                            LAST_CLEANUP_S,
+                        )
         except TimeoutError:
             self._result.fail(f"what this run created is not gone after {LAST_CLEANUP_S:.0f}s", EXIT_FAILED)
         except (KubedynoError, StatusError, OSError) as error:

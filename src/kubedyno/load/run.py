@@ -18,7 +18,7 @@ from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.config.sources import read_text
 from kubedyno.load.config.spec import JobSpec
-from kubedyno.load.engine import health, patience
+from kubedyno.load.engine import health
 from kubedyno.load.engine import job as jobs
 from kubedyno.load.engine.context import JobContext, Kinds
 from kubedyno.load.engine.hooks import Hooks, hooked, script
@@ -103,7 +103,6 @@ class Run:
         result = self.result
         result.started_at = self._clock.now()
         self._started_s = self._clock.monotonic()
-        patience.allow(self.options.silence_s)
         for warning in self.plan.warnings:
             log.warning("%s", warning)
         try:
@@ -461,6 +460,7 @@ class Run:
             self._diagnose,
             self.options.fail_when_stuck_s,
             told,
+            self.options.silence_s,
         )
 
     async def _alerts(self) -> bool:

@@ -48,25 +48,42 @@ def test_a_refusal_is_the_callers():
         asked(StatusError("no"), "never")
 
 
-def test_a_run_says_how_long_silence_is_waited_through_and_its_tasks_follow():
-    async def run(silence_s):
-        patience.allow(silence_s)
-
-        async def ask():
+def test_a_patient_client_asks_again_for_its_own_time_and_no_other():
+    class Gone:
+        async def list_all(self, _):
             raise Unreachable("gone")
 
+        request = get = list_all
+
+    async def waited_s(silence_s, ask):
         began_s = asyncio.get_running_loop().time()
         with pytest.raises(Unreachable):
-            await asyncio.gather(asyncio.ensure_future(patience.patiently(ask)))
+            await ask(patience.PatientClient(Gone(), silence_s))
         return asyncio.get_running_loop().time() - began_s
 
-    async def both():
-        # Runs of one process do not hear of each other.
-        return await asyncio.gather(asyncio.ensure_future(run(0.02)), asyncio.ensure_future(run(0.3)))
+    async def all_of(silence_s):
+        return [
+            await waited_s(silence_s, lambda client: client.list_all("/api/v1/pods")),
+            await waited_s(silence_s, lambda client: client.get("/api/v1/pods/p")),
+        ]
 
-    short_s, long_s = simulate(both())
-    assert 0.02 <= short_s < 0.1
-    assert 0.3 <= long_s < 1
+    async def both():
+        return await asyncio.gather(all_of(0.02), all_of(0.3))
+
+    short, long = simulate(both())
+    assert all(0.02 <= s < 0.1 for s in short)
+    assert all(0.3 <= s < 1 for s in long)
+
+
+def test_a_patient_client_passes_on_what_it_is_asked_for():
+    class There:
+        async def request(self, *what, **more):
+            return what, more
+
+    async def run():
+        return await patience.PatientClient(There()).request("PUT", "/x", body=b"1", headers=(("a", "b"),))
+
+    assert asyncio.run(run()) == (("PUT", "/x"), {"body": b"1", "headers": (("a", "b"),)})
 
 
 def test_who_asks_why_a_run_waits_waits_through_silence_too():

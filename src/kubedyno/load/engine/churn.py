@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +14,6 @@ from kubedyno.load.engine.cleanup import delete_collection
 from kubedyno.load.engine.create import CreateJob
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.namespaces import LOOKAHEAD, delete_labelled
-from kubedyno.load.engine.patience import patiently
 from kubedyno.load.plan.labels import ITERATION
 
 log = logger(__name__)
@@ -93,7 +91,7 @@ async def _namespaces(job: CreateJob) -> int:
     label = context.label
     selector = f"{job.selector},{label('uuid')}={context.uuid}"
     path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
-    there = {item["metadata"]["name"] for item in await patiently(lambda: context.client.list_all(path))}
+    there = {item["metadata"]["name"] for item in await context.patient.list_all(path)}
     names = sorted((name for name in plan.namespaces() if name in there), key=natural)
     if not names:
         return 0
@@ -118,7 +116,7 @@ async def _namespaces(job: CreateJob) -> int:
     await _cluster_scoped(job, iterations)
     told = mark if context.compat == 2 else f"{mark}={value}"
     marked = f"{selector},{told}"
-    await delete_labelled(context.client, marked, context.clock, _DELETION_S, told)
+    await delete_labelled(context.patient, marked, context.clock, _DELETION_S, told)
     job.namespaces.forget(chosen)
     if spec.churn.delete_delay_s:
         log.info("Sleeping for %s after deletion", go_duration(int(spec.churn.delete_delay_s * 1e9)))
@@ -143,7 +141,7 @@ async def _cluster_scoped(job: CreateJob, iterations: list[int]) -> None:
         if numbers:
             selector = f"{job.selector},{context.label('index')}={item.index},{ITERATION} in ({numbers})"
             await delete_collection(
-                context.client, mapping, None, selector, context.clock, _DELETION_S, wait=True
+                context.patient, mapping, None, selector, context.clock, _DELETION_S, wait=True
             )  # fmt: skip
 
 
@@ -156,7 +154,7 @@ async def _objects(job: CreateJob) -> None:
             continue
         selector = f"{job.selector},{label('uuid')}={context.uuid},{label('index')}={item.index}"
         path = f"{mapping.path()}?labelSelector={quote(selector)}"
-        items = await patiently(partial(context.client.list_all, path))
+        items = await context.patient.list_all(path)
         if not items:
             log.warning("No %s found with label selector %s, skipping churn cycle", mapping.plural, selector)
             continue
@@ -192,9 +190,9 @@ async def _objects(job: CreateJob) -> None:
 async def _gone(job: CreateJob, mapping: Mapping, found: dict[str, Any]) -> None:
     """Return when an object is gone: not there, or another one of its name."""
     meta = found["metadata"]
-    path = mapping.path(meta.get("namespace"), meta["name"])
+    path, client = mapping.path(meta.get("namespace"), meta["name"]), job.context.patient
     while True:
-        answer = await patiently(lambda: job.context.client.request("GET", path))
+        answer = await client.request("GET", path)
         if answer.status == 404 or (
             answer.status == 200 and orjson.loads(answer.body)["metadata"]["uid"] != meta["uid"]
         ):

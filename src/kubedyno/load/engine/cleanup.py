@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from urllib.parse import quote
 
 import orjson
@@ -10,11 +9,10 @@ import orjson
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.errors import KubedynoError
-from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.namespaces import delete_labelled
-from kubedyno.load.engine.patience import patiently
+from kubedyno.load.engine.patience import PatientClient
 
 _POLL_S = 0.2
 _FOREGROUND = orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
@@ -39,7 +37,7 @@ class Removed:
 
 
 async def collect(
-    client: Client,
+    client: PatientClient,
     selector: str,
     outside: Sequence[tuple[Mapping, str]],
     clock: Clock,
@@ -77,7 +75,7 @@ async def collect(
             leaving += [(mapping, namespace)] if count else []
     if gvr:
         path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
-        for item in await patiently(lambda: client.list_all(path)):
+        for item in await client.list_all(path):
             name = item["metadata"]["name"]
             inside = [mapping for mapping, namespace in outside if mapping.namespaced and not namespace]
             for mapping in inside:
@@ -91,7 +89,7 @@ async def collect(
 
 
 async def delete_collection(
-    client: Client,
+    client: PatientClient,
     mapping: Mapping,
     namespace: str | None,
     selector: str,
@@ -111,7 +109,7 @@ async def delete_collection(
     """
     path = f"{mapping.path(namespace)}?labelSelector={quote(selector)}"
     try:
-        found = await patiently(lambda: client.list_all(path))
+        found = await client.list_all(path)
     except StatusError as error:
         if error.code == 404:
             # The kind itself is gone: its CustomResourceDefinition was among what was deleted.
@@ -120,20 +118,20 @@ async def delete_collection(
     if not found:
         return 0
     if "deletecollection" in mapping.verbs:
-        answer = await patiently(lambda: client.request("DELETE", path, body=_FOREGROUND))
+        answer = await client.request("DELETE", path, body=_FOREGROUND)
         if answer.status not in {200, 202}:
             raise StatusError.from_response(answer.status, answer.body)
     else:
         for item in found:
             meta = item["metadata"]
-            await patiently(partial(client.request, "DELETE", mapping.path(meta.get("namespace"), meta["name"])))
+            await client.request("DELETE", mapping.path(meta.get("namespace"), meta["name"]))
     if wait:
         await wait_gone(client, mapping, namespace, selector, clock, timeout_s)
     return len(found)
 
 
 async def wait_gone(
-    client: Client, mapping: Mapping, namespace: str | None, selector: str, clock: Clock, timeout_s: float
+    client: PatientClient, mapping: Mapping, namespace: str | None, selector: str, clock: Clock, timeout_s: float
 ) -> None:
     """Return once no object of a kind with a label is left, in one namespace or anywhere.
 
@@ -145,7 +143,7 @@ async def wait_gone(
     deadline_s = clock.monotonic() + timeout_s
     while True:
         try:
-            left = await patiently(lambda: client.list_all(path))
+            left = await client.list_all(path)
         except StatusError as error:
             if error.code == 404:
                 # The kind went, too, with its CustomResourceDefinition.

@@ -11,6 +11,7 @@ from kubedyno.base.log import logger
 from kubedyno.base.random import Random
 from kubedyno.client.api import Client
 from kubedyno.load.engine.mapping import Mapping, Mappings, discover
+from kubedyno.load.engine.patience import PatientClient
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.sender import GONE_S
 from kubedyno.load.engine.stuck import StuckWatch
@@ -91,6 +92,11 @@ class JobContext:
     failed: Callable[[str], None]
     gone_after_s: float = GONE_S
     sent: Callable[[str, float], None] | None = None
+
+    @property
+    def patient(self) -> PatientClient:
+        """The client, for what is to outlast a server that goes away."""
+        return PatientClient(self.client, self.gone_after_s)
 
     def label(self, key: str) -> str:
         """Return a label of the version's family: "kube-burner.io/job" or "kube-burner-job"."""

@@ -41,7 +41,7 @@ class CreateJob:
         self.record = record
         self.hooks = hooks
         spec = job.spec
-        self.namespaces = Namespaces(context.client, job.namespace_labels, spec.namespace_annotations)
+        self.namespaces = Namespaces(context.patient, job.namespace_labels, spec.namespace_annotations)
         self.sender = Sender(
             context.client,
             pacing(spec, context.directory),
@@ -263,7 +263,7 @@ class CreateJob:
             places = [own] if own else list(job.namespaces())
         for place in places:
             await delete_collection(
-                context.client, mapping, place, selector, context.clock, job.spec.max_wait_timeout_s,
+                context.patient, mapping, place, selector, context.clock, job.spec.max_wait_timeout_s,
                 wait=job.spec.wait_for_deletion and mapping.namespaced,
             )  # fmt: skip
 
@@ -286,7 +286,7 @@ class CreateJob:
                     ("uuid", self.context.uuid),
                 )
             )
-            found = await count(self.context.client, mapping, selector)
+            found = await count(self.context.patient, mapping, selector)
             line = f"{mapping.plural} found: {found} Expected: {item.expected}"
             if found == item.expected:
                 log.debug("%s", line)

@@ -14,7 +14,6 @@ from kubedyno.load.engine import kubevirt, waiting
 from kubedyno.load.engine.arrival import pacing
 from kubedyno.load.engine.context import JobContext, WaitTimeoutError, noting
 from kubedyno.load.engine.mapping import Mapping
-from kubedyno.load.engine.patience import patiently
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.sender import Sender, retry_delays_s
 from kubedyno.load.plan import labels
@@ -129,7 +128,7 @@ class ExistingJob:
         path = f"{mapping.path()}?labelSelector={quote(selector)}"
         for wait_s in (*retry_delays_s(self._job.spec.max_wait_timeout_s), None):
             try:
-                items = await patiently(lambda: self._context.client.list_all(path))
+                items = await self._context.patient.list_all(path)
             except StatusError as error:
                 line = f"Error listing {mapping.plural} with selector {selector}: {error.message}"
                 log.error("%s", line)  # noqa: TRY400 - the API's answer, not a defect
@@ -201,7 +200,7 @@ class ExistingJob:
         told = -1
         while True:
             try:
-                left = len(await patiently(lambda: context.client.list_all(path)))
+                left = len(await context.patient.list_all(path))
             except StatusError as error:
                 raise KubedynoError(f"waiting for {mapping.plural} to be deleted: {error.message}") from error
             if not left:

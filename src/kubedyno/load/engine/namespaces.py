@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from functools import partial
 from urllib.parse import quote
 
 import orjson
@@ -11,9 +10,8 @@ from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
-from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
-from kubedyno.load.engine.patience import patiently
+from kubedyno.load.engine.patience import PatientClient
 
 log = logger(__name__)
 
@@ -34,7 +32,7 @@ class Namespaces:
         annotations: Put on each.
     """
 
-    def __init__(self, client: Client, labels: Mapping[str, str], annotations: Mapping[str, str]) -> None:
+    def __init__(self, client: PatientClient, labels: Mapping[str, str], annotations: Mapping[str, str]) -> None:
         self._client = client
         self._labels = dict(labels)
         self._annotations = dict(annotations)
@@ -87,7 +85,7 @@ class Namespaces:
         body = orjson.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         delay_s = _FIRST_RETRY_S
         for attempt in range(_RETRIES):
-            answer = await patiently(lambda: self._client.request("POST", "/api/v1/namespaces", body=body))
+            answer = await self._client.request("POST", "/api/v1/namespaces", body=body)
             if answer.status in {200, 201}:
                 log.debug("Created namespace: %s", name)
                 self._made.add(name)
@@ -111,7 +109,7 @@ class Namespaces:
 
     async def _is_terminating(self, name: str) -> bool:
         try:
-            found = await patiently(lambda: self._client.get(f"/api/v1/namespaces/{name}"))
+            found = await self._client.get(f"/api/v1/namespaces/{name}")
         except StatusError as error:
             if error.code == 404:
                 return True
@@ -120,13 +118,13 @@ class Namespaces:
 
     async def _wait_gone(self, name: str) -> None:
         while True:
-            answer = await patiently(lambda: self._client.request("GET", f"/api/v1/namespaces/{name}"))
+            answer = await self._client.request("GET", f"/api/v1/namespaces/{name}")
             if answer.status == 404:
                 return
             await aio.sleep(_CONFLICT_WAIT_S)
 
 
-async def delete_labelled(client: Client, selector: str, clock: Clock, timeout_s: float, told: str = "") -> int:
+async def delete_labelled(client: PatientClient, selector: str, clock: Clock, timeout_s: float, told: str = "") -> int:
     """Delete all namespaces that a label selector matches and wait until they are gone.
 
     Args:
@@ -144,23 +142,20 @@ async def delete_labelled(client: Client, selector: str, clock: Clock, timeout_s
         StatusError: The API refuses.
     """
     path = f"/api/v1/namespaces?labelSelector={quote(selector)}"
-    names = [item["metadata"]["name"] for item in await patiently(lambda: client.list_all(path))]
+    names = [item["metadata"]["name"] for item in await client.list_all(path)]
     if not names:
         return 0
     log.info("Deleting %d namespaces with label: %s", len(names), told or selector)
     for first in range(0, len(names), LOOKAHEAD):
         answers = await asyncio.gather(
-            *(
-                patiently(partial(client.request, "DELETE", f"/api/v1/namespaces/{name}"))
-                for name in names[first : first + LOOKAHEAD]
-            )
+            *(client.request("DELETE", f"/api/v1/namespaces/{name}") for name in names[first : first + LOOKAHEAD])
         )
         for answer in answers:
             if answer.status not in {200, 202, 404, 409}:
                 raise StatusError.from_response(answer.status, answer.body)
     deadline_s = clock.monotonic() + timeout_s
     while True:
-        left = await patiently(lambda: client.list_all(path))
+        left = await client.list_all(path)
         if not left:
             return len(names)
         if clock.monotonic() > deadline_s:

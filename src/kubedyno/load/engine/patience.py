@@ -6,40 +6,57 @@ caller's.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
-from kubedyno.client.api import Unreachable
+from kubedyno.client.api import Client, Result, Unreachable
+from kubedyno.http.messages import Headers
 from kubedyno.load.engine.sender import GONE_S
 
-# What a run, and whatever it starts, waits through.
-_silence_s: ContextVar[float] = ContextVar("silence_s", default=GONE_S)
 T = TypeVar("T")
 log = logger(__name__)
 
 _FIRST_S, _MOST_S = 0.25, 5.0
 
 
-def allow(silence_s: float) -> None:
-    """Say how long silence is waited through from here on, by this task and those that it starts."""
-    _silence_s.set(silence_s)
+class PatientClient:
+    """A client whose requests are made again while nobody answers.
+
+    Args:
+        client: Where to.
+        silence_s: After so long without any answer the trouble is the caller's.
+    """
+
+    def __init__(self, client: Client, silence_s: float = GONE_S) -> None:
+        self._client = client
+        self._silence_s = silence_s
+
+    async def request(self, method: str, path: str, *, body: bytes = b"", headers: Headers = ()) -> Result:
+        """Return an answer, whatever its status; see `Client.request`."""
+        return await patiently(lambda: self._client.request(method, path, body=body, headers=headers), self._silence_s)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return an object; see `Client.get`."""
+        return await patiently(lambda: self._client.get(path), self._silence_s)
+
+    async def list_all(self, path: str) -> list[dict[str, Any]]:
+        """Return all items of a list; see `Client.list_all`."""
+        return await patiently(lambda: self._client.list_all(path), self._silence_s)
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], silence_s: float | None = None) -> T:
+async def patiently(ask: Callable[[], Awaitable[T]], silence_s: float) -> T:
     """Return what a call returns, made again while there is no answer.
 
     Args:
         ask: Makes the call anew; what a broken one left behind is its own to forget.
-        silence_s: After so long without any answer the trouble is the caller's; None: as `allow` has said. Whoever has
-            less time puts a limit around it.
+        silence_s: After so long without any answer the trouble is the caller's. Whoever has less time puts a limit
+            around it.
 
     Raises:
         Unreachable: Nobody answered for so long.
     """
     loop = asyncio.get_running_loop()
-    silence_s = _silence_s.get() if silence_s is None else silence_s
     since_s: float | None = None
     wait_s = _FIRST_S
     while True:

@@ -11,6 +11,7 @@ from kubedyno.base import aio
 from kubedyno.base.clock import Clock
 from kubedyno.base.log import logger
 from kubedyno.load.engine.patience import patiently
+from kubedyno.load.engine.sender import GONE_S
 
 log = logger(__name__)
 
@@ -55,6 +56,7 @@ class StuckWatch:
         diagnose: Says why pods do not run.
         fail_after_s: End the wait after being stuck for so long; None never.
         on_reasons: Told of every new set of reasons.
+        silence_s: How long nobody may answer.
     """
 
     clock: Clock
@@ -62,6 +64,7 @@ class StuckWatch:
     diagnose: Diagnose
     fail_after_s: float | None = None
     on_reasons: Callable[[Sequence[Reason], bool], None] = lambda _reasons, _stuck: None
+    silence_s: float = GONE_S
     reasons: tuple[Reason, ...] = field(default=())
 
     async def run(self) -> None:
@@ -88,7 +91,7 @@ class StuckWatch:
                 seen, changed_s, stuck_since_s = current, now_s, None
                 continue
             if now_s - changed_s >= QUIET_S and now_s >= next_s:
-                self.reasons = tuple(await patiently(ask))
+                self.reasons = tuple(await patiently(ask, self.silence_s))
                 now_s = self.clock.monotonic()
                 next_s = now_s + max(AGAIN_S, (now_s - asked_s) / _SHARE)
                 stuck = bool(self.reasons) and all(reason.permanent for reason in self.reasons)

@@ -4,10 +4,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from kubedyno.client.api import Client
 from kubedyno.kube.status import StatusError
 from kubedyno.load.engine.mapping import Mapping
-from kubedyno.load.engine.patience import patiently
+from kubedyno.load.engine.patience import PatientClient
 
 PAGE = 500
 _EXPIRED = 410
@@ -29,7 +28,7 @@ class _List(msgspec.Struct):
 _decode = msgspec.json.Decoder(_List).decode
 
 
-async def count(client: Client, mapping: Mapping, selector: str) -> int:
+async def count(client: PatientClient, mapping: Mapping, selector: str) -> int:
     """Return how many objects of a kind carry the labels, in all namespaces.
 
     Raises:
@@ -40,7 +39,7 @@ async def count(client: Client, mapping: Mapping, selector: str) -> int:
     while True:
         query = f"labelSelector={quote(selector)}&limit={PAGE}" + (f"&continue={quote(token)}" if token else "")
         path = f"{mapping.path()}?{query}"
-        answer = await patiently(lambda: client.request("GET", path, headers=(("accept", _METADATA_LIST),)))  # noqa: B023 - called at once
+        answer = await client.request("GET", path, headers=(("accept", _METADATA_LIST),))
         if answer.status == _EXPIRED and token and restarts < _RESTARTS:
             # The list's moment is forgotten. What is counted no longer changes, so going on from where we were, at a
             # later moment, counts the same; a server that offers no way to go on is asked from the beginning.

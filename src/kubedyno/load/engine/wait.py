@@ -11,6 +11,7 @@ from kubedyno.client.api import Client
 from kubedyno.load.engine.mapping import Mapping
 from kubedyno.load.engine.patience import patiently
 from kubedyno.load.engine.readiness import RULES, Rule, decode_subject
+from kubedyno.load.engine.sender import GONE_S
 
 log = logger(__name__)
 
@@ -36,7 +37,7 @@ class ReadyWait:
         namespaces: Iterable[str] | None,
         on_change: Callable[[], None],
         rule: Rule | None = None,
-        silence_s: float | None = None,
+        silence_s: float = GONE_S,
     ) -> None:
         self._silence_s = silence_s
         self._client = client
