@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubedyno.cluster.scheduler.constraints import NodeTerm, node_terms
-from kubedyno.cluster.scheduler.deviceselectors import Fault, Unsupported, device_of, matches
+from kubedyno.cluster.scheduler.deviceselectors import device_of, matches
 from kubedyno.cluster.scheduler.filters import tolerates
 from kubedyno.cluster.scheduler.nodeinfo import NodeInfo
+from kubedyno.cluster.scheduler.selectorvalues import Fault, Unsupported
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import DEVICECLASSES, RESOURCESLICES
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kubedyno.cluster.scheduler.deviceselectors import Fault, Unsupported, device_of, matches
+from kubedyno.cluster.scheduler.deviceselectors import device_of, matches
+from kubedyno.cluster.scheduler.selectorvalues import Fault, Unsupported
 from kubedyno.kube.resources import DEVICECLASSES, PODS, RESOURCECLAIMS, RESOURCESLICES
 
 DRIVER = "gpu.example.com"
