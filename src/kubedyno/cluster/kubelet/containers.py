@@ -10,12 +10,13 @@ from math import inf
 from typing import Any
 
 from kubedyno.cluster.kubelet.desk import Desk
+from kubedyno.cluster.kubelet.images import WantedImage
 from kubedyno.cluster.kubelet.imagevolumes import CREATE_FAILED, ImageVolumes
 from kubedyno.cluster.kubelet.latency import BACKOFF_RESET_S, BACKOFF_S
 from kubedyno.cluster.kubelet.plan import Probe
 from kubedyno.cluster.kubelet.podstatus import terminated
 from kubedyno.cluster.kubelet.probes import Probes
-from kubedyno.cluster.kubelet.pulls import BACK_OFF, FAILED, NEVER, Pulls, Wanted
+from kubedyno.cluster.kubelet.pulls import BACK_OFF, FAILED, NEVER, Pulls
 from kubedyno.cluster.kubelet.realprobes import RealProbes
 from kubedyno.cluster.kubelet.restarts import comes_again
 from kubedyno.cluster.kubelet.resumption import CRASH_LOOP, take_up
@@ -129,7 +130,7 @@ class Containers:
     def _pull(self, run: PodRun, container: ContainerRun) -> None:
         wanted, plan = container.wanted, container.plan
         if wanted is None or wanted.image is not plan.image:
-            wanted = Wanted(plan.image, plan.reference, plan.pull_policy, plan.field_path)
+            wanted = WantedImage(plan.image, plan.reference, plan.pull_policy, plan.field_path)
             container.wanted = wanted
 
         def held(run: PodRun, reason: str, message: str) -> None:

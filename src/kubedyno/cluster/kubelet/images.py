@@ -63,6 +63,25 @@ class Image:
         return f"{self.repository}@{self.digest}"
 
 
+@dataclass(slots=True)
+class WantedImage:
+    """An image that a pod wants.
+
+    Attributes:
+        image: The image.
+        reference: Its name in the pod.
+        policy: imagePullPolicy.
+        field_path: For events.
+        backoff_s: The pause after the last failed pull.
+    """
+
+    image: Image
+    reference: str
+    policy: str
+    field_path: str = ""
+    backoff_s: float = 0.0
+
+
 @lru_cache(maxsize=4096)
 def image_of(reference: str) -> Image:
     """Return the image of a reference as pods name it."""

@@ -9,8 +9,9 @@ from hashlib import sha256
 
 from kubedyno.cluster.kubelet.desk import Step
 from kubedyno.cluster.kubelet.environment import expanded
+from kubedyno.cluster.kubelet.images import WantedImage
 from kubedyno.cluster.kubelet.plan import ContainerPlan, ImageVolume
-from kubedyno.cluster.kubelet.pulls import Pulls, Wanted
+from kubedyno.cluster.kubelet.pulls import Pulls
 from kubedyno.cluster.kubelet.runs import PodRun, VolumeRun
 
 CREATE_FAILED = "CreateContainerError"
@@ -59,7 +60,7 @@ class ImageVolumes:
             state.reason, state.message = reason, message
             on(run)
 
-        self._pulls.ensure(run, Wanted(volume.image, volume.reference, volume.pull_policy), got, held)
+        self._pulls.ensure(run, WantedImage(volume.image, volume.reference, volume.pull_policy), got, held)
 
     def problem(self, run: PodRun, plan: ContainerPlan) -> tuple[str, str] | None:
         """Mount what a container mounts of images; return (reason, message) when it cannot be created for that."""

@@ -1,11 +1,10 @@
 """Images on their way to a node: presence, credentials, pull, back-off (the kubelet's image manager)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from kubedyno.cluster.kubelet.desk import Desk, Step
-from kubedyno.cluster.kubelet.images import Image, pull_error
+from kubedyno.cluster.kubelet.images import WantedImage, pull_error
 from kubedyno.cluster.kubelet.latency import BACKOFF_S, MAX_BACKOFF_S
 from kubedyno.cluster.kubelet.runs import PodRun
 from kubedyno.cluster.kubelet.texts import local, present, pulled
@@ -19,25 +18,6 @@ BACK_OFF = "ImagePullBackOff"
 Held = Callable[[PodRun, str, str], None]
 
 
-@dataclass(slots=True)
-class Wanted:
-    """An image that a pod wants.
-
-    Attributes:
-        image: The image.
-        reference: Its name in the pod.
-        policy: imagePullPolicy.
-        field_path: For events.
-        backoff_s: The pause after the last failed pull.
-    """
-
-    image: Image
-    reference: str
-    policy: str
-    field_path: str = ""
-    backoff_s: float = 0.0
-
-
 class Pulls:
     """Pulls of all pods.
 
@@ -49,7 +29,7 @@ class Pulls:
         self._desk = desk
         self._latency = desk.latency
 
-    def ensure(self, run: PodRun, wanted: Wanted, got: Step, held: Held) -> None:
+    def ensure(self, run: PodRun, wanted: WantedImage, got: Step, held: Held) -> None:
         """Bring an image to a pod's node if it is not there, or if the pod has to show that it may have it.
 
         Args:
@@ -111,7 +91,7 @@ class Pulls:
 
         self._desk.after(run, waited_s, arrived)
 
-    def _failed(self, run: PodRun, wanted: Wanted, error: str, got: Step, held: Held) -> None:
+    def _failed(self, run: PodRun, wanted: WantedImage, error: str, got: Step, held: Held) -> None:
         reference, path, say = wanted.reference, wanted.field_path, self._desk.event
         say(run, "Warning", "Failed", f'Failed to pull image "{reference}": {error}', path)
         wanted.backoff_s = min(wanted.backoff_s * 2 or BACKOFF_S, MAX_BACKOFF_S)

@@ -8,12 +8,12 @@ from enum import Enum, IntEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from kubedyno.cluster.kubelet.images import WantedImage
 from kubedyno.cluster.kubelet.plan import ContainerPlan, PodPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kubedyno.cluster.kubelet.pulls import Wanted
     from kubedyno.cluster.kubelet.rows import NodeRow
     from kubedyno.cluster.pump import Timer
 
@@ -93,7 +93,7 @@ class ContainerRun:
     started: bool = False
     last: dict[str, Any] = field(default_factory=dict)
     backoff_s: float = 0.0
-    wanted: "Wanted | None" = None
+    wanted: WantedImage | None = None
     awaits_volume: bool = False
     shown: bool = False
 
