@@ -6,9 +6,13 @@ from kubedyno.cluster.registry import customresourcepaths as paths
 from kubedyno.cluster.registry.customresources import AGE_TEXT, NAME_COLUMN
 from kubedyno.cluster.registry.groupapproval import approval_causes
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.admissionregistration import client_causes, review_version_causes
+from kubedyno.cluster.registry.kinds.rules import one_of
 from kubedyno.cluster.registry.schemacel import rule_warnings
 from kubedyno.cluster.registry.schemarules import schema_causes
+from kubedyno.cluster.registry.schemavalidation import KNOWN_FORMATS
 from kubedyno.cluster.registry.selectablefields import selectable_causes
+from kubedyno.kube.gostructs import shown
 from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
 from kubedyno.kube.resources import built_in
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -16,6 +20,9 @@ from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supp
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _SCOPES = ("Cluster", "Namespaced")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+_VERSION = "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionVersion"
+_SCHEMA_MEMBERS = frozenset({"additionalItems", "additionalProperties", "allOf", "anyOf", "items", "not", "oneOf"})
 
 
 CUSTOMRESOURCEDEFINITIONS = built_in("apiextensions.k8s.io", "customresourcedefinitions")
@@ -28,6 +35,13 @@ class CustomResourceDefinitions(Kind):
     has_generation = True
     unconditional_update = False
     deletion_finalizers = (CLEANUP,)
+
+    def decode(self, obj: Any, field_validation: str = "Warn", warnings: list[str] | None = None) -> Object:
+        new = super().decode(obj, field_validation, warnings)
+        if isinstance(obj.get("spec"), dict) and obj["spec"].get("versions") == []:
+            # Kept as JSON: an empty list is no absent one here.
+            new["spec"]["versions"] = []
+        return new
 
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
@@ -64,14 +78,21 @@ class CustomResourceDefinitions(Kind):
         spec, name = obj["spec"], obj["metadata"].get("name", "")
         names, group = spec["names"], spec.get("group", "")
         causes: list[Cause] = []
-        if name != f"{names.get('plural', '')}.{group}":
+        if name and name != f"{names.get('plural', '')}.{group}":
             causes.append(invalid_value("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
-        causes += approval_causes(obj)
+        return causes + self._causes(obj)
+
+    def _causes(self, obj: Object) -> list[Cause]:
+        spec = obj["spec"]
+        names, group = spec["names"], spec.get("group", "")
+        causes = approval_causes(obj)
         if not group:
             causes.append(required("spec.group"))
         else:
-            causes += [invalid_value("spec.group", group, p) for p in problems_of_dns1123_subdomain(group)]
-            if len(group.split(".")) < 2:
+            problems = problems_of_dns1123_subdomain(group)
+            if problems:
+                causes.append(invalid_value("spec.group", group, ",".join(problems)))
+            elif len(group.split(".")) < 2:
                 causes.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
         scope = spec.get("scope", "")
         if scope not in _SCOPES:
@@ -96,52 +117,83 @@ class CustomResourceDefinitions(Kind):
 
     def _version_causes(self, spec: Object) -> list[Cause]:
         versions = spec.get("versions", [])
-        causes: list[Cause] = []
         seen: set[str] = set()
         schemas = [(v.get("schema") or {}).get("openAPIV3Schema") for v in versions]
         # One schema for all versions is told as if it stood beside them, as it once did.
         shared = all(schema == schemas[0] for schema in schemas)
+        causes = [
+            required(f"spec.versions[{i}].schema.openAPIV3Schema") for i, schema in enumerate(schemas) if schema is None
+        ]
         for i, version in enumerate(versions):
             path, name = f"spec.versions[{i}]", version.get("name", "")
             if name in seen:
-                causes.append(invalid_value("spec.versions", versions, "must contain unique version names"))
+                listed = [_shown_version(v, shared=shared) for v in versions]
+                causes.append(invalid_value("spec.versions", listed, "must contain unique version names"))
             seen.add(name)
-            causes += [invalid_value(f"{path}.name", name, p) for p in problems_of_dns1035_label(name)]
+            problems = problems_of_dns1035_label(name)
+            causes += [invalid_value(f"{path}.name", name, ",".join(problems))] if problems else []
             if version.get("deprecationWarning") and not version.get("deprecated"):
                 text = "can only be set for deprecated versions"
                 causes.append(invalid_value(f"{path}.deprecationWarning", version["deprecationWarning"], text))
             schema = schemas[i]
-            if schema is None:
-                causes.append(required(f"{path}.schema.openAPIV3Schema"))
-            elif not shared or i == 0:
+            if schema is not None and (not shared or i == 0):
+                if "status" in (version.get("subresources") or {}) and schema.get("type", "object") != "object":
+                    text = (
+                        'only "object" is allowed as the type at the root of the schema if the status subresource is '
+                        "enabled"
+                    )
+                    causes.append(invalid_value(f"{path}.schema.openAPIV3Schema.type", schema["type"], text))
                 place = "spec.validation.openAPIV3Schema" if shared else f"{path}.schema.openAPIV3Schema"
                 causes += schema_causes(schema, place)
             causes += _column_causes(version, path)
             causes += _scale_causes(version, path)
-            causes += selectable_causes(version, schema, path)
+            if schema is None and version.get("selectableFields"):
+                text = "may only be set when `version.schema.openAPIV3Schema` is not included"
+                causes.append(invalid_value(f"{path}.selectableFields", "", text))
+            elif schema is not None:
+                causes += selectable_causes(version, schema, path)
         if sum(bool(v.get("storage")) for v in versions) != 1:
             text = "must have exactly one version marked as storage version"
-            causes.append(invalid_value("spec.versions", versions, text))
+            causes.append(
+                invalid_value(
+                    "spec.versions",
+                    [_shown_version(v, shared=shared) for v in versions] if "versions" in spec else None,
+                    text,
+                )
+            )
+        problems = problems_of_dns1035_label(versions[0].get("name", "")) if versions else []
+        if problems and versions[0].get("name"):
+            causes.append(invalid_value("spec.version", versions[0]["name"], ",".join(problems)))
         return causes
 
     def _conversion_causes(self, spec: Object) -> list[Cause]:
         conversion = spec["conversion"]
-        strategy = conversion.get("strategy", "")
-        if strategy not in {"None", "Webhook"}:
-            return [not_supported("spec.conversion.strategy", strategy, ("None", "Webhook"))]
-        if strategy == "Webhook" and not conversion.get("webhook", {}).get("clientConfig"):
-            text = "required when strategy is set to Webhook"
-            return [required("spec.conversion.webhookClientConfig", text)]
-        if strategy == "None" and conversion.get("webhook"):
+        path, client_path = "spec.conversion", "spec.conversion.webhookClientConfig"
+        webhook = conversion.get("webhook", {})
+        client, reviews = webhook.get("clientConfig"), webhook.get("conversionReviewVersions") or []
+        causes = one_of(f"{path}.strategy", conversion.get("strategy"), ("None", "Webhook"), needed=True)
+        if conversion.get("strategy") == "Webhook":
+            if client is None:
+                causes.append(required(client_path, "required when strategy is set to Webhook"))
+            else:
+                causes += client_causes(client, client_path)
+            if reviews:
+                causes += review_version_causes(reviews, f"{path}.conversionReviewVersions")
+            else:
+                causes.append(required(f"{path}.conversionReviewVersions"))
+        else:
             text = "should not be set when strategy is not set to Webhook"
-            return [forbidden_field("spec.conversion.webhookClientConfig", text)]
+            causes += [forbidden_field(client_path, text)] if client is not None else []
+            causes += [forbidden_field(f"{path}.conversionReviewVersions", text)] if reviews else []
+        if causes:
+            return causes
         if spec.get("preserveUnknownFields"):
             text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
             return [invalid_value("spec.preserveUnknownFields", True, text)]
         return []
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = self.validate(obj)
+        causes = self._causes(obj)
         spec, before = obj["spec"], old["spec"]
         for name in ("group", "scope"):
             if spec.get(name) != before.get(name):
@@ -156,10 +208,13 @@ class CustomResourceDefinitions(Kind):
 
     def warnings(self, obj: Object) -> list[str]:
         found = []
-        spec = obj["spec"]
-        for version in spec.get("versions", ()):
+        for version in obj["spec"].get("versions", ()):
             found += rule_warnings(version.get("schema"))
-        return found
+        return found + [f'unrecognized format "{name}"' for name in _unknown_formats(obj)]
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        known = {f'unrecognized format "{name}"' for name in _unknown_formats(old)}
+        return [text for text in self.warnings(obj) if text not in known]
 
     def columns(self) -> list[Object]:
         created = {"name": "Created At", "type": "date", "format": "", "description": AGE_TEXT, "priority": 0}
@@ -170,16 +225,47 @@ class CustomResourceDefinitions(Kind):
         return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp", "")]
 
 
+def _shown_version(version: Object, *, shared: bool) -> Object:
+    """Return a version as the internal struct: what all have in common stands beside them there."""
+    members = {name: value for name, value in version.items() if name not in {"schema", "subresources"}}
+    found = shown(_VERSION, members) or {}
+    schema = version.get("schema")
+    if schema is not None and not shared:
+        found["Schema"] = {"OpenAPIV3Schema": schema.get("openAPIV3Schema")}
+    return found
+
+
+def _unknown_formats(obj: Object) -> list[str]:
+    """Return the formats of texts that are told of, each as often as there is one."""
+    found: list[str] = []
+
+    def look(node: Any) -> None:
+        if isinstance(node, list):
+            for item in node:
+                look(item)
+        elif isinstance(node, dict):
+            name = node.get("format")
+            if isinstance(name, str) and name and name not in KNOWN_FORMATS:
+                found.append(name)
+            for member, inner in node.items():
+                if member in {"properties", "definitions", "patternProperties", "dependencies"}:
+                    look(list(inner.values()) if isinstance(inner, dict) else None)
+                elif member in _SCHEMA_MEMBERS:
+                    look(inner)
+
+    versions = obj["spec"].get("versions", ())
+    schemas = [(version.get("schema") or {}).get("openAPIV3Schema") for version in versions]
+    for schema in schemas[:1] if all(schema == schemas[0] for schema in schemas) else schemas:
+        look(schema)
+    return list(dict.fromkeys(found))
+
+
 def _name_causes(names: Object) -> list[Cause]:
     causes: list[Cause] = []
+    causes += [required(f"spec.names.{n}") for n in ("plural", "singular", "kind", "listKind") if not names.get(n)]
     for name in ("plural", "singular"):
-        text = names.get(name, "")
-        if name == "plural" and not text:
-            causes.append(required("spec.names.plural"))
-        elif text:
-            causes += [invalid_value(f"spec.names.{name}", text, p) for p in problems_of_dns1035_label(text)]
-    if not names.get("kind"):
-        causes.append(required("spec.names.kind"))
+        problems = problems_of_dns1035_label(names[name]) if names.get(name) else []
+        causes += [invalid_value(f"spec.names.{name}", names[name], ",".join(problems))] if problems else []
     for name in ("kind", "listKind"):
         text = names.get(name, "")
         if text:
@@ -208,15 +294,18 @@ def _column_causes(version: Object, path: str) -> list[Cause]:
                 if column.get("type")
                 else required(f"{where}.type", text)
             )
+        if column.get("format") and column["format"] not in _COLUMN_FORMATS:
+            text = f"must be one of {','.join(_COLUMN_FORMATS)}"
+            causes.append(invalid_value(f"{where}.format", column["format"], text))
         path_of = column.get("jsonPath", "")
         if not path_of:
-            causes.append(required(f"{where}.jsonPath"))
+            causes.append(required(f"{where}.JSONPath"))
             continue
         try:
             paths.parse(path_of)
         except ValueError:
             text = "must be a simple json path starting with ."
-            causes.append(invalid_value(f"{where}.jsonPath", path_of, text))
+            causes.append(invalid_value(f"{where}.JSONPath", path_of, text))
     return causes
 
 
@@ -234,6 +323,9 @@ def _scale_causes(version: Object, path: str) -> list[Cause]:
         try:
             paths.members(text)
         except ValueError:
+            if not text.startswith("."):
+                causes.append(invalid_value(where, text, "must be a simple json path starting with ."))
+                continue
             causes.append(invalid_value(where, text, "array notation is not supported by the scale path"))
             continue
         if root and not text.startswith(root):

@@ -10,6 +10,7 @@ otherwise, and no client decides anything by them. Who applies to an object that
 `before-first-apply` as its owner, as with any object that has no managedFields.
 """
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -81,10 +82,17 @@ class FieldManager:
         has_status: Its status is written through the subresource only.
         status_keeps: Members of the metadata that a write of the status leaves as they are.
         shape: Of a custom resource; built-in kinds have theirs.
+        unowned: Subresource, "" for the object itself → what nobody comes to own by writing it, beyond these.
     """
 
     def __init__(
-        self, resource: Resource, *, has_status: bool, status_keeps: tuple[str, ...], shape: Shape | None = None
+        self,
+        resource: Resource,
+        *,
+        has_status: bool,
+        status_keeps: tuple[str, ...],
+        shape: Shape | None = None,
+        unowned: Mapping[str, Fields] | None = None,
     ) -> None:
         self._resource = resource
         self._version = resource.api_version
@@ -97,6 +105,8 @@ class FieldManager:
         elif status_keeps:
             status_only["f:metadata"] = {f"f:{name}": {} for name in status_keeps}
         self._reset: dict[str, Fields] = {"": {"f:status": {}} if has_status else {}, "status": status_only}
+        for subresource, fields in (unowned or {}).items():
+            self._reset[subresource] = self._reset_of(subresource) | fields
         # Structure of a new object → its set's JSON.
         self._forms: dict[tuple[Any, ...], _Form] = {}
 

@@ -56,6 +56,7 @@ class Kind:
         legacy_fields: The core group's way to refuse an unknown field selector.
         status_keeps: Members of the metadata that a write of the status leaves as they are.
         status_optional: An object without status is stored without one.
+        unowned: See `FieldManager`.
         unconditional_update: PUT without a resourceVersion replaces whatever is there.
         metadata_checks: How often an update's metadata is checked: whatever is wrong with it is listed so often.
         strategic: Strategic merge patches are understood.
@@ -83,6 +84,7 @@ class Kind:
     selects_namespace = True
     rows_null = False
     status_optional = False
+    unowned: Mapping[str, Any] = MappingProxyType({})
     unconditional_update = True
     strategic = True
     deletion_finalizers: tuple[str, ...] = ()
@@ -112,6 +114,7 @@ class Kind:
             self.resource,
             has_status=self.has_status,
             status_keeps=self.status_keeps,
+            unowned=self.unowned,
             shape=self.shape(),
         )
 

@@ -24,6 +24,7 @@ from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supp
 Object = dict[str, Any]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _UNSUPPORTED = ("$ref", "additionalItems", "definitions", "dependencies", "patternProperties", "$schema", "id")
+_MAP_TYPES = ("atomic", "granular")
 _QUADRATIC = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
 _JUNCTORS = ("allOf", "anyOf", "oneOf")
 _STRUCTURAL = "to be structural"
@@ -70,7 +71,7 @@ def _unsupported(raw: Object, path: str) -> list[Cause]:
 
 def _children(raw: Object, path: str) -> Iterator[tuple[str, Object]]:
     for name, node in (raw.get("properties") or {}).items():
-        yield f"{path}.properties[{name}]", node
+        yield f"{path}.properties[{name}]", node if isinstance(node, dict) else {}
     for name in ("additionalProperties", "items"):
         if isinstance(raw.get(name), dict):
             yield f"{path}.{name}", raw[name]
@@ -96,8 +97,7 @@ def _node_causes(raw: Object, path: str, *, root: bool = False, correlatable: bo
         causes.append(required(f"{path}.properties", text))
     if raw.get(PRESERVE) is False:
         causes.append(invalid_value(f"{path}.{PRESERVE}", False, "must be true or undefined"))
-    if raw.get(MAP_TYPE) not in {None, "atomic", "granular"}:
-        causes.append(not_supported(f"{path}.{MAP_TYPE}", raw[MAP_TYPE], ("atomic", "granular")))
+    causes += _map_causes(raw, kind, path)
     problem = pattern_problem(raw["pattern"]) if raw.get("pattern") else ""
     if problem:
         text = f"must be a valid regular expression, but isn't: {problem}"
@@ -144,17 +144,34 @@ def _valued_causes(nested: Object, path: str, *, allowed: bool) -> list[Cause]:
     return causes + _nested_causes(nested, path)
 
 
+def _map_causes(raw: Object, kind: str, path: str) -> list[Cause]:
+    map_type = raw.get(MAP_TYPE)
+    if map_type is None:
+        return []
+    causes: list[Cause] = []
+    if kind != "object":
+        text = f"must be object if {MAP_TYPE} is specified"
+        causes.append(invalid_value(f"{path}.type", kind, text) if kind else required(f"{path}.type", text))
+    if map_type not in _MAP_TYPES:
+        causes.append(not_supported(f"{path}.{MAP_TYPE}", map_type, _MAP_TYPES))
+    return causes
+
+
 def _list_causes(raw: Object, kind: str, path: str) -> list[Cause]:
     list_type = raw.get(LIST_TYPE)
     if list_type is None:
-        return []
+        text = f"must be map if {LIST_KEYS} is non-empty"
+        return [required(f"{path}.{LIST_TYPE}", text)] if raw.get(LIST_KEYS) else []
     causes: list[Cause] = []
     if list_type not in {"atomic", "map", "set"}:
-        causes.append(not_supported(f"{path}.{LIST_TYPE}", list_type, ("atomic", "map", "set")))
+        causes.append(not_supported(f"{path}.{LIST_TYPE}", list_type, ("atomic", "set", "map")))
     if kind != "array":
         text = f"must be array if {LIST_TYPE} is specified"
         causes.append(invalid_value(f"{path}.type", kind, text) if kind else required(f"{path}.type", text))
-    items = raw.get("items") or {}
+    if list_type != "map" and raw.get(LIST_KEYS):
+        text = f"must be map if {LIST_KEYS} is non-empty"
+        causes.append(invalid_value(f"{path}.{LIST_TYPE}", list_type, text))
+    items = raw["items"] if isinstance(raw.get("items"), dict) else {}
     if list_type == "set":
         member, atomic = {"object": (MAP_TYPE, items.get(MAP_TYPE)), "array": (LIST_TYPE, items.get(LIST_TYPE))}.get(
             items.get("type", ""), ("", "atomic")
@@ -166,18 +183,25 @@ def _list_causes(raw: Object, kind: str, path: str) -> list[Cause]:
         keys = raw.get(LIST_KEYS) or ()
         if not keys:
             causes.append(required(f"{path}.{LIST_KEYS}", _MAP_KEYS))
+        if not isinstance(raw.get("items"), dict):
+            return [*causes, required(f"{path}.items", f"must have a schema if {LIST_TYPE} is map")]
         if items.get("type") != "object":
             text = f"must be object if parent array's {LIST_TYPE} is map"
-            causes.append(invalid_value(f"{path}.items.type", items.get("type", ""), text))
+            return [*causes, invalid_value(f"{path}.items.type", items.get("type", ""), text)]
         known = items.get("properties") or {}
-        for i, key in enumerate(keys):
+        if len(set(keys)) != len(keys):
+            causes.append(invalid_value(f"{path}.{LIST_KEYS}", keys, "must not contain duplicates"))
+        for key in keys:
             if key not in known:
                 text = "entries must all be names of item properties"
-                causes.append(invalid_value(f"{path}.{LIST_KEYS}[{i}]", key, text))
-            elif key not in (items.get("required") or ()) and "default" not in known[key]:
+                causes.append(invalid_value(f"{path}.{LIST_KEYS}", keys, text))
+                continue
+            if not isinstance(known[key], dict):
+                continue
+            if key not in (items.get("required") or ()) and "default" not in known[key]:
                 text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
                 causes.append(required(f"{path}.items.properties[{key}].default", text))
-            if known.get(key, {}).get("type") in {"array", "object"}:
+            if known[key].get("type") in {"array", "object"}:
                 text = f"must be a scalar type if parent array's {LIST_TYPE} is map"
                 causes.append(invalid_value(f"{path}.items.properties[{key}].type", known[key]["type"], text))
     return causes

@@ -139,7 +139,7 @@ class _Walk:
 
     def _type(self, raw: dict[str, Any], value: Any, path: str, found: str, wanted: str) -> None:
         fits, kind = _fits(value, found, wanted), raw.get("format", "")
-        if kind not in _KNOWN_FORMATS:
+        if kind not in KNOWN_FORMATS:
             kind = ""
         if kind and isinstance(value, str | list) and wanted not in {"integer", "number"}:
             # A format is judged instead of the type: of a list that says nothing.
@@ -356,7 +356,7 @@ _FORMATS = {
 }  # fmt: skip
 _NAMES = {"k8s-short-name": problems_of_dns1123_label, "k8s-long-name": problems_of_dns1123_subdomain}
 # Others are taken for none.
-_KNOWN_FORMATS = frozenset(
+KNOWN_FORMATS = frozenset(
     {
         *_FORMATS, *_NAMES, *_INTEGERS, "byte", "cidr", "double", "float", "hostname", "ipv4", "ipv6", "password",
         "bsonobjectid", "creditcard", "hexcolor", "isbn", "isbn10", "isbn13", "rgbcolor", "ssn",

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import epoch_of, rfc3339, rfc3339_micro
-from kubedyno.kube.gostructs import Member, go_path, json_members_of, zero_of
+from kubedyno.kube.gostructs import OWN_JSON, Member, go_path, json_members_of, zero_of
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.resources import Resource, vocabulary
 from kubedyno.kube.status import BadRequest, Invalid
@@ -25,6 +25,9 @@ _UTC_LENGTH = len("2006-01-02T15:04:05Z")
 _WHOLE_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _BASE64_CHARACTER = re.compile(r"[A-Za-z0-9+/]*")
 _LINE_ENDS = re.compile(r"[\r\n]")
+# Around the keys of maps in paths: unknown fields are told with them, wrong types without.
+_KEY, _KEY_END = "\x00", "\x01"
+_MAP_KEY = re.compile("\x00[^\x01]*\x01")
 _GO_INDEX = re.compile(r"\[\d+\]")
 _JSON_NAMES: dict[type, str] = {
     str: "string",
@@ -36,6 +39,10 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 Decode = Callable[[Any, str, list[str]], Any]
+
+
+def _with_keys(path: str) -> str:
+    return path.replace(_KEY, ".").replace(_KEY_END, "")
 
 
 class DecodeError(BadRequest):
@@ -78,7 +85,7 @@ class _MismatchError(Exception):
         """
         if self.path is None:
             return self.text
-        path = go_path(type_name, _GO_INDEX.sub("", self.path.removeprefix(place)))
+        path = go_path(type_name, _GO_INDEX.sub("", _MAP_KEY.sub("", self.path.removeprefix(place))))
         return self.text.replace("%s", place + path)
 
 
@@ -322,11 +329,19 @@ def _field(go_name: str, member: Member) -> Decode:
 
         return decode_list
 
+    # Only what has members of its own has unknown ones.
+    keyed = reference and member.struct not in OWN_JSON
+
     def decode_map(value: Any, path: str, unknown: list[str]) -> Any:
         if type(value) is not dict:
             raise _mismatch(value, go_name, path, text)
         if not value:
             return _DROP
+        if keyed:
+            return {
+                key: item(member, f"{path}{_KEY}{key}{_KEY_END}", unknown) if member is not None else member
+                for key, member in value.items()
+            }
         return {
             key: item("" if member is None and not reference else member, path, unknown)
             for key, member in value.items()
@@ -364,7 +379,7 @@ def decode(
     except _MismatchError as mismatch:
         raise DecodeError(what, mismatch.shown(type_name)) from None
     if unknown:
-        texts = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
+        texts = [f'unknown field "{_with_keys(path)}"' for path in dict.fromkeys(unknown)]
         if field_validation == "Strict":
             raise DecodeError(what, STRICT + ", ".join(texts))
         if field_validation == "Warn" and warnings is not None:

@@ -241,13 +241,14 @@ def _webhook(hook: Object, path: str) -> list[Cause]:
     for name in ("namespaceSelector", "objectSelector"):
         causes += selector_causes(hook[name], f"{path}.{name}")
     causes += client_causes(hook["clientConfig"], f"{path}.clientConfig")
-    causes += _review_versions(hook["admissionReviewVersions"] or [], f"{path}.admissionReviewVersions")
+    causes += review_version_causes(hook["admissionReviewVersions"] or [], f"{path}.admissionReviewVersions")
     if hook.get("reinvocationPolicy") is not None:
         causes += one_of(f"{path}.reinvocationPolicy", hook["reinvocationPolicy"], ("IfNeeded", "Never"))
     return causes + condition_causes(f"{path}.matchConditions", hook.get("matchConditions", ()), CONDITION)
 
 
-def _review_versions(versions: list[str], path: str) -> list[Cause]:
+def review_version_causes(versions: list[str], path: str) -> list[Cause]:
+    """Return what is wrong with the versions of reviews that a webhook understands."""
     if not versions:
         return [required(path, f"must specify one of {', '.join(_REVIEWS)}")]
     causes: list[Cause] = []

@@ -1,16 +1,20 @@
 """apiregistration.k8s.io: which server answers for a group and version."""
 
+from base64 import b64decode
 from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.rules import one_of
 from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain
-from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required
+from kubedyno.kube.status import Cause, invalid_value, required
 
 _PORT = 443
 _MAX_MINIMUM = 20000
 _MAX_PRIORITY = 1000
+
+_STATUSES = ("True", "False", "Unknown")
 
 
 class APIServices(Kind):
@@ -45,8 +49,13 @@ class APIServices(Kind):
         spec = obj["spec"]
         group, version, name = spec.get("group", ""), spec.get("version", ""), obj["metadata"].get("name", "")
         causes: list[Cause] = []
-        if name != f"{version}.{group}":
-            causes.append(invalid_value("metadata.name", name, 'must be `spec.version+"."+spec.group`'))
+        wanted = f"{version}.{group}"
+        if name and name != wanted:
+            text = f'must be `spec.version+"."+spec.group`: "{wanted}"'
+            causes.append(invalid_value("metadata.name", name, text))
+        if not group and version != "v1":
+            text = "only v1 may have an empty group and it better be legacy kube"
+            causes.append(required("spec.group", text))
         causes += [invalid_value("spec.group", group, p) for p in problems_of_dns1123_subdomain(group) if group]
         causes += [invalid_value("spec.version", version, p) for p in problems_of_dns1035_label(version)]
         minimum, priority = spec["groupPriorityMinimum"], spec["versionPriority"]
@@ -59,7 +68,7 @@ class APIServices(Kind):
         service = spec.get("service")
         if service is None:
             if spec.get("caBundle"):
-                causes.append(invalid_value("spec.caBundle", f"{len(spec['caBundle'])} bytes",
+                causes.append(invalid_value("spec.caBundle", f"{len(b64decode(spec['caBundle']))} bytes",
                                             "local APIServices may not have a caBundle"))  # fmt: skip
             if spec.get("insecureSkipTLSVerify"):
                 text = "local APIServices may not have insecureSkipTLSVerify"
@@ -71,8 +80,16 @@ class APIServices(Kind):
             causes.append(invalid_value("spec.service.port", service["port"], text))
         if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
             text = "may not be true if caBundle is present"
-            causes.append(forbidden_field("spec.insecureSkipTLSVerify", text))
+            causes.append(invalid_value("spec.insecureSkipTLSVerify", True, text))
         return causes
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        return [
+            cause
+            for i, condition in enumerate(obj.get("status", {}).get("conditions", ()))
+            for cause in one_of(f"status.conditions[{i}].status", condition.get("status"), _STATUSES)
+        ]
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         service = obj.get("spec", {}).get("service")

@@ -1,6 +1,7 @@
 """certificates.k8s.io: requests for certificates, and their approval."""
 
 import base64
+from types import MappingProxyType
 from typing import Any
 
 from kubedyno.base.times import human_duration
@@ -30,6 +31,10 @@ class CertificateSigningRequests(Kind):
     """certificates.k8s.io/v1 CertificateSigningRequest."""
 
     has_status = True
+    # What is asked for stays as it is, and conditions are the approver's.
+    unowned = MappingProxyType(
+        {"": {"f:spec": {}}, "status": {"f:status": {"f:conditions": {}}}, "approval": {"f:spec": {}}}
+    )
     field_paths = ("spec.signerName",)
 
     def default(self, obj: Object) -> None:
