@@ -41,9 +41,9 @@ def schema_causes(raw: Object, path: str) -> list[Cause]:
     """Return what is wrong with a version's openAPIV3Schema at a path."""
     kind = raw.get("type", "")
     causes: list[Cause] = []
-    if not kind:
+    if not kind and not raw.get(INT_OR_STRING) and not raw.get(PRESERVE):
         causes.append(required(f"{path}.type", "must not be empty at the root"))
-    elif kind != "object":
+    elif kind and kind != "object":
         causes.append(invalid_value(f"{path}.type", kind, "must be object at the root"))
     metadata = (raw.get("properties") or {}).get("metadata")
     if isinstance(metadata, dict):
