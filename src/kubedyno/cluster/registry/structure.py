@@ -275,6 +275,28 @@ def _int_or_string(struct: str) -> Decode:
     return decode_int_or_string
 
 
+_SCHEMA = "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+
+
+def _schema(value: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+    return _struct(_SCHEMA).decode(value, path + ".", unknown)
+
+
+def _schema_or_list(value: Any, path: str, unknown: list[str]) -> Any:
+    """Decode what says of items what they are: Go takes anything else for nothing."""
+    if isinstance(value, list):
+        return [_schema(item, f"{path}[{i}]", unknown) for i, item in enumerate(value) if isinstance(item, dict)]
+    return _schema(value, path, unknown) if isinstance(value, dict) else _DROP
+
+
+def _schema_or_bool(value: Any, path: str, unknown: list[str]) -> Any:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, dict):
+        raise _MismatchError("boolean or JSON schema expected")
+    return _schema(value, path, unknown)
+
+
 # Types with a JSON of their own.
 _DECODERS: dict[str, Callable[[str], Decode]] = {
     "api.resource.Quantity": lambda _: _quantity,
@@ -283,6 +305,8 @@ _DECODERS: dict[str, Callable[[str], Decode]] = {
     "util.intstr.IntOrString": _int_or_string,
     "meta.v1.FieldsV1": lambda _: _raw,
     "pkg.runtime.RawExtension": lambda _: _raw,
+    f"{_SCHEMA}OrArray": lambda _: _schema_or_list,
+    f"{_SCHEMA}OrBool": lambda _: _schema_or_bool,
 }
 
 
