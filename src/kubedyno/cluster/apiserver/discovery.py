@@ -5,13 +5,13 @@ All documents are made once, from the kinds that the registry serves; nothing is
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from kubedyno.cluster.apiserver.negotiation import clauses
+from kubedyno.kube.apiversions import priority
 from kubedyno.kube.resources import Resource, Subresource
 from kubedyno.kube.status import NotAcceptable
 
@@ -30,7 +30,6 @@ _GROUP_ORDER = (
     "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
 )  # fmt: skip
 
-_VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?\Z")
 
 Document = tuple[str, bytes, str]
 
@@ -140,15 +139,6 @@ def _rank(group: str) -> tuple[int, str]:
     if not group:
         return -1, ""
     return (_GROUP_ORDER.index(group) if group in _GROUP_ORDER else len(_GROUP_ORDER)), group
-
-
-def priority(version: str) -> tuple[int, int, int, str]:
-    """Return what versions of a group are sorted by: v2, v1, v1beta2, v1beta1, v1alpha1, then other names."""
-    found = _VERSION.match(version)
-    if found is None:
-        return 3, 0, 0, version
-    stage = {None: 0, "beta": 1, "alpha": 2}[found[2]]
-    return stage, -int(found[1]), -int(found[3] or 0), version
 
 
 def _group(name: str, versions: list[str]) -> dict[str, Any]:

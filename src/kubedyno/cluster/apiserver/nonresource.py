@@ -19,6 +19,7 @@ from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, Ser
 from kubedyno.cluster.apiserver.writes import not_allowed
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.messages import Headers, Request, Responder
+from kubedyno.kube.resources import ALL
 from kubedyno.kube.status import NotAcceptable, NotFound
 
 _TEXT = "text/plain; charset=utf-8"
@@ -33,6 +34,8 @@ _LISTED = {
 Control = Callable[[Request, Responder, User], bool]
 
 
+# Definitions' groups have no place of their own for what they have not.
+_BUILT_IN_GROUPS = frozenset(resource.group for resource in ALL)
 # Segments of a path up to a group under /apis, with the empty one in front.
 _BELOW_GROUP = 3
 
@@ -92,8 +95,7 @@ class NonResourcePaths:
     def _missing(self, request: Request, responder: Responder) -> None:
         """Answer a path that names nothing: in text, or as a Status where the group is known."""
         parts = request.path.split("/")
-        groups = {name.partition("/")[0] for name in self._api.discovery.group_versions}
-        if parts[1] == "api" or (len(parts) > _BELOW_GROUP and parts[2] in groups):
+        if parts[1] == "api" or (len(parts) > _BELOW_GROUP and parts[2] in _BUILT_IN_GROUPS):
             raise NotFound("the server could not find the requested resource", {})
         responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
 

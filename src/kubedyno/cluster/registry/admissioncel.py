@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from kubedyno.cluster.registry import celfunctions, cellists, schematypes
+from kubedyno.cluster.registry import celfunctions, cellists, celmaps, schematypes
 from kubedyno.cluster.registry.celfunctions import ConversionError
 from kubedyno.kube.names import problems_of_qualified_name
 from kubedyno.kube.status import Cause, duplicate, invalid_value, required
@@ -74,7 +74,7 @@ def program(text: str, place: frozenset[str]) -> Program:
     if name:
         return Program(text, problem=f"{name} is not evaluated here", unknown=True)
     try:
-        expression = _environment(place).compile(_read_structs(text))
+        expression = celmaps.compiled(_environment(place), _read_structs(text))
         # Some types are only found to be none when they are named.
         returns = celfunctions.type_name(expression.return_type())
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from kubedyno.cluster.registry import cellists, celpatterns
+from kubedyno.cluster.registry import cellists, celmaps, celpatterns
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.semver import Version
 
@@ -116,7 +116,7 @@ def environment(variables: dict[str, Any], more: tuple[Any, ...] = (), pool: Any
         variables=variables,
         config=_config(*_NAMED),
         extensions=extensions,
-        functions=[*functions(), *more],
+        functions=[*functions(), celmaps.declaration(module()), *more],
     )
 
 

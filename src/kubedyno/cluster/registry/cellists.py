@@ -14,11 +14,10 @@ from typing import Any
 Overloads = tuple[tuple[str, str, Callable[..., Any]], ...]
 
 _SPACE = r"(?:\s|//[^\n]*\n)*"
-_CALL = re.compile(rf"\b(isSorted|sum|min|max){_SPACE}\(")
+_CALL = re.compile(rf"\b(isSorted|sum|min|max|transformMap|transformMapEntry){_SPACE}\(")
 _OPTIONAL = re.compile(rf"\boptional\b|\bopt(?:Flat)?Map\b|[.\[]{_SPACE}\?|\b(?:first|last){_SPACE}\(")
-# Macros that the evaluator writes out as a function which it lacks, and lists as long as somebody says: memory that no limit
-# of costs holds.
-_UNEVALUATED = re.compile(rf"\.{_SPACE}(transformMap(?:Entry)?){_SPACE}\(|\blists{_SPACE}\.{_SPACE}(range)\b")
+# Lists as long as somebody says: memory that no limit of costs holds.
+_UNEVALUATED = re.compile(rf"\blists{_SPACE}\.{_SPACE}(range)\b")
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 63) - 1
 _NO_OVERLOAD = "no such overload"
 
@@ -32,7 +31,7 @@ def beside_optionals(text: str) -> str:
 def unevaluated(text: str) -> str:
     """Return what an expression names that is never evaluated here, "" when there is nothing."""
     found = _UNEVALUATED.search(text)
-    return "" if found is None else found[1] or f"lists.{found[2]}"
+    return "" if found is None else f"lists.{found[1]}"
 
 
 def _of_one_type(values: list[Any]) -> list[Any]:

@@ -195,9 +195,11 @@ class CustomResourceDefinitions(Kind):
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = self._causes(obj)
         spec, before = obj["spec"], old["spec"]
-        for name in ("group", "scope"):
-            if spec.get(name) != before.get(name):
-                causes.append(invalid_value(f"spec.{name}", spec.get(name), "field is immutable"))
+        causes += [
+            invalid_value(f"spec.{name}", spec.get(name), "field is immutable")
+            for name in ("group", "scope")
+            if spec.get(name) != before.get(name)
+        ]
         for name in ("plural", "kind"):
             established = any(
                 c["type"] == "Established" and c["status"] == "True" for c in old["status"].get("conditions") or ()

@@ -18,6 +18,7 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.schema import Schema
 from kubedyno.cluster.registry.structure import DecodeError, decode_metadata
 from kubedyno.cluster.storage.store import Store
+from kubedyno.kube.apiversions import priority
 from kubedyno.kube.resources import Resource, Subresource
 from kubedyno.kube.shapes import Shape, shape_of_schema
 from kubedyno.kube.status import BadRequest, Cause, StatusError, invalid_value
@@ -72,6 +73,20 @@ def resource_of(spec: Object, names: Object, version: Object) -> Resource:
     )
 
 
+def deprecation_of(spec: Object, kind: str, version: Object) -> str:
+    """Return what requests for a version of a definition are warned of, "" for nothing."""
+    if not version.get("deprecated"):
+        return ""
+    if version.get("deprecationWarning"):
+        return str(version["deprecationWarning"])
+    group, own = spec["group"], priority(version["name"])
+    better = [
+        v["name"] for v in spec["versions"] if v["served"] and not v.get("deprecated") and priority(v["name"]) < own
+    ]
+    text = f"{group}/{version['name']} {kind} is deprecated"
+    return f"{text}; use {group}/{min(better, key=priority)} {kind}" if better else text
+
+
 class CustomResource(Kind):
     """One version of a definition.
 
@@ -107,9 +122,6 @@ class CustomResource(Kind):
         self._scale: Object | None = given.get("scale")
         self._columns = version.get("additionalPrinterColumns") or [_AGE]
         self.field_paths = tuple(f["jsonPath"].removeprefix(".") for f in version.get("selectableFields", ()))
-        if version.get("deprecated"):
-            kind = f"{resource.api_version} {resource.kind}"
-            self.deprecation = version.get("deprecationWarning") or f"{kind} is deprecated"
 
     def shape(self) -> Shape:
         return shape_of_schema(self.schema.raw, resource=True)

@@ -15,7 +15,7 @@ from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.codec import meta_dict, with_parts
 from kubedyno.cluster.registry.conversion import Conversion
 from kubedyno.cluster.registry.customresourcedefinitions import CLEANUP, CUSTOMRESOURCEDEFINITIONS
-from kubedyno.cluster.registry.customresources import CustomResource, resource_of
+from kubedyno.cluster.registry.customresources import CustomResource, deprecation_of, resource_of
 from kubedyno.cluster.registry.groupapproval import CONFORMANT, approval_of
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
@@ -211,6 +211,7 @@ class CustomResources:
             if not version["served"]:
                 continue
             kind = CustomResource(resource_of(spec, names, version), version, list_kind, conversion)
+            kind.deprecation = deprecation_of(spec, names["kind"], version)
             # What was written by the schema as it still is has nothing to be pruned or filled in.
             as_stored = version is stored and record.obj.generation == 1
             self._store.add_view(kind.resource, storage, None if as_stored else kind.from_stored)

@@ -21,6 +21,10 @@ RULES = "x-kubernetes-validations"
 # What every resource has, whatever its schema says.
 _TYPE_META = frozenset({"apiVersion", "kind", "metadata"})
 _ABSENT = object()
+# Formats of texts that CEL has types for.
+FORMATS = {"date": "timestamp", "date-time": "timestamp", "duration": "duration", "byte": "byte"}
+# There was no such value before.
+NOTHING: Any = object()
 
 
 class Schema:
@@ -39,12 +43,13 @@ class Schema:
         nullable: null is a value.
         has_default: `default` is what an absent member gets.
         ruled: It or some node below has validation rules.
+        timed: There are times or durations below it.
         translated: Expressions see a value of it otherwise than JSON has it.
     """
 
     __slots__ = (
         "additional", "default", "embedded", "has_default", "int_or_string", "items", "nullable", "preserve",
-        "properties", "raw", "resource", "ruled", "translated",
+        "properties", "raw", "resource", "ruled", "timed", "translated",
     )  # fmt: skip
 
     def __init__(self, raw: Object, *, resource: bool = False) -> None:
@@ -62,6 +67,7 @@ class Schema:
         items = raw.get("items")
         self.items = Schema(items) if isinstance(items, dict) else None
         self.ruled: bool = bool(raw.get(RULES)) or any(node.ruled for node in self._nodes())
+        self.timed: bool = any(node.timed or node.raw.get("format") in FORMATS for node in self._nodes())
         kind, named = raw.get("type"), any(escaped(name) != name for name in self.properties)
         self.translated: bool = (
             named or kind == "number" or (kind == "string" and raw.get("format") == "byte")
@@ -141,3 +147,15 @@ class Schema:
 
 
 _EMPTY = Schema({})
+
+
+def counterpart(schema: Schema, item: Any, old: Any) -> Any:
+    """Return what an item of a list was before, `NOTHING` where items cannot be told apart."""
+    kind = schema.raw.get(LIST_TYPE)
+    if kind == "set" and isinstance(old, list):
+        return item if item in old else NOTHING
+    if kind != "map" or not isinstance(old, list) or not isinstance(item, dict):
+        return NOTHING
+    keys = schema.raw.get(LIST_KEYS) or ()
+    wanted = [item.get(key) for key in keys]
+    return next((o for o in old if isinstance(o, dict) and [o.get(key) for key in keys] == wanted), NOTHING)

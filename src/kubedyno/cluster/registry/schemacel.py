@@ -8,12 +8,13 @@ import re
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any
 
 import orjson
 
-from kubedyno.cluster.registry import cellists, schematypes
+from kubedyno.cluster.registry import cellists, celmaps, schematypes
 from kubedyno.cluster.registry.celfunctions import (
     UNKNOWN,
     available,
@@ -24,7 +25,7 @@ from kubedyno.cluster.registry.celfunctions import (
     type_name,
 )
 from kubedyno.cluster.registry.celnames import escaped
-from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, RULES, Schema
+from kubedyno.cluster.registry.schema import FORMATS, NOTHING, RULES, Schema, counterpart
 from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
 __all__ = ["Program", "available", "evaluate", "matches", "program", "rule_causes", "rule_warnings"]
@@ -32,6 +33,12 @@ __all__ = ["Program", "available", "evaluate", "matches", "program", "rule_cause
 Object = dict[str, Any]
 _UNDECLARED = re.compile(r"undeclared reference to '(\w+)'")
 _TRANSITION = re.compile(r"\boldSelf\b")
+# What makes a value of a type out of a text, and what stands for one that there was not.
+_MADE_BY = {"timestamp": "timestamp(self)", "duration": "duration(self)"}
+_BEFORE: dict[str, Any] = {
+    "timestamp": datetime.fromtimestamp(0, UTC), "duration": timedelta(), "byte": b"", "string": "", "boolean": False,
+    "integer": 0, "number": 0.0,
+}  # fmt: skip
 # A step of a path: .name or ['name'].
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\['((?:[^'\\]|\\.)+)'\]")
 _OF_NUMBERS = re.compile(
@@ -49,7 +56,6 @@ _SHOWN = {
     "FieldValueRequired": "Required value",
     "FieldValueDuplicate": "Duplicate value",
 }
-_NOTHING: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,11 @@ class Program:
 def _environment(kind: str) -> Any:
     """Return the environment of rules about a value of a schema's type."""
     cel = module()
-    own = {"string": cel.Type.STRING, "boolean": cel.Type.BOOL, "integer": cel.Type.INT}.get(kind, cel.Type.DYN)
+    types = {
+        "string": cel.Type.STRING, "boolean": cel.Type.BOOL, "integer": cel.Type.INT, "number": cel.Type.DOUBLE,
+        "byte": cel.Type.BYTES, "timestamp": cel.Type.TIMESTAMP, "duration": cel.Type.DURATION,
+    }  # fmt: skip
+    own = types.get(kind, cel.Type.DYN)
     return environment({"self": own, "oldSelf": own, "hasOldSelf": cel.Type.BOOL})
 
 
@@ -82,7 +92,7 @@ def program(rule: str, kind: str) -> Program:
     if function:
         return Program(unknown=function)
     try:
-        return Program(_environment(kind).compile(rule))
+        return Program(celmaps.compiled(_environment(kind), rule))
     except RuntimeError as error:
         text = compile_problem(error)
     undeclared = _UNDECLARED.search(text)
@@ -96,7 +106,9 @@ def matches(pattern: str, text: str) -> bool | None:
 
     Only where rules are `available`: their evaluator brings the engine.
     """
-    found = program("self.matches(oldSelf)", "string").expression.eval(data={"self": text, "oldSelf": pattern})
+    found = program("self.matches(oldSelf)", "string").expression.eval(
+        data={"self": text, "oldSelf": pattern, "hasOldSelf": False}
+    )
     return bool(found.value()) if found.type().name() == "BOOL" else None
 
 
@@ -104,12 +116,17 @@ def pattern_problem(pattern: str) -> str:
     """Return what is wrong with a pattern, in Go's words; "" for nothing, or where patterns are not looked at."""
     if not available():
         return ""
-    found = program("self.matches(oldSelf)", "string").expression.eval(data={"self": "", "oldSelf": pattern})
+    found = program("self.matches(oldSelf)", "string").expression.eval(
+        data={"self": "", "oldSelf": pattern, "hasOldSelf": False}
+    )
     return "" if found.type().name() == "BOOL" else runtime_problem(found)
 
 
 def _kind_of(raw: Object) -> str:
-    return "" if raw.get("nullable") else str(raw.get("type", ""))
+    if raw.get("nullable"):
+        return ""
+    kind = str(raw.get("type", ""))
+    return FORMATS.get(raw.get("format", ""), kind) if kind == "string" else kind
 
 
 def rule_causes(raw: Object, path: str, *, resource: bool = False, correlatable: bool = True) -> list[Cause]:
@@ -201,7 +218,7 @@ def _leads(raw: Object, path: str) -> bool:
 
 def _checked(raw: Object, text: str, rule: Object, *, resource: bool) -> tuple[str, str]:
     """Return what is wrong with an expression, and the type of its value, "" when only a value tells."""
-    plain = program(text, _kind_of(raw))
+    plain = program(_evaluated(rule, text), _kind_of(raw))
     if plain.unknown or plain.problem or not schematypes.available():
         return plain.problem, ""
     optional = bool(rule.get("optionalOldSelf"))
@@ -266,12 +283,12 @@ def evaluate(schema: Schema, value: Any, old: Any = None) -> list[Cause]:
     """
     causes: list[Cause] = []
     if schema.ruled and available():
-        _walk(schema, value, "", _NOTHING if old is None else old, causes)
+        _walk(schema, value, "", NOTHING if old is None else old, causes)
     return causes
 
 
 def _walk(schema: Schema, value: Any, path: str, old: Any, causes: list[Cause]) -> None:
-    if not schema.ruled or (old is not _NOTHING and old == value):
+    if not schema.ruled or (old is not NOTHING and old == value):
         return
     for rule in schema.raw.get(RULES) or ():
         _judge(schema, rule, value, path, old, causes)
@@ -280,37 +297,35 @@ def _walk(schema: Schema, value: Any, path: str, old: Any, causes: list[Cause]) 
         for name in sorted(value):
             node = schema.properties.get(name) or schema.additional
             if isinstance(node, Schema):
-                _walk(node, value[name], f"{path}.{name}" if path else name, before.get(name, _NOTHING), causes)
+                _walk(node, value[name], f"{path}.{name}" if path else name, before.get(name, NOTHING), causes)
     elif isinstance(value, list) and schema.items is not None:
         for i, item in enumerate(value):
-            _walk(schema.items, item, f"{path}[{i}]", _counterpart(schema, item, old), causes)
-
-
-def _counterpart(schema: Schema, item: Any, old: Any) -> Any:
-    """Return what an item of a list was before, where items can be told apart."""
-    if schema.raw.get(LIST_TYPE) != "map" or not isinstance(old, list) or not isinstance(item, dict):
-        return _NOTHING
-    keys = schema.raw.get(LIST_KEYS) or ()
-    wanted = [item.get(key) for key in keys]
-    found = (o for o in old if isinstance(o, dict) and [o.get(key) for key in keys] == wanted)
-    return next(found, _NOTHING)
+            _walk(schema.items, item, f"{path}[{i}]", counterpart(schema, item, old), causes)
 
 
 def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes: list[Cause]) -> None:
     text = _evaluated(rule, rule.get("rule", ""))
     compiled = program(text, _kind_of(schema.raw))
     optional = bool(rule.get("optionalOldSelf"))
-    if compiled.expression is None or (old is _NOTHING and not optional and _TRANSITION.search(text)):
+    if compiled.expression is None or (old is NOTHING and not optional and _TRANSITION.search(text)):
         return
-    before = None if old is _NOTHING else _seen(schema, old)
-    data = {"self": _seen(schema, value), "oldSelf": before, "hasOldSelf": old is not _NOTHING}
+    before = _BEFORE.get(_kind_of(schema.raw)) if old is NOTHING else _root(schema, old)
+    try:
+        data = {"self": _root(schema, value), "oldSelf": before, "hasOldSelf": old is not NOTHING}
+    except ValueError as error:
+        shown = orjson.dumps(value).decode()
+        causes.append(Cause("FieldValueInvalid", path, f"Invalid value: {shown}: {error}"))
+        return
     result = compiled.expression.eval(data=data)
     field = path + rule.get("fieldPath", "") if path else rule.get("fieldPath", "").removeprefix(".") or "<nil>"
     kind = str(result.type().name())
+    if kind != "BOOL" and schema.timed and "no such overload" in runtime_problem(result):
+        # Times and durations within a value are texts to the evaluator: such a rule is not evaluated.
+        return
     if kind != "BOOL":
         message = f"{runtime_problem(result)} evaluating rule: {(rule.get('message') or rule['rule']).strip()}"
         shown = schema.raw.get("type", "")
-        causes.append(Cause("FieldValueInvalid", field, f'Invalid value: "{shown}": {message}'))
+        causes.append(Cause("FieldValueInvalid", path or "<nil>", f'Invalid value: "{shown}": {message}'))
     elif not result.value():
         reason = _REASONS.get(rule.get("reason") or "", "FieldValueInvalid")
         message = _message(schema, rule, data)
@@ -327,6 +342,22 @@ def _evaluated(rule: Object, text: str) -> str:
     if not rule.get("optionalOldSelf"):
         return text
     return _TRANSITION.sub("(hasOldSelf ? optional.of(oldSelf) : optional.none())", text)
+
+
+def _root(schema: Schema, value: Any) -> Any:
+    """Return the value that a rule is about as its environment has it: a time as such, at its root.
+
+    Raises:
+        ValueError: It is no time, or no duration.
+    """
+    kind = _kind_of(schema.raw)
+    if kind not in _MADE_BY or not isinstance(value, str):
+        return _seen(schema, value)
+    text = f"{value}T00:00:00Z" if schema.raw.get("format") == "date" else value
+    made = program(_MADE_BY[kind], "string").expression.eval(data={"self": text, "oldSelf": "", "hasOldSelf": False})
+    if made.type().name() == "ERROR":
+        raise ValueError(runtime_problem(made))
+    return made.value()
 
 
 def _seen(schema: Schema, value: Any) -> Any:

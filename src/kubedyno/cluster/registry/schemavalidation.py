@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.registry import schemacel
-from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, Schema
+from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, NOTHING, Schema, counterpart
 from kubedyno.kube.names import (
     problems_of_dns1035_label,
     problems_of_dns1123_label,
@@ -23,7 +23,6 @@ from kubedyno.kube.names import (
 )
 from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required, too_long
 
-_NOTHING: Any = object()
 _ROOT = "<nil>"
 _NOT_CHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
@@ -56,14 +55,14 @@ def validate(schema: Schema, value: Any, old: Any = None) -> list[Cause]:
         old: Its version before an update; None on creation.
     """
     causes: list[Cause] = []
-    _Walk(causes, "").value(schema, value, "", _NOTHING if old is None else old)
+    _Walk(causes, "").value(schema, value, "", NOTHING if old is None else old)
     return causes
 
 
 def validate_part(schema: Schema, value: Any, path: str, old: Any = None) -> list[Cause]:
     """Return what is wrong with a part of an object; texts name members within the part, causes by the whole path."""
     causes: list[Cause] = []
-    _Walk(causes, path).value(schema, value, "", _NOTHING if old is None else old)
+    _Walk(causes, path).value(schema, value, "", NOTHING if old is None else old)
     return causes
 
 
@@ -112,7 +111,7 @@ class _Walk:
 
     def value(self, schema: Schema, value: Any, path: str, old: Any) -> None:
         """Judge a value by a node."""
-        if old is not _NOTHING and old == value and type(old) is type(value):
+        if old is not NOTHING and old == value and type(old) is type(value):
             return
         raw = schema.raw
         if value is None and schema.nullable:
@@ -191,9 +190,8 @@ class _Walk:
     def _list(self, schema: Schema, value: list[Any], path: str, old: Any) -> None:
         raw = schema.raw
         if schema.items is not None:
-            before = old if isinstance(old, list) and len(old) == len(value) else None
             for i, item in enumerate(value):
-                self.value(schema.items, item, f"{path}[{i}]", _NOTHING if before is None else before[i])
+                self.value(schema.items, item, f"{path}[{i}]", counterpart(schema, item, old))
         fewest, most = raw.get("minItems"), raw.get("maxItems")
         if fewest is not None and len(value) < fewest:
             self._wrong(path, len(value), f"should have at least {int(fewest)} items")
@@ -218,7 +216,7 @@ class _Walk:
             if node is None and isinstance(schema.additional, Schema):
                 node = schema.additional
             if node is not None and not (schema.resource and name == "metadata"):
-                self.value(node, value[name], dot + name, before.get(name, _NOTHING))
+                self.value(node, value[name], dot + name, before.get(name, NOTHING))
         for name in raw.get("required") or ():
             if name not in value:
                 self._causes.append(required(self._field(dot + name)))
@@ -253,7 +251,7 @@ class _Walk:
 
 def _causes_of(raw: dict[str, Any], value: Any, path: str) -> list[Cause]:
     causes: list[Cause] = []
-    _Walk(causes, "").value(Schema(raw), value, path, _NOTHING)
+    _Walk(causes, "").value(Schema(raw), value, path, NOTHING)
     return causes
 
 

@@ -169,7 +169,7 @@ def test_a_resize_renames_nothing_and_keeps_the_quality_of_service(api: Api):
     body = {"spec": {"containers": [{"name": "c", "resources": amounts()}]}}
     answer = api.call("PATCH", f"{PODS}/q/resize", body, STRATEGIC)
     assert (
-        'spec: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing'
+        'spec: Invalid value: "BestEffort": Pod QOS Class may not change as a result of resizing'
         in answer.json["message"]
     )
 

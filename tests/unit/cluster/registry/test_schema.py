@@ -229,10 +229,10 @@ def test_rules_that_are_none_are_refused_and_those_of_kubernetes_alone_are_said(
     text = {"type": "string", "x-kubernetes-validations": [{"rule": "self.foo"}]}
     (cause,) = schemacel.rule_causes(text, "p")
     assert "compilation failed: ERROR: <input>:1:5: type 'string' does not support field selection" in cause.message
-    other = {"type": "string", "x-kubernetes-validations": [{"rule": "{'a': self}.transformMap(k, v, v) == {}"}]}
+    other = {"type": "string", "x-kubernetes-validations": [{"rule": "lists.range(1) == []"}]}
     assert not schemacel.rule_causes(other, "p")
     assert schemacel.rule_warnings({"openAPIV3Schema": {"properties": {"a": other}}}) == [
-        "x-kubernetes-validations: rules with transformMap() are kept, and not evaluated here"
+        "x-kubernetes-validations: rules with lists.range() are kept, and not evaluated here"
     ]
     assert not schemacel.evaluate(Schema(other), "x")
     found = {"type": "string", "x-kubernetes-validations": [{"rule": "self.findAll('[a-c]').all(i, v, i < 2)"}]}

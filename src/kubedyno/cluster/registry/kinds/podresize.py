@@ -79,8 +79,9 @@ def resize_causes(pod: Object, old: Object) -> list[Cause]:
     if renamed:
         return causes + renamed
     quality = qos_class(new)
-    if quality != (old.get("status", {}).get("qosClass") or qos_class(before)):
-        causes.append(invalid_value("spec", quality, "Pod QOS Class may not change as a result of resizing"))
+    had = old.get("status", {}).get("qosClass") or qos_class(before)
+    if quality != had:
+        causes.append(invalid_value("spec", had, "Pod QOS Class may not change as a result of resizing"))
     for name in reversed(_LISTS):
         pairs = list(zip(new.get(name, ()), before.get(name, ()), strict=True))
         for i, (container, was) in enumerate(pairs):
