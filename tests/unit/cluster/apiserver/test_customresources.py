@@ -216,7 +216,7 @@ def test_versions_share_their_objects():
         old = api.call(
             "POST", WIDGETS.replace("/v1/", "/v1beta1/"), {**widget("x", size=1), "apiVersion": "example.com/v1beta1"}
         )
-        assert old.header("warning") == ['299 - "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget"']
+        assert old.header("warning") == ['299 - "example.com/v1beta1 Widget is deprecated; use example.com/v2 Widget"']
         assert len(api.call("GET", WIDGETS).json["items"]) == 2
         assert api.call("GET", WIDGETS.replace("/v1/", "/v0/")).status == 404
         group = api.call("GET", "/apis/example.com").json
