@@ -67,7 +67,7 @@ async def host(folder: Path, *, busy: bool) -> None:
     server = await serve(lifetimes.app, "127.0.0.1", 0, context, LIMITS)
     server.stamps = Stamps(SYSTEM_CLOCK.now, Random(2).uid())
     flow.join(server)
-    pump.pending_requests = lambda: server.pending
+    pump.in_use = server.in_use
     if busy:
         pump.worker("busy", _spin).wake()
     path = folder / "ca.pem"

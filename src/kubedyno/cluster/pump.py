@@ -21,7 +21,7 @@ from kubedyno.reconciler.keyed import KeyedReconciler
 
 # Items a worker may do in one turn: small enough that a turn stays under a millisecond.
 TURN_ITEMS = 16
-# A slice while nobody waits for an answer, and while a request is pending.
+# A slice while nobody asks for anything, and while somebody does.
 SLICE_S = 0.005
 BUSY_SLICE_S = 0.001
 
@@ -65,7 +65,7 @@ class Pump:
 
     Args:
         clock: `monotonic` must be the loop's own time.
-        pending_requests: How many requests wait for an answer now; slices are short while any does.
+        in_use: Says whether somebody waits for an answer, or may ask again soon; slices are short then.
         slice_items: Instead of a time limit, at most this many items a slice (simulated time needs it).
 
     Attributes:
@@ -74,10 +74,10 @@ class Pump:
     """
 
     def __init__(
-        self, clock: Clock, pending_requests: Callable[[], int] = lambda: 0, slice_items: int | None = None
+        self, clock: Clock, in_use: Callable[[], bool] = lambda: False, slice_items: int | None = None
     ) -> None:
         self.clock = clock
-        self.pending_requests = pending_requests
+        self.in_use = in_use
         self._slice_items = slice_items
         self._ready: deque[Worker] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -156,7 +156,7 @@ class Pump:
         self._armed = False
         monotonic = self.clock.monotonic
         start_s = monotonic()
-        end_s = start_s + (BUSY_SLICE_S if self.pending_requests() else SLICE_S)
+        end_s = start_s + (BUSY_SLICE_S if self.in_use() else SLICE_S)
         items_left = self._slice_items
         ready = self._ready
         timers = self._timers

@@ -26,6 +26,8 @@ _BACKLOG = 1024
 # What the kernel keeps of a connection's bytes until they are read. uvloop goes on reading from one socket for as long as it
 # fills a buffer of 256 KiB, 32 times: 8 MiB of one client's bodies, in 5 ms, before another one is heard.
 _RECEIVE_BUFFER = 64 << 10
+# Who has asked so lately is thought to ask again: one request after another is the rule.
+_IN_USE_S = 0.25
 # Requests that are begun and have to wait in one turn of the loop, however many have come; see `Server.most_put_off`.
 _PUT_OFF = 64
 _OWN_NAMES = frozenset({"127.0.0.1", "localhost"})
@@ -93,6 +95,10 @@ class Server:
     def open_streams(self) -> int:
         """Requests and streamed answers under way."""
         return sum(connection.open for connection in self._connections)
+
+    def in_use(self) -> bool:
+        """Say whether somebody waits for an answer, or asked a moment ago."""
+        return bool(self.pending) or self._loop.time() - self.last_request_s < _IN_USE_S
 
     async def listen(
         self, host: str, port: int, ssl_context: ssl.SSLContext | None, given: Sequence[socket.socket] = ()

@@ -10,8 +10,8 @@ from kubedyno.base.simulation import simulate
 from kubedyno.cluster.pump import TURN_ITEMS, Pump
 
 
-def a_pump(pending=lambda: 0, slice_items=None):
-    return Pump(asyncio.get_running_loop(), pending, slice_items)
+def a_pump(in_use=lambda: False, slice_items=None):
+    return Pump(asyncio.get_running_loop(), in_use, slice_items)
 
 
 def test_workers_get_turns_round_robin_and_sleep_when_done():
@@ -56,6 +56,34 @@ def test_requests_are_served_between_two_slices():
             await aio.sleep(0)
         # One slice a turn of the loop, never all at once.
         assert 5 <= turns <= 11
+        pump.stop()
+
+    simulate(main())
+
+
+@pytest.mark.parametrize(("used", "steps"), [(False, 10), (True, 2)])
+def test_a_slice_is_short_while_somebody_asks(used, steps):
+    class Clock:
+        """Half a millisecond later with each look, as after a step of a worker."""
+
+        def __init__(self):
+            self.now_s = 0.0
+
+        def monotonic(self):
+            self.now_s += 0.0005
+            return self.now_s
+
+    async def main():
+        pump, turns = Pump(Clock(), lambda: used), 0
+
+        def step(_limit):
+            nonlocal turns
+            turns += 1
+            return True
+
+        pump.worker("busy", step).wake()
+        await aio.sleep(0)
+        assert steps - 1 <= turns <= steps + 1
         pump.stop()
 
     simulate(main())

@@ -221,6 +221,23 @@ async def test_a_request_that_nobody_answers_is_pending_until_its_client_leaves(
 
 
 @in_loop
+async def test_a_server_is_in_use_while_somebody_waits_and_for_a_moment_afterwards():
+    ways = []
+    connection, _, client = connected(lambda _, responder: ways.append(responder))
+    server = connection.server
+    server.last_request_s -= 1
+    assert not server.in_use()
+    connection.data_received(client.request(1))
+    server.last_request_s -= 1
+    assert server.in_use()
+    ways[0].send(200, "text/plain", b"")
+    assert not server.in_use()
+    connection.data_received(client.request(3))
+    ways[1].send(200, "text/plain", b"")
+    assert server.in_use()
+
+
+@in_loop
 async def test_a_body_over_the_limit_is_answered_413_and_the_next_request_is_served():
     connection, transport, client = connected(limits=Limits(max_body=10))
     connection.data_received(client.headers(1, "POST", end=False) + frame(0, 0, 1, b"x" * 11))

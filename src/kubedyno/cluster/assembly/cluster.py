@@ -32,7 +32,7 @@ class Cluster:
         clock: Of everything in it; `monotonic` is the event loop's time.
         ca_pem: The certificate that signs the API server's.
         ca_key: Its private key, PEM; b"": requests for certificates are not signed.
-        pending_requests: How many requests wait for an answer now.
+        in_use: Says whether somebody waits for an answer, or may ask again soon.
         verify: Validate each write of the cluster's own parts.
         helper: Forks pods that are processes; None: all are modelled.
         journal: What keeps it; filled from that first, then followed.
@@ -49,7 +49,7 @@ class Cluster:
         *,
         ca_pem: bytes,
         ca_key: bytes = b"",
-        pending_requests: Callable[[], int] = lambda: 0,
+        in_use: Callable[[], bool] = lambda: False,
         verify: bool = False,
         helper: Helper | None = None,
         journal: Journal | None = None,
@@ -70,7 +70,7 @@ class Cluster:
         if journal is not None:
             journal.follow(self.store)
         self.trusted = door(self.registry) if door is not None else Trusted(self.registry, verify=verify)
-        self.pump = pump if pump is not None else Pump(clock, pending_requests)
+        self.pump = pump if pump is not None else Pump(clock, in_use)
         # A door for each, so that what each has sent can be told.
         self.controllers_door, self.scheduler_door = self.trusted.of_its_own(), self.trusted.of_its_own()
         self.controllers = ControllerManager(

@@ -140,7 +140,7 @@ async def _serve(
         clock,
         ca_pem=access.ca,
         ca_key=access.ca_key,
-        pending_requests=lambda: server.pending,
+        in_use=server.in_use,
         helper=beginning.helper,
         language=language,
         journal=keeping.journal if keeping is not None else None,
