@@ -20,7 +20,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.client.auth import Credentials, credentials
 from kubedyno.client.kubeconfig import Target
-from kubedyno.client.watch import ListWatch, WatchEvent, watch
+from kubedyno.client.watch import ListWatch, Pace, WatchEvent, watch
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import Result, StreamExchange
 from kubedyno.http.messages import Headers
@@ -240,15 +240,21 @@ class Client:
             StatusError: The API says no; `Expired` when it has forgotten where we were.
             Unreachable: The server is gone for too long.
         """
-        async for events in watch(self, path, query, version):
+        async for events in watch(self, path, query, version, Pace()):
             for event in events:
                 yield event
 
     def list_watch(
-        self, path: str, query: str = "", decode: Callable[[bytes], T] | None = None, *, skip_list: bool = False
+        self,
+        path: str,
+        query: str = "",
+        decode: Callable[[bytes], T] | None = None,
+        *,
+        skip_list: bool = False,
+        patience: int = 0,
     ) -> ListWatch[Any]:
         """Return everything there is and then what changes, until closed; see `ListWatch`."""
-        return ListWatch(self, path, query, decode, skip_list=skip_list)
+        return ListWatch(self, path, query, decode, skip_list=skip_list, patience=patience)
 
     # -- errors and credentials ----------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
@@ -12,6 +14,7 @@ from kubedyno.kube.status import Expired, Gone, StatusError
 
 if TYPE_CHECKING:
     from kubedyno.client.api import Client
+    from kubedyno.http.exchange import StreamExchange
 
 T = TypeVar("T")
 log = logger(__name__)
@@ -49,7 +52,12 @@ class _Status(msgspec.Struct):
     code: int = 500
 
 
-_USUAL = [(kind, b'{"type":"%b","object":' % kind.encode()) for kind in ("MODIFIED", "ADDED", "DELETED")]
+# By the letter that tells the type.
+_USUAL = {
+    ord(kind[0]): (kind, b'{"type":"%b","object":' % kind.encode(), len(kind) + len('{"type":"","object":'))
+    for kind in ("MODIFIED", "ADDED", "DELETED")
+}
+_LETTER = len('{"type":"')
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_versioned = msgspec.json.Decoder(_Versioned).decode
 _decode_status = msgspec.json.Decoder(_Status).decode
@@ -64,22 +72,64 @@ def _joined(path: str, query: str) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _read(line: bytes) -> tuple[str, bytes]:
-    """Return an event's type and its object's JSON.
+def _read(line: bytes) -> WatchEvent:
+    """Return an event of a line.
 
     Raises:
         msgspec.DecodeError: It is none.
     """
-    if line.endswith(b"}}"):
+    if line.endswith(b"}}") and len(line) > _LETTER:
         # As Go writes it: the object need not be read to know where it begins and ends.
-        for kind, head in _USUAL:
-            if line.startswith(head):
-                return kind, line[len(head) : -1]
+        usual = _USUAL.get(line[_LETTER])
+        if usual is not None and line.startswith(usual[1]):
+            return WatchEvent(usual[0], line[usual[2] : -1])
     event = _decode_event(line)
-    return event.type, bytes(event.object)
+    return WatchEvent(event.type, bytes(event.object))
 
 
-async def watch(client: "Client", path: str, query: str, version: str) -> AsyncGenerator[list[WatchEvent], None]:
+def _read_all(lines: list[bytes]) -> tuple[list[WatchEvent], bytes, Exception | None]:
+    """Return the events of lines, the last object told, and what ended them before their end."""
+    events: list[WatchEvent] = []
+    last = b""
+    try:
+        for line in lines:
+            if not line:
+                continue
+            event = _read(line)
+            if event.type == "ERROR":
+                error = StatusError.from_response(_decode_status(event.raw).code, event.raw)
+                again = error.code >= 500 or error.code == 429
+                return events, last, ConnectionError(error.message) if again else error
+            last = event.raw
+            if event.type != "BOOKMARK":
+                events.append(event)
+    except msgspec.DecodeError as error:
+        return events, last, error
+    return events, last, None
+
+
+class Pace:
+    """How a watch is read: at once as something comes, or at the reader's turns.
+
+    Attributes:
+        patience: Bytes that may lie unread between two turns.
+        came_s: The loop's time at which what was yielded last has come.
+    """
+
+    def __init__(self, patience: int = 0) -> None:
+        self.patience = patience
+        self.came_s = 0.0
+        self.stream: StreamExchange | None = None
+
+    def turn(self) -> None:
+        """Have what has come read now."""
+        if self.stream is not None:
+            self.stream.nudge()
+
+
+async def watch(
+    client: "Client", path: str, query: str, version: str, pace: Pace
+) -> AsyncGenerator[list[WatchEvent], None]:
     """Yield events after a resourceVersion, those together that came together, over as many requests as it takes."""
     delay_s = 0.0
     lost_s: float | None = None
@@ -92,6 +142,7 @@ async def watch(client: "Client", path: str, query: str, version: str) -> AsyncG
         last = b""
         try:
             stream = await client.open_stream(_joined(path, f"{query}{'&' if query else ''}{options}{resume}"))
+            stream.patience, pace.stream = pace.patience, stream
             try:
                 if stream.status != 200:
                     error = StatusError.from_response(stream.status, await stream.read())
@@ -108,29 +159,20 @@ async def watch(client: "Client", path: str, query: str, version: str) -> AsyncG
                     delay_s = 0.0
                     lost_s = None
                     rest = b""
-                    async for piece in stream:
-                        *lines, rest = (rest + piece).split(b"\n") if rest else piece.split(b"\n")
-                        if len(rest) > _MAX_LINE:
-                            raise ConnectionError(f"an event of more than {_MAX_LINE} bytes")
-                        events: list[WatchEvent] = []
-                        try:
-                            for line in lines:
-                                if not line:
-                                    continue
-                                kind, raw = _read(line)
-                                if kind == "ERROR":
-                                    error = StatusError.from_response(_decode_status(raw).code, raw)
-                                    if error.code >= 500 or error.code == 429:
-                                        raise ConnectionError(error.message)
-                                    raise error
-                                last = raw
-                                if kind != "BOOKMARK":
-                                    events.append(WatchEvent(kind, raw))
-                        finally:
-                            # What came before an error is told before it.
+                    while pieces := await stream.pieces():
+                        for came_s, together in groupby(pieces, itemgetter(0)):
+                            *lines, rest = b"".join([rest, *(piece for _, piece in together)]).split(b"\n")
+                            if len(rest) > _MAX_LINE:
+                                raise ConnectionError(f"an event of more than {_MAX_LINE} bytes")
+                            events, told, fault = _read_all(lines)
+                            last = told or last
                             if events:
+                                pace.came_s = came_s
                                 yield events
+                            if fault is not None:
+                                raise fault
             finally:
+                pace.stream = None
                 stream.close()
         except (OSError, msgspec.DecodeError) as trouble:
             now_s = loop.time()
@@ -167,16 +209,25 @@ class ListWatch(Generic[T]):
         query: Selectors, percent-encoded; no paging.
         decode: Makes an object of its JSON; None yields the bytes.
         skip_list: Yield nothing of the first list: only what changes from now on.
+        patience: Bytes of the watch that may lie unread until the next `turn`; 0: they are read as they come.
     """
 
     def __init__(
-        self, client: "Client", path: str, query: str, decode: Callable[[bytes], T] | None, *, skip_list: bool
+        self,
+        client: "Client",
+        path: str,
+        query: str,
+        decode: Callable[[bytes], T] | None,
+        *,
+        skip_list: bool,
+        patience: int = 0,
     ) -> None:
         self._client = client
         self._path = path
         self._query = query
         self._decode: Callable[[bytes], Any] = decode or _same
         self._skip_list = skip_list
+        self._pace = Pace(patience)
         # The same as lists of what came together, which costs less an event.
         self.together: AsyncGenerator[list[tuple[str, Any]], None] = self._run()
         self._events: AsyncGenerator[tuple[str, Any], None] = self._one_by_one()
@@ -191,6 +242,15 @@ class ListWatch(Generic[T]):
 
     def __aiter__(self) -> AsyncIterator[tuple[str, Any]]:
         return self._events
+
+    @property
+    def came_s(self) -> float:
+        """The loop's time at which the events that were yielded last have come."""
+        return self._pace.came_s
+
+    def turn(self) -> None:
+        """Have read what has come of the watch; with `patience`, whoever follows calls this now and then."""
+        self._pace.turn()
 
     async def aclose(self) -> None:
         await self._events.aclose()
@@ -220,15 +280,16 @@ class ListWatch(Generic[T]):
                         # The continuation had expired: what came so far may be gone.
                         yield [("RELIST", None)]
                     version = found or version
+                    self._pace.came_s = asyncio.get_running_loop().time()
                     for raw in items:
                         yield [("ADDED", decode(bytes(raw)))]
             first = False
             self.synced = True
             yield [("SYNCED", None)]
-            events = watch(client, self._path, self._query, version)
+            events = watch(client, self._path, self._query, version, self._pace)
             try:
                 async for found_together in events:
-                    yield [(event.type, decode(event.raw)) for event in found_together]
+                    yield [(kind, decode(raw)) for kind, raw in found_together]
             except (Expired, Gone) as error:
                 log.debug("watch of %s begins anew: %s", self._path, error)
             finally:

@@ -202,15 +202,23 @@ class StreamExchange(Exchange):
     """One request whose answer is read in pieces while it arrives.
 
     `async for piece in stream` ends with the body, and raises what broke it.
+
+    Attributes:
+        patience: So many bytes may lie here before the reader is woken; `nudge` wakes it earlier. Each wake-up of a
+            process that sleeps costs more than a piece of the body does.
     """
 
-    __slots__ = ("_error", "_over", "_pieces", "_waiter", "opened")
+    __slots__ = ("_error", "_loop", "_lying", "_over", "_pieces", "_waiter", "opened", "patience")
     streaming = True
 
     def __init__(self, method: str, path: str, profile: Profile, body: bytes, deadline_s: float) -> None:
         super().__init__(method, path, profile, body, _ignore, deadline_s, 0)
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pieces: deque[bytes] = deque()
+        self._loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self.patience = 0
+        # Each with the loop's time at which it came.
+        self._pieces: deque[tuple[float, bytes]] = deque()
+        self._lying = 0
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
         self._error: OSError | None = None
@@ -230,7 +238,14 @@ class StreamExchange(Exchange):
 
     def on_body(self, data: bytes) -> None:
         if data:
-            self._pieces.append(data)
+            self._pieces.append((self._loop.time(), data))
+            self._lying += len(data)
+            if self._lying > self.patience:
+                self._wake()
+
+    def nudge(self) -> None:
+        """Wake the reader, if anything lies here."""
+        if self._pieces:
             self._wake()
 
     def finish(self, error: OSError | None = None) -> None:
@@ -252,19 +267,30 @@ class StreamExchange(Exchange):
         return self
 
     async def __anext__(self) -> bytes:
+        pieces = await self.pieces()
+        if not pieces:
+            raise StopAsyncIteration
+        return pieces[0][1] if len(pieces) == 1 else b"".join([data for _, data in pieces])
+
+    async def pieces(self) -> list[tuple[float, bytes]]:
+        """Return what has come of the body since the last call, each piece with the loop's time; [] at its end.
+
+        Raises:
+            OSError: What broke it, after all that came before.
+        """
         while not self._pieces:
             if self._over:
                 if self._error is not None:
                     raise self._error
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
+                return []
+            self._waiter = self._loop.create_future()
             await self._waiter
-        pieces = self._pieces
-        data = pieces.popleft() if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        pieces = list(self._pieces)
+        self._pieces.clear()
+        size, self._lying = self._lying, 0
         if self.carrier is not None:
-            self.carrier.read_on(self, len(data))
-        return data
+            self.carrier.read_on(self, size)
+        return pieces
 
     async def read(self) -> bytes:
         """Return what is left of the body."""

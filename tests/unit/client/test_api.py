@@ -287,6 +287,40 @@ def test_what_comes_together_is_told_together_and_before_an_error(separators):
     run(main())
 
 
+def test_a_watch_may_be_read_at_turns_and_says_when_what_is_told_has_come():
+    async def main():
+        api = Api()
+        api.answers["pods"] = listing(api, 5)
+        loop = asyncio.get_running_loop()
+
+        def line(name, version):
+            return json.dumps({"type": "MODIFIED", "object": pod(name, version)}).encode() + b"\n"
+
+        async with client_of(api) as client, client.list_watch("/pods", patience=10_000) as follower:
+            assert await anext(follower.together) == [("SYNCED", None)]
+            waiting = asyncio.ensure_future(anext(follower.together))
+            await until(lambda: api.watches)
+            came_s = []
+            for version, part in enumerate((line("a", 6), line("b", 7)), 6):
+                came_s.append(loop.time())
+                api.watches[0].write(part)
+                await asyncio.sleep(0.05)
+                assert not waiting.done(), version
+            follower.turn()
+            for expected_s, name in zip(came_s, "ab", strict=True):
+                ((kind, raw),) = await asyncio.wait_for(waiting, 2)
+                assert (kind, json.loads(raw)["metadata"]["name"]) == ("MODIFIED", name)
+                assert 0 <= follower.came_s - expected_s < 0.04
+                waiting = asyncio.ensure_future(anext(follower.together))
+            api.watches[0].write(b"".join(line("c", version) for version in range(8, 400)))
+            assert len(await asyncio.wait_for(waiting, 2)) > 50
+            waiting = asyncio.ensure_future(anext(follower.together))
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    run(main())
+
+
 def test_a_watch_that_is_forbidden_says_so():
     async def main():
         async with client_of(Api(pods=reply(status(403, "Forbidden"), 403))) as client:

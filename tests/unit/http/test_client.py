@@ -81,6 +81,40 @@ def test_a_reader_that_stops_holds_the_server_back_and_loses_nothing(alpn):
 
 
 @BOTH
+def test_a_patient_reader_is_woken_by_much_by_a_nudge_or_by_the_end_and_told_when_each_piece_came(alpn):
+    async def main():
+        streams, loop = [], asyncio.get_running_loop()
+        async with (
+            server_of(lambda _, r: streams.append(r.start(200, "text/plain"))) as server,
+            pool_of(server.port, alpn=alpn) as pool,
+        ):
+            stream = await pool.open_stream("GET", "/")
+            stream.patience = 1000
+            reading = asyncio.ensure_future(stream.pieces())
+            streams[0].write(b"a")
+            await asyncio.sleep(0.05)
+            streams[0].write(b"b")
+            await asyncio.sleep(0.05)
+            assert not reading.done()
+            stream.nudge()
+            (first_s, first), (second_s, second) = await asyncio.wait_for(reading, 2)
+            assert (first, second) == (b"a", b"b")
+            assert 0.03 < second_s - first_s < loop.time() - first_s - 0.03
+            reading = asyncio.ensure_future(stream.pieces())
+            stream.nudge()
+            await asyncio.sleep(0.01)
+            assert not reading.done()
+            streams[0].write(b"x" * 1001)
+            assert b"".join(piece for _, piece in await asyncio.wait_for(reading, 2)) == b"x" * 1001
+            streams[0].write(b"y")
+            streams[0].close()
+            assert await asyncio.wait_for(stream.read(), 2) == b"y"
+            assert await stream.pieces() == []
+
+    asyncio.run(main())
+
+
+@BOTH
 def test_closing_a_stream_reaches_the_server(alpn):
     async def main():
         closed = asyncio.get_running_loop().create_future()
