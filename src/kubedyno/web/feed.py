@@ -12,7 +12,8 @@ ones the watch's.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import orjson
@@ -22,6 +23,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.errors import KubedynoError
 from kubedyno.base.log import logger
 from kubedyno.client.api import Client
+from kubedyno.client.watch import ListWatch
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.kube.status import StatusError
 from kubedyno.web.history import History
@@ -33,8 +35,14 @@ TICK_S = 0.1
 # A long reason is cut: it is a tooltip, and `explain` has it whole.
 MAX_WHY = 400
 _RETRY_S = 5.0
+# What is watched is read with each tick, as it is told; beyond so many bytes at once. When it came is kept.
+_PATIENCE_BYTES = 1 << 20
 # A watch goes on by itself when a server comes back, and says nothing meanwhile; so that is asked here.
 _ALIVE_S = 3.0
+
+
+# A watch event: its type, and what has a `key`.
+Told = tuple[str, Any]
 
 
 class Feed:
@@ -58,6 +66,7 @@ class Feed:
     def _forget(self, client: Client) -> None:
         """Know nothing, of a cluster."""
         self._client = client
+        self._followers: dict[str, ListWatch[Any]] = {}
         self._pods: dict[str, PodRow] = {}
         self._nodes: dict[str, NodeRow] = {}
         self._ids: dict[str, int] = {}
@@ -111,8 +120,8 @@ class Feed:
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow("/api/v1/nodes", node_row, self._node))
-            tasks.create_task(self._follow("/api/v1/pods", pod_text, self._pod_text, self.synced))
+            tasks.create_task(self._follow("/api/v1/nodes", node_row, self._nodes, self._nodes_told))
+            tasks.create_task(self._follow("/api/v1/pods", pod_text, self._pods, self._pods_told, self.synced))
             tasks.create_task(self._tick())
             tasks.create_task(self._look_alive())
 
@@ -152,29 +161,35 @@ class Feed:
         """Tell how a run goes."""
         self._run, self._run_changed = run, True
 
-    async def _follow(self, path: str, decode: Callable, apply: Callable, synced: asyncio.Event | None = None) -> None:  # type: ignore[type-arg]
+    async def _follow(
+        self,
+        path: str,
+        decode: Callable[[bytes], Any],
+        known: Mapping[str, object],
+        told: Callable[[Sequence[Told], float], None],
+        synced: asyncio.Event | None = None,
+    ) -> None:
         listed: set[str] | None = set()
-        known = self._nodes if apply == self._node else self._pods
         while True:
             try:
-                async with self._client.list_watch(path, "", decode) as follower:
+                async with self._client.list_watch(path, "", decode, patience=_PATIENCE_BYTES) as follower:
+                    self._followers[path] = follower
                     async for events in follower.together:
-                        for kind, row in events:
-                            if kind == "RELIST":
-                                listed = set()
-                            elif kind == "SYNCED":
-                                self._read()
-                                for key in [key for key in known if listed is not None and key not in listed]:
-                                    apply(key, None)
-                                listed = None
-                                self.trouble = ""
-                                if synced is not None:
-                                    synced.set()
-                            else:
-                                if listed is not None:
-                                    listed.add(row.key)
-                                apply(row.key, None if kind == "DELETED" else row)
-                                self.events += 1
+                        if events[0][0] == "RELIST":
+                            listed = set()
+                        elif events[0][0] == "SYNCED":
+                            self._read()
+                            gone = [key for key in known if listed is not None and key not in listed]
+                            told([("DELETED", PodText(key, b"")) for key in gone], 0.0)
+                            listed = None
+                            self.trouble = ""
+                            if synced is not None:
+                                synced.set()
+                        else:
+                            if listed is not None:
+                                listed.update([row.key for _, row in events])
+                            told(events, self._at(follower.came_s))
+                            self.events += len(events)
             except StatusError as error:
                 self.trouble = f"{path}: {error.message}"
             except (KubedynoError, OSError) as error:
@@ -187,27 +202,34 @@ class Feed:
             listed = set()
             await aio.sleep(_RETRY_S)
 
-    def _node(self, key: str, row: NodeRow | None) -> None:
-        if row is None:
-            if self._nodes.pop(key, None) is not None:
-                self._nodes_changed.pop(key, None)
-                self._nodes_gone.append(key)
-        elif self._nodes.get(key) != row:
-            self._nodes[key] = row
-            self._nodes_changed[key] = None
+    def _nodes_told(self, events: Sequence[Told], _: float) -> None:
+        for kind, row in events:
+            if kind == "DELETED":
+                if self._nodes.pop(row.key, None) is not None:
+                    self._nodes_changed.pop(row.key, None)
+                    self._nodes_gone.append(row.key)
+            elif self._nodes.get(row.key) != row:
+                self._nodes[row.key] = row
+                self._nodes_changed[row.key] = None
 
-    def _pod_text(self, key: str, text: PodText | None) -> None:
-        waiting = self._unread.pop(key, None)
-        if text is None:
-            self._pod(key, None)
-            return
-        # What the first list has was not seen coming.
-        now_s = round(self._clock.now(), 3) if self.synced.is_set() else 0.0
-        self._unread[key] = text.raw, waiting[1] if waiting else now_s, now_s
-        seen = self._seen.get(key)
-        if (seen is None or (seen[0] and not seen[1])) and may_be_ready(text.raw):
-            # Its startup ends now, not with the next tick, whatever becomes of it until then.
-            self._read_pod(key)
+    def _at(self, loop_s: float) -> float:
+        """Return the epoch seconds of a loop's time; 0 of what the first list has: it was not seen coming."""
+        return round(self._clock.now() - self._clock.monotonic() + loop_s, 3) if self.synced.is_set() else 0.0
+
+    def _pods_told(self, events: Sequence[Told], at_s: float) -> None:
+        unread, seen = self._unread, self._seen
+        for kind, text in events:
+            key = text.key
+            if kind == "DELETED":
+                unread.pop(key, None)
+                self._pod(key, None)
+                continue
+            waiting = unread.get(key)
+            unread[key] = text.raw, at_s if waiting is None else waiting[1], at_s
+            times = seen.get(key)
+            if (times is None or (times[0] and not times[1])) and may_be_ready(text.raw):
+                # Its startup ends now, not with the next tick, whatever becomes of it until then.
+                self._read_pod(key)
 
     def _read(self) -> None:
         for key in list(self._unread):
@@ -216,7 +238,7 @@ class Feed:
     def _read_pod(self, key: str) -> None:
         raw, first_s, last_s = self._unread.pop(key)
         try:
-            row = pod_row(raw)
+            row = pod_row(raw, self._pods.get(key))
         except msgspec.DecodeError as error:
             self.trouble = f"pod {key}: not what Kubernetes says of one: {error}"
             return
@@ -285,6 +307,10 @@ class Feed:
         told = ""
         while True:
             await aio.sleep(TICK_S)
+            for follower in self._followers.values():
+                follower.turn()
+            # Who follows has its turn.
+            await aio.sleep(0)
             self._read()
             message: dict[str, object] = {"t": round(self._clock.now(), 3)}
             if self._nodes_changed:

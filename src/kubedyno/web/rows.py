@@ -4,8 +4,6 @@ Only the few fields that are drawn are decoded: a cluster of 100,000 pods is rea
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import ip_network
@@ -35,46 +33,50 @@ class State(IntEnum):
     TROUBLE = 6
 
 
-class _Meta(msgspec.Struct):
+_ENDS = {"Succeeded": State.SUCCEEDED, "Failed": State.FAILED}
+
+
+class _Meta(msgspec.Struct, gc=False):
     name: str = ""
     namespace: str = ""
     uid: str = ""
+    generation: int = 0
     creationTimestamp: str | None = None
     deletionTimestamp: str | None = None
     labels: dict[str, str] | None = None
 
 
-class _Condition(msgspec.Struct):
+class _Condition(msgspec.Struct, gc=False):
     type: str = ""
     status: str = ""
     message: str = ""
     lastTransitionTime: str | None = None
 
 
-class _Waiting(msgspec.Struct):
+class _Waiting(msgspec.Struct, gc=False):
     reason: str = ""
     message: str = ""
 
 
-class _ContainerState(msgspec.Struct):
+class _ContainerState(msgspec.Struct, gc=False):
     waiting: _Waiting | None = None
 
 
-class _ContainerStatus(msgspec.Struct):
+class _ContainerStatus(msgspec.Struct, gc=False):
     restartCount: int = 0
     state: _ContainerState = msgspec.field(default_factory=_ContainerState)
 
 
-class _Resources(msgspec.Struct):
+class _Resources(msgspec.Struct, gc=False):
     requests: dict[str, str | int | float] | None = None
 
 
-class _Container(msgspec.Struct):
+class _Container(msgspec.Struct, gc=False):
     resources: _Resources = msgspec.field(default_factory=_Resources)
     restartPolicy: str = ""
 
 
-class _PodSpec(msgspec.Struct):
+class _PodSpec(msgspec.Struct, gc=False):
     nodeName: str = ""
     hostNetwork: bool = False
     containers: list[_Container] = []
@@ -82,7 +84,7 @@ class _PodSpec(msgspec.Struct):
     overhead: dict[str, str | int | float] | None = None
 
 
-class _PodStatus(msgspec.Struct):
+class _PodStatus(msgspec.Struct, gc=False):
     phase: str = "Pending"
     podIP: str = ""
     conditions: list[_Condition] | None = None
@@ -90,9 +92,16 @@ class _PodStatus(msgspec.Struct):
     containerStatuses: list[_ContainerStatus] | None = None
 
 
-class _Pod(msgspec.Struct):
+class _Pod(msgspec.Struct, gc=False):
     metadata: _Meta
     spec: _PodSpec = msgspec.field(default_factory=_PodSpec)
+    status: _PodStatus = msgspec.field(default_factory=_PodStatus)
+
+
+class _PodAgain(msgspec.Struct, gc=False):
+    """A pod without its spec, which is read over."""
+
+    metadata: _Meta
     status: _PodStatus = msgspec.field(default_factory=_PodStatus)
 
 
@@ -123,18 +132,19 @@ class _Node(msgspec.Struct):
     status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
 
 
-@dataclass(frozen=True, slots=True)
-class PodRow:
+class PodRow(msgspec.Struct, frozen=True, gc=False):
     """A pod.
 
     Attributes:
         uid: Tells a pod from its namesake before it.
+        generation: Of its spec; 0 by servers that do not count it.
         node: Node name, "" while unscheduled.
         created_s: Epoch seconds.
         ready_s: Epoch seconds of the Ready condition's last change to True, 0 when it is not Ready.
         restarts: Of all containers.
         cpu_milli: What the scheduler counts it for, in thousandths of a core.
         memory_bytes: What the scheduler counts it for.
+        host_network: Shares its node's addresses.
         addressed: Has an address of its own.
         why: What keeps it from running, "" when nothing does.
         labels: metadata.labels.
@@ -144,6 +154,7 @@ class PodRow:
     namespace: str
     name: str
     uid: str
+    generation: int
     node: str
     state: State
     created_s: float
@@ -151,14 +162,14 @@ class PodRow:
     restarts: int
     cpu_milli: int
     memory_bytes: int
+    host_network: bool
     addressed: bool
     why: str
     labels: dict[str, str]
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRow:
+class NodeRow(msgspec.Struct, frozen=True):
     """A node.
 
     Attributes:
@@ -187,6 +198,7 @@ class NodeRow:
 
 
 _decode_pod = msgspec.json.Decoder(_Pod).decode
+_decode_again = msgspec.json.Decoder(_PodAgain).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
 # The order in which API servers write a pod.
 _USUAL_POD = re.compile(
@@ -218,25 +230,43 @@ def _bytes(text: str | float) -> int:
         return 0
 
 
-def _requested(spec: _PodSpec, name: str, number: Callable[[str | float], int]) -> int:
-    """Return what the scheduler counts a pod for: containers and sidecars, or a larger init container; and overhead."""
+def _requested(spec: _PodSpec) -> tuple[int, int]:
+    """Return CPU and memory that the scheduler counts a pod for.
 
-    def of(container: _Container) -> int:
-        requests = container.resources.requests
-        return number(requests[name]) if requests and name in requests else 0
-
-    total = sum([of(container) for container in spec.containers])
+    That is what containers and sidecars ask for, or what a larger init container does; and overhead.
+    """
+    cpu = memory = 0
+    for container in spec.containers:
+        if container.resources.requests:
+            more = _asked(container.resources.requests)
+            cpu += more[0]
+            memory += more[1]
     if spec.initContainers:
-        # Sidecars stay beside what starts after them.
-        beside = largest = 0
-        for container in spec.initContainers:
-            if container.restartPolicy == "Always":
-                beside += of(container)
-                largest = max(largest, beside)
-            else:
-                largest = max(largest, beside + of(container))
-        total = max(total + beside, largest)
-    return total + (number(spec.overhead[name]) if spec.overhead and name in spec.overhead else 0)
+        cpu, memory = (
+            _with_init(total, [(_asked(c.resources.requests)[at], c.restartPolicy) for c in spec.initContainers])
+            for at, total in enumerate((cpu, memory))
+        )
+    if spec.overhead:
+        more = _asked(spec.overhead)
+        cpu, memory = cpu + more[0], memory + more[1]
+    return cpu, memory
+
+
+def _asked(requests: dict[str, str | int | float] | None) -> tuple[int, int]:
+    return (_milli(requests.get("cpu", 0)), _bytes(requests.get("memory", 0))) if requests else (0, 0)
+
+
+def _with_init(total: int, before: list[tuple[int, str]]) -> int:
+    """Return what containers ask for, beside or after init containers, each given with its restart policy."""
+    # Sidecars stay beside what starts after them.
+    beside = largest = 0
+    for asked, policy in before:
+        if policy == "Always":
+            beside += asked
+            largest = max(largest, beside)
+        else:
+            largest = max(largest, beside + asked)
+    return max(total + beside, largest)
 
 
 class PodText(NamedTuple):
@@ -261,18 +291,49 @@ def pod_text(raw: bytes) -> PodText:
 
 def may_be_ready(raw: bytes) -> bool:
     """Say whether a pod's JSON, written as usual, has the Ready condition as True; True may be wrong, False may be late."""
-    at = raw.find(_READY)
+    # A status is written last.
+    at = raw.rfind(_READY)
     return at >= 0 and raw.find(_TRUE, at, at + _READY_WITHIN) >= 0
 
 
-def pod_row(raw: bytes) -> PodRow:
+def pod_row(raw: bytes, before: PodRow | None = None) -> PodRow:
     """Return a pod's row from its JSON.
+
+    Args:
+        raw: As an API server writes it.
+        before: The row of the same name until now. What comes of a spec is taken from there while that is the same.
 
     Raises:
         msgspec.DecodeError: It is no pod.
     """
+    # Before a pod is bound, its node is written without a new generation.
+    if before is not None and before.generation and before.node:
+        again = _decode_again(raw)
+        meta, status = again.metadata, again.status
+        if meta.uid == before.uid and meta.generation == before.generation:
+            return _row(
+                meta, status, before.node, before.created_s, before.cpu_milli, before.memory_bytes,
+                before.host_network, before.key,
+            )  # fmt: skip
     pod = _decode_pod(raw)
-    meta, spec, status = pod.metadata, pod.spec, pod.status
+    meta, spec = pod.metadata, pod.spec
+    cpu_milli, memory_bytes = _requested(spec)
+    return _row(
+        meta, pod.status, spec.nodeName, _seconds(meta.creationTimestamp), cpu_milli, memory_bytes,
+        spec.hostNetwork, f"{meta.namespace}/{meta.name}",
+    )  # fmt: skip
+
+
+def _row(
+    meta: _Meta,
+    status: _PodStatus,
+    node: str,
+    created_s: float,
+    cpu_milli: int,
+    memory_bytes: int,
+    host_network: bool,
+    key: str,
+) -> PodRow:
     ready: _Condition | None = None
     why = ""
     for condition in status.conditions or ():
@@ -282,42 +343,29 @@ def pod_row(raw: bytes) -> PodRow:
             why = condition.message
     restarts = 0
     waiting: _Waiting | None = None
-    for container in (*(status.initContainerStatuses or ()), *(status.containerStatuses or ())):
-        restarts += container.restartCount
-        found = container.state.waiting
-        if waiting is None and found is not None and found.reason not in _ON_THE_WAY:
-            waiting = found
+    for containers in (status.initContainerStatuses, status.containerStatuses):
+        for container in containers or ():
+            restarts += container.restartCount
+            found = container.state.waiting
+            if waiting is None and found is not None and found.reason not in _ON_THE_WAY:
+                waiting = found
     if waiting is not None:
         why = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+    if meta.deletionTimestamp:
+        state = State.TERMINATING
+    elif status.phase in _ENDS:
+        state = _ENDS[status.phase]
+    elif waiting is not None:
+        state = State.TROUBLE
+    elif ready is not None:
+        state = State.READY
+    else:
+        state = State.STARTING if node else State.PENDING
     return PodRow(
-        meta.namespace,
-        meta.name,
-        meta.uid,
-        spec.nodeName,
-        _state(pod, ready=ready is not None, trouble=waiting is not None),
-        _seconds(meta.creationTimestamp),
-        _seconds(ready.lastTransitionTime) if ready is not None else 0.0,
-        restarts,
-        _requested(spec, "cpu", _milli),
-        _requested(spec, "memory", _bytes),
-        bool(status.podIP) and not spec.hostNetwork,
-        why,
-        meta.labels or {},
-        f"{meta.namespace}/{meta.name}",
-    )
-
-
-def _state(pod: _Pod, *, ready: bool, trouble: bool) -> State:
-    phase = pod.status.phase
-    if pod.metadata.deletionTimestamp:
-        return State.TERMINATING
-    if phase in {"Succeeded", "Failed"}:
-        return State.SUCCEEDED if phase == "Succeeded" else State.FAILED
-    if trouble:
-        return State.TROUBLE
-    if ready:
-        return State.READY
-    return State.STARTING if pod.spec.nodeName else State.PENDING
+        meta.namespace, meta.name, meta.uid, meta.generation, node, state, created_s,
+        _seconds(ready.lastTransitionTime) if ready is not None else 0.0, restarts, cpu_milli, memory_bytes,
+        host_network, bool(status.podIP) and not host_network, why, meta.labels or {}, key,
+    )  # fmt: skip
 
 
 def node_row(raw: bytes) -> NodeRow:

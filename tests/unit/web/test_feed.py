@@ -5,7 +5,7 @@ import asyncio
 import orjson
 
 from kubedyno.client.kubeconfig import Target
-from kubedyno.web.feed import Feed
+from kubedyno.web.feed import TICK_S, Feed
 from kubedyno.web.rows import pod_row
 
 
@@ -22,8 +22,12 @@ class Clock:
 class Events:
     """A list and a watch that say what a test wants."""
 
-    def __init__(self, queue, decode) -> None:
-        self.queue, self.decode, self.together = queue, decode, self
+    def __init__(self, queue, decode, server) -> None:
+        self.queue, self.decode, self.together, self.server = queue, decode, self, server
+        self.came_s = 0.0
+
+    def turn(self):
+        self.server.turned()
 
     async def __aenter__(self):
         return self
@@ -35,18 +39,23 @@ class Events:
         return self
 
     async def __anext__(self):
-        kind, obj = await self.queue.get()
+        kind, obj, *ago_s = await self.queue.get()
+        self.came_s = self.server.clock.now() - sum(ago_s)
         return [(kind, None if obj is None else self.decode(orjson.dumps(obj)))]
 
 
 class Server:
-    def __init__(self) -> None:
+    def __init__(self, clock) -> None:
+        self.clock = clock
         self.server = "https://cluster"
         self.target = Target(self.server)
         self.pods, self.nodes = asyncio.Queue(), asyncio.Queue()
 
-    def list_watch(self, path, _, decode):
-        return Events(self.pods if path.endswith("pods") else self.nodes, decode)
+    def list_watch(self, path, _, decode, **__):
+        return Events(self.pods if path.endswith("pods") else self.nodes, decode, self)
+
+    def turned(self):
+        pass
 
     async def request(self, *_):
         pass
@@ -62,7 +71,8 @@ def told(*steps):
     """Return what is told after each step: events of pods that come before one tick."""
 
     async def run():
-        server, clock, found, some = Server(), Clock(), [], asyncio.Event()
+        clock, found, some = Clock(), [], asyncio.Event()
+        server = Server(clock)
 
         def tell(message):
             found.append(orjson.loads(message))
@@ -97,6 +107,34 @@ def test_a_pod_is_told_with_when_it_was_seen_and_seen_ready():
     assert "u" not in message
 
 
+def test_a_pod_was_seen_when_it_came_however_late_that_is_read():
+    steps = [("ADDED", pod(), 0.2), ("MODIFIED", pod(node="x", ready=True), 0.1)]
+    (message,), _ = told(steps)
+    assert message["p"][0][13:] == [99.8, 100.15]
+
+
+def test_what_is_watched_is_read_with_each_tick():
+    turns = []
+
+    async def run():
+        server, enough = Server(Clock()), asyncio.Event()
+
+        def turned():
+            turns.append(asyncio.get_running_loop().time())
+            if len(turns) == 8:
+                enough.set()
+
+        server.turned = turned
+        following = asyncio.create_task(Feed(server, server.clock).run())
+        async with asyncio.timeout(2):
+            await enough.wait()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    asyncio.run(run())
+    assert 3 * TICK_S < turns[-1] - turns[0] < 6 * TICK_S
+
+
 def test_an_update_is_short_and_has_when_it_became_ready():
     (message,), _ = told([("ADDED", pod())], [("MODIFIED", pod(node="x", ready=True))])
     assert message["u"] == [[0, "x", 2, 0.0, 0, False, "", 100.25]]
@@ -123,7 +161,7 @@ def test_what_came_and_went_between_two_ticks_is_not_told():
 
 def test_what_a_pod_was_between_two_ticks_is_not_read(monkeypatch):
     read = []
-    monkeypatch.setattr("kubedyno.web.feed.pod_row", lambda raw: read.append(raw) or pod_row(raw))
+    monkeypatch.setattr("kubedyno.web.feed.pod_row", lambda raw, before: read.append(raw) or pod_row(raw, before))
     steps = [("ADDED", pod()), ("MODIFIED", pod(node="x")), ("MODIFIED", pod(node="y"))]
     (message,), feed = told(steps)
     assert message["p"][0][3] == "y"
@@ -153,10 +191,10 @@ def test_what_a_new_list_lacks_is_gone():
 def test_another_cluster_is_told_whole_and_the_old_one_forgotten():
     async def run():
         found = []
-        feed = Feed(Server(), Clock())
+        feed = Feed(Server(Clock()), Clock())
         feed._pod("n/p", pod_row(orjson.dumps(pod())), 0.0, 0.0)
         feed.subscribe(lambda message: found.append(orjson.loads(message)))
-        other = Server()
+        other = Server(Clock())
         other.server = "https://other"
         feed.turn_to(other)
         return found
@@ -174,7 +212,7 @@ def test_history_is_what_was_told():
 
 
 def test_a_server_that_does_not_say_what_it_answers_is_told_once():
-    feed = Feed(Server(), Clock())
+    feed = Feed(Server(Clock()), Clock())
     told = []
     for answered in ([], [], [1.0, 0, 5.0], [1.0, 0, 5.0], []):
         feed._answered_changed = False

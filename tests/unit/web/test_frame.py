@@ -1,7 +1,8 @@
 """Frames of the terminal view: what they show, that they fit, and that no name leaves its place."""
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kubedyno.web.frame import Event, Look, frame
 from kubedyno.web.rows import State, node_row, pod_row

@@ -80,6 +80,31 @@ def test_a_pod_is_counted_as_the_scheduler_counts_it():
     assert pod_row(orjson.dumps({"metadata": {}, "spec": spec})).cpu_milli == 360
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "cpu", "node"),
+    [
+        ({}, {}, 100, "x"),
+        ({}, {"generation": 2}, 200, "y"),
+        ({"generation": 0}, {"generation": 0}, 200, "y"),
+        ({}, {"uid": "v"}, 200, "y"),
+        ({"node": ""}, {}, 200, "y"),
+    ],
+    ids=["the same spec", "resized", "not counted by its server", "a namesake", "bound since"],
+)
+def test_a_spec_is_read_again_when_it_may_be_another(before, now, cpu, node):
+    def told(cpu, node="x", uid="u", generation=1, phase="Pending"):
+        meta = {"namespace": "n", "name": "p", "uid": uid, "generation": generation, "labels": {"a": phase}}
+        spec = {"nodeName": node, "containers": [{"resources": {"requests": {"cpu": cpu}}}], "hostNetwork": True}
+        status = {"phase": phase, "podIP": "10.0.0.1", "conditions": [READY]}
+        return orjson.dumps({"metadata": meta, "spec": spec, "status": status})
+
+    first = pod_row(told("100m", **before))
+    # No server writes this with the same generation: it shows what is read.
+    row = pod_row(told("200m", **{"node": "y", "phase": "Running", **now}), first)
+    assert (row.cpu_milli, row.node) == (cpu, node)
+    assert (row.key, row.labels, row.ready_s > 0, row.addressed) == ("n/p", {"a": "Running"}, True, False)
+
+
 def test_restarts_and_waits_of_init_containers_count():
     init = {"restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
     row = pod({"phase": "Pending", "initContainerStatuses": [init]})
