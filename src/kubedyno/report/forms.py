@@ -1,22 +1,18 @@
 """Runs as Markdown, for a pull request, and as JUnit, for a CI system."""
 
 from collections.abc import Mapping, Sequence
-from xml.sax.saxutils import escape, quoteattr
 
 from kubedyno.documents.run import FindingDocument, JobDocument, RunDocument
+from kubedyno.report import escaping
 from kubedyno.report.figures import Breach
 from kubedyno.report.jobs import asked_rate, cluster, rate, requests, startup, took
 from kubedyno.stats.comparison import Comparison, Verdict
 
 
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
-
-
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a table, the first column left, the others right."""
     lines = [f"| {' | '.join(header)} |", f"|:--{'|--:' * (len(header) - 1)}|"]
-    return lines + [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    return lines + [f"| {' | '.join(escaping.markdown(value) for value in row)} |" for row in rows]
 
 
 def markdown(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> str:
@@ -24,12 +20,12 @@ def markdown(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> st
     lines = ["# kubedyno", ""]
     for run in runs:
         state = "ended well" if run.exit_code == 0 else f"exit code {run.exit_code}"
-        lines += [f"## Run {_cell(run.uuid)}: {state}", ""]
+        lines += [f"## Run {escaping.markdown(run.uuid)}: {state}", ""]
         lines += [
-            f"{_cell(cluster(run.target))}, {run.started}",
+            f"{escaping.markdown(cluster(run.target))}, {escaping.markdown(run.started)}",
             "",
         ]
-        lines += [*(f"- {_cell(error)}" for error in run.errors), *([""] if run.errors else [])]
+        lines += [*(f"- {escaping.markdown(error)}" for error in run.errors), *([""] if run.errors else [])]
         header = ("job", "asked", "accepted", "given up", "qps", "reached", "pods ready", "took, s")
         lines += [*markdown_table(header, [_job_row(job) for job in run.jobs]), ""]
         rows = [row for job in run.jobs for row in _latency_rows(job)]
@@ -38,9 +34,9 @@ def markdown(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> st
         for finding in run.findings:
             lines += [*_finding(finding), ""]
         if run.not_measured:
-            lines += [f"Not measured: {_cell('; '.join(run.not_measured))}.", ""]
+            lines += [f"Not measured: {escaping.markdown('; '.join(run.not_measured))}.", ""]
     if breached:
-        lines += ["## Limits not kept", "", *(f"- {_cell(breach.line)}" for breach in breached), ""]
+        lines += ["## Limits not kept", "", *(f"- {escaping.markdown(breach.line)}" for breach in breached), ""]
     return "\n".join(lines)
 
 
@@ -63,10 +59,10 @@ def _latency_rows(job: JobDocument) -> list[tuple[str, ...]]:
 
 
 def _finding(finding: FindingDocument) -> list[str]:
-    lines = [f"**{_cell(finding.title)}**", ""]
-    lines += [f"- seen: `{line.replace('`', '')}`" for line in finding.evidence]
-    lines += [f"- do: `{line.replace('`', '')}`" for line in finding.remedy]
-    return lines + ([f"- next wall: {_cell(finding.next_wall)}"] if finding.next_wall else [])
+    lines = [f"**{escaping.markdown(finding.title)}**", ""]
+    lines += [f"- seen: {escaping.code(line)}" for line in finding.evidence]
+    lines += [f"- do: {escaping.code(line)}" for line in finding.remedy]
+    return lines + ([f"- next wall: {escaping.markdown(finding.next_wall)}"] if finding.next_wall else [])
 
 
 def junit(runs: Sequence[RunDocument], breached: Sequence[Breach] = ()) -> str:
@@ -111,17 +107,10 @@ def _job_failure(job: JobDocument) -> str:
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_printable(text))
-
-
-def _printable(text: str) -> str:
-    """Leave out what XML cannot hold."""
-    return "".join(
-        c for c in text if c in "\t\n\r" or (c >= "\x20" and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff")
-    )
+    return f'"{escaping.xml(text)}"'
 
 
 def _case(name: str, seconds: float, failure: str, skipped: str = "") -> str:
-    inner = f"<failure message={_attribute(failure)}>{escape(_printable(failure))}</failure>" if failure else ""
+    inner = f"<failure message={_attribute(failure)}>{escaping.xml(failure)}</failure>" if failure else ""
     inner += f"<skipped message={_attribute(skipped)}/>" if skipped else ""
     return f'<testcase name={_attribute(name)} time="{seconds:.3f}">{inner}</testcase>'

@@ -1,12 +1,12 @@
 """Chapters in, one self-contained HTML page out: no network, every string escaped; the only script is the replay's own."""
 
 from collections.abc import Sequence
-from html import escape
 
 from kubedyno.documents.kubeburner import KIND
 from kubedyno.documents.run import Chapter, FindingDocument, JobDocument, RunDocument
 from kubedyno.report import jobs as told
 from kubedyno.report import plots, replay, svg
+from kubedyno.report.escaping import escape
 
 PHASES = ("Running", "Starting", "Pending", "Succeeded", "Failed", "Terminating")
 

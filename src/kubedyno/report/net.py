@@ -1,9 +1,9 @@
 """A run of the network lab → lines for the terminal and one self-contained HTML page. Needs no network."""
 
 from collections.abc import Sequence
-from html import escape
 
 from kubedyno.documents.net import ENOUGH, NetFinding, NetLabRun, Ratio, Row
+from kubedyno.report.escaping import escape
 from kubedyno.report.html import _STYLE
 from kubedyno.report.svg import COLOURS
 from kubedyno.report.text import table

@@ -6,13 +6,13 @@ Pure: documents in, HTML out. Whatever was recorded, a picture has at most `BINS
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from kubedyno.documents.circumstances import NEVER, Circumstances, NodeDocument, PodsDocument
 from kubedyno.documents.run import JobDocument
 from kubedyno.kube import yaml
 from kubedyno.report import svg
+from kubedyno.report.escaping import escape
 from kubedyno.stats.quantiles import summary_of
 
 BINS = 400

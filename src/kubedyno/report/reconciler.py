@@ -1,9 +1,8 @@
 """A run of the reconciler experiment → lines for the terminal and one self-contained HTML page with its plots."""
 
-from html import escape
-
 from kubedyno.documents.reconciler import Phase, ReconcilerRun
 from kubedyno.report import svg
+from kubedyno.report.escaping import escape
 from kubedyno.report.html import _STYLE
 from kubedyno.report.text import table
 

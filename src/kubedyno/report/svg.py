@@ -1,7 +1,8 @@
 """Charts as inline SVG: lines over time and stacked areas, with axes, units and a legend. No script, no font."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from kubedyno.report.escaping import escape
 
 WIDTH, HEIGHT = 760, 220
 # The unit stands above the axis, in the top's room.
