@@ -134,6 +134,10 @@ def zero(struct: str, *, containers: bool = True) -> dict[str, Any]:
     }
 
 
+# Members that stand elsewhere in the internal struct: struct → each with the one that it follows there.
+_OTHER_PLACES = {"core.v1.PersistentVolumeSpec": (("quobyte", "rbd"), ("flexVolume", "iscsi"))}
+
+
 def shown(struct: str, value: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a struct as JSON of the server's internal one, which field errors print: all of Go's members by Go's names.
 
@@ -143,7 +147,12 @@ def shown(struct: str, value: dict[str, Any] | None) -> dict[str, Any] | None:
     """
     if value is None:
         return None
-    return {member.go_name: _shown(member, value.get(member.name)) for member in json_members_of(struct).values()}
+    members = json_members_of(struct)
+    names = list(members)
+    for name, before in _OTHER_PLACES.get(struct, ()):
+        names.remove(name)
+        names.insert(names.index(before) + 1, name)
+    return {members[name].go_name: _shown(members[name], value.get(name)) for name in names}
 
 
 def _shown(member: Member, value: Any) -> Any:

@@ -13,7 +13,7 @@ from kubedyno.cluster.registry.customresourcedefinitions import CUSTOMRESOURCEDE
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube.resources import by_kind
 
-RECORDINGS = ("morelists", "moresteps")
+RECORDINGS = ("morelists", "moresteps", "refusals")
 # The recorded server had service subnets of both families.
 SETTINGS = ClusterSettings(second_service_subnet="fd00:10:96::/112")
 

@@ -1,78 +1,43 @@
 """resource.k8s.io: devices, classes of them, and claims on them."""
 
-from collections.abc import Iterator
+import re
 from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.rules import named, one_of
-from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain
-from kubedyno.kube.status import BadRequest, Cause, duplicate, invalid_value, required
+from kubedyno.cluster.registry.kinds.devicevalidation import (
+    allocation_causes,
+    claim_causes,
+    claim_status_causes,
+    counter_set_causes,
+    device_set_causes,
+    driver_causes,
+    opaque_causes,
+    pool_causes,
+    requests_of,
+    selector_causes,
+)
+from kubedyno.cluster.registry.kinds.rules import IMMUTABLE, qualified, unchanged, unchanged_struct
+from kubedyno.cluster.registry.kinds.schedulingvalidation import node_selector_causes
+from kubedyno.kube.gostructs import shown
+from kubedyno.kube.names import problems_of_dns1123_subdomain
+from kubedyno.kube.status import BadRequest, Cause, invalid_value, required
 
-_MODES = ("All", "ExactCount")
-_MAX_REQUESTS = 32
 _UNSET = "<unset>"
-
-
-def _requests(spec: Object, path: str) -> Iterator[tuple[Object, str, bool]]:
-    """Yield each request for devices with its path; True for one of several alternatives."""
-    for i, request in enumerate(spec.get("devices", {}).get("requests", ())):
-        where = f"{path}.devices.requests[{i}]"
-        if "exactly" in request:
-            yield request["exactly"], f"{where}.exactly", False
-        for j, alternative in enumerate(request.get("firstAvailable", ())):
-            yield alternative, f"{where}.firstAvailable[{j}]", True
+_PLACES = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
+_ONE_PLACE = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
+_EXTENDED = re.compile(r"(?!requests\.)[^/]+/[^/]+\Z")
 
 
 def _default_claim(spec: Object) -> None:
     spec.setdefault("devices", {})
-    for request, _, _ in _requests(spec, ""):
+    for request, _, _ in requests_of(spec, ""):
         request.setdefault("allocationMode", "ExactCount")
         if request["allocationMode"] == "ExactCount" and not request.get("count"):
             request["count"] = 1
         for toleration in request.get("tolerations", ()):
             toleration.setdefault("operator", "Equal")
-
-
-def _claim_causes(spec: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    requests = spec["devices"].get("requests", [])
-    if len(requests) > _MAX_REQUESTS:
-        text = f"Too many: {len(requests)}: must have at most {_MAX_REQUESTS} items"
-        causes.append(Cause("FieldValueTooMany", f"{path}.devices.requests", text))
-    names: set[str] = set()
-    for i, request in enumerate(requests):
-        where, name = f"{path}.devices.requests[{i}]", request.get("name", "")
-        causes += named(f"{where}.name", name, problems_of_dns1123_label)
-        if name in names:
-            causes.append(duplicate(f"{where}.name", name))
-        names.add(name)
-        if ("exactly" in request) == bool(request.get("firstAvailable")):
-            text = "exactly one of `exactly` or `firstAvailable` is required"
-            bad = "exactly" in request
-            causes.append(invalid_value(where, request, text) if bad else required(where, text))
-    for request, where, alternative in _requests(spec, path):
-        if alternative:
-            causes += named(f"{where}.name", request.get("name", ""), problems_of_dns1123_label)
-        causes += named(f"{where}.deviceClassName", request.get("deviceClassName", ""))
-        mode, count = request["allocationMode"], request.get("count", 0)
-        causes += one_of(f"{where}.allocationMode", mode, _MODES)
-        if mode == "ExactCount" and count <= 0:
-            causes.append(invalid_value(f"{where}.count", count, "must be greater than zero"))
-        elif mode == "All" and count:
-            text = "must not be specified when allocationMode is 'All'"
-            causes.append(invalid_value(f"{where}.count", count, text))
-        for i, selector in enumerate(request.get("selectors", ())):
-            causes += _selector(selector, f"{where}.selectors[{i}]")
-    return causes
-
-
-def _selector(selector: Object, path: str) -> list[Cause]:
-    cel = selector.get("cel")
-    if cel is None:
-        return [required(f"{path}.cel")]
-    return [] if cel.get("expression") else [required(f"{path}.cel.expression")]
 
 
 class DeviceClasses(Kind):
@@ -87,21 +52,16 @@ class DeviceClasses(Kind):
     def validate(self, obj: Object) -> list[Cause]:
         causes: list[Cause] = []
         for i, selector in enumerate(obj["spec"].get("selectors", ())):
-            causes += _selector(selector, f"spec.selectors[{i}]")
+            causes += selector_causes(selector, f"spec.selectors[{i}]")
         for i, config in enumerate(obj["spec"].get("config", ())):
-            causes += _opaque(config, f"spec.config[{i}]")
+            causes += opaque_causes(config, f"spec.config[{i}]")
+        name = obj["spec"].get("extendedResourceName")
+        if name is not None and (not _EXTENDED.match(name) or "kubernetes.io/" in name or qualified("", name)):
+            causes.append(invalid_value("spec.extendedResourceName", name, "must be a valid extended resource name"))
         return causes
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], age(obj, now_s)]
-
-
-def _opaque(config: Object, path: str) -> list[Cause]:
-    opaque = config.get("opaque")
-    if opaque is None:
-        return [required(f"{path}.opaque")]
-    causes = named(f"{path}.opaque.driver", opaque.get("driver", ""), problems_of_dns1123_subdomain)
-    return [*causes, required(f"{path}.opaque.parameters")] if not opaque.get("parameters") else causes
 
 
 class ResourceClaims(Kind):
@@ -115,11 +75,20 @@ class ResourceClaims(Kind):
         _default_claim(obj.setdefault("spec", {}))
 
     def validate(self, obj: Object) -> list[Cause]:
-        return _claim_causes(obj["spec"], "spec")
+        return claim_causes(obj["spec"], "spec")
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        changed = obj["spec"] != old["spec"]
-        return [invalid_value("spec", obj["spec"], "field is immutable")] if changed else []
+        return unchanged_struct("spec", "resource.v1.ResourceClaimSpec", obj["spec"], old["spec"])
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        status = obj.get("status", {})
+        causes = claim_status_causes(status)
+        allocation, before = status.get("allocation"), old.get("status", {}).get("allocation")
+        if allocation is None:
+            return causes
+        if before is not None:
+            return causes + unchanged_struct("status.allocation", "resource.v1.AllocationResult", allocation, before)
+        return causes + allocation_causes(allocation, old["spec"], "status.allocation")
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         status = obj.get("status", {})
@@ -144,11 +113,15 @@ class ResourceClaimTemplates(Kind):
         _default_claim(spec.setdefault("spec", {}))
 
     def validate(self, obj: Object) -> list[Cause]:
-        return _claim_causes(obj["spec"]["spec"], "spec.spec")
+        return claim_causes(obj["spec"]["spec"], "spec.spec")
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        changed = obj["spec"] != old["spec"]
-        return [invalid_value("spec", obj["spec"], "field is immutable")] if changed else []
+        causes = self.validate(obj)
+        if obj["spec"] == old["spec"]:
+            return causes
+        # The metadata of the template stands in the internal struct itself.
+        spec = {**obj["spec"]["metadata"], "Spec": shown("resource.v1.ResourceClaimSpec", obj["spec"]["spec"])}
+        return [*causes, invalid_value("spec", spec, IMMUTABLE)]
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], age(obj, now_s)]
@@ -170,45 +143,52 @@ class ResourceSlices(Kind):
         spec = obj.setdefault("spec", {})
         spec.setdefault("driver", "")
         spec.setdefault("pool", {})
-        for device in spec.get("devices", ()):
+
+    def prepare_create(self, obj: Object) -> None:
+        for device in obj["spec"].get("devices", ()):
             for taint in device.get("taints", ()):
                 taint.setdefault("timeAdded", obj["metadata"].get("creationTimestamp"))
 
     def validate(self, obj: Object) -> list[Cause]:
-        spec = obj["spec"]
-        causes = named("spec.driver", spec["driver"])
-        pool = spec["pool"]
-        causes += named("spec.pool.name", pool.get("name", ""), lambda name: [
-            problem for part in name.split("/") for problem in problems_of_dns1123_subdomain(part)
-        ])  # fmt: skip
-        count = pool.get("resourceSliceCount", 0)
-        if count <= 0:
-            causes.append(invalid_value("spec.pool.resourceSliceCount", count, "must be greater than zero"))
-        places = [n for n in ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection") if spec.get(n)]
-        if not places and not spec.get("sharedCounters"):
-            text = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
-            causes.append(required("spec", text))
-        elif len(places) > 1:
-            shown = "{" + ", ".join(f"`{name}`" for name in places) + "}"
-            text = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required, but multiple fields are set"
-            causes.append(invalid_value("spec", shown, text))
-        names: set[str] = set()
-        for i, device in enumerate(spec.get("devices", ())):
-            name = device.get("name", "")
-            causes += named(f"spec.devices[{i}].name", name, problems_of_dns1123_label)
-            if name in names:
-                causes.append(duplicate(f"spec.devices[{i}].name", name))
-            names.add(name)
-        return causes
+        return self._causes(obj["spec"], None)
+
+    def _causes(self, spec: Object, old: Object | None) -> list[Cause]:
+        causes = driver_causes(spec["driver"], "spec.driver") + pool_causes(spec["pool"], "spec.pool")
+        if old is not None:
+            causes += unchanged("spec.pool.name", spec["pool"].get("name", ""), old["pool"].get("name", ""))
+            for name in ("driver", "nodeName"):
+                causes += unchanged(f"spec.{name}", spec.get(name), old.get(name))
+        node = spec.get("nodeName")
+        if node is not None:
+            text = "must be either unset or set to a non-empty string"
+            problems = problems_of_dns1123_subdomain(node) if node else [text]
+            causes += [invalid_value("spec.nodeName", node, problem) for problem in problems]
+        if "nodeSelector" in spec:
+            selector, path = spec["nodeSelector"], "spec.nodeSelector"
+            causes += node_selector_causes(selector, path)
+            terms = selector.get("nodeSelectorTerms") or []
+            if len(terms) != 1:
+                text = "must have exactly one node selector term"
+                causes.append(invalid_value(f"{path}.nodeSelectorTerms", terms or None, text))
+        causes += [
+            invalid_value(f"spec.{name}", False, "must be either unset or set to true")
+            for name in ("allNodes", "perDeviceNodeSelection")
+            if spec.get(name) is False
+        ]
+        found = [name for name in _PLACES if spec.get(name) or (name == "nodeSelector" and name in spec)]
+        if not found:
+            causes.append(required("spec", _ONE_PLACE))
+        elif len(found) > 1:
+            given = "{" + ", ".join(f"`{name}`" for name in found) + "}"
+            causes.append(invalid_value("spec", given, f"{_ONE_PLACE}, but multiple fields are set"))
+        if spec.get("sharedCounters") and spec.get("devices"):
+            causes.append(invalid_value("spec", "", "only one of `sharedCounters` or `devices` is allowed"))
+        placed = bool(spec.get("perDeviceNodeSelection"))
+        causes += device_set_causes(spec.get("devices", ()), "spec.devices", placed=placed)
+        return causes + counter_set_causes(spec.get("sharedCounters", ()), "spec.sharedCounters")
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = self.validate(obj)
-        for name in ("nodeName", "driver"):
-            if obj["spec"].get(name) != old["spec"].get(name):
-                causes.append(invalid_value(f"spec.{name}", obj["spec"].get(name, ""), "field is immutable"))
-        if obj["spec"]["pool"].get("name") != old["spec"]["pool"].get("name"):
-            causes.append(invalid_value("spec.pool.name", obj["spec"]["pool"].get("name", ""), "field is immutable"))
-        return causes
+        return self._causes(obj["spec"], old["spec"])
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec = obj.get("spec", {})
