@@ -48,12 +48,15 @@ def _step_of(shape: Shape, item: Any) -> str:
     keys = {}
     for name in shape.keys:
         value = item.get(name, shape.defaults.get(name))
-        if value is None:
-            raise _StepError(
-                f'associative list with keys has an element that omits key field "{name}" '
-                "(and doesn't have default value)"
-            )
-        keys[name] = value
+        if value is not None:
+            # Without one of several keys it is another element than those that have it.
+            keys[name] = value
+    if not keys:
+        listed = " ".join(f'"{name}"' for name in shape.keys)
+        raise _StepError(
+            f"associative list with keys has an element that omits all key fields [{listed}] (and doesn't have default "
+            "values for any key fields)"
+        )
     return key_step(keys)
 
 

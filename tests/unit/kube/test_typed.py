@@ -114,8 +114,8 @@ def test_what_does_not_fit_is_told_with_its_path():
         '.spec.containers[name="c"].stdin: expected boolean, got &value.valueUnstructured{Value:"yes"}',
         '.spec.containers[name="c"].ports: duplicate entries for key [containerPort=80,protocol="TCP"]',
         (
-            '.spec.containers: element 1: associative list with keys has an element that omits key field "name" '
-            "(and doesn't have default value)"
+            '.spec.containers: element 1: associative list with keys has an element that omits all key fields ["name"] '
+            "(and doesn't have default values for any key fields)"
         ),
         ".spec.terminationGracePeriodSeconds: expected numeric (int or float), got string",
         ".spec.nodeSelector: expected map, got &value.valueUnstructured{Value:[]interface {}{}}",
