@@ -10,9 +10,10 @@ from kubedyno.base.aio import Spawn
 from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver import kubeletpages, processpage
 from kubedyno.cluster.apiserver.call import Call
+from kubedyno.cluster.apiserver.exporterpage import NodeExporters
 from kubedyno.cluster.apiserver.exposition import Page
+from kubedyno.cluster.apiserver.kubestate.page import KubeState
 from kubedyno.cluster.apiserver.metrics import RequestCounts
-from kubedyno.cluster.apiserver.statepages import StatePages
 from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.settings import ClusterSettings
@@ -66,7 +67,8 @@ class MetricPages:
         self._settings = settings
         self._clock = clock
         self._spawn = spawn
-        self._states = StatePages(store, usage, clock.now)
+        self._kube_state = KubeState(store)
+        self._node_exporters = NodeExporters(store, usage, clock.now)
         self._started_s = clock.now()
         # What adds series to the server's own page.
         self.more: list[Callable[[Page], None]] = []
@@ -167,10 +169,10 @@ class MetricPages:
     def exporter(self, path: str, responder: Responder) -> bool:
         """Answer an exporter's page; False when the path is none."""
         if path == NODES_PATH:
-            self._spawn(_stream(responder, self._states.nodes()))
+            self._spawn(_stream(responder, self._node_exporters.page()))
             return True
         if path == STATE_PATH:
-            self._spawn(_stream(responder, self._states.state()))
+            self._spawn(_stream(responder, self._kube_state.page()))
             return True
         return False
 

@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import epoch_of, rfc3339
-from kubedyno.cluster.controllers.crontimes import missed_s, next_s, zone_of
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.controllers.podstates import metadata_of
 from kubedyno.cluster.controllers.refusals import is_terminating
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.kinds.cronschedule import Schedule, parse_schedule
+from kubedyno.cluster.registry.kinds.crontimes import missed_s, next_s, zone_of
 from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.storage.store import ObjectRecord

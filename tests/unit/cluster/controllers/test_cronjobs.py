@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from kubedyno.base.times import epoch_of, rfc3339
-from kubedyno.cluster.controllers.crontimes import missed_s, next_s
+from kubedyno.cluster.registry.kinds.crontimes import missed_s, next_s
 from kubedyno.cluster.registry.kinds.cronschedule import parse_schedule
 from kubedyno.kube.resources import CRONJOBS, JOBS, PODS
 

@@ -1,0 +1,70 @@
+"""node-exporter's series, from the tables: one page for the whole cluster."""
+
+from collections.abc import AsyncIterator, Callable
+
+from kubedyno.cluster.apiserver.exposition import Page
+from kubedyno.cluster.apiserver.kubestate.page import in_turns
+from kubedyno.cluster.apiserver.usage import Usage
+from kubedyno.cluster.storage.store import Store
+from kubedyno.kube.resources import NODES
+
+# How a node's CPU time is split, where only its sum is modelled.
+_MODES = (("user", 0.7), ("system", 0.28), ("iowait", 0.02))
+
+
+class NodeExporters:
+    """Makes the page.
+
+    Args:
+        store: The nodes.
+        usage: What pods and nodes use.
+        now: Epoch seconds.
+    """
+
+    def __init__(self, store: Store, usage: Usage, now: Callable[[], float]) -> None:
+        self._store = store
+        self._usage = usage
+        self._now = now
+
+    async def page(self) -> AsyncIterator[bytes]:
+        """Yield what node exporters say, each node's under its name as `instance`."""
+        page = Page()
+        now_s = self._now()
+        async for record in in_turns(self._store.list(NODES)):
+            facts = record.obj.facts
+            node = self._usage.node(record, now_s)
+            of = {"instance": node.name}
+            cpus = max(1, facts.cpu_milli // 1000)
+            alive_s = max(0.0, now_s - node.started_s)
+            each = min(node.core_seconds / cpus, alive_s)
+            for cpu in range(cpus):
+                modes = [(mode, each * share) for mode, share in _MODES]
+                for mode, seconds in [*modes, ("idle", alive_s - each)]:
+                    page.add(
+                        "node_cpu_seconds_total", "counter", "Seconds of each mode.",
+                        {**of, "cpu": str(cpu), "mode": mode}, seconds,
+                    )  # fmt: skip
+            total, used = facts.memory_bytes, node.memory_bytes
+            for name, value in (
+                ("MemTotal", total),
+                ("MemAvailable", max(0, total - used)),
+                ("MemFree", max(0, total - used)),
+                ("Active", used),
+                ("Cached", 0),
+                ("Buffers", 0),
+            ):
+                page.add(f"node_memory_{name}_bytes", "gauge", "Memory.", of, value)
+            for name in ("receive_bytes", "transmit_bytes", "receive_drop", "transmit_drop"):
+                page.add(f"node_network_{name}_total", "counter", "Traffic; not modelled.", {**of, "device": "eth0"}, 0)
+            for name in ("read_bytes", "written_bytes", "reads_completed", "writes_completed"):
+                page.add(f"node_disk_{name}_total", "counter", "Disks; not modelled.", {**of, "device": "vda"}, 0)
+            page.add("node_boot_time_seconds", "gauge", "Start, epoch seconds.", of, node.started_s)
+            page.add("node_time_seconds", "gauge", "Now, epoch seconds.", of, now_s)
+            info = (self._store.encode_dict(NODES, record).get("status") or {}).get("nodeInfo") or {}
+            about = {
+                "sysname": "Linux",
+                "machine": info.get("architecture", ""),
+                "release": info.get("kernelVersion", ""),
+            }
+            page.add("node_uname_info", "gauge", "Its kernel.", {**of, **about, "nodename": node.name}, 1)
+        yield page.text()
