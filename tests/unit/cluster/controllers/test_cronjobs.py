@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from kubedyno.base.times import epoch_of, rfc3339
-from kubedyno.cluster.registry.kinds.crontimes import missed_s, next_s
 from kubedyno.cluster.registry.kinds.cronschedule import parse_schedule
+from kubedyno.cluster.registry.kinds.crontimes import missed_s, next_s
 from kubedyno.kube.resources import CRONJOBS, JOBS, PODS
 
 from .conftest import Cluster, template
