@@ -114,12 +114,14 @@ def _mapping_problems(shape: Shape, value: Any, path: str, *, duplicates: bool) 
     if not isinstance(value, dict):
         return [f"{path}: expected map, got {_go_value(value)}"]
     found: list[str] = []
+    unknown = ""
     for name, member in value.items():
         if shape.form is Form.STRUCT and name not in shape.fields and shape.element is None:
-            found.append(f"{path}.{name}: field not declared in schema")
+            unknown = f"{path}.{name}: field not declared in schema"
         else:
             found += problems(shape.inside(name), member, f"{path}.{name}", duplicates=duplicates)
-    return found
+    # The first of them ends Go's reading of the members, which is in no order.
+    return [*found, unknown] if unknown else found
 
 
 def _scalar_problem(kind: str, value: Any) -> str:

@@ -24,8 +24,12 @@ _JSON_NAMES = {list: "array", str: "string", bool: "bool"}
 
 
 def media_of(headers: Mapping[str, str]) -> str:
-    """Return the Content-Type without parameters, lower-case; "" when there is none."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
+    """Return the Content-Type without parameters, lower-case; "" when there is none, the whole when it is malformed."""
+    given = headers.get("content-type", "")
+    media, *parameters = given.split(";")
+    if any(part and "=" not in part for part in map(str.strip, parameters)):
+        return given
+    return media.strip().lower()
 
 
 def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str) -> Any:
@@ -56,13 +60,13 @@ def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str)
             # Plain containers: those of the YAML reader know their lines.
             value = orjson.loads(orjson.dumps(yaml.load(body.decode())))
         except (YAMLError, UnicodeDecodeError) as error:
-            raise _unrecognized(kind, f"yaml parse error: {error}", body) from None
+            raise _unrecognized(kind, str(error), body, prefix="") from None
         return _typed(kind, value, body)
     if media == "application/vnd.kubernetes.protobuf":
         try:
             return protobuf.decode(body, api_version, kind)
         except ProtobufError as error:
-            raise BadRequest(f"the object provided is unrecognized (must be of type {kind}): {error}") from None
+            raise _unrecognized(kind, str(error), body, prefix="") from None
     raise UnsupportedMediaType(_ACCEPTED)
 
 
@@ -182,8 +186,8 @@ def _typed(kind: str, value: Any, body: bytes) -> Any:
     )
 
 
-def _unrecognized(kind: str, why: str, body: bytes) -> BadRequest:
-    why = f"couldn't get version/kind; {why}"
+def _unrecognized(kind: str, why: str, body: bytes, prefix: str = "couldn't get version/kind; ") -> BadRequest:
+    why = prefix + why
     if kind == "DeleteOptions":
         return BadRequest(why)
     return BadRequest(f"the object provided is unrecognized (must be of type {kind}): {why} ({_shown(body)})")

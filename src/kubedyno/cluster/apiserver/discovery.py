@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.apiserver.negotiation import clauses
+from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.negotiation import JSON, PROTOBUF, YAML, Form, check_routed, clauses
 from kubedyno.kube.apiversions import priority
 from kubedyno.kube.resources import Resource, Subresource
 from kubedyno.kube.status import NotAcceptable
@@ -20,6 +21,8 @@ _ACCEPTED = (
     "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 )
 _AGGREGATED = "APIGroupDiscoveryList"
+# Slashes of e.g. /apis/apps.
+_GROUP_DEPTH = 2
 # The last version whose server spoke the beta form of aggregated discovery.
 _LAST_BETA_MINOR = 35
 # The order in which the real server lists groups; others follow by name.
@@ -80,12 +83,19 @@ class Discovery:
             return None
         accept = headers.get("accept", "")
         if not accept:
-            return "application/json", body, ""
+            return JSON, body, ""
+        # /apis and the documents of groups have handlers of their own, the others are routes.
+        if not path.startswith("/apis") or path.rstrip("/").count("/") > _GROUP_DEPTH:
+            check_routed(headers, (JSON, YAML, PROTOBUF))
         for media, parameters in clauses(accept):
-            if media not in {"application/json", "*/*", "application/*"}:
-                continue
             if "as" not in parameters:
-                return "application/json", body, ""
+                if media in {YAML, PROTOBUF}:
+                    return media, value_bytes(orjson.loads(body), Form(media)), ""
+                if media in {JSON, "*/*", "application/*"}:
+                    return JSON, body, ""
+                continue
+            if media != JSON:
+                continue
             key = (path.rstrip("/"), parameters.get("v", ""))
             if (
                 parameters["as"] == _AGGREGATED

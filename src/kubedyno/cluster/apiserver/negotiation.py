@@ -109,11 +109,29 @@ def check_shape(form: Form, resource: Resource, *, listed: bool) -> None:
     raise NotAcceptable(f"you requested {form.wanted}, but the requested object is {what} {shown}")
 
 
+def check_routed(headers: Mapping[str, str], offered: tuple[str, ...]) -> None:
+    """Check that a client takes one of the media types of a route, whatever their parameters.
+
+    Raises:
+        NotAcceptable: It takes none.
+    """
+    accept = headers.get("accept", "")
+    if accept.strip() and not any(media in {"*/*", *offered} for media, _ in clauses(accept)):
+        raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(offered)}", {})
+
+
+_ROUTED = frozenset({"*/*", JSON, YAML, PROTOBUF})
+
+
 @lru_cache(maxsize=1024)
 def _negotiate(accept: str, pretty: bool, messages: bool, *, shapes: bool = True) -> Form | None:
     if not accept.strip():
         return Form(pretty=pretty)
-    for media, parameters in clauses(accept):
+    found = clauses(accept)
+    if shapes and not any(media in _ROUTED for media, _ in found):
+        # "application/*" alone does not even find a route.
+        return None
+    for media, parameters in found:
         if not shapes and "as" in parameters:
             continue
         form = _form(media, parameters, pretty)

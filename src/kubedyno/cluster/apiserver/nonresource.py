@@ -12,7 +12,7 @@ from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps
 from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
 from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
 from kubedyno.cluster.apiserver.metricpages import MetricPages
-from kubedyno.cluster.apiserver.negotiation import JSON, Form
+from kubedyno.cluster.apiserver.negotiation import JSON, Form, check_routed
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.apiserver.servedapi import ServedApi
 from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
@@ -38,6 +38,14 @@ Control = Callable[[Request, Responder, User], bool]
 _BUILT_IN_GROUPS = frozenset(resource.group for resource in ALL)
 # Segments of a path up to a group under /apis, with the empty one in front.
 _BELOW_GROUP = 3
+
+
+_KEYS = "application/jwk-set+json"
+
+
+def _check_method(request: Request, methods: tuple[str, ...]) -> None:
+    if request.method not in methods:
+        raise not_allowed()
 
 
 def root_of(path: str) -> str:
@@ -111,29 +119,37 @@ class NonResourcePaths:
             self._pages.exporter(path, responder) or self._control(request, responder, user)
         ):
             return
-        if request.method not in {"GET", "HEAD"}:
-            raise not_allowed()
         if path in {"/version", "/version/"}:
+            _check_method(request, ("GET",))
+            check_routed(request.headers, (JSON,))
             responder.send(200, JSON, self._version, HEADERS)
-        elif root in HEALTH_PATHS:
+        elif root in HEALTH_PATHS and not path.endswith("/"):
             asked = parse_qs(request.query, keep_blank_values=True)
             status, text = health_text(
                 path.rstrip("/"), verbose="verbose" in asked, ready=self.ready, excluded=asked.get("exclude", ())
             )
-            responder.send(status, _TEXT, text, HEADERS + NO_SNIFF)
+            # One check's answer is written by hand.
+            sniffing = HEADERS if path != root and status != NotFound.code else HEADERS + NO_SNIFF
+            responder.send(status, _TEXT, text, sniffing)
         elif root in {"/api", "/apis"}:
+            if root == "/api":
+                _check_method(request, ("GET",))
             self.discover(request, responder)
         elif root == "/openapi":
             self._describe(request, responder)
         elif path.rstrip("/") == CONFIGURATION_PATH:
+            _check_method(request, ("GET", "HEAD"))
+            check_routed(request.headers, (JSON,))
             responder.send(200, JSON, self._tokens.configuration(self._address), _PUBLIC)
         elif path.rstrip("/") == JWKS_PATH:
-            responder.send(200, "application/jwk-set+json", self._tokens.jwks(), _PUBLIC)
+            _check_method(request, ("GET", "HEAD"))
+            check_routed(request.headers, (_KEYS,))
+            responder.send(200, _KEYS, self._tokens.jwks(), _PUBLIC)
         elif path == "/metrics":
             responder.send(200, METRICS_MEDIA, self._pages.own(self._under_way()), HEADERS)
         elif self.dumps is not None and path.startswith(DUMPS) and (dump := self.dumps.page(request)) is not None:
             responder.send(200, _TEXT, dump, HEADERS)
-        elif path == "/":
+        elif path in {"/", "/index.html"}:
             responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
         else:
             responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
@@ -147,7 +163,7 @@ class NonResourcePaths:
 
     def _describe(self, request: Request, responder: Responder) -> None:
         """Answer paths under /openapi."""
-        path = request.path.rstrip("/")
+        path = request.path
         if path == "/openapi/v2":
             accept = request.headers.get("accept", "*/*")
             etag = self._api.openapi.etag("v2")
@@ -171,7 +187,7 @@ class NonResourcePaths:
         wanted = parameters(request.query).get("hash")
         if wanted and wanted != etag.strip('"'):
             location = f"{path}?hash={etag.strip(chr(34))}"
-            responder.send(301, b"", b"", (("Location", location),))
+            responder.send(301, JSON, b"", (*HEADERS, ("Location", location), ("Vary", "Accept")))
             return
         headers: Headers = (("Cache-Control", "public, immutable"),) if wanted else HEADERS
         self._tagged(request, responder, body, etag, headers)

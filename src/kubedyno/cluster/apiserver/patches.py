@@ -57,9 +57,14 @@ def change_of(
         patch = _checked(_mapping(body, ""), body, validation, warnings, strictly)
         return partial(_strategic, patch, api_version, kind)
     if media == MERGE:
-        return partial(_merge, _checked(_mapping(body, _DECODING), body, validation, warnings, strictly))
+        patch = _mapping(body, _DECODING)
+        if body.strip() == b"null":
+            raise BadRequest("Invalid JSON Patch")
+        return partial(_merge, _checked(patch, body, validation, warnings, strictly))
     if media == JSON_PATCH:
         operations = _parsed(body, _DECODING)
+        if operations is None:
+            operations = []
         if not isinstance(operations, list):
             kind_of = (
                 "object" if isinstance(operations, dict) else "string" if isinstance(operations, str) else "number"
@@ -107,7 +112,9 @@ def applied_object(body: bytes, validation: str, warnings: list[str]) -> dict[st
             # Plain containers: those of the YAML reader know their lines.
             value = orjson.loads(orjson.dumps(yaml.load(body.decode())))
         except (YAMLError, UnicodeDecodeError) as error:
-            raise BadRequest(f"error decoding YAML: {error}") from None
+            raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {error}") from None
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         shown = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
         raise BadRequest(

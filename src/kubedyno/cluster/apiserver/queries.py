@@ -34,6 +34,11 @@ def parameters(query: str) -> dict[str, str]:
     return found
 
 
+def values_of(query: str, name: str) -> list[str]:
+    """Return all values of a parameter. Cheap where its name does not occur."""
+    return [value for key, value in parse_qsl(query, keep_blank_values=True) if key == name] if name in query else []
+
+
 def invalid_options(kind: str, *causes: Cause) -> Invalid:
     """Return the 422 of options, e.g. `ListOptions.meta.k8s.io "" is invalid: …`."""
     return invalid(Resource(_META, "v1", kind.lower(), kind, namespaced=False), "", list(causes))
@@ -251,11 +256,13 @@ def write_options(query: str, kind: str) -> WriteOptions:
             Cause("FieldValueTooLong", "fieldManager", f"Too long: may not be more than {_MAX_MANAGER_LENGTH} bytes"),
         )
     if not manager.isprintable():
-        raise invalid_options(kind, invalid_value("fieldManager", manager, "should only contain printable characters"))
+        at = next(i for i, character in enumerate(manager) if not character.isprintable())
+        why = f"invalid character U+{ord(manager[at]):04X} (at position {len(manager[:at].encode())})"
+        raise invalid_options(kind, invalid_value("fieldManager", manager, why))
     if validation not in {"Ignore", "Warn", "Strict"}:
         raise invalid_options(kind, not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
     return WriteOptions(
-        dry_run=_dry_run([given["dryRun"]] if given.get("dryRun") else [], kind),
+        dry_run=_dry_run(values_of(query, "dryRun"), kind),
         field_manager=manager,
         field_validation=validation,
         force=is_true(given.get("force")),
@@ -314,8 +321,8 @@ def delete_options(query: str, body: object) -> dict[str, object]:
     given = parameters(query) if body is None else {}
     if isinstance(body, dict):
         options = {key: value for key, value in body.items() if key not in {"kind", "apiVersion"}}
-    if given.get("dryRun"):
-        options["dryRun"] = [given["dryRun"]]
+    if "dryRun" in given:
+        options["dryRun"] = values_of(query, "dryRun")
     if "gracePeriodSeconds" in given:
         options["gracePeriodSeconds"] = _int(given["gracePeriodSeconds"])
     if "propagationPolicy" in given:

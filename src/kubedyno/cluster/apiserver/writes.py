@@ -190,16 +190,21 @@ class Writes:
             call.answer(201 if created else 200, form.media, self._encoder_of(route.kind).object(record, form))
             return
         flaws: list[str] = []
-        change = change_of(
-            request.headers,
-            request.body,
-            resource.api_version,
-            resource.kind,
-            strategic=route.kind.strategic,
-            validation=options.field_validation,
-            warnings=call.warnings,
-            flaws=flaws,
-        )
+        try:
+            change = change_of(
+                request.headers,
+                request.body,
+                resource.api_version,
+                resource.kind,
+                strategic=route.kind.strategic,
+                validation=options.field_validation,
+                warnings=call.warnings,
+                flaws=flaws,
+            )
+        except BadRequest:
+            # Nobody reads a patch of what is not there.
+            self._reads.record(call)
+            raise
         record = self._registry.modify(
             resource,
             route.namespace,

@@ -122,7 +122,7 @@ class FieldManager:
             subresource: Through which; "" for the object itself.
         """
         if subresource:
-            return self._creators(fieldset.dumps(self._set_of(new)), manager, now, subresource)
+            return self._creators(fieldset.dumps(self._owned_at_first(new)), manager, now, subresource)
         parts: list[Any] = []
         elements: list[Any] = []
         structure(self._shape, new, parts, elements)
@@ -130,13 +130,13 @@ class FieldManager:
             parts += [_value_at(new, path) in _ZERO_VALUES for path in self._zeros]
         if None in elements:
             # An element that has no keys of its own: such an object is none to remember, or not even valid.
-            return self._creators(fieldset.dumps(self._set_of(new)), manager, now)
+            return self._creators(fieldset.dumps(self._owned_at_first(new)), manager, now)
         key = tuple(parts)
         form = self._forms.get(key)
         if form is None:
             if len(self._forms) >= _MAX_MEMORY:
                 self._forms.clear()
-            form = self._forms[key] = _Form(self._shape, new, self._set_of(new))
+            form = self._forms[key] = _Form(self._shape, new, self._owned_at_first(new))
         if form.last is not None and form.last[:3] == (manager, now, elements):
             return form.last[3]
         managed = self._creators(form.filled(elements), manager, now)
@@ -149,9 +149,13 @@ class FieldManager:
         identity = updater(manager or _UNKNOWN, self._version, subresource)
         return b"[" + entry_bytes(identity, self._version, now, fields) + b"]"
 
+    def _owned_at_first(self, obj: Object) -> Fields:
+        """Return what is set in an object to be created of what its creator may set."""
+        return fieldset.without(self._set_of(obj), self._reset_of(""))
+
     def _set_of(self, obj: Object) -> Fields:
         """Return all that is set in an object: what sets it apart from an empty one."""
-        found = self._compared(self._empty, obj, "")
+        found = compare(self._shape, _bare(self._empty), _bare(obj))
         return fieldset.union(found.added, found.modified)
 
     def _reset_of(self, subresource: str) -> Fields:
@@ -280,7 +284,7 @@ class FieldManager:
         if found:
             named = metadata if isinstance(metadata, dict) else {}
             name, namespace = named.get("name", ""), named.get("namespace", "")
-            text = found[0] if len(found) == 1 else "errors:\n" + "".join(f"  {each}\n" for each in found)
+            text = found[0] if len(found) == 1 else "\n  ".join(["errors:", *found])
             raise StatusError(
                 f"failed to create typed patch object ({namespace}/{name}; {_gvk(api_version, kind)}): {text}",
                 code=500,
@@ -317,9 +321,12 @@ class FieldManager:
         entries = without_fields(entries, fieldset.union(taken, changes.removed), keep=(identity,))
         if not owned:
             del entries[identity]
-        elif not changes.same:
+            return wanted if not changes.same else plain, entries
+        # Also what is put back later, as it is not to be changed through this subresource, makes it a change.
+        same = compare(self._shape, _bare(plain), _bare(wanted)).same
+        if not same:
             entries[identity] = Entry(self._version, now, owned)
-        return wanted if not changes.same else plain, entries
+        return plain if same else wanted, entries
 
     def _pruned(self, merged: Object, managed: Managed, last: Fields) -> Object:
         """Return a merged object without what its applier applied last time, but neither it nor others own now."""
