@@ -28,13 +28,14 @@ _SCALARS: dict[str, dict[str, Any]] = {
     "util.intstr.IntOrString": {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
 }
 _METADATA, _LIST_METADATA = "meta.v1.ObjectMeta", "meta.v1.ListMeta"
-_TYPE_TEXTS = {
-    "apiVersion": "The version of the schema that this object follows.",
-    "kind": "What this object is.",
-}
+# Whose texts for what every object has those of custom resources share.
+_TYPICAL, _TYPICAL_LIST = "core.v1.ConfigMap", "core.v1.ConfigMapList"
+_CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+_ENUMS = Path(__file__).parent / "data" / "enums.json"
 _CLASS = re.compile(r'^class (\w+)\(.*?\):\n    r?"""(.*?)"""', re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^ *\* \*\*(\S+)\*\* ``.*?`` - (.*?)(?=^ *\* \*\*|\Z)", re.MULTILINE | re.DOTALL)
-_SPACE = re.compile(r"\s+")
+# How the package's text is laid out.
+_WRAPPED_AT, _TYPE_INDENT, _FIELD_INDENT = 78, 6, 8
 
 Served = tuple[Resource, tuple[Subresource, ...]]
 
@@ -132,7 +133,7 @@ class OpenAPI:
                 roots.append(_type_of(resource))
             else:
                 roots += [_METADATA, _LIST_METADATA]
-                customs[schema_name(resource)] = _whole(resource, schema)
+                customs[schema_name(resource)] = _whole(schema)
                 customs[schema_name(resource, f"{resource.kind}List")] = _list_of(resource)
         schemas = {long_name(name): _schema(name) for name in _closure(roots)}
         schemas |= customs
@@ -148,28 +149,33 @@ def _type_of(resource: Resource) -> str:
     return str(vocabulary()["kinds"][f"{resource.api_version}/{resource.kind}"])
 
 
-def _whole(resource: Resource, schema: dict[str, Any]) -> dict[str, Any]:
+def _whole(schema: dict[str, Any]) -> dict[str, Any]:
     """Return a custom resource's schema with what every resource has."""
     properties = {name: _text_property(name) for name in ("apiVersion", "kind")}
-    properties["metadata"] = {
-        "description": "Standard object's metadata.",
-        **_element(f"#{_METADATA}"),
-    }
+    properties["metadata"] = {**_told(_TYPICAL, "metadata"), **_element(f"#{_METADATA}")}
     own = {name: node for name, node in (schema.get("properties") or {}).items() if name not in properties}
-    about = {} if "description" in schema else {"description": f"{resource.kind} of {resource.api_version}."}
-    return {**about, **schema, "type": "object", "properties": {**properties, **own}}
+    return {**schema, "type": "object", "properties": {**properties, **own}}
 
 
 def _list_of(resource: Resource) -> dict[str, Any]:
     """Return the schema of a list of custom resources."""
     properties = {name: _text_property(name) for name in ("apiVersion", "kind")}
-    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{schema_name(resource)}"}}
-    properties |= {"metadata": _element(f"#{_LIST_METADATA}"), "items": items}
-    return {"description": f"A list of {resource.kind}.", "type": "object", "properties": properties}
+    about = f"List of {resource.plural}. More info: {_CONVENTIONS}"
+    element = {"$ref": f"#/components/schemas/{schema_name(resource)}"}
+    metadata = {**_told(_TYPICAL_LIST, "metadata"), **_element(f"#{_LIST_METADATA}")}
+    properties |= {"metadata": metadata, "items": {"description": about, "type": "array", "items": element}}
+    about = f"{resource.kind}List is a list of {resource.kind}"
+    return {"description": about, "type": "object", "required": ["items"], "properties": properties}
+
+
+def _told(type_name: str, field: str) -> dict[str, str]:
+    """Return the description of a type's field, where there is one."""
+    text = _descriptions(type_name)[1].get(field)
+    return {"description": text} if text else {}
 
 
 def _text_property(name: str) -> dict[str, Any]:
-    return {"description": _TYPE_TEXTS[name], "type": "string"}
+    return {**_told(_TYPICAL, name), "type": "string"}
 
 
 def _closure(roots: list[str]) -> list[str]:
@@ -204,11 +210,21 @@ def _schema(name: str) -> dict[str, Any]:
     if definition.get("r"):
         schema["required"] = definition["r"]
     properties = {}
+    enums = _enums().get(name, {})
     for field, shape in definition["f"].items():
         prop = _property(shape)
-        text = of_fields.get(field)
+        text = of_fields.get(field, "")
+        values = enums.get(field)
+        if values:
+            # What a list may hold is told by its elements alone.
+            prop.get("items", prop)["enum"] = list(values)
+        if values and "items" not in prop:
+            listed = "".join(f'\n - `"{value}"`{" " + about if about else ""}' for value, about in values.items())
+            text = f"{text}\n\nPossible enum values:{listed}".strip()
         properties[field] = {"description": text, **prop} if text else prop
     schema["properties"] = properties
+    if definition.get("a"):
+        schema["x-kubernetes-map-type"] = "atomic"
     return schema
 
 
@@ -257,6 +273,12 @@ def _v2_of(schema: Any) -> Any:
     return found
 
 
+@cache
+def _enums() -> dict[str, dict[str, dict[str, str]]]:
+    """Return type → field → value → what it means, of the fields that have a few values only."""
+    return dict(orjson.loads(_ENUMS.read_bytes()))
+
+
 def _descriptions(name: str) -> tuple[str, dict[str, str]]:
     """Return a type's description and its fields'."""
     group, _, rest = name.partition(".")
@@ -276,6 +298,26 @@ def _documentation(module: str) -> dict[str, tuple[str, dict[str, str]]]:
     found = {}
     for kind, text in _CLASS.findall(path.read_text(encoding="utf-8")):
         about, _, parameters = text.partition("**parameters**")
-        fields = {field: _SPACE.sub(" ", words).strip() for field, words in _FIELD.findall(parameters)}
-        found[kind] = (_SPACE.sub(" ", about).strip(), fields)
+        fields = {field: _unwrapped(words, _FIELD_INDENT) for field, words in _FIELD.findall(parameters)}
+        found[kind] = (_unwrapped(about, _TYPE_INDENT), fields)
     return found
+
+
+def _unwrapped(text: str, indent: int) -> str:
+    """Return a text as it was before it was wrapped and indented.
+
+    A line with room for the next word ended there; where no line is indented, an empty one stood between the two.
+    """
+    first, *others = text.strip().split("\n")
+    lines = [first, *(line[indent:] if not line[:indent].strip() else line.lstrip() for line in others)]
+    before, *lines = map(str.rstrip, lines)
+    result = before
+    for line in lines:
+        word = line.split(" ", 1)[0]
+        if word and before and len(before) + 1 + len(word) > _WRAPPED_AT:
+            result += f" {line}"
+        else:
+            plain = before and line and not line[0].isspace() and not result.rpartition("\n")[2][:1].isspace()
+            result += f"\n\n{line}" if plain else f"\n{line}"
+        before = line
+    return result
