@@ -269,6 +269,31 @@ def value_bytes(value: Any, form: Form) -> bytes:
     return orjson.dumps(value) + b"\n"
 
 
+def text_around(listed: dict[str, Any], form: Form) -> tuple[bytes, bytes]:
+    """Return what stands before and after the items of a list for readers (YAML, or JSON with indents) that has some.
+
+    Args:
+        listed: The list, without its items.
+        form: Of the answer.
+    """
+    name = "rows" if form.shape is TABLE else "items"
+    text = value_bytes({**listed, name: []}, form)
+    if form.media is YAML:
+        before, _, after_all = (b"\n" + text).partition(b"\n%b: []\n" % name.encode())
+        return before[1:] + b"\n%b:\n" % name.encode(), after_all
+    before, _, after_all = text.partition(b'\n  "%b": []' % name.encode())
+    return before + b'\n  "%b": [' % name.encode(), b"\n  ]" + after_all
+
+
+def text_of(items: list[Any], form: Form, *, first: bool) -> bytes:
+    """Return some items of a list for readers, as they stand in the whole; the first ones, or those behind others."""
+    if form.media is YAML:
+        return value_bytes(items, form)
+    # In an object, for the indents that they have in the list.
+    inner = value_bytes({"": items}, form)[len(b'{\n  "": [') : -len(b"\n  ]\n}")]
+    return inner if first else b"," + inner
+
+
 def _frame(kind: bytes, message: bytes) -> bytes:
     """Return a WatchEvent message behind its length: how events travel as protobuf."""
     event = block(1, kind) + block(2, block(1, message))

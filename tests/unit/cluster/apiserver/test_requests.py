@@ -384,6 +384,32 @@ def test_a_long_list_is_written_in_pieces_as_it_is_read():
     aio.run(scene())
 
 
+@pytest.mark.parametrize("count", [1, 10, 11, 35])
+@pytest.mark.parametrize(
+    "kind", ["", ";as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", ";as=Table;v=v1;g=meta.k8s.io"]
+)
+@pytest.mark.parametrize("media", ["application/yaml", "application/json"])
+def test_a_list_for_readers_is_the_same_in_pieces(media: str, kind: str, count: int, monkeypatch) -> None:
+    async def scene() -> None:
+        async with running() as api:
+            for i in range(count):
+                text = f"{i}: a line that is so long that it has to be folded, as YAML does beyond so many columns\nitems: []\n"
+                api.registry.create(
+                    CONFIGMAPS, NS, {"metadata": {"name": f"cm-{i:02}"}, "data": {"items": text, "b": "[]"}}
+                )
+            bodies = []
+            for most in (10, 1000):
+                monkeypatch.setattr(reads, "TEXTS_A_STEP", most)
+                answer = api.call("GET", f"{CMS}?pretty=true", headers={"accept": media + kind})
+                assert answer.status == 200
+                await aio.wait_for(answer.done.wait(), 5)
+                bodies.append((answer.media, answer.body))
+                assert (len(answer.pieces) == 1) == (count <= most)
+            assert bodies[0] == bodies[1]
+
+    aio.run(scene())
+
+
 def test_a_list_whose_client_goes_is_given_up():
     async def scene() -> None:
         async with running() as api:
