@@ -6,6 +6,7 @@ it: its JSON is never in memory as a whole.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 
 import orjson
 
@@ -30,6 +31,8 @@ from kubedyno.statedb.view import View, prefix_end
 
 # Encoded at once: a tenth of a millisecond of pods. Rows are made from parsed objects, a third of a millisecond.
 ITEMS_A_STEP, ROWS_A_STEP = 64, 10
+# Objects whose labels and fields are looked at: a third of a millisecond.
+CANDIDATES_A_STEP = 500
 # Objects written for readers, in YAML or with indents.
 TEXTS_A_STEP = 10
 # A piece of a long list, and how much of it may wait for the client.
@@ -142,7 +145,28 @@ class Reads:
                 raise NotAcceptable(f"only the following media types are accepted: {_STREAM_MEDIA}")
             self._hub.open(encoder, selection, options, form, call.start, call.turn)
             return
-        self.send(call, encoder, self.page(selection, options), form, include_object)
+        sought = self._seek(selection, options)
+        if selection.selective and len(sought.candidates) > CANDIDATES_A_STEP:
+            self._spawn(self._send_selected(call, encoder, sought, form, include_object))
+        else:
+            self.send(call, encoder, sought.page(sought.selected()), form, include_object)
+
+    async def _send_selected(
+        self, call: Call, encoder: Encoder, sought: "_Sought", form: Form, include_object: str
+    ) -> None:
+        """Look through many objects for those that are selected, and answer with them."""
+        found: list[ObjectRecord] = []
+        try:
+            for start in range(0, len(sought.candidates), CANDIDATES_A_STEP):
+                found += sought.selected(start, start + CANDIDATES_A_STEP)
+                if sought.limit and len(found) > sought.limit:
+                    break
+                await call.turn()
+                if call.responder.closed:
+                    return
+            self.send(call, encoder, sought.page(found), form, include_object)
+        except StatusError as error:
+            self._refuse(call, error)
 
     def send(self, call: Call, encoder: Encoder, page: Page, form: Form, include_object: str = "Metadata") -> None:
         """Answer with a page: at once when it is small, else piece by piece."""
@@ -225,6 +249,15 @@ class Reads:
         Raises:
             StatusError: The revision or the continue token will not do.
         """
+        sought = self._seek(selection, options)
+        return sought.page(sought.selected())
+
+    def _seek(self, selection: Selection, options: ListOptions) -> "_Sought":
+        """Return among which records those are that a list request is about.
+
+        Raises:
+            StatusError: The revision or the continue token will not do.
+        """
         head = self._store.revision
         revision, start, limit = head, "", options.limit
         kind, namespace = selection.kind, selection.namespace
@@ -243,21 +276,11 @@ class Reads:
             if options.revision and exact:
                 revision = options.revision
         if revision == head and not start and not limit:
-            return Page(selection.records(self._store), head)
+            return _Sought(selection, selection.candidates(self._store), head)
         view = self._view(selection, revision, start.removeprefix(prefix))
         low, high = start or prefix, prefix_end(prefix) if prefix else None
-        if selection.selective:
-            found = _matching(view, low, high, selection, limit)
-        else:
-            found = view.range(low, high, limit + 1 if limit else None)
-        if not limit or len(found) < limit:
-            return Page(found, revision)
-        follows = after(found[limit - 1].key)
-        if len(found) == limit and (selection.table_key or not view.range(follows, high, 1)):
-            return Page(found, revision)
-        # What is left of a selection is not looked for: there may be nothing.
-        remaining = None if selection.selective else len(view.range(follows, high))
-        return Page(found[:limit], revision, token_of(Position(revision, follows.removeprefix(prefix))), remaining)
+        candidates = view.range(low, high, limit + 1 if limit and not selection.selective else None)
+        return _Sought(selection, candidates, revision, limit, prefix, view)
 
     def _view(self, selection: Selection, revision: int, start: str) -> View:
         try:
@@ -268,16 +291,52 @@ class Reads:
             raise Expired("The resourceVersion for the provided list is too old.") from None
 
 
-def _matching(view: View, low: str, high: str | None, selection: Selection, limit: int) -> list[ObjectRecord]:
-    """Return what is selected of a range, up to one more than the limit."""
-    found: list[ObjectRecord] = []
-    matches = selection.matches
-    for record in view.range(low, high):
-        if matches(record):
-            found.append(record)
-            if limit and len(found) > limit:
-                break
-    return found
+class _Sought:
+    """What a list request is about, before its selectors are asked.
+
+    Args:
+        selection: What it is about.
+        candidates: Records at its revision, in key order, from where it begins on.
+        revision: At which it looks.
+        limit: How many it wants at most; 0 for all.
+        prefix: Of the keys that it is about.
+        view: The records at its revision, where it has a limit or a revision of its own.
+    """
+
+    __slots__ = ("_prefix", "_revision", "_selection", "_view", "candidates", "limit")
+
+    def __init__(
+        self,
+        selection: Selection,
+        candidates: Sequence[ObjectRecord],
+        revision: int,
+        limit: int = 0,
+        prefix: str = "",
+        view: View | None = None,
+    ) -> None:
+        self._selection = selection
+        self.candidates = candidates
+        self._revision = revision
+        self.limit = limit
+        self._prefix = prefix
+        self._view = view
+
+    def selected(self, start: int = 0, end: int | None = None) -> Sequence[ObjectRecord]:
+        """Return the selected ones of some candidates, of all by default: up to one more than the limit."""
+        if not self._selection.selective:
+            return self.candidates
+        found = filter(self._selection.matches, self.candidates[start:end])
+        return list(islice(found, self.limit + 1 if self.limit else None))
+
+    def page(self, found: Sequence[ObjectRecord]) -> Page:
+        """Return the page with what was found: of more than the limit what is past it is for the next one."""
+        limit, view, revision, prefix = self.limit, self._view, self._revision, self._prefix
+        if view is None or not limit or len(found) <= limit:
+            return Page(found, revision)
+        follows = after(found[limit - 1].key)
+        high = prefix_end(prefix) if prefix else None
+        remaining = None if self._selection.selective else len(view.range(follows, high))
+        return Page(found[:limit], revision, token_of(Position(revision, follows.removeprefix(prefix))), remaining)
 
 
 def _meta_of(page: Page) -> bytes:

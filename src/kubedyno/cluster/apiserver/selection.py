@@ -63,16 +63,17 @@ class Selection:
 
     def records(self, store: Store) -> Sequence[AnyRecord]:
         """Return all selected records at head, in key order."""
+        candidates = self.candidates(store)
+        return [record for record in candidates if self.matches(record)] if self.selective else candidates
+
+    def candidates(self, store: Store) -> Sequence[AnyRecord]:
+        """Return records at head, in key order, that are the selected ones or among which these are."""
         resource = self.kind.resource
         if self.table_key:
             record = store.get(resource, self.table_key)
-            return [record] if record is not None and self.matches(record) else []
-        candidates = self._indexed(store)
-        if candidates is None:
-            candidates = store.span(resource, self.namespace)
-        if not self.selective:
-            return candidates
-        return [record for record in candidates if self.matches(record)]
+            return [record] if record is not None else []
+        found = self._indexed(store)
+        return store.span(resource, self.namespace) if found is None else found
 
     def _indexed(self, store: Store) -> Sequence[AnyRecord] | None:
         """Return a superset of the selected records by an index; None when no index helps."""

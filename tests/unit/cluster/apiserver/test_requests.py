@@ -410,6 +410,32 @@ def test_a_list_for_readers_is_the_same_in_pieces(media: str, kind: str, count: 
     aio.run(scene())
 
 
+@pytest.mark.parametrize(
+    "query", ["labelSelector=a%3D1", "labelSelector=a%3D1&limit=4", "fieldSelector=metadata.name!%3Dcm-3"]
+)
+def test_what_is_selected_is_looked_for_in_steps_and_as_of_one_revision(query: str, monkeypatch) -> None:
+    async def scene() -> None:
+        async with running() as api:
+            for i in range(30):
+                labels = {"a": str(i % 2)}
+                api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": f"cm-{i}", "labels": labels}})
+            whole = api.call("GET", f"{CMS}?{query}").json
+            monkeypatch.setattr(reads, "CANDIDATES_A_STEP", 4)
+            answer = api.call("GET", f"{CMS}?{query}")
+            gone = api.call("GET", f"{CMS}?{query}")
+            assert answer.status == 0
+            gone.closed = True
+            # Whatever comes or goes meanwhile.
+            api.registry.delete(CONFIGMAPS, NS, "cm-9")
+            api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": "cm-99", "labels": {"a": "1"}}})
+            await aio.wait_for(answer.done.wait(), 5)
+            assert answer.json == whole
+            assert len(whole["items"]) in {4, 15, 29}
+            assert gone.status == 0
+
+    aio.run(scene())
+
+
 def test_a_list_whose_client_goes_is_given_up():
     async def scene() -> None:
         async with running() as api:
