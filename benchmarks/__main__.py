@@ -46,6 +46,7 @@ BUDGETS = {
     "creates_50_connections_over_calm": (2, 1.5),
     "custom_resources_over_calm": (2, 1.5),
     "lists_over_calm": (2, 1.5),
+    "lists_by_label_over_calm": (2, 1.5),
     "watches_dropped_over_calm": (2, 1.5),
     "slow_readers_over_calm": (2, 1.5),
     "ready_s": (0.7, 0.7),

@@ -53,6 +53,10 @@ async def _listed(pool: Pool, headers: Headers) -> int:
     return await _waited(await pool.request("GET", PODS, headers))
 
 
+async def _selected(pool: Pool, headers: Headers) -> int:
+    return await _waited(await pool.request("GET", f"{PODS}?labelSelector=app%3Dapp-7", headers))
+
+
 async def _watched(pool: Pool, headers: Headers) -> int:
     """Begin to watch everything, and stop with the first piece."""
     return await _looked(pool, f"{PODS}?watch=true&resourceVersion=0", headers, 0.0)
@@ -87,6 +91,7 @@ KINDS: dict[str, One] = {
     "large": _large,
     "members": _members,
     "lists": _listed,
+    "selected": _selected,
     "watches": _watched,
     "slow": _slow,
 }

@@ -46,6 +46,7 @@ FLOODS = {
     "creates_50_connections": Flood("creates", 8, 50),
     "custom_resources": Flood("customs", 100, 4),
     "lists": Flood("lists", 2, 4, listed=True),
+    "lists_by_label": Flood("selected", 20, 4, listed=True),
     "watches_dropped": Flood("watches", 50, 4, listed=True),
     "slow_readers": Flood("slow", 50, 4, listed=True),
     "bodies_3mib": Flood("large", 4, 4),

@@ -61,11 +61,6 @@ class Selection:
             return True
         return self._fields.matches(lambda field: self._registry.field(self.kind.resource, record, field))
 
-    def records(self, store: Store) -> Sequence[AnyRecord]:
-        """Return all selected records at head, in key order."""
-        candidates = self.candidates(store)
-        return [record for record in candidates if self.matches(record)] if self.selective else candidates
-
     def candidates(self, store: Store) -> Sequence[AnyRecord]:
         """Return records at head, in key order, that are the selected ones or among which these are."""
         resource = self.kind.resource

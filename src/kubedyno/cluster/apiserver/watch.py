@@ -386,7 +386,7 @@ class WatchHub:
             if not self._catch_up(channel, watcher):
                 self._spawn(self._follow(channel, watcher, turn))
             return
-        records = selection.records(self._store)
+        records = selection.candidates(self._store)
         watcher.since = self._store.revision
         legacy = options.initial_events is None and options.revision_text == ""
         announce = options.bookmarks and (bool(options.initial_events) or legacy)
@@ -400,6 +400,8 @@ class WatchHub:
 
     def _write_initial(self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord]) -> None:
         encoder, group = channel.encoder, watcher.group
+        if group.selection.selective:
+            records = list(filter(group.selection.matches, records))
         piece = b"".join([encoder.event(ADDED, record, group.form, group.include_object) for record in records])
         channel._made = len(records)
         self._write(channel, watcher, piece)

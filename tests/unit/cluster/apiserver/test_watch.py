@@ -296,6 +296,22 @@ def test_a_large_collection_is_replayed_as_it_is_read():
     aio.run(scene())
 
 
+@pytest.mark.parametrize("count", [10, 100])
+def test_a_watch_begins_with_what_it_selects(count):
+    async def scene() -> None:
+        async with running() as api:
+            for i in range(count):
+                create(api, f"cm-{i:04}")
+            answer = api.call("GET", f"{PATH}?watch=true&fieldSelector=metadata.name!%3Dcm-0007")
+            await turns(50)
+            create(api, "late")
+            await turns()
+            others = [("ADDED", f"cm-{i:04}") for i in range(count) if i != 7]
+            assert names(answer) == [*others, ("ADDED", "late")]
+
+    aio.run(scene())
+
+
 @pytest.mark.parametrize("query", ["watch=true&resourceVersion=x", "watch=true&sendInitialEvents=true"])
 def test_what_makes_no_sense_is_refused_before_the_stream_begins(api, query):
     answer = api.call("GET", f"{PATH}?{query}")
