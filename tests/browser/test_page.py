@@ -201,6 +201,21 @@ def test_seconds_of_which_nothing_was_told_are_drawn_as_they_were(page):
     assert browser.run(pixel) == [0, 158, 115]
 
 
+def test_a_long_ribbon_is_drawn_in_as_many_columns_as_there_is_room_for_and_loses_no_peak(page):
+    browser = page.open()
+    found = browser.run(
+        """
+        const r = kubedyno.ribbon, t = r.current.second, quiet = {...r.current, made: 1, ready: 0, p50: 0, p99: 0, refused: 0};
+        r.samples = Array.from({length: 3500}, (_, i) => ({...quiet, second: t - 3500 + i}));
+        Object.assign(r.samples[1001], {ready: 77, p50: 2, p99: 9, refused: 3, run: {job: "j", phase: "create"}});
+        const all = r.columns(t - 3500, 3500, 500), one = all.find((sample) => sample.refused);
+        const few = r.columns(t - 3500, 3500, 5000);
+        return [all.length, few.length, one.made, one.ready, one.p50, one.p99, one.refused, one.run.phase, r.samples[1000].ready];
+        """
+    )
+    assert found == [501, 3501, 1, 77, 2, 9, 3, "create", 0]
+
+
 def test_a_page_that_is_to_reload_does(page):
     browser = page.open("#reload=1")
     browser.run("window.before = true")

@@ -10,6 +10,8 @@ const WINDOW_S = 5;
 const PHASES = {create: "#56b4e9", wait: "#6b7885", churn: "#cc79a7", delete: "#d55e00", patch: "#e69f00", read: "#009e73"};
 const LANES = [["phase", 15], ["pods", 34], ["rate", 34], ["startup", 34]];
 const LEFT = 64;
+// Samples that lie closer than so many pixels are drawn as one: lines of thousands of points cost more than a frame has.
+const CLOSEST = 2;
 
 export class Ribbon {
   constructor() {
@@ -90,10 +92,8 @@ export class Ribbon {
     const pairs = new Map();
     for (const one of this.samples) {
       const second = Math.floor(one.second / this.width) * this.width, first = pairs.get(second);
-      if (!first) pairs.set(second, {...one, second});
-      else Object.assign(first, {
-        counts: one.counts, run: one.run, made: first.made + one.made, ready: first.ready + one.ready,
-        p50: Math.max(first.p50, one.p50), p99: Math.max(first.p99, one.p99), refused: first.refused + one.refused});
+      if (first) join(first, one, (a, b) => a + b);
+      else pairs.set(second, {...one, second});
     }
     this.samples = [...pairs.values()];
   }
@@ -104,10 +104,25 @@ export class Ribbon {
     return sorted.length ? [quantile(sorted, 0.5), quantile(sorted, 0.99), sorted.length] : null;
   }
 
+  /** All samples, those as one that would be drawn in one of so many columns: of rates and latencies the highest. */
+  columns(start, span, count) {
+    const all = this.current ? [...this.samples, this.current] : this.samples;
+    if (all.length <= count) return all;
+    const found = [];
+    let last = NaN;
+    for (const one of all) {
+      const column = Math.floor((one.second - start) / span * count);
+      if (column === last) join(found[found.length - 1], one, Math.max);
+      else found.push({...one});
+      last = column;
+    }
+    return found;
+  }
+
   draw(canvas, palette, start, end, moment) {
     const c = canvas.getContext("2d"), ratio = devicePixelRatio || 1;
     const {lanes, height: whole} = this, width = canvas.width / ratio, span = Math.max(1, end - start);
-    const all = this.current ? [...this.samples, this.current] : this.samples;
+    const all = this.columns(start, span, Math.max(1, Math.floor((width - LEFT) / CLOSEST)));
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.fillStyle = palette.back;
     c.fillRect(0, 0, width, whole);
@@ -180,6 +195,15 @@ export class Ribbon {
       c.fillText(text, at + 3, top + 3);
     });
   }
+}
+
+/** Make one sample of two, the later one second. */
+function join(first, one, more) {
+  Object.assign(first, {
+    counts: one.counts, run: rank(one.run) >= rank(first.run) ? one.run : first.run, writes: one.writes ?? first.writes,
+    made: more(first.made, one.made), ready: more(first.ready, one.ready), refused: first.refused + one.refused,
+    p50: Math.max(first.p50, one.p50), p99: Math.max(first.p99, one.p99),
+  });
 }
 
 const rank = (run) => (!run || run.ended ? 0 : {prepare: 0, "clean up": 0, wait: 1}[run.phase] ?? 2);
