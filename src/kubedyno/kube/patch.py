@@ -161,7 +161,8 @@ def _parent(document: Any, path: str, operation: str) -> tuple[Any, str]:
     for token in tokens[:-1]:
         _, place = _step(place, token)
     if not tokens or not isinstance(place, dict | list):
-        raise PatchError(f'{operation} operation does not apply: doc is missing path: "{path}": missing value')
+        shown = path if operation == "replace" else f'"{path}"'
+        raise PatchError(f"{operation} operation does not apply: doc is missing path: {shown}: missing value")
     return place, tokens[-1]
 
 

@@ -5,6 +5,7 @@ Most clusters have none, and then a write asks one attribute. The decisions are 
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,9 @@ from kubedyno.kube.status import InternalError, StatusError, Timeout
 _CONFIGURATIONS = (*POLICY_RESOURCES, admissionwebhooks.MUTATING, admissionwebhooks.VALIDATING)
 _OPTIONS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}
 SERVICE_ACCOUNT = "system:serviceaccount:"
+# What a client is told before what is wrong with its object; nobody says it of what a webhook made.
+_HANDLED = re.compile(r'^\S+ in version "[^"]*" cannot be handled as a \S+: ')
+_OTHER_KIND = re.compile(r"converting \(.*\) to \(.*\): unknown conversion")
 # How often a request is begun anew because an object changed while webhooks were asked about it.
 _MAX_ROUNDS = 100
 
@@ -208,6 +212,15 @@ def service_account(name: str) -> User:
     return User(name, tuple(groups))
 
 
+def _unfit(problem: str) -> StatusError:
+    """Return the error of a write that something has made into what is no object of its kind."""
+    other = _OTHER_KIND.search(problem)
+    if other is not None:
+        return StatusError(other[0], code=InternalError.code, reason="")
+    text = _HANDLED.sub("", problem)
+    return InternalError(f"Internal error occurred: {text}", {"causes": [{"message": text}]})
+
+
 class RequestGate:
     """One request's way through policies and webhooks: see `registry.gate`.
 
@@ -319,7 +332,7 @@ class RequestGate:
             try:
                 decoded = kind.decode(wanted, "Ignore")
             except (DecodeError, StatusError) as error:
-                raise InternalError(f"Internal error occurred: {error}") from None
+                raise _unfit(str(error)) from None
             kind.default(decoded)
             result[0] = decoded
             asked.changed(self._shown(kind, decoded))

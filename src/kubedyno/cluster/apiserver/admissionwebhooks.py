@@ -18,11 +18,13 @@ from kubedyno.cluster.apiserver.admissionrequests import GROUP, Asked, Match, Ob
 from kubedyno.cluster.registry import celfunctions
 from kubedyno.cluster.registry.admissioncel import CONDITION, Authorize, EvaluationError, evaluate, program
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.kube.gojson import fault
 from kubedyno.kube.patch import PatchError, json_patch
 from kubedyno.kube.resources import Resource, built_in
 from kubedyno.kube.status import InternalError, StatusError, forbidden
 
 _VERSIONS = ("v1", "v1beta1")
+_REVIEWS = tuple(f"admission.k8s.io/{version}" for version in _VERSIONS)
 _FAILURE = 400
 _MAX_WARNING = 4096
 
@@ -174,6 +176,10 @@ def answer_of(review: Review, document: Any) -> Answer:
         document = {}
     api_version, kind = document.get("apiVersion") or "", document.get("kind") or ""
     response = document.get("response")
+    if kind and (api_version not in _REVIEWS or kind != "AdmissionReview"):
+        return failed(
+            f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/runtime/scheme.go:111"'
+        )
     if webhook.version == "v1" and (api_version, kind) != (wanted, "AdmissionReview"):
         shown = f"{api_version or '/'}, Kind={kind}"
         return _invalid(f"expected webhook response of {wanted}, Kind=AdmissionReview, got {shown}")
@@ -198,9 +204,13 @@ def answer_of(review: Review, document: Any) -> Answer:
     if kind_of_patch not in {None, "JSONPatch"}:
         return _invalid(f'webhook returned invalid response.patchType of "{kind_of_patch}"')
     try:
-        operations = orjson.loads(base64.b64decode(patch))
+        raw = base64.b64decode(patch)
     except (binascii.Error, ValueError, TypeError) as error:
         return _invalid(f"response.patch: {error}")
+    try:
+        operations = orjson.loads(raw)
+    except ValueError:
+        return Answer(f"received undecodable patch in webhook response: {fault(raw)}")
     if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
         return _invalid("response.patch is no list of operations")
     return Answer(response=response, patch=tuple(operations))

@@ -6,6 +6,7 @@ stands in, so another address is refused, as a call that failed: the webhook's o
 
 import base64
 import binascii
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from kubedyno.base import aio
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import RequestTimeout
 from kubedyno.http.tls import client_context
+from kubedyno.kube.gojson import fault
 from kubedyno.kube.status import StatusError
 
 Object = dict[str, Any]
@@ -34,6 +36,13 @@ _LIMITS = PoolLimits(
 _MAX_POOLS = 64
 _HTTPS_PORT = 443
 _ERRORS_SHOWN = 200
+_SERVICES = re.compile(r"^services (?=\")")
+_GO_KINDS = {str: "string", int: "number", float: "number", bool: "bool"}
+# What Go reads the kind of a document with.
+_TYPE_META = (
+    'Go value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
+    'Kind string "json:\\"kind,omitempty\\"" }'
+)
 
 
 class CallError(Exception):
@@ -100,13 +109,22 @@ class WebhookClient:
         except OSError as error:
             raise CallError(self._told(client, place, query, _why(error, place))) from None
         except StatusError as error:
-            raise CallError(self._told(client, place, query, error.message)) from None
+            raise CallError(self._told(client, place, query, _SERVICES.sub("service ", error.message))) from None
+        media = dict(result.headers).get("content-type", "")
         if not 200 <= result.status < 300:
-            raise CallError(_status_text(result.status, result.body))
+            raise CallError(_status_text(result.status, result.body, media))
+        if not result.body:
+            raise CallError(f"0-length response with status code: {result.status} and content type: {media}")
         try:
-            return orjson.loads(result.body)
-        except orjson.JSONDecodeError as error:
-            raise CallError(f"couldn't get version/kind; json parse error: {error}") from None
+            document = orjson.loads(result.body)
+        except orjson.JSONDecodeError:
+            raise CallError(f"couldn't get version/kind; json parse error: {fault(result.body)}") from None
+        if not isinstance(document, dict):
+            what = "array" if isinstance(document, list) else _GO_KINDS.get(type(document), "null")
+            raise CallError(
+                f"couldn't get version/kind; json parse error: json: cannot unmarshal {what} into {_TYPE_META}"
+            )
+        return document
 
     def close(self) -> None:
         """Let all connections end."""
@@ -164,7 +182,7 @@ def _url(client: Object, query: str) -> str:
     if service is None:
         url = str(client.get("url") or "")
     else:
-        path = service.get("path") or ""
+        path = service.get("path") or "/"
         host = f"{service.get('name', '')}.{service.get('namespace', '')}.svc"
         url = f"https://{host}:{service.get('port') or _HTTPS_PORT}{path}"
     return f"{url}?{query}" if query else url
@@ -187,7 +205,10 @@ def _why(error: OSError, place: Place | None) -> str:
     if isinstance(error, ConnectionRefusedError):
         return f"dial tcp {address}: connect: connection refused"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"tls: failed to verify certificate: x509: {error.verify_message or error.reason}"
+        why = str(error.verify_message or error.reason)
+        unknown = "local issuer" in why or "self-signed" in why
+        why = "certificate signed by unknown authority" if unknown else why
+        return f"tls: failed to verify certificate: x509: {why}"
     if isinstance(error, ssl.SSLError):
         return f"tls: {error.reason or error}"
     if isinstance(error, TimeoutError):
@@ -195,13 +216,15 @@ def _why(error: OSError, place: Place | None) -> str:
     return str(error) or "EOF"
 
 
-def _status_text(status: int, body: bytes) -> str:
+def _status_text(status: int, body: bytes, media: str) -> str:
     """Return Go's words for an answer that is no success."""
+    if status < 400:
+        return f"the server responded with the status code {status} but did not return more information"
     if status == 404:
         return "the server could not find the requested resource"
     if status == 503:
         return "the server is currently unable to handle the request"
-    shown = body[:_ERRORS_SHOWN].decode(errors="replace").strip()
+    shown = body[:_ERRORS_SHOWN].decode(errors="replace").strip() if media.startswith("text/") else "unknown"
     if status >= 500:
         return f'an error on the server ("{shown}") has prevented the request from succeeding'
     if status == 401:

@@ -193,7 +193,7 @@ async def test_other_addresses_than_loopback_are_never_dialled(w):
 async def test_a_service_without_pods_cannot_answer(w):
     await w.configure("validating", {"clientConfig": {"service": {"name": "s", "namespace": NS, "path": "/p"}}})
     answer = await w.call("POST", MAPS, configmap())
-    assert answer.json["message"].endswith(f'Post "https://s.{NS}.svc:443/p?timeout=10s": services "s" not found')
+    assert answer.json["message"].endswith(f'Post "https://s.{NS}.svc:443/p?timeout=10s": service "s" not found')
 
 
 @run
@@ -217,9 +217,38 @@ async def test_answers_that_are_none_are_said(w):
         w.hooks.raw["/0"] = (200, body)
         answer = await w.call("POST", MAPS, configmap())
         assert f'failed calling webhook "h0.w.io": received invalid webhook response: {text}' in answer.json["message"]
-    w.hooks.raw["/0"] = (500, b"boom")
-    answer = await w.call("POST", MAPS, configmap())
-    assert 'an error on the server ("boom") has prevented the request from succeeding' in answer.json["message"]
+    failed = {
+        (500, b"boom"): 'an error on the server ("unknown") has prevented the request from succeeding',
+        (302, b""): "the server responded with the status code 302 but did not return more information",
+        (200, b""): "0-length response with status code: 200 and content type: application/json",
+        (200, b"{"): "couldn't get version/kind; json parse error: unexpected end of JSON input",
+        (
+            200,
+            b"[]",
+        ): "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct",
+        (200, b'{"apiVersion":"v9","kind":"X"}'): 'no kind "X" is registered for version "v9" in scheme',
+    }
+    for raw, text in failed.items():
+        w.hooks.raw["/0"] = raw
+        answer = await w.call("POST", MAPS, configmap())
+        assert f'failed calling webhook "h0.w.io": failed to call webhook: {text}' in answer.json["message"]
+
+
+@run
+async def test_what_a_webhook_made_into_no_object_of_its_kind_is_said(w):
+    await w.configure("mutating", {})
+    cases = {
+        ("/kind", "Pod"): "converting (v1.Pod) to (core.ConfigMap): unknown conversion",
+        (
+            "/data",
+            "x",
+        ): "Internal error occurred: json: cannot unmarshal string into Go struct field ConfigMap.data of type "
+        "map[string]string",
+    }
+    for (path, value), text in cases.items():
+        w.hooks.replies["/0"] = lambda _, p=path, v=value: patch({"op": "add", "path": p, "value": v})
+        answer = await w.call("POST", MAPS, configmap())
+        assert (answer.status, answer.json["message"]) == (500, text)
 
 
 @run
