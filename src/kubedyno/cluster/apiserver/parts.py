@@ -18,6 +18,7 @@ from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, container_o
 from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
 from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
+from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.eviction import evict
@@ -57,6 +58,17 @@ _BINDING = {
 _EVICTION = {"metadata": _METADATA, "metadata.name": (str, "string"), "deleteOptions": (dict, "v1.DeleteOptions")}
 
 
+def _check_kind(body: Object, wanted: str, package: str) -> None:
+    """Raise BadRequest when a body says that it is another kind; of its version nobody asks."""
+    kind = body.get("kind") or wanted
+    if kind != wanted:
+        version = str(body.get("apiVersion", "")).rpartition("/")[2]
+        raise BadRequest(
+            f'{kind} in version "{version}" cannot be handled as a {wanted}: converting ({version}.{kind}) to '
+            f"({package}.{wanted}): unknown conversion"
+        )
+
+
 class Parts:
     """Answers requests for parts of objects.
 
@@ -90,6 +102,8 @@ class Parts:
         """Answer GET scale."""
         form = form_of(call.request.headers, parameters(call.request.query).get("pretty"))
         scale = self._scale(call, self._reads.record(call))
+        if form.shape is METADATA:
+            scale = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": scale["metadata"]}
         if form.shape is TABLE:
             scale = _scale_table(scale, form, self._registry.clock.now())
         call.answer(200, form.media, value_bytes(scale, form))
@@ -97,10 +111,11 @@ class Parts:
     def put_scale(self, call: Call) -> None:
         """Answer PUT scale."""
         request, name = call.request, call.route.name
-        scale = decode_object(_SCALE, decode(request.headers, request.body, "autoscaling/v1", "Scale"))
-        given = scale["metadata"].get("name", "")
-        if given != name:
-            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
+        validation = write_options(request.query, "UpdateOptions").field_validation
+        body = decode(request.headers, request.body, "autoscaling/v1", "Scale")
+        scale = decode_object(_SCALE, body, validation, call.warnings)
+        check_name(name, scale["metadata"])
+        check_scope(_SCALE, call.route.namespace, scale["metadata"])
         self._rescale(call, lambda _: scale)
 
     def patch_scale(self, call: Call) -> None:
@@ -132,6 +147,7 @@ class Parts:
             if call.request.method != "PATCH":
                 raise
             raise invalid_patch(changed, error.why) from None
+        check_uid(resource, record, wanted["metadata"])
         version = wanted["metadata"].get("resourceVersion", "")
         if version not in {"", str(record.revision)}:
             raise conflict(resource, route.name)
@@ -181,6 +197,8 @@ class Parts:
         options = write_options(request.query, "CreateOptions")
         form = form_of(request.headers, options.pretty)
         binding = checked("Binding", "v1", decode(request.headers, request.body, "v1", "Binding"), _BINDING)
+        _check_kind(binding, "Binding", "core")
+        check_scope(PODS, route.namespace, dict(binding.get("metadata") or {}))
         gate = self._gate_of(call)
         if gate is not None:
             binding = gate.pass_part(CREATE, ("", "v1", "Binding"), binding)
@@ -193,13 +211,15 @@ class Parts:
         form = form_of(request.headers)
         body = decode(request.headers, request.body, "policy/v1", "Eviction")
         eviction = checked("Eviction", "v1", body, _EVICTION)
+        _check_kind(eviction, "Eviction", "policy")
         if eviction.get("metadata", {}).get("name", "") != route.name:
             raise BadRequest("name in URL does not match name in Eviction object")
         gate = self._gate_of(call)
         if gate is not None:
             eviction = gate.pass_part(CREATE, ("policy", "v1", "Eviction"), eviction)
-        dry_run = write_options(request.query, "CreateOptions").dry_run
+        check_scope(PODS, route.namespace, dict(eviction.get("metadata") or {}))
         options = dict(eviction.get("deleteOptions") or {})
+        dry_run = write_options(request.query, "CreateOptions").dry_run or bool(options.get("dryRun"))
         evict(self._registry, route.namespace, route.name, options, dry_run=dry_run)
         call.answer(201, form.media, value_bytes(success(201), form))
 

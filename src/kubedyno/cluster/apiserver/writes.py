@@ -231,7 +231,9 @@ class Writes:
         if gone and not kind.returns_deleted:
             call.answer(200, form.media, value_bytes(_deleted(kind.resource, record), form))
         else:
-            call.answer(200, form.media, self._encoder_of(kind).object(record, form))
+            # Who asked for its dependents to go along learns that it has not gone yet.
+            accepted = not gone and options.get("orphanDependents") is False
+            call.answer(202 if accepted else 200, form.media, self._encoder_of(kind).object(record, form))
 
     def _deletion_gate(self, call: Call, options: dict[str, Any]) -> RequestGate | None:
         gate = self._gate(call)

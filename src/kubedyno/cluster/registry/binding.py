@@ -29,7 +29,7 @@ def node_of(name: str, binding: Any) -> str:
     """
     target = binding.get("target") or {} if isinstance(binding, dict) else {}
     given = binding.get("metadata", {}).get("name", "") if isinstance(binding, dict) else ""
-    if given and given != name:
+    if given != name:
         raise BadRequest("name in URL does not match name in Binding object")
     if target.get("kind", "") not in {"", "Node"}:
         text = f'target.kind: Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'

@@ -118,10 +118,11 @@ def finalizers_of(kind: Kind, metadata: Object, options: Object) -> list[str]:
         kept.append(ORPHAN)
     if foreground:
         kept.append(FOREGROUND)
-    return kept
+    # Where they are the same, they stay in their order.
+    return list(existing) if set(kept) == set(existing) else kept
 
 
-def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, default_grace_s: int) -> Deletion:
+def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, default_grace_s: int | None) -> Deletion:
     """Decide what a deletion does to an object.
 
     Args:
@@ -129,7 +130,7 @@ def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, defa
         record: Its newest version.
         options: Checked DeleteOptions.
         now_s: Epoch seconds.
-        default_grace_s: Grace period when the options name none; 0 when nothing waits for this object to stop.
+        default_grace_s: Grace period when the options name none; None when nothing waits for this object to stop.
     """
     obj = record.obj
     metadata = meta_dict(obj)
@@ -149,14 +150,22 @@ def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, defa
 
 
 def _graceful(
-    metadata: Object, finalizers: list[str], options: Object, now_s: float, default_grace_s: int, *, changed: bool
+    metadata: Object,
+    finalizers: list[str],
+    options: Object,
+    now_s: float,
+    default_grace_s: int | None,
+    *,
+    changed: bool,
 ) -> Deletion:
     asked = options.get("gracePeriodSeconds")
-    # Where nothing waits, nobody can ask for a wait; nor for a negative one.
-    grace = default_grace_s if asked is None or not default_grace_s else max(int(asked), 1 if asked < 0 else 0)
+    grace = default_grace_s or 0
+    if asked is not None:
+        grace = 1 if asked < 0 else int(asked)
     if "deletionTimestamp" in metadata:
         before = metadata.get("deletionGracePeriodSeconds", 0)
-        shorter = grace < before and (asked is not None or not default_grace_s)
+        # Who asks for nothing waits on; only where nobody stops the pod any more, it goes.
+        shorter = grace < before if asked is not None else default_grace_s is None and before > 0
         if not shorter:
             if before == 0 and not finalizers:
                 return Deletion(None, remove=True)
@@ -167,6 +176,8 @@ def _graceful(
             metadata["deletionTimestamp"] = rfc3339(now_s + grace)
             metadata["deletionGracePeriodSeconds"] = grace
     else:
+        # Where nothing waits, nobody can ask for a wait.
+        grace = 0 if default_grace_s is None else max(grace, 1 if grace < 0 else 0)
         mark(metadata, now_s, grace)
     _set_finalizers(metadata, finalizers)
     return Deletion(metadata, remove=grace == 0 and not finalizers)

@@ -12,7 +12,7 @@ from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import DISRUPTIONBUDGETS, PODS
 from kubedyno.kube.selectors import LabelSelector
-from kubedyno.kube.status import InternalError, TooManyRequests, forbidden, not_found
+from kubedyno.kube.status import StatusError, TooManyRequests, forbidden, not_found
 
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
 _SEVERAL = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
@@ -49,7 +49,7 @@ def evict(registry: Registry, namespace: str, name: str, options: dict[str, Any]
     if pod.obj.facts.phase not in _UNCHECKED and not pod.obj.deletion_s:
         budgets = budgets_of(registry, pod)
         if len(budgets) > 1:
-            raise InternalError(_SEVERAL)
+            raise StatusError(_SEVERAL, code=500, reason="")
         if budgets:
             _take(registry, pod, budgets[0], dry_run=dry_run)
             if not dry_run:
@@ -78,10 +78,19 @@ def _take(registry: Registry, pod: ObjectRecord, record: ObjectRecord, *, dry_ru
     if allowed < 0:
         raise forbidden(DISRUPTIONBUDGETS, name, "pdb disruptions allowed is negative")
     if allowed == 0:
-        text = (
-            f"The disruption budget {name} needs {status['desiredHealthy']} healthy pods and has "
-            f"{status['currentHealthy']} currently"
-        )
+        text = f"The disruption budget {name} does not allow evicting pods currently"
+        failed = [
+            c
+            for c in status.get("conditions", ())
+            if (c["type"], c.get("reason")) == ("DisruptionAllowed", "SyncFailed")
+        ]
+        if failed:
+            text += f" because it failed sync: {failed[0].get('message', '')}"
+        elif status["currentHealthy"] <= status["desiredHealthy"]:
+            text = (
+                f"The disruption budget {name} needs {status['desiredHealthy']} healthy pods and has "
+                f"{status['currentHealthy']} currently"
+            )
         raise TooManyRequests(_REFUSED, {"causes": [{"reason": "DisruptionBudget", "message": text}]})
     if dry_run:
         return
@@ -89,10 +98,20 @@ def _take(registry: Registry, pod: ObjectRecord, record: ObjectRecord, *, dry_ru
     status["disruptionsAllowed"] = allowed - 1
     status["disruptedPods"] = {**status.get("disruptedPods", {}), pod.obj.name: now}
     if allowed == 1:
-        for condition in status.get("conditions", ()):
-            if condition["type"] == "DisruptionAllowed":
-                condition.update(status="False", reason="InsufficientPods", lastTransitionTime=now)
+        _disallow(status, record.obj.generation, now)
     registry.update(DISRUPTIONBUDGETS, record.obj.namespace, name, budget, subresource="status")
+
+
+def _disallow(status: dict[str, Any], generation: int, now: str) -> None:
+    """Say in a budget's conditions that nothing more may go."""
+    conditions = status.setdefault("conditions", [])
+    condition = next((c for c in conditions if c["type"] == "DisruptionAllowed"), None)
+    if condition is None:
+        condition = {"type": "DisruptionAllowed", "message": ""}
+        conditions.append(condition)
+    if condition.get("status") != "False":
+        condition["lastTransitionTime"] = now
+    condition.update(status="False", reason="InsufficientPods", observedGeneration=generation)
 
 
 def _mark(registry: Registry, pod: ObjectRecord) -> None:

@@ -593,13 +593,13 @@ class Registry(ServedKinds):
             answer = tombstone
         return answer, decision.remove
 
-    def _grace_of(self, kind: Kind, record: ObjectRecord) -> int:
-        """Return how long the kubelet may take to stop a pod; 0 when no kubelet is concerned."""
+    def _grace_of(self, kind: Kind, record: ObjectRecord) -> int | None:
+        """Return how long the kubelet may take to stop a pod; None when no kubelet is concerned."""
         if not kind.graceful:
-            return 0
+            return None
         facts = record.obj.facts
         if not facts.node_name or facts.phase in ENDED:
-            return 0
+            return None
         return int(facts.spec.grace_s)
 
     def _delete_namespace(

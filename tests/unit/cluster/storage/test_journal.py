@@ -95,7 +95,7 @@ def test_what_was_written_is_there_again_at_its_revisions(kept: Kept) -> None:
     lean = pod(kept, "lean")
     pod(kept, "bound", "node")
     kept.trusted.event(PODS, lean, type="Normal", reason="R", message="m", component="test")
-    kept.registry.bind(NS, "lean", {"target": {"name": "node"}})
+    kept.registry.bind(NS, "lean", {"metadata": {"name": "lean"}, "target": {"name": "node"}})
     before, revision = kept.all(), kept.store.revision
     after = again(kept)
     assert after.all() == before

@@ -64,6 +64,17 @@ class Namespaces(Kind):
             ]
         return causes
 
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        finalizers = obj.get("spec", {}).get("finalizers", [])
+        if finalizers == old.get("spec", {}).get("finalizers", []):
+            return []
+        text = "name is neither a standard finalizer name nor is it fully qualified"
+        return [
+            invalid_value(f"spec.finalizers[{i}]", finalizer, text)
+            for i, finalizer in enumerate(finalizers)
+            if "/" not in finalizer and finalizer not in {FINALIZER, "orphan", "foregroundDeletion"}
+        ]
+
     def facts(self, obj: Object) -> str:
         """Return the phase."""
         return str((obj.get("status") or {}).get("phase", ""))
