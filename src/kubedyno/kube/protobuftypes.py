@@ -10,6 +10,8 @@ from pathlib import Path
 
 import orjson
 
+from kubedyno.kube.resources import ALL
+
 _FILE = Path(__file__).parent / "data" / "protobuf.json"
 META = "k8s.io.apimachinery.pkg.apis.meta.v1."
 EXTENSIONS = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1."
@@ -69,6 +71,11 @@ class Field:
 
 
 @cache
+def _built_in() -> frozenset[tuple[str, str]]:
+    return frozenset((resource.group, resource.kind) for resource in ALL)
+
+
+@cache
 def _table() -> dict[str, dict[str, list[str]]]:
     table: dict[str, dict[str, list[str]]] = orjson.loads(_FILE.read_bytes())
     return table
@@ -122,6 +129,10 @@ def message_of(api_version: str, kind: str) -> str:
     for name in names:
         if name in _table():
             return name
+    # What was to become the v1 of a built-in kind has its messages: fields keep their numbers from version to version.
+    final = f"k8s.io.api.{package}.v1.{kind}"
+    if (group, kind) in _built_in() and final in _table():
+        return final
     raise ProtobufError(f"no protobuf message for {kind} of {api_version}")
 
 

@@ -140,14 +140,21 @@ EVENTS_V1 = _resource("events.k8s.io/v1", "events")
 AUTOSCALERS_V1 = _resource("autoscaling/v1", "horizontalpodautoscalers")
 
 
+# Since when a resize may lower memory limits without a restart.
+_MEMORY_SHRINKS_MINOR = 34
+
+
 def kinds(more: Sequence[tuple[Resource, Resource]] = (), minor: int = 0) -> list[Kind]:
     """Return one strategy a served resource; those that are other versions of one come after it.
 
     Args:
         more: Other versions with the fields of v1, each with the resource of v1 whose objects it shows.
-        minor: Kubernetes' minor version, by which these are deprecated.
+        minor: Kubernetes' minor version, by which these are deprecated, and some rules are others; 0: the newest.
     """
     own = [make(_resource(version, plural)) for version, of in _KINDS.items() for plural, make in of.items()]
+    for kind in own:
+        if isinstance(kind, Pods):
+            kind.memory_shrinks = not minor or minor >= _MEMORY_SHRINKS_MINOR
     others = []
     for resource, of in more:
         other = _KINDS[of.api_version][of.plural](resource, stored_as=of)

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from kubedyno.cluster.settings import ClusterSettings
 from unit.cluster.apiserver.harness import ADMIN, NS, TOKEN, Api
 
 MERGE = {"authorization": f"Bearer {TOKEN}", "content-type": "application/merge-patch+json"}
@@ -172,6 +173,29 @@ def test_a_resize_renames_nothing_and_keeps_the_quality_of_service(api: Api):
         'spec: Invalid value: "BestEffort": Pod QOS Class may not change as a result of resizing'
         in answer.json["message"]
     )
+
+
+MEMORY = {"memory": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("version", "policy", "had", "verb"),
+    [
+        ("1.33", "NotRequired", MEMORY, "decreased"), ("1.33", "NotRequired", {}, "added"),
+        ("1.33", "RestartContainer", MEMORY, ""), ("1.34", "NotRequired", MEMORY, ""),
+    ],
+)  # fmt: skip
+def test_before_1_34_memory_is_not_taken_from_a_container_that_goes_on(version, policy, had, verb):
+    api = Api(settings=ClusterSettings(version=version))
+    container = {
+        "name": "c", "image": "i", "resources": {"limits": {"cpu": "1", **had}, "requests": {"cpu": "100m", "memory": "1Mi"}},
+        "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}],
+    }  # fmt: skip
+    assert api.call("POST", PODS, {"metadata": {"name": "p"}, "spec": {"containers": [container]}}).status == 201
+    answer = resize(api, {"containers": [{"name": "c", "resources": {"limits": {"memory": "700Mi"}}}]})
+    text = f"spec.containers[0].resources.limits[memory]: Forbidden: memory limits cannot be {verb} unless resizePolicy is "
+    assert answer.status == (422 if verb else 200)
+    assert not verb or text + "RestartContainer" in answer.json["message"]
 
 
 def test_a_sidecar_is_resized_too(api: Api):

@@ -8,9 +8,11 @@ from kubedyno.base import aio
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cluster.registry.runtimeconfig import _AS_V1, RuntimeConfig, parse
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.kube import protobuf
 from kubedyno.kube.resources import ALL, PODS, by_plural, vocabulary
 from unit.cluster.apiserver.harness import NS, Api, running
 
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 AGGREGATED = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"}
 CIDRS = "/apis/networking.k8s.io/v1beta1/servicecidrs"
 
@@ -66,10 +68,16 @@ def test_a_beta_version_shows_the_objects_of_v1():
             assert [row["cells"][0] for row in table["rows"]] == ["more"]
             assert "apis/networking.k8s.io/v1beta1" in api.call("GET", "/openapi/v3").json["paths"]
             assert api.call("GET", "/openapi/v3/apis/networking.k8s.io/v1beta1").status == 200
-            answer = api.call(
-                "GET", f"{CIDRS}/more", headers={"accept": "application/vnd.kubernetes.protobuf,application/json"}
-            )
-            assert answer.media == "application/json"
+            answer = api.call("GET", f"{CIDRS}/more", headers={"accept": PROTOBUF})
+            assert protobuf.decode(answer.body)["spec"] == {"cidrs": ["10.99.0.0/24"]}
+            sent = {
+                "apiVersion": "networking.k8s.io/v1beta1",
+                "kind": "ServiceCIDR",
+                **body,
+                "metadata": {"name": "sent"},
+            }
+            answer = api.call("POST", CIDRS, protobuf.encode(sent), {"content-type": PROTOBUF})
+            assert (answer.status, answer.json["spec"]) == (201, body["spec"])
 
     aio.run(run())
 

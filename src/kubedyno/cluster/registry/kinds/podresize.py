@@ -16,7 +16,8 @@ from kubedyno.kube.status import Cause, forbidden_field, invalid_value
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _LISTS = ("containers", "initContainers")
 _TAKEN = ("resources", "resizePolicy")
-_RESIZABLE = ("cpu", "memory")
+_MEMORY, _RESTART = "memory", "RestartContainer"
+_RESIZABLE = ("cpu", _MEMORY)
 _ONLY = "only cpu and memory resources are mutable"
 
 
@@ -49,12 +50,13 @@ def _resized(new: list[Object], old: list[Object]) -> list[Object]:
     ]
 
 
-def resize_causes(pod: Object, old: Object) -> list[Cause]:
+def resize_causes(pod: Object, old: Object, *, memory_shrinks: bool = True) -> list[Cause]:
     """Return what is wrong with a resize.
 
     Args:
         pod: With the spec of `resized_spec`.
         old: The pod as it is.
+        memory_shrinks: Memory limits may be lowered without a restart.
     """
     new, before = pod["spec"], old["spec"]
     causes = validate_pod_spec(new, "spec")
@@ -87,6 +89,8 @@ def resize_causes(pod: Object, old: Object) -> list[Cause]:
         for i, (container, was) in enumerate(pairs):
             if name == "containers" or _is_sidecar(was):
                 causes += _removals(container, was, f"spec.{name}[{i}].resources")
+                if not memory_shrinks:
+                    causes += _memory_causes(container, was, f"spec.{name}[{i}].resources")
     for container, was in zip(new["containers"], before["containers"], strict=True):
         if _others(container) != _others(was):
             causes.append(forbidden_field("spec", _ONLY))
@@ -130,3 +134,15 @@ def _removals(container: Object, was: Object, path: str) -> list[Cause]:
         for kind in ("requests", "limits")
         if before[kind].keys() - new[kind].keys()
     ]
+
+
+def _memory_causes(container: Object, was: Object, path: str) -> list[Cause]:
+    """Return what says that memory is not taken from a container that is not restarted for it."""
+    policies = {each.get("resourceName"): each.get("restartPolicy") for each in was.get("resizePolicy") or ()}
+    if policies.get(_MEMORY) == _RESTART:
+        return []
+    new, before = (_resources(of)["limits"].get(_MEMORY) for of in (container, was))
+    if new is None or (before is not None and new >= before):
+        return []
+    text = f"memory limits cannot be {'added' if before is None else 'decreased'} unless resizePolicy is {_RESTART}"
+    return [forbidden_field(f"{path}.limits[{_MEMORY}]", text)]

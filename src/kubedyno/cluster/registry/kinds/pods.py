@@ -41,7 +41,13 @@ def _node_keys(obj: StoredObject) -> tuple[str, ...]:
 
 
 class Pods(Kind):
-    """core/v1 Pod."""
+    """core/v1 Pod.
+
+    Attributes:
+        memory_shrinks: A resize may take memory from a container that goes on running.
+    """
+
+    memory_shrinks = True
 
     has_status = True
     has_generation = True
@@ -109,7 +115,7 @@ class Pods(Kind):
 
     def validate_part(self, subresource: str, obj: Object, old: Object) -> list[Cause]:
         if subresource == "resize":
-            return resize_causes(obj, old)
+            return resize_causes(obj, old, memory_shrinks=self.memory_shrinks)
         if MIRROR_ANNOTATION in old["metadata"].get("annotations", {}):
             return [forbidden_field("", "static pods do not support ephemeral containers")]
         return validate_ephemeral_containers(obj["spec"], old["spec"])
