@@ -137,6 +137,9 @@ def _used(page: Page, identity: str, seconds: float, memory: float) -> None:
         ("container_memory_working_set_bytes", 1.0),
         ("container_memory_usage_bytes", 1.0),
         ("container_memory_rss", _RSS_SHARE),
+        ("container_memory_cache", 1.0 - _RSS_SHARE),
+        # Nodes have no swap.
+        ("container_memory_swap", 0.0),
     ):
         page.family(name, "gauge", "Memory of the container.").append(f"{name}{identity}}} {int(memory * share)}\n")
     for name, sort in _DISK:

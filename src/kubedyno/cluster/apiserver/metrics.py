@@ -6,6 +6,7 @@ requests that clients have sent.
 
 from bisect import bisect_left
 from collections.abc import Callable
+from http import HTTPStatus
 
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.routes import Route
@@ -30,6 +31,8 @@ _OBJECT, _NAMESPACE, _CLUSTER = "resource", "namespace", "cluster"
 SIZED = frozenset({"get", "list"})
 READING = frozenset({"get", "list", "watch"})
 SIZE_BOUNDS = tuple(10.0**power for power in range(3, 10))
+
+_COMPONENT = {"component": "apiserver"}
 
 Now = Callable[[], float]
 Close = Callable[[], None] | None
@@ -109,9 +112,17 @@ class RequestCounts:
         """Add counters and histograms to a page."""
         counted: dict[tuple[tuple[str, str], ...], int] = {}
         timed: dict[tuple[tuple[str, str], ...], _Cell] = {}
+        ended: dict[tuple[tuple[str, str], ...], int] = {}
         for (verb, kind, subresource, scope, status, dry_run), cell in self._cells.items():
             labels = {**self._labels(verb, kind, subresource, scope), "dry_run": dry_run}
             _gather(labels, status, cell, counted, timed)
+            # Refused by priority and fairness; evictions are by their budget.
+            if status == HTTPStatus.TOO_MANY_REQUESTS and subresource != "eviction":
+                refused = tuple(sorted({**self._labels(verb, kind, subresource, scope), "code": "429"}.items()))
+                ended[refused] = ended.get(refused, 0) + cell.count
+        about = "Requests that the server ended in self-defence."
+        for key, count in sorted(ended.items()):
+            page.add("apiserver_request_terminations_total", "counter", about, {**dict(key), **_COMPONENT}, count)
         self._deprecated(page)
         for (method, path, status), cell in self._others.items():
             labels = {"verb": method, "group": "", "version": "", "resource": "", "subresource": path, "scope": ""}

@@ -200,6 +200,11 @@ class ComponentPages:
                 "scheduler_scheduling_attempt_duration_seconds", "From a pod's turn to its binding or refusal.",
                 labels, histogram,
             )  # fmt: skip
+        about = "Seconds in an extension point; filters and scores are kept by shape of pod, and not timed."
+        bind = {"extension_point": "Bind", "profile": NAME, "status": "Success"}
+        page.spread("scheduler_framework_extension_point_duration_seconds", about, bind, counts.binds)
+        for what, count in scheduler.cached().items():
+            page.add("scheduler_cache_size", "gauge", "What it decides by.", {"type": what}, count)
         scheduled = counts.attempts["scheduled"]
         for name, about in (
             ("scheduler_scheduling_algorithm_duration_seconds", "The same; the binding is part of it."),

@@ -6,6 +6,8 @@ from kubedyno.stats.histogram import Histogram
 
 # As kube-scheduler's: 1 ms doubled 14 times; 10 ms doubled 19 times.
 ATTEMPT_BOUNDS_S = tuple(accumulate(repeat(2.0, 14), lambda bound, factor: bound * factor, initial=0.001))
+# 0.1 ms doubled 11 times.
+STEP_BOUNDS_S = tuple(accumulate(repeat(2.0, 11), lambda bound, factor: bound * factor, initial=0.0001))
 WAIT_BOUNDS_S = tuple(accumulate(repeat(2.0, 19), lambda bound, factor: bound * factor, initial=0.01))
 TRIES_BOUNDS = (1, 2, 4, 8, 16)
 SCHEDULED, UNSCHEDULABLE, ERROR = "scheduled", "unschedulable", "error"
@@ -21,6 +23,7 @@ class Counts:
         waits: By number of attempts, "15+" for more: from a pod's arrival to its binding.
         tries: Attempts that a pod took until it was bound.
         incoming: Pods that came into a queue, by queue and event.
+        binds: How long each binding took, its event included.
         preemptions: Attempts that evicted others.
         victims: How many each of them evicted.
         busy_s: Time spent in attempts.
@@ -31,6 +34,7 @@ class Counts:
         self.waits: dict[str, Histogram] = {}
         self.tries = Histogram(TRIES_BOUNDS)
         self.incoming: dict[tuple[str, str], int] = {}
+        self.binds = Histogram(STEP_BOUNDS_S)
         self.preemptions = 0
         self.victims = Histogram((1, 2, 4, 8, 16, 32, 64))
         self.busy_s = 0.0

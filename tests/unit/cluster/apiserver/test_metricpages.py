@@ -1,10 +1,15 @@
 """What the cluster says of itself: pages of metrics, and metrics.k8s.io."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kubedyno.cluster.apiserver.exposition import Page
+from kubedyno.cluster.apiserver.metrics import RequestCounts
+from kubedyno.cluster.apiserver.routes import Route
+from kubedyno.kube.resources import PODS as PODS_KIND
 from kubedyno.promql.exposition import Sample, labels_of, read
 from unit.cluster.apiserver.harness import NS, START_S, TOKEN, Api, running
 
@@ -149,11 +154,13 @@ def test_durations_are_counted_in_buckets(cluster):
     assert named(page, "apiserver_storage_objects", resource="nodes")[0][1] == 2
 
 
-async def exporters_page(path: str) -> bytes:
+async def exporters_page(path: str, status: Any = None) -> bytes:
     async with running() as api:
         prepared(api)
         add_pod(api, "a")
         add_pod(api, "b", running=False)
+        if status:
+            assert api.call("PATCH", f"{PODS}/b/status", {"status": status}, MERGE).status == 200
         answer = api.call("GET", path)
         await answer.done.wait()
         return answer.body
@@ -203,3 +210,37 @@ def test_the_store_and_its_reads_are_told_as_etcd_s(cluster):
     assert total(after, "etcd_helper_cache_hit_total") - total(before, "etcd_helper_cache_hit_total") == 3
     assert total(after, "etcd_helper_cache_entry_total") - total(before, "etcd_helper_cache_entry_total") == 2
     assert total(after, "etcd_helper_cache_miss_total") == 0
+
+
+def test_how_containers_ended_and_why_a_pod_was_put_out_are_told():
+    killed = {"exitCode": 137, "reason": "OOMKilled"}
+    statuses = [
+        {
+            "name": "c", "image": "i:1", "imageID": "i", "ready": False, "restartCount": 2, "lastState": {"terminated": killed},
+            "state": {"terminated": {"exitCode": 1, "reason": "Error"}},
+        }
+    ]  # fmt: skip
+    status = {"phase": "Failed", "reason": "Evicted", "containerStatuses": statuses}
+    page = asyncio.run(exporters_page("/kubedyno/metrics/kube-state", status))
+    of = {"pod": "b", "container": "c"}
+    ended = named(page, "kube_pod_container_status_terminated_reason", **of)
+    assert [(labels["reason"], value) for labels, value in ended] == [("Error", 1)]
+    last = named(page, "kube_pod_container_status_last_terminated_reason", **of)
+    assert [(labels["reason"], value) for labels, value in last] == [("OOMKilled", 1)]
+    assert named(page, "kube_pod_container_status_last_terminated_exitcode", **of)[0][1] == 137
+    assert named(page, "kube_pod_status_reason", reason="Evicted")[0][1] == 1
+    assert not named(page, "kube_pod_container_status_waiting_reason", **of)
+
+
+def test_requests_that_were_refused_in_self_defence_are_counted_evictions_apart():
+    counts = RequestCounts(lambda: 0.0)
+    pods: Any = SimpleNamespace(resource=PODS_KIND, deprecation=None)
+    counts.add("list", Route(pods, NS, "", ""), 429, 0.1)
+    counts.add("list", Route(pods, NS, "", ""), 429, 0.1)
+    counts.add("list", Route(pods, NS, "", ""), 200, 0.1)
+    counts.add("create", Route(pods, NS, "p", "eviction"), 429, 0.1)
+    page = Page()
+    counts.write(page)
+    ((labels, value),) = named(page.text(), "apiserver_request_terminations_total")
+    assert value == 2
+    assert (labels["verb"], labels["code"], labels["resource"], labels["scope"]) == ("LIST", "429", "pods", "namespace")
