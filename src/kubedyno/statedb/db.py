@@ -173,19 +173,20 @@ class DB:
         now_s, marks = self.clock.monotonic(), self._marks
         if not marks or now_s - marks[-1][0] >= MARK_EVERY_S:
             marks.append((now_s, self.revision))
+            longest_s = max(
+                (t.history.seconds for t in self.tables.values() if t.history is not None and t.history.seconds),
+                default=0,
+            )
+            while len(marks) > 1 and marks[1][0] <= now_s - longest_s:
+                marks.popleft()
         return now_s
 
     def _too_old(self, table: AnyTable, now_s: float) -> int:
         if table.history is None or table.history.seconds is None:
             return 0
-        marks, limit_s = self._marks, now_s - table.history.seconds
-        longest_s = max(
-            (t.history.seconds for t in self.tables.values() if t.history is not None and t.history.seconds), default=0
-        )
-        while len(marks) > 1 and marks[1][0] <= now_s - longest_s:
-            marks.popleft()
+        limit_s = now_s - table.history.seconds
         revision = 0
-        for at_s, reached in marks:
+        for at_s, reached in self._marks:
             if at_s > limit_s:
                 break
             revision = reached

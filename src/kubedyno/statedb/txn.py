@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# After so many writes a commit compacts for at most so many records: half a millisecond at worst, and twice as
-# fast as garbage can come.
-COMPACT_EVERY_WRITES = 1024
-COMPACT_RECORDS = 2048
+# After so many writes a commit compacts for at most so many records: a tenth of a millisecond, half of which is for
+# looking at fifty tables, and twice as fast as garbage can come.
+COMPACT_EVERY_WRITES = 256
+COMPACT_RECORDS = 512
 
 
 class WriteTxn:
