@@ -31,6 +31,7 @@ CUSTOMRESOURCEDEFINITIONS = built_in("apiextensions.k8s.io", "customresourcedefi
 class CustomResourceDefinitions(Kind):
     """apiextensions.k8s.io/v1 CustomResourceDefinition."""
 
+    standard_finalizers = False
     has_status = True
     has_generation = True
     unconditional_update = False

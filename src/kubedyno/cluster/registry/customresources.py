@@ -100,6 +100,7 @@ class CustomResource(Kind):
         terminating: Its definition is being deleted: nothing is created any more.
     """
 
+    standard_finalizers = False
     status_keeps = METADATA
     has_status = True
     status_optional = True

@@ -58,7 +58,9 @@ class Kind:
         status_optional: An object without status is stored without one.
         unowned: See `FieldManager`.
         unconditional_update: PUT without a resourceVersion replaces whatever is there.
-        metadata_checks: How often an update's metadata is checked: whatever is wrong with it is listed so often.
+        metadata_checks: How the kind looks at an update's metadata beyond what is done for every kind: "u" at what is new,
+            "w" at the whole, in this order.
+        standard_finalizers: A finalizer without a domain has to be one of Kubernetes' own.
         strategic: Strategic merge patches are understood.
         deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
         selects_namespace: A field selector may name metadata.namespace, even of what has none.
@@ -80,7 +82,8 @@ class Kind:
     returns_deleted = False
     create_on_update = False
     status_keeps: tuple[str, ...] = ()
-    metadata_checks = 2
+    metadata_checks = "u"
+    standard_finalizers = True
     selects_namespace = True
     rows_null = False
     status_optional = False

@@ -76,6 +76,8 @@ def _owner_causes(references: list[Any], path: str) -> list[Cause]:
             for name in ("kind", "name", "uid")
             if not owner.get(name)
         ]
+        if api_version == "v1" and owner.get("kind") == "Event":
+            causes.append(invalid_value(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
         if owner.get("controller"):
             controllers.append(owner)
     if len(controllers) > 1:
@@ -88,17 +90,23 @@ def _owner_causes(references: list[Any], path: str) -> list[Cause]:
     return causes
 
 
-def finalizer_causes(finalizers: list[str], path: str) -> list[Cause]:
-    """Return what is wrong with metadata.finalizers."""
-    causes = []
-    for i, finalizer in enumerate(finalizers):
-        causes += [invalid_value(path, finalizer, p) for p in problems_of_qualified_name(finalizer)]
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
-            causes.append(invalid_value(f"{path}[{i}]", finalizer, _FINALIZER_TEXT))
+def _finalizer_names(finalizers: list[str], path: str) -> list[Cause]:
+    where = f"{path}.finalizers"
+    causes = [
+        invalid_value(where, each, problem) for each in finalizers for problem in problems_of_qualified_name(each)
+    ]
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         text = "finalizer orphan and foregroundDeletion cannot be both set"
-        causes.append(invalid_value(path, finalizers, text))
+        causes.append(invalid_value(where, finalizers, text))
     return causes
+
+
+def _finalizer_places(finalizers: list[str], path: str) -> list[Cause]:
+    return [
+        invalid_value(f"{path}.finalizers[{i}]", finalizer, _FINALIZER_TEXT)
+        for i, finalizer in enumerate(finalizers)
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
+    ]
 
 
 def deduplicate_owners(metadata: Object, warnings: list[str] | None) -> None:
@@ -142,22 +150,41 @@ def metadata_causes(kind: Kind, metadata: Object, path: str = "metadata") -> lis
     generation = metadata.get("generation", 0)
     if generation < 0:
         causes.append(invalid_value(f"{path}.generation", generation, "must be greater than or equal to 0"))
-    if "labels" in metadata:
-        causes += label_causes(metadata["labels"], f"{path}.labels")
-    if "annotations" in metadata:
-        causes += annotation_causes(metadata["annotations"], f"{path}.annotations")
-    if "ownerReferences" in metadata:
-        causes += _owner_causes(metadata["ownerReferences"], f"{path}.ownerReferences")
+    causes += _list_causes(metadata, path)
     if "finalizers" in metadata:
-        causes += finalizer_causes(metadata["finalizers"], f"{path}.finalizers")
+        causes += _finalizer_names(metadata["finalizers"], path)
+        if kind.standard_finalizers:
+            causes += _finalizer_places(metadata["finalizers"], path)
     return causes
 
 
-def metadata_update_causes(metadata: Object, old: Object, checks: int) -> list[Cause]:
-    """Return what is wrong with a new version's metadata (ValidateObjectMetaUpdate).
+def metadata_update_causes(kind: Kind, metadata: Object, old: Object, checks: str) -> list[Cause]:
+    """Return what is wrong with a new version's metadata, each thing as often as the real server lists it.
 
-    All of it as often as the real server lists it: it checks once for every kind, and most kinds check again.
+    It looks at all metadata and at what may not change for every kind; each kind looks again, in its way.
+
+    Args:
+        kind: Of the object.
+        metadata: The new one.
+        old: What is stored.
+        checks: See `Kind.metadata_checks`.
     """
+    changes, whole = _change_causes(metadata, old), metadata_causes(kind, metadata)
+    if not changes and not whole:
+        return []
+    path = "metadata"
+    lists = _list_causes(metadata, path)
+    finalizers = metadata.get("finalizers", [])
+    causes = [*lists, *_finalizer_names(finalizers, path), *changes, *lists]
+    for check in checks:
+        if check == "u":
+            causes += [*changes, *lists, *(_finalizer_places(finalizers, path) if kind.standard_finalizers else ())]
+        else:
+            causes += whole
+    return causes
+
+
+def _change_causes(metadata: Object, old: Object) -> list[Cause]:
     causes: list[Cause] = []
     if old.get("deletionTimestamp"):
         added = [f for f in metadata.get("finalizers", ()) if f not in old.get("finalizers", ())]
@@ -168,13 +195,17 @@ def metadata_update_causes(metadata: Object, old: Object, checks: int) -> list[C
                 f"[]string{{{listed}}}"
             )
             causes.append(forbidden_field("metadata.finalizers", text))
-    causes += [
+    return causes + [
         invalid_value(f"metadata.{name}", metadata.get(name), "field is immutable")
         for name in _IMMUTABLE
         if metadata.get(name) != old.get(name)
     ]
-    causes += label_causes(metadata.get("labels", {}), "metadata.labels")
-    causes += annotation_causes(metadata.get("annotations", {}), "metadata.annotations")
-    causes += _owner_causes(metadata.get("ownerReferences", []), "metadata.ownerReferences")
-    causes += finalizer_causes(metadata.get("finalizers", []), "metadata.finalizers")
-    return causes * checks
+
+
+def _list_causes(metadata: Object, path: str) -> list[Cause]:
+    causes = label_causes(metadata["labels"], f"{path}.labels") if "labels" in metadata else []
+    if "annotations" in metadata:
+        causes += annotation_causes(metadata["annotations"], f"{path}.annotations")
+    if "ownerReferences" in metadata:
+        causes += _owner_causes(metadata["ownerReferences"], f"{path}.ownerReferences")
+    return causes

@@ -115,9 +115,11 @@ class Registry(ServedKinds):
         kind = self.kind(resource)
         new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
-        if metadata.get("resourceVersion", "") not in {"", "0"}:
+        if metadata.get("resourceVersion", "") not in {"", "0"} and not dry_run:
             raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
         check_scope(resource, namespace, metadata)
+        for member in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+            metadata.pop(member, None)
         if namespace and resource.namespaced:
             metadata["namespace"] = namespace
         kind.default(new)
@@ -489,7 +491,8 @@ class Registry(ServedKinds):
         if kind.stamped:
             kind.stamp(new, old, rfc3339(self.clock.now()))
         deduplicate_owners(metadata, warnings)
-        causes = metadata_update_causes(metadata, before, kind.metadata_checks)
+        checks = kind.metadata_checks if not subresource else "u" if "u" in kind.metadata_checks else ""
+        causes = metadata_update_causes(kind, metadata, before, checks)
         whole = subresource not in {"status", "finalize"}
         if not subresource:
             causes += kind.validate_update(new, old)

@@ -174,8 +174,9 @@ def _named_rule_causes(rule: Object, path: str) -> list[Cause]:
 class WebhookConfigurations(Kind):
     """ValidatingWebhookConfiguration and MutatingWebhookConfiguration."""
 
+    metadata_checks = "w"
+    standard_finalizers = False
     unconditional_update = False
-    metadata_checks = 1
     has_generation = True
 
     def default(self, obj: Object) -> None:
@@ -269,8 +270,9 @@ def review_version_causes(versions: list[str], path: str) -> list[Cause]:
 class AdmissionPolicies(Kind):
     """ValidatingAdmissionPolicy and MutatingAdmissionPolicy."""
 
+    metadata_checks = "w"
+    standard_finalizers = False
     unconditional_update = False
-    metadata_checks = 1
     has_generation = True
 
     @property
@@ -499,8 +501,9 @@ def _mutations(spec: Object, place: frozenset[str], declared: dict[str, str]) ->
 class AdmissionPolicyBindings(Kind):
     """ValidatingAdmissionPolicyBinding and MutatingAdmissionPolicyBinding."""
 
+    metadata_checks = "w"
+    standard_finalizers = False
     unconditional_update = False
-    metadata_checks = 1
     has_generation = True
 
     def default(self, obj: Object) -> None:

@@ -20,6 +20,8 @@ _STATUSES = ("True", "False", "Unknown")
 class APIServices(Kind):
     """apiregistration.k8s.io/v1 APIService."""
 
+    metadata_checks = "wu"
+    standard_finalizers = False
     status_keeps = METADATA
     unconditional_update = False
     has_status = True

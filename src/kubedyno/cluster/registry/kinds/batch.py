@@ -44,6 +44,7 @@ def default_template(spec: Object) -> Object:
 class Jobs(Kind):
     """batch/v1 Job."""
 
+    metadata_checks = "wu"
     orphans = True
     has_status = True
     has_generation = True

@@ -8,7 +8,7 @@ from kubedyno.base.times import human_duration
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import unchanged
-from kubedyno.kube.names import problems_of_dns1123_subdomain
+from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_path_segment
 from kubedyno.kube.resources import CERTIFICATESIGNINGREQUESTS
 from kubedyno.kube.status import Cause, duplicate, forbidden, forbidden_field, invalid_value, not_supported, required
 
@@ -30,6 +30,8 @@ _CONDITIONS = ("Approved", "Denied", "Failed")
 class CertificateSigningRequests(Kind):
     """certificates.k8s.io/v1 CertificateSigningRequest."""
 
+    metadata_checks = "wu"
+    name_problems = staticmethod(problems_of_path_segment)
     has_status = True
     # What is asked for stays as it is, and conditions are the approver's.
     unowned = MappingProxyType(

@@ -43,6 +43,7 @@ def _default_claim(spec: Object) -> None:
 class DeviceClasses(Kind):
     """resource.k8s.io/v1 DeviceClass."""
 
+    metadata_checks = "wu"
     returns_deleted = True
     has_generation = True
 
@@ -67,6 +68,7 @@ class DeviceClasses(Kind):
 class ResourceClaims(Kind):
     """resource.k8s.io/v1 ResourceClaim."""
 
+    metadata_checks = "wu"
     returns_deleted = True
     status_keeps = METADATA
     has_status = True
@@ -105,6 +107,7 @@ class ResourceClaims(Kind):
 class ResourceClaimTemplates(Kind):
     """resource.k8s.io/v1 ResourceClaimTemplate."""
 
+    metadata_checks = "wu"
     returns_deleted = True
 
     def default(self, obj: Object) -> None:

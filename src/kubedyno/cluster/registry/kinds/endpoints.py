@@ -43,6 +43,7 @@ def special_causes(path: str, text: str) -> list[Cause]:
 class Endpoints(Kind):
     """core/v1 Endpoints."""
 
+    metadata_checks = "uw"
     create_on_update = True
     deprecation = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
@@ -116,7 +117,7 @@ def _ip_version(path: str, text: str, version: int) -> list[Cause]:
 class EndpointSlices(Kind):
     """discovery.k8s.io/v1 EndpointSlice."""
 
-    metadata_checks = 1
+    metadata_checks = "w"
     has_generation = True
 
     def default(self, obj: Object) -> None:

@@ -61,8 +61,9 @@ def to_core(event: Object) -> Object:
 class Events(Kind):
     """core/v1 Event."""
 
+    metadata_checks = ""
+    standard_finalizers = False
     collectable = False
-    metadata_checks = 1
     # By what name it is told who reports.
     reporter = "reportingComponent"
     legacy_fields = True
@@ -201,7 +202,8 @@ def _series(series: Object | None) -> list[Cause]:
 class EventsV1(Events):
     """events.k8s.io/v1 Event: the same objects. Objects reach its functions in core/v1's spelling."""
 
-    metadata_checks = 2
+    metadata_checks = "u"
+    standard_finalizers = True
     reporter = "reportingController"
     field_paths = (
         *(f"regarding.{name}" for name in _INVOLVED), "reason", "type", "reportingController",

@@ -19,8 +19,8 @@ _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "proxy
 class FlowSchemas(Kind):
     """flowcontrol.apiserver.k8s.io/v1 FlowSchema."""
 
+    metadata_checks = "w"
     status_keeps = METADATA
-    metadata_checks = 1
     has_status = True
     has_generation = True
 
@@ -186,8 +186,8 @@ def _condition_types(obj: Object) -> list[Cause]:
 class PriorityLevelConfigurations(Kind):
     """flowcontrol.apiserver.k8s.io/v1 PriorityLevelConfiguration."""
 
+    metadata_checks = "w"
     status_keeps = METADATA
-    metadata_checks = 1
     has_status = True
     has_generation = True
 

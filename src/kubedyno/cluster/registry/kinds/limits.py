@@ -44,9 +44,9 @@ def _resource_causes(path: str, name: str, *, quota: bool) -> list[Cause]:
 class LimitRanges(Kind):
     """core/v1 LimitRange."""
 
+    metadata_checks = "w"
     rows_null = True
     create_on_update = True
-    metadata_checks = 1
 
     def default(self, obj: Object) -> None:
         for item in obj.setdefault("spec", {}).get("limits", ()):

@@ -17,6 +17,7 @@ PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 class Namespaces(Kind):
     """core/v1 Namespace."""
 
+    metadata_checks = "wu"
     selects_namespace = False
     has_status = True
     legacy_fields = True

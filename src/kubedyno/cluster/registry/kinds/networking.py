@@ -150,6 +150,7 @@ def _ip_block(block: Object, path: str) -> list[Cause]:
 class Ingresses(Kind):
     """networking.k8s.io/v1 Ingress."""
 
+    metadata_checks = "uw"
     has_status = True
     has_generation = True
 
@@ -299,6 +300,7 @@ def _backend(backend: Object, path: str) -> list[Cause]:
 class IngressClasses(Kind):
     """networking.k8s.io/v1 IngressClass; its fact says whether it is the default."""
 
+    metadata_checks = "uw"
     has_generation = True
 
     def default(self, obj: Object) -> None:
@@ -359,6 +361,7 @@ def _ip_name_problems(name: str) -> list[str]:
 class IPAddresses(Kind):
     """networking.k8s.io/v1 IPAddress."""
 
+    metadata_checks = "wu"
     create_on_update = True
     field_paths = ()
     name_problems = staticmethod(_ip_name_problems)

@@ -83,6 +83,7 @@ def _align_cidrs(spec: Object) -> None:
 class Nodes(Kind):
     """core/v1 Node."""
 
+    metadata_checks = "wu"
     selects_namespace = False
     has_status = True
     legacy_fields = True

@@ -32,6 +32,8 @@ def _immutable_causes(obj: Object, old: Object, names: tuple[str, ...]) -> list[
 class ConfigMaps(Kind):
     """core/v1 ConfigMap."""
 
+    metadata_checks = "uw"
+
     def validate(self, obj: Object) -> list[Cause]:
         data, binary = obj.get("data", {}), obj.get("binaryData", {})
         causes = []
@@ -69,6 +71,7 @@ _SA_ANNOTATION = "kubernetes.io/service-account.name"
 class Secrets(Kind):
     """core/v1 Secret."""
 
+    metadata_checks = "uw"
     legacy_fields = True
     field_paths = ("type",)
 
@@ -125,6 +128,7 @@ class Secrets(Kind):
 class ServiceAccounts(Kind):
     """core/v1 ServiceAccount."""
 
+    metadata_checks = "uw"
     returns_deleted = True
 
     def warnings(self, obj: Object) -> list[str]:
@@ -140,6 +144,7 @@ class ServiceAccounts(Kind):
 class Leases(Kind):
     """coordination.k8s.io/v1 Lease."""
 
+    standard_finalizers = False
     unconditional_update = False
     create_on_update = True
 
@@ -172,6 +177,7 @@ class Leases(Kind):
 class ControllerRevisions(Kind):
     """apps/v1 ControllerRevision."""
 
+    metadata_checks = "uw"
     returns_deleted = True
 
     def default(self, obj: Object) -> None:

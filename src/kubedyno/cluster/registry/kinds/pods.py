@@ -49,6 +49,7 @@ class Pods(Kind):
 
     memory_shrinks = True
 
+    metadata_checks = "uw"
     has_status = True
     has_generation = True
     graceful = True

@@ -11,7 +11,7 @@ from kubedyno.cluster.registry.kinds.resourcevalidation import validate_resource
 from kubedyno.cluster.registry.kinds.rules import int_or_percent, named, not_over_100, one_of, unchanged
 from kubedyno.cluster.registry.kinds.schedulingvalidation import toleration_causes
 from kubedyno.cluster.registry.metadata import label_causes, selector_causes
-from kubedyno.kube.names import problems_of_dns1123_label
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_path_segment
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value
 
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
@@ -23,8 +23,10 @@ _BUDGET_COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "exp
 class PodDisruptionBudgets(Kind):
     """policy/v1 PodDisruptionBudget."""
 
+    metadata_checks = ""
+    standard_finalizers = False
+    name_problems = staticmethod(problems_of_path_segment)
     unconditional_update = False
-    metadata_checks = 1
     has_status = True
     has_generation = True
 
@@ -133,6 +135,8 @@ class PriorityClasses(Kind):
 class RuntimeClasses(Kind):
     """node.k8s.io/v1 RuntimeClass."""
 
+    metadata_checks = "wu"
+    standard_finalizers = False
     unconditional_update = False
     create_on_update = True
 

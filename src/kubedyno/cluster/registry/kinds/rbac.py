@@ -37,6 +37,7 @@ def _rule_causes(rule: Object, path: str, *, namespaced: bool) -> list[Cause]:
 class Roles(Kind):
     """rbac.authorization.k8s.io/v1 Role, and with `namespaced` false ClusterRole."""
 
+    metadata_checks = "wu"
     rows_null = True
     create_on_update = True
     name_problems = staticmethod(problems_of_path_segment)
@@ -67,6 +68,7 @@ class Roles(Kind):
 class RoleBindings(Kind):
     """rbac.authorization.k8s.io/v1 RoleBinding, and with `namespaced` false ClusterRoleBinding."""
 
+    metadata_checks = "wu"
     create_on_update = True
     name_problems = staticmethod(problems_of_path_segment)
 

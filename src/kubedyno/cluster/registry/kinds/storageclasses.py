@@ -91,6 +91,7 @@ def _topologies(terms: Iterable[Object]) -> list[Cause]:
 class StorageClasses(Kind):
     """storage.k8s.io/v1 StorageClass; its fact says whether it is the default."""
 
+    metadata_checks = "wu"
     returns_deleted = True
 
     def default(self, obj: Object) -> None:
@@ -214,9 +215,9 @@ class CSIDrivers(Kind):
 class CSINodes(Kind):
     """storage.k8s.io/v1 CSINode."""
 
+    metadata_checks = "w"
     unconditional_update = False
     returns_deleted = True
-    metadata_checks = 1
 
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
@@ -263,6 +264,7 @@ class CSINodes(Kind):
 class CSIStorageCapacities(Kind):
     """storage.k8s.io/v1 CSIStorageCapacity."""
 
+    metadata_checks = "wu"
     rows_null = True
     unconditional_update = False
 
@@ -323,9 +325,9 @@ def _volume_error(error: Object, path: str) -> list[Cause]:
 class VolumeAttachments(Kind):
     """storage.k8s.io/v1 VolumeAttachment."""
 
+    metadata_checks = "w"
     status_keeps = METADATA
     unconditional_update = False
-    metadata_checks = 1
     returns_deleted = True
     has_status = True
 
@@ -390,6 +392,7 @@ class VolumeAttachments(Kind):
 class VolumeAttributesClasses(Kind):
     """storage.k8s.io/v1 VolumeAttributesClass."""
 
+    metadata_checks = "uw"
     returns_deleted = True
 
     def default(self, obj: Object) -> None:

@@ -70,6 +70,7 @@ def _share_data_source(spec: Object) -> None:
 class PersistentVolumeClaims(Kind):
     """core/v1 PersistentVolumeClaim."""
 
+    metadata_checks = "uw"
     has_status = True
     returns_deleted = True
 
@@ -143,7 +144,7 @@ def _claim_keys(obj: StoredObject) -> tuple[str, ...]:
 class PersistentVolumes(Kind):
     """core/v1 PersistentVolume; its fact is the "ns/name" of the claim it is for."""
 
-    metadata_checks = 1
+    metadata_checks = "ww"
     has_status = True
     returns_deleted = True
     indexes = (Index("claim", _claim_keys),)
