@@ -3,7 +3,7 @@
 import pytest
 
 from kubedyno.kube import protobuf
-from kubedyno.kube.gostructs import json_members_of, members_of, zero
+from kubedyno.kube.gostructs import go_path, json_members_of, members_of, shown, zero
 from kubedyno.kube.resources import vocabulary
 
 
@@ -62,3 +62,25 @@ def test_zero_values_behind_pointers_outlive_protobuf():
     status = {"ready": 0, "terminating": 0, "failedIndexes": ""}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "status": status}
     assert protobuf.decode(protobuf.encode(job))["status"] == status
+
+
+def test_field_errors_show_the_internal_struct_with_all_its_members():
+    reference = shown("networking.v1.ParentReference", {"resource": "services", "name": "n"})
+    assert reference == {"Group": "", "Resource": "services", "Namespace": "", "Name": "n"}
+    claim = shown("resource.v1.ResourceClaimSpec", {"devices": {"requests": [{"name": "r"}]}})
+    assert claim == {
+        "Devices": {
+            "Requests": [{"Name": "r", "Exactly": None, "FirstAvailable": None}], "Constraints": None, "Config": None,
+        }
+    }  # fmt: skip
+    assert shown("core.v1.ObjectReference", None) is None
+    sources = [*(shown("core.v1.PersistentVolumeSpec", {}) or {})]
+    assert sources.index("Quobyte") == sources.index("RBD") + 1
+
+
+def test_paths_of_wrong_types_name_embedded_structs():
+    assert go_path("networking.v1.Ingress", "spec.rules.http.paths") == "spec.rules.IngressRuleValue.http.paths"
+    rule = "spec.matchConstraints.resourceRules"
+    assert go_path("admissionregistration.v1.ValidatingAdmissionPolicy", f"{rule}.apiGroups") == (
+        f"{rule}.RuleWithOperations.Rule.apiGroups"
+    )

@@ -239,3 +239,44 @@ def test_rules_that_are_none_are_refused_and_those_of_kubernetes_alone_are_said(
     assert not schemacel.rule_warnings({"openAPIV3Schema": {"properties": {"a": found}}})
     assert not schemacel.evaluate(Schema(found), "xaxb")
     assert schemacel.evaluate(Schema(found), "abc")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "fits"),
+    [
+        ("hostname", "a.example.com", True), ("hostname", "a.b", False), ("hostname", "", False),
+        ("k8s-short-name", "a-b", True), ("k8s-short-name", "a.b", False), ("k8s-long-name", "a.b", True),
+        ("byte", "YWJj", True), ("byte", "", False), ("nobodys", "anything", True),
+    ],
+)  # fmt: skip
+def test_formats_are_those_of_the_real_server(kind, value, fits):
+    assert (not validate(Schema({"type": "string", "format": kind}), value)) is fits
+
+
+@pytest.mark.parametrize(
+    ("raw", "value", "texts"),
+    [
+        ({"type": "string", "format": "date"}, 5, ['must be of type date: "int64"']),
+        ({"type": "string", "format": "date"}, [], []),
+        ({"type": "number", "minimum": 0.5}, 0, []),
+        ({"type": "integer", "multipleOf": 2}, 2**63 - 1, ["should be a multiple of 2"]),
+        (
+            {"type": "integer", "format": "int32"}, 1.5,
+            ['must be of type int32: "float64"', "must be of type integer with format int32 in "],
+        ),
+    ],
+)  # fmt: skip
+def test_numbers_and_formats_are_judged_in_the_type_that_go_has(raw, value, texts):
+    found = [cause.message for cause in validate(Schema(raw), value)]
+    assert len(found) == len(texts)
+    assert all(text in message for text, message in zip(texts, found, strict=True)), found
+
+
+def test_embedded_resources_say_what_they_are():
+    schema = Schema({"type": "object", "properties": {"e": {"type": "object", "x-kubernetes-embedded-resource": True}}})
+    causes = validate_lists(schema, {"e": {"apiVersion": "a/b/c", "kind": "", "metadata": {"name": "x/y"}}})
+    assert [str(cause) for cause in causes] == [
+        'e.kind: Invalid value: "": must not be empty',
+        'e.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c',
+        "e.metadata.name: Invalid value: \"x/y\": may not contain '/'",
+    ]
