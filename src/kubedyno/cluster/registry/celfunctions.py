@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from kubedyno.cluster.registry import cellists, celmaps, celpatterns
+from kubedyno.cluster.registry import celformats, cellists, celmaps, celpatterns
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.semver import Version
 
@@ -281,6 +281,8 @@ def functions() -> tuple[Any, ...]:
             "patch": (("s.>i", "semver", _part(2)),),
             "find": (("s.s>s", "text", celpatterns.find),),
             "findAll": (("s.s>t", "text", celpatterns.find_all), ("s.si>t", "text", celpatterns.find_all)),
+            "k8sFormat": (("ss>t", "format", celformats.problems),),
+            "k8sIsFormat": (("s>b", "format", celformats.is_format),),
             "jsonpatch.escapeKey": (("s>s", "json", lambda key: key.replace("~", "~0").replace("/", "~1")),),
     }  # fmt: skip
     return tuple(function(name, *overloads) for name, overloads in {**table, **cellists.FUNCTIONS}.items())
@@ -324,7 +326,10 @@ def _compare(a: str, b: str) -> int:
 
 def _semver(text: str, normalize: bool = False) -> str:
     """Return a version without its build, which no comparison looks at."""
-    return str(replace(Version.parse(text, normalize=normalize), build=""))
+    try:
+        return str(replace(Version.parse(text, normalize=normalize), build=""))
+    except ValueError:
+        raise ValueError(celformats.version_problem(text)) from None
 
 
 def _part(place: int) -> Callable[[str], int]:
@@ -347,15 +352,35 @@ def _as_integer(text: str) -> int:
 
 
 def _ip(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        problem = celformats.address_problem(text)
+        raise ValueError(f'IP Address "{text}" parse error during conversion from string: {problem}') from None
     if "%" in text:
-        raise ValueError(f"IP Address {text!r} parse error during conversion from string: zones are not allowed")
-    return str(ipaddress.ip_address(text))
+        raise ValueError(f'IP address "{text}" with zone value is not allowed')
+    if address.version == 6 and address.ipv4_mapped is not None:
+        raise ValueError(f'IPv4-mapped IPv6 address "{text}" is not allowed')
+    return str(address)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _interface(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
-    if "/" not in text:
-        raise ValueError(f"network address parse error during conversion from string: {text!r}: no '/'")
-    return ipaddress.ip_interface(text)
+    bits = text.rpartition("/")[2]
+    try:
+        if "/" not in text or not (bits.isascii() and bits.isdigit()):
+            raise ValueError(text)
+        return ipaddress.ip_interface(text)
+    except ValueError:
+        said = "network address parse error during conversion from string: "
+        raise ValueError(said + said + celformats.prefix_problem(text, _is_address)) from None
 
 
 def _contains_cidr(cidr: str, other: str) -> bool:
@@ -377,8 +402,7 @@ def _is_global_unicast(text: str) -> bool:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if not (parts.scheme and parts.netloc) and not text.startswith("/"):
-        raise ValueError(f"URL parse error during conversion from string: parse {text!r}: invalid URI for request")
-    _ = parts.port
+    problem = celformats.url_problem(text)
+    if problem:
+        raise ValueError(f"URL parse error during conversion from string: {problem}")
     return text

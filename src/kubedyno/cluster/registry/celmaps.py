@@ -54,7 +54,7 @@ def as_entries(text: str) -> str:
     position = 0
     while (found := _next_call(text, position)) is not None:
         start, inner = found.start(), found.end()
-        parts, end = _arguments(text, inner)
+        parts, end = arguments(text, inner)
         if found["entry"] is None and len(parts) in {3, 4}:
             parts[-1] = f"{{{parts[0].strip()}: {parts[-1]}}}"
             call = f".transformMapEntry({','.join(parts)})"
@@ -74,8 +74,8 @@ def _next_call(text: str, position: int) -> re.Match[str] | None:
     return None
 
 
-def _arguments(text: str, position: int) -> tuple[list[str], int]:
-    """Return a call's arguments, and where it ends; `position` is behind its parenthesis."""
+def arguments(text: str, position: int) -> tuple[list[str], int]:
+    """Return a call's arguments, and where it ends; `position` is behind its parenthesis. None when it does not end."""
     parts: list[str] = []
     begun, depth = position, 0
     while position < len(text):

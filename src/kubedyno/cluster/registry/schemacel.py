@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.registry import cellists, celmaps, schematypes
+from kubedyno.cluster.registry import celformats, cellists, celmaps, schematypes
 from kubedyno.cluster.registry.celfunctions import (
     UNKNOWN,
     available,
@@ -88,6 +88,7 @@ def _environment(kind: str) -> Any:
 @lru_cache(maxsize=4096)
 def program(rule: str, kind: str) -> Program:
     """Return a compiled rule about values of a type; only where rules are `available`."""
+    rule = celformats.written_out(rule)
     function = cellists.beside_optionals(rule) or cellists.unevaluated(rule)
     if function:
         return Program(unknown=function)
@@ -224,7 +225,7 @@ def _checked(raw: Object, text: str, rule: Object, *, resource: bool) -> tuple[s
     optional = bool(rule.get("optionalOldSelf"))
     environment_ = schematypes.checker(raw, resource=resource, optional_old=optional)
     try:
-        returns = type_name(environment_.compile(text).return_type())
+        returns = type_name(environment_.compile(celformats.written_out(text)).return_type())
     except RuntimeError as error:
         problem = compile_problem(error)
         # Go compares numbers of any type; this checker does not.
