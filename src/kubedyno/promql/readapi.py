@@ -6,7 +6,7 @@ Grafana's data source and kube-burner's metrics endpoint ask no more than this.
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -106,7 +106,7 @@ class ReadAPI:
 
     def _query(self, given: Parameters) -> bytes:
         time = _one(given, "time", "")
-        time_ms = _time_ms(time, "time") if time else round(self._clock.now() * 1000)
+        time_ms = _time_ms(time, "time", round(self._clock.now() * 1000))
         with _asked():
             return _answer_bytes(self._within(given).instant(_one(given, "query", ""), time_ms), time_ms)
 
@@ -137,7 +137,8 @@ class ReadAPI:
                 f"exceeded maximum resolution of {MAX_POINTS:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)"
             )
-        with _asked():
+        # Only later versions say which parameter it was.
+        with _asked() if self._engine.options.later else nullcontext():
             return _answer_bytes(self._within(given).range(_one(given, "query", ""), start, end, step))
 
     def _format_query(self, given: Parameters) -> str:
@@ -171,9 +172,14 @@ class ReadAPI:
                 raise BadQueryError("no match[] parameter provided")
             return self._store.series([], start, end)
         found: dict[int, dict[str, str]] = {}
-        budget = Budget(self._engine.options, self._clock)
+        options = self._engine.options
+        budget = Budget(options, self._clock)
         for text in texts:
-            for labels in self._store.series(_matchers(text), start, end, lambda: budget.spend(0)):
+            try:
+                matchers = _matchers(text, later=options.later)
+            except BadQueryError as error:
+                raise BadQueryError(f'invalid parameter "match[]": {error}' if required else str(error)) from error
+            for labels in self._store.series(matchers, start, end, lambda: budget.spend(0)):
                 found[id(labels)] = labels
         return list(found.values())
 
@@ -295,17 +301,20 @@ def _asked() -> Iterator[None]:
 
 
 def _time_ms(text: str, name: str, default: int | None = None) -> int:
+    """Return a moment; of one that may be left out Prometheus says so at more length that it is none."""
     if not text and default is not None:
         return default
+    said = "" if default is None else f"Invalid time value for '{name}': "
+    wrong = BadQueryError(f'invalid parameter "{name}": {said}cannot parse "{text}" to a valid timestamp')
     try:
         seconds = number_of(text)
     except ValueError:
         try:
             seconds = epoch_of(text)
         except ValueError as error:
-            raise BadQueryError(f'invalid parameter "{name}": cannot parse "{text}" to a valid timestamp') from error
+            raise wrong from error
     if not math.isfinite(seconds) or abs(seconds) > _EVER_MS / 1000:
-        raise BadQueryError(f'invalid parameter "{name}": cannot parse "{text}" to a valid timestamp')
+        raise wrong
     return round(seconds * 1000)
 
 
@@ -326,14 +335,14 @@ def _duration_ms(text: str, name: str) -> int:
     return round(seconds * 1000)
 
 
-def _matchers(text: str) -> list[Matcher]:
+def _matchers(text: str, *, later: bool) -> list[Matcher]:
     try:
-        return matchers_of(parsed_selector(text))
+        return matchers_of(parsed_selector(text, later=later))
     except BadQueryError as error:
         said = str(error)
         if said.endswith(EMPTY_SELECTOR):
             said = "match[] must contain at least one non-empty matcher"
-        raise BadQueryError(f'invalid parameter "match[]": {said}') from error
+        raise BadQueryError(said) from error
 
 
 def _rfc3339(time_ms: int) -> str:

@@ -50,12 +50,6 @@ SAME: list[tuple[str, dict[str, str]]] = [
     ("format_query", {"query": "foo/bar"}),
     ("format_query", {"query": 'sum(rate(foo{a="{}"}[5m]))by(a)'}),
     ("format_query", {"query": "a:b *on(x)group_left(y) c"}),
-    ("status/walreplay", {}),
-    ("scrape_pools", {}),
-    ("alertmanagers", {}),
-]
-# The same but for the words or the figures: where in a query it is wrong, and what is about the server itself.
-ALIKE: list[tuple[str, dict[str, str]]] = [
     ("query_exemplars", {}),
     ("query_exemplars", {"query": "up("}),
     ("label/node/values", {"match[]": "sum(x)"}),
@@ -67,6 +61,17 @@ ALIKE: list[tuple[str, dict[str, str]]] = [
     ("query", {"query": "foo bar"}),
     ("query", {"query": "rate(memory_bytes)"}),
     ("format_query", {"query": "foo("}),
+    ("series", {"match[]": "foo + bar"}),
+    ("series", {"match[]": "foo[5m]"}),
+    ("series", {"match[]": 'foo{a=~"("}'}),
+    ("series", {"match[]": "foo bar"}),
+    ("query_range", {"query": "sum(foo\n bar)", "start": "1", "end": "2", "step": "1"}),
+    ("status/walreplay", {}),
+    ("scrape_pools", {}),
+    ("alertmanagers", {}),
+]
+# The same but for the figures: what is about the server itself.
+ALIKE: list[tuple[str, dict[str, str]]] = [
     ("metadata", {}),
     ("targets", {}),
     ("targets", {"state": "active"}),
