@@ -6,6 +6,8 @@ _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_RE = re.compile(rf"{_LABEL}\Z")
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _SUBDOMAIN_RE = re.compile(rf"{_SUBDOMAIN}\Z")
+_SEARCH = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SEARCH_RE = re.compile(rf"{_SEARCH}(\.{_SEARCH})*\Z")
 _DNS1035_RE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _QUALIFIED_RE = re.compile(rf"{_QUALIFIED}\Z")
@@ -21,6 +23,11 @@ SUBDOMAIN_TEXT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     f"'{_SUBDOMAIN}')"
+)
+_SEARCH_TEXT = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start "
+    "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    f"'{_SEARCH}(\\.{_SEARCH})*')"
 )
 DNS1035_TEXT = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
@@ -60,6 +67,12 @@ def problems_of_dns1123_subdomain(text: str) -> list[str]:
     """Return what is wrong with a DNS-1123 subdomain (most names), [] when nothing."""
     problems = [_TOO_LONG_SUBDOMAIN] if len(text) > 253 else []
     return problems if _SUBDOMAIN_RE.match(text) else [*problems, SUBDOMAIN_TEXT]
+
+
+def problems_of_search_path(text: str) -> list[str]:
+    """Return what is wrong with a domain in which names are searched: a subdomain that may have "_", [] when nothing."""
+    problems = [_TOO_LONG_SUBDOMAIN] if len(text) > 253 else []
+    return problems if _SEARCH_RE.match(text) else [*problems, _SEARCH_TEXT]
 
 
 def problems_of_dns1035_label(text: str) -> list[str]:
@@ -132,7 +145,7 @@ _KEY_TEXT = (
 
 def problems_of_config_key(key: str) -> list[str]:
     """Return what is wrong with a key of a ConfigMap or Secret."""
-    problems = ["must be no more than 253 bytes"] if len(key) > 253 else []
+    problems = ["must be no more than 253 characters"] if len(key) > 253 else []
     if not key or not _KEY_CHARACTERS.issuperset(key):
         problems.append(_KEY_TEXT)
     if key == ".":

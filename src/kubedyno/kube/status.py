@@ -296,6 +296,12 @@ def too_long(field: str, limit: int) -> Cause:
     return Cause("FieldValueTooLong", field, f"Too long: may not be more than {limit} bytes")
 
 
+def too_many(field: str, count: int, limit: int) -> Cause:
+    """`x: Too many: N: must have at most M items`."""
+    items = "item" if limit == 1 else "items"
+    return Cause("FieldValueTooMany", field, f"Too many: {count}: must have at most {limit} {items}")
+
+
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> Invalid:
     """The 422 for an object with those causes."""
     texts = list(dict.fromkeys(str(cause) for cause in causes))

@@ -196,9 +196,9 @@ def _arguments(config: Place, draft: _Draft, warnings: list[str]) -> float:
             if not isinstance(place.value, dict):
                 raise place.fail("must be a mapping")
             # Rare, and the command that starts a cluster would take 40 ms longer.
-            from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling  # noqa: PLC0415
+            from kubedyno.cluster.registry.kinds.schedulingvalidation import affinity_causes  # noqa: PLC0415
 
-            for cause in validate_scheduling({"affinity": {"nodeAffinity": place.value}}, "addedAffinity"):
+            for cause in affinity_causes({"nodeAffinity": place.value}, "addedAffinity"):
                 raise place.fail(f"is wrong: {cause.field}: {cause.message}")
             changes["added_affinity"] = orjson.dumps(place.value).decode()
     elif name == "InterPodAffinity":

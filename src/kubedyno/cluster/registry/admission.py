@@ -189,6 +189,20 @@ def admit_pod(
     _set_runtime(spec, name, classes)
 
 
+def admit_pod_change(new: Object, old: Object) -> None:
+    """Change a new version of a pod as the real server's admission plugins do.
+
+    Args:
+        new: Changed in place.
+        old: The pod as it is.
+    """
+    spec = new["spec"]
+    _tolerate(spec)
+    for name in ("priority", "preemptionPolicy"):
+        if name not in spec and name in old["spec"]:
+            spec[name] = old["spec"][name]
+
+
 def _mount_token(spec: Object, suffix: str) -> None:
     """Give each container the service account's token, unless it mounts something at that path."""
     volume = TOKEN_VOLUME + suffix

@@ -10,6 +10,7 @@ from kubedyno.cluster.registry.admission import (
     admit_claim,
     admit_ingress,
     admit_pod,
+    admit_pod_change,
     check_expansion,
     check_namespace,
 )
@@ -72,6 +73,11 @@ class BuiltInAdmission:
         elif resource is INGRESSES:
             admit_ingress(self._store, new)
         return ruled
+
+    def mutate_changed(self, resource: Resource, subresource: str, new: Object, old: Object) -> None:
+        """Change a new version of an object."""
+        if resource is PODS and not subresource:
+            admit_pod_change(new, old)
 
     def check_created(
         self, resource: Resource, namespace: str, new: Object, warnings: list[str] | None,

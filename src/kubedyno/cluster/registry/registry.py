@@ -461,6 +461,7 @@ class Registry(ServedKinds):
         if manager is not None:
             now = rfc3339(self.clock.now())
             managed = self._owned_after(kind, old, new, managed, manager, subresource, now)
+        self._builtin.mutate_changed(core, subresource, new, old)
         if gate is not None:
             new = gate.mutated(kind, subresource, new, record)
             metadata = new["metadata"]

@@ -59,7 +59,10 @@ CASES = {
         near(topologyKey="k", labelSelector={}, matchLabelKeys=["a"], mismatchLabelKeys=["a"]),
         f'{TERM}.matchLabelKeys[0]: Invalid value: "a": exists in both matchLabelKeys and mismatchLabelKeys',
     ),
-    "nameless secret": (variable(secretKeyRef={"key": "k"}), "valueFrom.secretKeyRef.name: Required value"),
+    "nameless secret": (
+        variable(secretKeyRef={"key": "k"}),
+        'valueFrom.secretKeyRef.name: Invalid value: "": a lowercase RFC 1123',
+    ),
     "key of a map": (
         variable(configMapKeyRef={"name": "m", "key": "a b"}),
         'valueFrom.configMapKeyRef.key: Invalid value: "a b": a valid config key must consist',
@@ -89,8 +92,10 @@ CASES = {
             resources={"requests": {"cpu": "500m", "memory": "1Gi", "foo.io/x": "1"}},
         ),
         (
-            '[spec.resources.requests[cpu]: Invalid value: "500m": must be greater than or equal to aggregate container '
-            'requests of 1, spec.resources.requests[foo.io/x]: Unsupported value: "foo.io/x": supported values: "cpu", "hugepages-", "memory"'
+            '[spec.resources.requests[foo.io/x]: Unsupported value: "foo.io/x": supported values: "cpu", "hugepages-", '
+            '"memory", spec.resources.limits: Required value: Limit must be set for non overcommitable resources, '
+            'spec.resources.requests[cpu]: Invalid value: "500m": must be greater than or equal to aggregate container '
+            "requests of 1]"
         ),
     ),
     "process namespace": (

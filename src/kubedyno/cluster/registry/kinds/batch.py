@@ -13,7 +13,7 @@ from kubedyno.cluster.registry.kinds.jobvalidation import (
     template_causes,
 )
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
-from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings
+from kubedyno.cluster.registry.kinds.podwarnings import template_warnings
 from kubedyno.cluster.registry.kinds.rules import not_negative, one_of
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.status import BadRequest, Cause, invalid_value, not_supported, required
@@ -95,7 +95,7 @@ class Jobs(Kind):
         return job_causes(obj["spec"], "spec") + job_update_causes(obj["spec"], old, "spec")
 
     def warnings(self, obj: Object) -> list[str]:
-        warnings = pod_warnings(obj["spec"]["template"]["spec"], "spec.template.spec")
+        warnings = template_warnings(obj["spec"]["template"], "spec.template")
         completions, parallelism = obj["spec"].get("completions"), obj["spec"].get("parallelism")
         if obj["spec"]["completionMode"] == "Indexed" and (completions or 0) > 100_000 and (parallelism or 0) > 10_000:
             warnings.append(
@@ -186,8 +186,7 @@ class CronJobs(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
-        inner = obj["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        return pod_warnings(inner, "spec.jobTemplate.spec.template.spec")
+        return template_warnings(obj["spec"]["jobTemplate"]["spec"]["template"], "spec.jobTemplate.spec.template")
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status", {})

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.kube.gostructs import json_members_of, shown
 
 Show = Callable[[Any], Any]
 # (Go's member, JSON's, value when absent, how a value is shown)
@@ -68,93 +69,35 @@ def _each(show: Show) -> Show:
 
 
 _resources = _struct("Limits Requests Claims", Limits=_same, Requests=_same)
-_probe = _struct(
-    "Exec HTTPGet:httpGet TCPSocket:tcpSocket GRPC:grpc InitialDelaySeconds=0 TimeoutSeconds=0 PeriodSeconds=0 "
-    "SuccessThreshold=0 FailureThreshold=0 TerminationGracePeriodSeconds",
-    Exec=_struct("Command"),
-    HTTPGet=_struct('Path="" Port=0 Host="" Scheme="" HTTPHeaders:httpHeaders'),
-    TCPSocket=_struct('Port=0 Host=""'),
-    GRPC=_struct("Port=0 Service"),
-)
-_key_selector = _struct('Name="" Key="" Optional')
-_env = _struct(
-    'Name="" Value="" ValueFrom',
-    ValueFrom=_struct(
-        "FieldRef ResourceFieldRef ConfigMapKeyRef SecretKeyRef FileKeyRef",
-        FieldRef=_struct('APIVersion:apiVersion="" FieldPath=""'),
-        ResourceFieldRef=_struct('ContainerName="" Resource="" Divisor="0"'),
-        ConfigMapKeyRef=_key_selector,
-        SecretKeyRef=_key_selector,
-    ),
-)
-_selinux = _struct('User="" Role="" Type="" Level=""')
-_profile = _struct('Type="" LocalhostProfile')
-_container_security = _struct(
-    "Capabilities Privileged SELinuxOptions:seLinuxOptions WindowsOptions RunAsUser RunAsGroup RunAsNonRoot "
-    "ReadOnlyRootFilesystem AllowPrivilegeEscalation ProcMount SeccompProfile AppArmorProfile",
-    Capabilities=_struct("Add Drop"),
-    SELinuxOptions=_selinux,
-    SeccompProfile=_profile,
-    AppArmorProfile=_profile,
-)
-_container = _struct(
-    'Name="" Image="" Command Args WorkingDir="" Ports EnvFrom Env Resources ResizePolicy RestartPolicy '
-    "RestartPolicyRules VolumeMounts VolumeDevices LivenessProbe ReadinessProbe StartupProbe Lifecycle "
-    'TerminationMessagePath="" TerminationMessagePolicy="" ImagePullPolicy="" SecurityContext Stdin=false '
-    "StdinOnce=false TTY:tty=false",
-    Ports=_each(_struct('Name="" HostPort=0 ContainerPort=0 Protocol="" HostIP=""')),
-    Env=_each(_env),
-    EnvFrom=_each(
-        _struct(
-            'Prefix="" ConfigMapRef SecretRef',
-            ConfigMapRef=_struct('Name="" Optional'),
-            SecretRef=_struct('Name="" Optional'),
-        )
-    ),
-    Resources=_resources,
-    VolumeMounts=_each(
-        _struct(
-            'Name="" ReadOnly=false RecursiveReadOnly MountPath="" SubPath="" MountPropagation SubPathExpr=""',
-        )
-    ),
-    LivenessProbe=_probe,
-    ReadinessProbe=_probe,
-    StartupProbe=_probe,
-    SecurityContext=_container_security,
-)
-_items = _each(_struct('Key="" Path="" Mode'))
-_field_ref = _struct('APIVersion:apiVersion="" FieldPath=""')
-_downward_items = _each(_struct('Path="" FieldRef ResourceFieldRef Mode', FieldRef=_field_ref))
-_projection = _struct(
-    "Secret DownwardAPI:downwardAPI ConfigMap ServiceAccountToken ClusterTrustBundle PodCertificate",
-    Secret=_struct('Name="" Items Optional', Items=_items),
-    DownwardAPI=_struct("Items", Items=_downward_items),
-    ConfigMap=_struct('Name="" Items Optional', Items=_items),
-    ServiceAccountToken=_struct('Audience="" ExpirationSeconds=0 Path=""'),
-)
+
+
+def _each_of(struct: str) -> Show:
+    """Return what shows each item of a list by the struct of the API that it is; see `shown`."""
+    return _each(_of(struct))
+
+
+def _of(struct: str) -> Show:
+    return lambda value: shown(struct, value)
+
+
+# The internal struct has these in an order of its own.
 _volume = _struct(
     'Name="" HostPath EmptyDir GCEPersistentDisk:gcePersistentDisk AWSElasticBlockStore:awsElasticBlockStore GitRepo '
     "Secret NFS:nfs ISCSI:iscsi Glusterfs PersistentVolumeClaim RBD:rbd Quobyte FlexVolume Cinder CephFS:cephfs "
     "Flocker DownwardAPI:downwardAPI FC:fc AzureFile ConfigMap VsphereVolume AzureDisk PhotonPersistentDisk Projected "
     "PortworxVolume ScaleIO:scaleIO StorageOS:storageos CSI:csi Ephemeral Image",
-    HostPath=_struct('Path="" Type'),
-    EmptyDir=_struct('Medium="" SizeLimit'),
-    Secret=_struct('SecretName="" Items DefaultMode Optional', Items=_items),
-    ConfigMap=_struct('Name="" Items DefaultMode Optional', Items=_items),
-    NFS=_struct('Server="" Path="" ReadOnly=false'),
-    PersistentVolumeClaim=_struct('ClaimName="" ReadOnly=false'),
-    DownwardAPI=_struct("Items DefaultMode", Items=_downward_items),
-    Projected=_struct("Sources DefaultMode", Sources=_each(_projection)),
+    **{member.go_name: _of(member.struct) for member in json_members_of("core.v1.VolumeSource").values()},
 )
 _security = _struct(
     "HostNetwork=false HostPID:hostPID=false HostIPC:hostIPC=false ShareProcessNamespace HostUsers "
     "SELinuxOptions:seLinuxOptions WindowsOptions RunAsUser RunAsGroup RunAsNonRoot SupplementalGroups "
     "SupplementalGroupsPolicy FSGroup:fsGroup FSGroupChangePolicy:fsGroupChangePolicy Sysctls SeccompProfile "
     "AppArmorProfile SELinuxChangePolicy:seLinuxChangePolicy",
-    SELinuxOptions=_selinux,
-    SeccompProfile=_profile,
-    AppArmorProfile=_profile,
-    Sysctls=_each(_struct('Name="" Value=""')),
+    SELinuxOptions=_of("core.v1.SELinuxOptions"),
+    WindowsOptions=_of("core.v1.WindowsSecurityContextOptions"),
+    SeccompProfile=_of("core.v1.SeccompProfile"),
+    AppArmorProfile=_of("core.v1.AppArmorProfile"),
+    Sysctls=_each_of("core.v1.Sysctl"),
 )
 _toleration = _struct('Key="" Operator="" Value="" Effect="" TolerationSeconds')
 _device_claim = _struct('Name="" ResourceClaimName ResourceClaimTemplateName')
@@ -164,23 +107,25 @@ _pod_spec = _struct(
     'NodeName="" SecurityContext ImagePullSecrets Hostname="" Subdomain="" SetHostnameAsFQDN:setHostnameAsFQDN Affinity '
     'SchedulerName="" Tolerations HostAliases PriorityClassName="" Priority PreemptionPolicy DNSConfig:dnsConfig '
     "ReadinessGates RuntimeClassName Overhead EnableServiceLinks TopologySpreadConstraints OS:os SchedulingGates "
-    "ResourceClaims Resources HostnameOverride",
+    "ResourceClaims Resources HostnameOverride SchedulingGroup",
     Volumes=_each(_volume),
-    InitContainers=_each(_container),
-    Containers=_each(_container),
-    EphemeralContainers=_each(_container),
+    InitContainers=_each_of("core.v1.Container"),
+    Containers=_each_of("core.v1.Container"),
+    EphemeralContainers=_each_of("core.v1.EphemeralContainer"),
     NodeSelector=_same,
     SecurityContext=_security,
-    ImagePullSecrets=_each(_struct('Name=""')),
+    ImagePullSecrets=_each_of("core.v1.LocalObjectReference"),
+    Affinity=_of("core.v1.Affinity"),
     Tolerations=_each(_toleration),
-    HostAliases=_each(_struct('IP:ip="" Hostnames')),
-    DNSConfig=_struct("Nameservers Searches Options"),
-    ReadinessGates=_each(_struct('ConditionType=""')),
+    HostAliases=_each_of("core.v1.HostAlias"),
+    DNSConfig=_of("core.v1.PodDNSConfig"),
+    ReadinessGates=_each_of("core.v1.PodReadinessGate"),
     Overhead=_same,
-    OS=_struct('Name=""'),
-    SchedulingGates=_each(_struct('Name=""')),
+    TopologySpreadConstraints=_each_of("core.v1.TopologySpreadConstraint"),
+    OS=_of("core.v1.PodOS"),
+    SchedulingGates=_each_of("core.v1.PodSchedulingGate"),
     ResourceClaims=_each(_device_claim),
-    Resources=_resources,
+    Resources=_of("core.v1.ResourceRequirements"),
 )
 # What v1 keeps beside the security context, and Go inside it.
 _HOST = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers")
@@ -189,8 +134,8 @@ _HOST = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUser
 def go_pod_spec(spec: Object) -> Object:
     """Return a pod's spec with the internal struct's members."""
     host = {name: spec[name] for name in _HOST if name in spec}
-    shown: Object = _pod_spec({**spec, "securityContext": {**spec.get("securityContext", {}), **host}})
-    return shown
+    told: Object = _pod_spec({**spec, "securityContext": {**spec.get("securityContext", {}), **host}})
+    return told
 
 
 _budget_spec = _struct("MinAvailable Selector MaxUnavailable UnhealthyPodEvictionPolicy", Selector=_same)
@@ -198,8 +143,8 @@ _budget_spec = _struct("MinAvailable Selector MaxUnavailable UnhealthyPodEvictio
 
 def go_budget_spec(spec: Object) -> Object:
     """Return a PodDisruptionBudget's spec with the internal struct's members."""
-    shown: Object = _budget_spec(spec)
-    return shown
+    told: Object = _budget_spec(spec)
+    return told
 
 
 _role_ref = _struct('APIGroup:apiGroup="" Kind="" Name=""')
@@ -207,8 +152,8 @@ _role_ref = _struct('APIGroup:apiGroup="" Kind="" Name=""')
 
 def go_role_ref(reference: Object) -> Object:
     """Return a binding's roleRef with the internal struct's members."""
-    shown: Object = _role_ref(reference)
-    return shown
+    told: Object = _role_ref(reference)
+    return told
 
 
 _rolling_update = _struct("MaxUnavailable=0 MaxSurge=0", MaxUnavailable=_same, MaxSurge=_same)
@@ -217,20 +162,20 @@ _update_strategy = _struct('Type="" RollingUpdate', RollingUpdate=_rolling_updat
 
 def go_update_strategy(strategy: Object) -> Object:
     """Return the strategy of a Deployment or DaemonSet with the internal struct's members."""
-    shown: Object = _update_strategy(strategy)
-    return shown
+    told: Object = _update_strategy(strategy)
+    return told
 
 
 def go_toleration(toleration: Object) -> Object:
     """Return a toleration with the internal struct's members."""
-    shown: Object = _toleration(toleration)
-    return shown
+    told: Object = _toleration(toleration)
+    return told
 
 
 def go_device_claim(claim: Object) -> Object:
     """Return a pod's claim on a device with the internal struct's members."""
-    shown: Object = _device_claim(claim)
-    return shown
+    told: Object = _device_claim(claim)
+    return told
 
 
 _claim_spec = _struct(
@@ -245,8 +190,8 @@ _claim_spec = _struct(
 
 def go_claim_spec(spec: Object) -> Object:
     """Return a PersistentVolumeClaim's spec with the internal struct's members."""
-    shown: Object = _claim_spec(spec)
-    return shown
+    told: Object = _claim_spec(spec)
+    return told
 
 
 def go_template(template: Object) -> Object:
@@ -259,5 +204,5 @@ _success_policy = _struct("Rules", Rules=_each(_struct("SucceededIndexes Succeed
 
 def go_success_policy(policy: Object) -> Object:
     """Return a Job's success policy with the internal struct's members."""
-    shown: Object = _success_policy(policy)
-    return shown
+    told: Object = _success_policy(policy)
+    return told

@@ -8,12 +8,11 @@ from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.podqos import qos_class
+from kubedyno.cluster.registry.kinds.podupdates import MIRROR_ANNOTATION
 from kubedyno.cluster.registry.kinds.podvalidation import validate_pod_spec
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value
 
-# On the API's copy of a static pod.
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _LISTS = ("containers", "initContainers")
 _TAKEN = ("resources", "resizePolicy")
 _MEMORY, _RESTART = "memory", "RestartContainer"
@@ -59,7 +58,7 @@ def resize_causes(pod: Object, old: Object, *, memory_shrinks: bool = True) -> l
         memory_shrinks: Memory limits may be lowered without a restart.
     """
     new, before = pod["spec"], old["spec"]
-    causes = validate_pod_spec(new, "spec")
+    causes = validate_pod_spec(new, "spec", pod=pod["metadata"].get("name", ""))
     if (new.get("resources") or before.get("resources")) and any(
         (of.get("resources") or {}).get(kind) for of in (new, before) for kind in ("requests", "limits")
     ):

@@ -5,17 +5,15 @@ from typing import Any
 from kubedyno.base.times import epoch_of, human_duration
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.ephemeralcontainers import validate_ephemeral_containers
+from kubedyno.cluster.registry.kinds.ephemeralcontainers import ephemeral_change_causes
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts, pod_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
-from kubedyno.cluster.registry.kinds.podresize import MIRROR_ANNOTATION, resize_causes, resized_spec
+from kubedyno.cluster.registry.kinds.podresize import resize_causes, resized_spec
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
-from kubedyno.cluster.registry.kinds.podvalidation import (
-    pod_warnings,
-    validate_pod,
-    validate_pod_spec,
-    validate_pod_update,
-)
+from kubedyno.cluster.registry.kinds.podstatusvalidation import validate_pod_status
+from kubedyno.cluster.registry.kinds.podupdates import MIRROR_ANNOTATION, validate_pod_update
+from kubedyno.cluster.registry.kinds.podvalidation import validate_pod, validate_pod_spec
+from kubedyno.cluster.registry.kinds.podwarnings import pod_warnings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.status import Cause, forbidden_field
@@ -109,20 +107,24 @@ class Pods(Kind):
         return validate_pod(obj)
 
     def validate_stored(self, obj: Object) -> list[Cause]:
-        return validate_pod_spec(obj["spec"], "spec") + validate_ephemeral_containers(obj["spec"], {})
+        return validate_pod_spec(obj["spec"], "spec", pod=obj["metadata"].get("name", ""))
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         return validate_pod_update(obj, old)
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        return validate_pod_status(obj, old)
 
     def validate_part(self, subresource: str, obj: Object, old: Object) -> list[Cause]:
         if subresource == "resize":
             return resize_causes(obj, old, memory_shrinks=self.memory_shrinks)
         if MIRROR_ANNOTATION in old["metadata"].get("annotations", {}):
             return [forbidden_field("", "static pods do not support ephemeral containers")]
-        return validate_ephemeral_containers(obj["spec"], old["spec"])
+        causes = validate_pod_spec(obj["spec"], "spec", pod=obj["metadata"].get("name", ""))
+        return causes + ephemeral_change_causes(obj["spec"], old["spec"])
 
     def warnings(self, obj: Object) -> list[str]:
-        warnings = pod_warnings(obj.get("spec", {}), "spec")
+        warnings = pod_warnings(obj.get("spec", {}), "spec", obj["metadata"].get("annotations", {}))
         if "." in obj["metadata"].get("name", ""):
             warnings.append(_DOTS)
         return warnings

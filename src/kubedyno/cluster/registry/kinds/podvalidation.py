@@ -1,52 +1,57 @@
-"""What makes a pod, or a pod template, invalid; texts as the real server's."""
-
-import re
+"""What makes a pod, or a pod template, invalid; texts and their order as the real server's."""
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.containervalidation import (
-    container_warnings,
-    id_causes,
-    profile_causes,
+    Surroundings,
+    padded_image_causes,
     validate_containers,
 )
-from kubedyno.cluster.registry.kinds.gostruct import difference, go_device_claim, go_pod_spec
-from kubedyno.cluster.registry.kinds.schedulingvalidation import validate_scheduling
+from kubedyno.cluster.registry.kinds.ephemeralcontainers import ephemeral_causes
+from kubedyno.cluster.registry.kinds.gostruct import go_device_claim
+from kubedyno.cluster.registry.kinds.podresources import pod_resource_causes
+from kubedyno.cluster.registry.kinds.resourcevalidation import validate_resources
+from kubedyno.cluster.registry.kinds.schedulingvalidation import (
+    affinity_causes,
+    alias_causes,
+    dns_causes,
+    spread_causes,
+    toleration_causes,
+)
+from kubedyno.cluster.registry.kinds.securityvalidation import (
+    containers_with_paths,
+    host_process_causes,
+    pod_security_causes,
+    system_causes,
+)
 from kubedyno.cluster.registry.kinds.volumevalidation import validate_volumes
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_qualified_name
-from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
+from kubedyno.kube.status import (
+    Cause,
+    duplicate,
+    forbidden_field,
+    invalid_value,
+    not_found_field,
+    not_supported,
+    required,
+    too_long,
+)
 
 _MAX_INT32 = 2**31 - 1
-_CHANGE_POLICIES = (
-    ("fsGroupChangePolicy", ("Always", "OnRootMismatch")),
-    ("seLinuxChangePolicy", ("MountOption", "Recursive")),
-)
-_SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?")
-_SYSCTL_TEXT = (
-    "must have at most 253 characters and match regex "
-    r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
-)
-# What a pod may ask for as a whole.
-_POD_RESOURCES = ("cpu", "hugepages-", "memory")
+_MAX_HOSTNAME = 64
+_RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-_NOT_WINDOWS = (
-    "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls",
-    "shareProcessNamespace", "runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy",
-)  # fmt: skip
-_UPDATE_TEXT = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
+_PREEMPTION_POLICIES = ("PreemptLowerPriority", "Never")
+_NO_ACCOUNT = "must not be specified when serviceAccountName is not set"
 
 
 def validate_pod(pod: Object) -> list[Cause]:
     """Return what is wrong with a pod to be created."""
-    causes = validate_pod_spec(pod["spec"], "spec")
-    if pod["spec"].get("ephemeralContainers"):
+    spec = pod["spec"]
+    causes = validate_pod_spec(spec, "spec", pod=pod["metadata"].get("name", ""))
+    if spec.get("ephemeralContainers"):
         causes.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
-    if pod["spec"].get("schedulingGates") and pod["spec"].get("nodeName"):
+    if spec.get("schedulingGates") and spec.get("nodeName"):
         causes.append(forbidden_field("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
     return causes
 
@@ -64,43 +69,90 @@ def validate_template(template: Object, path: str) -> list[Cause]:
     return causes
 
 
-def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
-    """Return what is wrong with a complete pod spec."""
-    causes, volumes = validate_volumes(spec, f"{path}.volumes")
-    causes += validate_containers(spec, path, volumes)
-    if "resources" in spec:
-        causes += _pod_resources(spec, f"{path}.resources.requests")
-    policy = spec["restartPolicy"]
-    if policy not in {"Always", "OnFailure", "Never"}:
-        causes.append(not_supported(f"{path}.restartPolicy", policy, ("Always", "OnFailure", "Never")))
-    if spec["dnsPolicy"] not in _DNS_POLICIES:
-        causes.append(not_supported(f"{path}.dnsPolicy", spec["dnsPolicy"], _DNS_POLICIES))
-    causes += validate_scheduling(spec, path)
-    deadline = spec.get("activeDeadlineSeconds")
-    if deadline is not None and not 1 <= deadline <= _MAX_INT32:
-        text = f"must be between 1 and {_MAX_INT32}, inclusive"
-        causes.append(invalid_value(f"{path}.activeDeadlineSeconds", deadline, text))
-    causes += _security(spec, path)
-    for name in ("hostname", "subdomain"):
-        if spec.get(name):
-            causes += [invalid_value(f"{path}.{name}", spec[name], p) for p in problems_of_dns1123_label(spec[name])]
-    for name in ("nodeName", "serviceAccountName", "priorityClassName"):
-        if spec.get(name):
-            causes += [
-                invalid_value(f"{path}.{name}", spec[name], p) for p in problems_of_dns1123_subdomain(spec[name])
-            ]
-    if "os" in spec:
-        name = spec["os"].get("name", "")
-        if not name:
-            causes.append(required(f"{path}.os.name", "cannot be empty"))
-        elif name not in {"linux", "windows"}:
-            causes.append(not_supported(f"{path}.os", name, ("linux", "windows")))
+def validate_pod_spec(spec: Object, path: str, *, pod: str | None = None) -> list[Cause]:
+    """Return what is wrong with a complete pod spec.
+
+    Args:
+        spec: With its defaults.
+        path: Of it.
+        pod: The name of the pod that it is of; None: it is a template's.
+    """
+    causes, volumes = validate_volumes(spec, f"{path}.volumes", pod=pod)
     claims: set[str] = set()
     for i, claim in enumerate(spec.get("resourceClaims", ())):
         causes += _claim(claim, f"{path}.resourceClaims[{i}]", claims)
+    around = Surroundings.of(spec, volumes)
+    causes += validate_containers(spec, path, around)
+    if spec.get("ephemeralContainers"):
+        causes += ephemeral_causes(spec, f"{path}.ephemeralContainers", around)
+    if "resources" in spec:
+        causes += pod_resource_causes(spec, f"{path}.resources")
+    if spec.get("hostNetwork"):
+        causes += _host_ports(spec, path, pod=pod is not None)
+    for name, values in (("restartPolicy", _RESTART_POLICIES), ("dnsPolicy", _DNS_POLICIES)):
+        if spec[name] not in values:
+            where = f"{path}.{name}"
+            causes.append(not_supported(where, spec[name], values) if spec[name] else required(where))
+    causes += label_causes(spec.get("nodeSelector", {}), f"{path}.nodeSelector")
+    causes += pod_security_causes(spec, path)
+    if "affinity" in spec:
+        causes += affinity_causes(spec["affinity"], f"{path}.affinity")
+    causes += dns_causes(spec, path)
+    causes += _gates(spec, path)
+    if "topologySpreadConstraints" in spec:
+        causes += spread_causes(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
+    causes += host_process_causes(spec, path)
+    if spec.get("hostUsers") is False:
+        causes += _own_users(spec, path)
+    causes += _names(spec, path)
+    for i, toleration in enumerate(spec.get("tolerations", ())):
+        causes += toleration_causes(toleration, f"{path}.tolerations[{i}]")
+    causes += alias_causes(spec, path)
+    for name in ("priorityClassName", "runtimeClassName"):
+        if spec.get(name) or (name == "runtimeClassName" and name in spec):
+            where = f"{path}.{name}"
+            causes += [invalid_value(where, spec[name], p) for p in problems_of_dns1123_subdomain(spec[name])]
+    if spec.get("preemptionPolicy") not in {None, *_PREEMPTION_POLICIES}:
+        where, policy = f"{path}.preemptionPolicy", spec["preemptionPolicy"]
+        causes.append(not_supported(where, policy, _PREEMPTION_POLICIES) if policy else required(where))
+    if "overhead" in spec:
+        causes += validate_resources({"limits": spec["overhead"]}, f"{path}.overhead")
+    if "os" in spec:
+        causes += system_causes(spec, path)
+    causes += _files_of_variables(spec, path)
+    return causes if pod is None else causes + _pod_only(spec, path)
+
+
+def _pod_only(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a pod that would be no fault in a template."""
+    causes: list[Cause] = []
+    if not spec.get("serviceAccountName"):
+        causes += [
+            forbidden_field(f"{path}.volumes[{i}].projected.sources[{j}].serviceAccountToken", _NO_ACCOUNT)
+            for i, volume in enumerate(spec.get("volumes", ()))
+            for j, source in enumerate(volume.get("projected", {}).get("sources", ()))
+            if "serviceAccountToken" in source
+        ]
+    causes += padded_image_causes(spec.get("containers", ()), f"{path}.containers")
+    return causes + padded_image_causes(spec.get("initContainers", ()), f"{path}.initContainers")
+
+
+def _host_ports(spec: Object, path: str, *, pod: bool) -> list[Cause]:
+    """Return which ports of containers on the node's own network are others than the node's."""
+    text = "must match `containerPort` when `hostNetwork` is true"
+    return [
+        invalid_value(f"{path}.containers[{i}].ports[{j}].hostPort", port.get("hostPort", 0), text)
+        for i, container in enumerate(spec.get("containers", ()))
+        for j, port in enumerate(container.get("ports", ()))
+        if (pod or port.get("hostPort")) and port.get("hostPort", 0) != port.get("containerPort", 0)
+    ]
+
+
+def _gates(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with readiness and scheduling gates."""
+    causes: list[Cause] = []
     for i, gate in enumerate(spec.get("readinessGates", ())):
-        kind = gate.get("conditionType", "")
-        where = f"{path}.readinessGates[{i}].conditionType"
+        kind, where = gate.get("conditionType", ""), f"{path}.readinessGates[{i}].conditionType"
         causes += [invalid_value(where, kind, p) for p in problems_of_qualified_name(kind)]
     gates: set[str] = set()
     for i, gate in enumerate(spec.get("schedulingGates", ())):
@@ -109,33 +161,69 @@ def validate_pod_spec(spec: Object, path: str) -> list[Cause]:
         if name in gates:
             causes.append(duplicate(where, name))
         gates.add(name)
-    if spec.get("hostUsers") is False:
-        causes += [
-            forbidden_field(f"{path}.{name}", "when `hostUsers` is false")
-            for name in ("hostNetwork", "hostPID", "hostIPC")
-            if spec.get(name)
-        ]
     return causes
 
 
-def _pod_resources(spec: Object, path: str) -> list[Cause]:
-    """Return what is wrong with the requests of a pod as a whole."""
-    causes = []
-    requests: dict[str, str] = spec["resources"].get("requests", {})
-    for name, text in sorted(requests.items()):
-        if name not in _POD_RESOURCES and not name.startswith("hugepages-"):
-            causes.append(not_supported(f"{path}[{name}]", name, _POD_RESOURCES))
-            continue
-        asked = [
-            Quantity.parse(container["resources"]["requests"][name])
-            for container in (*spec.get("containers", ()), *spec.get("initContainers", ()))
-            if name in container.get("resources", {}).get("requests", {})
-            and (container in spec["containers"] or container.get("restartPolicy") == "Always")
+def _own_users(spec: Object, path: str) -> list[Cause]:
+    """Return what a pod with users of its own cannot share with its node."""
+    text = "when `hostUsers` is false"
+    # Two are told by Go's names of the internal struct.
+    causes = [
+        forbidden_field(f"{path}.{shown}", text)
+        for name, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
+        if spec.get(name)
+    ]
+    return causes + [
+        forbidden_field(f"{where}.volumeDevices", text)
+        for container, where in containers_with_paths(spec, path)
+        if container.get("volumeDevices")
+    ]
+
+
+def _names(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with the names and the deadline of a pod."""
+    causes: list[Cause] = []
+    override, where = spec.get("hostnameOverride"), f"{path}.hostnameOverride"
+    if override is not None:
+        causes += [
+            forbidden_field(where, f"may not be specified when {name} is true")
+            for name in ("setHostnameAsFQDN", "hostNetwork")
+            if spec.get(name)
         ]
-        together = sum(asked, Quantity.parse("0"))
-        if Quantity.parse(text) < together:
-            why = f"must be greater than or equal to aggregate container requests of {together}"
-            causes.append(invalid_value(f"{path}[{name}]", text, why))
+        if len(override) > _MAX_HOSTNAME:
+            causes.append(too_long(where, _MAX_HOSTNAME))
+        causes += [invalid_value(where, override, p) for p in problems_of_dns1123_subdomain(override)]
+    for name in ("serviceAccountName", "nodeName"):
+        if spec.get(name):
+            where = f"{path}.{name}"
+            causes += [invalid_value(where, spec[name], p) for p in problems_of_dns1123_subdomain(spec[name])]
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= _MAX_INT32:
+        text = f"must be between 1 and {_MAX_INT32}, inclusive"
+        causes.append(invalid_value(f"{path}.activeDeadlineSeconds", deadline, text))
+    for name in ("hostname", "subdomain"):
+        if spec.get(name):
+            causes += [invalid_value(f"{path}.{name}", spec[name], p) for p in problems_of_dns1123_label(spec[name])]
+    return causes
+
+
+def _files_of_variables(spec: Object, path: str) -> list[Cause]:
+    """Return which variables are read from files of volumes that there are not, or that hold no such files."""
+    causes: list[Cause] = []
+    for container, where in containers_with_paths(spec, path):
+        for i, variable in enumerate(container.get("env", ())):
+            source = variable.get("valueFrom")
+            if not source or "fileKeyRef" not in source:
+                continue
+            name, place = (
+                source["fileKeyRef"].get("volumeName", ""),
+                f"{where}.env[{i}].valueFrom.fileKeyRef.volumeName",
+            )
+            found = [volume for volume in spec.get("volumes", ()) if volume.get("name", "") == name]
+            if not found:
+                causes.append(not_found_field(place, name))
+            elif "emptyDir" not in found[-1]:
+                causes.append(invalid_value(place, name, "referenced volume must be of type emptyDir"))
     return causes
 
 
@@ -148,121 +236,15 @@ def _claim(claim: Object, path: str, names: set[str]) -> list[Cause]:
         causes = [duplicate(f"{path}.name", name)]
     else:
         causes = [invalid_value(f"{path}.name", name, p) for p in problems_of_dns1123_label(name)]
-    names.add(name)
+        names.add(name)
     given = [member for member in ("resourceClaimName", "resourceClaimTemplateName") if member in claim]
     if len(given) != 1:
-        text = f"must specify {'at most ' if given else ''}one of: `resourceClaimName`, `resourceClaimTemplateName`"
+        text = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
+        if given:
+            text = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
         causes.append(invalid_value(path, go_device_claim(claim), text))
     for member in given:
         causes += [
             invalid_value(f"{path}.{member}", claim[member], p) for p in problems_of_dns1123_subdomain(claim[member])
         ]
     return causes
-
-
-def _security(spec: Object, path: str) -> list[Cause]:
-    """Return what is wrong with a pod's own security context, and with what a Windows pod may not have."""
-    security, where = spec.get("securityContext", {}), f"{path}.securityContext"
-    causes = profile_causes(security, where) + id_causes(security, where, "runAsUser", "runAsGroup", "fsGroup")
-    for i, group in enumerate(security.get("supplementalGroups", ())):
-        causes += id_causes({f"supplementalGroups[{i}]": group}, where, f"supplementalGroups[{i}]")
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        text = "ShareProcessNamespace and HostPID cannot both be enabled"
-        causes.append(invalid_value(f"{where}.shareProcessNamespace", True, text))
-    for name, values in _CHANGE_POLICIES:
-        if name in security and security[name] not in values:
-            causes.append(not_supported(f"{where}.{name}", security[name], values))
-    policy = security.get("supplementalGroupsPolicy")
-    if policy is not None and policy not in {"Merge", "Strict"}:
-        causes.append(not_supported(f"{where}.supplementalGroupsPolicy", policy, ("Merge", "Strict")))
-    names: set[str] = set()
-    for i, sysctl in enumerate(security.get("sysctls", ())):
-        name = sysctl.get("name", "")
-        if not name:
-            causes.append(required(f"{where}.sysctls[{i}].name"))
-        elif not _SYSCTL.fullmatch(name):
-            causes.append(invalid_value(f"{where}.sysctls[{i}].name", name, _SYSCTL_TEXT))
-        elif name in names:
-            causes.append(duplicate(f"{where}.sysctls[{i}].name", name))
-        names.add(name)
-    if spec.get("os", {}).get("name") == "windows":
-        text = "cannot be set for a windows pod"
-        causes += [forbidden_field(f"{path}.{name}", text) for name in ("hostPID", "hostIPC") if spec.get(name)]
-        causes += [forbidden_field(f"{where}.{name}", text) for name in _NOT_WINDOWS if name in security]
-    return causes
-
-
-def _pinned(spec: Object, before: Object) -> Object:
-    """Return a new spec with the parts that may change as they were."""
-    pinned = dict(spec)
-    names = ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"]
-    if before.get("schedulingGates"):
-        # A gated pod's node selector and affinity may still be narrowed.
-        names += ["nodeSelector", "affinity"]
-    for name in names:
-        pinned.pop(name, None)
-        if name in before:
-            pinned[name] = before[name]
-    for name in ("containers", "initContainers"):
-        if name in spec:
-            pinned[name] = [
-                {**container, "image": old.get("image", "")}
-                for container, old in zip(spec[name], before[name], strict=True)
-            ]
-    return pinned
-
-
-def validate_pod_update(pod: Object, old: Object) -> list[Cause]:
-    """Return what is wrong with a new version of a pod."""
-    new, before = pod["spec"], old["spec"]
-    causes: list[Cause] = []
-    for name in ("containers", "initContainers"):
-        if len(new.get(name, ())) != len(before.get(name, ())):
-            return [forbidden_field(f"spec.{name}", "pod updates may not add or remove containers")]
-        for i, container in enumerate(new.get(name, ())):
-            if not container.get("image"):
-                causes.append(required(f"spec.{name}[{i}].image"))
-    deadline, was = new.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
-    if deadline is None and was is not None:
-        causes.append(
-            invalid_value("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value")
-        )
-    elif deadline is not None and was is not None and deadline > was:
-        text = f"must be less than or equal to previous value {was}"
-        causes.append(invalid_value("spec.activeDeadlineSeconds", deadline, text))
-    gates = {g.get("name") for g in before.get("schedulingGates", ())}
-    for i, gate in enumerate(new.get("schedulingGates", ())):
-        if gate.get("name") not in gates:
-            text = f"only deletion is allowed, but found new scheduling gate '{gate.get('name', '')}'"
-            causes.append(forbidden_field(f"spec.schedulingGates[{i}].name", text))
-    for toleration in before.get("tolerations", ()):
-        kept = {k: v for k, v in toleration.items() if k != "tolerationSeconds"}
-        if not any(
-            kept == {k: v for k, v in t.items() if k != "tolerationSeconds"} for t in new.get("tolerations", ())
-        ):
-            causes.append(
-                forbidden_field(
-                    "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
-                )
-            )
-            break
-    if causes:
-        return causes
-    pinned = _pinned(new, before)
-    if pinned == before:
-        return []
-    shown, was = go_pod_spec(pinned), go_pod_spec(before)
-    return [forbidden_field("spec", f"{_UPDATE_TEXT}\n{difference(was, shown)}")]
-
-
-def pod_warnings(spec: Object, path: str) -> list[str]:
-    """Return the warnings that the real server gives for a pod spec."""
-    warnings = [
-        f'{path}.imagePullSecrets[{i}].name: invalid empty name ""'
-        for i, secret in enumerate(spec.get("imagePullSecrets", ()))
-        if not secret.get("name")
-    ]
-    for name in ("initContainers", "containers"):
-        for i, container in enumerate(spec.get(name, ())):
-            warnings += container_warnings(container, f"{path}.{name}[{i}]")
-    return warnings

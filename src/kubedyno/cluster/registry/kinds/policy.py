@@ -146,7 +146,7 @@ class RuntimeClasses(Kind):
     def validate(self, obj: Object) -> list[Cause]:
         causes = named("handler", obj["handler"], problems_of_dns1123_label)
         # As limits of a container, which is what the path names too.
-        causes += validate_resources({"limits": obj.get("overhead", {}).get("podFixed", {})}, "overhead", {})
+        causes += validate_resources({"limits": obj.get("overhead", {}).get("podFixed", {})}, "overhead")
         scheduling = obj.get("scheduling", {})
         causes += label_causes(scheduling.get("nodeSelector", {}), "scheduling.nodeSelector")
         return causes + _tolerations(scheduling.get("tolerations", ()), "scheduling.tolerations")

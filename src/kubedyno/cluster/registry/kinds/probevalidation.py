@@ -29,8 +29,8 @@ def probe_causes(probe: Object, path: str, kind: str) -> list[Cause]:
     return causes
 
 
-def handler_causes(handler: Object, path: str) -> list[Cause]:
-    """Return what is wrong with what a probe or a lifecycle hook does."""
+def handler_causes(handler: Object, path: str, grace_s: int = 0) -> list[Cause]:
+    """Return what is wrong with what a probe or a lifecycle hook does; a hook may sleep no longer than `grace_s`."""
     causes: list[Cause] = []
     count = 0
     for name in ("exec", "httpGet", "tcpSocket", "grpc", "sleep"):
@@ -41,28 +41,32 @@ def handler_causes(handler: Object, path: str) -> list[Cause]:
         if count > 1:
             causes.append(forbidden_field(f"{path}.{name}", "may not specify more than 1 handler type"))
             continue
-        causes += _action(name, action, f"{path}.{name}")
+        causes += _action(name, action, f"{path}.{name}", grace_s)
     if not count:
         causes.append(required(path, "must specify a handler type"))
     return causes
 
 
-def _action(name: str, action: Object, path: str) -> list[Cause]:
+def _action(name: str, action: Object, path: str, grace_s: int) -> list[Cause]:
     causes: list[Cause] = []
+    if name == "sleep" and not 0 <= action.get("seconds", 0) <= grace_s:
+        text = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_s})"
+        causes.append(invalid_value(path, action.get("seconds", 0), text))
     if name == "exec" and not action.get("command"):
         causes.append(required(f"{path}.command"))
     if name == "httpGet":
+        if not action.get("path"):
+            causes.append(required(f"{path}.path"))
         causes += named_port_causes(action.get("port"), f"{path}.port")
         if action.get("scheme") not in {"HTTP", "HTTPS"}:
             causes.append(not_supported(f"{path}.scheme", action.get("scheme"), ("HTTP", "HTTPS")))
-        for i, header in enumerate(action.get("httpHeaders", ())):
+        for header in action.get("httpHeaders", ()):
             if not _HEADER.match(header.get("name", "")):
                 text = (
                     "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', "
                     "regex used for validation is '[-A-Za-z0-9]+')"
                 )
-                where = f"{path}.httpHeaders[{i}].name" if i else f"{path}.httpHeaders"
-                causes.append(invalid_value(where, header.get("name", ""), text))
+                causes.append(invalid_value(f"{path}.httpHeaders", header.get("name", ""), text))
     if name == "tcpSocket":
         causes += named_port_causes(action.get("port"), f"{path}.port")
     if name == "grpc":

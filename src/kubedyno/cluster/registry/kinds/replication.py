@@ -5,7 +5,8 @@ from typing import Any
 from kubedyno.cluster.registry.cells import age, containers_of, labels_text
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
-from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate_template
+from kubedyno.cluster.registry.kinds.podvalidation import validate_template
+from kubedyno.cluster.registry.kinds.podwarnings import template_warnings
 from kubedyno.cluster.registry.kinds.rules import not_negative
 from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
@@ -61,7 +62,7 @@ class ReplicationControllers(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
-        return pod_warnings(obj["spec"].get("template", {}).get("spec", {}), "spec.template.spec")
+        return template_warnings(obj["spec"].get("template", {}), "spec.template")
 
     def scale(self, obj: Object) -> tuple[int, int, str]:
         spec = obj.get("spec", {})
@@ -101,7 +102,7 @@ class PodTemplates(Kind):
         return validate_template(obj["template"], "template")
 
     def warnings(self, obj: Object) -> list[str]:
-        return pod_warnings(obj["template"]["spec"], "template.spec")
+        return template_warnings(obj["template"], "template")
 
     def spec_of(self, obj: Object) -> Any:
         return obj.get("template")

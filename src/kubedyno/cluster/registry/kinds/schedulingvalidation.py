@@ -4,18 +4,19 @@ import ipaddress
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.gostruct import go_toleration
-from kubedyno.cluster.registry.metadata import label_causes, selector_causes
+from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.kube.names import (
     problems_of_dns1123_label,
     problems_of_dns1123_subdomain,
     problems_of_label_value,
     problems_of_qualified_name,
+    problems_of_search_path,
 )
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-_MAX_NAMESERVERS = 3
+_MAX_NAMESERVERS, _MAX_SEARCHES, _MAX_SEARCH_LIST = 3, 32, 2048
 
 
 def ip_causes(path: str, text: str) -> list[Cause]:
@@ -27,40 +28,47 @@ def ip_causes(path: str, text: str) -> list[Cause]:
     return []
 
 
-def validate_scheduling(spec: Object, path: str) -> list[Cause]:
-    """Return what is wrong with a spec's scheduling fields, host aliases and DNS."""
-    causes = label_causes(spec.get("nodeSelector", {}), f"{path}.nodeSelector")
-    if "affinity" in spec:
-        causes += _affinity(spec["affinity"], f"{path}.affinity")
-    if spec.get("dnsPolicy") == "None" and "dnsConfig" not in spec:
-        causes.append(required(f"{path}.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"))
-    if "dnsConfig" in spec:
-        config = spec["dnsConfig"]
-        servers, where = config.get("nameservers", []), f"{path}.dnsConfig.nameservers"
-        if spec.get("dnsPolicy") == "None" and not servers:
-            causes.append(required(where, "must provide at least one DNS nameserver when `dnsPolicy` is None"))
-        if len(servers) > _MAX_NAMESERVERS:
-            causes.append(invalid_value(where, servers, f"must not have more than {_MAX_NAMESERVERS} nameservers"))
-        for i, server in enumerate(servers):
-            causes += ip_causes(f"{where}[{i}]", server)
-        for i, search in enumerate(config.get("searches", ())):
+def dns_causes(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a spec's DNS; `path` is the spec's."""
+    config, where = spec.get("dnsConfig"), f"{path}.dnsConfig"
+    none = spec.get("dnsPolicy") == "None"
+    if config is None:
+        return [required(where, "must provide `dnsConfig` when `dnsPolicy` is None")] if none else []
+    servers, searches = config.get("nameservers", []), config.get("searches", [])
+    if none and not servers:
+        text = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        return [required(f"{where}.nameservers", text)]
+    causes: list[Cause] = []
+    if len(servers) > _MAX_NAMESERVERS:
+        text = f"must not have more than {_MAX_NAMESERVERS} nameservers"
+        causes.append(invalid_value(f"{where}.nameservers", servers, text))
+    for i, server in enumerate(servers):
+        causes += ip_causes(f"{where}.nameservers[{i}]", server)
+    if len(searches) > _MAX_SEARCHES:
+        text = f"must not have more than {_MAX_SEARCHES} search paths"
+        causes.append(invalid_value(f"{where}.searches", searches, text))
+    if len(" ".join(searches)) > _MAX_SEARCH_LIST:
+        text = f"must not have more than {_MAX_SEARCH_LIST} characters (including spaces) in the search list"
+        causes.append(invalid_value(f"{where}.searches", searches, text))
+    for i, search in enumerate(searches):
+        if search != ".":
             domain = search.removesuffix(".")
-            causes += [
-                invalid_value(f"{path}.dnsConfig.searches[{i}]", search, p)
-                for p in problems_of_dns1123_subdomain(domain.replace("_", "-")) if domain
-            ]  # fmt: skip
-        for i, option in enumerate(config.get("options", ())):
-            if not option.get("name"):
-                causes.append(required(f"{path}.dnsConfig.options[{i}]", "must not be empty"))
-    for i, toleration in enumerate(spec.get("tolerations", ())):
-        causes += toleration_causes(toleration, f"{path}.tolerations[{i}]")
+            causes += [invalid_value(f"{where}.searches[{i}]", domain, p) for p in problems_of_search_path(domain)]
+    return causes + [
+        required(f"{where}.options[{i}]", "must not be empty")
+        for i, option in enumerate(config.get("options", ()))
+        if not option.get("name")
+    ]
+
+
+def alias_causes(spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with a spec's host aliases; `path` is the spec's."""
+    causes: list[Cause] = []
     for i, alias in enumerate(spec.get("hostAliases", ())):
-        causes += ip_causes(f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
+        where = f"{path}.hostAliases[{i}]"
+        causes += ip_causes(f"{where}.ip", alias.get("ip", ""))
         for j, name in enumerate(alias.get("hostnames", ())):
-            where = f"{path}.hostAliases[{i}].hostnames[{j}]"
-            causes += [invalid_value(where, name, p) for p in problems_of_dns1123_subdomain(name)]
-    if "topologySpreadConstraints" in spec:
-        causes += _spread(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
+            causes += [invalid_value(f"{where}.hostnames[{j}]", name, p) for p in problems_of_dns1123_subdomain(name)]
     return causes
 
 
@@ -130,6 +138,9 @@ def _term(term: Object, path: str) -> list[Cause]:
             causes.append(invalid_value(f"{where}.operator", operator, "not a valid selector operator"))
         if field.get("key") != "metadata.name":
             causes.append(invalid_value(f"{where}.key", field.get("key", ""), "not a valid field selector key"))
+            continue
+        for j, value in enumerate(values):
+            causes += [invalid_value(f"{where}.values[{j}]", value, p) for p in problems_of_dns1123_subdomain(value)]
     return causes
 
 
@@ -146,7 +157,8 @@ def _weight(weight: int, path: str) -> list[Cause]:
     return [] if 1 <= weight <= 100 else [invalid_value(path, weight, "must be in the range 1-100")]
 
 
-def _affinity(affinity: Object, path: str) -> list[Cause]:
+def affinity_causes(affinity: Object, path: str) -> list[Cause]:
+    """Return what is wrong with the affinity of a pod."""
     causes: list[Cause] = []
     node = affinity.get("nodeAffinity", {})
     need, prefer = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
@@ -180,7 +192,7 @@ def _pod_term(term: Object, path: str) -> list[Cause]:
     ]
     key = term.get("topologyKey", "")
     if not key:
-        return [*causes, required(f"{path}.topologyKey", "can not be empty")]
+        causes.append(required(f"{path}.topologyKey", "can not be empty"))
     return causes + [invalid_value(f"{path}.topologyKey", key, p) for p in problems_of_qualified_name(key)]
 
 
@@ -196,7 +208,8 @@ def _label_keys(holder: Object, name: str, path: str) -> list[Cause]:
     ]
 
 
-def _spread(constraints: list[Object], path: str) -> list[Cause]:
+def spread_causes(constraints: list[Object], path: str) -> list[Cause]:
+    """Return what is wrong with how a pod is spread."""
     causes = []
     seen: dict[tuple[str, str], int] = {}
     for i, constraint in enumerate(constraints):
@@ -207,8 +220,6 @@ def _spread(constraints: list[Object], path: str) -> list[Cause]:
             causes.append(invalid_value(f"{where}.maxSkew", skew, "must be greater than zero"))
         if not key:
             causes.append(required(f"{where}.topologyKey", "can not be empty"))
-        else:
-            causes += [invalid_value(f"{where}.topologyKey", key, p) for p in problems_of_qualified_name(key)]
         if unsatisfiable not in {"DoNotSchedule", "ScheduleAnyway"}:
             causes.append(
                 not_supported(f"{where}.whenUnsatisfiable", unsatisfiable, ("DoNotSchedule", "ScheduleAnyway"))
@@ -224,9 +235,11 @@ def _spread(constraints: list[Object], path: str) -> list[Cause]:
             if unsatisfiable != "DoNotSchedule":
                 text = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {unsatisfiable}"
                 causes.append(invalid_value(f"{where}.minDomains", minimum, text))
-        for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
-            if name in constraint and constraint[name] not in {"Honor", "Ignore"}:
-                causes.append(not_supported(f"{where}.{name}", constraint[name], ("Honor", "Ignore")))
+        causes += [
+            not_supported(f"{where}.{name}", constraint[name], ("Honor", "Ignore"))
+            for name in ("nodeAffinityPolicy", "nodeTaintsPolicy")
+            if name in constraint and constraint[name] not in {"Honor", "Ignore"}
+        ]
         causes += _label_keys(constraint, "matchLabelKeys", where)
         causes += selector_causes(constraint.get("labelSelector", {}), f"{where}.labelSelector")
     return causes

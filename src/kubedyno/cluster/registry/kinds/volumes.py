@@ -14,7 +14,7 @@ from kubedyno.cluster.registry.kinds.gostruct import difference, go_claim_spec
 from kubedyno.cluster.registry.kinds.podspec import default_volume_source
 from kubedyno.cluster.registry.kinds.rules import named, one_of, unchanged
 from kubedyno.cluster.registry.kinds.schedulingvalidation import node_selector_causes
-from kubedyno.cluster.registry.kinds.volumevalidation import source_causes
+from kubedyno.cluster.registry.kinds.volumesources import source_causes
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import Cause, forbidden_field, not_supported, required
@@ -198,7 +198,7 @@ class PersistentVolumes(Kind):
         for name in sources[1:]:
             causes.append(forbidden_field(f"spec.{name}", "may not specify more than 1 volume type"))
         if sources:
-            causes += source_causes(sources[0], spec[sources[0]], f"spec.{sources[0]}")
+            causes += source_causes(sources[0], spec[sources[0]], f"spec.{sources[0]}", pod=False, persistent=True)
         if "local" in spec and "nodeAffinity" not in spec:
             causes.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
         if policy == "Recycle" and spec.get("hostPath", {}).get("path", "").rstrip("/") == "" and "hostPath" in spec:

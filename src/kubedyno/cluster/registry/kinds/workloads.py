@@ -7,7 +7,8 @@ from kubedyno.cluster.registry.cells import age, containers_of, labels_text, sel
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.gostruct import go_update_strategy
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
-from kubedyno.cluster.registry.kinds.podvalidation import pod_warnings, validate_template
+from kubedyno.cluster.registry.kinds.podvalidation import validate_template
+from kubedyno.cluster.registry.kinds.podwarnings import template_warnings
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes, selector_causes
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -112,7 +113,7 @@ class Workload(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
-        return pod_warnings(obj["spec"]["template"].get("spec", {}), "spec.template.spec")
+        return template_warnings(obj["spec"]["template"], "spec.template")
 
 
 class Deployments(Workload):
