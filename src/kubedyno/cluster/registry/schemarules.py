@@ -24,6 +24,8 @@ from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supp
 Object = dict[str, Any]
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _UNSUPPORTED = ("$ref", "additionalItems", "definitions", "dependencies", "patternProperties", "$schema", "id")
+# How a schema may say that a value is a number or a text.
+_INT_OR_STRING_FORMS = [{"type": "integer"}, {"type": "string"}]
 _MAP_TYPES = ("atomic", "granular")
 _QUADRATIC = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
 _JUNCTORS = ("allOf", "anyOf", "oneOf")
@@ -127,7 +129,8 @@ def _nested_causes(raw: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
     for junctor in _JUNCTORS:
         for i, nested in enumerate(raw.get(junctor) or ()):
-            causes += _valued_causes(nested, f"{path}.{junctor}[{i}]", allowed=bool(raw.get(INT_OR_STRING)))
+            allowed = bool(raw.get(INT_OR_STRING)) and (junctor != "anyOf" or raw["anyOf"] == _INT_OR_STRING_FORMS)
+            causes += _valued_causes(nested, f"{path}.{junctor}[{i}]", allowed=allowed)
     if isinstance(raw.get("not"), dict):
         causes += _valued_causes(raw["not"], f"{path}.not", allowed=False)
     return causes

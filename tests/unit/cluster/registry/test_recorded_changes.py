@@ -238,7 +238,9 @@ def test_both_versions_of_an_autoscaler_are_one_object(cluster):
     cluster.registry.modify(v2, "ns", "h", lambda obj: {**obj, "spec": {**obj["spec"], "metrics": [*metrics, memory]}})
     shown = cluster.get(v1, "h")
     assert shown["spec"]["targetCPUUtilizationPercentage"] == 70
-    assert json.loads(shown["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"]) == [memory]
+    flat = {"type": "Resource", "resource": {"name": "memory", "targetAverageValue": "1"}}
+    assert json.loads(shown["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"]) == [flat]
     cluster.registry.update(v1, "ns", "h", shown)
-    assert cluster.get(v2, "h")["spec"]["metrics"] == [*metrics, memory]
+    # What v1 has a member for comes last.
+    assert cluster.get(v2, "h")["spec"]["metrics"] == [memory, *metrics]
     assert "annotations" not in cluster.get(v2, "h")["metadata"]

@@ -471,9 +471,9 @@ def _validations(spec: Object, name: str, place: frozenset[str], declared: dict[
 
 def _mutations(spec: Object, place: frozenset[str], declared: dict[str, str]) -> list[Cause]:
     mutations = spec.get("mutations", ())
-    if not mutations:
-        return [required("spec.mutations", "mutations must contain at least one item")]
     causes: list[Cause] = []
+    if not mutations:
+        causes = [required("spec.mutations", "mutations must contain at least one item")]
     for i, mutation in enumerate(mutations):
         causes += one_of(
             f"spec.mutations[{i}].patchType", mutation.get("patchType", ""), _PATCH_TYPES,

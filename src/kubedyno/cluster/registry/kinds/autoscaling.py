@@ -6,8 +6,17 @@ import orjson
 
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.autoscalingv1 import (
+    behavior_from_v1,
+    behavior_to_v1,
+    metric_from_v1,
+    metric_to_v1,
+    status_from_v1,
+    status_to_v1,
+)
 from kubedyno.cluster.registry.kinds.resourcevalidation import container_resource_causes
 from kubedyno.cluster.registry.kinds.rules import NOT_NEGATIVE, named, not_negative, one_of
+from kubedyno.kube.gostructs import json_members_of
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_path_segment
 from kubedyno.kube.quantity import Quantity, value_of
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -37,6 +46,7 @@ _UP = {
     ],
 }
 _DOWN = {"selectPolicy": "Max", "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}
+_CONDITION = "autoscaling.v2.HorizontalPodAutoscalerCondition"
 _MAX_WINDOW_S = 3600
 _MAX_PERIOD_S = 1800
 
@@ -302,21 +312,22 @@ def to_v2(obj: Object) -> None:
     spec, status = obj.get("spec", {}), obj.get("status", {})
     annotations = obj["metadata"].get("annotations", {})
     metrics = list(spec.get("metrics", ()))
-    metrics += orjson.loads(annotations.pop(_METRICS, "[]"))
+    metrics += [metric_from_v1(metric) for metric in orjson.loads(annotations.pop(_METRICS, "[]"))]
     percent = spec.pop("targetCPUUtilizationPercentage", None)
     if percent is not None:
-        metrics.insert(0, _cpu_metric(percent))
+        metrics.append(_cpu_metric(percent))
     if metrics:
         spec["metrics"] = metrics
     if _BEHAVIOR in annotations:
-        spec["behavior"] = orjson.loads(annotations.pop(_BEHAVIOR))
-    for name, annotation in (("currentMetrics", _STATUSES), ("conditions", _CONDITIONS)):
-        if annotation in annotations:
-            status[name] = orjson.loads(annotations.pop(annotation))
+        spec["behavior"] = behavior_from_v1(orjson.loads(annotations.pop(_BEHAVIOR)))
+    if _STATUSES in annotations:
+        status["currentMetrics"] = [status_from_v1(each) for each in orjson.loads(annotations.pop(_STATUSES))]
+    if _CONDITIONS in annotations:
+        status["conditions"] = orjson.loads(annotations.pop(_CONDITIONS))
     current = status.pop("currentCPUUtilizationPercentage", None)
-    if current is not None:
+    if current is not None and "currentMetrics" not in status:
         metric = {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": current}}}
-        status["currentMetrics"] = [metric, *(status.get("currentMetrics") or [])]
+        status["currentMetrics"] = [metric]
     if "annotations" in obj["metadata"] and not annotations:
         del obj["metadata"]["annotations"]
 
@@ -336,17 +347,19 @@ def to_v1(obj: Object) -> Object:
         else:
             others.append(metric)
     if others:
-        kept[_METRICS] = others
+        kept[_METRICS] = [metric_to_v1(metric) for metric in others]
     if "behavior" in spec:
-        kept[_BEHAVIOR] = spec.pop("behavior")
+        kept[_BEHAVIOR] = behavior_to_v1(spec.pop("behavior"))
     for metric in status.get("currentMetrics") or ():
         if _is_cpu(metric, "current"):
             status["currentCPUUtilizationPercentage"] = metric["resource"]["current"]["averageUtilization"]
     if status.get("currentMetrics"):
-        kept[_STATUSES] = status["currentMetrics"]
+        kept[_STATUSES] = [status_to_v1(metric) for metric in status["currentMetrics"]]
     status.pop("currentMetrics", None)
     if status.get("conditions"):
-        kept[_CONDITIONS] = status["conditions"]
+        kept[_CONDITIONS] = [
+            {name: each[name] for name in json_members_of(_CONDITION) if name in each} for each in status["conditions"]
+        ]
     status.pop("conditions", None)
     if status:
         status.setdefault("currentReplicas", 0)

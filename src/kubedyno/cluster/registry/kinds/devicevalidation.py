@@ -1,5 +1,6 @@
 """What is wrong with devices, claims on them and what a claim was given (resource.k8s.io)."""
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -281,7 +282,19 @@ def _device_status(device: Object, path: str, allocated: list[Object]) -> list[C
     if _device_id(device) not in allocated:
         causes.append(invalid_value(path, _device_id(device), "must be an allocated device in the claim"))
     causes += condition_causes(device.get("conditions", ()), f"{path}.conditions")
+    causes += _set(device.get("networkData", {}).get("ips", ()), f"{path}.networkData.ips", _interface_address)
     return causes + (_json_object(device["data"], f"{path}.data") if device.get("data") is not None else [])
+
+
+def _interface_address(text: str, path: str) -> list[Cause]:
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        wrong = True
+    else:
+        wrong = "/" not in text
+    words = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
+    return [invalid_value(path, text, words)] if wrong else []
 
 
 # --- devices -----------------------------------------------------------------------------------------------------
