@@ -65,6 +65,9 @@ class OpenSearchIndexer:
         self._index = index.lower()
         if not self._index:
             raise KubedynoError("the indexer needs the name of an index")
+        if making and "*" in self._index:
+            # A server says of a pattern that it is there, and refuses the first document.
+            raise KubedynoError(f"index {self._index}: is a pattern; documents go to an index with a name")
         for server in servers:
             _check(server)
         # Without logins: it stands in messages.

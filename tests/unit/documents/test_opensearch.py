@@ -190,6 +190,13 @@ def test_a_damaged_run_is_a_line(team, index):
     assert "holds a run that cannot be read" in team("runs", "list", code=1)
 
 
+def test_documents_do_not_go_to_a_pattern_but_are_read_by_one(server, stored):
+    with pytest.raises(KubedynoError, match="is a pattern"):
+        OpenSearchIndexer([server], "runs-*", insecure=True)
+    stored(run_of("u", "2026-01-01T00:00:00Z"))
+    assert OpenSearchIndexer([server], "run*", insecure=True, making=False).read(FILE_NAME)
+
+
 @pytest.mark.parametrize("url", ["", "http://", "ftp://host", "http://u:hush@host:port"])
 def test_what_is_no_url_of_a_server_is_told(url):
     with pytest.raises(KubedynoError, match="is no URL of a server") as caught:
