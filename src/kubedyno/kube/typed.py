@@ -258,6 +258,7 @@ def _leaf_difference(old: Any, new: Any) -> _Difference:
 
 def _difference(shape: Shape, old: Any, new: Any) -> _Difference:
     """Return the difference at one step, the step itself included."""
+    open_ = shape.form is Form.DEDUCED
     shape = shape.of(old, new)
     if shape.leaf:
         return _leaf_difference(old, new)
@@ -270,6 +271,9 @@ def _difference(shape: Shape, old: Any, new: Any) -> _Difference:
         found.added = node(member=True, below=found.added or {})
     elif new is ABSENT:
         found.removed = node(member=True, below=found.removed or {})
+    elif open_ and isinstance(old, dict) is not isinstance(new, dict):
+        # What was one value has parts now, or the other way round, be there none.
+        found.modified = node(member=True, below=found.modified or {})
     return found
 
 

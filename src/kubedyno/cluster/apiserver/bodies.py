@@ -26,6 +26,8 @@ _JSON_NAMES = {list: "array", str: "string", bool: "bool"}
 def media_of(headers: Mapping[str, str]) -> str:
     """Return the Content-Type without parameters, lower-case; "" when there is none, the whole when it is malformed."""
     given = headers.get("content-type", "")
+    if ";" not in given:
+        return given.strip().lower()
     media, *parameters = given.split(";")
     if any(part and "=" not in part for part in map(str.strip, parameters)):
         return given

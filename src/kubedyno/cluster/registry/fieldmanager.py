@@ -319,12 +319,11 @@ class FieldManager:
         if conflicts and not force:
             raise _ConflictsError(conflicts)
         entries = without_fields(entries, fieldset.union(taken, changes.removed), keep=(identity,))
+        # Also another order makes it a change, and what is put back later: what this subresource may not change.
+        same = bool(plain == wanted)
         if not owned:
             del entries[identity]
-            return wanted if not changes.same else plain, entries
-        # Also what is put back later, as it is not to be changed through this subresource, makes it a change.
-        same = compare(self._shape, _bare(plain), _bare(wanted)).same
-        if not same:
+        elif not same:
             entries[identity] = Entry(self._version, now, owned)
         return plain if same else wanted, entries
 

@@ -166,6 +166,10 @@ def _keep(spec: Object, before: Object, name: str) -> None:
         spec[name] = before[name]
 
 
+def _reached_from_outside(spec: Object) -> bool:
+    return spec["type"] in _EXTERNAL or bool(spec.get("externalIPs"))
+
+
 def _drop_of_other_type(spec: Object, before: Object) -> None:
     """Drop what only the type before had, where the client sent it as it was; what it changed is told as wrong."""
     if spec["type"] == "ExternalName" != before["type"]:
@@ -177,8 +181,9 @@ def _drop_of_other_type(spec: Object, before: Object) -> None:
         for port in spec.get("ports", ()):
             if port.get("nodePort") in held:
                 port.pop("nodePort", None)
-        if not spec.get("externalIPs") and spec.get("externalTrafficPolicy") == before.get("externalTrafficPolicy"):
-            spec.pop("externalTrafficPolicy", None)
+    external = "externalTrafficPolicy"
+    if _reached_from_outside(before) and not _reached_from_outside(spec) and spec.get(external) == before.get(external):
+        spec.pop(external, None)
     health = "healthCheckNodePort"
     if needs_health_check(before) and not needs_health_check(spec) and spec.get(health) == before.get(health):
         spec.pop(health, None)
