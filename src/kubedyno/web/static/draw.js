@@ -114,31 +114,30 @@ export class Drawing {
     const box = this.boxes.get(pod.node);
     if (kind === "changed") {
       if (!box || !this.visible(box)) return;
-      if (this.headMoved(box)) this.heads.add(box);
-      if (!this.cells && (pod.colour !== this.colourOf(pod) || pod.marks !== marksOf(pod))) this.dirty.add(pod);
+      if (this.headMoved(box)) this.touch(box);
+      if ((pod.colour !== this.colourOf(pod) || pod.marks !== marksOf(pod)) && this.inSight(this.places.get(pod.id))) this.dirty.add(pod);
       return;
     }
     if (box) this.touch(box);
     const place = this.layout.take(pod);
-    if (place && this.touch(place.box)) {
+    if (place) {
+      this.touch(place.box);
       if (kind === "gone") this.animate(pod, place, now, true);
-      else this.holes.push(place);
+      else if (this.inSight(place)) this.holes.push(place);
     }
     if (kind === "gone") return;
     if (!this.layout.put(pod)) {
       this.relayout = true;
       return;
     }
-    if (!this.visible(box)) return;
-    this.animate(pod, this.places.get(pod.id), now, false);
-    if (!this.cells) this.dirty.add(pod);
+    const slot = this.places.get(pod.id);
+    this.animate(pod, slot, now, false);
+    if (this.inSight(slot)) this.dirty.add(pod);
   }
 
-  /** Draw a node's head anew where it is in sight; says whether it is. */
+  /** Draw a node's head anew, or its cell, where that is in sight. */
   touch(box) {
-    const seen = this.visible(box);
-    if (seen) this.heads.add(box);
-    return seen;
+    if (this.cells ? this.visible(box) : this.sees(box.x, box.y, box.w, HEAD)) this.heads.add(box);
   }
 
   /** Whether what a node's pods add up to is not what its head, or its cell, was drawn with. */
@@ -149,15 +148,17 @@ export class Drawing {
   }
 
   animate(pod, place, now, out) {
+    if (!this.visible(place.box)) return;
+    const seen = this.inSight(place);
     if (this.still) {
-      if (out) this.holes.push(place);
+      if (out && seen) this.holes.push(place);
       return;
     }
     let crowd = this.crowds.get(place.box.name);
     if (!crowd) this.crowds.set(place.box.name, (crowd = {came: 0, went: 0}));
     if (out) crowd.went += 1;
     else crowd.came += 1;
-    if (this.cells) return;
+    if (!seen) return;
     if (crowd.came + crowd.went <= MAX_OF_A_NODE && this.animated.size < MAX_ANIMATED)
       this.animated.set(out ? -1 - pod.id : pod.id, {pod, place, start: now, out});
     else if (out) this.holes.push(place);
@@ -311,9 +312,20 @@ export class Drawing {
     return SQUARE * this.scale < LEAST_SQUARE;
   }
 
+  sees(x, y, w, h) {
+    const left = x * this.scale + this.x, top = y * this.scale + this.y;
+    return left < this.width && top < this.tall && left + w * this.scale > 0 && top + h * this.scale > 0;
+  }
+
   visible(box) {
-    const left = box.x * this.scale + this.x, top = box.y * this.scale + this.y;
-    return left < this.width && top < this.tall && left + box.w * this.scale > 0 && top + box.h * this.scale > 0;
+    return this.sees(box.x, box.y, box.w, box.h);
+  }
+
+  /** Whether a pod's square is drawn, and in sight. */
+  inSight(place) {
+    if (!place || this.cells) return false;
+    const [x, y] = this.at(place);
+    return this.sees(x, y, SQUARE, SQUARE);
   }
 
   border(c, box) {
