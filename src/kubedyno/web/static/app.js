@@ -199,8 +199,8 @@ function showCounts(model) {
   if (text === shownCounts) return;
   $("counts").textContent = shownCounts = text;
   const width = Math.ceil(1.02 * ruler.measureText(text).width / COUNTS_STEP) * COUNTS_STEP;
-  // It grows at once and shrinks late.
-  if (width <= countsWidth && width >= countsWidth - COUNTS_STEP) return;
+  // It shrinks only by much: a bar that wraps now and then resizes the map each time.
+  if (width <= countsWidth && width > countsWidth / 2) return;
   countsWidth = width;
   $("counts").style.setProperty("width", `${width}px`);
 }
