@@ -503,14 +503,14 @@ def _bare(obj: Object, kept: AbstractSet[str] = frozenset()) -> Object:
     return bare
 
 
-_ZERO_VALUES = ("", 0, False, None)
+_ZERO_VALUES: tuple[Any, ...] = ("", 0, False, None, {})
 
 
 def _zero_paths(value: Object, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Return the paths of the leaves of an empty object: a new object that has these values owns nothing there."""
     found: list[tuple[str, ...]] = []
     for name, member in value.items():
-        if isinstance(member, dict):
+        if isinstance(member, dict) and member:
             found += _zero_paths(member, (*before, name))
         else:
             found.append((*before, name))

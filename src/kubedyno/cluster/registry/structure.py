@@ -95,6 +95,8 @@ def _canonical_quantity(text: str) -> str:
 
 
 def _quantity(value: Any, _path: str, _unknown: list[str]) -> Any:
+    if value is None:
+        return "0"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         value = ""
     try:
@@ -233,6 +235,7 @@ def _scalar(struct: str, member: Member) -> Decode:
         text = text[text.index("]") + 1 :] if "]" in text else "string"
     if member.scalar in {"string", "bytes"}:
         encoded = member.scalar == "bytes"
+        text = "[]uint8" if encoded else text
 
         def decode_string(value: Any, path: str, _unknown: list[str]) -> Any:
             if type(value) is not str:
@@ -363,7 +366,7 @@ def _field(go_name: str, member: Member) -> Decode:
             return _DROP
         if keyed:
             return {
-                key: item(member, f"{path}{_KEY}{key}{_KEY_END}", unknown) if member is not None else member
+                key: item({} if member is None else member, f"{path}{_KEY}{key}{_KEY_END}", unknown)
                 for key, member in value.items()
             }
         return {

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubedyno.cluster.registry.kinds.networking import NetworkPolicies
 from kubedyno.cluster.registry.managedfields import MAX_UPDATERS
 from kubedyno.kube import fieldset
-from kubedyno.kube.resources import CONFIGMAPS, DEPLOYMENTS
+from kubedyno.kube.resources import CONFIGMAPS, DEPLOYMENTS, built_in
 from kubedyno.kube.status import Conflict
 from unit.cluster.registry.conftest import NS, Cluster
 
@@ -216,3 +217,15 @@ def test_what_is_remembered_of_a_structure_is_what_the_object_says(env, ports, r
         managed = kind.fields.created(new, "m", "2026-01-01T00:00:00Z")
         (entry,) = orjson.loads(managed)
         assert orjson.dumps(entry["fieldsV1"]) == fieldset.dumps(kind.fields._set_of(new))
+
+
+def test_an_empty_selector_is_owned_by_nobody_even_after_one_that_is_not_empty():
+    kind = NetworkPolicies(built_in("networking.k8s.io", "networkpolicies"))
+
+    def owned(selector):
+        policy = kind.decode({"metadata": {"name": "p"}, "spec": {"podSelector": selector}})
+        kind.default(policy)
+        return orjson.loads(kind.fields.created(policy, "m", "t"))[0]["fieldsV1"]["f:spec"]
+
+    assert owned({"matchLabels": {"a": "b"}}) == {"f:podSelector": {}, "f:policyTypes": {}}
+    assert owned({}) == {"f:policyTypes": {}}
