@@ -58,6 +58,8 @@ _UNITS_MS = {
 }  # fmt: skip
 # Go counts nanoseconds in 64 bits.
 _MOST_MS = (2**63 - 1) // 1_000_000
+# A number of as many is out of range, whatever follows.
+_MOST_DIGITS = 20
 _DOCUMENTED = {"vector": "instant vector", "matrix": "range vector"}
 _MOST_SECONDS = 2**63
 _MODIFIED = "an instant vector selector or range vector selector or a subquery"
@@ -246,11 +248,13 @@ class _Reader:
         text = token.text
         if token.kind == "duration":
             return 0.0
-        if not _DECIMAL.fullmatch(text):
+        hexadecimal = text[:2] in {"0x", "0X"}
+        # Go has no larger ones without an exponent.
+        if not _DECIMAL.fullmatch(text) or (hexadecimal and int(text, 16) >= _MOST_SECONDS):
             raise ComplaintError(
                 token.at, f"error parsing number: strconv.ParseFloat: parsing {go_quote(text)}: invalid syntax"
             )
-        if text[:2] in {"0x", "0X"}:
+        if hexadecimal:
             return float(int(text, 16))
         value = float(text)
         if math.isinf(value) and "i" not in text.lower():
@@ -419,7 +423,9 @@ class _Reader:
         self._take()
         if not _DURATION.fullmatch(token.text):
             raise ComplaintError(token.at, f"not a valid duration string: {go_quote(token.text)}")
-        length_ms = sum(int(number) * _UNITS_MS[unit] for number, unit in _PART.findall(token.text))
+        length_ms = sum(
+            int(number.lstrip("0")[:_MOST_DIGITS] or 0) * _UNITS_MS[unit] for number, unit in _PART.findall(token.text)
+        )
         if length_ms > _MOST_MS:
             raise ComplaintError(token.at, "duration out of range")
         if not length_ms:

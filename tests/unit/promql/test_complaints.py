@@ -35,6 +35,17 @@ def test_what_makes_the_parser_panic_is_a_wrong_query(query):
             parsed(query, later=later)
 
 
+def test_numbers_that_no_machine_holds_are_refused_as_prometheus_does():
+    assert said(f"foo[{'9' * 5000}s]") == "1:5: parse error: duration out of range"
+    assert said(f"foo[{'0' * 5000}5s]") is None
+    assert said("0x7fffffffffffffff") is None
+    for text in ("0x8000000000000000", f"0x{'f' * 300}"):
+        why = f'error parsing number: strconv.ParseFloat: parsing "{text}": invalid syntax'
+        assert said(f"1 + {text}") == f"1:5: parse error: {why}"
+        with pytest.raises(BadQueryError):
+            parsed(text, later=True)
+
+
 def test_what_came_later_is_refused_unless_it_is_asked_for():
     assert said("foo[300]") == "1:5: parse error: missing unit character in duration"
     for query in ("foo[300]", "foo offset 5", 'sort_by_label(foo, "a")', '{"a.b"}', "5m + 1"):
