@@ -107,16 +107,9 @@ def _opening(struct: str) -> _Literal:
 @cache
 def _print_struct(struct: str) -> _Print:
     """Return what prints the values of a struct; where the same members are set, the same pieces are fixed."""
-    plans: dict[tuple[str, ...], list[_Literal | tuple[str, _Print]]] = {}
 
     def print_(value: dict[str, Any], pieces: list[_Piece]) -> None:
-        names = tuple(value)
-        plan = plans.get(names)
-        if plan is None:
-            plan = _joined(_plan(struct, frozenset(names)))
-            # What clients name members is up to them, but what is stored is not.
-            plans[names] = plan
-        for step in plan:
+        for step in _steps(struct, tuple(value)):
             if isinstance(step, _Literal):
                 pieces.append(step)
             else:
@@ -128,6 +121,12 @@ def _print_struct(struct: str) -> _Print:
                     show(member, pieces)
 
     return print_
+
+
+# Bounded: clients may write members in any order, and leave out any of them.
+@lru_cache(maxsize=2048)
+def _steps(struct: str, names: tuple[str, ...]) -> list[_Literal | tuple[str, _Print]]:
+    return _joined(_plan(struct, frozenset(names)))
 
 
 def _plan(struct: str, names: frozenset[str]) -> list[str | tuple[str, _Print]]:
@@ -219,7 +218,7 @@ def _print_quantity(value: str, pieces: list[_Piece]) -> None:
     pieces.append(_quantity(value))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _quantity(text: str) -> str:
     """Return a quantity as the parser leaves it: it keeps texts that are short enough and surely canonical."""
     match = _QUANTITY.match(text)

@@ -1,11 +1,13 @@
 """Hashes and prints against what Go's libraries computed for the types of Kubernetes 1.36."""
 
 import json
+from itertools import islice, permutations
 from pathlib import Path
 
 import orjson
 import pytest
 
+from kubedyno.kube import gohash
 from kubedyno.kube.gohash import pod_template_hash, print_hash, printed, revision_hash
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kube" / "templatehash.jsonl"
@@ -24,6 +26,17 @@ def test_the_order_of_members_does_not_matter_and_a_collision_does():
     turned = {"spec": {"containers": [{"image": "i", "name": "c"}]}, "metadata": {"labels": {"c": "d", "a": "b"}}}
     assert pod_template_hash(template) == pod_template_hash(turned)
     assert len({pod_template_hash(template, collisions) for collisions in (None, 1, 2)}) == 3
+
+
+def test_what_is_remembered_is_bounded_however_clients_write_their_templates():
+    spec = {name: {} for name in ("affinity", "dnsConfig", "hostAliases", "nodeSelector", "securityContext", "volumes")}
+    spec |= dict.fromkeys(("hostname", "nodeName", "subdomain"), "x")
+    for order in islice(permutations(spec), 3000):
+        pod_template_hash({"spec": {name: spec[name] for name in order}})
+    for number in range(2000):
+        pod_template_hash({"spec": {"overhead": {"cpu": f"{number}m"}}})
+    for cache in (gohash._steps, gohash._quantity):
+        assert 0 < cache.cache_info().currsize <= 2048
 
 
 def test_a_revision_is_hashed_by_its_json():
