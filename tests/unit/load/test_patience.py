@@ -43,6 +43,26 @@ def test_silence_has_an_end():
         asked(Unreachable("gone"), silence_s=0.02)
 
 
+def test_requests_that_each_wait_long_for_an_answer_are_one_silence_and_what_lasted_begins_another():
+    async def asked_of_one_who_says_nothing(lasting):
+        calls = []
+
+        async def ask():
+            calls.append(None)
+            await aio.sleep(60)
+            if len(calls) == 10:
+                return "here"
+            raise Unreachable("does not answer")
+
+        try:
+            return await patience.patiently(ask, 180, lasting=lasting), len(calls)
+        except Unreachable:
+            return "gone", len(calls)
+
+    assert simulate(asked_of_one_who_says_nothing(lasting=False)) == ("gone", 4)
+    assert simulate(asked_of_one_who_says_nothing(lasting=True)) == ("here", 10)
+
+
 def test_a_refusal_is_the_callers():
     with pytest.raises(StatusError):
         asked(StatusError("no"), "never")

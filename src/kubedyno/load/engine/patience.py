@@ -45,13 +45,15 @@ class PatientClient:
         return await patiently(lambda: self._client.list_all(path), self._silence_s)
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], silence_s: float) -> T:
+async def patiently(ask: Callable[[], Awaitable[T]], silence_s: float, *, lasting: bool = False) -> T:
     """Return what a call returns, made again while there is no answer.
 
     Args:
         ask: Makes the call anew; what a broken one left behind is its own to forget.
         silence_s: After so long without any answer the trouble is the caller's. Whoever has less time puts a limit
             around it.
+        lasting: The call goes on for as long as it is answered, as a watch does: one that broke late was answered before.
+            A single request that took long was not: it waited for its answer all the time.
 
     Raises:
         Unreachable: Nobody answered for so long.
@@ -65,8 +67,7 @@ async def patiently(ask: Callable[[], Awaitable[T]], silence_s: float) -> T:
             return await ask()
         except Unreachable as error:
             now_s = loop.time()
-            if since_s is None or now_s - began_s > _MOST_S + wait_s:
-                # The call went well for a while: a new silence.
+            if since_s is None or (lasting and now_s - began_s > _MOST_S + wait_s):
                 since_s, wait_s = now_s, _FIRST_S
                 log.warning("no answer (%s): asking again for up to %.0fs", error, silence_s)
             if now_s - since_s >= silence_s:

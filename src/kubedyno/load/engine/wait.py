@@ -97,7 +97,7 @@ class ReadyWait:
         Raises:
             Unreachable: Nobody answers for longer than one waits for that.
         """
-        await patiently(self._run, self._silence_s)
+        await patiently(self._run, self._silence_s, lasting=True)
 
     async def _run(self) -> None:
         self._forget()
