@@ -37,7 +37,6 @@ class Http1ClientConnection(asyncio.Protocol):
         self._need = 0
         self._keep = True
         self._reading = True
-        # Whether any byte of the answer has come.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the interface, not the base class.

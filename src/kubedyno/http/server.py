@@ -170,7 +170,13 @@ class Server:
             if not self.hears:
                 # `put_off` has seen to it that this is called again.
                 break
-            self._resting.popleft().go_on()
+            try:
+                self._resting.popleft().go_on()
+            finally:
+                # Whatever became of it, the others are heard.
+                if self._resting and not self._hearing:
+                    self._hearing = True
+                    self._loop.call_soon(self._hear)
 
     def flush_soon(self, connection: Connection) -> None:
         """Have a connection's answers sent with those of others: by `flush`, or when the loop turns."""

@@ -315,6 +315,22 @@ async def test_clients_who_are_ahead_share_a_turn_of_the_loop_and_who_is_not_is_
 
 
 @in_loop
+async def test_a_connection_that_fails_when_it_is_heard_again_keeps_no_other_from_it():
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    _, begun, ((broken, _, first), (other, _, second)) = crowd(1)
+    broken.data_received(first.request(1, path="/a") + first.request(3, path="/b"))
+    other.data_received(second.request(1, path="/c"))
+    other.data_received(second.request(3, path="/d"))
+
+    def fail():
+        raise OSError("disk full")
+
+    broken.go_on = fail
+    await turns_until(lambda: len(begun) == 3)
+    assert begun == ["/a", "/c", "/d"]
+
+
+@in_loop
 async def test_a_client_that_is_not_heard_is_not_read_for_ever():
     _, begun, ((flood, transport, client), _) = crowd(1)
     sent = b"".join(client.request(i, "POST", "/f", bytes(16_000)) for i in range(1, 81, 2))
