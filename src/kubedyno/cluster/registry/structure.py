@@ -19,8 +19,10 @@ from kubedyno.kube.resources import Resource, vocabulary
 from kubedyno.kube.status import BadRequest, Invalid
 
 _INT_RANGE = {"int32": 2**31, "int64": 2**63}
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
-_SIX_DIGITS = re.compile(r"\.\d{6}(?!\d)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+_SIX_DIGITS = re.compile(r"\.\d{6}(?!\d)", re.ASCII)
+# Parts of a time, in the order in which Go looks at them: their name, where they stand, the least and the most.
+_TIME_PARTS = (("month", 5, 1, 12), ("hour", 11, 0, 23), ("minute", 14, 0, 59), ("second", 17, 0, 59))
 _UTC_LENGTH = len("2006-01-02T15:04:05Z")
 _WHOLE_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _BASE64_CHARACTER = re.compile(r"[A-Za-z0-9+/]*")
@@ -108,9 +110,10 @@ def _quantity(value: Any, _path: str, _unknown: list[str]) -> Any:
 def _time(struct: str, value: Any, path: str, _unknown: list[str]) -> Any:
     """Return a time as Go writes it: in UTC, of whole seconds."""
     text = _text_of_time(struct, value, path)
+    moment_s = _moment(text)
     if len(text) == _UTC_LENGTH and text[-1] == "Z":
         return text
-    return rfc3339(_moment(text, "2006-01-02T15:04:05Z07:00"))
+    return _written(rfc3339, moment_s, text)
 
 
 def _micro_time(struct: str, value: Any, path: str, _unknown: list[str]) -> Any:
@@ -120,9 +123,10 @@ def _micro_time(struct: str, value: Any, path: str, _unknown: list[str]) -> Any:
     if not _SIX_DIGITS.match(text, _UTC_LENGTH - 1):
         rest = text[_UTC_LENGTH - 1 :]
         raise _MismatchError(f'parsing time "{text}" as "{layout}": cannot parse "{rest}" as ".000000"')
+    moment_s = _moment(text)
     if text[-1] == "Z":
         return text
-    return rfc3339_micro(_moment(text, layout))
+    return _written(rfc3339_micro, moment_s, text)
 
 
 def _text_of_time(struct: str, value: Any, path: str) -> str:
@@ -133,11 +137,21 @@ def _text_of_time(struct: str, value: Any, path: str) -> str:
     return value
 
 
-def _moment(text: str, layout: str) -> float:
+def _moment(text: str) -> float:
     try:
         return epoch_of(text)
-    except ValueError as error:
-        raise _MismatchError(f'parsing time "{text}" as "{layout}": {error}') from None
+    except ValueError:
+        wrong = (name for name, at, least, most in _TIME_PARTS if not least <= int(text[at : at + 2]) <= most)
+        part = next(wrong, "year" if text.startswith("0000") else "time zone offset hour" if text[-1] != "Z" else "day")
+        raise _MismatchError(f'parsing time "{text}": {part} out of range') from None
+
+
+def _written(form: Callable[[float], str], moment_s: float, text: str) -> str:
+    try:
+        return form(moment_s)
+    except (ValueError, OverflowError):
+        # In UTC it is before the year 1 or after 9999.
+        raise _MismatchError(f'parsing time "{text}": year out of range') from None
 
 
 def _check_base64(text: str) -> None:
