@@ -11,6 +11,9 @@ from kubedyno.kube.resources import NODES
 # How a node's CPU time is split, where only its sum is modelled.
 _MODES = (("user", 0.7), ("system", 0.28), ("iowait", 0.02))
 
+# Clients may write any capacity; no kernel has more than some thousands.
+_MOST_CPUS = 1024
+
 
 class NodeExporters:
     """Makes the page.
@@ -34,7 +37,7 @@ class NodeExporters:
             facts = record.obj.facts
             node = self._usage.node(record, now_s)
             of = {"instance": node.name}
-            cpus = max(1, facts.cpu_milli // 1000)
+            cpus = min(max(1, facts.cpu_milli // 1000), _MOST_CPUS)
             alive_s = max(0.0, now_s - node.started_s)
             each = min(node.core_seconds / cpus, alive_s)
             for cpu in range(cpus):

@@ -187,6 +187,21 @@ def test_a_node_exporters_cpus_are_busy_or_idle_all_the_time():
     assert named(body, "node_memory_MemTotal_bytes", instance="n2")[0][1] == 8 << 30
 
 
+def test_a_node_that_says_it_has_more_cpus_than_any_machine_costs_nobody_anything():
+    async def body():
+        async with running() as api:
+            amounts = {"cpu": "100000", "memory": "8Gi"}
+            assert api.call("POST", "/api/v1/nodes", {"metadata": {"name": "huge"}}).status == 201
+            status = {"status": {"capacity": amounts, "allocatable": amounts}}
+            assert api.call("PATCH", "/api/v1/nodes/huge/status", status, MERGE).status == 200
+            answer = api.call("GET", "/kubedyno/metrics/nodes")
+            await answer.done.wait()
+            return answer.body
+
+    cpus = {labels["cpu"] for labels, _ in named(asyncio.run(body()), "node_cpu_seconds_total", instance="huge")}
+    assert len(cpus) == 1024
+
+
 def test_the_store_and_its_reads_are_told_as_etcd_s(cluster):
     def page() -> bytes:
         return cluster.call("GET", "/metrics").body
