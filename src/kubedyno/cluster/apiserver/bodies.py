@@ -78,9 +78,17 @@ def duplicates(body: bytes, value: Any) -> list[str]:
     Args:
         body: The text.
         value: What it was parsed to.
+
+    Raises:
+        BadRequest: It is nested too deeply.
     """
+    try:
+        written = orjson.dumps(value)
+    except TypeError as error:
+        # The one thing that was read and cannot be written: it is nested deeper than 254 levels.
+        raise BadRequest("the object provided is nested too deeply: at most 254 levels are taken") from error
     # What is as long when written out again has lost nothing: nearly every client sends compact JSON.
-    if len(body) - len(orjson.dumps(value)) in {0, 1}:
+    if len(body) - len(written) in {0, 1}:
         return []
     found: dict[str, None] = {}
     _find_duplicates(json.loads(body.decode(errors="replace"), object_pairs_hook=_Pairs), "", found)

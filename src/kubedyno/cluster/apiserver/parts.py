@@ -33,6 +33,7 @@ from kubedyno.http.messages import Stream
 from kubedyno.kube.resources import PODS, Resource
 from kubedyno.kube.shapes import shape_of_kind
 from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
+from kubedyno.kube.strconv import parse_int
 from kubedyno.kube.typed import merge
 
 # Of a log that is followed, written and not read yet.
@@ -342,9 +343,13 @@ def _count(given: dict[str, str], name: str) -> int | None:
     text = given.get(name)
     if not text:
         return None
-    if not text.isdigit():
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text)
+    try:
+        number = parse_int(text)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    if number < 0:
+        raise BadRequest(f"{name}: must be greater than or equal to 0")
+    return number
 
 
 def unknown_part() -> NotFound:

@@ -18,6 +18,7 @@ from kubedyno.kube.status import (
     not_supported,
     required,
 )
+from kubedyno.kube.strconv import parse_int, parse_uint
 
 _META = "meta.k8s.io"
 _EVERY_LABEL = LabelSelector.parse("")
@@ -63,13 +64,17 @@ def _int(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return int(text)
-    except ValueError:
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        return parse_int(text)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
-def _revision_error(text: str) -> str:
-    return str(invalid_value("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": invalid syntax'))
+def revision_of(text: str) -> tuple[int, str]:
+    """Return the revision that a text is, 0 where it is none, and what is wrong with it then."""
+    try:
+        return parse_uint(text or "0"), ""
+    except ValueError as error:
+        return 0, str(invalid_value("resourceVersion", text, str(error)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,7 @@ def list_options(query: str) -> ListOptions:
     watch = is_true(given.get("watch"))
     initial_events = is_true(given["sendInitialEvents"]) if "sendInitialEvents" in given else None
     revision_text = given.get("resourceVersion", "")
+    revision, no_revision = revision_of(revision_text)
     options = ListOptions(
         labels=labels,
         fields=fields,
@@ -137,7 +143,7 @@ def list_options(query: str) -> ListOptions:
         bookmarks=is_true(given.get("allowWatchBookmarks")),
         initial_events=initial_events,
         revision_text=revision_text,
-        revision=int(revision_text) if _is_revision(revision_text) else 0,
+        revision=revision,
         revision_match=given.get("resourceVersionMatch", ""),
         limit=max(limit, 0),
         continue_token=given.get("continue", ""),
@@ -152,16 +158,12 @@ def list_options(query: str) -> ListOptions:
         position_of(options.continue_token)
         if revision_text not in {"", "0"}:
             raise BadRequest("specifying resource version is not allowed when using continue")
-    if revision_text and not _is_revision(revision_text):
+    if no_revision:
         if watch:
             # Not a 400: the real server's watch path forgets to wrap this one.
-            raise StatusError(_revision_error(revision_text), code=500, reason="")
-        raise BadRequest(f"invalid resource version: {_revision_error(revision_text)}")
+            raise StatusError(no_revision, code=500, reason="")
+        raise BadRequest(f"invalid resource version: {no_revision}")
     return options
-
-
-def _is_revision(text: str) -> bool:
-    return text.isascii() and text.isdigit()
 
 
 def include_object_of(text: str) -> str:

@@ -16,7 +16,7 @@ from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, text_around, text_of, value_bytes
 from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, PROTOBUF, TABLE, YAML, Form, check_shape
 from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
-from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters
+from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters, revision_of
 from kubedyno.cluster.apiserver.selection import Selection
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.registry.customresources import CustomResource
@@ -25,7 +25,7 @@ from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Stream
-from kubedyno.kube.status import Expired, NotAcceptable, StatusError, Timeout, invalid_value, not_found
+from kubedyno.kube.status import Expired, NotAcceptable, StatusError, Timeout, not_found
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.view import View, prefix_end
 
@@ -95,12 +95,11 @@ class Reads:
         form = call.form(given.get("pretty"))
         include_object = "Metadata"
         if query:
-            revision = given.get("resourceVersion", "")
-            if revision and not (revision.isascii() and revision.isdigit()):
+            revision, no_revision = revision_of(given.get("resourceVersion", ""))
+            if no_revision:
                 # A 500, as of a watch: the real server forgets to wrap it.
-                why = f'strconv.ParseUint: parsing "{revision}": invalid syntax'
-                raise StatusError(str(invalid_value("resourceVersion", revision, why)), code=500, reason="")
-            self._check_revision(int(revision or 0))
+                raise StatusError(no_revision, code=500, reason="")
+            self._check_revision(revision)
             include_object = given.get("includeObject", "")
         record = self.record(call)
         if form.shape is TABLE:

@@ -1,9 +1,10 @@
 """What metrics say of how many replicas there should be.
 
 Use of pods is said by their annotations kubedyno.io/usage-cpu and kubedyno.io/usage-memory, of one container with its
-name behind (kubedyno.io/usage-cpu.app); of others it is what metrics.k8s.io tells. A pod's own metric is kubedyno.io/metric-NAME on the pod, an object's on that
-object, and an external one is the key NAME of the ConfigMap kubedyno-external-metrics in the autoscaler's namespace.
-Where nobody says anything of these three, that is told as in a cluster without custom and external metrics APIs.
+name behind (kubedyno.io/usage-cpu.app); of others it is what metrics.k8s.io tells. A pod's own metric is
+kubedyno.io/metric-NAME on the pod, an object's on that object, and an external one is the key NAME of the ConfigMap
+kubedyno-external-metrics in the autoscaler's namespace. Where nobody says anything of these three, that is told as in a
+cluster without custom and external metrics APIs.
 """
 
 from collections.abc import Callable

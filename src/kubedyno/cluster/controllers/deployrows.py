@@ -14,6 +14,7 @@ from kubedyno.cluster.registry.templates import owner_reference
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.kube.gohash import pod_template_hash
 from kubedyno.kube.selectors import LabelSelector
+from kubedyno.kube.strconv import whole
 
 REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
@@ -135,13 +136,11 @@ class Child:
 
     @property
     def revision(self) -> int:
-        text = self.annotations.get(REVISION, "0")
-        return int(text) if text.isdigit() else 0
+        return whole(self.annotations.get(REVISION, ""), 0)
 
     @property
     def size(self) -> Size:
-        text = self.annotations.get(MAXIMUM, "0")
-        return Size(self.replicas, self.status.availableReplicas, int(text) if text.isdigit() else 0)
+        return Size(self.replicas, self.status.availableReplicas, whole(self.annotations.get(MAXIMUM, ""), 0))
 
 
 class DeploymentRow:

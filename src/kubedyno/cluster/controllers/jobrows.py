@@ -14,6 +14,7 @@ from kubedyno.cluster.registry.templates import OwnerRef, PodTemplate
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.selectors import LabelSelector
+from kubedyno.kube.strconv import whole
 
 BACKOFF_S = 10.0
 MAX_BACKOFF_S = 600.0
@@ -133,7 +134,7 @@ def condition_of(type: str, reason: str, message: str, now: str, *, status: str 
 def index_of(pod: ObjectRecord) -> int:
     """Return a pod's completion index, -1 when it has none."""
     text = pod.obj.labels.get(INDEX_KEY) or metadata_of(pod.obj).get("annotations", {}).get(INDEX_KEY, "")
-    return int(text) if text.isdigit() else -1
+    return whole(text, -1)
 
 
 def backoff_s(failures: int) -> float:

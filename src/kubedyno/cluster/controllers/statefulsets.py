@@ -31,6 +31,7 @@ from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import CONTROLLERREVISIONS, PODS, STATEFULSETS
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import StatusError
+from kubedyno.kube.strconv import whole
 
 _COMPONENT = "statefulset-controller"
 _HASH_LABEL = "controller.kubernetes.io/hash"
@@ -104,7 +105,7 @@ class Row:
     def ordinal_of(self, name: str) -> int:
         """Return the ordinal of a pod's name, -1 when it is not one of this set's."""
         head, _, tail = name.rpartition("-")
-        return int(tail) if head == self.name and tail.isdigit() else -1
+        return whole(tail, -1) if head == self.name else -1
 
     # --- as an owner of pods -----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import Resource, by_kind
 from kubedyno.kube.status import BadRequest, Conflict, StatusError, conflict
+from kubedyno.kube.strconv import parse_uint
 
 # Where etcd keeps what lies under another name than its plural's.
 _PLACES = {
@@ -44,9 +45,11 @@ def check_version(resource: Resource, record: ObjectRecord, metadata: Object) ->
     """
     version = metadata.get("resourceVersion", "")
     if version not in {"", "0"}:
-        if not version.isdigit():
-            raise StatusError(f'strconv.ParseUint: parsing "{version}": invalid syntax', code=500, reason="")
-        if int(version) != record.revision:
+        try:
+            revision = parse_uint(version)
+        except ValueError as error:
+            raise StatusError(str(error), code=500, reason="") from None
+        if revision != record.revision:
             raise conflict(resource, record.obj.name)
 
 

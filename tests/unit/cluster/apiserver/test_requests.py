@@ -1,6 +1,7 @@
 import asyncio
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -68,6 +69,34 @@ def test_warnings_have_an_end(api):
 
 def test_a_warning_holds_no_line_break(api):
     assert warned(api, ["a\r\nSet-Cookie: b", "c"]) == ['299 - "unknown field \\"c\\""']
+
+
+# --- what no machine holds ---
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "²"])
+def test_a_revision_or_limit_that_is_no_number_of_64_bits_is_the_clients_fault(api, digits):
+    why = "value out of range" if len(digits) > 1 else "invalid syntax"
+    text = quote(digits)
+    for path in (f"{CMS}?resourceVersion={text}", f"{CMS}?limit={text}", f"{CMS}?timeoutSeconds={text}"):
+        answer = api.call("GET", path)
+        assert (answer.status, why in answer.json["message"]) == (400, True), path
+    # The real server forgets to wrap these.
+    for path in (f"{CMS}?watch=true&resourceVersion={text}", f"/api/v1/namespaces/{NS}?resourceVersion={text}"):
+        answer = api.call("GET", path)
+        assert (answer.status, why in answer.json["message"]) == (500, True), path
+        assert answer.json.get("reason", "") == ""
+    stored = api.call("POST", CMS, {"metadata": {"name": "known"}}).json
+    stored["metadata"]["resourceVersion"] = digits
+    answer = api.call("PUT", f"{CMS}/known", stored)
+    assert (answer.status, why in answer.json["message"]) == (500, True)
+
+
+def test_an_object_that_is_nested_too_deeply_is_the_clients_fault(api):
+    body = b'{"metadata":{"name":"deep","annotations":%b%b}}' % (b"[" * 400, b"]" * 400)
+    answer = api.call("POST", CMS, body)
+    assert (answer.status, answer.json["reason"]) == (400, "BadRequest")
+    assert "nested too deeply" in answer.json["message"]
 
 
 # --- who asks ------------------------------------------------------------------------------------------------------

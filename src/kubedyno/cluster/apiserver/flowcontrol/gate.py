@@ -25,6 +25,7 @@ from kubedyno.http.messages import App, Headers, Request, Responder, Stream, Tun
 from kubedyno.http.server import Server
 from kubedyno.kube.resources import built_in
 from kubedyno.kube.status import InternalError, StatusError
+from kubedyno.kube.strconv import whole
 
 GROUP = "flowcontrol.apiserver.k8s.io"
 # A quarter of a request's minute.
@@ -423,9 +424,9 @@ class FlowControl:
         name = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
         table = self._store.db.tables.get(name)
         objects = table.count if table is not None else 0
-        limit = given.get("limit", "")
-        if limit.isascii() and limit.isdigit() and int(limit) and not {"labelSelector", "fieldSelector"} & given.keys():
-            objects = min(objects, int(limit))
+        limit = whole(given.get("limit", ""), 0)
+        if limit and not {"labelSelector", "fieldSelector"} & given.keys():
+            objects = min(objects, limit)
         return max(min(-(-objects // _OBJECTS_A_SEAT), level.width_limit()), 1)
 
     # --- flows -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from kubedyno.cluster.registry.kinds.podwarnings import template_warnings
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes, selector_causes
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
+from kubedyno.kube.strconv import whole
 
 _PERCENT = re.compile(r"[0-9]+%\Z")
 _NOT_NEGATIVE = "must be greater than or equal to 0"
@@ -234,9 +235,8 @@ class DaemonSets(Workload):
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         super().prepare_update(obj, old)
-        before = old["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, "0")
+        number = whole(old["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, ""), 0)
         changed = obj["spec"]["template"] != old["spec"]["template"]
-        number = int(before) if before.isdigit() else 0
         obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = str(number + changed)
 
     def validate(self, obj: Object) -> list[Cause]:
