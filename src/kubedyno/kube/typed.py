@@ -328,9 +328,12 @@ def _element_difference(element: Shape, left: list[Any], right: list[Any]) -> _D
 
 def merge(shape: Shape, live: Any, patch: Any) -> Any:
     """Return an object with an applied one merged into it; what the applied one leaves out stays."""
-    shape = shape.of(live, patch)
     if patch is ABSENT:
         return live
+    # What was one value and has parts now, or the other way round, is another one.
+    if shape.form is Form.DEDUCED and isinstance(live, dict) is not isinstance(patch, dict):
+        return patch
+    shape = shape.of(live, patch)
     if live is ABSENT or shape.leaf:
         return patch
     if not live and not patch:
