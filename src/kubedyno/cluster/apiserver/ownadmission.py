@@ -5,13 +5,13 @@ the controller's key is postponed, and when the answer is there the key's next t
 what was kept (name and uid included), another one is asked about anew.
 """
 
-import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
+from kubedyno.base import aio
 from kubedyno.cluster.apiserver.admission import SERVICE_ACCOUNT, Admission, RequestGate, service_account
 from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
 from kubedyno.cluster.apiserver.authentication import AUTHENTICATED, User
@@ -40,29 +40,31 @@ _MANAGER = User("system:kube-controller-manager", (AUTHENTICATED,))
 _CHANCE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|kube-api-access-\w{5}")
 # Writes with answers that nobody has come back for: the oldest go first.
 _MAX_KEPT = 4096
+# Answers that nobody has come back for in so long say nothing of a like write now.
+_FRESH_S = 60.0
 
 
 class _Kept:
     """A write that webhooks are asked about."""
 
-    __slots__ = ("gate", "new", "settled", "waiting")
+    __slots__ = ("gate", "new", "settled_s", "waiting")
 
     def __init__(self, gate: RequestGate, new: Object | None) -> None:
         self.gate = gate
         self.new = new
-        self.settled = False
+        self.settled_s: float | None = None
         self.waiting: list[Callable[[], None]] = []
 
     def then(self, wake: Callable[[], None]) -> None:
         """Call something when the answers are there."""
-        if self.settled:
+        if self.settled_s is not None:
             wake()
         elif wake not in self.waiting:
             self.waiting.append(wake)
 
-    def settle(self) -> None:
+    def settle(self, now_s: float) -> None:
         """Say that they are."""
-        self.settled = True
+        self.settled_s = now_s
         for wake in self.waiting:
             wake()
         self.waiting.clear()
@@ -78,7 +80,7 @@ class OwnAdmission:
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
         self._kept: dict[bytes, _Kept] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = aio.Tasks("asking webhooks about the cluster's own write")
         admission.registry.own_gate = self.gate
 
     def gate(self, resource: Resource, owners: bytes) -> "OwnWrite | None":
@@ -96,38 +98,42 @@ class OwnAdmission:
         return OwnWrite(self, service_account(f"{SERVICE_ACCOUNT}kube-system:{account}") if account else _MANAGER)
 
     def take(self, mark: bytes) -> _Kept | None:
-        """Return a write that was kept, once: its answers are there.
+        """Return a write that was kept, once: its answers are there. None when there is none, or it is too old.
 
         Raises:
             Postponed: They are not.
         """
         kept = self._kept.get(mark)
-        if kept is not None:
-            if not kept.settled:
-                raise Postponed(kept.then)
-            del self._kept[mark]
-        return kept
+        if kept is None:
+            return None
+        if kept.settled_s is None:
+            raise Postponed(kept.then)
+        del self._kept[mark]
+        return None if self._is_old(kept) else kept
+
+    def _now_s(self) -> float:
+        return self.admission.registry.clock.monotonic()
+
+    def _is_old(self, kept: _Kept) -> bool:
+        return kept.settled_s is not None and self._now_s() - kept.settled_s > _FRESH_S
 
     def postpone(self, mark: bytes, gate: RequestGate, new: Object | None, needed: ReviewsNeeded) -> Postponed:
         """Keep a write, have webhooks asked about it, and return what to raise."""
-        while len(self._kept) >= _MAX_KEPT:
-            self._kept.pop(next(iter(self._kept))).settle()
+        while self._kept and (len(self._kept) >= _MAX_KEPT or self._is_old(next(iter(self._kept.values())))):
+            self._kept.pop(next(iter(self._kept))).settle(self._now_s())
         kept = self._kept[mark] = _Kept(gate, new)
-        task = asyncio.get_running_loop().create_task(self._ask(kept, needed))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._ask(kept, needed))
         return Postponed(kept.then)
 
     async def _ask(self, kept: _Kept, needed: ReviewsNeeded) -> None:
         try:
             await self.admission.settle(needed, kept.gate)
         finally:
-            kept.settle()
+            kept.settle(self._now_s())
 
     def close(self) -> None:
         """Ask no more."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
 
 
 class OwnWrite:

@@ -420,6 +420,40 @@ async def test_a_webhook_is_asked_before_a_controller_deletes_a_pod(w):
 
 
 @run
+async def test_answers_that_nobody_came_back_for_are_forgotten(w):
+    w.hooks.replies["/0"] = allow
+    await w.configure("validating", {"rules": [POD_RULE]})
+    step, made = pods_maker(w, 1)
+    turns = []
+
+    def given_up_at_first():
+        # Postponed once, it has something else to do when the answer is there.
+        turns.append(None)
+        if len(turns) == 1:
+            step()
+
+    queue = WorkQueue(Pump(w.api.clock), "controller", lambda _key, _budget: given_up_at_first() or 1)
+    queue.add("key")
+    async with aio.timeout(_LIMIT_S):
+        while len(turns) < 2:
+            await aio.sleep(0.01)
+    assert (len(w.hooks.seen), made) == (1, [])
+    w.hooks.replies["/0"] = lambda _: {"allowed": False, "status": {"message": "not any more"}}
+    w.api.clock.now_s += 3600
+    refused = []
+
+    def told():
+        try:
+            step()
+        except StatusError as error:
+            refused.append(error.message)
+
+    await reconciled(w, told)
+    assert refused == ['admission webhook "h0.w.io" denied the request: not any more']
+    assert (len(w.hooks.seen), made) == (2, [])
+
+
+@run
 async def test_who_writes_outside_of_a_turn_is_not_held_up(w):
     w.hooks.replies["/0"] = lambda _: {"allowed": False}
     await w.configure("validating", {"rules": [POD_RULE]})
