@@ -169,10 +169,6 @@ class WriteTxn:
         """Delete by keys, in order; returns how many were there."""
         return sum(self.delete(table, key) is not None for key in keys)
 
-    def delete_all(self, table: Table[T]) -> int:
-        """Delete everything, in key order; returns how many there were."""
-        return self.delete_many(table, [record.key for record in self.all(table)])
-
     def delete(self, table: Table[T], key: str) -> Record[T] | None:
         """Delete by key; returns the tombstone, None when there is nothing (no revision is taken then)."""
         if table._txn is not self:

@@ -10,7 +10,6 @@ import pytest
 
 from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client, Unreachable
-from kubedyno.client.informer import Informer
 from kubedyno.client.kubeconfig import ExecPlugin, Target, User
 from kubedyno.kube.status import Conflict, Forbidden, NotFound, StatusError
 from unit.http.wire import AUTHORITY, server_of
@@ -251,16 +250,20 @@ def test_an_expired_version_lists_again(how):
                 lists.pop(0)(request, responder)
 
         api.answers["pods"] = answer
-        changes = []
+        told = []
+
+        async def follow():
+            async with client.list_watch("/pods", "", json.loads) as events:
+                async for kind, item in events:
+                    told.append((kind, item and item["metadata"]["name"]))
+
         async with client_of(api) as client:
-            name = lambda item: item and item["metadata"]["name"]  # noqa: E731
-            informer = Informer(client, "/pods", lambda old, new: changes.append((name(old), name(new))))
-            task = asyncio.ensure_future(informer.run())
+            task = asyncio.ensure_future(follow())
             await until(lambda: api.watches)
-            assert sorted(informer.objects) == ["n/b", "n/c"]
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        assert changes == [(None, "a"), (None, "b"), ("b", "b"), (None, "c"), ("a", None)]
+        first = [("ADDED", "a"), ("ADDED", "b"), ("SYNCED", None)]
+        assert told == [*first, ("RELIST", None), ("ADDED", "b"), ("ADDED", "c"), ("SYNCED", None)]
 
     run(main())
 
