@@ -40,7 +40,8 @@ _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d
 _UUID = re.compile(r"(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\Z")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\Z")
 _MAC = re.compile(r"(?i)[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
-_DURATION = re.compile(r"(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|h|d|w)[a-z]*\s*)+\Z")
+# Nothing is tried twice: "1ms" is no "1m" with an s behind it, or a text of many of them would take for ever.
+_DURATION = re.compile(r"(?>\d+(\.\d+)?\s*(?>ns|us|µs|ms|s|m|h|d|w)[a-z]*\s*)+\Z")
 _HOSTNAME = re.compile(r"([^\W_]((-?[^\W_]{0,62})?)|([^\W_](([^\W_]|-){0,61}[^\W_])?\.)+[^\W\d_]{2,63})\Z")
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S+\Z")
 _INTEGERS = {"int32": 1 << 31, "int64": 1 << 63}
