@@ -31,7 +31,8 @@ _CHUNK_BYTES = 8 << 20
 # Documents of runs are large.
 _PAGE = 50
 _PAGE_OF_IDS = 5000
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
+# Up to the last @ before a path: passwords have some, and a server may come without a scheme.
+_LOGIN = re.compile(r"^(\w+://)?[^/\s]*@")
 # A server waits a minute for a shard that is gone, and then says so.
 _TIMEOUT_S = 90
 # Of what a server says.
@@ -71,7 +72,7 @@ class OpenSearchIndexer:
         for server in servers:
             _check(server)
         # Without logins: it stands in messages.
-        self._servers = ", ".join(_LOGIN.sub("", server) for server in servers)
+        self._servers = ", ".join(_LOGIN.sub(r"\1", server) for server in servers)
         # What this machine trusts, or SSL_CERT_FILE names, as in the original.
         trust = (
             {"verify_certs": False, "ssl_show_warn": False}
@@ -226,7 +227,7 @@ class OpenSearchIndexer:
 
 def _check(server: str) -> None:
     """Raise KubedynoError unless a text is the URL of a server."""
-    shown = _LOGIN.sub("", server)
+    shown = _LOGIN.sub(r"\1", server)
     try:
         parts = urlsplit(server if "://" in server else f"http://{server}")
         right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0

@@ -40,7 +40,8 @@ TAG = "tag:"
 # Of the network lab's figures those that are neither better nor worse: how much was measured, and how packets were made.
 _CIRCUMSTANCES = frozenset({"count", "sent_bps", "mean_packet_bytes"})
 _SECRET = re.compile(r"token|password|passwd|secret|bearer", re.IGNORECASE)
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
+# Up to the last @ before a path: passwords have some.
+_LOGIN = re.compile(r"(?<=://)[^/\s]+@")
 
 
 def store() -> RunStore:

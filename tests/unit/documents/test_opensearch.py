@@ -197,7 +197,7 @@ def test_documents_do_not_go_to_a_pattern_but_are_read_by_one(server, stored):
     assert OpenSearchIndexer([server], "run*", insecure=True, making=False).read(FILE_NAME)
 
 
-@pytest.mark.parametrize("url", ["", "http://", "ftp://host", "http://u:hush@host:port"])
+@pytest.mark.parametrize("url", ["", "http://", "ftp://host", "http://u:hush@host:port", "http://u:p@hush@host:port"])
 def test_what_is_no_url_of_a_server_is_told(url):
     with pytest.raises(KubedynoError, match="is no URL of a server") as caught:
         OpenSearchIndexer([url], "runs", insecure=True)

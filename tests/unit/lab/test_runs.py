@@ -40,11 +40,11 @@ def of(number, *, directory="", tags=()):
 
 
 def test_secrets_are_blotted_out_and_the_digest_knows_a_configuration_by_what_it_does():
-    one = {"metricsEndpoints": [{"token": "abc", "esServers": ["https://u:p@h:9"], "name": "run-X"}], "qps": 5}
+    one = {"metricsEndpoints": [{"token": "abc", "esServers": ["https://u:p@q@h:9"], "name": "run-X"}], "qps": 5}
     assert runs.without_secrets(one) == {
         "metricsEndpoints": [{"token": "REDACTED", "esServers": ["https://REDACTED@h:9"], "name": "run-X"}], "qps": 5
     }  # fmt: skip
-    other = {"qps": 5, "metricsEndpoints": [{"token": "abc", "esServers": ["https://u:p@h:9"], "name": "run-Y"}]}
+    other = {"qps": 5, "metricsEndpoints": [{"token": "abc", "esServers": ["https://u:p@q@h:9"], "name": "run-Y"}]}
     assert runs.digest_of(one, "X") == runs.digest_of(other, "Y") != runs.digest_of({**other, "qps": 6}, "Y")
 
 
