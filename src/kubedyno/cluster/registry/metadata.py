@@ -65,6 +65,10 @@ def selector_causes(selector: Object, path: str) -> list[Cause]:
     return causes
 
 
+# Of these come too many for anything to belong to one.
+_EVENTS = frozenset({"v1", "events.k8s.io/v1"})
+
+
 def _owner_causes(references: list[Any], path: str) -> list[Cause]:
     causes, controllers = [], []
     for owner in references:
@@ -78,6 +82,9 @@ def _owner_causes(references: list[Any], path: str) -> list[Cause]:
         ]
         if api_version == "v1" and owner.get("kind") == "Event":
             causes.append(invalid_value(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
+        if owner.get("kind") == "Event" and api_version in _EVENTS:
+            kind = f"{api_version.rpartition('/')[0]}/{api_version.rpartition('/')[2]}, Kind=Event"
+            causes.append(invalid_value(path, owner, f"{kind} is disallowed from being an owner"))
         if owner.get("controller"):
             controllers.append(owner)
     if len(controllers) > 1:

@@ -92,7 +92,8 @@ class Jobs(Kind):
         return generated_selector_causes(obj, UID_LABELS, NAME_LABELS) + job_causes(obj["spec"], "spec")
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        return job_causes(obj["spec"], "spec") + job_update_causes(obj["spec"], old, "spec")
+        # All of it is looked at twice.
+        return 2 * job_causes(obj["spec"], "spec") + job_update_causes(obj["spec"], old, "spec")
 
     def warnings(self, obj: Object) -> list[str]:
         warnings = template_warnings(obj["spec"]["template"], "spec.template")

@@ -88,6 +88,20 @@ _volume = _struct(
     "PortworxVolume ScaleIO:scaleIO StorageOS:storageos CSI:csi Ephemeral Image",
     **{member.go_name: _of(member.struct) for member in json_members_of("core.v1.VolumeSource").values()},
 )
+_volume_source = _struct(
+    "GCEPersistentDisk:gcePersistentDisk AWSElasticBlockStore:awsElasticBlockStore HostPath Glusterfs NFS:nfs RBD:rbd "
+    "Quobyte ISCSI:iscsi FlexVolume Cinder CephFS:cephfs FC:fc Flocker AzureFile VsphereVolume AzureDisk "
+    "PhotonPersistentDisk PortworxVolume ScaleIO:scaleIO Local StorageOS:storageos CSI:csi",
+    **{member.go_name: _of(member.struct) for member in json_members_of("core.v1.PersistentVolumeSource").values()},
+)
+
+
+def go_volume_source(source: Object) -> Object:
+    """Return the source of a PersistentVolume with the internal struct's members."""
+    told: Object = _volume_source(source)
+    return told
+
+
 _security = _struct(
     "HostNetwork=false HostPID:hostPID=false HostIPC:hostIPC=false ShareProcessNamespace HostUsers "
     "SELinuxOptions:seLinuxOptions WindowsOptions RunAsUser RunAsGroup RunAsNonRoot SupplementalGroups "

@@ -8,6 +8,7 @@ from kubedyno.cluster.registry.cells import NONE, UNKNOWN, age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.networking import cidr_causes
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
 from kubedyno.kube.quantity import milli_of, value_of
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
@@ -80,6 +81,29 @@ def _align_cidrs(spec: Object) -> None:
         spec["podCIDR"] = cidrs[0]
 
 
+def _taint_causes(node: Object) -> list[Cause]:
+    """Return what is wrong with a node's taints; the real server tells them of its metadata."""
+    causes: list[Cause] = []
+    seen: set[tuple[str, str]] = set()
+    for i, taint in enumerate(node["spec"].get("taints", ())):
+        path = f"metadata.taints[{i}]"
+        key, effect = taint.get("key", ""), taint.get("effect", "")
+        value = taint.get("value", "")
+        causes += [invalid_value(f"{path}.key", key, p) for p in problems_of_qualified_name(key)]
+        causes += [invalid_value(f"{path}.value", value, p) for p in problems_of_label_value(value)]
+        if effect not in _EFFECTS:
+            causes.append(
+                not_supported(f"{path}.effect", effect, _EFFECTS) if effect else required(f"{path}.effect", "")
+            )
+        if (key, effect) in seen:
+            shown = {"Key": key, "Value": taint.get("value", ""), "Effect": effect, "TimeAdded": None}
+            cause = duplicate(path, shown)
+            text = f"{cause.message}: taints must be unique by key and effect pair"
+            causes.append(Cause(cause.reason, path, text))
+        seen.add((key, effect))
+    return causes
+
+
 class Nodes(Kind):
     """core/v1 Node."""
 
@@ -103,29 +127,15 @@ class Nodes(Kind):
 
     def prepare_create(self, obj: Object) -> None:
         """A node keeps the status it is created with, and starts tainted until it is seen Ready."""
+        # Configuration from the API went with its gate.
+        obj["spec"].pop("configSource", None)
         _align_cidrs(obj["spec"])
         taints = obj["spec"].setdefault("taints", [])
         if not any(t.get("key") == _NOT_READY_TAINT["key"] and t.get("effect") == "NoSchedule" for t in taints):
             taints.append(dict(_NOT_READY_TAINT))
 
     def validate(self, obj: Object) -> list[Cause]:
-        causes = []
-        seen: set[tuple[str, str]] = set()
-        for i, taint in enumerate(obj["spec"].get("taints", ())):
-            path = f"metadata.taints[{i}]"
-            key, effect = taint.get("key", ""), taint.get("effect", "")
-            if not key:
-                causes.append(required(f"{path}.key", ""))
-            if effect not in _EFFECTS:
-                causes.append(
-                    not_supported(f"{path}.effect", effect, _EFFECTS) if effect else required(f"{path}.effect", "")
-                )
-            if (key, effect) in seen:
-                shown = {"Key": key, "Value": taint.get("value", ""), "Effect": effect, "TimeAdded": None}
-                cause = duplicate(path, shown)
-                text = f"{cause.message}: taints must be unique by key and effect pair"
-                causes.append(Cause(cause.reason, path, text))
-            seen.add((key, effect))
+        causes = _taint_causes(obj)
         cidrs, path = obj["spec"].get("podCIDRs", []), "spec.podCIDRs"
         wrong = [cause for i, cidr in enumerate(cidrs) for cause in cidr_causes(f"{path}[{i}]", cidr)]
         if not wrong and len(cidrs) > 1 and (len(cidrs) > 2 or len({":" in cidr for cidr in cidrs}) == 1):
@@ -137,7 +147,8 @@ class Nodes(Kind):
         _align_cidrs(obj["spec"])
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = self.validate(obj)
+        # Taints are looked at twice.
+        causes = self.validate(obj) + _taint_causes(obj)
         before, after = old["spec"], obj["spec"]
         if before.get("podCIDRs") and before.get("podCIDRs") != after.get("podCIDRs"):
             causes.append(

@@ -60,8 +60,13 @@ class Pods(Kind):
     def default(self, obj: Object) -> None:
         default_pod_spec(obj.setdefault("spec", {}), pod=True)
         status = obj.get("status")
-        if status and "podIP" in status and not status.get("podIPs"):
-            status["podIPs"] = [{"ip": status["podIP"]}]
+        if status:
+            # The one address is always the first of the list.
+            given, listed = status.get("podIP", ""), status.get("podIPs")
+            if given and (not listed or listed[0].get("ip", "") != given):
+                status["podIPs"] = [{"ip": given}]
+            elif listed and not given and listed[0].get("ip"):
+                status["podIP"] = listed[0]["ip"]
 
     def prepare_create(self, obj: Object) -> None:
         match_label_keys(obj["spec"], obj["metadata"].get("labels", {}))

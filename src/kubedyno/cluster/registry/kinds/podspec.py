@@ -1,6 +1,8 @@
 """Defaults of a pod's spec, as the real 1.36 fills them in; for pods and for the templates of workloads."""
 
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from kubedyno.kube.quantity import Quantity
@@ -17,13 +19,24 @@ _FILE_MODE = 420
 _TOKEN_EXPIRATION_S = 3600
 
 
+# A reference to an image: where it is from, its path, tag and digest.
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_STEP = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?/)?{_STEP}(?:/{_STEP})*"
+    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?P<digest>@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?\Z",
+    re.ASCII,
+)
+_REMEMBERED_IMAGES, _MAX_IMAGE = 1024, 255
+
+
+@lru_cache(maxsize=_REMEMBERED_IMAGES)
 def pull_policy_of(image: str) -> str:
-    """Return the default imagePullPolicy: Always for ":latest" or no tag, else IfNotPresent."""
-    last = image.rpartition("/")[2]
-    if "@" in last:
-        return "IfNotPresent"
-    tag = last.partition(":")[2]
-    return "IfNotPresent" if tag and tag != "latest" else "Always"
+    """Return the default imagePullPolicy: Always for ":latest" or no tag, else IfNotPresent, also for what is no image."""
+    found = _IMAGE.match(image) if len(image) <= _MAX_IMAGE else None
+    if found is None or found["digest"]:
+        return "Always" if found is not None and found["tag"] == "latest" else "IfNotPresent"
+    return "IfNotPresent" if found["tag"] not in {None, "latest"} else "Always"
 
 
 def default_pod_spec(spec: Spec, *, pod: bool) -> None:

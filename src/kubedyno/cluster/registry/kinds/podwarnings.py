@@ -5,6 +5,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.securityvalidation import containers_with_paths
+from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.quantity import Quantity
 
 _ANNOTATIONS = {
@@ -38,6 +39,10 @@ _VOLUMES = (
 )
 _OLD_VOLUMES = frozenset(name for name, _, _ in _VOLUMES)
 _NEED, _PREFER = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
+_NAMES = (
+    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is "
+    "recommended:"
+)
 _NO_SELECTOR = "a null labelSelector results in matching no pod"
 _BYTES = ("memory", "ephemeral-storage")
 
@@ -91,6 +96,12 @@ def pod_warnings(spec: Object, path: str, annotations: dict[str, str]) -> list[s
     for name in ("podAffinity", "podAntiAffinity"):
         warnings += _unselecting(spec.get("affinity", {}).get(name, {}), f"{path}.affinity.{name}")
     return warnings
+
+
+def name_warnings(name: str) -> list[str]:
+    """Return the warnings for the name of what makes pods: theirs begin with it, and so do their hosts' names."""
+    problems = problems_of_dns1123_label(name)
+    return [f"{_NAMES} [{' '.join(problems)}]"] if problems else []
 
 
 def template_warnings(template: Object, path: str) -> list[str]:

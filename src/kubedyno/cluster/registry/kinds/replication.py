@@ -54,7 +54,8 @@ class ReplicationControllers(Kind):
         labels = template["metadata"].get("labels")
         if not _matches(selector or {}, labels or {}):
             text = "`selector` does not match template `labels`"
-            causes.append(invalid_value("spec.template.metadata.labels", labels, text))
+            shown = None if labels is None else dict(sorted(labels.items()))
+            causes.append(invalid_value("spec.template.metadata.labels", shown, text))
         causes += validate_template(template, "spec.template")
         policy = template["spec"].get("restartPolicy")
         if policy != "Always":
@@ -73,6 +74,25 @@ class ReplicationControllers(Kind):
         if name == "status.replicas":
             return str(obj.get("status", {}).get("replicas", 0))
         return super().field_of(obj, name)
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        status = obj.get("status", {})
+        replicas, available = status.get("replicas", 0), status.get("availableReplicas", 0)
+        parts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+        causes = [
+            cause
+            for name in ("replicas", *parts, "observedGeneration")
+            for cause in not_negative(f"status.{name}", status.get(name, 0))
+        ]
+        causes += [
+            invalid_value(f"status.{name}", status[name], "cannot be greater than status.replicas")
+            for name in parts
+            if status.get(name, 0) > replicas
+        ]
+        if available > status.get("readyReplicas", 0):
+            causes.append(invalid_value("status.availableReplicas", available, "cannot be greater than readyReplicas"))
+        return causes
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj.get("spec", {}), obj.get("status", {})

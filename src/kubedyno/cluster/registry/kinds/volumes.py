@@ -10,14 +10,15 @@ from kubedyno.cluster.registry.kinds.claimvalidation import (
     claim_causes,
     positive,
 )
-from kubedyno.cluster.registry.kinds.gostruct import difference, go_claim_spec
+from kubedyno.cluster.registry.kinds.gostruct import difference, go_claim_spec, go_volume_source
 from kubedyno.cluster.registry.kinds.podspec import default_volume_source
 from kubedyno.cluster.registry.kinds.rules import named, one_of, unchanged
 from kubedyno.cluster.registry.kinds.schedulingvalidation import node_selector_causes
 from kubedyno.cluster.registry.kinds.volumesources import source_causes
 from kubedyno.cluster.storage.objects import StoredObject
+from kubedyno.kube.gostructs import shown
 from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.status import Cause, forbidden_field, not_supported, required
+from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 from kubedyno.statedb.records import Index
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
@@ -184,8 +185,8 @@ class PersistentVolumes(Kind):
         capacity = spec.get("capacity", {})
         if not capacity:
             causes.append(required("spec.capacity"))
-        elif "storage" not in capacity or len(capacity) > 1:
-            causes.append(not_supported("spec.capacity", capacity, ("storage",)))
+        if "storage" not in capacity or len(capacity) > 1:
+            causes.append(not_supported("spec.capacity", spec.get("capacity"), ("storage",)))
         for name, amount in capacity.items():
             causes += positive(f"spec.capacity[{name}]", amount)
         policy = spec["persistentVolumeReclaimPolicy"]
@@ -209,15 +210,22 @@ class PersistentVolumes(Kind):
         return causes + one_of("spec.volumeMode", spec["volumeMode"], VOLUME_MODES)
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = self.validate(obj)
+        # All of it is looked at twice.
+        causes = 2 * self.validate(obj)
         new, before = obj["spec"], old["spec"]
         sources = [{k: v for k, v in spec.items() if k not in _NOT_SOURCES} for spec in (new, before)]
+        if "controllerExpandSecretRef" not in sources[1].get("csi", {}) and "csi" in sources[0]:
+            # It may come later.
+            sources[0]["csi"] = {k: v for k, v in sources[0]["csi"].items() if k != "controllerExpandSecretRef"}
         if sources[0] != sources[1]:
-            text = "spec.persistentvolumesource is immutable after creation"
+            changes = difference(go_volume_source(sources[1]), go_volume_source(sources[0]))
+            text = f"spec.persistentvolumesource is immutable after creation\n{changes}"
             causes.append(forbidden_field("spec.persistentvolumesource", text))
-        causes += unchanged("spec.volumeMode", new.get("volumeMode"), before.get("volumeMode"))
-        if "nodeAffinity" in before:
-            causes += unchanged("spec.nodeAffinity", new.get("nodeAffinity"), before["nodeAffinity"])
+        causes += unchanged("volumeMode", new.get("volumeMode"), before.get("volumeMode"))
+        affinity = new.get("nodeAffinity")
+        if "nodeAffinity" in before and affinity != before["nodeAffinity"]:
+            text = "field is immutable, except for updating from beta label to GA"
+            causes.append(invalid_value("nodeAffinity", shown("core.v1.VolumeNodeAffinity", affinity), text))
         return causes
 
     def facts(self, obj: Object) -> str:

@@ -5,11 +5,14 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age, containers_of, labels_text, selector_text
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.claimvalidation import claim_causes
 from kubedyno.cluster.registry.kinds.gostruct import go_update_strategy
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.cluster.registry.kinds.podvalidation import validate_template
-from kubedyno.cluster.registry.kinds.podwarnings import template_warnings
+from kubedyno.cluster.registry.kinds.podwarnings import name_warnings, template_warnings
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes, selector_causes
+from kubedyno.kube.gostructs import shown
+from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 from kubedyno.kube.strconv import whole
@@ -47,6 +50,18 @@ class Workload(Kind):
 
     has_status = True
     has_generation = True
+    # Without one it is said so, and not only that nothing matches.
+    needs_selector = True
+    # What is said of one with mistakes, beside the mistakes; None: nothing.
+    bad_selector: str | None = "invalid label selector"
+    # Counts of the status that may not be negative, and those of them that may not be more than all replicas.
+    counts: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    too_available = "cannot be greater than readyReplicas"
+    # What may not change is said before what is wrong in any case.
+    changes_first = False
+    # A name of its own that is none of a pod is warned of.
+    names_pods = False
 
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
@@ -58,15 +73,16 @@ class Workload(Kind):
     def default_spec(self, spec: Object) -> None:
         """Fill in what is the kind's own."""
 
-    def validate_template(self, template: Object) -> list[Cause]:
+    def validate_template(self, spec: Object) -> list[Cause]:
         """Return what is wrong with the template of its pods."""
-        return validate_template(template, "spec.template")
+        return validate_template(spec["template"], "spec.template")
 
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
         causes = self.validate_spec(spec)
         causes += self._selector(spec)
-        causes += self.validate_template(spec["template"])
+        if not any(cause.field.startswith("spec.selector.") for cause in causes) or self.bad_selector is None:
+            causes += self.validate_template(spec)
         policy = spec["template"]["spec"].get("restartPolicy")
         if policy in {"OnFailure", "Never"}:
             causes.append(not_supported("spec.template.spec.restartPolicy", policy, ("Always",)))
@@ -87,39 +103,71 @@ class Workload(Kind):
     def _selector(self, spec: Object) -> list[Cause]:
         selector = spec.get("selector")
         labels = spec["template"]["metadata"].get("labels", {})
+        causes: list[Cause] = []
         if selector is None:
-            causes = [required("spec.selector")]
+            if self.needs_selector:
+                causes.append(required("spec.selector"))
         else:
-            causes = selector_causes(selector, "spec.selector")
-            if not selector:
-                text = f"empty selector is invalid for {self.resource.kind.lower()}"
-                causes.append(invalid_value("spec.selector", {}, text))
-            if any(c.field.endswith(".operator") for c in causes):
-                causes.append(invalid_value("spec.selector", selector, "invalid label selector"))
-            if causes:
+            causes += selector_causes(selector, "spec.selector")
+            if not any(selector.values()):
+                # A ReplicaSet says so of a deployment.
+                kind = "deployment" if self.resource.kind == "ReplicaSet" else self.resource.kind.lower()
+                causes.append(invalid_value("spec.selector", selector, f"empty selector is invalid for {kind}"))
+            elif causes:
+                if self.bad_selector is not None:
+                    causes.append(invalid_value("spec.selector", selector, self.bad_selector))
                 return causes
-            if LabelSelector.of(selector).matches(labels):
+            elif LabelSelector.of(selector).matches(labels):
                 return causes
-        causes.append(
-            invalid_value(
-                "spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`"
-            )
-        )
-        return causes
+        if selector is not None and not any(selector.values()):
+            # It matches whatever there is.
+            return causes
+        text = "`selector` does not match template `labels`"
+        given = spec["template"]["metadata"].get("labels")
+        value = None if given is None else dict(sorted(given.items()))
+        return [*causes, invalid_value("spec.template.metadata.labels", value, text)]
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = self.validate(obj)
+        changed: list[Cause] = []
         if obj["spec"].get("selector") != old["spec"].get("selector"):
-            causes.append(invalid_value("spec.selector", obj["spec"].get("selector"), "field is immutable"))
+            changed.append(invalid_value("spec.selector", obj["spec"].get("selector"), "field is immutable"))
+        causes = self.validate(obj)
+        return changed + causes if self.changes_first else causes + changed
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        status, before = obj.get("status", {}), old.get("status", {})
+        causes = [cause for name in self.counts for cause in _not_negative(f"status.{name}", status.get(name, 0))]
+        replicas, available = status.get("replicas", 0), status.get("availableReplicas", 0)
+        causes += [
+            invalid_value(f"status.{name}", status[name], "cannot be greater than status.replicas")
+            for name in self.parts
+            if status.get(name, 0) > replicas
+        ]
+        if self.parts and available > status.get("readyReplicas", 0):
+            causes.append(invalid_value("status.availableReplicas", available, self.too_available))
+        collisions, were = status.get("collisionCount"), before.get("collisionCount")
+        if were is not None and (collisions is None or collisions < were):
+            causes.append(invalid_value("status.collisionCount", collisions or 0, "cannot be decremented"))
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
+        warnings = name_warnings(obj["metadata"].get("name", "")) if self.names_pods else []
+        return warnings + self.warnings_of_change(obj, obj)
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        _ = old
         return template_warnings(obj["spec"]["template"], "spec.template")
 
 
 class Deployments(Workload):
     """apps/v1 Deployment."""
 
+    names_pods = True
+    counts = (
+        "observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
+        "unavailableReplicas", "terminatingReplicas", "collisionCount",
+    )  # fmt: skip
+    parts = ("updatedReplicas", "readyReplicas", "availableReplicas")
     status_keeps = ("labels",)
 
     def default_spec(self, spec: Object) -> None:
@@ -186,6 +234,13 @@ class Deployments(Workload):
 class ReplicaSets(Workload):
     """apps/v1 ReplicaSet."""
 
+    names_pods = True
+    counts = (
+        "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration",
+        "terminatingReplicas",
+    )  # fmt: skip
+    parts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+
     def default_spec(self, spec: Object) -> None:
         spec.setdefault("replicas", 1)
 
@@ -212,6 +267,13 @@ class ReplicaSets(Workload):
 class DaemonSets(Workload):
     """apps/v1 DaemonSet."""
 
+    needs_selector = False
+    changes_first = True
+    bad_selector = None
+    counts = (
+        "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "observedGeneration",
+        "updatedNumberScheduled", "numberAvailable", "numberUnavailable", "collisionCount",
+    )  # fmt: skip
     versioned_annotations = (TEMPLATE_GENERATION,)
 
     def default_spec(self, spec: Object) -> None:
@@ -232,6 +294,14 @@ class DaemonSets(Workload):
         obj["status"] = {
             "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0,
         }  # fmt: skip
+
+    def prepare_status(self, obj: Object, old: Object) -> Object:
+        new = super().prepare_status(obj, old)
+        annotations = old["metadata"].get("annotations", {})
+        if TEMPLATE_GENERATION in annotations:
+            kept = {**new["metadata"].get("annotations", {}), TEMPLATE_GENERATION: annotations[TEMPLATE_GENERATION]}
+            new["metadata"] = {**new["metadata"], "annotations": kept}
+        return new
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         super().prepare_update(obj, old)
@@ -259,8 +329,8 @@ class DaemonSets(Workload):
             causes += _not_over_100(f"{path}.maxUnavailable", unavailable)
             causes += _not_over_100(f"{path}.maxSurge", surge)
         elif strategy["type"] != "OnDelete":
-            shown = go_update_strategy(strategy)
-            causes.append(not_supported("spec.updateStrategy", shown, ("RollingUpdate", "OnDelete")))
+            value = go_update_strategy(strategy)
+            causes.append(not_supported("spec.updateStrategy", value, ("RollingUpdate", "OnDelete")))
         return causes + _not_negative("spec.revisionHistoryLimit", spec["revisionHistoryLimit"])
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
@@ -293,12 +363,23 @@ _STS_TEXT = (
 class StatefulSets(Workload):
     """apps/v1 StatefulSet."""
 
+    bad_selector = ""
+    counts = (
+        "replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "observedGeneration",
+        "collisionCount",
+    )  # fmt: skip
+    parts = ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
+    too_available = "cannot be greater than status.readyReplicas"
+
     def default_spec(self, spec: Object) -> None:
         spec.setdefault("serviceName", "")
         spec.setdefault("podManagementPolicy", "OrderedReady")
         strategy = spec.setdefault("updateStrategy", {})
-        if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-            strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+        if "type" not in strategy:
+            strategy["type"] = "RollingUpdate"
+            strategy.setdefault("rollingUpdate", {})
+        if strategy["type"] == "RollingUpdate" and "rollingUpdate" in strategy:
+            strategy["rollingUpdate"].setdefault("partition", 0)
         retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
         retention.setdefault("whenDeleted", "Retain")
         retention.setdefault("whenScaled", "Retain")
@@ -313,10 +394,17 @@ class StatefulSets(Workload):
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"replicas": 0, "availableReplicas": 0}
 
-    def validate_template(self, template: Object) -> list[Cause]:
-        # The real one does not look at the pods' spec here: their mounts may be of the set's claims.
+    def validate_template(self, spec: Object) -> list[Cause]:
+        template = spec["template"]
         metadata = template.get("metadata", {})
-        causes = label_causes(metadata.get("labels", {}), "spec.template.labels")
+        # Its pods' names are given by the set, and its claims are volumes of theirs.
+        pods = {name: value for name, value in template["spec"].items() if name not in {"subdomain", "hostname"}}
+        claims = [claim.get("metadata", {}).get("name", "") for claim in spec.get("volumeClaimTemplates", ())]
+        if claims:
+            volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in dict.fromkeys(claims)]
+            pods["volumes"] = volumes + [v for v in pods.get("volumes", ()) if v.get("name", "") not in claims]
+        causes = validate_template({**template, "spec": pods}, "spec.template")
+        causes += label_causes(metadata.get("labels", {}), "spec.template.labels")
         return causes + annotation_causes(metadata.get("annotations", {}), "spec.template.annotations")
 
     def validate_spec(self, spec: Object) -> list[Cause]:
@@ -326,7 +414,9 @@ class StatefulSets(Workload):
             text = "must be 'OrderedReady' or 'Parallel'"
             causes.append(invalid_value("spec.podManagementPolicy", policy, text))
         rolling = strategy.get("rollingUpdate")
-        if strategy["type"] == "RollingUpdate":
+        if strategy["type"] == "RollingUpdate" and rolling is None:
+            pass
+        elif strategy["type"] == "RollingUpdate":
             causes += _not_negative("spec.updateStrategy.rollingUpdate.partition", rolling.get("partition", 0))
             unavailable, path = rolling.get("maxUnavailable"), "spec.updateStrategy.rollingUpdate.maxUnavailable"
             if unavailable is not None:
@@ -337,24 +427,44 @@ class StatefulSets(Workload):
         elif strategy["type"] == "OnDelete":
             if rolling is not None:
                 text = "only allowed for updateStrategy 'RollingUpdate'"
-                causes.append(invalid_value("spec.updateStrategy.rollingUpdate", rolling, text))
+                value = shown("apps.v1.RollingUpdateStatefulSetStrategy", rolling)
+                causes.append(invalid_value("spec.updateStrategy.rollingUpdate", value, text))
         else:
             text = "must be 'RollingUpdate' or 'OnDelete'"
-            shown = {"Type": strategy["type"], "RollingUpdate": rolling}
-            causes.append(invalid_value("spec.updateStrategy", shown, text))
+            causes.append(
+                invalid_value("spec.updateStrategy", shown("apps.v1.StatefulSetUpdateStrategy", strategy), text)
+            )
         for name, what in spec["persistentVolumeClaimRetentionPolicy"].items():
             if what not in _RETENTIONS:
                 path = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
                 causes.append(not_supported(path, what, _RETENTIONS))
         causes += _not_negative("spec.replicas", spec["replicas"])
         causes += _not_negative("spec.minReadySeconds", spec.get("minReadySeconds", 0))
-        return causes + _not_negative("spec.ordinals.start", spec.get("ordinals", {}).get("start", 0))
+        causes += _not_negative("spec.ordinals.start", spec.get("ordinals", {}).get("start", 0))
+        service = spec.get("serviceName")
+        if service:
+            causes += [invalid_value("spec.serviceName", service, p) for p in problems_of_dns1123_label(service)]
+        return causes
+
+    def validate(self, obj: Object) -> list[Cause]:
+        causes = super().validate(obj)
+        for i, claim in enumerate(obj["spec"].get("volumeClaimTemplates", ())):
+            causes += claim_causes(claim["spec"], f"spec.volumeClaimTemplates[{i}].spec")
+        return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = self.validate(obj)
+        causes = super().validate(obj)
+        # Claims that cannot be made are refused once: they never change.
         before = {k: v for k, v in old["spec"].items() if k not in _STS_MUTABLE}
         after = {k: v for k, v in obj["spec"].items() if k not in _STS_MUTABLE}
         return [*causes, forbidden_field("spec", _STS_TEXT)] if before != after else causes
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        warnings = super().warnings_of_change(obj, old)
+        if obj["spec"]["revisionHistoryLimit"] < 0:
+            text = "a negative value retains all historical revisions; a value >= 0 is recommended"
+            warnings.append(f"spec.revisionHistoryLimit: {text}")
+        return warnings
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status", {})
