@@ -10,6 +10,7 @@ from kubedyno.cluster.registry.kinds.networking import CLASS_ANNOTATION
 from kubedyno.cluster.registry.kinds.policy import SYSTEM_CLASSES
 from kubedyno.cluster.registry.kinds.volumes import CLASS_ANNOTATION as STORAGE_ANNOTATION
 from kubedyno.cluster.registry.kinds.volumes import class_of
+from kubedyno.cluster.registry.kinds.volumesources import token_source
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import value_of
 from kubedyno.kube.resources import (
@@ -24,7 +25,6 @@ from kubedyno.kube.resources import (
 from kubedyno.kube.status import forbidden, not_found
 
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105
-_TOKEN_EXPIRATION_S = 3607
 _NOT_READY_SECONDS = 300
 _PREEMPTION = "PreemptLowerPriority"
 
@@ -221,18 +221,7 @@ def _mount_token(spec: Object, suffix: str) -> None:
 
 
 def _token_volume(name: str) -> Object:
-    namespace: Object = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
-    return {
-        "name": name,
-        "projected": {
-            "sources": [
-                {"serviceAccountToken": {"expirationSeconds": _TOKEN_EXPIRATION_S, "path": "token"}},
-                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-                {"downwardAPI": {"items": [namespace]}},
-            ],
-            "defaultMode": 420,
-        },
-    }
+    return {"name": name, "projected": token_source()}
 
 
 def _tolerate(spec: Object) -> None:

@@ -119,7 +119,13 @@ def validate_pod_spec(spec: Object, path: str, *, pod: str | None = None) -> lis
         causes += validate_resources({"limits": spec["overhead"]}, f"{path}.overhead")
     if "os" in spec:
         causes += system_causes(spec, path)
-    causes += _files_of_variables(spec, path)
+    if any(
+        "fileKeyRef" in (variable.get("valueFrom") or ())
+        for group in ("containers", "initContainers", "ephemeralContainers")
+        for container in spec.get(group, ())
+        for variable in container.get("env", ())
+    ):
+        causes += _files_of_variables(spec, path)
     return causes if pod is None else causes + _pod_only(spec, path)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.securityvalidation import containers_with_paths
+from kubedyno.cluster.registry.kinds.volumesources import TOKEN_SOURCE
 from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.quantity import Quantity
 
@@ -44,6 +45,8 @@ _NAMES = (
     "recommended:"
 )
 _NO_SELECTOR = "a null labelSelector results in matching no pod"
+_PLACES = frozenset({"nodeSelector", "affinity", "topologySpreadConstraints"})
+_NOTHING: dict[str, str] = {}
 _BYTES = ("memory", "ephemeral-storage")
 
 
@@ -56,8 +59,8 @@ def pod_warnings(spec: Object, path: str, annotations: dict[str, str]) -> list[s
         annotations: Of the pod or template.
     """
     above = path.removesuffix("spec")
-    warnings = _scheduling(spec, path)
-    for key, text in _ANNOTATIONS.items():
+    warnings = [] if _PLACES.isdisjoint(spec) else _scheduling(spec, path)
+    for key, text in _ANNOTATIONS.items() if annotations else ():
         if key in annotations:
             warnings.append(f"{above}metadata.annotations[{key}]: {text}")
     volumes = spec.get("volumes")
@@ -65,14 +68,16 @@ def pod_warnings(spec: Object, path: str, annotations: dict[str, str]) -> list[s
         for i, volume in enumerate(volumes):
             warnings += _volume(volume, f"{path}.volumes[{i}]")
         warnings += _overlaps(volumes)
-    warnings += _duplicates(spec.get("hostAliases", ()), "ip", f"{path}.hostAliases")
-    secrets = spec.get("imagePullSecrets", ())
-    warnings += _duplicates(secrets, "name", f"{path}.imagePullSecrets")
-    warnings += [
-        f'{path}.imagePullSecrets[{i}].name: invalid empty name ""'
-        for i, secret in enumerate(secrets)
-        if not secret.get("name")
-    ]
+    if "hostAliases" in spec:
+        warnings += _duplicates(spec["hostAliases"], "ip", f"{path}.hostAliases")
+    if "imagePullSecrets" in spec:
+        secrets = spec["imagePullSecrets"]
+        warnings += _duplicates(secrets, "name", f"{path}.imagePullSecrets")
+        warnings += [
+            f'{path}.imagePullSecrets[{i}].name: invalid empty name ""'
+            for i, secret in enumerate(secrets)
+            if not secret.get("name")
+        ]
     if "overhead" in spec:
         warnings += _fractions(spec["overhead"], f"{path}.overhead")
     if _SECCOMP in annotations and "seccompProfile" not in spec.get("securityContext", {}):
@@ -85,16 +90,18 @@ def pod_warnings(spec: Object, path: str, annotations: dict[str, str]) -> list[s
         if resources:
             for name in _BYTES:
                 for kind in ("limits", "requests"):
-                    given = resources.get(kind, {})
-                    if name in given:
-                        warnings += _fractions({name: given[name]}, f"{where}.resources.{kind}")
-        warnings += _variables(container.get("env", ()), f"{where}.env")
+                    amount = resources.get(kind, _NOTHING).get(name)
+                    if amount is not None and amount[-1] == "m":
+                        warnings += _fractions({name: amount}, f"{where}.resources.{kind}")
+        if len(container.get("env", ())) > 1:
+            warnings += _variables(container["env"], f"{where}.env")
     warnings += _ports(containers)
     if spec.get("terminationGracePeriodSeconds", 0) < 0:
         text = "must be >= 0; negative values are invalid and will be treated as 1"
         warnings.append(f"{path}.terminationGracePeriodSeconds: {text}")
-    for name in ("podAffinity", "podAntiAffinity"):
-        warnings += _unselecting(spec.get("affinity", {}).get(name, {}), f"{path}.affinity.{name}")
+    if "affinity" in spec:
+        for name in ("podAffinity", "podAntiAffinity"):
+            warnings += _unselecting(spec["affinity"].get(name, {}), f"{path}.affinity.{name}")
     return warnings
 
 
@@ -265,7 +272,7 @@ def _overlaps(volumes: list[Object]) -> list[str]:
         if "items" in volume.get("downwardAPI", {}):
             items = volume["downwardAPI"]["items"]
             found.append(("DownwardAPI", _colliding((item.get("path", ""), "") for item in items)))
-        if "projected" in volume:
+        if "projected" in volume and volume["projected"] != TOKEN_SOURCE:
             sources = volume["projected"].get("sources", ())
             warnings += [f'volume "{name}" (Projected) has no sources provided' for source in sources if not source]
             found.append(("Projected", _colliding(path for source in sources for path in _paths_of(source))))

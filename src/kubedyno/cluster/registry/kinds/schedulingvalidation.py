@@ -1,6 +1,7 @@
 """What is wrong with the parts of a pod spec that the scheduler reads: tolerations, affinity, spread; and DNS."""
 
 import ipaddress
+from functools import lru_cache
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.gostruct import go_toleration
@@ -16,6 +17,8 @@ from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_valu
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+# Tolerations that are remembered, and how long they may be.
+_REMEMBERED, _SHORT = 1024, 256
 _MAX_NAMESERVERS, _MAX_SEARCHES, _MAX_SEARCH_LIST = 3, 32, 2048
 
 
@@ -72,8 +75,23 @@ def alias_causes(spec: Object, path: str) -> list[Cause]:
     return causes
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _is_right(key: str, operator: str, value: str, effect: str, *, timed: bool) -> bool:
+    """Say whether a toleration is right: few differ, and every pod has two."""
+    toleration = {"key": key, "operator": operator, "value": value, "effect": effect}
+    return not _toleration_causes({**toleration, "tolerationSeconds": 1} if timed else toleration, "")
+
+
 def toleration_causes(toleration: Object, path: str) -> list[Cause]:
     """Return what is wrong with a toleration."""
+    get = toleration.get
+    parts = (get("key", ""), get("operator", ""), get("value", ""), get("effect", ""))
+    if sum(map(len, parts)) < _SHORT and _is_right(*parts, timed=get("tolerationSeconds") is not None):
+        return []
+    return _toleration_causes(toleration, path)
+
+
+def _toleration_causes(toleration: Object, path: str) -> list[Cause]:
     key, operator = toleration.get("key", ""), toleration.get("operator", "")
     value, effect = toleration.get("value", ""), toleration.get("effect", "")
     causes = []

@@ -115,6 +115,12 @@ def pod_security_causes(spec: Object, path: str) -> list[Cause]:
 
 def host_process_causes(spec: Object, path: str) -> list[Cause]:
     """Return what is wrong with containers that are processes of a Windows node."""
+    if "windowsOptions" not in spec.get("securityContext", ()) and not any(
+        "windowsOptions" in container.get("securityContext", ())
+        for group in _GROUPS
+        for container in spec.get(group, ())
+    ):
+        return []
     own = spec.get("securityContext", {}).get("windowsOptions", {}).get("hostProcess")
     causes: list[Cause] = []
     count = processes = 0

@@ -17,7 +17,7 @@ _HOST_PATH_TYPES = (
 )  # fmt: skip
 _DOWNWARD_FIELDS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
 _MODE_TEXT = "must be a number between 0 and 0777 (octal), both inclusive"
-_MIN_TOKEN_S, _MAX_TOKEN_S = 600, 1 << 32
+_MIN_TOKEN_S, _MAX_TOKEN_S, _TOKEN_S = 600, 1 << 32, 3607
 _MAX_BYTE = 255
 _BYTE_TEXT = f"must be between 0 and {_MAX_BYTE}, inclusive"
 _PARTITION_TEXT = f"must be between 1 and {_MAX_BYTE}, inclusive"
@@ -59,6 +59,23 @@ _REQUIRED = {
     "storageos": ("volumeName",),
     "vsphereVolume": ("volumePath",),
 }
+
+
+def token_source() -> Object:
+    """Return the source of the volume that gives a container its account's token, as admission mounts it."""
+    namespace: Object = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    return {
+        "sources": [
+            {"serviceAccountToken": {"expirationSeconds": _TOKEN_S, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [namespace]}},
+        ],
+        "defaultMode": 420,
+    }
+
+
+# Right by itself, and in nearly every pod.
+TOKEN_SOURCE = token_source()
 
 
 def source_causes(kind: str, source: Object, path: str, *, pod: bool, persistent: bool = False) -> list[Cause]:
@@ -365,6 +382,8 @@ def _downward_item(item: Object, path: str) -> list[Cause]:
 
 
 def _projected(source: Object, path: str) -> list[Cause]:
+    if source == TOKEN_SOURCE:
+        return []
     causes = _mode(source.get("defaultMode"), f"{path}.defaultMode")
     paths: set[str] = set()
 
