@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubedyno.cluster.registry.kinds.certificates import check_subject
 from kubedyno.http.tls import Authority
 from kubedyno.kube.resources import CERTIFICATESIGNINGREQUESTS as REQUESTS
 
@@ -111,6 +112,17 @@ def test_a_serving_certificate_has_the_names_that_were_asked_for(cluster):
     assert names.get_values_for_type(x509.DNSName) == ["n1.example"]
 
 
+def of_version(number):
+    request = x509.load_pem_x509_csr(pem()).public_bytes(serialization.Encoding.DER)
+    written = base64.encodebytes(request.replace(b"\x02\x01\x00", b"\x02\x01%c" % number, 1)).decode()
+    return f"-----BEGIN CERTIFICATE REQUEST-----\n{written}-----END CERTIFICATE REQUEST-----\n".encode()
+
+
+def test_of_a_request_that_nobody_can_read_nobody_asks_for_whom_it_is():
+    request = base64.b64encode(of_version(5)).decode()
+    check_subject({"metadata": {}, "spec": {"signerName": "kubernetes.io/kube-apiserver-client", "request": request}})
+
+
 @pytest.mark.parametrize(("request_", "signer", "usages", "words"), [
     (pem(), "kube-apiserver-client", SERVER, "invalid usage for client certificate"),
     (pem(), "kube-apiserver-client-kubelet", CLIENT, "subject organization is not system:nodes"),
@@ -120,6 +132,7 @@ def test_a_serving_certificate_has_the_names_that_were_asked_for(cluster):
     (pem(NODE, ["system:nodes"], ["a"]), "kubelet-serving", CLIENT, "usages did not match"),
     (b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "legacy-unknown", CLIENT,
      "unable to parse csr"),
+    (of_version(5), "kube-apiserver-client", CLIENT, "unable to parse csr: 5 is not a valid CSR version"),
 ])  # fmt: skip
 def test_what_cannot_be_signed_has_failed(cluster, request_, signer, usages, words):
     ask(cluster, request_, signer, usages)

@@ -158,7 +158,7 @@ def check_subject(obj: Object) -> None:
 
     try:
         subject = x509.load_pem_x509_csr(_decoded(spec.get("request") or "")).subject
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return
     groups = [str(part.value) for part in subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)]
     if _MASTERS in groups:
