@@ -31,6 +31,7 @@ from kubedyno.cluster.scheduler.selectorvalues import (
     version,
 )
 from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.strconv import parse_int
 
 _MAX_LENGTH = 10 * 1024
 _MAX_DEPTH = 60
@@ -235,7 +236,10 @@ class _Parser:
         kind, text = self._peek()
         self._at += 1
         if kind == "number":
-            return constant(float(text) if "." in text else int(text.rstrip("u")))
+            try:
+                return constant(float(text) if "." in text else parse_int(text.rstrip("u")))
+            except ValueError as error:
+                raise Unsupported("has a number that is beyond 64 bits") from error
         if kind == "string":
             return constant(_unquoted(text))
         if kind == "op" and text == "(":

@@ -1,5 +1,6 @@
 """What operators and functions of CEL do with the values of a device selector, and why some cannot be evaluated."""
 
+import operator as operator_
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from kubedyno.kube.semver import Version
 
 # Items that `exists` and `all` look at: an attribute holds no more than a few.
 _MAX_ITEMS = 1000
+# CEL's integers.
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 Env = Mapping[str, Any]
 Node = Callable[[Env], Any]
@@ -111,17 +114,29 @@ def arithmetic(operator: str, left: Node, right: Node) -> Node:
             raise Fault(f"no such overload: {kind_of(a)} {operator} {kind_of(b)}")
         if operator in "/%" and not b:
             raise Fault("division by zero")
-        if operator == "+":
-            return a + b
-        if operator == "-":
-            return a - b
-        if operator == "*":
-            return a * b
-        if operator == "%":
-            return a - b * int(a / b)
-        return a / b if isinstance(a, float) or isinstance(b, float) else int(a / b)
+        value = _ARITHMETIC[operator](a, b)
+        if isinstance(value, int) and not _LEAST <= value <= _MOST:
+            raise Fault("integer overflow")
+        return value
 
     return evaluate
+
+
+def _quotient(a: float, b: float) -> float:
+    """Return a quotient; that of integers is cut off towards zero."""
+    if isinstance(a, float) or isinstance(b, float):
+        return a / b
+    whole = abs(a) // abs(b)
+    return whole if (a < 0) is (b < 0) else -whole
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator_.add,
+    "-": operator_.sub,
+    "*": operator_.mul,
+    "/": _quotient,
+    "%": lambda a, b: a - b * int(_quotient(a, b)),
+}
 
 
 def index(node: Node, key: Node, *, optional: bool) -> Node:

@@ -291,6 +291,8 @@ OWN = f'device.attributes["{DRIVER}"]'
         (f"cel.bind(d, {OWN}, d.model == 'a100' && d.on)", True),
         ("['a', 'b'].exists(x, x == 'b') && ['a', 'b'].all(x, size(x) == 1)", True),
         ("!('x' in device.attributes['none'])", True),
+        ("9223372036854775807 / 2 == 4611686018427387903 && -7 / 2 == -3 && -7 % 2 == -1 && 7 % -2 == 1", True),
+        ("7.0 / 2.0 == 3.5", True),
     ],
 )
 def test_expressions(expression, answer):
@@ -310,6 +312,8 @@ def test_expressions(expression, answer):
         ("'\\q' == 'x'", "the escape"),
         ("'" + "x" * 20_000 + "' == 'x'", "longer than"),
         ("device.driver ~ 'x'", "not understood here"),
+        ("9" * 5000 + " > 1", "beyond 64 bits"),
+        ("9223372036854775808 > 1", "beyond 64 bits"),
     ],
 )
 def test_what_is_no_expression_says_why(expression, words):
@@ -324,6 +328,8 @@ def test_what_is_no_expression_says_why(expression, words):
         ("device.driver > 1", "no such overload: string > int"),
         (f"{OWN}.model.compareTo(1) == 0", "no such overload"),
         ("1 / 0 == 1", "division by zero"),
+        ("9223372036854775807 + 1 > 1", "integer overflow"),
+        (" * ".join(["9000000000000000000"] * 300) + " / 3 > 1", "integer overflow"),
         ("'a' && true", "string is used as bool"),
         ("quantity('x') == quantity('1')", "quantities must match"),
         ("device.driver.x == 1", "string has no members"),
