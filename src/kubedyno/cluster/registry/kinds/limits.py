@@ -174,8 +174,9 @@ def _amounts(amounts: dict[str, str], path: str) -> list[Cause]:
 
 def _scope_selector(spec: Object) -> list[Cause]:
     causes: list[Cause] = []
-    for i, expression in enumerate(spec.get("scopeSelector", {}).get("matchExpressions", ())):
-        path = f"spec.scopeSelector.matchExpressions[{i}]"
+    # Go leaves the position out of these.
+    path = "spec.scopeSelector.matchExpressions"
+    for expression in spec.get("scopeSelector", {}).get("matchExpressions", ()):
         scope, operator = expression.get("scopeName", ""), expression.get("operator", "")
         values = expression.get("values", [])
         if scope not in _SCOPES:

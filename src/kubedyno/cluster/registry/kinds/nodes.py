@@ -144,6 +144,8 @@ class Nodes(Kind):
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         obj["status"] = old.get("status", {})
+        if "configSource" not in old.get("spec", {}):
+            obj["spec"].pop("configSource", None)
         _align_cidrs(obj["spec"])
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
