@@ -5,8 +5,10 @@ them in place. Validation of what remains is in `schemavalidation`.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import orjson
 
 from kubedyno.cluster.registry.celnames import escaped
 
@@ -149,13 +151,19 @@ class Schema:
 _EMPTY = Schema({})
 
 
-def counterpart(schema: Schema, item: Any, old: Any) -> Any:
-    """Return what an item of a list was before, `NOTHING` where items cannot be told apart."""
+def counterparts(schema: Schema, old: Any) -> Callable[[Any], Any]:
+    """Return what tells of an item of a list what it was before, `NOTHING` where items cannot be told apart."""
     kind = schema.raw.get(LIST_TYPE)
-    if kind == "set" and isinstance(old, list):
-        return item if item in old else NOTHING
-    if kind != "map" or not isinstance(old, list) or not isinstance(item, dict):
-        return NOTHING
+    if kind not in {"map", "set"} or not isinstance(old, list):
+        return lambda _: NOTHING
     keys = schema.raw.get(LIST_KEYS) or ()
-    wanted = [item.get(key) for key in keys]
-    return next((o for o in old if isinstance(o, dict) and [o.get(key) for key in keys] == wanted), NOTHING)
+
+    def mark(item: Any) -> bytes:
+        told = [item.get(key) for key in keys] if kind == "map" else item
+        return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+
+    known: dict[bytes, Any] = {}
+    for item in old:
+        if kind == "set" or isinstance(item, dict):
+            known.setdefault(mark(item), item)
+    return lambda item: known.get(mark(item), NOTHING) if kind == "set" or isinstance(item, dict) else NOTHING

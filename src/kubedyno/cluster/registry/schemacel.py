@@ -25,7 +25,7 @@ from kubedyno.cluster.registry.celfunctions import (
     type_name,
 )
 from kubedyno.cluster.registry.celnames import escaped
-from kubedyno.cluster.registry.schema import FORMATS, NOTHING, RULES, Schema, counterpart
+from kubedyno.cluster.registry.schema import FORMATS, NOTHING, RULES, Schema, counterparts
 from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
 __all__ = ["Program", "available", "evaluate", "matches", "program", "rule_causes", "rule_warnings"]
@@ -300,8 +300,9 @@ def _walk(schema: Schema, value: Any, path: str, old: Any, causes: list[Cause]) 
             if isinstance(node, Schema):
                 _walk(node, value[name], f"{path}.{name}" if path else name, before.get(name, NOTHING), causes)
     elif isinstance(value, list) and schema.items is not None:
+        counterpart = counterparts(schema, old)
         for i, item in enumerate(value):
-            _walk(schema.items, item, f"{path}[{i}]", counterpart(schema, item, old), causes)
+            _walk(schema.items, item, f"{path}[{i}]", counterpart(item), causes)
 
 
 def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes: list[Cause]) -> None:

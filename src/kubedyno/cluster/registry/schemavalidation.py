@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.registry import schemacel
-from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, NOTHING, Schema, counterpart
+from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, NOTHING, Schema, counterparts
 from kubedyno.kube.names import (
     problems_of_dns1035_label,
     problems_of_dns1123_label,
@@ -191,8 +191,9 @@ class _Walk:
     def _list(self, schema: Schema, value: list[Any], path: str, old: Any) -> None:
         raw = schema.raw
         if schema.items is not None:
+            before = counterparts(schema, old)
             for i, item in enumerate(value):
-                self.value(schema.items, item, f"{path}[{i}]", counterpart(schema, item, old))
+                self.value(schema.items, item, f"{path}[{i}]", before(item))
         fewest, most = raw.get("minItems"), raw.get("maxItems")
         if fewest is not None and len(value) < fewest:
             self._wrong(path, len(value), f"should have at least {int(fewest)} items")

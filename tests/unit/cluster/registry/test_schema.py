@@ -138,6 +138,18 @@ def test_what_an_update_leaves_as_it_was_is_not_judged_again():
     ]
 
 
+@pytest.mark.parametrize("kind", ["map", "set"])
+def test_items_of_long_lists_are_found_again_in_no_more_than_the_time_of_the_lists(kind):
+    item = {"type": "object", "properties": {"k": {}, "v": {"maximum": 1}}} if kind == "map" else {"maximum": 1}
+    raw = {"type": "array", "items": item, "x-kubernetes-list-type": kind, "x-kubernetes-list-map-keys": ["k"]}
+    old = [{"k": i, "v": 5} if kind == "map" else i for i in range(10_000 if kind == "map" else 40_000)]
+    began_s = time.monotonic()
+    assert not texts(raw, list(reversed(old)), old)
+    assert time.monotonic() - began_s < 2
+    new = {"k": -1, "v": 5} if kind == "map" else 40_000
+    assert len(texts(raw, [*old, new], old)) == 1
+
+
 DOCUMENT = {
     "a": {"b.c": 1, "list": [{"type": "X", "status": "no"}, {"type": "Y", "status": "yes", "on": True}]},
     "n": [1, 2, 3],

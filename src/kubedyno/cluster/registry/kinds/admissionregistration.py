@@ -21,7 +21,7 @@ from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.conditions import condition_causes as condition_causes_of
-from kubedyno.cluster.registry.kinds.rules import named, one_of, qualified
+from kubedyno.cluster.registry.kinds.rules import named, one_of, qualified, repeated
 from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.kube.names import problems_of_dns1035_label, problems_of_dns1123_subdomain, problems_of_path_segment
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
@@ -162,11 +162,12 @@ def _resources(resources: list[str], path: str) -> list[Cause]:
 
 def _named_rule_causes(rule: Object, path: str) -> list[Cause]:
     names = rule.get("resourceNames", [])
+    twice = dict(repeated(names))
     causes: list[Cause] = []
     for i, name in enumerate(names):
         where = f"{path}.resourceNames[{i}]"
         causes += [invalid_value(where, name, problem) for problem in problems_of_path_segment(name)]
-        if name in names[:i]:
+        if i in twice:
             causes.append(duplicate(where, name))
     return causes + rule_causes(rule, path)
 

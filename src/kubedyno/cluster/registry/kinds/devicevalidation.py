@@ -7,7 +7,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.conditions import condition_causes
-from kubedyno.cluster.registry.kinds.rules import one_of, qualified
+from kubedyno.cluster.registry.kinds.rules import one_of, qualified, repeated
 from kubedyno.cluster.registry.kinds.schedulingvalidation import node_selector_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_label_value
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, required, too_long
@@ -107,7 +107,7 @@ def _set(items: Sequence[Any], path: str, judge: Callable[[Any, str], list[Cause
     """Return what is wrong with items of which none may be there twice, told by a member or themselves."""
     causes = [cause for i, item in enumerate(items) for cause in judge(item, f"{path}[{i}]")]
     keys = [item.get(key, "") if key else item for item in items]
-    return causes + [duplicate(f"{path}[{i}]", each) for i, each in enumerate(keys) if each in keys[:i]]
+    return causes + [duplicate(f"{path}[{i}]", each) for i, each in repeated(keys)]
 
 
 # --- claims ------------------------------------------------------------------------------------------------------

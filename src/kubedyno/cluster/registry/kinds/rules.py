@@ -1,7 +1,7 @@
 """Checks that many kinds share: numbers, percentages, names of other objects, enumerations."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kubedyno.kube.gostructs import shown
@@ -38,6 +38,17 @@ def not_over_100(field: str, value: Any) -> list[Cause]:
     """Return what is wrong with a percentage that is more than everything."""
     over = isinstance(value, str) and _PERCENT.match(value) is not None and int(value[:-1]) > 100
     return [invalid_value(field, value, "must not be greater than 100%")] if over else []
+
+
+def repeated(items: Iterable[str]) -> list[tuple[int, str]]:
+    """Return those of some names that were there before, each with its place."""
+    seen: set[str] = set()
+    found = []
+    for i, item in enumerate(items):
+        if item in seen:
+            found.append((i, item))
+        seen.add(item)
+    return found
 
 
 def one_of(field: str, value: Any, values: Sequence[str], *, needed: bool = False) -> list[Cause]:
