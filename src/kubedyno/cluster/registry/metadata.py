@@ -121,14 +121,13 @@ def deduplicate_owners(metadata: Object, warnings: list[str] | None) -> None:
     references = metadata.get("ownerReferences", [])
     if len(references) < 2:
         return
-    kept: list[Any] = []
+    # By what they say, in any order.
+    kept: dict[frozenset[tuple[str, Any]], Object] = {}
     repeated: list[str] = []
     for reference in references:
-        if reference in kept:
+        if kept.setdefault(frozenset(reference.items()), reference) is not reference:
             repeated.append(reference.get("uid", ""))
-        else:
-            kept.append(reference)
-    metadata["ownerReferences"] = kept
+    metadata["ownerReferences"] = list(kept.values())
     if repeated and warnings is not None:
         warnings.append(
             ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may "

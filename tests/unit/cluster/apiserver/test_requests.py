@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -90,6 +91,16 @@ def test_a_revision_or_limit_that_is_no_number_of_64_bits_is_the_clients_fault(a
     stored["metadata"]["resourceVersion"] = digits
     answer = api.call("PUT", f"{CMS}/known", stored)
     assert (answer.status, why in answer.json["message"]) == (500, True)
+
+
+def test_of_many_owners_each_is_kept_once_in_no_more_than_the_time_of_the_list(api):
+    owners = [{"apiVersion": "v1", "kind": "X", "name": "a", "uid": f"u{i}"} for i in range(10_000)]
+    again = dict(reversed(owners[7].items()))
+    began_s = time.monotonic()
+    made = api.call("POST", CMS, {"metadata": {"name": "owned", "ownerReferences": [*owners, again]}})
+    assert time.monotonic() - began_s < 2
+    assert made.json["metadata"]["ownerReferences"] == owners
+    assert any("duplicate UID(s) observed: u7" in value for name, value in made.headers if name == "Warning")
 
 
 def test_an_object_that_is_nested_too_deeply_is_the_clients_fault(api):
