@@ -123,10 +123,11 @@ def deduplicate_owners(metadata: Object, warnings: list[str] | None) -> None:
         return
     # By what they say, in any order.
     kept: dict[frozenset[tuple[str, Any]], Object] = {}
-    repeated: list[str] = []
-    for reference in references:
-        if kept.setdefault(frozenset(reference.items()), reference) is not reference:
-            repeated.append(reference.get("uid", ""))
+    repeated = [
+        reference.get("uid", "")
+        for reference in references
+        if kept.setdefault(frozenset(reference.items()), reference) is not reference
+    ]
     metadata["ownerReferences"] = list(kept.values())
     if repeated and warnings is not None:
         warnings.append(
