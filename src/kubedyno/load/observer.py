@@ -252,6 +252,8 @@ class Observer:
 
 
 def _settled(current: JobResult) -> bool:
+    if current.sightings is not None and current.sightings.waiting:
+        return False
     if current.pods is not None and current.plan.pods:
         tracker = current.pods.tracker
         live = sum(n for n in tracker.phases.values() if n > 0)

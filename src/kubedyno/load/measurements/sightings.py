@@ -76,6 +76,11 @@ class Sightings:
             self._seen(kind, self._clock.monotonic(), sent_s)
 
     @property
+    def waiting(self) -> int:
+        """How many objects have left and were not seen; those that were refused among them."""
+        return len(self._sent)
+
+    @property
     def trouble(self) -> list[str]:
         """What could not be followed."""
         return self._follower.trouble
