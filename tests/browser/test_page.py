@@ -312,6 +312,7 @@ def test_the_page_s_own_dashboards_record_from_the_first_look_on(page):
     browser = page.open()
     browser.console()
     browser.run("document.getElementById('dashboards').click()")
+    browser.until("return document.getElementById('every').onchange !== null")
     browser.until("return [...document.querySelectorAll('section.panel')].every((s) => s.dataset.state)")
     browser.run("document.getElementById('every').value = '5'; document.getElementById('every').onchange()")
     browser.until("return [...document.querySelectorAll('section.panel')].some((s) => s.dataset.state === 'drawn')")
