@@ -390,20 +390,25 @@ async def test_pods_of_a_controller_are_made_as_a_webhook_wants_them(w):
     assert user == "system:serviceaccount:kube-system:replicaset-controller"
 
 
+def noting(step, refused):
+    """Return a step that notes why it was refused."""
+
+    def noted():
+        try:
+            step()
+        except StatusError as error:
+            refused.append(error.message)
+
+    return noted
+
+
 @run
 async def test_a_pod_of_a_controller_that_a_webhook_refuses_is_not_made(w):
     w.hooks.replies["/0"] = lambda _: {"allowed": False, "status": {"message": "not today"}}
     await w.configure("validating", {"rules": [POD_RULE]})
     step, made = pods_maker(w, 1)
     refused = []
-
-    def told():
-        try:
-            step()
-        except StatusError as error:
-            refused.append(error.message)
-
-    await reconciled(w, told)
+    await reconciled(w, noting(step, refused))
     assert refused == ['admission webhook "h0.w.io" denied the request: not today']
     assert made == []
 
@@ -441,14 +446,7 @@ async def test_answers_that_nobody_came_back_for_are_forgotten(w):
     w.hooks.replies["/0"] = lambda _: {"allowed": False, "status": {"message": "not any more"}}
     w.api.clock.now_s += 3600
     refused = []
-
-    def told():
-        try:
-            step()
-        except StatusError as error:
-            refused.append(error.message)
-
-    await reconciled(w, told)
+    await reconciled(w, noting(step, refused))
     assert refused == ['admission webhook "h0.w.io" denied the request: not any more']
     assert (len(w.hooks.seen), made) == (2, [])
 

@@ -1,7 +1,5 @@
 """Namespaces, ConfigMaps, Secrets, quotas, limits, budgets, autoscalers and leases."""
 
-from collections.abc import Sequence
-
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.apiserver.kubestate.samples import Object, Samples, amount, resource_label
 
@@ -98,15 +96,7 @@ def lease(add: Samples, meta: Object, obj: Object) -> None:
     """Say what there is of a Lease."""
     spec = obj.get("spec") or {}
     of = {"namespace": meta["namespace"]}
-    owners: Sequence[Object] = meta.get("ownerReferences") or ({},)
-    for owner in owners:
-        add.add(
-            "kube_lease_owner",
-            owner_kind=owner.get("kind", ""),
-            owner_name=owner.get("name", ""),
-            **of,
-            lease_holder=spec.get("holderIdentity") or "",
-        )
+    add.owners("kube_lease_owner", meta, controls=False, **of, lease_holder=spec.get("holderIdentity") or "")
     if spec.get("renewTime"):
         add.add("kube_lease_renew_time", epoch_of(spec["renewTime"]), **of)
 

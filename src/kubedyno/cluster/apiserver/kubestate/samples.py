@@ -66,20 +66,21 @@ class Samples:
         for each in _VERDICTS:
             self.add(family, float(lowered == each), **labels, **{label: each})
 
-    def owners(self, family: str, meta: Object, *, controls: bool = True) -> None:
+    def owners(self, family: str, meta: Object, /, *, controls: bool = True, **more: str) -> None:
         """Add whose an object is; nobody's has empty labels.
 
         Args:
             family: Its name.
             meta: The object's metadata.
             controls: With a label that says whether the owner is its controller.
+            more: Labels behind those of the owner.
         """
         owners: Sequence[Object] = meta.get("ownerReferences") or ({},)
         for owner in owners:
             labels = {"owner_kind": owner.get("kind", ""), "owner_name": owner.get("name", "")}
             if controls:
                 labels["owner_is_controller"] = str(bool(owner.get("controller"))).lower() if owner else ""
-            self.add(family, **labels)
+            self.add(family, **labels, **more)
 
 
 def amount(text: Any) -> float:

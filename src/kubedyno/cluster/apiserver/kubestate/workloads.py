@@ -42,29 +42,26 @@ def _generation(add: Samples, kind: str, meta: Object) -> None:
 
 def replica_set(add: Samples, meta: Object, obj: Object) -> None:
     """Say what there is of a ReplicaSet."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    add.counts(
-        "kube_replicaset_status_", status,
-        replicas="replicas", fully_labeled_replicas="fullyLabeledReplicas", ready_replicas="readyReplicas",
-        observed_generation="observedGeneration",
-    )  # fmt: skip
-    add.fields("kube_replicaset_status_", status, terminating_replicas="terminatingReplicas")
-    add.fields("kube_replicaset_", spec, spec_replicas="replicas")
-    add.fields("kube_replicaset_", meta, metadata_generation="generation")
-    add.owners("kube_replicaset_owner", meta)
+    _replicas(add, "replicaset", meta, obj)
 
 
 def replication_controller(add: Samples, meta: Object, obj: Object) -> None:
     """Say what there is of a ReplicationController."""
+    _replicas(add, "replicationcontroller", meta, obj, available_replicas="availableReplicas")
+
+
+def _replicas(add: Samples, kind: str, meta: Object, obj: Object, **more: str) -> None:
+    """Say what there is of a set of equal pods, with what one kind alone counts (`Samples.counts`)."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     add.counts(
-        "kube_replicationcontroller_status_", status,
-        replicas="replicas", fully_labeled_replicas="fullyLabeledReplicas", ready_replicas="readyReplicas",
-        available_replicas="availableReplicas", observed_generation="observedGeneration",
+        f"kube_{kind}_status_", status,
+        replicas="replicas", fully_labeled_replicas="fullyLabeledReplicas", ready_replicas="readyReplicas", **more,
+        observed_generation="observedGeneration",
     )  # fmt: skip
-    add.fields("kube_replicationcontroller_", spec, spec_replicas="replicas")
-    add.fields("kube_replicationcontroller_", meta, metadata_generation="generation")
-    add.owners("kube_replicationcontroller_owner", meta)
+    add.fields(f"kube_{kind}_status_", status, terminating_replicas="terminatingReplicas")
+    add.fields(f"kube_{kind}_", spec, spec_replicas="replicas")
+    add.fields(f"kube_{kind}_", meta, metadata_generation="generation")
+    add.owners(f"kube_{kind}_owner", meta)
 
 
 def stateful_set(add: Samples, meta: Object, obj: Object) -> None:
