@@ -96,8 +96,10 @@ def test_the_studys_deployments_are_measured_as_they_are_and_removed(running, ca
 def test_a_limit_of_bandwidth_is_found_enforced(running, capsys):
     assert main(["net", "perf", "--bandwidth", "--tool", "kubedyno", "--duration", "2s"]) == 0
     output = capsys.readouterr().out
-    assert "perf-client-egress : 10 Mb/s" in output
-    assert "perf-client-ingress : 10 Mb/s" in output
+    # The limit is 10 Mb/s: a busy machine may reach a little less, and nothing reaches much more.
+    rates = dict(re.findall(r"(perf-client-(?:egress|ingress)) : (\d+) Mb/s", output))
+    assert set(rates) == {"perf-client-egress", "perf-client-ingress"}
+    assert all(5 <= int(rate) <= 11 for rate in rates.values()), rates
     assert "✅" in output
     assert "cilium-test-1" not in namespaces(running)
 
