@@ -279,6 +279,8 @@ class Client:
             what = "nothing listens there; is the cluster up?"
         elif isinstance(error, TimeoutError):
             what = f"does not answer ({str(error) or 'timed out'}); is the cluster up, and the network?"
+        elif isinstance(error, ConnectionResetError | BrokenPipeError):
+            what = "closes the connection unanswered; does a Kubernetes API server listen there?"
         else:
             what = f"cannot be reached ({error.strerror or error}); is the cluster up?"
         return Unreachable(f"{self.server}: {what}")

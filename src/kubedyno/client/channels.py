@@ -84,7 +84,7 @@ async def channels(client: Client, path: str, protocols: Sequence[str], where: s
                 limit=_MAX_HEAD,
             )  # fmt: skip
     except (OSError, TimeoutError) as error:
-        raise KubedynoError(f"{where}: {target.server} cannot be reached ({error})") from error
+        raise KubedynoError(f"{where}: {client.unreachable(error)}") from error
     try:
         try:
             await _shake_hands(client, reader, writer, target.base_path + path, protocols, where)

@@ -87,6 +87,17 @@ def test_a_refusal_is_the_status_error_of_its_reason(code, reason, kind):
     run(main())
 
 
+def test_a_port_that_closes_connections_is_said():
+    async def main():
+        server = await asyncio.start_server(lambda _reader, writer: writer.transport.abort(), "127.0.0.1", 0)
+        where = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, Client(Target(where, ca=AUTHORITY.certificate)) as client:
+            with pytest.raises(Unreachable, match=f"{where}: closes the connection unanswered"):
+                await client.get("/x")
+
+    run(main())
+
+
 def test_no_answer_is_one_line_that_names_the_server():
     async def main():
         async with Client(Target("https://127.0.0.1:1", ca=AUTHORITY.certificate)) as client:
