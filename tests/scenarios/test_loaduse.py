@@ -13,6 +13,7 @@ import yaml
 
 from kubedyno.cli.main import main
 from kubedyno.lab import embedded
+from refusing import refusing_port
 
 CONFIGMAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'c-{{.Iteration}}-{{.Replica}}'}\n"
 POD = """
@@ -324,10 +325,11 @@ def test_who_may_not_read_nodes_plans_loads_and_measures_all_the_same(clusters, 
 def test_a_plan_is_told_also_where_its_cluster_does_not_answer(clusters, tmp_path, capsys):
     first, _ = clusters
     gone = yaml.safe_load(first.running.kubeconfig.read_text())
-    gone["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
-    (tmp_path / "gone.yml").write_text(yaml.safe_dump(gone))
     path = config(tmp_path, [job("planned", "pod.yml")])
-    assert main(["plan", "-c", path, "--kubeconfig", str(tmp_path / "gone.yml")]) == 1
+    with refusing_port() as port:
+        gone["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
+        (tmp_path / "gone.yml").write_text(yaml.safe_dump(gone))
+        assert main(["plan", "-c", path, "--kubeconfig", str(tmp_path / "gone.yml")]) == 1
     told = capsys.readouterr()
     assert "creates 4 Pod in 2 namespaces" in told.out
     assert "what the cluster can hold is not known" in told.out

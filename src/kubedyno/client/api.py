@@ -282,7 +282,7 @@ class Client:
         elif isinstance(error, ConnectionResetError | BrokenPipeError):
             what = "closes the connection unanswered; does a Kubernetes API server listen there?"
         else:
-            what = f"cannot be reached ({error.strerror or error}); is the cluster up?"
+            what = f"cannot be reached ({error.strerror or str(error) or 'connection closed'}); is the cluster up?"
         return Unreachable(f"{self.server}: {what}")
 
     async def renew(self) -> bool:

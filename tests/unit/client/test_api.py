@@ -12,6 +12,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client, Unreachable
 from kubedyno.client.kubeconfig import ExecPlugin, Target, User
 from kubedyno.kube.status import Conflict, Forbidden, NotFound, StatusError
+from refusing import refusing_port
 from unit.http.wire import AUTHORITY, server_of
 
 
@@ -100,8 +101,24 @@ def test_a_port_that_closes_connections_is_said():
 
 def test_no_answer_is_one_line_that_names_the_server():
     async def main():
-        async with Client(Target("https://127.0.0.1:1", ca=AUTHORITY.certificate)) as client:
-            with pytest.raises(Unreachable, match=r"https://127\.0\.0\.1:1: nothing listens there"):
+        async with Client(Target(f"https://127.0.0.1:{port}", ca=AUTHORITY.certificate)) as client:
+            with pytest.raises(Unreachable, match=rf"https://127\.0\.0\.1:{port}: nothing listens there"):
+                await client.get("/x")
+
+    with refusing_port() as port:
+        run(main())
+
+
+def test_a_server_that_hangs_up_instead_of_a_handshake_is_one_line():
+    async def main():
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        async with (
+            server,
+            Client(
+                Target(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", ca=AUTHORITY.certificate)
+            ) as client,
+        ):
+            with pytest.raises(Unreachable, match=r"cannot be reached \([\w ]+\); is the cluster up"):
                 await client.get("/x")
 
     run(main())

@@ -12,6 +12,7 @@ from kubedyno.http import client
 from kubedyno.http.exchange import AnswerTooLarge, ConnectionLost, RequestTimeout
 from kubedyno.http.frames import PREFACE, SETTINGS_ACK, Code, frame, goaway_frame, reset_frame, settings_frame
 from kubedyno.http.messages import Limits
+from refusing import refusing_port
 from unit.http.wire import AUTHORITY, echo, pool_of, server_of
 
 BOTH = pytest.mark.parametrize("alpn", [("h2", "http/1.1"), ("http/1.1",)], ids=["h2", "h1"])
@@ -361,12 +362,13 @@ def test_informational_answers_and_dynamic_tables_before_the_settings_take_force
 
 def test_who_asks_again_right_after_a_refusal_is_refused_at_once_too():
     async def main():
-        async with pool_of(1) as pool, asyncio.timeout(5):
+        async with pool_of(port) as pool, asyncio.timeout(5):
             for _ in range(3):
                 with pytest.raises(ConnectionRefusedError):
                     await pool.request("GET", "/")
 
-    asyncio.run(main())
+    with refusing_port() as port:
+        asyncio.run(main())
 
 
 def test_one_waiting_request_opens_a_second_http_1_1_connection():
@@ -394,11 +396,12 @@ def test_one_waiting_request_opens_a_second_http_1_1_connection():
 
 def test_nobody_listening_is_refused_at_once():
     async def main():
-        async with pool_of(1) as pool:
+        async with pool_of(port) as pool:
             with pytest.raises(ConnectionRefusedError):
                 await pool.request("GET", "/")
 
-    asyncio.run(main())
+    with refusing_port() as port:
+        asyncio.run(main())
 
 
 def test_http2_without_tls_by_prior_knowledge_is_http_1_1_for_us_and_works():

@@ -10,6 +10,7 @@ import pytest
 
 from kubedyno.cli.main import main
 from kubedyno.http.tls import Authority, server_context
+from refusing import refusing_port
 
 ANSWERS = {
     "/forbidden": (403, b"<html>no</html>"),
@@ -101,7 +102,8 @@ def test_each_is_one_line(place, said, capsys):
 
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_nobody_there_is_one_line(output, capsys):
-    assert main(["metrics", "query", "--prometheus-url", "http://127.0.0.1:1", "-o", output, "up"]) == 1
+    with refusing_port() as port:
+        assert main(["metrics", "query", "--prometheus-url", f"http://127.0.0.1:{port}", "-o", output, "up"]) == 1
     assert "is a Prometheus there?" in capsys.readouterr().err
     assert main(["metrics", "query", "--prometheus-url", "127.0.0.1:9090", "-o", output, "up"]) == 1
     assert "is no URL of a Prometheus" in capsys.readouterr().err

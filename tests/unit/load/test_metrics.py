@@ -18,6 +18,7 @@ from kubedyno.documents.opensearch import OpenSearchIndexer
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Login, Prometheus, QueryError
 from kubedyno.load.metrics.scrape import Window, scrape
+from refusing import refusing_port
 from searchserver import SearchServer
 
 UP = [{"metric": {"__name__": "up", "job": "a"}, "values": [[1000, "1"], [1030, "NaN"]]}]
@@ -166,8 +167,8 @@ def test_what_is_no_prometheus_is_one_clear_line(server, folder):
         async with Prometheus(Login(url)) as one:
             await one.check()
 
-    with pytest.raises(QueryError, match=r"127\.0\.0\.1:9"):
-        aio.run(ask("http://127.0.0.1:9"))
+    with refusing_port() as port, pytest.raises(QueryError, match=rf"127\.0\.0\.1:{port}"):
+        aio.run(ask(f"http://127.0.0.1:{port}"))
     with pytest.raises(KubedynoError, match="is no URL"):
         Prometheus(Login("localhost"))
 

@@ -11,6 +11,7 @@ from kubedyno.client.api import Client
 from kubedyno.client.kubeconfig import Target
 from kubedyno.web.feed import Feed
 from kubedyno.web.server import SCRIPTS, Page
+from refusing import refusing_port
 
 
 def ask(url, host=None, method="GET"):
@@ -33,8 +34,9 @@ def served(check):
         return f"{namespace}/{name}".encode()
 
     async def run():
-        async with Client(Target("https://127.0.0.1:1", "none")) as client:
-            await run_with(client)
+        with refusing_port() as port:
+            async with Client(Target(f"https://127.0.0.1:{port}", "none")) as client:
+                await run_with(client)
 
     async def run_with(client):
         page = Page(Feed(client, SYSTEM_CLOCK), "s3cret", why, told)

@@ -9,6 +9,7 @@ from kubedyno.cluster.registry.templates import OwnerRef
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import PODS
 from kubedyno.kube.status import StatusError
+from refusing import refusing_port
 from unit.cluster.apiserver.harness import NS, running
 from unit.cluster.apiserver.hooks import hooks, patch
 
@@ -153,18 +154,20 @@ async def test_webhooks_that_want_to_are_asked_again_after_a_change(w):
 
 @run
 async def test_failure_policy_decides_over_a_webhook_that_is_gone(w):
-    await w.configure("validating", {"clientConfig": {"url": "https://127.0.0.1:1/x"}})
-    answer = await w.call("POST", MAPS, configmap())
-    text = (
-        'failed calling webhook "h0.w.io": failed to call webhook: Post "https://127.0.0.1:1/x?timeout=10s": '
-        "dial tcp 127.0.0.1:1: connect: connection refused"
-    )
-    assert (answer.status, answer.json["reason"]) == (500, "InternalError")
-    assert answer.json["message"] == f"Internal error occurred: {text}"
-    assert answer.json["details"] == {"causes": [{"message": text}]}
-    await w.call("DELETE", f"{REG}/validatingwebhookconfigurations/w")
-    await w.configure("validating", {"clientConfig": {"url": "https://127.0.0.1:1/x"}, "failurePolicy": "Ignore"})
-    assert (await w.call("POST", MAPS, configmap())).status == 201
+    with refusing_port() as port:
+        gone = {"clientConfig": {"url": f"https://127.0.0.1:{port}/x"}}
+        await w.configure("validating", gone)
+        answer = await w.call("POST", MAPS, configmap())
+        text = (
+            f'failed calling webhook "h0.w.io": failed to call webhook: Post "https://127.0.0.1:{port}/x?timeout=10s": '
+            f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+        )
+        assert (answer.status, answer.json["reason"]) == (500, "InternalError")
+        assert answer.json["message"] == f"Internal error occurred: {text}"
+        assert answer.json["details"] == {"causes": [{"message": text}]}
+        await w.call("DELETE", f"{REG}/validatingwebhookconfigurations/w")
+        await w.configure("validating", {**gone, "failurePolicy": "Ignore"})
+        assert (await w.call("POST", MAPS, configmap())).status == 201
 
 
 @run

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import orjson
 
 from kubedyno.base import aio
+from refusing import refusing_port
 from unit.cluster.apiserver.harness import NS, Answer, running
 from unit.cluster.apiserver.hooks import hooks
 
@@ -172,17 +173,19 @@ async def test_a_watch_has_events_in_its_version(w):
 
 @run
 async def test_failures_are_said_and_hit_only_who_needs_the_conversion(w):
-    await w.define(url="https://127.0.0.1:1/convert")
-    body = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {"size": "1cm"}}
-    assert (await w.call("POST", V1, body)).status == 201, "the stored version needs none"
-    assert (await w.call("GET", V1)).status == 200
-    text = (
-        'conversion webhook for example.com/v1, Kind=Widget failed: Post "https://127.0.0.1:1/convert?timeout=30s": '
-        "dial tcp 127.0.0.1:1: connect: connection refused"
-    )
-    for path in (V2, f"{V2}/a"):
-        answer = await w.call("GET", path)
-        assert (answer.status, answer.json["message"]) == (500, text)
+    with refusing_port() as port:
+        await w.define(url=f"https://127.0.0.1:{port}/convert")
+        body = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {"size": "1cm"}}
+        assert (await w.call("POST", V1, body)).status == 201, "the stored version needs none"
+        assert (await w.call("GET", V1)).status == 200
+        text = (
+            "conversion webhook for example.com/v1, Kind=Widget failed: "
+            f'Post "https://127.0.0.1:{port}/convert?timeout=30s": '
+            f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+        )
+        for path in (V2, f"{V2}/a"):
+            answer = await w.call("GET", path)
+            assert (answer.status, answer.json["message"]) == (500, text)
 
 
 @run
