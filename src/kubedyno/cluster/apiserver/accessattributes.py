@@ -9,6 +9,8 @@ from kubedyno.kube.selectors import FieldSelector, LabelSelector
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required
 
 Object = dict[str, Any]
+# What no client sets of what it creates: that it did is forgotten first.
+_WIPED = frozenset({"uid", "selfLink", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"})
 _ASKED, _PATH = "spec.resourceAttributes", "spec.nonResourceAttributes"
 _VALUED = frozenset({"In", "NotIn"})
 _UNVALUED = frozenset({"Exists", "DoesNotExist"})
@@ -55,9 +57,11 @@ def access_causes(resource: Resource, spec: Object, metadata: Object) -> list[Ca
         if selector is not None:
             causes += _selector_causes(selector, f"{_ASKED}.{name}", of_labels=name == "labelSelector")
     namespace = metadata.get("namespace", "")
-    if any(key not in {"namespace", "managedFields"} for key in metadata):
-        whole = {key: value for key, value in metadata.items() if key != "namespace" or resource.namespaced}
-        causes.append(invalid_value("metadata", whole, "must be empty"))
+    given = {key: value for key, value in metadata.items() if key not in _WIPED}
+    if any(key not in {"namespace", "managedFields"} for key in given):
+        whole = {key: value for key, value in given.items() if key != "namespace" or resource.namespaced}
+        text = "must be empty except for namespace" if resource.namespaced else "must be empty"
+        causes.append(invalid_value("metadata", whole, text))
     if resource.namespaced and asked is not None and asked.get("namespace", "") != namespace:
         causes.append(invalid_value(f"{_ASKED}.namespace", asked.get("namespace", ""), "must match metadata.namespace"))
     if resource.namespaced and path is not None:

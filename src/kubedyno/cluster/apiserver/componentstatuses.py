@@ -11,7 +11,7 @@ import orjson
 
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
-from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form
+from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, check_shape
 from kubedyno.cluster.apiserver.queries import list_options
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
@@ -53,12 +53,14 @@ def answer_components(call: Call) -> None:
     request, kind, name = call.request, call.route.kind, call.route.name
     if name:
         form = call.form()
+        check_shape(form, kind.resource, listed=False)
         if name not in _NAMES:
-            raise not_found(kind.resource, name)
+            raise not_found(replace(kind.resource, plural=kind.resource.singular), name)
         names = [name]
     else:
         options = list_options(request.query)
         form = call.form(options.pretty, collection=True)
+        check_shape(form, kind.resource, listed=True)
         for field, _, _ in options.fields.terms:
             kind.check_field(field)
         names = [
@@ -81,7 +83,7 @@ def _shaped(kind: Kind, objects: list[Object], form: Form, *, whole: bool) -> Ob
     if form.shape == METADATA:
         if not whole:
             return parts[0]
-        return {"kind": "PartialObjectMetadataList", "apiVersion": meta, "metadata": {}, "items": parts}
+        return {"kind": "PartialObjectMetadataList", "apiVersion": meta, "metadata": {}, "items": parts or None}
     name = kind.resource.kind
     if not whole:
         return {"kind": name, "apiVersion": version, **objects[0]}

@@ -1,11 +1,12 @@
 """A kubelet's own paths, as …/nodes/NAME/proxy gives them: health, configuration, pods, statistics and logs.
 
-Metrics are `kubeletpages`'. Nothing is asked of the node: the tables and the model of use (`usage`) say it all. What a
-kubelet does in a container's place (run, exec, attach, portForward) is there as the pods' own subresources.
+Metrics are `kubeletpages`'. Nothing is asked of the node: the tables and the model of use (`usage`) say it all. What
+enters a pod there (exec, attach, portForward) does what the pods' own subresources do, by a kubelet's names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 
@@ -19,13 +20,22 @@ from kubedyno.cluster.apiserver.usage import KUBELET_BYTES, KUBELET_CORES, NodeU
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import NODES, PODS
-from kubedyno.kube.status import MethodNotAllowed, NotFound, ServiceUnavailable, not_found
+from kubedyno.kube.status import MethodNotAllowed, NotFound, ServiceUnavailable, StatusError, not_found
 
 Object = dict[str, Any]
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 _PORT = "10250"
 _LOGS = "/containerLogs/"
+_WITH_CONTAINER = 3
+# Where pods are entered → the subresource that does it, and how many parts the path behind has without a uid.
+_ENTRANCES = {
+    "exec": ("exec", _WITH_CONTAINER),
+    "attach": ("attach", _WITH_CONTAINER),
+    "portForward": ("portforward", 2),
+}
+# How a kubelet calls what the API server calls otherwise.
+_FLAGS = {"input": "stdin", "output": "stdout", "error": "stderr", "port": "ports"}
 _NANO = 1_000_000_000
 # Of a modelled node's file system.
 _DISK_BYTES = 64 << 30
@@ -41,6 +51,7 @@ class KubeletProxy:
         clock: Of statistics.
         metrics: Answers /metrics and what is below: (node, path, call).
         log: Answers a call for a pod's log.
+        enter: Subresource → answers a call that enters a pod by it.
         pods: The kind of pods.
 
     Attributes:
@@ -54,6 +65,7 @@ class KubeletProxy:
         clock: Clock,
         metrics: Callable[[str, str, Call], None],
         log: Callable[[Call], None],
+        enter: Mapping[str, Callable[[Call], None]],
         pods: Kind,
     ) -> None:
         self._store = store
@@ -61,6 +73,7 @@ class KubeletProxy:
         self._clock = clock
         self._metrics = metrics
         self._log = log
+        self._enter = enter
         self._pods = pods
         self.configuration: Callable[[str], str] | None = None
 
@@ -74,11 +87,17 @@ class KubeletProxy:
         record = self._store.get(NODES, name)
         if record is None:
             raise not_found(NODES, name)
+        addresses = self._store.encode_dict(NODES, record)["status"].get("addresses")
+        if not addresses:
+            raise StatusError("no preferred addresses found; known addresses: []", code=500, reason="")
         if port not in {"", _PORT}:
-            addresses = self._store.encode_dict(NODES, record)["status"].get("addresses") or [{}]
             where = f"{addresses[0].get('address', '')}:{port}"
             raise ServiceUnavailable(f"error trying to reach service: dial tcp {where}: connect: connection refused")
         path = target.path.rstrip("/")
+        _, first, *parts = (*path.split("/"), "")
+        if first in _ENTRANCES and call.request.method in {"GET", "POST"}:
+            self._entered(call, name, first, parts[:-1])
+            return
         if call.request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowed("the server does not allow this method on the requested resource", {})
         if path in {"/healthz", "/livez", "/healthz/ping", "/healthz/syncloop", "/healthz/log"}:
@@ -119,14 +138,34 @@ class KubeletProxy:
         """Answer /containerLogs/NAMESPACE/POD/CONTAINER as the pod's log would be."""
         if len(parts) != 3:
             raise NotFound("the server could not find the requested resource", {})
-        namespace, name, container = parts
-        record = self._store.get(PODS, f"{namespace}/{name}")
-        if record is None or record.obj.facts.node_name != node:
-            raise NotFound(f'pod "{name}" does not exist', {})
-        call.route = Route(self._pods, namespace, name, "log")
-        query = call.request.query
-        call.request.query = f"container={container}" + (f"&{query}" if query else "")
+        self._turn_to(call, node, (parts[0], parts[1], ""), parts[2], "log")
         self._log(call)
+
+    def _entered(self, call: Call, node: str, entrance: str, parts: list[str]) -> None:
+        """Answer /exec/NAMESPACE/POD/CONTAINER, or another entrance, with or without the pod's uid before the container."""
+        part, least = _ENTRANCES[entrance]
+        if not least <= len(parts) <= least + 1:
+            raise NotFound("the server could not find the requested resource", {})
+        container = parts[-1] if least == _WITH_CONTAINER else ""
+        self._turn_to(call, node, (parts[0], parts[1], parts[2] if len(parts) > least else ""), container, part)
+        query = parse_qsl(call.request.query, keep_blank_values=True)
+        call.request.query = urlencode([(_FLAGS.get(name, name), value) for name, value in query])
+        self._enter[part](call)
+
+    def _turn_to(self, call: Call, node: str, pod: tuple[str, str, str], container: str, part: str) -> None:
+        """Make a call one to a part of a pod of the node (namespace, name, uid or ""), and of its container.
+
+        Raises:
+            NotFound: The node has no such pod.
+        """
+        namespace, name, uid = pod
+        record = self._store.get(PODS, f"{namespace}/{name}")
+        if record is None or record.obj.facts.node_name != node or uid not in {"", record.obj.uid}:
+            raise NotFound(f'pod "{name}" does not exist', {})
+        call.route = Route(self._pods, namespace, name, part)
+        query = call.request.query
+        if container:
+            call.request.query = f"container={container}" + (f"&{query}" if query else "")
 
 
 def _summary(node: NodeUsage, record: ObjectRecord, now_s: float) -> Object:

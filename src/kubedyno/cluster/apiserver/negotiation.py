@@ -20,8 +20,8 @@ TABLE = "Table"
 METADATA = "PartialObjectMetadata"
 
 # As the real server says it of a custom resource.
-_MEDIA = f"{JSON}, {YAML}, {PROTOBUF}"
-_COLLECTION_MEDIA = f"{_MEDIA}, {JSON};stream=watch, {PROTOBUF};stream=watch"
+ALL_MEDIA = f"{JSON}, {YAML}, {PROTOBUF}"
+_COLLECTION_MEDIA = f"{ALL_MEDIA}, {JSON};stream=watch, {PROTOBUF};stream=watch"
 _METADATA_LIST = "PartialObjectMetadataList"
 _SHAPES = {"Table": TABLE, "PartialObjectMetadata": METADATA, _METADATA_LIST: METADATA}
 _META_VERSIONS = ("v1", "v1beta1")
@@ -74,11 +74,11 @@ def form_of(
     human = headers.get("user-agent", "").startswith(_HUMAN_AGENTS) if pretty is None else is_pretty(pretty)
     form = _negotiate(accept, human, messages)
     if form is None and not messages and _negotiate(accept, human, True) is not None:
-        raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")
+        raise NotAcceptable(f"only the following media types are accepted: {ALL_MEDIA}")
     if form is None and ";as=" in accept.replace(" ", ""):
-        raise NotAcceptable(f"only the following media types are accepted: {_MEDIA}")
+        raise NotAcceptable(f"only the following media types are accepted: {ALL_MEDIA}")
     if form is None:
-        listed = _COLLECTION_MEDIA if collection else _MEDIA
+        listed = _COLLECTION_MEDIA if collection else ALL_MEDIA
         raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {listed}", {})
     return form
 

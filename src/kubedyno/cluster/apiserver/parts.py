@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from kubedyno.base.aio import Spawn
-from kubedyno.base.times import epoch_of
+from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.cluster.apiserver import realpods
 from kubedyno.cluster.apiserver.admission import RequestGate
 from kubedyno.cluster.apiserver.admissionrequests import CREATE, UPDATE
@@ -11,8 +11,7 @@ from kubedyno.cluster.apiserver.bodies import decode, media_of
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.execscript import Script
-from kubedyno.cluster.apiserver.members import checked
-from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, form_of
+from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, check_shape, form_of
 from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
 from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, container_of, follow, log_of
 from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
@@ -22,52 +21,28 @@ from kubedyno.cluster.registry.agreement import check_name, check_scope, check_u
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.eviction import evict
-from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
+from kubedyno.cluster.registry.scaleowners import SCALE, ScaleOwners
 from kubedyno.cluster.registry.structure import DecodeError, invalid_patch
 from kubedyno.cluster.registry.structure import decode as decode_object
 from kubedyno.cluster.runtime import Runtime, RuntimeRefusedError
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Stream
-from kubedyno.kube.resources import PODS, Resource
-from kubedyno.kube.shapes import shape_of_kind
+from kubedyno.kube.resources import PODS, Resource, built_in
 from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
 from kubedyno.kube.strconv import parse_int
-from kubedyno.kube.typed import merge
 
 # Of a log that is followed, written and not read yet.
 _BUFFER_BYTES = 256 << 10
-_SCALE = Resource("autoscaling", "v1", "scales", "Scale", namespaced=True)
-_SCALE_SHAPE = shape_of_kind("autoscaling/v1", "Scale")
 _SCALE_COLUMNS = (
-    ("Name", "string", "name", "Name must be unique within a namespace."),
-    ("Desired", "integer", "", "replicas is the desired number of instances for the scaled object."),
-    ("Available", "integer", "", "replicas is the actual number of observed instances of the scaled object."),
-    ("Age", "string", "", "The time since the scaled object was created."),
+    ("Name", "string", ""),
+    ("Desired", "integer", "replicas is the desired number of instances for the scaled object."),
+    ("Available", "integer", "replicas is the actual number of observed instances of the scaled object."),
+    ("Age", "string", ""),
 )
-_SCALE_FIELDS = FieldManager(_SCALE, has_status=True, status_keeps=("labels",))
-
-_METADATA = (dict, "v1.ObjectMeta")
-_BINDING = {
-    "metadata": _METADATA,
-    "metadata.name": (str, "string"),
-    "target": (dict, "v1.ObjectReference"),
-    "target.kind": (str, "string"),
-    "target.name": (str, "string"),
-}
-_EVICTION = {"metadata": _METADATA, "metadata.name": (str, "string"), "deleteOptions": (dict, "v1.DeleteOptions")}
-
-
-def _check_kind(body: Object, wanted: str, package: str) -> None:
-    """Raise BadRequest when a body says that it is another kind; of its version nobody asks."""
-    kind = body.get("kind") or wanted
-    if kind != wanted:
-        version = str(body.get("apiVersion", "")).rpartition("/")[2]
-        raise BadRequest(
-            f'{kind} in version "{version}" cannot be handled as a {wanted}: converting ({version}.{kind}) to '
-            f"({package}.{wanted}): unknown conversion"
-        )
+_BINDING = built_in("", "bindings")
+_EVICTION = Resource("policy", "v1", "evictions", "Eviction", namespaced=True)
 
 
 class Parts:
@@ -102,11 +77,13 @@ class Parts:
     def get_scale(self, call: Call) -> None:
         """Answer GET scale."""
         form = form_of(call.request.headers, parameters(call.request.query).get("pretty"))
+        check_shape(form, SCALE, listed=False)
         scale = self._scale(call, self._reads.record(call))
         if form.shape is METADATA:
             scale = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": scale["metadata"]}
         if form.shape is TABLE:
-            scale = _scale_table(scale, form, self._registry.clock.now())
+            known = {column["name"]: column["description"] for column in call.route.kind.columns()}
+            scale = _scale_table(scale, form, self._registry.clock.now(), known)
         call.answer(200, form.media, value_bytes(scale, form))
 
     def put_scale(self, call: Call) -> None:
@@ -114,9 +91,9 @@ class Parts:
         request, name = call.request, call.route.name
         validation = write_options(request.query, "UpdateOptions").field_validation
         body = decode(request.headers, request.body, "autoscaling/v1", "Scale")
-        scale = decode_object(_SCALE, body, validation, call.warnings)
+        scale = decode_object(SCALE, body, validation, call.warnings)
         check_name(name, scale["metadata"])
-        check_scope(_SCALE, call.route.namespace, scale["metadata"])
+        check_scope(SCALE, call.route.namespace, scale["metadata"])
         self._rescale(call, lambda _: scale)
 
     def patch_scale(self, call: Call) -> None:
@@ -128,22 +105,29 @@ class Parts:
             self._rescale(call, change_of(request.headers, request.body, "autoscaling/v1", "Scale"))
             return
         patch = applied_object(request.body, options.field_validation, call.warnings)
-        _SCALE_FIELDS.check(patch)
+        record = self._reads.record(call)
+        now = rfc3339(self._registry.clock.now())
+        scale, managed = self._owners(call, record).applied(
+            self._scale(call, record), patch, options.field_manager, now, force=options.force
+        )
+        check_name(call.route.name, scale["metadata"])
+        self._rescale(call, lambda _: scale, managed)
 
-        def merged(scale: Object) -> Object:
-            return dict(merge(_SCALE_SHAPE, scale, patch))
+    def _owners(self, call: Call, record: ObjectRecord) -> ScaleOwners:
+        kind = call.route.kind
+        return ScaleOwners(record.obj.managed, kind.scale_path(), kind.resource.api_version)
 
-        self._rescale(call, merged, applies=True)
-
-    def _rescale(self, call: Call, change: Callable[[Object], Object], *, applies: bool = False) -> None:
+    def _rescale(self, call: Call, change: Callable[[Object], Object], applied: bytes | None = None) -> None:
+        """Answer with the scale after a change; `applied` is what the object's managers own after an apply."""
         request, route = call.request, call.route
         resource = route.kind.resource
         options = write_options(request.query, "UpdateOptions")
         form = form_of(request.headers, options.pretty)
         record = self._reads.record(call)
-        changed = change(self._scale(call, record))
+        before = self._scale(call, record)
+        changed = change(before)
         try:
-            wanted = decode_object(_SCALE, changed)
+            wanted = decode_object(SCALE, changed)
         except DecodeError as error:
             if call.request.method != "PATCH":
                 raise
@@ -156,20 +140,25 @@ class Parts:
         # A custom resource says by its own paths what is wrong.
         if replicas < 0 and not isinstance(route.kind, CustomResource):
             cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
-            raise invalid(_SCALE, route.name, [cause])
+            raise invalid(SCALE, route.name, [cause])
         gate = self._gate_of(call)
         if gate is not None:
             shown = {"kind": "Scale", "apiVersion": "autoscaling/v1", **wanted}
-            wanted = gate.pass_part(UPDATE, ("autoscaling", "v1", "Scale"), shown, self._scale(call, record))
+            wanted = gate.pass_part(UPDATE, ("autoscaling", "v1", "Scale"), shown, before)
             replicas = wanted.get("spec", {}).get("replicas", 0)
+        managed = applied
+        if managed is None:
+            manager = manager_name(options.field_manager, request.headers.get("user-agent", ""))
+            now = rfc3339(self._registry.clock.now())
+            managed = self._owners(call, record).updated(
+                before, {**before, "spec": wanted.get("spec", {})}, manager, now
+            )
         new = self._registry.rescale(
             resource,
             route.namespace,
             route.name,
             replicas,
-            manager=manager_name(options.field_manager, request.headers.get("user-agent", "")),
-            applies=applies,
-            force=options.force,
+            managed=managed,
             dry_run=options.dry_run,
         )
         call.answer(200, form.media, value_bytes(self._scale(call, new), form))
@@ -197,8 +186,8 @@ class Parts:
         request, route = call.request, call.route
         options = write_options(request.query, "CreateOptions")
         form = form_of(request.headers, options.pretty)
-        binding = checked("Binding", "v1", decode(request.headers, request.body, "v1", "Binding"), _BINDING)
-        _check_kind(binding, "Binding", "core")
+        body = decode(request.headers, request.body, "v1", "Binding")
+        binding = decode_object(_BINDING, body, options.field_validation, call.warnings)
         check_scope(PODS, route.namespace, dict(binding.get("metadata") or {}))
         gate = self._gate_of(call)
         if gate is not None:
@@ -211,8 +200,8 @@ class Parts:
         request, route = call.request, call.route
         form = form_of(request.headers)
         body = decode(request.headers, request.body, "policy/v1", "Eviction")
-        eviction = checked("Eviction", "v1", body, _EVICTION)
-        _check_kind(eviction, "Eviction", "policy")
+        asked = write_options(request.query, "CreateOptions")
+        eviction = decode_object(_EVICTION, body, asked.field_validation, call.warnings)
         if eviction.get("metadata", {}).get("name", "") != route.name:
             raise BadRequest("name in URL does not match name in Eviction object")
         gate = self._gate_of(call)
@@ -220,7 +209,7 @@ class Parts:
             eviction = gate.pass_part(CREATE, ("policy", "v1", "Eviction"), eviction)
         check_scope(PODS, route.namespace, dict(eviction.get("metadata") or {}))
         options = dict(eviction.get("deleteOptions") or {})
-        dry_run = write_options(request.query, "CreateOptions").dry_run or bool(options.get("dryRun"))
+        dry_run = asked.dry_run or bool(options.get("dryRun"))
         evict(self._registry, route.namespace, route.name, options, dry_run=dry_run)
         call.answer(201, form.media, value_bytes(success(201), form))
 
@@ -287,8 +276,8 @@ class Parts:
         stream.close()
 
 
-def _scale_table(scale: Object, form: Form, now_s: float) -> Object:
-    """Return a scale as a Table of one row."""
+def _scale_table(scale: Object, form: Form, now_s: float, known: dict[str, str]) -> Object:
+    """Return a scale as a Table of one row; `known` says what columns are that any object has."""
     cells = [
         scale["metadata"]["name"],
         scale["spec"].get("replicas", 0),
@@ -301,8 +290,8 @@ def _scale_table(scale: Object, form: Form, now_s: float) -> Object:
         "apiVersion": f"meta.k8s.io/{form.version}",
         "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
         "columnDefinitions": [
-            {"name": name, "type": kind, "format": form_name, "description": text, "priority": 0}
-            for name, kind, form_name, text in _SCALE_COLUMNS
+            {"name": name, "type": kind, "format": "", "description": text or known.get(name, ""), "priority": 0}
+            for name, kind, text in _SCALE_COLUMNS
         ],
         "rows": [{"cells": cells, "object": partial}],
     }

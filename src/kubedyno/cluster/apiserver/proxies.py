@@ -28,7 +28,7 @@ from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import StreamExchange
 from kubedyno.http.messages import Headers
-from kubedyno.kube.resources import ENDPOINTSLICES, PODS, SERVICES
+from kubedyno.kube.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
 from kubedyno.kube.status import BadRequest, ServiceUnavailable, not_found
 
 _LOOPBACK = "127.0.0.1"
@@ -174,6 +174,8 @@ class Proxies:
             for endpoint in piece.get("endpoints") or ()
             if (endpoint.get("conditions") or {}).get("ready", True)
         ]
+        if not ready and self._store.get(ENDPOINTS, key_of(target.namespace, name)) is None:
+            raise not_found(SERVICES, name)
         if not ready:
             some = any(piece.get("endpoints") for piece in slices)
             raise ServiceUnavailable(f'no endpoints available for service "{target.id if some else name}"')

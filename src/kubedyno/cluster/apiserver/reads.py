@@ -14,7 +14,17 @@ from kubedyno.base.aio import Spawn
 from kubedyno.cluster.apiserver import compression
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, text_around, text_of, value_bytes
-from kubedyno.cluster.apiserver.negotiation import JSON, OBJECT, PROTOBUF, TABLE, YAML, Form, check_shape
+from kubedyno.cluster.apiserver.negotiation import (
+    ALL_MEDIA,
+    JSON,
+    METADATA,
+    OBJECT,
+    PROTOBUF,
+    TABLE,
+    YAML,
+    Form,
+    check_shape,
+)
 from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters, revision_of
 from kubedyno.cluster.apiserver.selection import Selection
@@ -40,6 +50,11 @@ PIECE_BYTES = 64 << 10
 AHEAD_BYTES = 256 << 10
 # What is kept of a long protobuf list until its length is known.
 KEPT_BYTES = 16 << 20
+# Subresources whose handlers know no columns.
+_WITHOUT_TABLE = frozenset({
+    ("pods", "ephemeralcontainers"), ("pods", "resize"), ("certificatesigningrequests", "approval"),
+    ("apiservices", "status"), ("customresourcedefinitions", "status"), ("resourceclaims", "status"),
+})  # fmt: skip
 _STREAM_MEDIA = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 
 
@@ -93,6 +108,8 @@ class Reads:
         query = request.query
         given = parameters(query) if query else {}
         form = call.form(given.get("pretty"))
+        if form.shape is TABLE and (route.kind.resource.plural, route.subresource) in _WITHOUT_TABLE:
+            raise NotAcceptable(f"only the following media types are accepted: {ALL_MEDIA}")
         include_object = "Metadata"
         if query:
             revision, no_revision = revision_of(given.get("resourceVersion", ""))
@@ -174,7 +191,7 @@ class Reads:
             return
         head = encoder.head(form, page.revision, page.token, page.remaining)
         tail = b"]}"
-        if form.shape is TABLE and not page.records and encoder.kind.rows_null:
+        if not page.records and (form.shape is METADATA or (form.shape is TABLE and encoder.kind.rows_null)):
             head, tail = head.removesuffix(b"[") + b"null", b"}"
         compact = form.media is JSON and not form.pretty
         if compact and len(page.records) > ITEMS_A_STEP:

@@ -23,6 +23,8 @@ _PARTS = frozenset(
         "approval", "binding", "ephemeralcontainers", "eviction", "finalize", "log", "resize", "scale", "status", "token",
     }
 )  # fmt: skip
+# Of reviews and bindings, which are answered and never there.
+_ONLY_POSTED = ("create",)
 
 
 class ServedApi:
@@ -78,8 +80,11 @@ class ServedApi:
         return self._router.find(path)
 
     def acts(self, route: Route[Kind]) -> bool:
-        """Say whether a route's subresource, if it names one, is served."""
-        return not route.subresource or route.subresource in self._parts_of[id(route.kind.resource)]
+        """Say whether what a route names is served: of what is only posted there are no objects, and not every subresource."""
+        resource = route.kind.resource
+        if route.name and resource.verbs == _ONLY_POSTED:
+            return False
+        return not route.subresource or route.subresource in self._parts_of[id(resource)]
 
     def verbs_of(self, route: Route[Kind]) -> tuple[str, ...]:
         """Return what can be done with what a route names."""

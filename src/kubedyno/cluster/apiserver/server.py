@@ -80,6 +80,7 @@ from kubedyno.cluster.storage.store import resource_key
 from kubedyno.http.messages import Limits, Peer, Request, Responder
 from kubedyno.kube.resources import NAMESPACES, NODES, PODS
 from kubedyno.kube.status import (
+    BadRequest,
     Forbidden,
     InternalError,
     RequestEntityTooLarge,
@@ -92,7 +93,10 @@ _CREATE_TO_ENTER_MINOR = 35
 # Paths whose route is remembered; forgotten all at once.
 _MEMO_ROUTES = 8192
 _OBJECT, _COLLECTION = "", "[]"
+# How refusals of media types begin that come before any handler.
+_UNROUTED = ("406: ", "415: ")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_PROXIED = frozenset({*_VERBS, "OPTIONS"})
 
 # What an HTTP server in front of it should grant: bodies as the real server takes them, and a Status beyond.
 LIMITS = Limits(
@@ -186,6 +190,7 @@ class ApiServer:
             self._clock,
             self.pages.node,
             parts.log,
+            {"exec": streams.exec, "attach": streams.attach, "portforward": streams.port_forward},
             registry.kind(PODS),
         )
         self._resource_metrics = ResourceMetrics(registry.store, self._usage, self._clock)
@@ -396,6 +401,7 @@ class ApiServer:
         """Return a handler of requests that enter a pod, before which policies and webhooks are asked."""
 
         def does(call: Call) -> None:
+            _check_not_dry(call)
             gate = self._admission.gate(call)
             if gate is not None:
                 connected(gate, call)
@@ -407,6 +413,9 @@ class ApiServer:
         """Pass a request on to a pod, a Service or a kubelet."""
         if not call.user.superuser:
             self._authorize(call)
+        if call.request.method not in _PROXIED:
+            raise not_allowed()
+        _check_not_dry(call)
         (self.kubelets if target.resource is NODES else self.proxies).answer(call, target)
 
     def _authorize(self, call: Call) -> None:
@@ -511,6 +520,9 @@ class ApiServer:
         if form is None:
             # Nobody can say how such a client wants to be told; the real server guesses so.
             form = Form(pretty=True)
+        if call is not None and error.message.startswith(_UNROUTED):
+            # The real server has found no handler yet that could warn.
+            call.warnings.clear()
         body = value_bytes(error.document(), form)
         headers = error.headers
         if isinstance(error, Forbidden) and not call and NO_SNIFF[0] not in headers:
@@ -523,3 +535,14 @@ class ApiServer:
 
     def _user_of_token(self, token: str) -> User:
         return self._authenticator.user_of({"authorization": f"Bearer {token}"}, Peer(0, ""))
+
+
+def _check_not_dry(call: Call) -> None:
+    """Refuse to connect for show.
+
+    Raises:
+        BadRequest: The request is a dry run.
+    """
+    query = call.request.query
+    if "dryRun" in query and "dryRun" in parameters(query):
+        raise BadRequest("dryRun is not supported")

@@ -53,13 +53,17 @@ class TokenRequests:
         form = form_of(request.headers, options.pretty)
         body = decode(request.headers, request.body, f"{_GROUP}/v1", "TokenRequest")
         asked = decode_object(_REQUESTS, body, options.field_validation, call.warnings)
-        account = self._reads.record(call)
-        given = asked["metadata"]
-        if given.get("namespace", account.obj.namespace) != account.obj.namespace:
+        given, name = asked["metadata"], call.route.name
+        if given.get("namespace", call.route.namespace) != call.route.namespace:
             raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
-        if given.get("name", account.obj.name) != account.obj.name:
+        if given.get("name", name) != name:
             text = "must match the service account name if specified"
-            raise invalid(_REQUESTS, account.obj.name, [invalid_value("metadata.name", given["name"], text)])
+            raise invalid(_REQUESTS, name, [invalid_value("metadata.name", given["name"], text)])
+        account = self._reads.record(call)
+        if given.get("uid", account.obj.uid) != account.obj.uid:
+            text = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({account.obj.uid})"
+            details = {"name": name, "group": _GROUP, "kind": "TokenRequest"}
+            raise Conflict(f'Operation cannot be fulfilled on TokenRequest.{_GROUP} "{name}": {text}', details)
         spec = asked.setdefault("spec", {})
         spec.setdefault("expirationSeconds", _DEFAULT_S)
         lifetime_s = spec["expirationSeconds"]

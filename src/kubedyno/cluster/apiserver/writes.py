@@ -226,6 +226,7 @@ class Writes:
         kind = route.kind
         form = call.form()
         options = self.options(call)
+        self._warn_of_orphans(call, options)
         gate = self._deletion_gate(call, options)
         record, gone = self._registry.delete(kind.resource, route.namespace, route.name, options, gate)
         if gone and not kind.returns_deleted:
@@ -234,6 +235,11 @@ class Writes:
             # Who asked for its dependents to go along learns that it has not gone yet.
             accepted = not gone and options.get("orphanDependents") is False
             call.answer(202 if accepted else 200, form.media, self._encoder_of(kind).object(record, form))
+
+    def _warn_of_orphans(self, call: Call, options: dict[str, Any]) -> None:
+        warning = call.route.kind.deletion_warning
+        if warning and not options.keys() & {"propagationPolicy", "orphanDependents"}:
+            call.warnings.append(warning)
 
     def _deletion_gate(self, call: Call, options: dict[str, Any]) -> RequestGate | None:
         gate = self._gate(call)
@@ -260,6 +266,7 @@ class Writes:
         wanted = list_options(request.query)
         selection = Selection(self._registry, route.kind, route.namespace, wanted.labels, wanted.fields)
         options = self.options(call)
+        self._warn_of_orphans(call, options)
         page = self._reads.page(selection, wanted)
         gate = self._deletion_gate(call, options)
         if gate is not None:

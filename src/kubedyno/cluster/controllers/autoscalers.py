@@ -13,6 +13,7 @@ from kubedyno.cluster.controllers.autoscalerrules import TOLERANCE, History, Ver
 from kubedyno.cluster.controllers.feeds import Feeds
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.featuregates import HPA_TOLERANCE, gates_on
+from kubedyno.cluster.registry.scaleowners import ScaleOwners
 from kubedyno.cluster.registry.trusted import Trusted
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord
@@ -115,14 +116,18 @@ class _Scaling:
             return
         text = "the HPA controller was able to get the target's current scale"
         self._set("AbleToScale", ("True", "SucceededGetScale", text))
-        current, present, selector = registry.kind(resource).scale(self._store.encode_dict(resource, target))
+        kind = registry.kind(resource)
+        current, present, selector = kind.scale(self._store.encode_dict(resource, target))
         wanted, why = self._decide(current, LabelSelector.parse(selector))
         if wanted is None:
             self._write(present, self._status.get("desiredReplicas", 0))
             return
         if wanted != current:
             try:
-                registry.rescale(resource, namespace, name, wanted, manager="kube-controller-manager")
+                owners = ScaleOwners(target.obj.managed, kind.scale_path(), resource.api_version)
+                before, after = ({"metadata": {}, "spec": {"replicas": count}} for count in (current, wanted))
+                managed = owners.updated(before, after, "kube-controller-manager", self._now)
+                registry.rescale(resource, namespace, name, wanted, managed=managed)
             except StatusError as error:
                 self._event("Warning", "FailedRescale", f"New size: {wanted}; reason: {why}; error: {error.message}")
                 text = f"the HPA controller was unable to update the target scale: {error.message}"

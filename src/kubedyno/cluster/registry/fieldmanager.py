@@ -99,6 +99,7 @@ class FieldManager:
         self._shape = shape_of_kind(resource.api_version, resource.kind) if shape is None else shape
         self._empty = _bare(skeleton(resource.api_version, resource.kind) if shape is None else {})
         self._zeros = _zero_paths(self._empty)
+        self._nulls = [path for path in self._zeros if _value_at(self._empty, path) is None]
         status_only: Fields = {"f:spec": {}}
         if status_keeps == METADATA:
             status_only["f:metadata"] = {}
@@ -111,6 +112,13 @@ class FieldManager:
         self._forms: dict[tuple[Any, ...], _Form] = {}
 
     # --- updates -----------------------------------------------------------------------------------------------
+
+    def as_sent(self, new: Object, sent: Any) -> Object:
+        """Return a decoded object with the empty lists that its client sent where Go has null: they are owned."""
+        for path in self._nulls:
+            if _value_at(sent, path) == []:
+                new = _with_empty(new, path)
+        return new
 
     def created(self, new: Object, manager: str, now: str, subresource: str = "") -> bytes:
         """Return the managedFields of an object to be created.
@@ -196,8 +204,16 @@ class FieldManager:
         if changes.same and entries is None:
             return managed
         if entries is None:
-            entries = decode(managed)
+            entries = self._understood(decode(managed))
+            if not entries:
+                return b""
         return encode(self._updated(entries, changes, updater(manager or _UNKNOWN, self._version, subresource), now))
+
+    def _understood(self, managed: Managed) -> Managed:
+        """Return the entries without those of another group's form of the object, which nobody can convert."""
+        group = self._resource.group
+        other = [identity for identity, entry in managed.items() if entry.api_version.rpartition("/")[0] != group]
+        return {identity: entry for identity, entry in managed.items() if identity not in other} if other else managed
 
     def _updated(self, managed: Managed, changes: Comparison, identity: ManagerId, now: str) -> Managed:
         taken = fieldset.union(changes.modified, changes.added)
@@ -247,7 +263,7 @@ class FieldManager:
             owned = self._owned_by(patch, subresource)
             entry = {applier(manager, subresource): Entry(self._version, now, owned)} if owned else {}
             return patch, encode(entry)
-        entries = decode(managed)
+        entries = self._understood(decode(managed))
         if not entries:
             owned = fieldset.without(self._set_of(live), self._reset_of(subresource))
             if owned:
@@ -358,42 +374,6 @@ class FieldManager:
         for part in changes:
             owned = fieldset.difference(owned, part)
         return owned
-
-    # --- scale -------------------------------------------------------------------------------------------------
-
-    def scaled(
-        self, managed: bytes, manager: str, path: tuple[str, ...], *, applies: bool, changed: bool, force: bool
-    ) -> bytes:
-        """Return the managedFields after a write of the scale subresource.
-
-        Args:
-            managed: The stored managedFields.
-            manager: Who does it.
-            path: Of the replicas in the object itself.
-            applies: It is a server-side apply.
-            changed: It sets another number.
-            force: Take the field from others; an update always does.
-
-        Raises:
-            Conflict: Others own the field.
-        """
-        entries = decode(managed)
-        steps = tuple(f"f:{name}" for name in path)
-        fields = fieldset.of_path(steps)
-        if not applies and (not changed or not entries):
-            return managed
-        identity = applier(manager, "scale") if applies else updater(manager or _UNKNOWN, self._version, "scale")
-        owners = {
-            other: fields for other, entry in entries.items() if other != identity and fieldset.has(entry.fields, steps)
-        }
-        if changed and owners and applies and not force:
-            raise _ConflictsError(owners).status()
-        if changed:
-            entries = without_fields(entries, fields, keep=(identity,))
-        if identity not in entries:
-            # The real server forgets the time here.
-            entries[identity] = Entry(self._version, "", fields)
-        return encode(entries)
 
 
 # --- what creators own ------------------------------------------------------------------------------------------------
@@ -521,6 +501,12 @@ def _value_at(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT
     return value
+
+
+def _with_empty(value: Object, path: tuple[str, ...]) -> Object:
+    """Return an object with an empty list at a path."""
+    name, *rest = path
+    return {**value, name: _with_empty(value.get(name) or {}, tuple(rest)) if rest else []}
 
 
 def _parsed(given: Any) -> Managed | None:

@@ -70,6 +70,10 @@ class Kind:
         deprecation: What each request for the kind is warned of, "" for nothing.
         versioned_annotations: Which a version of the API shows fields by that it has not: no part of the metadata alone.
         undeletable: Names of objects that nobody may delete → why.
+        names_itself: An object without a name gets a uid for one.
+        checks_prefix: What is wrong with the generateName is said beside what is wrong with the name.
+        metadata_last: What is wrong with a new object's metadata is only said where nothing else is.
+        deletion_warning: What who deletes is warned of where no propagation policy is asked for, "" for nothing.
         stored_as: The resource whose table and rules these objects have; None: their own. Such a kind's `default`
             brings an object into the stored form first, and all its other functions get it in that form.
     """
@@ -99,6 +103,10 @@ class Kind:
     indexes: Sequence[Index[StoredObject]] = ()
     field_paths: tuple[str, ...] = ()
     undeletable: Mapping[str, str] = MappingProxyType({})
+    names_itself = False
+    checks_prefix = True
+    metadata_last = False
+    deletion_warning = ""
     name_problems: Callable[[str], list[str]] = staticmethod(problems_of_dns1123_subdomain)
 
     def __init__(self, resource: Resource, stored_as: Resource | None = None) -> None:
@@ -106,6 +114,7 @@ class Kind:
         self.stored_as = stored_as
         self.has_facts = type(self).facts is not Kind.facts
         self.stamped = type(self).stamp is not Kind.stamp
+        self.completed = type(self).complete is not Kind.complete
         self.signed = type(self).sign is not Kind.sign
 
     # --- ownership of fields -----------------------------------------------------------------------------------
@@ -164,6 +173,9 @@ class Kind:
 
     def stamp(self, obj: Object, old: Object, now: str) -> None:
         """Give a new version, made by any subresource, the times that it lacks."""
+
+    def complete(self, obj: Object) -> None:
+        """Fill in what is not there while an object is validated, but in whatever is read."""
 
     def sign(self, obj: Object, user: str, uid: str, groups: list[str], extra: dict[str, list[str]]) -> None:
         """Write into an object to be created who asked for it, where its kind has a place for that."""

@@ -13,7 +13,7 @@ Amounts = dict[str, Quantity]
 
 def _items(ranges: Sequence[Object], kind: str) -> Iterator[Object]:
     for limits in ranges:
-        yield from (item for item in limits["spec"].get("limits", ()) if item.get("type") == kind)
+        yield from (item for item in (limits["spec"].get("limits") or ()) if item.get("type") == kind)
 
 
 def apply_defaults(pod: Object, ranges: Sequence[Object]) -> None:
@@ -98,7 +98,7 @@ def pod_problems(pod: Object, ranges: Sequence[Object]) -> str:
     spec = pod["spec"]
     for limits in ranges:
         problems: list[str] = []
-        for item in limits["spec"].get("limits", ()):
+        for item in limits["spec"].get("limits") or ():
             kind = item.get("type", "")
             if kind == "Container":
                 for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):

@@ -96,9 +96,13 @@ def _print_order(item: tuple[ManagerId, Entry]) -> tuple[str, ...]:
 
 def encode(managed: Managed) -> bytes:
     """Return managedFields as they are stored, b"" for none."""
-    if not managed:
-        return b""
-    return b"[" + b",".join(_entry_bytes(*item) for item in sorted(managed.items(), key=_print_order)) + b"]"
+    return printed(managed.items()) if managed else b""
+
+
+def printed(entries: Iterable[tuple[ManagerId, Entry]]) -> bytes:
+    """Return managedFields as they are stored, b"" for none; of entries of which some may be those of one manager."""
+    ordered = sorted(entries, key=_print_order)
+    return b"[" + b",".join(_entry_bytes(*item) for item in ordered) + b"]" if ordered else b""
 
 
 def _entry_bytes(identity: ManagerId, entry: Entry) -> bytes:

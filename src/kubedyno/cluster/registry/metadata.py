@@ -141,7 +141,7 @@ def metadata_causes(kind: Kind, metadata: Object, path: str = "metadata") -> lis
     """Return what is wrong with an object's metadata (ValidateObjectMeta)."""
     causes: list[Cause] = []
     prefix, name = metadata.get("generateName", ""), metadata.get("name", "")
-    if prefix:
+    if prefix and kind.checks_prefix:
         # A trailing dash is fine: a suffix follows.
         masked = prefix[:-1] + "a" if prefix.endswith("-") and len(prefix) > 1 else prefix
         causes += [invalid_value(f"{path}.generateName", prefix, p) for p in kind.name_problems(masked)]

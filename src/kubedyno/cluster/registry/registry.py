@@ -123,14 +123,17 @@ class Registry(ServedKinds):
         if namespace and resource.namespaced:
             metadata["namespace"] = namespace
         kind.default(new)
-        managed = b"" if manager is None else self._owned(kind, new, manager)
+        managed = b"" if manager is None else self._owned(kind, new, obj, manager)
+        if not metadata.get("name") and kind.names_itself and not metadata.get("generateName"):
+            metadata["name"] = self.random.uid()
         if not metadata.get("name") and metadata.get("generateName"):
             return self._create_generated(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
         return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
 
-    def _owned(self, kind: Kind, new: Object, manager: str) -> bytes:
+    def _owned(self, kind: Kind, new: Object, sent: Any, manager: str) -> bytes:
         """Return the managedFields of an object to be created: in the version in which the client wrote it."""
         written = new if kind.stored_as is None else kind.from_stored(deepcopy(new))
+        written = kind.fields.as_sent(written, sent)
         return kind.fields.created(written, manager, rfc3339(self.clock.now()))
 
     def _create_generated(
@@ -173,8 +176,10 @@ class Registry(ServedKinds):
         if name or kind.resource is not NAMESPACES:
             kind.prepare_create(new)
         deduplicate_owners(metadata, warnings)
-        causes = metadata_causes(kind, metadata)
+        causes = [] if kind.metadata_last else metadata_causes(kind, metadata)
         causes += kind.validate(new)
+        if kind.metadata_last and not causes:
+            causes = metadata_causes(kind, metadata)
         if resource.plural in WITH_GATED_FIELDS:
             causes += self._disabled.causes(new)
         if causes:
@@ -195,6 +200,8 @@ class Registry(ServedKinds):
             self.allocator.allocate(new, None, metadata["uid"], dry_run=dry_run)
         if resource is PODS:
             _stamp_conditions(new, now)
+        if kind.completed:
+            kind.complete(new)
         if kind.converts:
             new = kind.to_stored(new)
         stored = stored_of(kind, new, managed=managed)
@@ -254,14 +261,16 @@ class Registry(ServedKinds):
             if resource.namespaced:
                 metadata["namespace"] = namespace
             metadata.pop("resourceVersion", None)
-            managed = b"" if manager is None else self._owned(kind, new, manager)
+            managed = b"" if manager is None else self._owned(kind, new, obj, manager)
             return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
+        check_uid(resource, old, metadata)
         if not kind.unconditional_update and metadata.get("resourceVersion", "") in {"", "0"}:
             cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(replace(resource, kind=resource.plural), name, [cause])
         check_version(resource, old, metadata)
-        check_uid(resource, old, metadata)
-        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
+        return self._update(
+            kind, old, new, subresource, sent=obj, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate
+        )
 
     def modify(
         self,
@@ -318,7 +327,9 @@ class Registry(ServedKinds):
         check_name(name, metadata)
         check_scope(resource, namespace, metadata)
         check_version(resource, old, metadata)
-        return self._update(kind, old, new, subresource, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate)
+        return self._update(
+            kind, old, new, subresource, sent=wanted, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate
+        )
 
     def _check_type(self, resource: Resource, wanted: Object) -> None:
         """Decode what a patch made of another type as that, as the real server does before it tells the two apart.
@@ -406,9 +417,7 @@ class Registry(ServedKinds):
         name: str,
         replicas: int,
         *,
-        manager: str,
-        applies: bool = False,
-        force: bool = False,
+        managed: bytes,
         dry_run: bool = False,
     ) -> ObjectRecord:
         """Set how many replicas an object wants (its scale subresource).
@@ -418,9 +427,7 @@ class Registry(ServedKinds):
             namespace: Of the request.
             name: Of the request.
             replicas: So many.
-            manager: Who owns the number then.
-            applies: By a server-side apply.
-            force: Of the apply: take the number from others rather than raise a conflict.
+            managed: The object's managedFields then.
             dry_run: As in `update`.
 
         Raises:
@@ -431,10 +438,6 @@ class Registry(ServedKinds):
         if record is None:
             raise not_found(resource, name)
         current = self.store.encode_dict(resource, record)
-        changed = kind.scale(current)[0] != replicas
-        managed = kind.fields.scaled(
-            record.obj.managed, manager, kind.scale_path(), applies=applies, changed=changed, force=force
-        )
         new = kind.decode(kind.rescaled(current, replicas), "Ignore")
         return self._update(kind, record, new, "", applied=managed, dry_run=dry_run, warnings=None)
 
@@ -445,6 +448,7 @@ class Registry(ServedKinds):
         new: Object,
         subresource: str,
         *,
+        sent: Any = None,
         manager: str | None = None,
         applied: bytes | None = None,
         dry_run: bool,
@@ -460,7 +464,7 @@ class Registry(ServedKinds):
         managed = record.obj.managed if applied is None else applied
         if manager is not None:
             now = rfc3339(self.clock.now())
-            managed = self._owned_after(kind, old, new, managed, manager, subresource, now)
+            managed = self._owned_after(kind, old, kind.fields.as_sent(new, sent), managed, manager, subresource, now)
         self._builtin.mutate_changed(core, subresource, new, old)
         if gate is not None:
             new = gate.mutated(kind, subresource, new, record)
@@ -480,8 +484,7 @@ class Registry(ServedKinds):
             new = kind.prepare_status(new, old)
             metadata = new["metadata"]
         elif subresource == "finalize":
-            new = {**old, "metadata": dict(before), "spec": new.get("spec", {})}
-            metadata = new["metadata"]
+            new = {**new, "status": old.get("status", {})}
         elif subresource:
             new = kind.prepare_part(subresource, new, old)
             metadata = new["metadata"]
@@ -522,6 +525,8 @@ class Registry(ServedKinds):
         if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):
             metadata["generation"] = before.get("generation", 0) + 1
         metadata.pop("resourceVersion", None)
+        if kind.completed:
+            kind.complete(new)
         if kind.converts:
             new = kind.to_stored(new)
         stored = stored_of(kind, new, managed=managed)

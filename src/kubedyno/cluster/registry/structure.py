@@ -15,7 +15,7 @@ import orjson
 from kubedyno.base.times import epoch_of, rfc3339, rfc3339_micro
 from kubedyno.kube.gostructs import OWN_JSON, Member, go_path, json_members_of, zero_of
 from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.resources import Resource, vocabulary
+from kubedyno.kube.resources import Resource, by_kind, vocabulary
 from kubedyno.kube.status import BadRequest, Invalid
 
 _INT_RANGE = {"int32": 2**31, "int64": 2**63}
@@ -448,6 +448,24 @@ def decode_metadata(what: str, metadata: Any, unknown: list[str]) -> dict[str, A
         raise DecodeError(what, mismatch.shown("meta.v1.ObjectMeta", "metadata.")) from None
 
 
+# In every group and version.
+_META_KINDS = frozenset(
+    {"CreateOptions", "DeleteOptions", "GetOptions", "ListOptions", "PatchOptions", "UpdateOptions", "WatchEvent"}
+)
+
+
+def _is_registered(group: str, version: str, kind: str) -> bool:
+    """Say whether a group's version has a kind, or lists of it."""
+    api_version = f"{group}/{version}" if group else version
+    singular = kind.removesuffix("List")
+    if kind in _META_KINDS or (kind == "Status" and api_version == "v1"):
+        return True
+    if by_kind(api_version, kind) is not None:
+        return True
+    listed = by_kind(api_version, singular) if singular != kind else None
+    return listed is not None and "list" in listed.verbs
+
+
 def _check_kind(resource: Resource, obj: dict[str, Any]) -> None:
     kind, api_version = obj.get("kind"), obj.get("apiVersion")
     if kind and not isinstance(kind, str):
@@ -457,7 +475,8 @@ def _check_kind(resource: Resource, obj: dict[str, Any]) -> None:
     group, _, version = str(api_version or resource.api_version).rpartition("/")
     kind = kind or resource.kind
     what = f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
-    if kind == resource.kind and (group or version) and (group != resource.group or version != resource.version):
+    other = kind == resource.kind and (group or version) and (group != resource.group or version != resource.version)
+    if other or not _is_registered(group, version, kind):
         raise DecodeError(
             what,
             f'no kind "{kind}" is registered for version "{group + "/" if group else ""}{version}" in scheme '

@@ -45,7 +45,8 @@ def prepared(api: Api) -> Api:
         amounts = {"cpu": "4", "memory": "8Gi", "pods": "110"}
         node = {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}
         assert api.call("POST", "/api/v1/nodes", node).status == 201
-        status = {"status": {"capacity": amounts, "allocatable": amounts}}
+        addresses = [{"type": "InternalIP", "address": "10.0.0.1"}]
+        status = {"status": {"capacity": amounts, "allocatable": amounts, "addresses": addresses}}
         assert api.call("PATCH", f"/api/v1/nodes/{name}/status", status, MERGE).status == 200
     return api
 

@@ -47,6 +47,8 @@ def add_service(api: Api, endpoints: list[dict[str, Any]], name: str = "svc") ->
         "endpoints": endpoints,
     }
     assert api.call("POST", f"/apis/discovery.k8s.io/v1/namespaces/{NS}/endpointslices", piece).status == 201
+    # Its controller makes one for each Service.
+    assert api.call("POST", f"/api/v1/namespaces/{NS}/endpoints", {"metadata": {"name": name}}).status == 201
 
 
 def asked(path: str, method: str = "GET", *, prepare: Any = add_pod, token: str = TOKEN) -> Answer:

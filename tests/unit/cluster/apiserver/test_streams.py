@@ -13,7 +13,7 @@ from kubedyno.cluster.apiserver.remotecommand import MAX_STDIN, V5, Wanted, WebS
 from kubedyno.http.messages import Peer, Request
 from kubedyno.http.spdy import Data, Framer, Reset, SynReply, SynStream
 from kubedyno.http.websocket import Opcode, WebSocket, close_frame, frame
-from kubedyno.kube.resources import PODS, by_plural
+from kubedyno.kube.resources import NODES, PODS, by_plural
 from unit.cluster.apiserver.harness import TOKEN, Answer, Api
 
 SCRIPT = """
@@ -102,10 +102,10 @@ def add(api, name, containers=("c",), state=RUNNING, phase="Running", init=(), *
     api.registry.modify(PODS, "ns", name, lambda pod: {**pod, "status": status}, subresource="status")
 
 
-def ask(api, part, query="", headers=None, method="GET", pod="web", can=True):
+def ask(api, part, query="", headers=None, method="GET", pod="web", can=True, path=None):
     wire = Wire(can)
     given = {"authorization": f"Bearer {TOKEN}", **(headers or {})}
-    path = f"/api/v1/namespaces/ns/pods/{pod}/{part}"
+    path = path or f"/api/v1/namespaces/ns/pods/{pod}/{part}"
     api.server.app(Request(method, path, query, given, b"", Peer(1, "x")), wire)
     return wire
 
@@ -226,6 +226,43 @@ def test_a_command_speaks_on_its_channels_and_ends_with_a_status(api, protocol):
         assert wire.closed
 
     play(script)
+
+
+@pytest.fixture
+def node(api):
+    api.registry.create(NODES, "", {"metadata": {"name": "n"}})
+    status = {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}
+    api.registry.modify(NODES, "", "n", lambda node: {**node, "status": status}, subresource="status")
+    return "/api/v1/nodes/n/proxy"
+
+
+def test_a_kubelet_lets_in_by_its_own_names(api, node):
+    async def script():
+        uid = api.registry.store.get(PODS, "ns/web").obj.uid
+        for where in ("ns/web/c", f"ns/web/{uid}/c"):
+            query = "command=ok&output=1&error=1"
+            wire = ask(api, "", query, websocket("v5.channel.k8s.io"), path=f"{node}/exec/{where}")
+            await turns()
+            said = wire.channels()
+            assert orjson.loads(said.pop(3))["status"] == "Success"
+            assert said == {1: b"out\n", 2: b"err\n"}
+        wire = ask(api, "", "", websocket("SPDY/3.1+portforward.k8s.io"), path=f"{node}/portForward/ns/web")
+        assert wire.status == 101
+        wire.on_close()
+
+    play(script)
+
+
+@pytest.mark.parametrize("where", ["exec/ns/none/c", "exec/ns/web/other-uid/c", "attach/ns/web", "exec/other/web/c"])
+def test_a_kubelet_lets_nobody_into_what_it_has_not(api, node, where):
+    wire = ask(api, "", "command=ok&output=1", websocket("v5.channel.k8s.io"), path=f"{node}/{where}")
+    assert wire.status == 404
+
+
+def test_a_node_without_an_address_cannot_be_asked(api):
+    api.registry.create(NODES, "", {"metadata": {"name": "n"}})
+    wire = ask(api, "", path="/api/v1/nodes/n/proxy/healthz")
+    assert (wire.status, b"no preferred addresses found" in wire.body) == (500, True)
 
 
 def test_an_exit_code_is_a_cause(api):

@@ -13,7 +13,7 @@ from kubedyno.cluster.registry.kinds.jobvalidation import (
     template_causes,
 )
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
-from kubedyno.cluster.registry.kinds.podwarnings import template_warnings
+from kubedyno.cluster.registry.kinds.podwarnings import name_warnings, template_warnings
 from kubedyno.cluster.registry.kinds.rules import not_negative, one_of
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.status import BadRequest, Cause, invalid_value, not_supported, required
@@ -46,6 +46,10 @@ class Jobs(Kind):
 
     metadata_checks = "wu"
     orphans = True
+    deletion_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+        "set propagationPolicy=Orphan to suppress this warning"
+    )
     has_status = True
     has_generation = True
     field_paths = ("status.successful",)
@@ -82,11 +86,14 @@ class Jobs(Kind):
         ordered = sorted(labels.items())
         labels.clear()
         labels.update(ordered)
-        if not metadata.get("labels"):
-            metadata["labels"] = dict(labels)
         selector = spec.setdefault("selector", {})
         wanted = {**selector.get("matchLabels", {}), UID_LABELS[0]: metadata["uid"]}
         selector["matchLabels"] = dict(sorted(wanted.items()))
+
+    def complete(self, obj: Object) -> None:
+        labels = obj["spec"]["template"]["metadata"].get("labels")
+        if labels and not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = dict(labels)
 
     def validate(self, obj: Object) -> list[Cause]:
         return generated_selector_causes(obj, UID_LABELS, NAME_LABELS) + job_causes(obj["spec"], "spec")
@@ -96,6 +103,10 @@ class Jobs(Kind):
         return 2 * job_causes(obj["spec"], "spec") + job_update_causes(obj["spec"], old, "spec")
 
     def warnings(self, obj: Object) -> list[str]:
+        return name_warnings(obj["metadata"].get("name", "")) + self.warnings_of_change(obj, obj)
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        _ = old
         warnings = template_warnings(obj["spec"]["template"], "spec.template")
         completions, parallelism = obj["spec"].get("completions"), obj["spec"].get("parallelism")
         if obj["spec"]["completionMode"] == "Indexed" and (completions or 0) > 100_000 and (parallelism or 0) > 10_000:
@@ -187,6 +198,10 @@ class CronJobs(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
+        return name_warnings(obj["metadata"].get("name", "")) + self.warnings_of_change(obj, obj)
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        _ = old
         return template_warnings(obj["spec"]["jobTemplate"]["spec"]["template"], "spec.jobTemplate.spec.template")
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:

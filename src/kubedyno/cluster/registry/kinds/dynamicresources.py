@@ -43,6 +43,7 @@ def _default_claim(spec: Object) -> None:
 class DeviceClasses(Kind):
     """resource.k8s.io/v1 DeviceClass."""
 
+    checks_prefix = False
     metadata_checks = "wu"
     returns_deleted = True
     has_generation = True

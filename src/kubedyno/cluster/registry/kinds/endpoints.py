@@ -181,8 +181,7 @@ class EndpointSlices(Kind):
         return self.validate(obj) + unchanged("addressType", obj["addressType"], old["addressType"])
 
     def spec_of(self, obj: Object) -> Any:
-        metadata = obj["metadata"]
-        return obj.get("endpoints"), obj.get("ports"), metadata.get("labels"), metadata.get("annotations")
+        return obj.get("endpoints"), obj.get("ports"), obj["metadata"].get("labels")
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [

@@ -9,6 +9,7 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import qualified, unchanged, unchanged_struct
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.names import problems_of_path_segment
 from kubedyno.kube.status import Cause, invalid_value, required
 from kubedyno.statedb.records import Index
 
@@ -61,6 +62,8 @@ def to_core(event: Object) -> Object:
 class Events(Kind):
     """core/v1 Event."""
 
+    name_problems = staticmethod(problems_of_path_segment)
+    metadata_last = True
     metadata_checks = ""
     standard_finalizers = False
     collectable = False

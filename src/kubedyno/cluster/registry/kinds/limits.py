@@ -47,9 +47,10 @@ class LimitRanges(Kind):
     metadata_checks = "w"
     rows_null = True
     create_on_update = True
+    names_itself = True
 
     def default(self, obj: Object) -> None:
-        for item in obj.setdefault("spec", {}).get("limits", ()):
+        for item in obj.setdefault("spec", {}).setdefault("limits", None) or ():
             if item.get("type") != "Container":
                 continue
             for source, target in (("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")):
@@ -59,7 +60,7 @@ class LimitRanges(Kind):
     def validate(self, obj: Object) -> list[Cause]:
         causes: list[Cause] = []
         seen: set[str] = set()
-        for i, item in enumerate(obj["spec"].get("limits", ())):
+        for i, item in enumerate(obj["spec"]["limits"] or ()):
             path, kind = f"spec.limits[{i}]", item.get("type", "")
             problems = problems_of_qualified_name(kind)
             if not problems and "/" not in kind and kind not in _LIMIT_TYPES:

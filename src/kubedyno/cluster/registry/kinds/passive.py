@@ -194,15 +194,15 @@ class ControllerRevisions(Kind):
         obj.setdefault("revision", 0)
 
     def validate(self, obj: Object) -> list[Cause]:
-        causes = []
-        if obj["revision"] < 0:
-            causes.append(invalid_value("revision", obj["revision"], "must be greater than or equal to 0"))
-        if "data" not in obj:
+        causes = self.validate_update(obj, obj)
+        if obj.get("data") is None:
             causes.append(required("data", "data is mandatory"))
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = self.validate(obj)
+        causes = []
+        if obj["revision"] < 0:
+            causes.append(invalid_value("revision", obj["revision"], "must be greater than or equal to 0"))
         if obj.get("data") != old.get("data"):
             causes.append(invalid_value("data", obj.get("data"), "field is immutable"))
         return causes

@@ -16,6 +16,7 @@ from kubedyno.cluster.registry.kinds.podvalidation import validate_pod, validate
 from kubedyno.cluster.registry.kinds.podwarnings import pod_warnings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
+from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.status import Cause, forbidden_field
 from kubedyno.statedb.records import Index
 
@@ -25,9 +26,11 @@ _FIELDS = (
     "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
     "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
 )  # fmt: skip
-_DOTS = (
+# Of a part of a host's name.
+_MAX_LABEL = 63
+_HOSTNAME = (
     "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is "
-    "recommended: [must not contain dots]"
+    "recommended:"
 )
 _ENDS = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
 _DONE = frozenset(_ENDS)
@@ -130,8 +133,9 @@ class Pods(Kind):
 
     def warnings(self, obj: Object) -> list[str]:
         warnings = pod_warnings(obj.get("spec", {}), "spec", obj["metadata"].get("annotations", {}))
-        if "." in obj["metadata"].get("name", ""):
-            warnings.append(_DOTS)
+        name = obj["metadata"].get("name", "")
+        if "." in name or len(name) > _MAX_LABEL:
+            warnings.append(f"{_HOSTNAME} [{' '.join(problems_of_dns1123_label(name))}]")
         return warnings
 
     def facts(self, obj: Object) -> PodFacts:

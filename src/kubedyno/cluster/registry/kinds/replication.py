@@ -6,7 +6,7 @@ from kubedyno.cluster.registry.cells import age, containers_of, labels_text
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.cluster.registry.kinds.podvalidation import validate_template
-from kubedyno.cluster.registry.kinds.podwarnings import template_warnings
+from kubedyno.cluster.registry.kinds.podwarnings import name_warnings, template_warnings
 from kubedyno.cluster.registry.kinds.rules import not_negative
 from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
@@ -18,6 +18,7 @@ def _matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
 class ReplicationControllers(Kind):
     """core/v1 ReplicationController."""
 
+    checks_prefix = False
     has_status = True
     has_generation = True
     legacy_fields = True
@@ -38,6 +39,11 @@ class ReplicationControllers(Kind):
                 spec["selector"] = dict(labels)
             if not metadata.get("labels"):
                 metadata["labels"] = dict(labels)
+
+    def complete(self, obj: Object) -> None:
+        labels = (obj["spec"].get("template") or {}).get("metadata", {}).get("labels")
+        if labels and not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = dict(labels)
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"replicas": 0}
@@ -63,6 +69,10 @@ class ReplicationControllers(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
+        return name_warnings(obj["metadata"].get("name", "")) + self.warnings_of_change(obj, obj)
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        _ = old
         return template_warnings(obj["spec"].get("template", {}), "spec.template")
 
     def scale(self, obj: Object) -> tuple[int, int, str]:

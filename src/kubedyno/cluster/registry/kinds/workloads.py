@@ -363,6 +363,8 @@ _STS_TEXT = (
 class StatefulSets(Workload):
     """apps/v1 StatefulSet."""
 
+    # Its pods' hosts are called after it.
+    name_problems = staticmethod(problems_of_dns1123_label)
     bad_selector = ""
     counts = (
         "replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "observedGeneration",
