@@ -25,13 +25,19 @@ class Api:
         token = parse_qs(urlsplit(path).query).get("continue", [""])[0]
         self.asked.append(token)
         status, items, following = self.answers[token]
-        body = {"metadata": {"continue": following} if following else {}, "items": [{}] * items}
+        # As a real server has it where there is nothing.
+        found = [{}] * items or None
+        body = {"metadata": {"continue": following} if following else {}, "items": found}
         return Result(status, orjson.dumps(body))
 
 
 def test_pages_add_up():
     api = Api({"": (200, 3, "a"), "a": (200, 2, "")})
     assert asyncio.run(count(api, PODS, "x=y")) == 5
+
+
+def test_where_nothing_is_there_nothing_is_counted():
+    assert asyncio.run(count(Api({"": (200, 0, "")}), PODS, "x=y")) == 0
 
 
 def test_an_expired_list_goes_on_where_the_server_says():

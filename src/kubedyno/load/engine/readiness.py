@@ -53,15 +53,7 @@ class Subject(msgspec.Struct):
         return next((c.status for c in self.status.conditions or () if c.type == kind), "")
 
 
-class SubjectList(msgspec.Struct):
-    """A list answer, decoded as far as `Subject`."""
-
-    metadata: dict[str, object]
-    items: list[Subject]
-
-
 decode_subject = msgspec.json.Decoder(Subject).decode
-decode_list = msgspec.json.Decoder(SubjectList).decode
 
 
 def _replicas(subject: Subject) -> bool:

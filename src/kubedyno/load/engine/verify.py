@@ -22,7 +22,8 @@ class _ListMetadata(msgspec.Struct):
 
 class _List(msgspec.Struct):
     metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
-    items: list[msgspec.Raw] = msgspec.field(default_factory=list)
+    # A real server's list of metadata has null where there is nothing.
+    items: list[msgspec.Raw] | None = None
 
 
 _decode = msgspec.json.Decoder(_List).decode
@@ -51,7 +52,7 @@ async def count(client: PatientClient, mapping: Mapping, selector: str) -> int:
         if answer.status != 200:
             raise StatusError.from_response(answer.status, answer.body)
         page = _decode(answer.body)
-        found += len(page.items)
+        found += len(page.items or ())
         token = page.metadata.continue_
         if not token:
             return found
