@@ -46,13 +46,13 @@ def url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        assert up.wait(20)
+        assert up.wait(60)
         yield found[0]
     finally:
         # Its console is the next tests' too: that this server ends is no error of theirs.
         browser.open("about:blank")
         stop.set()
-        thread.join(20)
+        thread.join(60)
         embedded.down("metric-pages")
         if before is None:
             del os.environ["KUBEDYNO_HOME"]
@@ -104,6 +104,7 @@ def test_cilium_s_own_series_are_said_not_to_be_there(browser, url):
 def test_dashboards_are_drawn_from_the_read_api(browser, url):
     browser.open(f"{url}/dashboards#kubedyno-apiserver")
     # Rates need two looks at a target, and the page looks again only after a while.
+    browser.until("return document.getElementById('every').onchange !== null")
     browser.run("document.getElementById('every').value = '5'; document.getElementById('every').onchange()")
     browser.until("return document.querySelectorAll('section.panel[data-state=drawn]').length >= 7")
     states = browser.run("return [...document.querySelectorAll('section.panel')].map((s) => s.dataset.state)")

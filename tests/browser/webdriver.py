@@ -2,8 +2,8 @@
 
 import base64
 import json
+import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,7 +18,12 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1400,900",
 ]  # fmt: skip
-WAIT_S = 20.0
+WAIT_S = 60.0
+_PORT = re.compile(rb"started successfully on port (\d+)")
+
+
+class ScriptError(AssertionError):
+    """A script failed within the page, or with it: pages come and go."""
 
 
 class Browser:
@@ -38,7 +43,7 @@ class Browser:
         except urllib.error.HTTPError as error:
             text = error.read().decode()
             error.close()
-            raise AssertionError(text) from None
+            raise (ScriptError if path.startswith("/execute/") else AssertionError)(text) from None
 
     def open(self, url: str) -> None:
         self._call("POST", "/url", {"url": url})
@@ -48,12 +53,32 @@ class Browser:
         return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
     def until(self, script: str, *arguments: Any, wait_s: float = WAIT_S) -> Any:
-        """Return what a script returns once that is true."""
+        """Return what a script returns once that is true; what it speaks of may not be there yet."""
         deadline = time.monotonic() + wait_s
-        while not (found := self.run(script, *arguments)):
-            assert time.monotonic() < deadline, f"not true in time: {script}"
+        while True:
+            why = ""
+            try:
+                if found := self.run(script, *arguments):
+                    return found
+            except ScriptError as error:
+                why = f" ({error})"
+            assert time.monotonic() < deadline, f"not true in time: {script}{why}"
             time.sleep(0.05)
-        return found
+
+    def seen(self, script: str, *, after: str = "") -> Any:
+        """Return what a script returns once that is true, asked in each frame: nothing is too short to be seen.
+
+        Args:
+            script: Its body.
+            after: What is done first, within the page.
+        """
+        look = f"""
+            const done = arguments[0], seen = () => {{ {script} }};
+            const look = () => {{ const found = seen(); if (found) done(found); else requestAnimationFrame(look); }};
+            {{ {after} }}
+            requestAnimationFrame(look);
+        """
+        return self._call("POST", "/execute/async", {"script": look, "args": []})
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
@@ -104,34 +129,39 @@ def installed() -> tuple[str, str] | None:
 @contextmanager
 def opened(driver: str, chromium: str, more: Sequence[str] = ()) -> Iterator[Browser]:
     """Start a browser with a profile of its own, and end it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="kubedyno-browser-") as profile:
-        process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        base = f"http://127.0.0.1:{port}"
+    with (
+        tempfile.TemporaryDirectory(prefix="kubedyno-browser-") as profile,
+        Path(profile, "driver.log").open("wb") as log,
+    ):
+        process = subprocess.Popen([driver, "--port=0"], stdout=log, stderr=log)
         try:
-            browser = Browser(base, _session(base, chromium, profile, more))
+            base = f"http://127.0.0.1:{_port(process, Path(log.name))}"
+            browser = Browser(base, _session(base, chromium, f"{profile}/user", more))
             yield browser
             browser.close()
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
+
+
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Return the port that a driver says it has taken."""
+    deadline = time.monotonic() + WAIT_S
+    while not (said := _PORT.search(log.read_bytes())):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    return int(said[1])
 
 
 def _session(base: str, chromium: str, profile: str, more: Sequence[str]) -> str:
     options = {"binary": chromium, "args": [*ARGUMENTS, *more, f"--user-data-dir={profile}"]}
     wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
     body = json.dumps({"capabilities": {"alwaysMatch": wanted}}).encode()
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            request = urllib.request.Request(f"{base}/session", data=body, headers={"content-type": "application/json"})
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return str(json.loads(answer.read())["value"]["sessionId"])
-        except urllib.error.HTTPError as error:
-            with error:
-                raise AssertionError(error.read().decode()) from None
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    request = urllib.request.Request(f"{base}/session", data=body, headers={"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return str(json.loads(answer.read())["value"]["sessionId"])
+    except urllib.error.HTTPError as error:
+        with error:
+            raise AssertionError(error.read().decode()) from None

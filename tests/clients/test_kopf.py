@@ -60,7 +60,7 @@ def operator(log):
 
 
 async def until(true):
-    async with aio.timeout(20):
+    async with aio.timeout(60):
         while not true():
             await aio.sleep(0.05)
 
@@ -95,15 +95,15 @@ def test_an_operator_creates_follows_ticks_and_finalizes(kubeconfig, namespace, 
             assert finalizers == f'["{GROUP}/finalizer"]'
             await on("patch", "engine", "e", "--type=merge", "-p", '{"spec":{"size":5}}')
             await until(lambda: ("resized", 2, 5) in log)
-            await on("wait", "--for=jsonpath={.status.size}=5", "engine/e", "--timeout=10s")
+            await on("wait", "--for=jsonpath={.status.size}=5", "engine/e", "--timeout=60s")
             assert await on("get", "engine", "e", "-o", "jsonpath={.status.creation.built}") == "2"
             assert "e is built" in await on("get", "events", "-o", "jsonpath={.items[*].message}")
-            await on("delete", "engine", "e", "--timeout=15s")
+            await on("delete", "engine", "e", "--timeout=60s")
             assert ("deleted", "e") in log
         finally:
             stop.set()
             with contextlib.suppress(asyncio.CancelledError):
-                await aio.wait_for(running, 15)
+                await aio.wait_for(running, 60)
 
     try:
         aio.run(scene())

@@ -26,7 +26,7 @@ def api(kubeconfig, namespace):
 def test_a_deployment_is_made_scaled_waited_for_and_deleted(api, namespace):
     web = Deployment({**deployment("web", 1), "metadata": {"name": "web", "namespace": namespace}}, api=api)
     web.create()
-    web.wait("condition=Available", timeout=20)
+    web.wait("condition=Available", timeout=90)
     web.scale(3)
     web.refresh()
     assert web.replicas == 3
@@ -37,7 +37,7 @@ def test_a_deployment_is_made_scaled_waited_for_and_deleted(api, namespace):
     assert {p.status.phase for p in web.pods()} <= {"Running", "Pending"}
     assert web.exists()
     web.delete(propagation_policy="Foreground")
-    web.wait("delete", timeout=20)
+    web.wait("delete", timeout=90)
     assert not web.exists()
 
 
@@ -61,7 +61,7 @@ def test_commands_logs_and_ports_of_a_pod(api, namespace):
     body["spec"]["containers"][0]["ports"] = [{"containerPort": 80}]
     web = Pod(body, api=api)
     web.create()
-    web.wait("condition=Ready", timeout=20)
+    web.wait("condition=Ready", timeout=90)
     assert web.ready()
     assert web.exec(["echo", "hi"]).stdout == b"said\n"
     failed = web.exec(["sh", "-c", "x"], check=False)
@@ -83,7 +83,7 @@ def test_commands_logs_and_ports_of_a_pod(api, namespace):
 def test_custom_resources_of_a_new_definition(api, namespace):
     crd = CustomResourceDefinition(definition("Clock"), api=api)
     crd.create()
-    crd.wait("condition=Established", timeout=20)
+    crd.wait("condition=Established", timeout=90)
     Clock = new_class(kind="Clock", version=f"{GROUP}/v1", namespaced=True, plural="clocks")  # noqa: N806 - a class
     clock = Clock({"metadata": {"name": "c", "namespace": namespace}, "spec": {"size": 2}}, api=api)
     clock.create()

@@ -197,7 +197,7 @@ def test_no_wake_is_missed_by_threads_or_tasks(fast_switches):
                 bench.db.put(bench.left, (key, number))
 
     threads = [threading.Thread(target=wait_in_thread, args=(key,), daemon=True) for key in ("a", "b", "last")]
-    threads.append(threading.Thread(target=lambda: asyncio.run(asyncio.wait_for(wait_in_task(), 10)), daemon=True))
+    threads.append(threading.Thread(target=lambda: asyncio.run(asyncio.wait_for(wait_in_task(), 60)), daemon=True))
     for thread in threads:
         thread.start()
     writer()

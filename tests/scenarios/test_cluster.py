@@ -1,6 +1,5 @@
 """An embedded cluster's life: versions, nodes, ports, idleness, control endpoint, and who may use it."""
 
-import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.client import kubeconfig
 from kubedyno.lab import control, embedded
 from kubedyno.lab.settings import cluster_settings
+from ports import free_port
 
 KIND = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
 
@@ -19,12 +19,6 @@ KIND = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
 @pytest.fixture(scope="module")
 def cluster(up):
     return up("life")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize(("version", "git"), [("1.33", "v1.33.2"), ("1.34", "v1.34.1"), ("1.35", "v1.35.0")])
@@ -64,7 +58,7 @@ def test_nobody_without_credentials_reaches_more_than_health_and_version(cluster
     def status(path, token=None):
         request = urllib.request.Request(base + path, headers={"authorization": f"Bearer {token}"} if token else {})
         try:
-            with urllib.request.urlopen(request, context=context, timeout=5) as answer:
+            with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             error.close()
@@ -88,7 +82,7 @@ def test_a_mapped_port_answers_for_the_service_behind_it(up, tmp_path):
     config.write_text(f"{KIND}nodes:\n- extraPortMappings: [{{containerPort: 30004, hostPort: {port}}}]\n")
     up("mapped", config=config, addons="study")
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60)
     assert caught.value.read() == b"no Service has NodePort 30004.\n"
     caught.value.close()
     settings, _ = cluster_settings(name="clash", config=config)
@@ -102,6 +96,6 @@ def test_an_idle_cluster_ends_itself_and_leaves_nothing(up):
     cluster = up("idle", idle_timeout="1s")
     pid = cluster.running.pid
     child = embedded._children[pid]
-    assert child.wait(timeout=20) == 0
+    assert child.wait(timeout=60) == 0
     assert not cluster.running.directory.exists()
     assert embedded.find("idle") is None

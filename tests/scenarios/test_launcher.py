@@ -45,7 +45,7 @@ def launch(path, log, **more):
 
 
 def done(process):
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 

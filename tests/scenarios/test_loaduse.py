@@ -13,7 +13,7 @@ import yaml
 
 from kubedyno.cli.main import main
 from kubedyno.lab import embedded
-from refusing import refusing_port
+from ports import refusing_port
 
 CONFIGMAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'c-{{.Iteration}}-{{.Replica}}'}\n"
 POD = """
@@ -211,7 +211,7 @@ def test_a_cluster_that_dies_in_a_run_is_said_to_be_gone_not_how_to_reach_it(tmp
     path = config(tmp_path, [job("long", "cm.yml", jobIterations=2000, qps=20, burst=1)])
     process = running(path, home)
     monkeypatch.setenv("KUBEDYNO_HOME", str(home))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not list(home.glob("clusters/*/state.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(2)

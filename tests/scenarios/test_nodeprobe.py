@@ -88,7 +88,7 @@ def test_ctrl_c_removes_what_was_created(up) -> None:
     try:
         cluster.until(lambda: len(left(cluster)) == 2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, err) == (130, "kubedyno: probe: interrupted; what it had created is removed\n")

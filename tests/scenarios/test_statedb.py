@@ -207,7 +207,7 @@ def test_nobody_without_the_cluster_s_credentials_reads_a_table(cluster):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     url = f"https://127.0.0.1:{cluster.running.port}/kubedyno/statedb/secrets"
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(url, context=context, timeout=10)
+        urllib.request.urlopen(url, context=context, timeout=60)
     assert caught.value.code in {401, 403}
     caught.value.close()
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.lab import embedded
 from kubedyno.lab.settings import cluster_settings
 from kubedyno.promql.dashboards import DASHBOARDS
+from ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.kubectl]
 KUBECTL = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -45,17 +45,6 @@ nodes:
 """
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 @dataclass
 class Cluster:
     running: embedded.Running
@@ -66,7 +55,7 @@ class Cluster:
         data = urllib.parse.urlencode(form).encode() if form else None
         request = urllib.request.Request(url, data, {"host": host} if host else {})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -137,7 +126,7 @@ def study(home: Path) -> Iterator[Cluster]:
     try:
         cluster.until(lambda: cluster.get(30003)[0] == 200)
         cluster.kubectl("create", "deployment", "load", "--image=i:1", "--replicas=5")
-        cluster.kubectl("rollout", "status", "deployment", "load", "--timeout=30s")
+        cluster.kubectl("rollout", "status", "deployment", "load", "--timeout=60s")
         yield cluster
     finally:
         embedded.down("ports")
@@ -250,7 +239,7 @@ def bare(home: Path) -> Iterator[Cluster]:
 
 def test_a_manifest_like_cilium_s_example_applies_as_it_is_and_its_nodeports_lead_somewhere(bare):
     bare.kubectl("apply", "-f", str(DATA / "cilium-monitoring.yaml"))
-    bare.kubectl("rollout", "status", "-n", "cilium-monitoring", "deployment", "prometheus", "--timeout=30s")
+    bare.kubectl("rollout", "status", "-n", "cilium-monitoring", "deployment", "prometheus", "--timeout=60s")
     assert bare.get(30001) == (503, "no Service has NodePort 30001.\n")
     bare.node_port("cilium-monitoring", "prometheus", 9090, 9090, 30001)
     bare.node_port("cilium-monitoring", "grafana", 3000, 3000, 30002)

@@ -67,7 +67,7 @@ def test_it_draws_filters_resizes_and_leaves_the_terminal_as_it_was(up, terminal
         read_until(ours, "filter: nothing-is-called-so\x1b")
         os.write(ours, end.encode())
         assert read_until(ours, "\x1b[?1049l").endswith("\x1b[?25h\x1b[?1049l")
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -103,7 +103,7 @@ def test_a_server_that_hangs_is_told_and_what_was_seen_stays(up, terminal):
         assert "not followed: " in told
         os.kill(cluster.running.pid, signal.SIGCONT)
         shown = told
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while "not followed" in shown.split("\x1b[H")[-1] and time.monotonic() < until:
             shown = read_until(ours, "\x1b[J")
         assert "not followed" not in shown.split("\x1b[H")[-1]

@@ -98,7 +98,7 @@ OBJECT = {
 
 async def served(replay: Replay, name: str) -> None:
     """Wait until a definition's names are accepted."""
-    async with aio.timeout(5):
+    async with aio.timeout(60):
         while True:
             record = replay.registry.store.get(CUSTOMRESOURCEDEFINITIONS, name)
             if record is not None and b'"Established","status":"True"' in record.obj.status:

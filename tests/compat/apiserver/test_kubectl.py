@@ -86,7 +86,7 @@ class Kubectl:
             stderr=asyncio.subprocess.PIPE,
             env={"HOME": str(self.folder), "PATH": os.environ["PATH"]},
         )
-        async with aio.timeout(30):
+        async with aio.timeout(60):
             out, err = await process.communicate(text.encode())
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
@@ -180,7 +180,7 @@ def test_get_watch_shows_what_happens(tmp_path):
         )
         assert process.stdout is not None
         try:
-            async with aio.timeout(20):
+            async with aio.timeout(60):
                 while not kubectl.replay.watchers():
                     await aio.sleep(0.02)
                 await kubectl("create", "configmap", "a", "--from-literal=x=1")
@@ -197,8 +197,8 @@ def test_get_watch_shows_what_happens(tmp_path):
 def test_a_rollout_is_waited_for(tmp_path):
     async def play(kubectl: Kubectl) -> None:
         await kubectl("apply", "-f", "-", text=DEPLOYMENT)
-        waiting = asyncio.create_task(kubectl._run(("rollout", "status", "deploy/web", "--timeout=20s"), ""))
-        async with aio.timeout(15):
+        waiting = asyncio.create_task(kubectl._run(("rollout", "status", "deploy/web", "--timeout=60s"), ""))
+        async with aio.timeout(60):
             while not kubectl.replay.watchers():
                 await aio.sleep(0.02)
         status = {

@@ -54,7 +54,7 @@ def test_a_custom_resource_from_definition_to_deletion(tmp_path):
     async def play(kubectl: Kubectl) -> None:
         created = "customresourcedefinition.apiextensions.k8s.io/crontabs.stable.example.com created\n"
         assert await kubectl("apply", "-f", "-", text=DEFINITION) == created
-        await kubectl("wait", "--for=condition=established", "--timeout=10s", "crd/crontabs.stable.example.com")
+        await kubectl("wait", "--for=condition=established", "--timeout=60s", "crd/crontabs.stable.example.com")
         assert await kubectl("apply", "-f", "-", text=OBJECT) == "crontab.stable.example.com/my created\n"
         assert await kubectl("apply", "-f", "-", text=OBJECT) == "crontab.stable.example.com/my unchanged\n"
         header, row = (await kubectl("get", "ct")).splitlines()

@@ -22,7 +22,7 @@ def play_in_thread(tmp_path, play):
 
     async def run(kubectl):
         kubectl.replay.seed(pod(**SCRIPTED))
-        await asyncio.wait_for(asyncio.to_thread(play, kubectl), 20)
+        await asyncio.wait_for(asyncio.to_thread(play, kubectl), 60)
 
     scene(tmp_path, run)
 

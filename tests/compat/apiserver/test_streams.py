@@ -80,7 +80,7 @@ async def run(kubectl, websockets, *arguments, text=None, words=None):
     """Return exit code, standard output and standard error."""
     stdin = DEVNULL if text is None else PIPE
     process = await start(kubectl, websockets, *arguments, stdin=stdin, words=words)
-    async with aio.timeout(20):
+    async with aio.timeout(60):
         out, err = await process.communicate(None if text is None else text.encode())
     return process.returncode, out.decode(), err.decode()
 
@@ -162,7 +162,7 @@ def test_a_terminal_has_a_size_and_one_output(tmp_path, websockets):
 
 
 async def lines_of(stream, count):
-    async with aio.timeout(15):
+    async with aio.timeout(60):
         return [(await stream.readline()).decode() for _ in range(count)]
 
 
@@ -191,7 +191,7 @@ def test_logs_grow_at_their_rate_and_end_with_the_container(tmp_path):
         status = {"containerStatuses": [{**pod()["status"]["containerStatuses"][0], "state": ended}]}
         patch = json.dumps({"status": status})
         await kubectl("patch", "pod", "web", "--subresource=status", "--type=merge", "-p", patch)
-        async with aio.timeout(10):
+        async with aio.timeout(60):
             await process.communicate()
         assert process.returncode == 0
 
@@ -203,7 +203,7 @@ def test_a_client_that_goes_ends_its_command(tmp_path):
         kubectl.replay.seed(pod(**SCRIPTED))
         before = len(asyncio.all_tasks())
         process = await start(kubectl, "true", "exec", "web", "--", "forever")
-        async with aio.timeout(10):
+        async with aio.timeout(60):
             while len(asyncio.all_tasks()) == before:
                 await aio.sleep(0.01)
             process.kill()
@@ -232,7 +232,7 @@ async def asked(port, text):
     """Send a text to a local port; return all that comes back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(text)
-    async with aio.timeout(10):
+    async with aio.timeout(60):
         answer = await reader.read()
     writer.close()
     await writer.wait_closed()
@@ -267,7 +267,7 @@ def test_a_port_on_which_nothing_listens_is_told_and_never_dialled(tmp_path, web
         kubectl.replay.seed(target)
         async with server, forwarding(kubectl, websockets, f":{number}") as ((local,), process):
             assert await asked(local, b"GET / HTTP/1.0\r\n\r\n") == b""
-            async with aio.timeout(10):
+            async with aio.timeout(60):
                 told = (await process.stderr.readline()).decode()
             assert f"nothing listens on port {number} of a simulated pod" in told
         assert called == []

@@ -3,7 +3,6 @@
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -16,6 +15,7 @@ import pytest
 from compat.promql import dataset, remotewrite
 from kubedyno.promql.engine import Engine
 from kubedyno.promql.store import SeriesStore
+from ports import free_port
 
 START_UP_S = 60
 
@@ -41,9 +41,7 @@ class Prometheus:
 @contextmanager
 def started(binary: str, directory: Path) -> Iterator[int]:
     """Run a Prometheus with the prometheus.yml and the data of a directory; yields its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -69,7 +67,7 @@ def started(binary: str, directory: Path) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 @pytest.fixture(scope="session")

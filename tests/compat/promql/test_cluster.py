@@ -277,7 +277,7 @@ def test_a_real_prometheus_finds_all_targets_by_discovery(running, tmp_path):
     (tmp_path / "client.key").write_bytes(pair.key)
     (tmp_path / "prometheus.yml").write_text(DISCOVERY.format(port=running.port))
     with started(binary, tmp_path) as port, closing(Prometheus(port)) as prometheus:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             data = prometheus.ask("query", query="sum by (job) (up)")["data"]
             up = {entry["metric"]["job"]: entry["value"][1] for entry in data["result"]}

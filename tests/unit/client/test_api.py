@@ -12,7 +12,7 @@ from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client, Unreachable
 from kubedyno.client.kubeconfig import ExecPlugin, Target, User
 from kubedyno.kube.status import Conflict, Forbidden, NotFound, StatusError
-from refusing import refusing_port
+from ports import refusing_port
 from unit.http.wire import AUTHORITY, server_of
 
 

@@ -12,7 +12,7 @@ from kubedyno.http import client
 from kubedyno.http.exchange import AnswerTooLarge, ConnectionLost, RequestTimeout
 from kubedyno.http.frames import PREFACE, SETTINGS_ACK, Code, frame, goaway_frame, reset_frame, settings_frame
 from kubedyno.http.messages import Limits
-from refusing import refusing_port
+from ports import refusing_port
 from unit.http.wire import AUTHORITY, echo, pool_of, server_of
 
 BOTH = pytest.mark.parametrize("alpn", [("h2", "http/1.1"), ("http/1.1",)], ids=["h2", "h1"])
@@ -99,7 +99,7 @@ def test_a_patient_reader_is_woken_by_much_by_a_nudge_or_by_the_end_and_told_whe
             assert not reading.done()
             nudged_s = loop.time()
             stream.nudge()
-            (first_s, first), (second_s, second) = await asyncio.wait_for(reading, 2)
+            (first_s, first), (second_s, second) = await asyncio.wait_for(reading, 60)
             assert (first, second) == (b"a", b"b")
             assert first_s < second_s < nudged_s
             reading = asyncio.ensure_future(stream.pieces())
@@ -107,10 +107,10 @@ def test_a_patient_reader_is_woken_by_much_by_a_nudge_or_by_the_end_and_told_whe
             await asyncio.sleep(0.01)
             assert not reading.done()
             streams[0].write(b"x" * 1001)
-            assert b"".join(piece for _, piece in await asyncio.wait_for(reading, 2)) == b"x" * 1001
+            assert b"".join(piece for _, piece in await asyncio.wait_for(reading, 60)) == b"x" * 1001
             streams[0].write(b"y")
             streams[0].close()
-            assert await asyncio.wait_for(stream.read(), 2) == b"y"
+            assert await asyncio.wait_for(stream.read(), 60) == b"y"
             assert await stream.pieces() == []
 
     asyncio.run(main())
@@ -130,7 +130,7 @@ def test_closing_a_stream_reaches_the_server(alpn):
             stream = await pool.open_stream("GET", "/")
             assert await anext(stream) == b"first"
             stream.close()
-            assert await asyncio.wait_for(closed, 2)
+            assert await asyncio.wait_for(closed, 60)
 
     asyncio.run(main())
 
@@ -362,7 +362,7 @@ def test_informational_answers_and_dynamic_tables_before_the_settings_take_force
 
 def test_who_asks_again_right_after_a_refusal_is_refused_at_once_too():
     async def main():
-        async with pool_of(port) as pool, asyncio.timeout(5):
+        async with pool_of(port) as pool, asyncio.timeout(60):
             for _ in range(3):
                 with pytest.raises(ConnectionRefusedError):
                     await pool.request("GET", "/")
@@ -385,7 +385,7 @@ def test_one_waiting_request_opens_a_second_http_1_1_connection():
         async with (
             server_of(both, secure=False) as server,
             pool_of(server.port, secure=False) as pool,
-            asyncio.timeout(5),
+            asyncio.timeout(60),
         ):
             answers = await asyncio.gather(pool.request("POST", "/1"), pool.request("POST", "/2"))
             assert [answer.body for answer in answers] == [b"both", b"both"]

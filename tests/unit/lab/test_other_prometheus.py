@@ -10,7 +10,7 @@ import pytest
 
 from kubedyno.cli.main import main
 from kubedyno.http.tls import Authority, server_context
-from refusing import refusing_port
+from ports import refusing_port
 
 ANSWERS = {
     "/forbidden": (403, b"<html>no</html>"),
@@ -43,7 +43,7 @@ def served(
             if asked is not None:
                 asked.append(self.headers.get("authorization", ""))
             if place == "/hangs":
-                hang.wait(5)
+                hang.wait(60)
                 return
             status, body = ANSWERS["" if place == "/short" else place]
             self.send_response(status)

@@ -13,7 +13,7 @@ from kubedyno.lab import ownmetrics
 from kubedyno.lab.ownmetrics import OwnMetrics
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.promql.exposition import Sample, labels_of, read
-from scenarios.test_studyports import free_ports
+from ports import free_port
 
 
 @dataclass
@@ -46,7 +46,7 @@ def ask(port: int, path: str = "/metrics", host: str = "", method: str = "GET") 
     headers = {"host": host} if host else {}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -75,7 +75,7 @@ def test_requests_of_all_runs_add_up_while_one_goes_on():
 
 
 def test_the_port_answers_this_machine_alone_and_is_free_again_afterwards():
-    (port,) = free_ports(1)
+    port = free_port()
     with ownmetrics.serving(port, "init"):
         status, body = ask(port)
         assert status == 200

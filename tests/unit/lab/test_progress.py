@@ -33,7 +33,7 @@ def test_a_log_line_takes_the_progress_line_off_before_it_is_written(terminal):
     async def show():
         shown = progress.Progress(SimpleNamespace(), SYSTEM_CLOCK, terminal)
         shown.start()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while "job 1/2" not in terminal.getvalue():  # noqa: ASYNC110 - a stream has no event
                 await asyncio.sleep(0.001)
         log.warning("told")

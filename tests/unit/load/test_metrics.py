@@ -18,7 +18,7 @@ from kubedyno.documents.opensearch import OpenSearchIndexer
 from kubedyno.load.metrics.profiles import AlertRule, MetricQuery, described
 from kubedyno.load.metrics.prometheus import CONCURRENCY, Login, Prometheus, QueryError
 from kubedyno.load.metrics.scrape import Window, scrape
-from refusing import refusing_port
+from ports import refusing_port
 from searchserver import SearchServer
 
 UP = [{"metric": {"__name__": "up", "job": "a"}, "values": [[1000, "1"], [1030, "NaN"]]}]

@@ -50,7 +50,7 @@ def send(answer, count, *, gone_after_s=60.0):
             final=lambda status: status in FINAL, on_error=lines.append, gone_after_s=gone_after_s,
         )  # fmt: skip
         try:
-            async with aio.timeout(10):
+            async with aio.timeout(60):
                 for number in range(count):
                     await sender.send("POST", "/api/v1/namespaces/n/pods", b"{}", f"Pod/{number}")
                 await sender.finish()

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from kubedyno.base import aio
-from kubedyno.base.clock import SYSTEM_CLOCK
 from kubedyno.base.errors import KubedynoError
+from kubedyno.base.simulation import simulate
 from kubedyno.load.config.spec import MeasurementSpec
 from kubedyno.load.measurements.measurement import Common
 from kubedyno.load.measurements.services import ServiceLatency
@@ -48,18 +48,18 @@ def piece(ready=True, name="s"):
 
 
 def measured(script, checker=None):
-    """Run a script of events; returns documents, the checker, and what was said not to be measured."""
+    """Run a script of events on simulated time; returns documents, the checker, and what was said not to be measured."""
 
     async def run():
         spec = MeasurementSpec("serviceLatency", service_timeout_s=7.0)
-        one = ServiceLatency(spec, None, SYSTEM_CLOCK, "")
+        one = ServiceLatency(spec, None, asyncio.get_running_loop(), "")
         one.checker = checker or Checker()
         one._open = True
         await script(one)
         await one.stop()
         return list(one.documents(Common("job", "u", {}, lambda _at_s: False))), one.checker, one.followed.trouble
 
-    return asyncio.run(run())
+    return simulate(run())
 
 
 def seen(one, body, kind="ADDED"):
@@ -81,7 +81,7 @@ def test_figures_are_nanoseconds_from_ready_endpoints_to_a_connection_to_every_t
 
     (document,), checker, trouble = measured(script)
     assert checker.tried == [("10.96.0.1", 80, 7.0), ("10.96.0.1", 443, 7.0)]
-    assert 40_000_000 <= document.pop("ready") < 150_000_000
+    assert document.pop("ready") == pytest.approx(40_000_000, abs=1000)
     assert document == {
         "timestamp": "2026-09-21T14:13:20Z", "metricName": "svcLatencyMeasurement", "uuid": "u", "jobName": "job",
         "namespace": "n", "service": "s", "type": "ClusterIP",
@@ -101,7 +101,7 @@ def test_a_balanced_service_waits_for_its_address_and_is_tried_there():
 
     (document,), checker, _ = measured(script)
     assert checker.tried == [("1.2.3.4", 80, 7.0)]
-    assert document["ipAssigned"] >= 50_000_000
+    assert document["ipAssigned"] == pytest.approx(50_000_000, abs=1000)
 
 
 def test_a_node_port_is_tried_on_the_checkers_node():

@@ -1,5 +1,7 @@
 """Queries that would eat the machine get a clear line instead."""
 
+import time
+
 import pytest
 
 from kubedyno.base.clock import SystemClock
@@ -57,12 +59,12 @@ def test_a_pattern_with_many_open_repetitions_meets_only_short_values():
 
 
 def test_the_more_open_repetitions_a_pattern_has_the_shorter_are_the_values():
-    began_s = SystemClock().monotonic()
+    began_s = time.process_time()
     for repeats, value in ((3, "ab" * 150), (4, "ab" * 60), (8, "ab" * 12), (24, "ab" * 4)):
         assert not Matcher("x", "=~", ".*c" * repeats).test(value)
         with pytest.raises(BadQueryError, match="open repetitions: too many for a value of 500 characters"):
             Matcher("x", "=~", ".*" * repeats + "c").test("a" * 500)
-    assert SystemClock().monotonic() - began_s < 5
+    assert time.process_time() - began_s < 5
 
 
 def test_patterns_over_many_series_end_with_the_time():

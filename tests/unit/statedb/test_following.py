@@ -17,7 +17,7 @@ from kubedyno.statedb.watch import WatchSet
 
 
 def run(coroutine):
-    return asyncio.run(asyncio.wait_for(coroutine, 10))
+    return asyncio.run(asyncio.wait_for(coroutine, 60))
 
 
 def two_tables():

@@ -59,11 +59,12 @@ def test_a_read_beside_a_transaction_that_hammers_one_key_is_quick():
         txn.insert(table, ("k", i))
         txn.insert(table, ("new", i))
     txn.delete(table, "k")
+    # By processor time: what else this machine does is no work of ours. A walk through all that was written takes 10 s.
     started_s = time.thread_time()
-    for _ in range(10):
+    for _ in range(500):
         assert snapshot.get(table, "k").obj == ("k", -1)
         assert snapshot.get(table, "new") is None
-    assert time.thread_time() - started_s < 0.01
+    assert time.thread_time() - started_s < 0.5
     txn.abort()
     assert [r.obj for r in table.all()] == [("k", -1)]
 
@@ -73,11 +74,12 @@ def test_commits_of_one_key_keep_no_chain_and_never_pause_long():
     db, table = a_table()
     longest_s = 0.0
     for i in range(200_000):
-        started_s = time.monotonic()
+        started_s = time.thread_time()
         db.put(table, ("k", i))
-        longest_s = max(longest_s, time.monotonic() - started_s)
+        longest_s = max(longest_s, time.thread_time() - started_s)
     assert len(table.log) < 10_000
-    assert longest_s < 0.25  # a generous bound: two cores that others use too; typically 2 ms
+    # A generous bound, of processor time: a machine that others use too has pauses of its own. Typically 2 ms.
+    assert longest_s < 0.25
 
 
 def test_a_snapshot_that_is_too_far_behind_is_told_so_at_once():
@@ -86,10 +88,10 @@ def test_a_snapshot_that_is_too_far_behind_is_told_so_at_once():
     snapshot = db.read()
     for i in range(40_000):
         db.put(table, ("k", i))
-    started_s = time.monotonic()
+    started_s = time.thread_time()
     with pytest.raises(ExpiredError):
         snapshot.get(table, "k")
-    assert time.monotonic() - started_s < 0.1
+    assert time.thread_time() - started_s < 0.1
 
 
 def test_what_a_reader_holds_is_bounded_and_visible():

@@ -11,13 +11,13 @@ from kubedyno.client.api import Client
 from kubedyno.client.kubeconfig import Target
 from kubedyno.web.feed import Feed
 from kubedyno.web.server import SCRIPTS, Page
-from refusing import refusing_port
+from ports import refusing_port
 
 
 def ask(url, host=None, method="GET"):
     request = urllib.request.Request(url, method=method, headers={"host": host} if host else {})
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         with error:

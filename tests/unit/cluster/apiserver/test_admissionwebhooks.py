@@ -9,7 +9,7 @@ from kubedyno.cluster.registry.templates import OwnerRef
 from kubedyno.cluster.workqueue import WorkQueue
 from kubedyno.kube.resources import PODS
 from kubedyno.kube.status import StatusError
-from refusing import refusing_port
+from ports import refusing_port
 from unit.cluster.apiserver.harness import NS, running
 from unit.cluster.apiserver.hooks import hooks, patch
 

@@ -20,7 +20,7 @@ def fill(api: Api, count: int, size: int) -> None:
 
 async def ask(api: Api, target: str, accept: str, method: str = "GET") -> Answer:
     answer = api.call(method, target, None, {"accept-encoding": accept})
-    await aio.wait_for(answer.done.wait(), 5)
+    await aio.wait_for(answer.done.wait(), 60)
     return answer
 
 

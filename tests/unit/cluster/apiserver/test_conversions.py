@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import orjson
 
 from kubedyno.base import aio
-from refusing import refusing_port
+from ports import refusing_port
 from unit.cluster.apiserver.harness import NS, Answer, running
 from unit.cluster.apiserver.hooks import hooks
 
@@ -66,7 +66,7 @@ class World:
         assert answer.status == 201, answer.json
         assert not answer.header("warning")
         # The pump has to take note of the definition.
-        for _ in range(1000):
+        for _ in range(20_000):
             if (await self.call("GET", V1)).status == 200:
                 return
             await aio.sleep(0.002)
@@ -87,7 +87,7 @@ def run(test):
 
 
 async def until(holds):
-    for _ in range(1000):
+    for _ in range(20_000):
         if holds():
             return
         await aio.sleep(0.002)

@@ -29,7 +29,7 @@ def definition(group: str = "example.com", annotations: dict[str, str] | None = 
 
 async def defined(api: Api, body: dict[str, Any]) -> dict[str, Any]:
     answer = api.call("POST", CRDS, body)
-    for _ in range(100):
+    for _ in range(3000):
         if answer.status != 201:
             return answer.json
         found = api.call("GET", f"{CRDS}/{body['metadata']['name']}").json

@@ -23,7 +23,7 @@ def told(data: bytes) -> tuple[str, bytes]:
 
     async def scene() -> str:
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        async with aio.timeout(10), server:
+        async with aio.timeout(60), server:
             port = server.sockets[0].getsockname()[1]
             dialled = Dialled(connection, port, said.extend, lambda: None, lambda: aio.sleep(0))
             dialled.received(data[:3])

@@ -76,7 +76,7 @@ def test_each_verb_of_each_resource_answers(group_version, name, verb):
     async def scene() -> tuple[int, str]:
         async with running() as api:
             answer = api.call(_METHODS[verb], path, body, headers)
-            for _ in range(100):
+            for _ in range(3000):
                 if answer.status:
                     break
                 await asyncio.sleep(0.01)

@@ -1,13 +1,13 @@
 """Patterns that are matched in linear time, compared with Python's own."""
 
 import re
+import time
 from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubedyno.base.clock import elapsed_ns
 from kubedyno.cluster.apiserver.linearregex import Pattern, PatternError
 
 ATOMS = st.one_of(
@@ -74,7 +74,7 @@ def test_any_text_is_a_pattern_or_refused(text):
 
 
 def test_what_would_take_a_backtracking_matcher_years_takes_moments():
-    begun = elapsed_ns()
+    begun_s = time.process_time()
     assert not Pattern("(a+)+b").fullmatch("a" * 1000)
     assert not Pattern("(a|a)*b").fullmatch("a" * 1000)
-    assert elapsed_ns() - begun < 5e9
+    assert time.process_time() - begun_s < 5

@@ -57,7 +57,7 @@ async def define_widgets(api: Api) -> None:
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     answer = api.call("POST", path, protobuf.encode(definition), media)
     assert answer.json["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == schema
-    for _ in range(500):
+    for _ in range(3000):
         if api.call("GET", WIDGETS).status == 200:
             break
         await aio.sleep(0.01)

@@ -56,7 +56,7 @@ def asked(path: str, method: str = "GET", *, prepare: Any = add_pod, token: str 
         async with running() as api:
             prepare(api)
             answer = api.call(method, path, headers={"authorization": f"Bearer {token}"})
-            await asyncio.wait_for(answer.done.wait(), 5)
+            await asyncio.wait_for(answer.done.wait(), 60)
             return answer
 
     return asyncio.run(scene())

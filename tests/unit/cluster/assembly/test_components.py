@@ -49,7 +49,7 @@ class Running:
         return answer
 
     async def until(self, true) -> None:
-        async with aio.timeout(10):
+        async with aio.timeout(60):
             while not true():  # noqa: ASYNC110 - what is waited for are counters
                 await asyncio.sleep(0.01)
 

@@ -145,7 +145,7 @@ def test_pods_addresses_and_nodes_are_as_they_were(settings: ClusterSettings) ->
     service = {"metadata": {"name": "web"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
 
     async def settled(client: Client, count: int) -> list[dict[str, Any]]:
-        for _ in range(1000):
+        for _ in range(3000):
             items = await client.list_all(PODS)
             if len(items) >= count and all(pod["status"]["phase"] == "Running" for pod in items):
                 return items
@@ -207,7 +207,7 @@ def test_containers_that_restart_wait_or_end_go_on_where_they_were(settings: Clu
         return found
 
     async def until(client: Client, done: Any) -> dict[str, Any]:
-        for _ in range(1000):
+        for _ in range(3000):
             found = shown(await client.list_all(path))
             if done(found):
                 return found
