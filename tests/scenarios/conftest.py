@@ -20,7 +20,7 @@ from kubedyno.lab.settings import cluster_settings
 from kubedyno.lab.target import Choice
 
 STUDY = Path(__file__).parents[2] / "examples" / "study"
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass

@@ -286,14 +286,13 @@ def test_ctrl_c_stops_the_run_and_cleans_up_twice_leaves_at_once(world, here, ti
         cwd=here, env=environment(world), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
-        while not any("Waiting up to" in path.read_text() for path in here.glob("kube-burner-*.log")):
-            assert process.poll() is None, process.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        for _ in range(times):
+        for said in ("Waiting up to", "Cleaning up what this run created")[:times]:
+            deadline = time.monotonic() + 60
+            while not any(said in path.read_text() for path in here.glob("kube-burner-*.log")):
+                assert process.poll() is None, process.stdout.read()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            time.sleep(0.3)
         out, _ = process.communicate(timeout=60)
     finally:
         process.kill()

@@ -14,7 +14,7 @@ import time
 import pytest
 
 
-def read_until(fd, wanted, limit_s=20.0):
+def read_until(fd, wanted, limit_s=60.0):
     seen, until = b"", time.monotonic() + limit_s
     while wanted.encode() not in seen and time.monotonic() < until:
         if select.select([fd], [], [], 0.1)[0]:
@@ -99,7 +99,7 @@ def test_a_server_that_hangs_is_told_and_what_was_seen_stays(up, terminal):
     try:
         read_until(ours, "q quit")
         os.kill(cluster.running.pid, signal.SIGSTOP)
-        told = read_until(ours, "what is shown is as it was", 40.0)
+        told = read_until(ours, "what is shown is as it was", 120.0)
         assert "not followed: " in told
         os.kill(cluster.running.pid, signal.SIGCONT)
         shown = told

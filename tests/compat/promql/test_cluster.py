@@ -1,6 +1,7 @@
 """An embedded cluster, seen by kubectl top, by our recorder, and by a real Prometheus that scrapes it too."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import subprocess
@@ -231,10 +232,15 @@ def test_a_real_prometheus_scrapes_the_cluster_and_agrees(running, tmp_path):
         async with Client(target) as client:
             seen = recorder(client)
             with started(binary, tmp_path) as port, closing(Prometheus(port)) as prometheus:
-                # Prometheus takes five seconds to find its targets.
-                for _ in range(18):
-                    await seen.round()
-                    await asyncio.sleep(1)
+                # Prometheus takes five seconds to find its targets; rates are over eight.
+                async with asyncio.timeout(120):
+                    for number in itertools.count():
+                        await seen.round()
+                        await asyncio.sleep(1)
+                        query = "count(count_over_time(up[8s]) > 5)"
+                        found = (await asyncio.to_thread(prometheus.ask, "query", query=query))["data"]["result"]
+                        if number > 10 and [one["value"][1] for one in found] == ["4"]:
+                            break
                 api = ReadAPI(Engine(seen.store))
                 ours, theirs = {}, {}
                 for query in (*SAME, *NEAR):
