@@ -30,7 +30,7 @@ def decode(body: bytes, api_version: str = "", kind: str = "") -> Json:
         ProtobufError: It is no message, or of an unknown type.
     """
     if body[:4] != MAGIC:
-        raise ProtobufError("no k8s envelope")
+        raise ProtobufError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     raw = (0, 0)
     try:
         for number, where in blocks(body, 4, len(body)):

@@ -27,7 +27,6 @@ MAX_DEPTH = 64
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 # Before year 1: Go's zero time.
 _NO_TIME_S = -62135596800
-_OBJECT_META = f"{META}ObjectMeta"
 
 
 def number_at(data: bytes, at: int) -> tuple[int, int]:
@@ -102,14 +101,15 @@ class _Message:
         members = json_members_of(struct_of(message))
         for field in fields_of(message):
             mark = field.number << 3
+            member = members.get(field.name)
             if not field.mapped and field.scalar in {"bool", "int32", "int64"}:
-                self._numbers[mark] = _number_taker(
-                    field, drops_zero=message == _OBJECT_META and field.name == "generation"
-                )
+                # What is no pointer is sent even when it is not set; JSON leaves it out.
+                drops_zero = member is not None and member.omitempty and not member.pointer
+                self._numbers[mark] = _number_taker(field, drops_zero=drops_zero)
                 self._bytes[mark | _DELIMITED] = partial(_refuse, f"{field.name}: bytes where a number belongs")
             else:
                 wire = _EIGHT_BYTES if field.scalar == "double" and not field.mapped else _DELIMITED
-                keeps_empty = field.name in members and members[field.name].pointer
+                keeps_empty = member is not None and member.pointer
                 self._bytes[mark | wire] = _bytes_taker(field, keeps_empty=keeps_empty)
                 self._numbers[mark] = partial(_refuse, f"{field.name}: a number where bytes belong")
 

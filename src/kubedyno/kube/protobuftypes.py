@@ -40,6 +40,7 @@ FLATTENED = {
     "k8s.io.api.authentication.v1.ExtraValue": "items",
     "k8s.io.api.authorization.v1.ExtraValue": "items",
     "k8s.io.api.certificates.v1.ExtraValue": "items",
+    f"{META}Verbs": "items",
 }
 
 

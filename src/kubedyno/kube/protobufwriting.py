@@ -1,7 +1,8 @@
 """JSON values to protobuf messages: one writer a message, made of its fields' once, driven by the value.
 
-A writer is a function from a value to bytes. It goes through the members that are there, not through the hundred that
-there might be, and leaves out what the message does not know. The order of fields on the wire is the JSON's.
+A writer is a function from a value to bytes, the very bytes that Go's server would write: fields in the order of their
+numbers, and zero values of those that are no pointers, which JSON leaves out. What a value with certain members needs is
+worked out once, so that a writer goes through the members that are there, not through the hundred that there might be.
 """
 
 import struct
@@ -13,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from kubedyno.kube.protobuftypes import EXTENSIONS, FLATTENED, META, Field, fields_of
+from kubedyno.kube.gostructs import json_members_of
+from kubedyno.kube.protobuftypes import EXTENSIONS, FLATTENED, META, Field, fields_of, struct_of
 
 Write = Callable[[Any], bytes]
 
@@ -48,31 +50,77 @@ def block(field: int, data: bytes) -> bytes:
     return tag(field) + varint(len(data)) + data
 
 
+# Messages written with a value that has the same members are of one plan; forgotten all at once.
+_KNOWN_PLANS = 512
+# What stands before a member, its name, its writer, and what there is of it when it is null.
+_Step = tuple[bytes, str, Write, bytes]
+
+
 class _Message:
     """Writes one message type."""
 
-    __slots__ = ("_fields", "_inlined")
+    __slots__ = ("_fields", "_message", "_plans", "_zeros")
 
-    def __init__(self) -> None:
-        self._fields: dict[str, Write] = {}
-        self._inlined: list[tuple[int, Write]] = []
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._fields: list[tuple[Field, Write]] = []
+        self._zeros: dict[str, bytes] | None = None
+        self._plans: dict[tuple[str, ...], tuple[tuple[_Step, ...], bytes]] = {}
 
-    def fill(self, message: str) -> None:
+    def fill(self) -> None:
         """Make the fields' writers; apart from construction, as messages hold themselves."""
-        for field in fields_of(message):
-            if field.inline:
-                self._inlined.append((field.number, writer(field.message)))
-            else:
-                self._fields[field.name] = _field_writer(field)
+        for field in fields_of(self._message):
+            write = _delimited(tag(field.number), writer(field.message)) if field.inline else _field_writer(field)
+            self._fields.append((field, write))
 
     def __call__(self, value: Any) -> bytes:
-        fields = self._fields
-        parts = [fields[name](entry) for name, entry in value.items() if entry is not None and name in fields]
-        for number, write in self._inlined:
-            raw = write(value)
-            if raw:
-                parts.append(block(number, raw))
+        names = tuple(value)
+        steps, end = self._plans.get(names) or self._plan(names)
+        parts: list[bytes] = []
+        for before, name, write, zero in steps:
+            # An inline member is made of those around it.
+            entry = value[name] if name else value
+            parts += (before, zero if entry is None else write(entry))
+        parts.append(end)
         return b"".join(parts)
+
+    def _plan(self, names: tuple[str, ...]) -> tuple[tuple[_Step, ...], bytes]:
+        """Return what to do for values with members of these names, and what stands at the end."""
+        if self._zeros is None:
+            self._zeros = _zeros_of(self._message, self._fields)
+        steps: list[_Step] = []
+        before = b""
+        for field, write in self._fields:
+            zero = self._zeros.get(field.name, b"")
+            if field.inline:
+                steps.append((before, "", write, b""))
+            elif field.name in names:
+                steps.append((before, field.name, write, zero))
+            else:
+                before += zero
+                continue
+            before = b""
+        if len(self._plans) >= _KNOWN_PLANS:
+            self._plans.clear()
+        plan = self._plans[names] = tuple(steps), before
+        return plan
+
+
+def _zeros_of(message: str, fields: list[tuple[Field, Write]]) -> dict[str, bytes]:
+    """Return what is written of each member of a message when nothing is set: of those that are no pointers in Go."""
+    members = json_members_of(struct_of(message))
+    zeros = {}
+    for field, write in fields:
+        member = members.get(field.name)
+        if member is None or member.pointer or member.container or field.repeated or field.mapped:
+            continue
+        if field.message in _NO_VALUE:
+            zeros[field.name] = block(field.number, _NO_VALUE[field.message])
+        elif field.message and field.message not in _SPECIAL and field.message not in FLATTENED:
+            zeros[field.name] = write({})
+        elif field.scalar in _SCALAR_ZEROS:
+            zeros[field.name] = write(_SCALAR_ZEROS[field.scalar])
+    return zeros
 
 
 _writers: dict[str, Write] = {}
@@ -88,13 +136,13 @@ def writer(message: str) -> Write:
     if known is not None:
         return known
     if message in FLATTENED:
-        inner, name = _Message(), FLATTENED[message]
-        inner.fill(message)
+        inner, name = _Message(message), FLATTENED[message]
+        inner.fill()
         return _writers.setdefault(message, lambda value: inner({name: value}))
-    made = _Message()
+    made = _Message(message)
     _writers[message] = made
     try:
-        made.fill(message)
+        made.fill()
     except BaseException:
         del _writers[message]
         raise
@@ -156,8 +204,7 @@ def _delimited(start: bytes, inner: Callable[[Any], bytes]) -> Write:
 @lru_cache(maxsize=4096)
 def _time(value: str) -> bytes:
     moment = datetime.fromisoformat(value)
-    nanos = moment.microsecond * 1000
-    return b"\x08" + varint(int(moment.timestamp())) + (b"\x10" + varint(nanos) if nanos else b"")
+    return b"\x08%b\x10%b" % (varint(int(moment.timestamp())), varint(moment.microsecond * 1000))
 
 
 def _int_or_string(value: int | str) -> bytes:
@@ -203,4 +250,13 @@ _SPECIAL: dict[str, Write] = {
     f"{EXTENSIONS}JSONSchemaPropsOrBool": _schema_or_bool,
     f"{EXTENSIONS}JSONSchemaPropsOrArray": _schema_or_array,
     f"{EXTENSIONS}JSONSchemaPropsOrStringArray": _schema_or_strings,
+}
+_SCALAR_ZEROS: dict[str, Any] = {"string": "", "bool": False, "int32": 0, "int64": 0, "double": 0.0}
+# Messages of their own making: what they hold when nothing is set.
+_NO_VALUE = {
+    f"{META}Time": b"",
+    f"{META}MicroTime": b"",
+    "k8s.io.apimachinery.pkg.api.resource.Quantity": block(1, b"0"),
+    "k8s.io.apimachinery.pkg.util.intstr.IntOrString": b"\x08\0\x10\0" + block(3, b""),
+    "k8s.io.apimachinery.pkg.runtime.RawExtension": b"",
 }

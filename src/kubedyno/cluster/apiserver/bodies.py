@@ -29,7 +29,7 @@ def media_of(headers: Mapping[str, str]) -> str:
     if ";" not in given:
         return given.strip().lower()
     media, *parameters = given.split(";")
-    if any(part and "=" not in part for part in map(str.strip, parameters)):
+    if not media.strip() or any(part and "=" not in part for part in map(str.strip, parameters)):
         return given
     return media.strip().lower()
 
@@ -57,7 +57,7 @@ def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str)
             if value is not None:
                 return _typed(kind, value, body)
             raise _unrecognized(kind, f"json parse error: {json_error(error, body)}", body) from None
-    if media in {"application/yaml", "application/x-yaml"}:
+    if media == "application/yaml":
         try:
             # Plain containers: those of the YAML reader know their lines.
             value = orjson.loads(orjson.dumps(yaml.load(body.decode())))

@@ -9,8 +9,9 @@ from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.flowcontrol.gate import Ticket
 from kubedyno.cluster.apiserver.messages import has_messages
 from kubedyno.cluster.apiserver.metrics import READING, SIZED, MeasuredStream, RequestCounts
-from kubedyno.cluster.apiserver.negotiation import Form, form_of
+from kubedyno.cluster.apiserver.negotiation import MEDIA, Form, form_of, is_routed
 from kubedyno.cluster.apiserver.routes import Route
+from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.http.messages import Headers, Request, Responder, Stream, Tunnel
 
@@ -19,6 +20,12 @@ NO_SNIFF: Headers = (("X-Content-Type-Options", "nosniff"),)
 # Characters that all warnings of a response may have before each is cut to so many (k8s.io/apiserver's filters).
 _WARNINGS_LENGTH, _WARNING_LENGTH = 4096, 256
 _YAML_LEAD = re.compile(r"\A(error converting YAML to JSON: )?yaml: unmarshal errors:\n")
+# Subresources whose handlers know no columns.
+_WITHOUT_TABLE = frozenset({
+    ("pods", "ephemeralcontainers"), ("pods", "resize"), ("certificatesigningrequests", "approval"),
+    ("apiservices", "status"), ("customresourcedefinitions", "status"), ("resourceclaims", "status"),
+    ("namespaces", "finalize"),
+})  # fmt: skip
 # No header may hold these.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -51,19 +58,25 @@ class Call:
         self._counts = counts
         self._began_s = counts.now_s()
 
-    def form(self, pretty: str | None = None, *, collection: bool = False) -> Form:
+    def form(self, pretty: str | None = None, *, route: tuple[str, ...] = MEDIA) -> Form:
         """Return the form in which the client wants objects of the route's kind.
 
         Args:
             pretty: The query parameter, None when not given.
-            collection: The path is a collection.
+            route: What the path's route says that it has.
 
         Raises:
             NotAcceptable: None will do.
         """
-        resource = self.route.kind.resource
-        messages = has_messages(resource.api_version, resource.kind)
-        return form_of(self.request.headers, pretty, collection=collection, messages=messages)
+        kind = self.route.kind
+        messages = has_messages(kind.resource.api_version, kind.resource.kind)
+        route = () if isinstance(kind, CustomResource) else route
+        tables = (kind.resource.plural, self.route.subresource) not in _WITHOUT_TABLE
+        headers = self.request.headers
+        if not is_routed(headers.get("accept", ""), route):
+            # It reaches no handler that could warn.
+            self.warnings.clear()
+        return form_of(headers, pretty, route=route, messages=messages, tables=tables)
 
     def begin_anew(self) -> None:
         """Forget what was warned of: the request is looked at once more."""

@@ -11,12 +11,12 @@ import orjson
 
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
-from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, check_shape
+from kubedyno.cluster.apiserver.negotiation import COLLECTION_MEDIA, METADATA, TABLE, Form, check_shape
 from kubedyno.cluster.apiserver.queries import list_options
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.storage.store import ResourceKey, resource_key
 from kubedyno.kube.resources import built_in
-from kubedyno.kube.status import not_found
+from kubedyno.kube.status import NotFound
 
 _COMPONENTS = built_in("", "componentstatuses")
 _BINDINGS = built_in("", "bindings")
@@ -49,18 +49,17 @@ def answer_components(call: Call) -> None:
     Raises:
         StatusError: There is no such component, or the query is wrong.
     """
-    call.warnings.append(_DEPRECATED)
     request, kind, name = call.request, call.route.kind, call.route.name
+    call.warnings.append(_DEPRECATED)
     if name:
         form = call.form()
-        check_shape(form, kind.resource, listed=False)
         if name not in _NAMES:
-            raise not_found(replace(kind.resource, plural=kind.resource.singular), name)
+            # Its storage has a name of its own for it.
+            raise NotFound(f'componentstatus "{name}" not found', {"name": name, "kind": "componentstatus"})
         names = [name]
     else:
         options = list_options(request.query)
-        form = call.form(options.pretty, collection=True)
-        check_shape(form, kind.resource, listed=True)
+        form = call.form(options.pretty, route=COLLECTION_MEDIA)
         for field, _, _ in options.fields.terms:
             kind.check_field(field)
         names = [
@@ -68,6 +67,7 @@ def answer_components(call: Call) -> None:
             for each in _NAMES
             if options.labels.matches({}) and options.fields.matches({"metadata.name": each}.get)
         ]  # fmt: skip
+    check_shape(form, "core.ComponentStatus" if name else "core.ComponentStatusList", listed=not name)
     objects: list[Object] = [{"metadata": {"name": each}, "conditions": [dict(_HEALTHY)]} for each in names]
     call.answer(200, form.media, value_bytes(_shaped(kind, objects, form, whole=not name), form))
 

@@ -1,6 +1,7 @@
 """Discovery: which groups, versions and resources are served, in the plain and the aggregated form.
 
-All documents are made once, from the kinds that the registry serves; nothing is listed that would not act.
+The documents are made from the kinds that the registry serves, aggregated ones when somebody asks; nothing is listed
+that would not act.
 """
 
 import base64
@@ -10,17 +11,24 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.apiserver.encoding import value_bytes
-from kubedyno.cluster.apiserver.negotiation import JSON, PROTOBUF, YAML, Form, check_routed, clauses
+from kubedyno.cluster.apiserver.encoding import document_bytes, value_bytes
+from kubedyno.cluster.apiserver.negotiation import (
+    MEDIA,
+    Choice,
+    Form,
+    check_routed,
+    choose,
+    document_form,
+    form_of_error,
+    not_acceptable,
+)
+from kubedyno.cluster.apiserver.openapipaths import is_custom
 from kubedyno.kube.apiversions import priority
 from kubedyno.kube.resources import Resource, Subresource
-from kubedyno.kube.status import NotAcceptable
 
-_ACCEPTED = (
-    "only the following media types are accepted: "
-    "application/json, application/yaml, application/vnd.kubernetes.protobuf"
-)
-_AGGREGATED = "APIGroupDiscoveryList"
+_AGGREGATED, _AGGREGATED_GROUP = "APIGroupDiscoveryList", "apidiscovery.k8s.io"
+# Where it is served: "/apis/" is another path.
+_AGGREGATING = frozenset({"/api", "/api/", "/apis"})
 # Slashes of e.g. /apis/apps.
 _GROUP_DEPTH = 2
 # The last version whose server spoke the beta form of aggregated discovery.
@@ -61,49 +69,63 @@ class Discovery:
             for group, versions in sorted(by_group.items(), key=lambda entry: _rank(entry[0]))
         }
         self._plain = self._plain_documents()
-        self._aggregated = {
-            (root, version): self._aggregated_document(root, version)
-            for root in ("/api", "/apis")
-            for version in self._aggregated_versions
-        }
+        self._made: dict[tuple[str, str, Form], Document] = {}
+        self._etags: dict[tuple[str, str], str] = {}
 
     @property
     def group_versions(self) -> list[str]:
         """Return e.g. ["v1", "apps/v1"]."""
         return [f"{group}/{version}" if group else version for group, of in self._groups.items() for version in of]
 
-    def document(self, path: str, headers: Mapping[str, str]) -> Document | None:
+    def document(self, path: str, headers: Mapping[str, str], pretty: str | None = None) -> Document | None:
         """Return (content type, body, ETag or "") of a discovery path; None when it is not one of a served group.
+
+        Args:
+            path: As it is asked for.
+            headers: Of the request.
+            pretty: The query parameter, None when not given.
 
         Raises:
             NotAcceptable: The client reads none of the forms.
         """
-        body = self._plain.get(path.rstrip("/"))
-        if body is None:
+        name = path.rstrip("/")
+        document = self._plain.get(name)
+        if document is None:
             return None
         accept = headers.get("accept", "")
-        if not accept:
-            return JSON, body, ""
-        # /apis and the documents of groups have handlers of their own, the others are routes.
-        if not path.startswith("/apis") or path.rstrip("/").count("/") > _GROUP_DEPTH:
-            check_routed(headers, (JSON, YAML, PROTOBUF))
-        for media, parameters in clauses(accept):
-            if "as" not in parameters:
-                if media in {YAML, PROTOBUF}:
-                    return media, value_bytes(orjson.loads(body), Form(media)), ""
-                if media in {JSON, "*/*", "application/*"}:
-                    return JSON, body, ""
-                continue
-            if media != JSON:
-                continue
-            key = (path.rstrip("/"), parameters.get("v", ""))
-            if (
-                parameters["as"] == _AGGREGATED
-                and parameters.get("g") == "apidiscovery.k8s.io"
-                and key in self._aggregated
-            ):
-                return self._aggregated[key]
-        raise NotAcceptable(_ACCEPTED)
+        if path in _AGGREGATING:
+            choice = choose(accept, MEDIA, self._is_aggregated)
+            if choice is not None and choice.convert is not None:
+                return self._aggregated(name, choice, document_form(choice, headers, pretty))
+        if self.is_route(path):
+            check_routed(headers, MEDIA)
+        form = form_of_error(headers, pretty)
+        if form is None:
+            raise not_acceptable()
+        return form.media, document_bytes(document, form), ""
+
+    def is_route(self, path: str) -> bool:
+        """Say whether a path of discovery is a route, which takes GET alone: /apis, groups and definitions have handlers."""
+        if not path.startswith("/apis"):
+            return True
+        name = path.rstrip("/")
+        return name.count("/") > _GROUP_DEPTH and name.split("/")[2] in _GROUP_ORDER
+
+    def _is_aggregated(self, choice: Choice) -> bool:
+        group, version, kind = choice.convert or ("", "", "")
+        return group == _AGGREGATED_GROUP and kind == _AGGREGATED and version in self._aggregated_versions
+
+    def _aggregated(self, root: str, choice: Choice, form: Form) -> Document:
+        group, version, kind = choice.convert or ("", "", "")
+        key = root, version, form
+        found = self._made.get(key)
+        if found is None:
+            document = self._aggregated_document(root, version)
+            if (root, version) not in self._etags:
+                self._etags[root, version] = f'"{hashlib.sha512(orjson.dumps(document)).hexdigest().upper()}"'
+            media = f"{choice.media};g={group};v={version};as={kind}"
+            found = self._made[key] = media, value_bytes(document, form), self._etags[root, version]
+        return found
 
     def _plain_documents(self) -> dict[str, bytes]:
         documents: dict[str, Any] = {
@@ -124,25 +146,21 @@ class Discovery:
             for version, resources in versions.items():
                 path = f"/apis/{group}/{version}" if group else f"/api/{version}"
                 documents[path] = _resource_list(f"{group}/{version}" if group else version, resources)
-        return {path: orjson.dumps(document) + b"\n" for path, document in documents.items()}
+        return {path: orjson.dumps(document) for path, document in documents.items()}
 
-    def _aggregated_document(self, root: str, version: str) -> Document:
+    def _aggregated_document(self, root: str, version: str) -> dict[str, Any]:
         items = [
             {
                 "metadata": {"name": group} if group else {},
                 "versions": [
-                    {"version": v, "resources": [_aggregated(*entry) for entry in entries], "freshness": "Current"}
+                    {"version": v, "resources": [_described(*entry) for entry in entries], "freshness": "Current"}
                     for v, entries in versions.items()
                 ],
             }
             for group, versions in self._groups.items()
             if bool(group) is (root == "/apis")
         ]
-        body = orjson.dumps(
-            {"kind": _AGGREGATED, "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}, "items": items}
-        )
-        etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
-        return f"application/json;g=apidiscovery.k8s.io;v={version};as={_AGGREGATED}", body + b"\n", etag
+        return {"kind": _AGGREGATED, "apiVersion": f"{_AGGREGATED_GROUP}/{version}", "metadata": {}, "items": items}
 
 
 def _rank(group: str) -> tuple[int, str]:
@@ -194,10 +212,12 @@ def _resource_list(group_version: str, resources: list[tuple[Resource, tuple[Sub
     return {**head, "groupVersion": group_version, "resources": entries}
 
 
-def _aggregated(resource: Resource, subresources: tuple[Subresource, ...]) -> dict[str, Any]:
+def _described(resource: Resource, subresources: tuple[Subresource, ...]) -> dict[str, Any]:
+    # Only definitions say whose kind it is where it is that of the path.
+    own = (resource.group, resource.version) if is_custom(resource) else ("", "")
     entry: dict[str, Any] = {
         "resource": resource.plural,
-        "responseKind": {"group": "", "version": "", "kind": resource.kind},
+        "responseKind": {"group": own[0], "version": own[1], "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
         "verbs": list(resource.verbs),
@@ -207,12 +227,12 @@ def _aggregated(resource: Resource, subresources: tuple[Subresource, ...]) -> di
     if resource.categories:
         entry["categories"] = list(resource.categories)
     if subresources:
-        entry["subresources"] = [_aggregated_part(resource, sub) for sub in subresources]
+        entry["subresources"] = [_described_part(resource, sub, own) for sub in subresources]
     return entry
 
 
-def _aggregated_part(resource: Resource, sub: Subresource) -> dict[str, Any]:
-    group, version = "", ""
+def _described_part(resource: Resource, sub: Subresource, own: tuple[str, str]) -> dict[str, Any]:
+    group, version = own
     if sub.api_version != resource.api_version:
         group, _, version = sub.api_version.rpartition("/")
     return {

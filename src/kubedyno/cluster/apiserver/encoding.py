@@ -10,7 +10,17 @@ import orjson
 
 from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver.messages import Messages
-from kubedyno.cluster.apiserver.negotiation import JSON, METADATA, OBJECT, PROTOBUF, TABLE, YAML, Form
+from kubedyno.cluster.apiserver.negotiation import (
+    JSON,
+    METADATA,
+    METADATA_LIST,
+    OBJECT,
+    PROTOBUF,
+    TABLE,
+    YAML,
+    Form,
+    check_shape,
+)
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.registry import Registry
@@ -24,6 +34,13 @@ from kubedyno.kube.status import NotAcceptable, StatusError
 NO_COLUMNS = b'"columnDefinitions":null'
 _LIST_META = writer(f"{META}ListMeta")
 _PARTIAL_METADATA = writer(f"{META}PartialObjectMetadata")
+# What else is in an object that went through the real server's own structs: these hold numbers where v1 has pointers.
+_NOTHING_OF_APPS: dict[str, Object] = {
+    "daemonsets": {"selector": None},
+    "deployments": {"selector": None, "replicas": 0},
+    "replicasets": {"selector": None, "replicas": 0},
+    "statefulsets": {"selector": None, "replicas": 0},
+}
 # The number of every list's field.
 _ITEMS = 2
 
@@ -46,6 +63,8 @@ class Encoder:
         self._list_head = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'.encode()
         self._columns = b""
         self._untyped = isinstance(kind, CustomResource)
+        package = resource.group.partition(".")[0] or "core"
+        self._go_type = f"{'core' if package == 'events' else package}.{resource.kind}"
         self._messages: Messages | None = None
 
     # --- one object ------------------------------------------------------------------------------------------
@@ -58,6 +77,7 @@ class Encoder:
         """
         if form.plain:
             return self._store.encode(self._resource, record) + b"\n"
+        self.check(form)
         if form.shape is TABLE:
             head = self._table_head(form, list_meta(record.revision), columns=True)
             return document_bytes(head + self._row(record, form, include_object) + b"]}", form)
@@ -68,6 +88,20 @@ class Encoder:
         if form.media is PROTOBUF:
             return self._enveloped(self._message(record, form), form)
         return value_bytes(self._store.encode_dict(self._resource, record), form)
+
+    def check(self, form: Form, *, listed: bool = False) -> None:
+        """Check that metadata of an object is asked of an object, and that of a list of a list.
+
+        Raises:
+            StatusError: It is the other way round.
+        """
+        if not self._untyped:
+            check_shape(form, f"{self._go_type}List" if listed else self._go_type, listed=listed)
+        elif listed:
+            check_shape(form, "unstructured.UnstructuredList", listed=True)
+        elif form.wanted == METADATA_LIST:
+            # What has no type is taken for a list till it shows that it is none.
+            raise StatusError("content is not a list", code=500, reason="")
 
     # --- lists -----------------------------------------------------------------------------------------------
 
@@ -97,7 +131,8 @@ class Encoder:
 
     def messages(self, records: Sequence[ObjectRecord], form: Form) -> bytes:
         """Return items of a list as protobuf."""
-        return b"".join([block(_ITEMS, self._message(record, form)) for record in records])
+        number = 1 if _is_turned(form) else _ITEMS
+        return b"".join([block(number, self._message(record, form)) for record in records])
 
     def list_ends(self, form: Form, page_meta: bytes, items_bytes: int) -> tuple[bytes, bytes]:
         """Return what stands before and after a list's items as protobuf.
@@ -107,11 +142,13 @@ class Encoder:
             page_meta: The list's metadata, see `list_meta`.
             items_bytes: All items together.
         """
-        meta = block(1, _LIST_META(orjson.loads(page_meta)))
+        turned = _is_turned(form)
+        meta = block(_ITEMS if turned else 1, _LIST_META(orjson.loads(page_meta)))
         api_version, kind = self._type["apiVersion"], f"{self._type['kind']}List"
         if form.shape is METADATA:
             api_version, kind = f"meta.k8s.io/{form.version}", "PartialObjectMetadataList"
-        return protobuf.opening(api_version, kind, len(meta) + items_bytes) + meta, protobuf.CLOSING
+        opening = protobuf.opening(api_version, kind, len(meta) + items_bytes)
+        return (opening, meta + protobuf.CLOSING) if turned else (opening + meta, protobuf.CLOSING)
 
     def _message(self, record: ObjectRecord, form: Form) -> bytes:
         if form.shape is METADATA:
@@ -180,7 +217,10 @@ class Encoder:
         """Return an object in which nothing is set: what a bookmark shows."""
         if self._untyped:
             return {"metadata": {"name": ""}}
-        return {**skeleton(self._type["apiVersion"], self._type["kind"]), "metadata": {"name": ""}}
+        nothing: Object = {**skeleton(self._type["apiVersion"], self._type["kind"]), "metadata": {"name": ""}}
+        if self._resource.group == "apps" and "spec" in nothing:
+            nothing["spec"] |= _NOTHING_OF_APPS.get(self._resource.plural, {})
+        return nothing
 
     def error_event(self, error: StatusError, form: Form) -> bytes:
         """Return an ERROR event."""
@@ -225,6 +265,23 @@ class Encoder:
         return b'{"cells":%b%b,"object":%b}' % (cells, told, shown)
 
 
+def metadata_of(document: Object, form: Form, go_type: str) -> Object:
+    """Return a document, or its metadata alone where those are asked for.
+
+    Args:
+        document: What is answered.
+        form: What is asked for.
+        go_type: What it is in Go.
+
+    Raises:
+        NotAcceptable: Metadata of a list are asked for.
+    """
+    if form.shape is not METADATA:
+        return document
+    check_shape(form, go_type)
+    return {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": document["metadata"]}
+
+
 def _unversioned(meta: bytes, annotations: Sequence[str]) -> bytes:
     """Return metadata's members without some annotations."""
     members = orjson.loads(b"{" + meta + b"}")
@@ -232,6 +289,11 @@ def _unversioned(meta: bytes, annotations: Sequence[str]) -> bytes:
     if not members["annotations"]:
         del members["annotations"]
     return orjson.dumps(members)[1:-1]
+
+
+def _is_turned(form: Form) -> bool:
+    """Say whether a list's items go before its metadata: that of the beta has their numbers the other way round."""
+    return form.shape is METADATA and form.version == "v1beta1"
 
 
 def list_meta(revision: int, token: str = "", remaining: int | None = None) -> bytes:

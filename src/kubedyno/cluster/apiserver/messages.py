@@ -1,8 +1,7 @@
 """A kind's records as protobuf messages, made part by part as they are stored.
 
-Fields of a message may stand in any order, so metadata, body and status are written each from its own JSON. What pods
-share of their specs is written once for all of them and joined like its text: the suffix that tells two of them apart
-is of one length.
+Metadata, body and status are each JSON of their own. What pods share of their specs is written once for all of them and
+joined like its text: the suffix that tells two of them apart is of one length, and their nodes stand at one place.
 """
 
 from functools import lru_cache
@@ -10,9 +9,10 @@ from typing import Any
 
 import orjson
 
+from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.leanpod import SPEC, LeanPod, Shape
 from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.protobuftypes import ProtobufError, message_of
+from kubedyno.kube.protobuftypes import ProtobufError, fields_of, message_of
 from kubedyno.kube.protobufwriting import block, writer
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.status import NotAcceptable
@@ -20,9 +20,13 @@ from kubedyno.kube.status import NotAcceptable
 _OBJECT_META = writer("k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta")
 _POD_SPEC = writer("k8s.io.api.core.v1.PodSpec")
 _KNOWN_SHAPES = 1024
-_METADATA, _SPEC = 1, 2
-# Stands for a pod's own suffix while its shape is written; no text of a client holds it.
+_POD_STATUS = writer("k8s.io.api.core.v1.PodStatus")
+_METADATA, _SPEC, _STATUS = 1, 2, 3
+_NODE_NAME = next(field.number for field in fields_of("k8s.io.api.core.v1.PodSpec") if field.name == "nodeName")
+# They stand for a pod's own suffix and node while its shape is written; no text of a client holds them.
 _MARK = b"\x7f\x01\x7f\x01\x7f"
+_NODE_MARK = b"\x7f\x02\x7f\x02\x7f"
+Cut = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 _CANNOT = (TypeError, ValueError, AttributeError, KeyError)
 
 
@@ -38,7 +42,7 @@ class Messages:
         self._store = store
         self._resource = resource
         self._write = writer(message_of(resource.api_version, resource.kind))
-        self._shapes: dict[Shape, tuple[bytes, ...] | None] = {}
+        self._shapes: dict[Shape, Cut | None] = {}
 
     def message(self, record: ObjectRecord) -> bytes:
         """Return an object's message, without envelope.
@@ -59,20 +63,25 @@ class Messages:
         metadata["resourceVersion"] = str(record.revision)
         if obj.managed:
             metadata["managedFields"] = orjson.loads(obj.managed)
-        parts = [block(_METADATA, _OBJECT_META(metadata))]
         shared = self._cut_of(obj.shape) if type(obj) is LeanPod else None
         if shared is not None:
-            node = obj.facts.node_name
-            assigned = _POD_SPEC({"nodeName": node}) if node else b""
-            parts.append(block(_SPEC, assigned + obj.suffix.join(shared)))
-        elif obj.body:
-            parts.append(self._write(orjson.loads(b"{%b}" % obj.body)))
-        status = obj.status
-        if status:
-            parts.append(self._write({"status": orjson.loads(status)}))
-        return b"".join(parts)
+            before, behind = shared
+            spec = b"".join(
+                (
+                    obj.suffix.join(before),
+                    block(_NODE_NAME, obj.facts.node_name.encode()),
+                    obj.suffix.join(behind),
+                )
+            )
+            status = _POD_STATUS(orjson.loads(obj.status or b"{}"))
+            return block(_METADATA, _OBJECT_META(metadata)) + block(_SPEC, spec) + block(_STATUS, status)
+        whole: Object = orjson.loads(b"{%b}" % obj.body)
+        whole["metadata"] = metadata
+        if obj.status:
+            whole["status"] = orjson.loads(obj.status)
+        return self._write(whole)
 
-    def _cut_of(self, shape: Shape) -> tuple[bytes, ...] | None:
+    def _cut_of(self, shape: Shape) -> Cut | None:
         """Return the message of what pods of a shape share of their specs; see `cut`."""
         if shape not in self._shapes:
             if len(self._shapes) >= _KNOWN_SHAPES:
@@ -81,8 +90,8 @@ class Messages:
         return self._shapes[shape]
 
 
-def cut(shape: Shape) -> tuple[bytes, ...] | None:
-    """Return the message of a PodSpec without its node, cut where the suffix goes.
+def cut(shape: Shape) -> Cut | None:
+    """Return the message of a PodSpec before its node and behind it, each cut where the suffix goes.
 
     Args:
         shape: The spec's JSON, cut in the same way.
@@ -92,11 +101,12 @@ def cut(shape: Shape) -> tuple[bytes, ...] | None:
     """
     members = orjson.dumps(_MARK.decode())[1:-1].join(shape).removeprefix(SPEC)
     try:
-        message = _POD_SPEC(orjson.loads(b"{" + members))
+        message = _POD_SPEC({**orjson.loads(b"{" + members), "nodeName": _NODE_MARK.decode()})
     except orjson.JSONDecodeError:
         return None
-    found = tuple(message.split(_MARK))
-    return found if len(found) == len(shape) else None
+    before, _, behind = message.partition(block(_NODE_NAME, _NODE_MARK))
+    found = tuple(before.split(_MARK)), tuple(behind.split(_MARK))
+    return found if sum(map(len, found)) == len(shape) + 1 else None
 
 
 @lru_cache(maxsize=1024)

@@ -86,10 +86,13 @@ class NonResourcePaths:
 
     def discover(self, request: Request, responder: Responder) -> None:
         """Answer a path under /api or /apis that names no object."""
-        found = self._api.discovery.document(request.path, request.headers)
+        pretty = parameters(request.query).get("pretty")
+        found = self._api.discovery.document(request.path, request.headers, pretty)
         if found is None:
             self._missing(request, responder)
             return
+        if self._api.discovery.is_route(request.path):
+            _check_method(request, ("GET",))
         media, body, etag = found
         if not etag:
             responder.send(200, media, body, HEADERS)
@@ -132,17 +135,15 @@ class NonResourcePaths:
             sniffing = HEADERS if path != root and status != NotFound.code else HEADERS + NO_SNIFF
             responder.send(status, _TEXT, text, sniffing)
         elif root in {"/api", "/apis"}:
-            if root == "/api":
-                _check_method(request, ("GET",))
             self.discover(request, responder)
         elif root == "/openapi":
             self._describe(request, responder)
         elif path.rstrip("/") == CONFIGURATION_PATH:
-            _check_method(request, ("GET", "HEAD"))
+            _check_method(request, ("GET",))
             check_routed(request.headers, (JSON,))
             responder.send(200, JSON, self._tokens.configuration(self._address), _PUBLIC)
         elif path.rstrip("/") == JWKS_PATH:
-            _check_method(request, ("GET", "HEAD"))
+            _check_method(request, ("GET",))
             check_routed(request.headers, (_KEYS,))
             responder.send(200, _KEYS, self._tokens.jwks(), _PUBLIC)
         elif path == "/metrics":

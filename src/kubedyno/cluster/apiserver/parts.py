@@ -9,9 +9,9 @@ from kubedyno.cluster.apiserver.admission import RequestGate
 from kubedyno.cluster.apiserver.admissionrequests import CREATE, UPDATE
 from kubedyno.cluster.apiserver.bodies import decode, media_of
 from kubedyno.cluster.apiserver.call import Call
-from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.encoding import metadata_of, value_bytes
 from kubedyno.cluster.apiserver.execscript import Script
-from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form, check_shape, form_of
+from kubedyno.cluster.apiserver.negotiation import LOG_MEDIA, MEDIA, TABLE, Form, form_of
 from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
 from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, container_of, follow, log_of
 from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
@@ -19,7 +19,7 @@ from kubedyno.cluster.apiserver.reads import Reads
 from kubedyno.cluster.apiserver.writes import success
 from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid
 from kubedyno.cluster.registry.cells import age
-from kubedyno.cluster.registry.customresources import CustomResource
+from kubedyno.cluster.registry.customresources import AGE_TEXT, NAME_TEXT, CustomResource
 from kubedyno.cluster.registry.eviction import evict
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.registry import Registry
@@ -36,10 +36,16 @@ from kubedyno.kube.strconv import parse_int
 # Of a log that is followed, written and not read yet.
 _BUFFER_BYTES = 256 << 10
 _SCALE_COLUMNS = (
-    ("Name", "string", ""),
-    ("Desired", "integer", "replicas is the desired number of instances for the scaled object."),
-    ("Available", "integer", "replicas is the actual number of observed instances of the scaled object."),
-    ("Age", "string", ""),
+    ("Name", "string", "", NAME_TEXT),
+    ("Desired", "integer", "", "replicas is the desired number of instances for the scaled object."),
+    ("Available", "integer", "", "replicas is the actual number of observed instances of the scaled object."),
+    ("Age", "string", "", AGE_TEXT),
+)
+_CUSTOM_SCALE_COLUMNS = (
+    ("Name", "string", "name", NAME_TEXT),
+    ("Desired", "integer", "", "Number of desired replicas"),
+    ("Available", "integer", "", "Number of actual replicas"),
+    ("Age", "date", "", AGE_TEXT),
 )
 _BINDING = built_in("", "bindings")
 _EVICTION = Resource("policy", "v1", "evictions", "Eviction", namespaced=True)
@@ -76,15 +82,18 @@ class Parts:
 
     def get_scale(self, call: Call) -> None:
         """Answer GET scale."""
-        form = form_of(call.request.headers, parameters(call.request.query).get("pretty"))
-        check_shape(form, SCALE, listed=False)
-        scale = self._scale(call, self._reads.record(call))
-        if form.shape is METADATA:
-            scale = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": scale["metadata"]}
+        form = _scale_form(call, parameters(call.request.query).get("pretty"))
+        self._answer_scale(call, self._reads.record(call), form)
+
+    def _answer_scale(self, call: Call, record: ObjectRecord, form: Form) -> None:
+        scale = self._scale(call, record)
         if form.shape is TABLE:
-            known = {column["name"]: column["description"] for column in call.route.kind.columns()}
-            scale = _scale_table(scale, form, self._registry.clock.now(), known)
-        call.answer(200, form.media, value_bytes(scale, form))
+            columns = _CUSTOM_SCALE_COLUMNS if isinstance(call.route.kind, CustomResource) else _SCALE_COLUMNS
+            shown = _scale_table(scale, form, self._registry.clock.now(), columns)
+        else:
+            untyped = isinstance(call.route.kind, CustomResource)
+            shown = metadata_of(scale, form, "v1.Scale" if untyped else "autoscaling.Scale")
+        call.answer(200, form.media, value_bytes(shown, form))
 
     def put_scale(self, call: Call) -> None:
         """Answer PUT scale."""
@@ -122,7 +131,7 @@ class Parts:
         request, route = call.request, call.route
         resource = route.kind.resource
         options = write_options(request.query, "UpdateOptions")
-        form = form_of(request.headers, options.pretty)
+        form = _scale_form(call, options.pretty)
         record = self._reads.record(call)
         before = self._scale(call, record)
         changed = change(before)
@@ -161,7 +170,7 @@ class Parts:
             managed=managed,
             dry_run=options.dry_run,
         )
-        call.answer(200, form.media, value_bytes(self._scale(call, new), form))
+        self._answer_scale(call, new, form)
 
     def _scale(self, call: Call, record: ObjectRecord) -> Object:
         obj = self._store.encode_dict(call.route.kind.resource, record)
@@ -185,7 +194,7 @@ class Parts:
         """Answer POST binding."""
         request, route = call.request, call.route
         options = write_options(request.query, "CreateOptions")
-        form = form_of(request.headers, options.pretty)
+        form = form_of(request.headers, options.pretty, tables=False)
         body = decode(request.headers, request.body, "v1", "Binding")
         binding = decode_object(_BINDING, body, options.field_validation, call.warnings)
         check_scope(PODS, route.namespace, dict(binding.get("metadata") or {}))
@@ -198,7 +207,7 @@ class Parts:
     def evict(self, call: Call) -> None:
         """Answer POST eviction: a deletion, if the pod's budget allows it."""
         request, route = call.request, call.route
-        form = form_of(request.headers)
+        form = form_of(request.headers, tables=False)
         body = decode(request.headers, request.body, "policy/v1", "Eviction")
         asked = write_options(request.query, "CreateOptions")
         eviction = decode_object(_EVICTION, body, asked.field_validation, call.warnings)
@@ -216,6 +225,7 @@ class Parts:
     def log(self, call: Call) -> None:
         """Answer GET log with what a container has written."""
         given = parameters(call.request.query)
+        form_of(call.request.headers, given.get("pretty"), route=LOG_MEDIA, tables=False)
         record = self._reads.record(call)
         pod = self._store.encode_dict(PODS, record)
         container = container_of(pod, given.get("container", ""))
@@ -276,22 +286,32 @@ class Parts:
         stream.close()
 
 
-def _scale_table(scale: Object, form: Form, now_s: float, known: dict[str, str]) -> Object:
-    """Return a scale as a Table of one row; `known` says what columns are that any object has."""
+def _scale_form(call: Call, pretty: str | None) -> Form:
+    """Return the form of a scale, which a custom resource has as itself in no protobuf either."""
+    typed = not isinstance(call.route.kind, CustomResource)
+    return form_of(call.request.headers, pretty, messages=typed, route=MEDIA if typed else ())
+
+
+def _scale_table(scale: Object, form: Form, now_s: float, columns: tuple[tuple[str, str, str, str], ...]) -> Object:
+    """Return a scale as a Table of one row."""
     cells = [
         scale["metadata"]["name"],
         scale["spec"].get("replicas", 0),
         scale["status"]["replicas"],
         age(scale, now_s),
     ]
-    partial = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": scale["metadata"]}
+    partial = {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"meta.k8s.io/{form.version}",
+        "metadata": scale["metadata"],
+    }
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{form.version}",
         "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
         "columnDefinitions": [
-            {"name": name, "type": kind, "format": "", "description": text or known.get(name, ""), "priority": 0}
-            for name, kind, text in _SCALE_COLUMNS
+            {"name": name, "type": kind, "format": form_name, "description": text, "priority": 0}
+            for name, kind, form_name, text in columns
         ],
         "rows": [{"cells": cells, "object": partial}],
     }

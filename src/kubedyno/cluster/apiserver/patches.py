@@ -81,7 +81,8 @@ def change_of(
         elif strictly is not None:
             strictly += _unknown_members(operations)
         return partial(_operations, operations)
-    if media == STRATEGIC:
+    if not strategic:
+        # Of a custom resource, whose paths are no routes: they take whatever comes.
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
             f"{JSON_PATCH}, {MERGE}, {APPLY}"

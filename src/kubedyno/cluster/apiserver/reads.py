@@ -14,17 +14,7 @@ from kubedyno.base.aio import Spawn
 from kubedyno.cluster.apiserver import compression
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, text_around, text_of, value_bytes
-from kubedyno.cluster.apiserver.negotiation import (
-    ALL_MEDIA,
-    JSON,
-    METADATA,
-    OBJECT,
-    PROTOBUF,
-    TABLE,
-    YAML,
-    Form,
-    check_shape,
-)
+from kubedyno.cluster.apiserver.negotiation import COLLECTION_MEDIA, JSON, METADATA, OBJECT, PROTOBUF, TABLE, YAML, Form
 from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters, revision_of
 from kubedyno.cluster.apiserver.selection import Selection
@@ -50,11 +40,6 @@ PIECE_BYTES = 64 << 10
 AHEAD_BYTES = 256 << 10
 # What is kept of a long protobuf list until its length is known.
 KEPT_BYTES = 16 << 20
-# Subresources whose handlers know no columns.
-_WITHOUT_TABLE = frozenset({
-    ("pods", "ephemeralcontainers"), ("pods", "resize"), ("certificatesigningrequests", "approval"),
-    ("apiservices", "status"), ("customresourcedefinitions", "status"), ("resourceclaims", "status"),
-})  # fmt: skip
 _STREAM_MEDIA = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 
 
@@ -108,8 +93,6 @@ class Reads:
         query = request.query
         given = parameters(query) if query else {}
         form = call.form(given.get("pretty"))
-        if form.shape is TABLE and (route.kind.resource.plural, route.subresource) in _WITHOUT_TABLE:
-            raise NotAcceptable(f"only the following media types are accepted: {ALL_MEDIA}")
         include_object = "Metadata"
         if query:
             revision, no_revision = revision_of(given.get("resourceVersion", ""))
@@ -121,8 +104,6 @@ class Reads:
         record = self.record(call)
         if form.shape is TABLE:
             include_object = include_object_of(include_object)
-        if form.wanted:
-            check_shape(form, route.kind.resource, listed=False)
         self._answer(call, form.media, self._encoder_of(route.kind).object(record, form, include_object))
 
     def _answer(self, call: Call, media: str, body: bytes) -> None:
@@ -147,13 +128,13 @@ class Reads:
         """Answer with a list, or begin a watch."""
         route, request = call.route, call.request
         options = list_options(request.query)
-        form = call.form(options.pretty, collection=True)
+        form = call.form(options.pretty, route=COLLECTION_MEDIA)
         if isinstance(route.kind, CustomResource):
             route.kind.check_readable(self._store)
         selection = Selection(self._registry, route.kind, route.namespace, options.labels, options.fields)
         encoder = self._encoder_of(route.kind)
-        if form.wanted and not options.watch:
-            check_shape(form, route.kind.resource, listed=True)
+        if not options.watch:
+            encoder.check(form, listed=True)
         include_object = include_object_of(options.include_object) if form.shape is TABLE else ""
         if options.watch:
             call.verb = "watch"

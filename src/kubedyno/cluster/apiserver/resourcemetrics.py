@@ -6,7 +6,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import value_bytes
-from kubedyno.cluster.apiserver.negotiation import METADATA, TABLE, Form
+from kubedyno.cluster.apiserver.negotiation import COLLECTION_MEDIA, METADATA, TABLE, Form
 from kubedyno.cluster.apiserver.queries import list_options
 from kubedyno.cluster.apiserver.usage import NodeUsage, PodUsage, Usage, created_of
 from kubedyno.cluster.registry.kind import Kind
@@ -80,7 +80,7 @@ class ResourceMetrics:
         route, request = call.route, call.request
         resource = route.kind.resource
         options = list_options(request.query)
-        form = call.form(options.pretty, collection=True)
+        form = call.form(options.pretty, route=COLLECTION_MEDIA)
         unknown = [field for field, _, _ in options.fields.terms if field not in _FIELDS]
         if unknown:
             raise BadRequest(f"field label not supported: {unknown[0]}")

@@ -12,7 +12,7 @@ from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.authorization import Authorizer
 from kubedyno.cluster.apiserver.bodies import decode
 from kubedyno.cluster.apiserver.call import Call
-from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.encoding import metadata_of, value_bytes
 from kubedyno.cluster.apiserver.members import checked
 from kubedyno.cluster.apiserver.negotiation import form_of
 from kubedyno.cluster.apiserver.queries import manager_name, write_options
@@ -83,7 +83,7 @@ class Reviews:
             StatusError: It asks for nothing, or for two things.
         """
         request, resource = call.request, call.route.kind.resource
-        form = form_of(request.headers)
+        form = form_of(request.headers, tables=False)
         body = decode(request.headers, request.body, resource.api_version, resource.kind)
         options = write_options(request.query, "CreateOptions")
         review = decode_object(resource, body, options.field_validation, call.warnings)
@@ -110,7 +110,8 @@ class Reviews:
         answer: Object = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if resource.kind != "SelfSubjectReview":
             answer["spec"] = spec
-        call.answer(201, form.media, value_bytes({**answer, "status": status}, form))
+        shown = metadata_of({**answer, "status": status}, form, f"{resource.group.partition('.')[0]}.{resource.kind}")
+        call.answer(201, form.media, value_bytes(shown, form))
 
     # --- access --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import orjson
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.apiserver.bodies import decode
 from kubedyno.cluster.apiserver.call import Call
-from kubedyno.cluster.apiserver.encoding import value_bytes
+from kubedyno.cluster.apiserver.encoding import metadata_of, value_bytes
 from kubedyno.cluster.apiserver.negotiation import form_of
 from kubedyno.cluster.apiserver.queries import manager_name, write_options
 from kubedyno.cluster.apiserver.reads import Reads
@@ -50,7 +50,7 @@ class TokenRequests:
         """
         request = call.request
         options = write_options(request.query, "CreateOptions")
-        form = form_of(request.headers, options.pretty)
+        form = form_of(request.headers, options.pretty, tables=False)
         body = decode(request.headers, request.body, f"{_GROUP}/v1", "TokenRequest")
         asked = decode_object(_REQUESTS, body, options.field_validation, call.warnings)
         given, name = asked["metadata"], call.route.name
@@ -96,7 +96,8 @@ class TokenRequests:
             "spec": {"audiences": audiences, "expirationSeconds": lifetime_s, "boundObjectRef": reference},
             "status": {"token": token, "expirationTimestamp": rfc3339(now_s + lifetime_s)},
         }
-        call.answer(201, form.media, value_bytes(answer, form))
+        shown = metadata_of(answer, form, "authentication.TokenRequest")
+        call.answer(201, form.media, value_bytes(shown, form))
 
     def _bound(self, reference: dict[str, Any], account: ObjectRecord) -> tuple[str, ObjectRecord]:
         """Return what a token is to die with.

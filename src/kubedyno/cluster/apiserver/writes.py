@@ -260,7 +260,7 @@ class Writes:
         request, route = call.request, call.route
         if route.kind.resource.namespaced and not route.namespace:
             raise not_allowed()
-        form = call.form(collection=True)
+        form = call.form()
         if isinstance(route.kind, CustomResource):
             route.kind.check_readable(self._registry.store)
         wanted = list_options(request.query)
@@ -273,7 +273,9 @@ class Writes:
             self._spawn(self._delete_gated(call, page, options, gate))
         elif len(page.records) <= DELETIONS_A_STEP:
             self._delete_some(call, page, options, 0)
-            self._reads.send(call, self._encoder_of(route.kind), page, form)
+            encoder = self._encoder_of(route.kind)
+            encoder.check(form, listed=True)
+            self._reads.send(call, encoder, page, form)
         else:
             self._spawn(self._delete_all(call, page, options))
 
@@ -316,8 +318,10 @@ class Writes:
     async def _delete_by_and_by(self, call: Call, page: Page, deletions: Coroutine[Any, Any, None]) -> None:
         try:
             await deletions
-            form = call.form(collection=True)
-            self._reads.send(call, self._encoder_of(call.route.kind), page, form)
+            form = call.form()
+            encoder = self._encoder_of(call.route.kind)
+            encoder.check(form, listed=True)
+            self._reads.send(call, encoder, page, form)
         except StatusError as error:
             self._refuse(call, error)
         except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on

@@ -29,7 +29,7 @@ _PART_VERBS = ("get", "patch", "update")
 _NOT_SPEC = frozenset({"kind", "apiVersion", "metadata", "status"})
 _NOT_SPEC_WITHOUT_STATUS = frozenset({"kind", "apiVersion", "metadata"})
 _MAX_REPLICAS = (1 << 31) - 1
-_NAME_TEXT = (
+NAME_TEXT = (
     "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a "
     "client to request the generation of an appropriate name automatically. Name is primarily intended for creation "
     "idempotence and configuration definition. Cannot be updated. More info: "
@@ -41,7 +41,7 @@ AGE_TEXT = (
     "in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: "
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
 )
-NAME_COLUMN = {"name": "Name", "type": "string", "format": "name", "description": _NAME_TEXT, "priority": 0}
+NAME_COLUMN = {"name": "Name", "type": "string", "format": "name", "description": NAME_TEXT, "priority": 0}
 _AGE = {"name": "Age", "type": "date", "description": AGE_TEXT, "jsonPath": ".metadata.creationTimestamp"}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kubedyno.cluster.registry.featuregates import (
+    CLUSTER_TRUST_BUNDLES,
     HPA_TOLERANCE,
     IMAGE_VOLUME,
     RESTART_RULES,
@@ -51,6 +52,13 @@ def _image_volumes(spec: Object) -> Iterator[tuple[Object, str]]:
             yield volume, "image"
 
 
+def _trust_bundles(spec: Object) -> Iterator[tuple[Object, str]]:
+    for volume in spec.get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if "clusterTrustBundle" in source:
+                yield source, "clusterTrustBundle"
+
+
 def _tolerances(spec: Object) -> Iterator[tuple[Object, str]]:
     for rules in (spec.get("behavior") or {}).values():
         if rules and "tolerance" in rules:
@@ -68,6 +76,7 @@ _FIELDS: dict[str, Callable[[Object], Iterator[tuple[Object, str]]]] = {
     RESTART_RULES: _restart_rules,
     IMAGE_VOLUME: _image_volumes,
     HPA_TOLERANCE: _tolerances,
+    CLUSTER_TRUST_BUNDLES: _trust_bundles,
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+CLUSTER_TRUST_BUNDLES = "ClusterTrustBundleProjection"
 CRASH_LOOP_MAX = "KubeletCrashLoopBackOffMax"
 ENSURE_SECRET_PULLED_IMAGES = "KubeletEnsureSecretPulledImages"  # noqa: S105 - a gate's name
 # Was to let a Deployment wait for terminating pods; no release has it.
@@ -22,6 +23,7 @@ TOKENS_FOR_CREDENTIAL_PROVIDERS = "KubeletServiceAccountTokenForCredentialProvid
 
 # Gate → the first minor where it is on by default (pkg/features/kube_features.go); None: nowhere yet.
 _ON_FROM = {
+    CLUSTER_TRUST_BUNDLES: None,
     CRASH_LOOP_MAX: 35,
     ENSURE_SECRET_PULLED_IMAGES: 35,
     DEPLOYMENT_POD_REPLACEMENT: None,
@@ -39,6 +41,8 @@ _ON_FROM = {
     STOP_SIGNALS: None,
     TOKENS_FOR_CREDENTIAL_PROVIDERS: 34,
 }
+# Gate → the first minor where it is beta and yet off.
+_BETA_FROM = {CLUSTER_TRUST_BUNDLES: 33}
 # Gate → the first minor where it is general availability.
 _GENERAL_FROM = {DYNAMIC_RESOURCES: 34, IMAGE_VOLUME: 36, OBSERVED_GENERATION: 35, PREFER_SAME: 35, SLEEP_ZERO: 34}
 # Those that an API server lists; one that no release has is listed only when it is set.
@@ -62,5 +66,5 @@ def stage_of(gate: str, minor: int) -> str:
     """Return a gate's stage as `kubernetes_feature_enabled` has it: "ALPHA", "BETA", or "" for general availability."""
     if minor >= _GENERAL_FROM.get(gate, minor + 1):
         return ""
-    first = _ON_FROM.get(gate)
+    first = _BETA_FROM.get(gate, _ON_FROM.get(gate))
     return "BETA" if first is not None and minor >= first else "ALPHA"

@@ -188,7 +188,6 @@ class ControllerRevisions(Kind):
     """apps/v1 ControllerRevision."""
 
     metadata_checks = "uw"
-    returns_deleted = True
 
     def default(self, obj: Object) -> None:
         obj.setdefault("revision", 0)
