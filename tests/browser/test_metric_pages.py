@@ -115,3 +115,63 @@ def test_dashboards_are_drawn_from_the_read_api(browser, url):
     browser.until("return document.getElementById('note').textContent.includes('does not have them')")
     browser.until("return [...document.querySelectorAll('section.panel')].every((s) => s.dataset.state === 'empty')")
     assert browser.console() == []
+
+
+def test_a_stacked_panel_is_filled_and_its_axis_is_in_whole_units(browser, url):
+    browser.open(f"{url}/dashboards#kubedyno-cluster")
+    browser.until("return document.querySelectorAll('section.panel[data-state=drawn]').length >= 7")
+    drawn = """
+        window.written = null;
+        import(new URL("charts.js", location.href)).then(({draw}) => {
+          const canvas = document.querySelector("section.panel canvas"), c = canvas.getContext("2d"), ratio = devicePixelRatio;
+          const fillText = CanvasRenderingContext2D.prototype.fillText, words = [];
+          CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+            words.push([text, x - (this.textAlign === "right" ? this.measureText(text).width : 0)]);
+            fillText.call(this, text, x, y);
+          };
+          const lines = (v) => [[0, v], [50, v], [100, v]];
+          draw(canvas, [{name: "a", colour: "#ff0000", values: lines(3 * 2 ** 30)}, {name: "b", colour: "#0000ff", values: lines(6 * 2 ** 30)}],
+            {start: 0, end: 100, unit: "bytes", stacked: true});
+          CanvasRenderingContext2D.prototype.fillText = fillText;
+          const at = (part) => [...c.getImageData(canvas.width / 2, 8 * ratio + (canvas.height - 28 * ratio) * part, 1, 1).data].slice(0, 3);
+          window.written = {words, upper: at(0.3), lower: at(0.9)};
+        });
+    """
+    browser.run(drawn)
+    found = browser.until("return window.written")
+    assert found["upper"] == [0, 0, 255]
+    assert found["lower"] == [255, 0, 0]
+    words = [text for text, _ in found["words"]]
+    assert words[:2] == ["0 B", "5 GiB"]
+    assert min(left for _, left in found["words"]) >= 0
+
+
+def test_a_wrong_expression_leaves_no_answer_of_the_one_before(browser, url):
+    browser.open(f"{url}/graph#expr=up&tab=graph")
+    browser.until("return document.querySelectorAll('#legend li').length > 4")
+    browser.run("document.getElementById('expr').value = 'sum('; document.getElementById('run').click()")
+    browser.until("return !document.getElementById('error').hidden")
+    assert browser.run("return document.querySelectorAll('#legend li').length") == 0
+    assert all("400" in line for line in browser.console())
+
+
+def test_a_kubelet_s_pages_are_told_apart_and_no_word_is_broken_in_a_narrow_window(browser, url):
+    browser.open(f"{url}/targets")
+    browser.until("return document.querySelectorAll('#table tr').length > 6")
+    rows = browser.run(
+        "return [...document.querySelectorAll('#table tr')].map((r) => r.innerText.split('\\t').slice(0, 3).join(' '))"
+    )
+    assert len(set(rows)) == len(rows)
+    try:
+        browser.size(600, 900)
+        browser.until("return innerWidth <= 600")
+        high = "return [...document.querySelectorAll('#table td:nth-child(-n+5)')].map((d) => { const r = document.createRange(); r.selectNodeContents(d); return r.getClientRects().length; })"
+        assert max(browser.run(high)) == 1
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        browser.size(1400, 900)
+
+
+def test_a_page_of_metrics_alone_has_no_link_to_a_page_of_nodes(browser, url):
+    browser.open(f"{url}/graph")
+    assert browser.run("return document.getElementById('home').hidden")

@@ -411,7 +411,7 @@ def test_many_pods_at_once_are_told_by_a_number(page):
     browser = page.open()
     browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full")
     found = browser.seen(
-        "const {puffs, animated} = kubedyno.drawing; return puffs.length && [puffs[0].text, animated.size]",
+        "const {passing: {puffs}, animated} = kubedyno.drawing; return puffs.length && [puffs[0].text, animated.size]",
         after="""
         const rows = [];
         for (let i = 0; i < 30; i++)
@@ -477,7 +477,7 @@ def test_the_layer_for_what_passes_is_there_only_while_something_does(page):
     browser.run("kubedyno.drawing.find('page-worker')")
     browser.until(shown)
     ink = """
-        const d = kubedyno.drawing, {data} = d.overContext.getImageData(0, 0, d.over.width, d.over.height);
+        const d = kubedyno.drawing, {data} = d.passing.context.getImageData(0, 0, d.over.width, d.over.height);
         return data.some((value) => value);
     """
     browser.until(ink)
@@ -581,7 +581,7 @@ def test_who_prefers_less_motion_and_light_gets_it(page):
         browser.until("return kubedyno.drawing.still && document.documentElement.dataset.theme === 'light'")
         page.pod("still")
         browser.until("return [...kubedyno.live.pods.values()].some((p) => p.name === 'still')")
-        assert browser.run("return kubedyno.drawing.animated.size + kubedyno.drawing.puffs.length") == 0
+        assert browser.run("return kubedyno.drawing.animated.size + kubedyno.drawing.passing.puffs.length") == 0
         browser.prefer(prefers_color_scheme="dark")
         browser.until("return !kubedyno.drawing.still && document.documentElement.dataset.theme === 'dark'")
     finally:
@@ -599,3 +599,136 @@ def test_a_narrow_window_has_it_all(page):
         assert browser.run("return document.getElementById('panel').getBoundingClientRect().width <= innerWidth")
     finally:
         browser.size(1400, 900)
+
+
+def test_a_window_that_changes_its_size_shows_no_empty_map_meanwhile(page):
+    browser = page.open()
+    browser.until("return !kubedyno.drawing.full && !kubedyno.drawing.relayout")
+    browser.run(
+        """
+        window.left = [];
+        const stage = document.getElementById("stage"), field = document.getElementById("field");
+        // Observers of the page's own come first.
+        new ResizeObserver(() => left.push(kubedyno.drawing.full || kubedyno.drawing.relayout)).observe(stage);
+        field.style.setProperty("margin-top", "40px");
+        """
+    )
+    try:
+        browser.until("return window.left.length > 1")
+        assert browser.run("return window.left.some(Boolean)") is False
+    finally:
+        browser.run("document.getElementById('field').style.removeProperty('margin-top')")
+
+
+def test_why_most_pods_wait_stands_above_them(page):
+    page.pod("apart", nodeSelector={"no": "where"})
+    browser = page.open()
+    browser.until("return kubedyno.drawing.boxes.get('')?.drawn?.below.includes('node affinity/selector')")
+    page.ask("DELETE", f"{PODS}/apart")
+
+
+def test_a_node_that_is_clicked_tells_what_it_holds(page):
+    browser = page.open()
+    browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full")
+    x, y = browser.run(
+        """
+        const d = kubedyno.drawing, box = d.boxes.get("page-control-plane"), r = d.canvas.getBoundingClientRect();
+        return [Math.round(r.left + box.x + 20), Math.round(r.top + box.y + 10)];
+        """
+    )
+    browser.move(x, y)
+    browser.until("return !document.getElementById('tip').hidden")
+    browser.click(x, y)
+    text = browser.until("const t = document.getElementById('panel').innerText; return t.includes('maxPods') && t")
+    assert "taint node-role.kubernetes.io/control-plane:NoSchedule" in text
+    assert "kube-system/etcd-page-control-plane" in text
+    assert browser.run("return kubedyno.drawing.selected") == "page-control-plane"
+    assert browser.run("return document.getElementById('tip').hidden")
+
+
+def test_a_tip_tells_what_is_true_now(page):
+    browser = page.open()
+    browser.until("return !kubedyno.drawing.relayout && !kubedyno.drawing.full")
+    browser.run(f"{ROW} take({{p: [row(2)]}})")
+    browser.until("return kubedyno.drawing.places.has(300000) && !kubedyno.drawing.relayout")
+    x, y = browser.run(
+        """
+        const d = kubedyno.drawing, [x, y] = d.at(d.places.get(300000)), r = d.canvas.getBoundingClientRect();
+        return [Math.round(r.left + x + 5), Math.round(r.top + y + 5)];
+        """
+    )
+    browser.move(x, y)
+    browser.until("return document.getElementById('tip').textContent.includes('Ready on page-worker')")
+    browser.run(f"{ROW} take({{u: [[300000, 'page-worker', 5, 0, 0, true, '', 0]]}})")
+    browser.until("return document.getElementById('tip').textContent.includes('Terminating')")
+    browser.move(2, 2)
+
+
+def test_how_many_pods_match_is_said(page):
+    browser = page.open("#q=kube-proxy")
+    browser.until("return document.getElementById('matches').textContent === '3 match'")
+    browser.run("document.getElementById('filter').value = ''; document.getElementById('filter').oninput()")
+    assert browser.run("return document.getElementById('matches').textContent") == ""
+
+
+def test_marks_of_direction_are_made_visible(page):
+    browser = page.open()
+    turn = "\u202e"
+    event = {
+        "metadata": {"name": "turned.1"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "turned"},
+        "type": "Warning",
+        "reason": f"{turn}gnp.exe",
+        "message": "m",
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+    }
+    page.pod("turned", nodeSelector={"no": "where"})
+    page.ask("POST", "/api/v1/namespaces/default/events", event)
+    browser.until("return [...kubedyno.live.pods.values()].some((p) => p.name === 'turned')")
+    browser.run("document.getElementById('list').click()")
+    find = "return [...document.querySelectorAll('#panel .link')].find((b) => b.textContent === 'default/turned')"
+    browser.until(find)
+    browser.run(f"{find.replace('return ', '')}.click()")
+    text = browser.until("const t = document.getElementById('panel').innerText; return t.includes('gnp.exe') && t")
+    assert "\ufffdgnp.exe" in text
+    assert turn not in text
+    page.ask("DELETE", f"{PODS}/turned")
+
+
+def test_colours_of_names_are_none_too_dark_to_be_told_apart(page):
+    browser = page.open()
+    browser.run(
+        """
+        const names = Array.from({length: 200}, (_, i) => "a-namespace-of-the-load-" + i);
+        import(new URL("palette.js", location.href)).then(({COLOURS}) => {
+          window.lightness = names.map((namespace) => +/(\\d+)%\\)$/.exec(COLOURS.namespace({namespace}))[1]);
+        });
+        """
+    )
+    found = browser.until("return window.lightness")
+    assert min(found) >= 40
+    assert max(found) <= 70
+
+
+def test_an_empty_cluster_is_said_to_be_one(page):
+    browser = page.open()
+    assert browser.run("return document.getElementById('nothing').hidden")
+    browser.run(
+        "kubedyno.take({t: kubedyno.live.time + 1, all: true, server: 's', context: 'c', n: [], p: [], m: null})"
+    )
+    browser.until("return !document.getElementById('nothing').hidden")
+    assert browser.run("return document.getElementById('counts').textContent") == "0 nodes · 0 pods"
+
+
+def test_a_theme_is_taken_along_to_the_other_pages_and_back(page):
+    browser = page.open("#theme=sepia")
+    assert browser.run("return document.getElementById('dashboards').href").endswith("dashboards?theme=sepia")
+    browser.run("document.getElementById('dashboards').click()")
+    browser.until(
+        "return location.pathname.endsWith('dashboards') && document.documentElement.dataset.theme === 'sepia'"
+    )
+    browser.until("return document.querySelectorAll('section.panel').length")
+    browser.run("document.querySelector('header a[href^=query], header a[href^=graph]').click()")
+    browser.until("return location.pathname.endsWith('graph') && document.documentElement.dataset.theme === 'sepia'")
+    browser.run("document.getElementById('home').click()")
+    browser.until("return window.kubedyno && document.documentElement.dataset.theme === 'sepia'")

@@ -221,3 +221,66 @@ def test_a_cluster_that_goes_away_and_comes_back_is_followed_on(browser, home):
         browser.until("return [...kubedyno.live.pods.values()].some((p) => p.name.startsWith('again-'))")
     finally:
         view.end()
+
+
+def test_a_page_whose_address_is_no_more_says_so(browser, home):
+    assert Command(home, "cluster", "up").wait() == 0
+    port = str(free_port())
+    view = Command(home, "view", "--port", port)
+    try:
+        browser.open(view.until("; open "))
+        browser.until("return window.kubedyno && kubedyno.live.pods.size > 5")
+        view.end()
+        browser.until("return document.getElementById('trouble').textContent.includes('trying again')")
+        # With another secret.
+        view = Command(home, "view", "--port", port)
+        view.until("; open ")
+        browser.until(
+            "return document.getElementById('trouble').textContent.includes('open the one that it has printed last')"
+        )
+    finally:
+        browser.open("about:blank")
+        view.end()
+
+
+def kubectl(config, *words):
+    done = subprocess.run(["kubectl", "--kubeconfig", config, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_a_user_may_not_read_or_may_no_longer_is_said(browser, home):
+    assert Command(home, "cluster", "up").wait() == 0
+    admin = str(home / "home" / "clusters" / "kubedyno" / "kubeconfig")
+    views = []
+    try:
+        for name in ("nobody", "reader"):
+            kubectl(admin, "create", "serviceaccount", name)
+            token = kubectl(admin, "create", "token", name)
+            config = str(home / name)
+            Path(config).write_bytes(Path(admin).read_bytes())
+            kubectl(config, "config", "set-credentials", name, "--token", token)
+            kubectl(config, "config", "set-context", "--current", "--user", name)
+            if name == "reader":
+                kubectl(
+                    admin, "create", "clusterrolebinding", name, "--clusterrole=cluster-admin",
+                    f"--serviceaccount=default:{name}",
+                )  # fmt: skip
+            views.append(Command(home, "view", "--kubeconfig", config))
+        browser.open(views[0].until("; open "))
+        browser.until("return document.getElementById('trouble').textContent.includes('forbidden')")
+        browser.run("document.getElementById('why').click()")
+        said = browser.until(
+            "const t = document.getElementById('panel').innerText; return t.includes('cannot say') && t"
+        )
+        assert "pods: not read" in said
+        assert "all pods run" not in said
+        browser.open(views[1].until("; open "))
+        browser.until("return window.kubedyno && kubedyno.live.pods.size > 5")
+        kubectl(admin, "delete", "serviceaccount", "reader")
+        browser.until("return document.getElementById('trouble').textContent.includes('credentials any more (401)')")
+        assert browser.run("return kubedyno.live.pods.size") > 5
+    finally:
+        browser.open("about:blank")
+        for view in views:
+            view.end()

@@ -82,7 +82,7 @@ class Sampler:
         }
         if job is None:
             nothing = dict.fromkeys(("done", "asked", "qps", "reached", "average", "pods", "ready", "failed"), 0)
-            return {"job": "", "phase": "prepare", "waiting": "", **nothing, **common}
+            return {"job": "", "phase": "prepare", "waiting": run.waiting_for[:_MAX_TEXT], **nothing, **common}
         if job is not self._job:
             self._job, self._read = job, 0
             self._waiting, self._took_us = [], Hdr()

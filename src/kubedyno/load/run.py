@@ -218,6 +218,7 @@ class Run:
         creating = [job for job in self.plan.jobs if job.spec.job_type == "create"]
         for job in creating:
             if job.spec.pre_load_images:
+                self.waiting_for = f"nodes pull the images of {job.spec.name}"
                 async with self._targets.of(job.spec) as (client, _):
                     await preload(
                         client,
@@ -230,6 +231,7 @@ class Run:
                         clock=self._clock,
                         random=self._random,
                     )
+        self.waiting_for = ""
         await self._garbage.before(creating)
         for batch in self._batches():
             if len(batch) == 1:

@@ -39,6 +39,7 @@ _RETRY_S = 5.0
 _PATIENCE_BYTES = 1 << 20
 # A watch goes on by itself when a server comes back, and says nothing meanwhile; so that is asked here.
 _ALIVE_S = 3.0
+_UNKNOWN_USER = 401
 
 
 # A watch event: its type, and what has a `key`.
@@ -133,11 +134,16 @@ class Feed:
             line = ""
             try:
                 async with aio.timeout(_ALIVE_S):
-                    await self._client.request("GET", "/version")
+                    answer = await self._client.request("GET", "/version")
+                if answer.status == _UNKNOWN_USER:
+                    # What is watched goes on until its time is over, and not again.
+                    line = f"{self._client.server} does not take these credentials any more (401)"
             except TimeoutError:
-                line = f"{self._client.server} does not answer; what is shown is as it was"
+                line = f"{self._client.server} does not answer"
             except (KubedynoError, OSError) as error:
-                line = f"{error}; what is shown is as it was"
+                line = str(error)
+            if line:
+                line += "; what is shown is as it was"
             if line or self.trouble == told:
                 self.trouble = line
             told = line

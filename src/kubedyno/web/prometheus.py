@@ -33,7 +33,9 @@ _FILES = {
     "query.js": ("query.js", _JS),
     "dashboards.js": ("dashboards.js", _JS),
     "charts.js": ("charts.js", _JS),
+    "text.js": ("text.js", _JS),
     "metrics.css": ("metrics.css", _CSS),
+    "themes.css": ("themes.css", _CSS),
 }
 # What a browser may do with the pages: load from here alone, keep nothing, tell nobody.
 HEADERS: Headers = (
@@ -52,6 +54,8 @@ HEADERS: Headers = (
 _PLAIN = "text/plain; charset=utf-8"
 _API = PREFIX[1:]
 _BOARDS = "dashboards.json"
+# To the page of nodes, where there is one.
+_HIDDEN_LINK = b'id="home" hidden'
 # Queries that wait for their turn; more would only fill the memory.
 _MOST_WAITING = 100
 
@@ -101,8 +105,15 @@ class Door:
         """Say whether a path, without its first slash, is one of the pages' or of the read API."""
         return name in _FILES or name == _BOARDS or name.startswith(_API)
 
-    def answer(self, name: str, request: Request, responder: Responder) -> None:
-        """Answer a request for a path without its first slash; that it names this machine has been seen to."""
+    def answer(self, name: str, request: Request, responder: Responder, *, within_page: bool = False) -> None:
+        """Answer a request for a path without its first slash; that it names this machine has been seen to.
+
+        Args:
+            name: The path.
+            request: It.
+            responder: Is told the answer.
+            within_page: The page of nodes is beside it, and linked to.
+        """
         if name in {"-/ready", "-/healthy"}:
             responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", HEADERS)
         elif name.startswith(_API):
@@ -113,6 +124,8 @@ class Door:
             responder.send(302, _PLAIN, b"", (*HEADERS, ("location", f"/{self._home}")))
         elif name in self._files:
             body, media = self._files[name]
+            if within_page and media is _HTML:
+                body = body.replace(_HIDDEN_LINK, _HIDDEN_LINK.removesuffix(b" hidden"))
             responder.send(200, media, body, HEADERS)
         else:
             responder.send(404, _PLAIN, b"404 page not found\n", HEADERS)

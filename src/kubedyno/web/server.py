@@ -24,18 +24,23 @@ SCRIPTS = (
     "app.js",
     "draw.js",
     "layout.js",
+    "heads.js",
     "model.js",
     "palette.js",
     "panel.js",
+    "passing.js",
     "pointer.js",
     "ribbon.js",
     "replay.js",
     "settings.js",
+    "text.js",
+    "view.js",
 )
+_STYLES = ("style.css", "themes.css")
 _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
     **{name: (name, "text/javascript; charset=utf-8") for name in SCRIPTS},
-    "style.css": ("style.css", "text/css; charset=utf-8"),
+    **{name: (name, "text/css; charset=utf-8") for name in _STYLES},
 }
 _HEADERS: Headers = (*HEADERS, ("cross-origin-opener-policy", "same-origin"))
 # A browser that does not read is cut off: it reconnects and gets a snapshot.
@@ -101,13 +106,14 @@ class Page:
             responder.send(404, _PLAIN, b"404 page not found\n", _HEADERS)
             return
         name = request.path[len(prefix) :]
-        if self._metrics is not None and Door.has(name):
-            self._metrics().answer(name, request, responder)
+        file = self._files.get(name)
+        # What both have is given without a look at metrics.
+        if file is None and self._metrics is not None and Door.has(name):
+            self._metrics().answer(name, request, responder, within_page=True)
             return
         if request.method != "GET":
             responder.send(405, _PLAIN, b"the page only reads\n", (*_HEADERS, ("allow", "GET")))
             return
-        file = self._files.get(name)
         if file is not None:
             responder.send(200, file[1], file[0], _HEADERS)
         elif name == "stream":

@@ -39,6 +39,7 @@ _MANY, _DRAW_MANY_S = 20_000, 1.0
 _SYNC_S = 30.0
 _ASK_S = 10.0
 _SERVER = "the server"
+_UNKNOWN_USER = 401
 _RETRY_S = 5.0
 _EVENTS_KEPT = 100
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -117,7 +118,10 @@ class Followed:
                 # Bars are requests then, and the legend says so; why is the server's affair.
                 log.debug("metrics.k8s.io: %s", error)
                 uses = None
-                self._trouble(_SERVER, "")
+                gone = (
+                    f"{self._client.server} does not take these credentials any more (401); what is shown is as it was"
+                )
+                self._trouble(_SERVER, gone if error.code == _UNKNOWN_USER else "")
             except TimeoutError:
                 self._trouble(_SERVER, f"{self._client.server} does not answer; what is shown is as it was")
             except (KubedynoError, OSError) as error:

@@ -167,7 +167,7 @@ class View:
 
     async def _explain(self) -> bytes:
         seen = await facts.read(self._client, embedded=self._embedded)
-        return orjson.dumps({"findings": [asdict(finding) for finding in why.explain(seen)]})
+        return orjson.dumps({"findings": [asdict(finding) for finding in why.explain(seen)], "missing": seen.missing})
 
     async def _told(self, namespace: str, name: str) -> bytes:
         """Return a pod's events, the latest first, and what its containers use."""

@@ -9,6 +9,7 @@ import {attach} from "./pointer.js";
 import {Recording} from "./replay.js";
 import {Ribbon, runText, stateCounts, watchedText} from "./ribbon.js";
 import {hashOf, partsOf, settingsOf, THEMES, USUAL} from "./settings.js";
+import {clockOf, plain} from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), strip = $("ribbon");
@@ -24,6 +25,12 @@ let moment = null, playing = false, connected = true;
 const page = {
   drawing,
   showWalls() { setWalls(true); remember("walls", "true"); },
+  showPods(names) {
+    const shown = new Set(names);
+    setFilter("");
+    drawing.filter((pod) => shown.has(`${pod.namespace}/${pod.name}`));
+    showMatches();
+  },
   refocus() { stage.focus(); },
 };
 const panel = new Panel($("panel"), {why: $("why"), list: $("list"), help: $("help")}, page);
@@ -64,7 +71,9 @@ const bright = matchMedia("(prefers-color-scheme: light)");
 function setTheme(name) {
   document.documentElement.dataset.theme = name === "auto" ? (bright.matches ? "light" : "dark") : name;
   $("theme").value = name;
+  $("dashboards").href = `dashboards?theme=${name}`;
   drawing.theme(getComputedStyle(document.documentElement));
+  drawRibbon();
 }
 bright.onchange = () => setTheme($("theme").value);
 
@@ -76,12 +85,13 @@ function setColour(name) {
 
 let shownLegend = "";
 function showLegend() {
-  const items = legend(drawing.colour, drawing.model), text = JSON.stringify(items);
+  const items = legend(drawing.colour, drawing.model, drawing.cells), text = JSON.stringify(items);
   if (text === shownLegend) return;
   shownLegend = text;
-  $("legend").replaceChildren(...items.map(([name, colour]) => {
+  $("legend").replaceChildren(...items.map(([name, colour, mark]) => {
     const item = document.createElement("span"), box = document.createElement("i");
-    box.style.setProperty("background", colour);
+    box.style.setProperty("background-color", colour);
+    if (mark) box.className = mark;
     item.append(box, name);
     return item;
   }));
@@ -96,6 +106,14 @@ function setSort(name) {
 function setFilter(text) {
   drawing.filter(matcher(text));
   if ($("filter").value !== text) $("filter").value = text;
+  showMatches();
+}
+
+/** Say how many pods match. */
+function showMatches() {
+  let count = 0;
+  if (drawing.match) for (const pod of drawing.model.pods.values()) count += !pod.dim;
+  say("matches", drawing.match ? (count === 1 ? "1 matches" : `${count} match`) : "");
 }
 
 function setWalls(on) {
@@ -136,8 +154,8 @@ $("help").onclick = () => panel.toggle("help", () => panel.help());
 // How many messages were told before the first; null until that is known.
 let before = null, asked = false;
 const source = new EventSource("stream");
-source.onmessage = ({data}) => {
-  const message = JSON.parse(data);
+source.onmessage = (event) => {
+  const data = plain(event.data), message = JSON.parse(data);
   connected = true;
   recording.add(data);
   take(live, message, moment === null);
@@ -148,6 +166,13 @@ source.onmessage = ({data}) => {
   }
 };
 source.onerror = () => { connected = false; };
+
+function troubleOf(model) {
+  if (connected) return model.trouble;
+  // Refused: another kubedyno listens there, or the same one with another secret.
+  if (source.readyState === EventSource.CLOSED) return "this address of kubedyno's is no more: open the one that it has printed last";
+  return "the connection to kubedyno is gone; trying again; what is shown is as it was";
+}
 
 /** Apply a message to a model, and draw what it changes. */
 function take(model, message, shown) {
@@ -168,7 +193,7 @@ async function fillIn(first) {
   let texts;
   try {
     const answer = await fetch("history");
-    texts = answer.ok ? (await answer.text()).split("\n").filter(Boolean) : [];
+    texts = answer.ok ? plain(await answer.text()).split("\n").filter(Boolean) : [];
   } catch { texts = []; }
   const older = new Recording();
   for (const text of texts) older.add(text);
@@ -195,7 +220,7 @@ const ruler = document.createElement("canvas").getContext("2d"), written = getCo
 ruler.font = `${written.fontSize} ${written.fontFamily}`;
 let shownCounts = "", countsWidth = 0, shownTrouble = "", shownAt = 0;
 function showCounts(model) {
-  const text = `${many(model.nodes.size, "node")} · ${many(model.pods.size, "pod")} · ${stateCounts(model.counts)}`;
+  const text = [many(model.nodes.size, "node"), many(model.pods.size, "pod"), stateCounts(model.counts)].filter(Boolean).join(" · ");
   if (text === shownCounts) return;
   $("counts").textContent = shownCounts = text;
   const width = Math.ceil(1.02 * ruler.measureText(text).width / COUNTS_STEP) * COUNTS_STEP;
@@ -211,7 +236,8 @@ function loop(now) {
   drawing.frame(now);
   const {model} = drawing;
   showCounts(model);
-  const trouble = connected ? model.trouble : "the connection to kubedyno is gone; trying again";
+  $("nothing").hidden = !model.time || model.nodes.size + model.pods.size > 0;
+  const trouble = troubleOf(model);
   if (trouble !== shownTrouble) {
     $("trouble").textContent = shownTrouble = trouble;
     $("trouble").hidden = !trouble;
@@ -228,7 +254,10 @@ function sizeRibbon() {
 
 function size() {
   drawing.resize();
+  // Now: a canvas that gets a size is empty, and would be seen so.
+  drawing.frame(performance.now());
   sizeRibbon();
+  drawRibbon();
 }
 new ResizeObserver(size).observe(stage);
 size();
@@ -247,12 +276,17 @@ function everySecond() {
   say("run", run);
   $("run").hidden = !run;
   strip.setAttribute("aria-label", `the run over time; now: ${run || "no run"}`);
-  if (!document.body.classList.contains("dashboard")) {
-    if (strip.height !== Math.round(ribbon.height * (devicePixelRatio || 1))) sizeRibbon();
-    ribbon.draw(strip, drawing.palette, recording.start, recording.end, moment);
-  }
+  drawRibbon();
   showLegend();
+  showMatches();
+  showTip();
   panel.refresh();
+}
+
+function drawRibbon() {
+  if (document.body.classList.contains("dashboard")) return;
+  if (strip.height !== Math.round(ribbon.height * (devicePixelRatio || 1))) sizeRibbon();
+  ribbon.draw(strip, drawing.palette, recording.start, recording.end, moment);
 }
 
 setInterval(everySecond, 1000);
@@ -268,7 +302,7 @@ function seek(time, moving = false) {
   if (!moving || recording.jumped || model !== drawing.model || model.nodes.size !== drawing.boxes.size - drawing.boxes.has("")) drawing.show(model);
   const span = recording.end - recording.start;
   $("time").value = span ? Math.round(1000 * (moment - recording.start) / span) : 1000;
-  $("moment").textContent = `${new Date(moment * 1000).toISOString().slice(11, 19)}, ${(recording.end - moment).toFixed(1)} s ago`;
+  $("moment").textContent = `${clockOf(moment)}, ${(recording.end - moment).toFixed(1)} s ago`;
 }
 
 function step(now) {
@@ -313,7 +347,7 @@ $("time").oninput = () => {
 $("live").onclick = goLive;
 $("play").onclick = play;
 
-attach({
+const showTip = attach({
   stage, tip: $("tip"), filter: $("filter"), drawing, panel, play,
   zoomed: () => remember("scale", drawing.scale === 1 ? "" : drawing.scale.toFixed(3)),
   reset() {

@@ -1,6 +1,10 @@
 // Plots of series over time on a canvas, and the read API they come from. No strings become markup.
 
+import {clockOf, plain} from "./text.js";
+
 export const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#f0e442", "#999999"];
+// Where there are more series than colours, lines are dashed, and dotted.
+const DASHES = [[], [6, 3], [2, 3]], DASHED = ["", "dashed", "dotted"];
 const UNITS = {reqps: "/s", ops: "/s", s: " s", cores: " cores"};
 
 /** Ask the read API; throws with its own words. */
@@ -8,7 +12,7 @@ export async function ask(path, given, signal) {
   const body = new URLSearchParams(given);
   const answer = await fetch(`api/v1/${path}`, {method: "POST", body, signal});
   let document_;
-  try { document_ = await answer.json(); } catch { throw new Error(`HTTP ${answer.status}: no JSON`); }
+  try { document_ = JSON.parse(plain(await answer.text())); } catch { throw new Error(`HTTP ${answer.status}: no JSON`); }
   if (document_.status !== "success") throw new Error(`${document_.errorType}: ${document_.error}`);
   return document_.data;
 }
@@ -46,22 +50,33 @@ export function shown(value, unit) {
   return `${+value.toPrecision(3)}${UNITS[unit] ?? ""}`;
 }
 
-export function clock(seconds, zone) {
-  const options = {hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit"};
-  if (zone && zone !== "browser") options.timeZone = zone === "utc" ? "UTC" : zone;
-  try { return new Date(seconds * 1000).toLocaleTimeString([], options); } catch { return new Date(seconds * 1000).toISOString().slice(11, 19); }
+/** The values of an axis: whole steps of 1, 2 or 5, of bytes as they are said, in powers of 1024. */
+function ticksOf(low, high, unit) {
+  const raw = (high - low) / 4;
+  const whole = unit === "bytes" ? 1024 ** Math.max(0, Math.floor(Math.log(raw) / Math.log(1024))) : 1;
+  const power = whole * 10 ** Math.floor(Math.log10(raw / whole));
+  const by = power * ([1, 2, 5, 10].find((factor) => factor * power >= raw) ?? 10), found = [];
+  for (let i = Math.ceil(low / by); i * by <= high + by / 1e6; i += 1) found.push(i * by);
+  return found;
 }
 
-function step(span) {
-  const raw = span / 4, power = 10 ** Math.floor(Math.log10(raw));
-  return power * ([1, 2, 5, 10].find((factor) => factor * power >= raw) ?? 10);
+/** Lines in pieces: where nothing is known for longer than five points of the span's hundredth, there is a gap. */
+function piecesOf(values, span) {
+  const pieces = [];
+  let last = null;
+  for (const point of values) {
+    if (last === null || point[0] - last > Math.max(90, span / 20)) pieces.push([]);
+    pieces[pieces.length - 1].push(point);
+    last = point[0];
+  }
+  return pieces;
 }
 
 /**
  * Draw series: [{name, colour, values: [[seconds, number]…]}].
  * Returns what a pointer at x (CSS pixels) is over: the instant, and each series' value there.
  */
-export function draw(canvas, series, {start, end, unit = "short", stacked = false, zone = ""}) {
+export function draw(canvas, series, {start, end, unit = "short", stacked = false, zone}) {
   const ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
   canvas.width = Math.max(1, Math.round(box.width * ratio));
   canvas.height = Math.max(1, Math.round(box.height * ratio));
@@ -69,7 +84,7 @@ export function draw(canvas, series, {start, end, unit = "short", stacked = fals
   c.scale(ratio, ratio);
   c.font = "11px system-ui, sans-serif";
   c.clearRect(0, 0, box.width, box.height);
-  const left = 58, right = box.width - 8, top = 8, bottom = box.height - 20;
+  const right = box.width - 8, top = 8, bottom = box.height - 20;
   let drawn = series.map((each) => ({...each, values: each.values.filter(([, v]) => Number.isFinite(v))}));
   if (stacked) {
     const below = new Map();
@@ -82,13 +97,14 @@ export function draw(canvas, series, {start, end, unit = "short", stacked = fals
   let low = 0, high = 0;
   for (const {values} of drawn) for (const [, v] of values) { low = Math.min(low, v); high = Math.max(high, v); }
   if (high === low) high = low + 1;
+  const ticks = ticksOf(low, high, unit);
+  const left = Math.max(40, ...ticks.map((v) => Math.ceil(c.measureText(shown(v, unit)).width) + 8));
   const x = (t) => left + (t - start) / Math.max(1, end - start) * (right - left);
   const y = (v) => bottom - (v - low) / (high - low) * (bottom - top);
   c.strokeStyle = style.getPropertyValue("--line");
   c.fillStyle = style.getPropertyValue("--text");
   c.lineWidth = 0.5;
-  const by = step(high - low);
-  for (let v = Math.ceil(low / by) * by; v <= high + by / 1e6; v += by) {
+  for (const v of ticks) {
     c.beginPath(); c.moveTo(left, y(v)); c.lineTo(right, y(v)); c.stroke();
     c.textAlign = "right";
     c.fillText(shown(v, unit), left - 4, y(v) + 4);
@@ -96,22 +112,25 @@ export function draw(canvas, series, {start, end, unit = "short", stacked = fals
   c.textAlign = "center";
   for (let i = 0; i <= 4; i += 1) {
     const t = start + (end - start) * i / 4;
-    c.fillText(clock(t, zone), Math.min(Math.max(x(t), left + 22), right - 22), box.height - 6);
+    c.fillText(clockOf(t, zone), Math.min(Math.max(x(t), left + 22), right - 22), box.height - 6);
   }
   c.lineWidth = 1.5;
-  for (const {values, colour} of [...drawn].reverse()) {
-    c.strokeStyle = colour;
-    c.beginPath();
-    let last = null;
-    for (const [t, v] of values) {
-      // A gap of more than five points of the span's hundredth is one.
-      if (last === null || t - last > Math.max(90, (end - start) / 20)) c.moveTo(x(t), y(v));
-      else c.lineTo(x(t), y(v));
-      last = t;
+  for (const {values, colour, round = 0} of [...drawn].reverse()) {
+    c.strokeStyle = c.fillStyle = colour;
+    c.setLineDash(stacked ? [] : DASHES[round % DASHES.length]);
+    for (const piece of piecesOf(values, end - start)) {
+      c.beginPath();
+      for (const [t, v] of piece) c.lineTo(x(t), y(v));
+      c.stroke();
+      if (piece.length === 1) c.fillRect(x(piece[0][0]) - 1.5, y(piece[0][1]) - 1.5, 3, 3);
+      if (!stacked) continue;
+      // The series below it are drawn over it.
+      c.lineTo(x(piece[piece.length - 1][0]), y(0));
+      c.lineTo(x(piece[0][0]), y(0));
+      c.fill();
     }
-    c.stroke();
-    if (values.length === 1) c.fillRect(x(values[0][0]) - 1.5, y(values[0][1]) - 1.5, 3, 3);
   }
+  c.setLineDash([]);
   return (at) => {
     const t = start + (at - left) / Math.max(1, right - left) * (end - start);
     return {time: t, values: series.map((each) => {
@@ -125,7 +144,7 @@ export function draw(canvas, series, {start, end, unit = "short", stacked = fals
 /** A matrix of the read API as series to draw. */
 export function seriesOf(data, pattern, first = 0) {
   return data.result.map(({metric, values}, i) => ({
-    name: legendOf(pattern, metric), colour: COLOURS[(first + i) % COLOURS.length],
+    name: legendOf(pattern, metric), colour: COLOURS[(first + i) % COLOURS.length], round: Math.floor((first + i) / COLOURS.length),
     values: values.map(([t, v]) => [t, v === "NaN" ? NaN : v === "+Inf" ? Infinity : v === "-Inf" ? -Infinity : +v]),
   }));
 }
@@ -133,9 +152,10 @@ export function seriesOf(data, pattern, first = 0) {
 export function legendList(series, most = 24) {
   const list = document.createElement("ul");
   list.className = "legend";
-  for (const {name, colour} of series.slice(0, most)) {
+  for (const {name, colour, round} of series.slice(0, most)) {
     const item = document.createElement("li"), box = document.createElement("i");
-    box.style.setProperty("background", colour);
+    box.style.setProperty("background-color", colour);
+    box.className = DASHED[round % DASHED.length];
     item.append(box, name);
     list.append(item);
   }
@@ -145,4 +165,15 @@ export function legendList(series, most = 24) {
     list.append(item);
   }
   return list;
+}
+
+/** Show a page in the theme of the one that led to it, and have its links lead on so; a page of nodes has its link. */
+export function settle() {
+  const given = new URLSearchParams(location.search).get("theme"), theme = given === "auto" ? null : given;
+  const bright = matchMedia("(prefers-color-scheme: light)");
+  const set = () => { document.documentElement.dataset.theme = theme ?? (bright.matches ? "light" : "dark"); };
+  bright.addEventListener("change", set);
+  set();
+  for (const link of document.querySelectorAll("header a"))
+    if (theme) link.href = link.id === "home" ? `.#theme=${encodeURIComponent(theme)}` : `${link.getAttribute("href")}${location.search}`;
 }

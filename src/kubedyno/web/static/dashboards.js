@@ -1,9 +1,11 @@
 // Our dashboards: the panels of promql/dashboards.py, drawn from the read API.
 
-import {ask, clock, draw, gridOf, legendList, seriesOf, shown} from "./charts.js";
+import {ask, draw, gridOf, legendList, seriesOf, settle, shown} from "./charts.js";
+import {clockOf} from "./text.js";
 
 const EARLY_MS = 3000;
 const $ = (id) => document.getElementById(id);
+settle();
 const {dashboards, timezone} = await (await fetch("dashboards.json")).json();
 let timer = 0;
 let round = 0;
@@ -20,7 +22,7 @@ function make(panel) {
   canvas.onpointermove = (event) => {
     if (!view.at) return;
     const {time, values} = view.at(event.offsetX);
-    under.textContent = `${clock(time, timezone)}  ${values.slice(0, 6).map(([name, value]) => `${name}: ${shown(value, panel.unit)}`).join("   ")}`;
+    under.textContent = `${clockOf(time, timezone)}  ${values.slice(0, 6).map(([name, value]) => `${name}: ${shown(value, panel.unit)}`).join("   ")}`;
   };
   canvas.onpointerleave = () => { under.textContent = ""; };
   return view;
@@ -40,9 +42,10 @@ async function fill(view, start, end, step) {
   view.at = draw(view.canvas, series, {start, end, unit: view.panel.unit, stacked: view.panel.stacked, zone: timezone});
   view.canvas.setAttribute("aria-label", `${view.panel.title}: ${series.slice(0, 12).map(({name, values}) => `${name} ${shown(values.at(-1)[1], view.panel.unit)}`).join(", ")}`);
   view.below.className = "";
-  if (series.length) view.below.replaceChildren(legendList(series));
-  else view.below.textContent = "no data";
-  view.section.dataset.state = series.length ? "drawn" : "empty";
+  const drawn = series.some(({values}) => values.some(([, value]) => Number.isFinite(value)));
+  if (drawn) view.below.replaceChildren(legendList(series));
+  else view.below.textContent = series.length ? "no values in this time" : "no data";
+  view.section.dataset.state = drawn ? "drawn" : "empty";
 }
 
 /** Whether targets have been looked at twice: rates need that. */
@@ -62,7 +65,8 @@ async function refresh() {
   }
   if (mine !== round) return;
   const every = +$("every").value;
-  const nothing = views.every(({section}) => section.dataset.state === "empty") && !await looked();
+  // Some queries have a value where nothing is recorded.
+  const nothing = views.some(({section}) => section.dataset.state === "empty") && !await looked();
   if (mine !== round) return;
   // What is recorded from the first look on comes soon.
   $("early").hidden = !nothing;

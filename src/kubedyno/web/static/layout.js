@@ -27,6 +27,8 @@ export class Layout {
     const by = SORTS[sort];
     const nodes = [...model.nodes.values()].sort(
       (a, b) => b.plane - a.plane || by(a, b, model) || names.compare(a.name, b.name));
+    // The band stays as long as pods come to it and go: a map that jumps is not read.
+    const band = this.boxes.get("")?.used > 0;
     this.boxes.clear();
     this.places.clear();
     // Room in powers of two: boxes stay where they are while nodes fill.
@@ -52,7 +54,7 @@ export class Layout {
       line = Math.max(line, h);
     };
     const loose = model.group("").pods.size;
-    if (loose) put("", 2 ** Math.ceil(Math.log2(Math.max(48, loose))));
+    if (loose || band) put("", 2 ** Math.ceil(Math.log2(Math.max(48, loose))));
     for (const node of nodes)
       put(node.name, Math.max(model.group(node.name).pods.size, Math.min(node.maxPods || this.room, this.room)));
     // Nodes that are gone may have pods for a while.

@@ -1,17 +1,18 @@
 // The cluster as the page knows it at one moment: messages in, nodes and pods and their sums out.
 
 export const STATES = ["Pending", "Starting", "Ready", "Succeeded", "Failed", "Terminating", "Trouble"];
-export const PENDING = 0, READY = 2, SUCCEEDED = 3, FAILED = 4, TERMINATING = 5, TROUBLE = 6;
+export const PENDING = 0, STARTING = 1, READY = 2, SUCCEEDED = 3, FAILED = 4, TERMINATING = 5, TROUBLE = 6;
 
 /** The pods of one node, "" for those that have none, and what they add up to. */
 class Group {
   constructor() {
     this.pods = new Set();
-    this.live = this.cpu = this.memory = this.addressed = this.ready = 0;
+    // Of all pods, how many are as they should be; of those that take something of the node, what they take.
+    this.fine = this.live = this.cpu = this.memory = this.addressed = 0;
   }
 
   count(pod, sign) {
-    this.ready += sign * (pod.state === READY);
+    this.fine += sign * (pod.state === READY || pod.state === SUCCEEDED);
     if (pod.state === SUCCEEDED || pod.state === FAILED) return;
     this.live += sign;
     this.cpu += sign * pod.cpu;
@@ -21,6 +22,8 @@ class Group {
 }
 
 const NOBODY = new Group();
+// Of the pods without a node so many are asked what most of them wait for.
+const ASKED = 300;
 
 export class Model {
   constructor() {
@@ -137,6 +140,18 @@ export class Model {
     return found;
   }
 
+  /** What most of the pods without a node say they wait for; "" when they do not say it. */
+  commonWhy() {
+    const counts = new Map();
+    let asked = 0, found = "";
+    for (const {why} of this.group("").pods) {
+      if (why) counts.set(why, (counts.get(why) || 0) + 1);
+      if (counts.get(why) > (counts.get(found) || 0)) found = why;
+      if ((asked += 1) >= ASKED) break;
+    }
+    return found;
+  }
+
   /** What keeps pods off a node: [short, long] each. */
   walls(node, wanted = this.wanted()) {
     const group = this.group(node.name), found = [];
@@ -156,6 +171,9 @@ export class Model {
 }
 
 export const mib = (bytes) => (bytes >= 1 << 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`);
+
+/** Bytes as GiB, without the unit: as in a column of them. */
+export const gibOf = (bytes) => (bytes / 2 ** 30).toFixed(bytes < 10 * 2 ** 30 ? 1 : 0);
 
 // What the filter says: words are parts of a name, a=b a label; namespace, node and state as well; all must hold.
 export function matcher(text) {

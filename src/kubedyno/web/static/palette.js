@@ -1,6 +1,6 @@
 // Colours: of states, of scales, of names; and what each stands for.
 
-import {STATES} from "./model.js";
+import {PENDING, STARTING, STATES, TERMINATING, TROUBLE} from "./model.js";
 
 // Okabe and Ito's palette, told apart by colour-blind readers too; Trouble and Failed differ by a mark on the square.
 const STATE_COLOURS = ["#e69f00", "#f0e442", "#009e73", "#56b4e9", "#d55e00", "#cc79a7", "#d55e00"];
@@ -27,9 +27,29 @@ function hue(text) {
     let h = 0;
     for (const char of String(text)) h = (h * 31 + char.charCodeAt(0)) >>> 0;
     // Lightness differs too: hue alone is not told apart by everybody.
-    found = `hsl(${(h * 137) % 360} 60% ${40 + (h >> 9) % 4 * 10}%)`;
+    found = `hsl(${(h * 137) % 360} 60% ${40 + (h >>> 9) % 4 * 10}%)`;
     if (hues.size > 5000) hues.clear();
     hues.set(text, found);
+  }
+  return found;
+}
+
+/** Of a node that is one cell, by the share of its pods that are Ready or have succeeded. */
+export const shareColour = (part) => (part >= 1 ? GOOD : part >= 0.5 ? STATE_COLOURS[STARTING] : BAD);
+
+const inks = new Map();
+const paper = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+/** Black or white, whichever is read better on a colour. */
+export function inkOn(colour) {
+  let found = inks.get(colour);
+  if (!found) {
+    paper.fillStyle = colour;
+    paper.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...paper.getImageData(0, 0, 1, 1).data].map((v) => (v / 255) ** 2.2);
+    // Where the contrast with both is the same.
+    found = 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+    if (inks.size > 5000) inks.clear();
+    inks.set(colour, found);
   }
   return found;
 }
@@ -52,8 +72,11 @@ export const COLOURS = {
   namespace: (pod) => hue(pod.namespace),
 };
 
-/** Text and colour of what is to be explained; names are the most frequent ones. */
-export function legend(colour, model) {
+/** Text, colour and mark of what is to be explained; names are the most frequent ones; `cells`: nodes are one cell each. */
+export function legend(colour, model, cells) {
+  if (cells)
+    return [["all pods Ready or succeeded", shareColour(1)], ["half or more", shareColour(0.5)], ["less", shareColour(0)],
+      ["not scheduled", STATE_COLOURS[PENDING]]];
   const scale = (ends) => ends.map(([text, part]) => [text, heat(part)]);
   switch (colour) {
     case "age": return scale([["new", 0], ["5 min", 0.5], ["10 min and more", 1]]);
@@ -61,7 +84,7 @@ export function legend(colour, model) {
     case "restarts": return [["none", NONE], ...scale([["1", 0.6], [`${RESTARTS} and more`, 1]])];
     case "iteration": return named(model, (pod) => pod.labels?.[ITERATION], "no iteration");
     case "namespace": return named(model, (pod) => pod.namespace, "");
-    default: return STATES.map((name, i) => [name, STATE_COLOURS[i]]);
+    default: return STATES.map((name, i) => [name, STATE_COLOURS[i], {[TERMINATING]: "cross", [TROUBLE]: "stroke"}[i]]);
   }
 }
 

@@ -1,19 +1,22 @@
 // The panel beside the map: why pods do not run, one pod with its events, the table for screen readers, keys. Everything
 // that a cluster says is set as text.
 
-import {mib, READY, STATES, SUCCEEDED} from "./model.js";
+import {gibOf, mib, READY, STATES, SUCCEEDED} from "./model.js";
 import {startupOf} from "./palette.js";
 import {seconds} from "./ribbon.js";
+import {clockOf, plain} from "./text.js";
 
 const MOST_NODES = 500, MOST_PODS = 300;
 const KEYS = [
   ["letters", "filter pods by name; label=value, namespace=x, node=x, state=x"], ["Esc", "no filter, no panel, live"],
   ["arrows, PageUp, PageDown, Home", "move the map"], ["+ -", "zoom"], ["Space", "play or stop the replay"],
   ["Enter", "on the map: the table"], ["drag, wheel", "move, zoom"], ["click on a pod", "its events; why it does not run"],
+  ["click on a node", "what it has and holds, its walls, its pods"],
 ];
 const MARKS = [
   "bars of a node: CPU, memory, pods of maxPods, addresses of the PodCIDR; the line in the first two is what is requested",
-  "a square with a cross is being deleted, one with a stroke is in trouble, red dots at its foot are restarts",
+  "a square with a cross is being deleted, one with a stroke is in trouble, dots at its foot are restarts",
+  "zoomed far out, a node is one cell: green when all its pods are Ready or have succeeded, yellow when half or more are, else red",
   "+312: so many pods came at once; −40: went",
   "ribbon: phases of the run; pods by state; rates a second (dashed: asked, blue: reached, green: became Ready, red ticks: 429s); startup latency, P50 and P99",
 ];
@@ -32,9 +35,13 @@ function link(text, act) {
   return made;
 }
 
+// A value that is not to be broken: a number, a state, a time.
+const FIGURE = /^[\w.:/% -]{1,18}$/;
+
 function table(caption, heads, rows) {
   const made = element("table"), head = element("tr");
   made.append(element("caption", caption));
+  if (!rows.length) return made;
   for (const name of heads) {
     const cell = element("th", name);
     cell.scope = "col";
@@ -44,7 +51,7 @@ function table(caption, heads, rows) {
   for (const values of rows) {
     const row = element("tr");
     for (const value of values) {
-      const cell = element("td");
+      const cell = element("td", undefined, FIGURE.test(value) ? "figure" : "");
       cell.append(value instanceof Node ? value : String(value));
       row.append(cell);
     }
@@ -94,7 +101,7 @@ export class Panel {
     const text = await answer.text();
     if (turn !== this.turn) return null;
     if (!answer.ok) throw new Error(text);
-    return JSON.parse(text);
+    return JSON.parse(plain(text));
   }
 
   async why() {
@@ -103,7 +110,9 @@ export class Panel {
     try {
       const found = await this.ask("why", turn);
       if (!found) return;
-      parts = found.findings.length ? found.findings.map((one) => this.finding(one)) : [element("p", "all pods run")];
+      parts = found.findings.map((one) => this.finding(one));
+      parts.push(...found.missing.map((line) => element("p", `cannot say: ${line}`)));
+      if (!parts.length) parts = [element("p", this.page.drawing.model.pods.size ? "all pods run" : "there are no pods")];
     } catch (error) {
       if (turn !== this.turn) return;
       parts = [element("p", `cannot say: ${error.message}`)];
@@ -120,7 +129,8 @@ export class Panel {
       for (const line of lines) box.append(element("code", line));
     }
     if (finding.next_wall) box.append(element("p", `next wall: ${finding.next_wall}`));
-    box.append(link("show which nodes", () => this.page.showWalls()));
+    box.append(link("show which pods", () => this.page.showPods(finding.pods)), " ",
+      link("show which nodes are at a wall", () => this.page.showWalls()));
     return box;
   }
 
@@ -137,8 +147,7 @@ export class Panel {
   }
 
   async pod(pod) {
-    const facts = [element("h2", `${pod.namespace}/${pod.name}`), element("p", podLines(pod).join("\n"))];
-    facts[1].style.setProperty("white-space", "pre-wrap");
+    const facts = [element("h2", `${pod.namespace}/${pod.name}`), element("p", podLines(pod).join("\n"), "lines")];
     const walls = () => link("show which nodes are at a wall", () => this.page.showWalls());
     const turn = this.show("pod", ...facts, element("p", "asking for its events …"));
     let below;
@@ -147,7 +156,7 @@ export class Panel {
       const told = await this.ask(`pod?${query}`, turn);
       if (!told) return;
       const events = told.events.map(({type, reason, message, count, at}) => [
-        at.slice(11, 19), `${reason}${count > 1 ? ` ×${count}` : ""}`,
+        at ? clockOf(Date.parse(at) / 1000) : "-", `${reason}${count > 1 ? ` ×${count}` : ""}`,
         type === "Warning" ? link(message, () => this.page.showWalls()) : message]);
       below = [table(events.length ? "events, the latest first" : "no events", ["at", "reason", "message"], events)];
       if (told.uses.length)
@@ -164,22 +173,35 @@ export class Panel {
     const nodes = [...model.nodes.values()].slice(0, MOST_NODES).map((node) => {
       const group = model.group(node.name), use = model.uses?.get(node.name) ?? [group.cpu, group.memory];
       return [
-        this.node(node.name), node.ready ? "yes" : "no", `${use[0]}m/${node.cpu}m`, `${mib(use[1])}/${mib(node.memory)}`,
-        `${group.live}/${node.maxPods}`, node.addresses ? `${group.addressed}/${node.addresses}` : "-", group.pods.size - group.ready];
+        this.node(node.name), node.ready ? "yes" : "no", `${use[0]}m/${node.cpu}m`, `${gibOf(use[1])}/${gibOf(node.memory)}`,
+        `${group.live}/${node.maxPods}`, node.addresses ? `${group.addressed}/${node.addresses}` : "-", group.pods.size - group.fine];
     });
     const source = model.uses ? "use" : "requested";
-    const heads = ["node", "ready", `CPU ${source}`, `memory ${source}`, "pods", "addresses", "not Ready"];
+    const heads = ["node", "ready", `CPU ${source}`, `GiB ${source}`, "pods", "addresses", "not Ready"];
     const shown = (text, have, most) => (have > most ? `${text}, the first ${most} of ${have}` : `${text}, ${have}`);
     const wanted = [];
     for (const pod of model.pods.values()) {
       if (match ? match(pod) : pod.state !== READY && pod.state !== SUCCEEDED) wanted.push(pod);
     }
-    wanted.sort((a, b) => !b.why - !a.why || (a.name < b.name ? -1 : 1));
-    const rows = wanted.slice(0, MOST_PODS).map((pod) => [
-      link(`${pod.namespace}/${pod.name}`, () => this.pod(pod)), STATES[pod.state], pod.node || "-", pod.restarts, pod.why]);
-    this.show("list",
-      table(shown("nodes", model.nodes.size, MOST_NODES), heads, nodes),
-      table(shown(match ? "pods that match" : "pods that are not Ready", wanted.length, MOST_PODS), ["pod", "state", "node", "restarts", "why"], rows));
+    this.show("list", table(shown("nodes", model.nodes.size, MOST_NODES), heads, nodes),
+      this.podsTable(shown(match ? "pods that match" : "pods that are not Ready", wanted.length, MOST_PODS), wanted, true));
+  }
+
+  /** Some pods, those that say what is wrong first; with a column of their nodes or without. */
+  podsTable(caption, pods, nodes) {
+    pods.sort((a, b) => !a.why - !b.why || (a.name < b.name ? -1 : 1));
+    const rows = pods.slice(0, MOST_PODS).map((pod) => [
+      link(`${pod.namespace}/${pod.name}`, () => this.pod(pod)), STATES[pod.state], ...(nodes ? [pod.node || "-"] : []), pod.restarts, pod.why]);
+    return table(caption, ["pod", "state", ...(nodes ? ["node"] : []), "restarts", "why"], rows);
+  }
+
+  /** What a node has and holds, what is in the way of more, and its pods. */
+  nodeFacts(node) {
+    const {model} = this.page.drawing, pods = [...model.group(node.name).pods];
+    const [title, ...lines] = nodeLines(node, model), facts = element("p", lines.join("\n"), "lines");
+    const labels = element("p", Object.entries(node.labels).map(([k, v]) => `${k}=${v}`).join("\n"), "lines");
+    this.page.drawing.select(node.name);
+    this.show("node", element("h2", title), facts, this.podsTable(`pods, ${pods.length}`, pods, false), element("strong", "labels"), labels);
   }
 
   /** Show a table again as things are now, unless somebody is in it. */

@@ -4,14 +4,20 @@ import {nodeLines, podLines} from "./panel.js";
 
 const STEP = 60, CLICK_PX = 4;
 
+/** Returns what shows the tip anew, as things are then. */
 export function attach({stage, tip, filter, drawing, panel, zoomed, play, reset}) {
   const zoom = (factor, x, y) => { drawing.zoom(factor, x, y); zoomed(); };
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
     zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.offsetX, event.offsetY);
   }, {passive: false});
-  let drag = null, moved = 0;
-  stage.onpointerdown = (event) => { drag = [event.clientX, event.clientY]; moved = 0; stage.setPointerCapture(event.pointerId); };
+  let drag = null, moved = 0, over = null;
+  stage.onpointerdown = (event) => {
+    drag = [event.clientX, event.clientY];
+    moved = 0;
+    leave();
+    stage.setPointerCapture(event.pointerId);
+  };
   stage.onpointerup = stage.onpointercancel = () => { drag = null; };
   stage.onpointermove = (event) => {
     if (drag) {
@@ -21,19 +27,29 @@ export function attach({stage, tip, filter, drawing, panel, zoomed, play, reset}
       drag = [event.clientX, event.clientY];
       return;
     }
-    const {pod, node} = drawing.hit(event.offsetX, event.offsetY);
+    over = [event.offsetX, event.offsetY];
+    show();
+  };
+  function show() {
+    const [x, y] = over ?? [-1, -1], {pod, node} = over ? drawing.hit(x, y) : {};
     tip.hidden = !pod && !node;
     if (tip.hidden) return;
-    tip.textContent = (pod ? [`${pod.namespace}/${pod.name}`, ...podLines(pod)] : nodeLines(node, drawing.model)).join("\n");
+    const text = (pod ? [`${pod.namespace}/${pod.name}`, ...podLines(pod)] : nodeLines(node, drawing.model)).join("\n");
+    if (tip.textContent !== text) tip.textContent = text;
     const {offsetWidth: w, offsetHeight: h} = tip;
-    tip.style.setProperty("left", `${Math.max(0, Math.min(event.offsetX + 14, stage.clientWidth - w - 4))}px`);
-    tip.style.setProperty("top", `${event.offsetY + 14 + h < stage.clientHeight ? event.offsetY + 14 : Math.max(0, event.offsetY - h - 8)}px`);
-  };
-  stage.onpointerleave = () => { tip.hidden = true; };
+    tip.style.setProperty("left", `${Math.max(0, Math.min(x + 14, stage.clientWidth - w - 4))}px`);
+    tip.style.setProperty("top", `${y + 14 + h < stage.clientHeight ? y + 14 : Math.max(0, y - h - 8)}px`);
+  }
+  function leave() {
+    over = null;
+    tip.hidden = true;
+  }
+  stage.onpointerleave = leave;
   stage.onclick = (event) => {
     if (moved > CLICK_PX) return;
-    const {pod} = drawing.hit(event.offsetX, event.offsetY);
+    const {pod, node} = drawing.hit(event.offsetX, event.offsetY);
     if (pod) panel.pod(pod);
+    else if (node) panel.nodeFacts(node);
   };
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") { reset(); return; }
@@ -55,4 +71,5 @@ export function attach({stage, tip, filter, drawing, panel, zoomed, play, reset}
       keys[event.key]();
     } else if (event.key.length === 1 && /[\w=./]/.test(event.key)) filter.focus();
   });
+  return show;
 }

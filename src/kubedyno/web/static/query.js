@@ -1,11 +1,13 @@
 // The query page: an expression, its answer as a table or a plot, and the targets with their errors.
 
-import {ask, clock, draw, gridOf, legendList, nameOf, seriesOf} from "./charts.js";
+import {ask, draw, gridOf, legendList, nameOf, seriesOf, settle} from "./charts.js";
+import {clockOf} from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST_ROWS = 1000;
 let running = null;
 let under = null;
+settle();
 
 function cell(text, kind = "td", name = "") {
   const made = document.createElement(kind);
@@ -67,7 +69,10 @@ async function execute() {
     if (error.name === "AbortError") return;
     fail(error);
     $("state").textContent = "";
+    // What was asked before is no answer to this.
     $("table").replaceChildren();
+    $("legend").replaceChildren();
+    under = draw($("plot"), [], gridOf(+$("range").value, 250));
   }
 }
 
@@ -84,12 +89,13 @@ async function targets() {
   $("form").hidden = true;
   const data = await ask("targets", {});
   const table = document.createElement("table");
-  table.append(row(...["job", "instance", "state", "last scrape", "took", "error"].map((text) => cell(text, "th"))));
+  table.className = "targets";
+  table.append(row(...["job", "instance", "path", "state", "last scrape", "took", "error"].map((text) => cell(text, "th"))));
   for (const target of data.activeTargets) {
     const bad = target.health === "up" ? "" : "bad";
     table.append(row(
-      cell(target.labels.job ?? ""), cell(target.labels.instance ?? ""), cell(target.health, "td", bad),
-      cell(clock(Date.parse(target.lastScrape) / 1000)), cell(`${(target.lastScrapeDuration * 1000).toFixed(1)} ms`, "td", "value"),
+      cell(target.labels.job ?? ""), cell(target.labels.instance ?? ""), cell(target.labels.metrics_path ?? "/metrics"),
+      cell(target.health, "td", bad), cell(clockOf(Date.parse(target.lastScrape) / 1000)), cell(`${(target.lastScrapeDuration * 1000).toFixed(1)} ms`, "td", "value"),
       cell(target.lastError, "td", bad)));
   }
   $("table").replaceChildren(table);
@@ -107,7 +113,7 @@ $("metric").onchange = () => { $("expr").value = $("metric").value; execute(); }
 $("plot").onpointermove = (event) => {
   if (!under) return;
   const {time, values} = under(event.offsetX);
-  $("under").textContent = `${clock(time)}  ${values.slice(0, 8).map(([name, value]) => `${name}: ${value}`).join("   ")}`;
+  $("under").textContent = `${clockOf(time)}  ${values.slice(0, 8).map(([name, value]) => `${name}: ${value}`).join("   ")}`;
 };
 if (location.pathname.endsWith("/targets")) {
   targets().catch(fail);

@@ -2,6 +2,7 @@
 
 import {READY, STATES} from "./model.js";
 import {BAD, COLOURS, NONE} from "./palette.js";
+import {clip} from "./text.js";
 
 // Seconds that are kept one by one; a longer time is drawn from pairs of them, and so on.
 const MAX_SAMPLES = 3600;
@@ -12,6 +13,8 @@ const LANES = [["phase", 15], ["pods", 34], ["rate", 34], ["startup", 34]];
 const LEFT = 64;
 // Samples that lie closer than so many pixels are drawn as one: lines of thousands of points cost more than a frame has.
 const CLOSEST = 2;
+// A name of a phase of which less has room is left out.
+const LEAST_LETTERS = 5;
 
 export class Ribbon {
   constructor() {
@@ -126,8 +129,9 @@ export class Ribbon {
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.fillStyle = palette.back;
     c.fillRect(0, 0, width, whole);
-    const x = (second) => LEFT + Math.max(0, Math.min(1, (second - start) / span)) * (width - LEFT);
-    const wide = (sample) => Math.max(1, x(sample.second + this.width) - x(sample.second) + 0.5);
+    // On whole pixels of the screen: what lies side by side would have a seam.
+    const x = (second) => Math.round((LEFT + Math.max(0, Math.min(1, (second - start) / span)) * (width - LEFT)) * ratio) / ratio;
+    const wide = (sample) => Math.max(1, x(sample.second + this.width) - x(sample.second));
     const most = Math.max(1, ...all.map((one) => one.counts.reduce((a, b) => a + b, 0)));
     const fastest = Math.max(1, ...all.map((one) => Math.max(one.made / this.width, one.ready / this.width, one.run?.reached ?? 0, one.writes ?? 0, shownRate(one.run))));
     const slowest = Math.max(0.1, ...all.map((one) => one.p99));
@@ -146,7 +150,7 @@ export class Ribbon {
           one.counts.forEach((count, state) => {
             if (!count) return;
             c.fillStyle = COLOURS.phase({state});
-            c.fillRect(x(one.second), y((below + count) / most), Math.max(1, until - x(one.second) + 0.5), y(below / most) - y((below + count) / most));
+            c.fillRect(x(one.second), y((below + count) / most), Math.max(1, until - x(one.second)), y(below / most) - y((below + count) / most));
             below += count;
           });
         });
@@ -175,25 +179,24 @@ export class Ribbon {
   }
 
   phases(c, all, x, wide, top, height, palette) {
-    const begins = [];
-    let last = "";
+    // One block each: edges between its seconds would be seen.
+    const blocks = [];
     for (const one of all) {
-      if (!active(one.run)) { last = ""; continue; }
-      const {job, phase} = one.run;
-      c.fillStyle = PHASES[phase] ?? NONE;
-      c.fillRect(x(one.second), top, wide(one), height);
-      if (`${job} ${phase}` !== last) begins.push([x(one.second), `${phase} ${job}`.slice(0, 60)]);
-      last = `${job} ${phase}`;
+      if (!active(one.run)) continue;
+      const {job, phase} = one.run, name = `${phase} ${job}`, from = x(one.second), to = from + wide(one), last = blocks[blocks.length - 1];
+      if (last?.name === name && from <= last.to + 1) last.to = to;
+      else blocks.push({name, colour: PHASES[phase] ?? NONE, from, to});
     }
     c.font = "10px system-ui, sans-serif";
-    begins.forEach(([at, text], i) => {
+    for (const {name, colour, from, to} of blocks) {
+      c.fillStyle = colour;
+      c.fillRect(from, top, to - from, height);
       c.fillStyle = palette.back;
-      c.fillRect(at, top, 1, height);
-      const room = (begins[i + 1]?.[0] ?? Infinity) - at - 6;
-      while (text && c.measureText(text).width > room) text = text.slice(0, -1);
+      c.fillRect(from, top, 1, height);
+      const text = clip(c, name.slice(0, 60), to - from - 6);
       c.fillStyle = "#000";
-      c.fillText(text, at + 3, top + 3);
-    });
+      if (text.length >= LEAST_LETTERS || text === name) c.fillText(text, from + 3, top + 3);
+    }
   }
 }
 
@@ -242,7 +245,7 @@ export function watchedText(answered, startup) {
 /** How a run goes, in words. */
 export function runText(run) {
   if (!run) return "";
-  if (!run.job) return run.phase;
+  if (!run.job) return [run.phase, run.waiting].filter(Boolean).join(": ");
   const parts = [`${run.job} ${run.ended ? "ended" : run.phase}`, `${run.done}/${run.asked}`];
   if (run.qps) parts.push(`asked ${round(run.qps)}/s, reached ${round(run.ended ? run.average : run.reached)}/s`);
   parts.push(`pods ${run.ready}/${run.pods} Ready`);
