@@ -376,7 +376,21 @@ def _unschedulable(cases: Sequence[_Case], group: str, _: _Context) -> Finding:
 
 def _is_rejected(case: _Case, _: _Context) -> str | None:
     status = case.pod.get("status", {})
-    return str(status.get("reason") or "Failed") if status.get("phase") == "Failed" else None
+    if status.get("phase") != "Failed":
+        return None
+    return str(status.get("reason") or "") or next(iter(_ends(case.pod)), "Failed")
+
+
+def _ends(pod: Json) -> dict[str, str]:
+    """Return how containers of a pod ended that did not end well, "REASON, exit code N", and each one's name and message."""
+    found: dict[str, str] = {}
+    status = pod.get("status", {})
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        end = (container.get("state") or {}).get("terminated") or {}
+        if end.get("exitCode"):
+            how = f"{end.get('reason') or 'Error'}, exit code {end['exitCode']}"
+            found[how] = f"container {container.get('name', '')}: {end.get('message') or how}"
+    return found
 
 
 def _rejected(cases: Sequence[_Case], group: str, _: _Context) -> Finding:
@@ -384,7 +398,8 @@ def _rejected(cases: Sequence[_Case], group: str, _: _Context) -> Finding:
         "failed",
         f"{_pods(len(cases))} failed: {group}",
         _names(cases),
-        (cases[0].pod.get("status", {}).get("message", "no message"),),
+        tuple(filter(None, (cases[0].pod.get("status", {}).get("message"), *_ends(cases[0].pod).values())))
+        or ("no message",),
         ("delete the failed pods: a failed pod never runs again",),
     )
 
