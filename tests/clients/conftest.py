@@ -1,4 +1,4 @@
-"""One real cluster for all tests of clients: a process of its own, served over TLS."""
+"""One real cluster for the tests of a client: a process of its own, served over TLS."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from kubedyno.lab.settings import cluster_settings
 NAME = "myk8s"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Start a cluster of two nodes with the study's add-ons; its kubeconfig."""
     before = os.environ.get("KUBEDYNO_HOME")
@@ -45,7 +45,7 @@ def namespace(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[str]
     kubectl(kubeconfig, "delete", "namespace", name, "--wait=false")
 
 
-def eventually(true: Callable[[], Any], wait_s: float = 20.0) -> Any:
+def eventually(true: Callable[[], Any], wait_s: float = 60.0) -> Any:
     """Poll until something is true and return it; fails after a while."""
 
     async def poll() -> Any:

@@ -41,15 +41,17 @@ class Bench:
         for thread in threads:
             thread.start()
         time.sleep(SECONDS)
+        # Each body has really run, however many others share the processors.
+        names, end_s = [body.__name__ for body in bodies], time.monotonic() + 60
+        while not self.failures and any(self.rounds.get(name, 0) <= 5 for name in names):
+            assert time.monotonic() < end_s, self.rounds
+            time.sleep(0.05)
         self.stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
         if self.failures:
             raise self.failures[0]
-        # Each body has really run.
-        assert set(self.rounds) == {body.__name__ for body in bodies}
-        assert all(count > 5 for count in self.rounds.values()), self.rounds
 
     def guarded(self, body):
         try:
@@ -202,7 +204,7 @@ def test_no_wake_is_missed_by_threads_or_tasks(fast_switches):
         thread.start()
     writer()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     done.set()
     assert seen == {"a": 500, "b": 500, "last": 500, "task": 500}

@@ -143,6 +143,7 @@ def up(settings: ClusterSettings, clock: Clock = SYSTEM_CLOCK) -> Running:
         KubedynoError: It did not start; the line says why and where its log is.
     """
     with _locked(settings.name, clock):
+        _reap_ended()
         running = find(settings.name)
         if running is not None:
             return running
@@ -228,6 +229,7 @@ def down(name: str, clock: Clock = SYSTEM_CLOCK) -> bool:
         False when there was nothing of that name.
     """
     with _locked(name, clock):
+        _reap_ended()
         directory = directory_of(name)
         if not directory.exists():
             return False
@@ -245,6 +247,13 @@ def down(name: str, clock: Clock = SYSTEM_CLOCK) -> bool:
             _reap(running.pid)
         shutil.rmtree(directory, ignore_errors=True)
         return True
+
+
+def _reap_ended() -> None:
+    """Collect children that ended by themselves, as idle clusters do."""
+    for pid, child in list(_children.items()):
+        if child.poll() is not None:
+            del _children[pid]
 
 
 def _reap(pid: int) -> None:
