@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.apiserver import admissionpolicies, admissionwebhooks, noderestriction
+from kubedyno.cluster.apiserver.admissioncounts import AdmissionCounts
 from kubedyno.cluster.apiserver.admissionpolicies import POLICY_RESOURCES, Policy, PolicyPlugin, read_policies
 from kubedyno.cluster.apiserver.admissionrequests import CONNECT, CREATE, DELETE, UPDATE, Asked, Match
 from kubedyno.cluster.apiserver.admissionwebhooks import Answer, Review, ReviewsNeeded, Webhook, read_webhooks
@@ -28,7 +29,7 @@ from kubedyno.cluster.registry.structure import DecodeError
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Request
 from kubedyno.kube.resources import NAMESPACES, Resource
-from kubedyno.kube.status import InternalError, StatusError, Timeout
+from kubedyno.kube.status import InternalError, ServiceUnavailable, StatusError, Timeout
 
 _CONFIGURATIONS = (*POLICY_RESOURCES, admissionwebhooks.MUTATING, admissionwebhooks.VALIDATING)
 _OPTIONS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}
@@ -51,6 +52,7 @@ class Admission:
     Attributes:
         annotations_of: Gives the annotations of a request's audit event, to be added to.
         audited: There is an audit log: what Pod Security says of pods belongs into it.
+        counts: What webhooks and policies have said.
     """
 
     def __init__(self, registry: Registry, authorizer: Authorizer, client: WebhookClient) -> None:
@@ -67,7 +69,10 @@ class Admission:
         self.mutating: list[Policy] = []
         self.validating_webhooks: list[Webhook] = []
         self.mutating_webhooks: list[Webhook] = []
-        self.policies = PolicyPlugin(registry, self.labels_of, self.namespace_of, self.authorize_as)
+        self.counts = AdmissionCounts()
+        self.policies = PolicyPlugin(
+            registry, self.labels_of, self.namespace_of, self.authorize_as, self.counts.broken
+        )  # fmt: skip
         for resource in _CONFIGURATIONS:
             registry.store.table(resource).subscribe(self._changed)
 
@@ -195,13 +200,28 @@ class Admission:
 
     async def _ask(self, review: Review) -> Answer:
         hook = review.webhook
+        began_s, code = self.registry.clock.monotonic(), ServiceUnavailable.code
         try:
             document = await self.client.post(
                 hook.client, review.document, hook.timeout_s, f"timeout={hook.timeout_s}s"
             )  # fmt: skip
         except CallError as error:
-            return admissionwebhooks.failed(str(error))
-        return admissionwebhooks.answer_of(review, document)
+            answer, code = admissionwebhooks.failed(str(error)), error.code
+        else:
+            answer = admissionwebhooks.answer_of(review, document)
+        refused = admissionwebhooks.refusal(hook, answer)
+        if not answer.problem:
+            code = 200 if refused is None else refused.code
+        self.counts.called(
+            hook.name,
+            review.document["request"]["operation"],
+            self.registry.clock.monotonic() - began_s,
+            code,
+            mutating=hook.mutating,
+            failed=bool(answer.problem),
+            rejected=refused is not None,
+        )
+        return answer
 
 
 def service_account(name: str) -> User:

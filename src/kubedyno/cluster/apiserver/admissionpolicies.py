@@ -244,6 +244,7 @@ class PolicyPlugin:
         labels_of: Gives a write's namespace's labels.
         namespace_of: Gives a write's Namespace.
         authorize_as: Gives what answers an expression's authorizer.
+        broken: Told of each validation that does not hold: policy, binding, and what that does then.
     """
 
     def __init__(
@@ -252,11 +253,13 @@ class PolicyPlugin:
         labels_of: LabelsOf,
         namespace_of: Callable[[Asked], Object | None],
         authorize_as: Callable[[Asked], Authorize],
+        broken: Callable[[str, str, tuple[str, ...]], None],
     ) -> None:
         self._registry = registry
         self._labels_of = labels_of
         self._namespace_of = namespace_of
         self._authorize_as = authorize_as
+        self._broken = broken
 
     # --- validation --------------------------------------------------------------------------------------------
 
@@ -280,6 +283,7 @@ class PolicyPlugin:
         audited: list[Object] = []
         for policy in policies:
             for decision in self._decisions(policy, asked, others, annotations):
+                self._broken(decision.policy, decision.binding, decision.actions)
                 if "Deny" in decision.actions:
                     denied.append(decision)
                 if "Warn" in decision.actions:

@@ -7,6 +7,7 @@ from typing import Any
 from kubedyno.base import aio
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.flowcontrol.gate import Ticket
+from kubedyno.cluster.apiserver.flowcontrol.requestinfo import COLLECTED, named_by
 from kubedyno.cluster.apiserver.messages import has_messages
 from kubedyno.cluster.apiserver.metrics import READING, SIZED, MeasuredStream, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import MEDIA, Form, form_of, is_routed
@@ -17,6 +18,8 @@ from kubedyno.http.messages import Headers, Request, Responder, Stream, Tunnel
 
 HEADERS: Headers = (("Cache-Control", "no-cache, private"),)
 NO_SNIFF: Headers = (("X-Content-Type-Options", "nosniff"),)
+# Media types of applies begin so.
+_APPLY = "application/apply-patch"
 # Characters that all warnings of a response may have before each is cut to so many (k8s.io/apiserver's filters).
 _WARNINGS_LENGTH, _WARNING_LENGTH = 4096, 256
 _YAML_LEAD = re.compile(r"\A(error converting YAML to JSON: )?yaml: unmarshal errors:\n")
@@ -117,8 +120,14 @@ class Call:
         took_s = None if endless else counts.now_s() - self._began_s
         # Only of what has no effect is the parameter looked at: a query is rare with writes.
         query = self.request.query
-        dry = bool(query) and "dryRun=All" in query and self.verb not in READING
-        counts.add(self.verb, self.route, status, took_s, "All" if dry else "")
+        dry = named = False
+        verb = self.verb
+        if query:
+            dry = "dryRun=All" in query and verb not in READING
+            named = verb in COLLECTED and bool(named_by(query))
+        if verb == "patch" and self.request.headers.get("content-type", "").startswith(_APPLY):
+            verb = "apply"
+        counts.add(verb, self.route, status, took_s, "All" if dry else "", named=named)
 
     def _headers(self, more: Headers) -> Headers:
         if not self.warnings:

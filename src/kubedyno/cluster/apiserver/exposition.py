@@ -1,9 +1,12 @@
 """Prometheus' text format, written."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
 from kubedyno.stats.histogram import Histogram
 
+# Go's shortest form has an exponent from here on.
+_EXPONENT_FROM = 1e6
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
@@ -77,4 +80,8 @@ class Page:
 
 
 def _bound(value: float) -> str:
+    """Return a bound as Go writes it: it is a label's value, and has to be the same text everywhere."""
+    if abs(value) >= _EXPONENT_FROM:
+        mantissa, _, exponent = f"{Decimal(value).normalize():e}".partition("e")
+        return f"{mantissa}e{exponent[0]}{exponent[1:]:0>2}"
     return str(int(value)) if value == int(value) else repr(value)

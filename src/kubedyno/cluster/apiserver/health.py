@@ -17,8 +17,13 @@ HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
 
 def version_document(settings: ClusterSettings) -> bytes:
     """Return /version's body, indented as the real server's."""
+    return orjson.dumps(build_of(settings), option=orjson.OPT_INDENT_2)
+
+
+def build_of(settings: ClusterSettings) -> dict[str, str]:
+    """Return what is said of the build."""
     minor = str(settings.minor)
-    info = {
+    return {
         "major": "1",
         "minor": minor,
         "emulationMajor": "1",
@@ -33,7 +38,6 @@ def version_document(settings: ClusterSettings) -> bytes:
         "compiler": "",
         "platform": "linux/amd64",
     }
-    return orjson.dumps(info, option=orjson.OPT_INDENT_2)
 
 
 def health_text(path: str, *, verbose: bool, ready: bool = True, excluded: Collection[str] = ()) -> tuple[int, bytes]:

@@ -30,10 +30,10 @@ class Lifetimes:
 
     Args:
         app: What comes behind; looked up for each request, so that it may change.
-        count: Takes method and path of a request that was ended.
+        count: Takes a request that was ended, and with which status.
     """
 
-    def __init__(self, app: Callable[[], App], count: Callable[[str, str, int], None]) -> None:
+    def __init__(self, app: Callable[[], App], count: Callable[[Request, int], None]) -> None:
         self._app = app
         self._count = count
         self._loop = asyncio.get_running_loop()
@@ -48,7 +48,7 @@ class Lifetimes:
             try:
                 limit_s = self._limit_s(request)
             except BadRequest as error:
-                self._count(request.method, request.path, error.code)
+                self._count(request, error.code)
                 responder.send(error.code, JSON, error.body() + b"\n", HEADERS)
                 return
         self._app()(request, responder)
@@ -92,7 +92,7 @@ class Lifetimes:
             if deadline_s > now_s:
                 self._waiting.append(entry)
                 continue
-            self._count(request.method, request.path, 504)
+            self._count(request, 504)
             expire(504, JSON, _OVERDUE, HEADERS)
         if self._waiting:
             nearest_s = min(deadline_s for deadline_s, *_ in self._waiting)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from kubedyno.base.aio import Spawn
 from kubedyno.base.clock import Clock
-from kubedyno.cluster.apiserver import kubeletpages, processpage
+from kubedyno.cluster.apiserver import kubeletpages, processpage, storagepage
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.exporterpage import NodeExporters
 from kubedyno.cluster.apiserver.exposition import Page
@@ -17,7 +17,7 @@ from kubedyno.cluster.apiserver.metrics import RequestCounts
 from kubedyno.cluster.apiserver.usage import Usage
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.settings import ClusterSettings
-from kubedyno.cluster.storage.store import Store
+from kubedyno.cluster.storage.store import ObjectTable, Store
 from kubedyno.http.messages import Headers, Responder
 from kubedyno.kube.resources import NODES
 from kubedyno.kube.status import NotFound, not_found
@@ -26,6 +26,7 @@ from kubedyno.stats.histogram import Histogram
 MEDIA = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 STATE_PATH = "/kubedyno/metrics/kube-state"
 NODES_PATH = "/kubedyno/metrics/nodes"
+_WATCHED = "[ALPHA] Number of events sent in watch clients"
 _HEADERS: Headers = (("Cache-Control", "no-cache, private"),)
 
 
@@ -44,6 +45,7 @@ class MetricPages:
     Attributes:
         others_cpu_s: Returns the CPU that other components in this process have used.
         storage_bytes: Returns how large what is stored is.
+        mean_bytes: Returns how large an object of a table is on average.
         pauses: Of the garbage collector; None where nobody listens.
         kubelet_counters: Returns (metric, help text, value) of what a node's kubelet counts itself.
         kubelet_starts: Returns how long a node's pods took to start, None where that is not known.
@@ -74,6 +76,7 @@ class MetricPages:
         self.more: list[Callable[[Page], None]] = []
         self.others_cpu_s: Callable[[], float] = float
         self.storage_bytes: Callable[[], int] = int
+        self.mean_bytes: Callable[[ObjectTable], float] = lambda _: 0.0
         self.pauses: processpage.Pauses | None = None
         self.kubelet_counters: Callable[[str], Iterable[tuple[str, str, int]]] = lambda _: ()
         self.kubelet_starts: Callable[[str], Histogram | None] = lambda _: None
@@ -89,10 +92,15 @@ class MetricPages:
         self._counts.write(page)
         for kind, count in (("mutating", 0), ("readOnly", under_way + 1)):
             # Writes are answered before anything else is looked at: none waits while a page is made.
-            page.add(
-                "apiserver_current_inflight_requests", "gauge", "Requests under way.", {"request_kind": kind}, count
+            about = (
+                "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last "
+                "second."
             )
-        about = "Watches that are open."
+            page.add("apiserver_current_inflight_requests", "gauge", about, {"request_kind": kind}, count)
+        about = (
+            "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, "
+            "scope and component. Not all requests are tracked this way."
+        )
         for (resource, scope), watchers in self._hub.open_watches().items():
             labels = {
                 "verb": "WATCH", "group": resource.group, "version": resource.version, "resource": resource.plural,
@@ -101,23 +109,20 @@ class MetricPages:
             page.add("apiserver_longrunning_requests", "gauge", about, labels, watchers)
         for resource, sizes in self._hub.events().items():
             labels = {"group": resource.group, "version": resource.version, "resource": resource.plural}
-            page.add("apiserver_watch_events_total", "counter", "Events sent to watches.", labels, sizes.count)
-            about = "Bytes of events sent to watches; those that were sent together each as their mean."
+            page.add("apiserver_watch_events_total", "counter", _WATCHED, labels, sizes.count)
+            about = (
+                "[ALPHA] Watch event size distribution in bytes. Those that were sent together are counted each as their "
+                "mean."
+            )
             page.spread("apiserver_watch_events_sizes", about, labels, sizes)
-        for table in self._store.tables():
-            name, _, group = table.name.partition(".")
-            count = table.count
-            page.add("apiserver_storage_objects", "gauge", "Stored objects.", {"resource": table.name}, count)
-            page.add(
-                "apiserver_resource_objects", "gauge", "Stored objects.", {"group": group, "resource": name}, count
-            )
-            page.add(
-                "etcd_object_counts", "gauge", "Stored objects, by the older name.", {"resource": table.name}, count
-            )
-        _storage(page, self._store)
+        storagepage.add_tables(page, self._store, self.mean_bytes)
+        storagepage.add_services(page, self._store)
+        self._counts.write_lists(page)
         size = self.storage_bytes()
-        about = "Stored objects' JSON, by a sample of each table."
-        page.add("apiserver_storage_size_bytes", "gauge", about, {"storage_cluster_id": "kubedyno"}, size)
+        about = (
+            "[STABLE] Size of the storage database file physically allocated in bytes. Here by a sample of each table."
+        )
+        page.add("apiserver_storage_size_bytes", "gauge", about, {"storage_cluster_id": "etcd-0"}, size)
         # By the names of old API servers: nothing that is read is ever missing here.
         entries = sum(table.count for table in self._store.tables())
         for name, value in (("hit", self._counts.reads), ("miss", 0), ("entry", entries)):
@@ -191,17 +196,3 @@ async def _stream(responder: Responder, pieces: AsyncIterator[bytes]) -> None:
         stream.abort()
         raise
     stream.close()
-
-
-def _storage(page: Page, store: Store) -> None:
-    """Add the requests to the store, as a real API server counts those to etcd."""
-    changes: dict[str, int] = {}
-    for (operation, table), cell in store.operations.cells.items():
-        changes[table] = changes.get(table, 0) + cell.count
-        resource, _, group = table.partition(".")
-        labels = {"group": group, "operation": operation, "resource": resource}
-        page.spread("etcd_request_duration_seconds", "The store's operations.", labels, cell)
-    for table, count in changes.items():
-        resource, _, group = table.partition(".")
-        labels = {"group": group, "resource": resource}
-        page.add("apiserver_watch_cache_events_received_total", "counter", "Changes of the store.", labels, count)

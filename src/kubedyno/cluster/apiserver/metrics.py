@@ -5,8 +5,8 @@ requests that clients have sent.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
-from http import HTTPStatus
 
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.routes import Route
@@ -19,12 +19,20 @@ from kubedyno.stats.histogram import Histogram
 BOUNDS_S = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
 )  # fmt: skip
+# Its objectives are not about the first two.
+_SLI_FROM = 2
 # The real server names these verbs so; a watch has no duration there.
 _VERBS = {"create": "POST", "update": "PUT", "deletecollection": "DELETECOLLECTION"}
-# Paths that are told apart; others are one.
-_PATHS = frozenset(
-    {"/", "/api", "/apis", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/openapi/v3", "/version"}
-)
+# Paths that are told apart, and how the real server names them; others are one.
+_PATHS = {
+    **{path: path for path in ("/", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/version")},
+    "/api": "api",
+    "/apis": "apis",
+    "/openapi/v3": "openapi/v3",
+}
+_BELOW = {"/api": "api", "/apis": "apis", "/openapi": "openapi/v3/"}
+# What is served by the same part as resources are.
+_DISCOVERED = frozenset({"api", "apis"})
 _OBJECT, _NAMESPACE, _CLUSTER = "resource", "namespace", "cluster"
 
 # Answers to these are measured, as in the real server; its buckets.
@@ -63,12 +71,28 @@ class RequestCounts:
         self._kinds: dict[int, Kind] = {}
         # Bytes of answers by verb, kind, subresource and scope.
         self._sizes: dict[tuple[str, int, str, str], Histogram] = {}
+        # Those that were ended in self-defence, by verb, kind, subresource, scope and status.
+        self._ended: Counter[tuple[str, int, str, str, int]] = Counter()
+        # Lists by kind and index: how many, and how many objects were looked at and returned.
+        self._lists: dict[tuple[int, str], list[int]] = {}
         # (verb, path, status) of what is no resource.
         self._others: dict[tuple[str, str, int], _Cell] = {}
 
-    def add(self, verb: str, route: Route[Kind], status: int, seconds: float | None = None, dry_run: str = "") -> None:
-        """Count one answer; `seconds` is None for one that does not end, a watch; `dry_run` as it was asked for."""
-        scope = _scope_of(route)
+    def add(
+        self, verb: str, route: Route[Kind], status: int, seconds: float | None = None, dry_run: str = "",
+        *, named: bool = False,
+    ) -> None:  # fmt: skip
+        """Count one answer.
+
+        Args:
+            verb: "get", "create", "apply" …
+            route: What it is about.
+            status: Of the answer.
+            seconds: None for one that does not end, a watch.
+            dry_run: As it was asked for.
+            named: It is about one object of a collection, by a field selector.
+        """
+        scope = _OBJECT if named else _scope_of(route, verb)
         key = (verb, id(route.kind), route.subresource, scope, status, dry_run)
         cell = self._cells.get(key)
         if cell is None:
@@ -79,9 +103,25 @@ class RequestCounts:
             cell.seconds += seconds
             cell.buckets[bisect_left(BOUNDS_S, seconds)] += 1
 
+    def end(self, verb: str, route: Route[Kind], status: int, *, named: bool = False) -> None:
+        """Count one that was refused, or ended before its answer, in self-defence."""
+        self.add(verb, route, status, named=named)
+        scope = _OBJECT if named else _scope_of(route, verb)
+        self._ended[verb, id(route.kind), route.subresource, scope, status] += 1
+
+    def listed(self, kind: Kind, index: str, fetched: int, returned: int) -> None:
+        """Count a list: how many objects it looked at by an index, "" for none, and how many it returned."""
+        sums = self._lists.get((id(kind), index))
+        if sums is None:
+            self._kinds[id(kind)] = kind
+            sums = self._lists[id(kind), index] = [0, 0, 0]
+        sums[0] += 1
+        sums[1] += fetched
+        sums[2] += returned
+
     def sized(self, verb: str, route: Route[Kind], size: int) -> None:
         """Count the bytes of one answer."""
-        key = (verb, id(route.kind), route.subresource, _scope_of(route))
+        key = (verb, id(route.kind), route.subresource, _scope_of(route, verb))
         sizes = self._sizes.get(key)
         if sizes is None:
             self._kinds[id(route.kind)] = route.kind
@@ -90,9 +130,11 @@ class RequestCounts:
 
     def add_path(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one answer that is about no resource."""
-        shown = path.rstrip("/") or "/"
-        if shown not in _PATHS:
-            shown = "/" + shown.removeprefix("/").partition("/")[0]
+        whole = path.rstrip("/") or "/"
+        shown = _PATHS.get(whole)
+        if shown is None:
+            first = "/" + whole.removeprefix("/").partition("/")[0]
+            shown = _BELOW.get(first, first)
         cell = self._others.setdefault((method, shown, status), _Cell())
         cell.count += 1
         cell.seconds += seconds
@@ -112,36 +154,69 @@ class RequestCounts:
         """Add counters and histograms to a page."""
         counted: dict[tuple[tuple[str, str], ...], int] = {}
         timed: dict[tuple[tuple[str, str], ...], _Cell] = {}
-        ended: dict[tuple[tuple[str, str], ...], int] = {}
         for (verb, kind, subresource, scope, status, dry_run), cell in self._cells.items():
             labels = {**self._labels(verb, kind, subresource, scope), "dry_run": dry_run}
             _gather(labels, status, cell, counted, timed)
-            # Refused by priority and fairness; evictions are by their budget.
-            if status == HTTPStatus.TOO_MANY_REQUESTS and subresource != "eviction":
-                refused = tuple(sorted({**self._labels(verb, kind, subresource, scope), "code": "429"}.items()))
-                ended[refused] = ended.get(refused, 0) + cell.count
-        about = "Requests that the server ended in self-defence."
-        for key, count in sorted(ended.items()):
-            page.add("apiserver_request_terminations_total", "counter", about, {**dict(key), **_COMPONENT}, count)
+        about = "[ALPHA] Number of requests which apiserver terminated in self-defense."
+        for (verb, kind, subresource, scope, status), count in self._ended.items():
+            labels = {**self._labels(verb, kind, subresource, scope), "code": str(status), **_COMPONENT}
+            page.add("apiserver_request_terminations_total", "counter", about, labels, count)
         self._deprecated(page)
         for (method, path, status), cell in self._others.items():
             labels = {"verb": method, "group": "", "version": "", "resource": "", "subresource": path, "scope": ""}
-            _gather(labels, status, cell, counted, timed)
-        about = "Answers by verb, group, version, resource, subresource, scope and code."
+            _gather(labels, status, cell, counted, timed, "apiserver" if path in _DISCOVERED else "")
+        about = (
+            "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, "
+            "scope, component, and HTTP response code."
+        )
         for key in sorted(counted):
             page.add("apiserver_request_total", "counter", about, dict(key), counted[key])
-        for name, about in (
-            ("apiserver_request_duration_seconds", "Seconds from a request's arrival to its answer."),
-            ("apiserver_request_sli_duration_seconds", "The same, without what webhooks took; there are none."),
-        ):
-            for key in sorted(timed):
-                cell = timed[key]
-                if any(cell.buckets):
-                    page.histogram(name, about, dict(key), BOUNDS_S, cell.buckets, cell.seconds)
+        about = (
+            "[STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, resource, "
+            "subresource, scope and component."
+        )
+        objectives: dict[tuple[tuple[str, str], ...], _Cell] = {}
+        for key in sorted(timed):
+            cell = timed[key]
+            if any(cell.buckets):
+                page.histogram(
+                    "apiserver_request_duration_seconds", about, dict(key), BOUNDS_S, cell.buckets, cell.seconds
+                )
+                _merge(objectives, tuple(pair for pair in key if pair[0] != "dry_run"), cell)
+        about = (
+            "[ALPHA] Response latency distribution (not counting webhook duration and priority & fairness queue wait "
+            "times) in seconds for each verb, group, version, resource, subresource, scope and component."
+        )
+        for key, cell in objectives.items():
+            first, *others = (sum(cell.buckets[: _SLI_FROM + 1]), *cell.buckets[_SLI_FROM + 1 :])
+            page.histogram(
+                "apiserver_request_sli_duration_seconds", about, dict(key), BOUNDS_S[_SLI_FROM:], [first, *others],
+                cell.seconds,
+            )  # fmt: skip
 
+        about = (
+            "[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, scope and "
+            "component."
+        )
         for (verb, kind, subresource, scope), sizes in self._sizes.items():
             labels = {**self._labels(verb, kind, subresource, scope), "component": "apiserver"}
-            page.spread("apiserver_response_sizes", "Bytes of answers to gets and lists.", labels, sizes)
+            page.spread("apiserver_response_sizes", about, labels, sizes)
+
+    def write_lists(self, page: Page) -> None:
+        """Add what lists looked at: all are answered from memory, as by the real server from its watch cache."""
+        returned: Counter[tuple[str, str]] = Counter()
+        for (number, index), (lists, fetched, given) in self._lists.items():
+            resource = self._kinds[number].resource
+            labels = {"group": resource.group, "index": index, "resource": resource.plural}
+            about = "[ALPHA] Number of LIST requests served from watch cache"
+            page.add("apiserver_cache_list_total", "counter", about, labels, lists)
+            about = "[ALPHA] Number of objects read from watch cache in the course of serving a LIST request"
+            page.add("apiserver_cache_list_fetched_objects_total", "counter", about, labels, fetched)
+            returned[resource.group, resource.plural] += given
+        about = "[ALPHA] Number of objects returned for a LIST request from watch cache"
+        for (group, plural), count in returned.items():
+            labels = {"group": group, "resource": plural}
+            page.add("apiserver_cache_list_returned_objects_total", "counter", about, labels, count)
 
     def _labels(self, verb: str, kind: int, subresource: str, scope: str) -> dict[str, str]:
         resource = self._kinds[kind].resource
@@ -162,12 +237,15 @@ class RequestCounts:
         })  # fmt: skip
         for group, version, resource, subresource in asked:
             labels = {"group": group, "removed_release": "", "resource": resource, "subresource": subresource}
-            about = "1 for a deprecated API that was asked for."
+            about = (
+                "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, "
+                "subresource, and removed_release."
+            )
             page.add("apiserver_requested_deprecated_apis", "gauge", about, {**labels, "version": version}, 1)
 
 
-def _scope_of(route: Route[Kind]) -> str:
-    return _OBJECT if route.name else _NAMESPACE if route.namespace else _CLUSTER
+def _scope_of(route: Route[Kind], verb: str) -> str:
+    return _OBJECT if route.name or verb == "create" else _NAMESPACE if route.namespace else _CLUSTER
 
 
 def _gather(
@@ -176,13 +254,18 @@ def _gather(
     cell: _Cell,
     counted: dict[tuple[tuple[str, str], ...], int],
     timed: dict[tuple[tuple[str, str], ...], _Cell],
+    component: str = "apiserver",
 ) -> None:
     """Add what was counted by status to what is shown by code, and without."""
-    labels = {"dry_run": "", **labels, "component": "apiserver"}
+    labels = {"dry_run": "", **labels, "component": component}
     key = tuple(sorted(labels.items()))
     by_code = tuple(sorted({**labels, "code": str(status)}.items()))
     counted[by_code] = counted.get(by_code, 0) + cell.count
-    whole = timed.setdefault(key, _Cell())
+    _merge(timed, key, cell)
+
+
+def _merge(cells: dict[tuple[tuple[str, str], ...], _Cell], key: tuple[tuple[str, str], ...], cell: _Cell) -> None:
+    whole = cells.setdefault(key, _Cell())
     whole.seconds += cell.seconds
     whole.buckets = [a + b for a, b in zip(whole.buckets, cell.buckets, strict=True)]
 

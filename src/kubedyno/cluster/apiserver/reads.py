@@ -66,6 +66,7 @@ class Reads:
         encoder_of: A kind's encoder.
         spawn: Runs what outlives the call.
         refuse: Answers a call with an error.
+        listed: Told of each list: kind, index, objects looked at, objects returned.
         zips: Large answers are compressed for clients that take it.
     """
 
@@ -76,6 +77,7 @@ class Reads:
         encoder_of: Callable[[Kind], Encoder],
         spawn: Spawn,
         refuse: Callable[[Call, Exception], None],
+        listed: Callable[[Kind, str, int, int], None],
         *,
         zips: bool = False,
     ) -> None:
@@ -86,6 +88,7 @@ class Reads:
         self._encoder_of = encoder_of
         self._spawn = spawn
         self._refuse = refuse
+        self._listed = listed
 
     def get(self, call: Call) -> None:
         """Answer with one object."""
@@ -146,7 +149,13 @@ class Reads:
         if selection.selective and len(sought.candidates) > CANDIDATES_A_STEP:
             self._spawn(self._send_selected(call, encoder, sought, form, include_object))
         else:
-            self.send(call, encoder, sought.page(sought.selected()), form, include_object)
+            self._send_listed(call, encoder, sought, sought.page(sought.selected()), form, include_object)
+
+    def _send_listed(
+        self, call: Call, encoder: Encoder, sought: "_Sought", page: Page, form: Form, include_object: str
+    ) -> None:  # fmt: skip
+        self._listed(call.route.kind, sought.index, len(sought.candidates), len(page.records))
+        self.send(call, encoder, page, form, include_object)
 
     async def _send_selected(
         self, call: Call, encoder: Encoder, sought: "_Sought", form: Form, include_object: str
@@ -161,7 +170,7 @@ class Reads:
                 await call.turn()
                 if call.responder.closed:
                     return
-            self.send(call, encoder, sought.page(found), form, include_object)
+            self._send_listed(call, encoder, sought, sought.page(found), form, include_object)
         except StatusError as error:
             self._refuse(call, error)
 
@@ -317,6 +326,11 @@ class _Sought:
         self.limit = limit
         self._prefix = prefix
         self._view = view
+
+    @property
+    def index(self) -> str:
+        """By which index the candidates were found, as the real server names it; "" for none."""
+        return self._selection.index if self._view is None else ""
 
     def selected(self, start: int = 0, end: int | None = None) -> Sequence[ObjectRecord]:
         """Return the selected ones of some candidates, of all by default: up to one more than the limit."""

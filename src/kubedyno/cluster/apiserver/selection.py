@@ -61,6 +61,17 @@ class Selection:
             return True
         return self._fields.matches(lambda field: self._registry.field(self.kind.resource, record, field))
 
+    @property
+    def index(self) -> str:
+        """The index that `candidates` are found by, "f:FIELD" as in the real server; "" for none."""
+        if self.table_key or self._fields is None:
+            return ""
+        plural = self.kind.resource.plural
+        found = (
+            f for f, operator, value in self._fields.terms if (plural, f) in _INDEXED and operator == "=" and value
+        )
+        return next((f"f:{field}" for field in found), "")
+
     def candidates(self, store: Store) -> Sequence[AnyRecord]:
         """Return records at head, in key order, that are the selected ones or among which these are."""
         resource = self.kind.resource

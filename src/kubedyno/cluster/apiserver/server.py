@@ -6,12 +6,14 @@
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from socket import socket
 from typing import Any
 
 from kubedyno.base import aio
 from kubedyno.base.log import logger
+from kubedyno.cluster.apiserver.accesscounts import AccessCounts
 from kubedyno.cluster.apiserver.admission import Admission, connected
 from kubedyno.cluster.apiserver.admissionwebhooks import ReviewsNeeded
 from kubedyno.cluster.apiserver.aggregation import Aggregation
@@ -59,6 +61,7 @@ from kubedyno.cluster.apiserver.resourcemetrics import (
 from kubedyno.cluster.apiserver.reviews import Reviews, review_kinds
 from kubedyno.cluster.apiserver.routes import Route, UnknownGroupError, UnknownResourceError
 from kubedyno.cluster.apiserver.servedapi import ServedApi
+from kubedyno.cluster.apiserver.storagepage import add_allocations
 from kubedyno.cluster.apiserver.streams import SUBRESOURCES as STREAMED
 from kubedyno.cluster.apiserver.streams import Streams
 from kubedyno.cluster.apiserver.tokenrequests import TokenRequests
@@ -85,6 +88,7 @@ from kubedyno.kube.status import (
     InternalError,
     RequestEntityTooLarge,
     StatusError,
+    Unauthorized,
 )
 
 _ENTERED = frozenset(part.name for part in STREAMED)
@@ -148,13 +152,16 @@ class ApiServer:
         self._clock = registry.clock
         self._hub = WatchHub(registry.store)
         self._counts = RequestCounts(self._clock.monotonic)
+        self._access = AccessCounts()
         self._encoders: dict[int, Encoder] = {}
         self._routes: dict[str, Route[Kind]] = {}
         self._tasks = aio.Tasks("an answer")
         self._spawn = self._tasks.spawn
         # The gate is on in the real server: here only where somebody says so.
         zips = settings.feature_gates.get(COMPRESSION, False)
-        reads = Reads(registry, self._hub, self.encoder_of, self._spawn, self._fail, zips=zips)
+        reads = Reads(
+            registry, self._hub, self.encoder_of, self._spawn, self._fail, self._counts.listed, zips=zips
+        )  # fmt: skip
         modes = settings.authorization.split(",")
         self._authorizer = authorizer = Authorizer(registry.store, always="AlwaysAllow" in modes)
         if "Node" in modes:
@@ -180,6 +187,11 @@ class ApiServer:
         self.pages = MetricPages(
             registry.store, self._usage, self._counts, self._hub, settings, self._clock, self._spawn
         )
+        self.pages.more += [
+            self._access.write,
+            lambda page: admission.counts.write(page, registry.admission_times),
+            lambda page: add_allocations(page, registry),
+        ]
         registry.store.table(API_SERVICES).subscribe(lambda: self._served_otherwise([]))
         self.proxies = Proxies(
             registry.store, registry.random, self._spawn, self._fail, streams.script_of, settings.speed, runtime
@@ -288,6 +300,7 @@ class ApiServer:
         found: tuple[str, Handler] | None = None
         try:
             user = responder.user if type(responder) is Ticket else self.user_of(request)
+            self._access.known(user)
             route = self._routes.get(request.path)
             if route is None and (target := target_of(request.path)) is not None:
                 route = Route(self._registry.kind(target.resource), target.namespace, target.id, PROXY)
@@ -326,6 +339,8 @@ class ApiServer:
             assert found is not None
             self._spawn(self._answer_later(call, found[1], needed))
         except StatusError as error:
+            if call is None and isinstance(error, Unauthorized):
+                self._access.unknown += 1
             self._refuse(request, responder, error, call)
         except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on
             logger(__name__).exception("%s %s failed", request.method, request.path)
@@ -360,9 +375,20 @@ class ApiServer:
         reason = self._authorizer.reason(user, asked)
         return bool(reason) or asked.path.partition("?")[0] in PUBLIC_PATHS, reason
 
-    def ended(self, method: str, path: str, status: int) -> None:
-        """Count a request that was answered in place of its handler."""
-        self._counts.add_path(method, path, status, 0.0)
+    def ended(self, request: Request, status: int) -> None:
+        """Count a request that was refused or ended in place of its handler."""
+        path = request.path
+        route = self._routes.get(path)
+        if route is None and path.startswith(("/api/", "/apis/")):
+            with suppress(StatusError, UnknownGroupError, UnknownResourceError):
+                route = self._api.route(path)
+        if route is None:
+            self._counts.add_path(request.method, path, status, 0.0)
+            return
+        asked = attributes_of(request)
+        # What has no sense is no danger.
+        count = self._counts.add if status == BadRequest.code else self._counts.end
+        count(asked.verb, route, status, named=asked.verb in COLLECTED and bool(asked.name))
 
     @property
     def annotations_of(self) -> Callable[[Request], dict[str, str]]:
@@ -440,8 +466,20 @@ class ApiServer:
             asked = Attributes(each, resource.group, resource.plural, route.subresource, namespace, name)
             if call.user.node and verb in {"list", "watch"}:
                 asked = replace(asked, selector=parameters(call.request.query).get("fieldSelector", ""))
-            if not self._authorizer.allows(call.user, asked):
-                raise forbidden(call.user, asked, self._authorizer.objection(call.user, asked))
+            self._let(call.user, asked)
+
+    def _let(self, user: User, asked: Attributes) -> None:
+        """Let pass what a user may do, and count it.
+
+        Raises:
+            Forbidden: The user may not.
+        """
+        reason = self._authorizer.reason(user, asked)
+        if not reason:
+            self._access.unallowed += 1
+            raise forbidden(user, asked, self._authorizer.objection(user, asked))
+        if not user.superuser:
+            self._access.decided[reason.partition(":")[0]] += 1
 
     def _admit(self, call: Call, obj: Any) -> None:
         """Let an object pass that its author may write, beyond writing such objects at all.
@@ -481,9 +519,7 @@ class ApiServer:
         Raises:
             Forbidden: The user may not.
         """
-        asked = attributes_of(request)
-        if not self._authorizer.allows(user, asked):
-            raise forbidden(user, asked, self._authorizer.objection(user, asked))
+        self._let(user, attributes_of(request))
 
     def _find(self, request: Request, responder: Responder, user: User) -> Route[Kind] | None:
         """Return the route of a path seen for the first time; None when it was answered here."""

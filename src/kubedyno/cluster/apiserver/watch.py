@@ -142,10 +142,11 @@ class Channel:
         return sum(len(group.watchers) for group in self._groups.values()) + len(self._early)
 
     def open(self) -> dict[str, int]:
-        """Return how many watches are open by their scope, "namespace" or "cluster"."""
+        """Return how many watches are open by their scope: "resource", "namespace" or "cluster"."""
         found: dict[str, int] = {}
         for group in (*self._groups.values(), *(watcher.group for watcher in self._early)):
-            scope = "namespace" if group.selection.namespace else "cluster"
+            selection = group.selection
+            scope = "resource" if selection.table_key else "namespace" if selection.namespace else "cluster"
             found[scope] = found.get(scope, 0) + (len(group.watchers) or 1)
         return found
 
@@ -323,7 +324,7 @@ class WatchHub:
         return {channel.encoder.kind.resource: channel.sent for channel in self._channels.values()}
 
     def open_watches(self) -> dict[tuple[Resource, str], int]:
-        """Return how many watches are open, by resource and scope: of a namespace, or of the whole cluster."""
+        """Return how many watches are open, by resource and scope: of an object, of a namespace, or of the whole cluster."""
         found: dict[tuple[Resource, str], int] = {}
         for channel in self._channels.values():
             for scope, count in channel.open().items():

@@ -23,7 +23,7 @@ from kubedyno.http.client import Endpoint, Pool, PoolLimits
 from kubedyno.http.exchange import RequestTimeout
 from kubedyno.http.tls import client_context
 from kubedyno.kube.gojson import fault
-from kubedyno.kube.status import StatusError
+from kubedyno.kube.status import ServiceUnavailable, StatusError
 
 Object = dict[str, Any]
 # Dials a Service's pod: namespace, name, port.
@@ -46,7 +46,16 @@ _TYPE_META = (
 
 
 class CallError(Exception):
-    """A webhook gave no answer: the text says why, as the real server has it."""
+    """A webhook gave no answer: the text says why, as the real server has it.
+
+    Args:
+        text: Why.
+        code: The status that it answered, where that was the reason.
+    """
+
+    def __init__(self, text: str, code: int = ServiceUnavailable.code) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ class WebhookClient:
             raise CallError(self._told(client, place, query, _SERVICES.sub("service ", error.message))) from None
         media = dict(result.headers).get("content-type", "")
         if not 200 <= result.status < 300:
-            raise CallError(_status_text(result.status, result.body, media))
+            raise CallError(_status_text(result.status, result.body, media), result.status)
         if not result.body:
             raise CallError(f"0-length response with status code: {result.status} and content type: {media}")
         try:

@@ -59,6 +59,35 @@ _TRIP_BOUNDS_S = tuple(0.0001 * 2**power for power in range(16))
 _QUOTA_BYTES = 2 << 30
 # Objects of a table whose size stands for all of it.
 _SAMPLE = 200
+_REQUESTS = "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host."
+_LEADER = (
+    "[ALPHA] Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' "
+    "is the string used to identify the lease. Please make sure to group by name."
+)
+_ATTEMPTS = (
+    "[STABLE] Number of attempts to schedule pods, by the result. 'unschedulable' means a pod could not be scheduled, while "
+    "'error' means an internal scheduler problem."
+)
+_WAITED = (
+    "[BETA] E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might involve "
+    "multiple scheduling attempts."
+)
+_PENDING = (
+    "[STABLE] Number of pending pods, by the queue type. 'active' means number of pods in activeQ; 'backoff' means number of "
+    "pods in backoffQ; 'unschedulable' means number of pods in unschedulablePods that the scheduler attempted to schedule and "
+    "failed; 'gated' is the number of unschedulable pods that the scheduler never attempted to schedule because they are "
+    "gated."
+)
+_INCOMING = "[STABLE] Number of pods added to scheduling queues by event and queue type."
+_UNFINISHED = (
+    "[BETA] How many seconds of work has done that is in progress and hasn't been observed by work_duration. Large values "
+    "indicate stuck threads. One can deduce the number of stuck threads by observing the rate at which this increases."
+)
+_SLOW_READS = (
+    "The total number of pending read indexes not in sync with leader's or timed out read index requests. Reads are never put "
+    "off."
+)
+_VERSION = "Which version is running. 1 for 'server_version' label with current version."
 _CODES = {"POST": "201", "PUT": "200", "PATCH": "200", "DELETE": "200"}
 
 
@@ -160,19 +189,22 @@ class ComponentPages:
                 methods[method] += took.count
                 if took.count:
                     labels = {"host": host, "verb": method}
-                    about = "Seconds of the store for each; those of events are not measured."
+                    about = (
+                        "[ALPHA] Request latency in seconds. Broken down by verb, and host. That of the store; events are not "
+                        "measured."
+                    )
                     page.spread("rest_client_request_duration_seconds", about, labels, took)
                     # Nothing holds them up.
                     at_once = Histogram(took.bounds)
                     at_once.add(0.0, took.count)
-                    about = "Seconds that each waited for its turn: there is no limit."
+                    about = "[ALPHA] Client side rate limiter latency in seconds. Broken down by verb, and host. There is no limit."
                     page.spread("rest_client_rate_limiter_duration_seconds", about, labels, at_once)
         for (component, method), count in self._parts.kcm.events.written.items():
             if component in components or (not components and component not in _OTHERS):
                 methods[method] += count
         for method, count in methods.items():
             page.add(
-                "rest_client_requests_total", "counter", "Requests by code, method and host.",
+                "rest_client_requests_total", "counter", _REQUESTS,
                 {"code": _CODES[method], "host": host, "method": method}, count,
             )  # fmt: skip
 
@@ -186,7 +218,7 @@ class ComponentPages:
             busy_s += queue.metrics.works.total
             _queue(page, _QUEUES.get(queue.name, queue.name.replace("-", "_")), queue)
         self._client(page, (self._parts.kcm,), ())
-        page.add("leader_election_master_status", "gauge", "1 for the leader.", {"name": "kube-controller-manager"}, 1)
+        page.add("leader_election_master_status", "gauge", _LEADER, {"name": "kube-controller-manager"}, 1)
         return self._base(page, "kube-controller-manager", busy_s)
 
     def scheduler(self) -> Page:
@@ -195,44 +227,67 @@ class ComponentPages:
         counts = scheduler.counts
         for result, histogram in counts.attempts.items():
             labels = {"profile": NAME, "result": result}
-            page.add("scheduler_schedule_attempts_total", "counter", "Attempts by result.", labels, histogram.count)
+            page.add("scheduler_schedule_attempts_total", "counter", _ATTEMPTS, labels, histogram.count)
             page.spread(
-                "scheduler_scheduling_attempt_duration_seconds", "From a pod's turn to its binding or refusal.",
+                "scheduler_scheduling_attempt_duration_seconds", "[STABLE] Scheduling attempt latency in seconds (scheduling algorithm + binding)",
                 labels, histogram,
             )  # fmt: skip
-        about = "Seconds in an extension point; filters and scores are kept by shape of pod, and not timed."
+        about = (
+            "[STABLE] Latency for running all plugins of a specific extension point. Filters and scores are kept by shape of "
+            "pod, and not timed."
+        )
         bind = {"extension_point": "Bind", "profile": NAME, "status": "Success"}
         page.spread("scheduler_framework_extension_point_duration_seconds", about, bind, counts.binds)
         for what, count in scheduler.cached().items():
-            page.add("scheduler_cache_size", "gauge", "What it decides by.", {"type": what}, count)
+            page.add(
+                "scheduler_cache_size",
+                "gauge",
+                "[ALPHA] Number of nodes, pods, and assumed (bound) pods in the scheduler cache.",
+                {"type": what},
+                count,
+            )
         scheduled = counts.attempts["scheduled"]
         for name, about in (
-            ("scheduler_scheduling_algorithm_duration_seconds", "The same; the binding is part of it."),
+            (
+                "scheduler_scheduling_algorithm_duration_seconds",
+                "[ALPHA] Scheduling algorithm latency in seconds. The binding is part of it.",
+            ),
             ("scheduler_e2e_scheduling_duration_seconds", "The same, by the older name."),
         ):
             page.spread(name, about, {}, scheduled)
         for tries, waits in counts.waits.items():
             page.spread(
-                "scheduler_pod_scheduling_sli_duration_seconds", "From a pod's arrival to its binding.",
+                "scheduler_pod_scheduling_sli_duration_seconds", _WAITED,
                 {"attempts": tries}, waits,
             )  # fmt: skip
-        page.spread("scheduler_pod_scheduling_attempts", "Attempts of a pod that is bound.", {}, counts.tries)
+        page.spread(
+            "scheduler_pod_scheduling_attempts",
+            "[STABLE] Number of attempts to successfully schedule a pod.",
+            {},
+            counts.tries,
+        )
         for queue, pods in scheduler.waiting().items():
-            page.add("scheduler_pending_pods", "gauge", "Pods that wait.", {"queue": queue}, pods)
+            page.add("scheduler_pending_pods", "gauge", _PENDING, {"queue": queue}, pods)
         for (queue, event), pods in counts.incoming.items():
             page.add(
-                "scheduler_queue_incoming_pods_total", "counter", "Pods that came into a queue.",
+                "scheduler_queue_incoming_pods_total", "counter", _INCOMING,
                 {"event": event, "queue": queue}, pods,
             )  # fmt: skip
         page.add(
-            "scheduler_preemption_attempts_total", "counter", "Attempts that evicted pods.", {}, counts.preemptions
+            "scheduler_preemption_attempts_total",
+            "counter",
+            "[STABLE] Total preemption attempts in the cluster till now",
+            {},
+            counts.preemptions,
         )
-        page.spread("scheduler_preemption_victims", "Pods that one evicted.", {}, counts.victims)
+        page.spread(
+            "scheduler_preemption_victims", "[STABLE] Number of selected preemption victims", {}, counts.victims
+        )
         for own in self._parts.pump.reconcilers:
             if own.name == _OF_SCHEDULER:
                 _queue(page, "scheduler_changes", own)
         self._client(page, (self._parts.scheduling,), (NAME,))
-        page.add("leader_election_master_status", "gauge", "1 for the leader.", {"name": "kube-scheduler"}, 1)
+        page.add("leader_election_master_status", "gauge", _LEADER, {"name": "kube-scheduler"}, 1)
         return self._base(page, "kube-scheduler", counts.busy_s)
 
     def etcd(self) -> Page:
@@ -240,48 +295,91 @@ class ComponentPages:
         page, parts = Page(), self._parts
         operations, journal = parts.store.operations, parts.journal
         writes = operations.count()
+        keys = sum(table.count for table in parts.store.tables())
         for name, value, about in (
-            ("etcd_server_has_leader", 1, "1 when there is a leader."),
-            ("etcd_server_is_leader", 1, "1 when it is this one."),
-            ("etcd_server_proposals_pending", 0, "Proposals that wait."),
-            ("etcd_server_quota_backend_bytes", _QUOTA_BYTES, "etcd's default; the store has no such limit."),
+            ("etcd_server_has_leader", 1, "Whether or not a leader exists. 1 is existence, 0 is not."),
+            ("etcd_server_is_leader", 1, "Whether or not this member is a leader. 1 if is, 0 otherwise."),
+            ("etcd_server_proposals_pending", 0, "The current number of pending proposals to commit."),
+            (
+                "etcd_server_quota_backend_bytes",
+                _QUOTA_BYTES,
+                "Current backend storage quota size in bytes. The store has no such limit.",
+            ),
             (
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 self.stored_bytes(),
-                "Stored objects, by a sample of each table.",
+                "Total size of the underlying database logically in use in bytes. By a sample of each table.",
             ),
-            ("etcd_mvcc_db_total_size_in_bytes", self.stored_bytes(), "The same."),
+            ("etcd_server_proposals_committed_total", writes, "The total number of consensus proposals committed."),
+            ("etcd_server_proposals_applied_total", writes, "The total number of consensus proposals applied."),
+            (
+                "etcd_disk_wal_write_bytes_total",
+                journal.written_bytes if journal else 0,
+                "Total number of bytes written in WAL.",
+            ),
+            ("etcd_server_is_learner", 0, "Whether or not this member is a learner. 1 if is, 0 otherwise."),
+            ("etcd_debugging_mvcc_keys_total", keys, "Total number of keys."),
+            ("etcd_debugging_mvcc_current_revision", parts.store.revision, "The current revision of store."),
+            ("os_fd_used", processpage.open_files(), "The number of used file descriptors."),
+            ("os_fd_limit", processpage.most_files(), "The file descriptor limit."),
+            (
+                "etcd_mvcc_db_total_size_in_bytes",
+                self.stored_bytes(),
+                "Total size of the underlying database physically allocated in bytes.",
+            ),
         ):
             if name.endswith("total_size_in_bytes") and journal is not None:
                 value = journal.size_bytes  # noqa: PLW2901 - the file's own
             page.add(name, "gauge", about, {}, value)
         for name, value, about in (
-            ("etcd_server_leader_changes_seen_total", 0, "There is one member."),
-            ("etcd_server_proposals_committed_total", writes, "Writes."),
-            ("etcd_server_proposals_applied_total", writes, "Writes."),
-            ("etcd_server_proposals_failed_total", 0, "Writes that were lost."),
-            ("etcd_server_slow_apply_total", operations.slow, "Writes of more than 5 ms."),
-            ("etcd_server_slow_read_indexes_total", 0, "Reads are never put off."),
-            ("etcd_disk_wal_write_bytes_total", journal.written_bytes if journal else 0, "Bytes of the journal."),
-            ("etcd_mvcc_put_total", operations.count(CREATE, UPDATE), "Writes that put."),
-            ("etcd_mvcc_delete_total", operations.count(DELETE), "Writes that delete."),
-            ("etcd_network_client_grpc_received_bytes_total", self._received(), "Written objects, by a sample."),
-            ("etcd_network_client_grpc_sent_bytes_total", writes * 64, "Answers to writes."),
+            ("etcd_server_leader_changes_seen_total", 0, "The number of leader changes seen."),
+            ("etcd_server_proposals_failed_total", 0, "The total number of failed proposals seen."),
+            (
+                "etcd_server_slow_apply_total",
+                operations.slow,
+                "The total number of slow apply requests. Here of more than 5 ms.",
+            ),
+            ("etcd_server_slow_read_indexes_total", 0, _SLOW_READS),
+            ("etcd_mvcc_txn_total", writes, "Total number of txns seen by this member."),
+            ("etcd_mvcc_put_total", operations.count(CREATE, UPDATE), "Total number of puts seen by this member."),
+            ("etcd_mvcc_delete_total", operations.count(DELETE), "Total number of deletes seen by this member."),
+            (
+                "etcd_network_client_grpc_received_bytes_total",
+                self._received(),
+                "The total number of bytes received from grpc clients. By a sample.",
+            ),
+            (
+                "etcd_network_client_grpc_sent_bytes_total",
+                writes * 64,
+                "The total number of bytes sent to grpc clients. Of writes.",
+            ),
             ("etcd_network_peer_received_bytes_total", 0, "There is one member."),
             ("etcd_network_peer_sent_bytes_total", 0, "There is one member."),
         ):
             page.add(name, "counter", about, {}, value)
-        page.add("etcd_cluster_version", "gauge", "Whose figures these are like.", {"cluster_version": "3.6"}, 1)
-        page.add("etcd_server_version", "gauge", "The same.", {"server_version": "3.6.0"}, 1)
-        for name in ("grpc_server_handled_total", "grpc_server_started_total"):
+        page.add(
+            "etcd_cluster_version",
+            "gauge",
+            "Which version is running. 1 for 'cluster_version' label with current cluster version",
+            {"cluster_version": "3.6"},
+            1,
+        )
+        page.add("etcd_server_version", "gauge", _VERSION, {"server_version": "3.6.0"}, 1)
+        for name, about in (
+            (
+                "grpc_server_handled_total",
+                "Total number of RPCs completed on the server, regardless of success or failure.",
+            ),
+            ("grpc_server_started_total", "Total number of RPCs started on the server."),
+        ):
             labels = {"grpc_method": "Txn", "grpc_service": "etcdserverpb.KV", "grpc_type": "unary"}
             if "handled" in name:
                 labels["grpc_code"] = "OK"
-            page.add(name, "counter", "Writes.", labels, writes)
+            page.add(name, "counter", about, labels, writes)
         none = Histogram(DISK_BOUNDS_S)
-        about = "Times that the journal was brought to disk; of a cluster in memory there are none."
+        about = "The latency distributions of fsync called by WAL. Of a cluster in memory there are none."
         page.spread("etcd_disk_wal_fsync_duration_seconds", about, {}, journal.syncs if journal else none)
-        about = "Writes of the journal; of a cluster in memory there are none."
+        about = "The latency distributions of commit called by backend. Of a cluster in memory there are none."
         page.spread("etcd_disk_backend_commit_duration_seconds", about, {}, journal.writes if journal else none)
         about = "Between members; there is one."
         page.spread("etcd_network_peer_round_trip_time_seconds", about, {"To": ""}, Histogram(_TRIP_BOUNDS_S))
@@ -312,7 +410,7 @@ class ComponentPages:
 
     def stored_bytes(self) -> int:
         """Return the size of what is stored, by a sample of each table."""
-        return round(sum(_mean_bytes(table) * table.count for table in self._parts.store.tables()))
+        return round(sum(mean_bytes(table) * table.count for table in self._parts.store.tables()))
 
     def _received(self) -> int:
         """Return the bytes of what was written; never less than before."""
@@ -323,25 +421,40 @@ class ComponentPages:
             known, sent = self._sent.get((operation, table), (0, 0.0))
             if cell.count > known:
                 if table not in means:
-                    means[table] = _mean_bytes(self._parts.store.db.tables[table])
+                    means[table] = mean_bytes(self._parts.store.db.tables[table])
                 self._sent[operation, table] = (cell.count, sent + (cell.count - known) * means[table])
         return round(sum(sent for _, sent in self._sent.values()))
 
 
 def _queue(page: Page, name: str, queue: KeyedReconciler[object]) -> None:
     labels, metrics = {"name": name}, queue.metrics
-    page.add("workqueue_adds_total", "counter", "Keys that were asked for.", labels, queue.asked)
-    page.add("workqueue_depth", "gauge", "Keys that wait.", labels, queue.pending)
-    page.add("workqueue_retries_total", "counter", "Keys that come again after a failure.", labels, metrics.errors)
+    page.add("workqueue_adds_total", "counter", "[BETA] Total number of adds handled by workqueue", labels, queue.asked)
+    page.add("workqueue_depth", "gauge", "[BETA] Current depth of workqueue", labels, queue.pending)
+    page.add(
+        "workqueue_retries_total",
+        "counter",
+        "[BETA] Total number of retries handled by workqueue",
+        labels,
+        metrics.errors,
+    )
     # A turn ends before anybody can ask: nothing is ever half done.
-    for what in ("unfinished_work_seconds", "longest_running_processor_seconds"):
-        page.add(f"workqueue_{what}", "gauge", "Keys in hand; none while somebody asks.", labels, 0)
-    for what, spread in (("queue", metrics.waits), ("work", metrics.works)):
-        about = "By keys of one turn, each as their mean."
+    for what, about in (
+        ("unfinished_work_seconds", _UNFINISHED),
+        (
+            "longest_running_processor_seconds",
+            "[BETA] How many seconds has the longest running processor for workqueue been running.",
+        ),
+    ):
+        page.add(f"workqueue_{what}", "gauge", about, labels, 0)
+    for what, about, spread in (
+        ("queue", "[BETA] How long in seconds an item stays in workqueue before being requested.", metrics.waits),
+        ("work", "[BETA] How long in seconds processing an item from workqueue takes.", metrics.works),
+    ):
+        # By keys of one turn, each as their mean.
         page.spread(f"workqueue_{what}_duration_seconds", about, labels, spread)
 
 
-def _mean_bytes(table: ObjectTable) -> float:
+def mean_bytes(table: ObjectTable) -> float:
     """Return the mean size of some objects' JSON, 0 without any."""
     some = [record.obj for record in islice(table.head.values(), _SAMPLE) if type(record) is not Tombstone]
     sizes = [len(obj.meta) + len(obj.managed) + len(obj.body) + len(obj.status) for obj in some]

@@ -46,6 +46,7 @@ class Pressure:
         # Requests that waited when their handler had returned; those that were answered since are among them.
         self._waiting: tuple[list[Responder], list[Responder]] = ([], [])
         self.refused = 0
+        self.on_refused: Callable[[Request, int], None] = lambda _, __: None
 
     def in_flight(self) -> tuple[int, int]:
         """Return how many requests that read, and that write, are under way."""
@@ -64,6 +65,7 @@ class Pressure:
             and not self._is_privileged(request)
         ):
             self.refused += 1
+            self.on_refused(request, 429)
             responder.send(429, _TEXT, _REFUSAL, _RETRY)
             return
         self._app()(request, responder)

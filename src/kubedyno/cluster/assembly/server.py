@@ -30,7 +30,7 @@ from kubedyno.cluster.apiserver.tracing import TracedRequests
 from kubedyno.cluster.assembly.access import ADMIN, HOST, make_access, write_kubeconfig
 from kubedyno.cluster.assembly.chaos import Chaos, SkewedClock
 from kubedyno.cluster.assembly.cluster import Cluster
-from kubedyno.cluster.assembly.componentpages import ComponentPages, parts_of
+from kubedyno.cluster.assembly.componentpages import ComponentPages, mean_bytes, parts_of
 from kubedyno.cluster.assembly.components import Components
 from kubedyno.cluster.assembly.control import Control
 from kubedyno.cluster.assembly.keeping import Keeping, open_keeping
@@ -106,8 +106,8 @@ async def _serve(
     parts: list[FlowControl | Pressure] = []
     audit: list[AuditLog] = []
 
-    def ended(method: str, path: str, status: int) -> None:
-        api.ended(method, path, status)
+    def ended(request: Request, status: int) -> None:
+        api.ended(request, status)
 
     lifetimes = Lifetimes(lambda: parts[0].app, ended)
     # What a request meets first: the audit log, tracing, or neither.
@@ -162,7 +162,7 @@ async def _serve(
     pages = ComponentPages(parts_of(cluster, address, keeping.journal if keeping is not None else None), pauses)
     api.kubelets.configuration = cluster.nodes.config_text
     api.pages.pauses, api.pages.others_cpu_s = pauses, pages.busy_s
-    api.pages.storage_bytes = pages.stored_bytes
+    api.pages.storage_bytes, api.pages.mean_bytes = pages.stored_bytes, mean_bytes
     components = Components(cluster.store, settings, pages.of, address)
     control.more["metrics"], control.more["scrape"] = components.list_targets, components.scrape
     api.streams.is_shell, api.streams.end_program = reads_commands, cluster.nodes.pods.end_program
@@ -186,6 +186,7 @@ async def _serve(
             reading=settings.max_inflight,
             mutating=settings.max_mutating_inflight,
         )
+    front.on_refused = ended
     parts.append(front)
     if settings.tracing:
         spans.append(Spans(read_tracing(Path(settings.tracing)), "kube-apiserver", Random()))

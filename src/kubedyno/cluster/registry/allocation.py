@@ -4,6 +4,7 @@ An address is taken while there is an IPAddress object of that name; node ports 
 """
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from socket import AF_INET, AF_INET6, inet_ntop
@@ -14,7 +15,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.registry.nodeports import NodePorts
+from kubedyno.cluster.registry.nodeports import NODE_PORTS, NodePorts
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import SERVICES, built_in
@@ -53,6 +54,9 @@ class Allocator:
         clock: Stamps IPAddresses.
         random: Picks.
         subnets: CIDRs of ClusterIPs, one a family; the first is the one of Services that do not say.
+
+    Attributes:
+        allocations: Addresses given so far, by family, and whether they were asked for ("static", else "dynamic").
     """
 
     def __init__(self, store: Store, clock: Clock, random: Random, subnets: tuple[str, ...]) -> None:
@@ -66,6 +70,25 @@ class Allocator:
         store.table(SERVICECIDRS).subscribe(self._networks.clear)
         self._ports = NodePorts(random)
         self._learnt = False
+        self.allocations: Counter[tuple[str, str]] = Counter()
+
+    def usage(self) -> list[tuple[str, str, int, int]]:
+        """Return (CIDR, family, addresses that Services have, addresses in all) of each subnet."""
+        found = []
+        for family in self._subnets:
+            networks = self._of_family(family)
+            taken = [record.key for record in self._table.all() if family_of(record.key) == family]
+            for network in networks:
+                # Nearly always there is one, and then none has to be parsed.
+                inside = sum(ipaddress.ip_address(each) in network for each in taken) if networks[1:] else len(taken)
+                found.append((str(network), family, inside, _usable(network)))
+        return found
+
+    @property
+    def node_ports(self) -> tuple[int, int]:
+        """How many node ports Services have, and how many there are."""
+        self._learn()
+        return len(self._ports), len(NODE_PORTS)
 
     def allocate(self, service: Object, old: Object | None, uid: str, *, dry_run: bool) -> None:
         """Fill in a valid Service's families, addresses and ports, in place, and take them; what `old` gave up is free.
@@ -181,7 +204,8 @@ class Allocator:
             for i, family in enumerate(spec["ipFamilies"]):
                 if i < len(addresses) and addresses[i] in had:
                     continue
-                if i < len(addresses):
+                scope = "static" if i < len(addresses) else "dynamic"
+                if scope == "static":
                     address = str(ipaddress.ip_address(addresses[i]))
                     self._check_asked(service, addresses[i], dry_run=dry_run)
                 else:
@@ -190,6 +214,7 @@ class Allocator:
                 if not dry_run:
                     self._take(address, service)
                     taken.append(address)
+                    self.allocations[family, scope] += 1
         except Exception:
             for address in taken:
                 self._store.remove(IPADDRESSES, address)
@@ -261,7 +286,7 @@ class Allocator:
     def _candidates(self, network: Network) -> Iterator[str]:
         """Yield a subnet's addresses: some of the upper part at random, then all of that part, then the lower."""
         first = int(network.network_address) + 1
-        count = network.num_addresses - (2 if network.version == 4 else 1)
+        count = _usable(network)
         if count <= 0:
             return
         static = 0 if count < _MIN_STATIC else min(max(_MIN_STATIC, count // 16), _MAX_STATIC)
@@ -283,6 +308,11 @@ class Allocator:
             for address in service["spec"].get("clusterIPs", ()):
                 if address != "None" and self._store.get(IPADDRESSES, address) is None:
                     self._take(address, service)
+
+
+def _usable(network: Network) -> int:
+    """Return how many addresses of a subnet there are to be had."""
+    return network.num_addresses - (2 if network.version == 4 else 1)
 
 
 def _parent(service: Object) -> Object:

@@ -30,6 +30,9 @@ class NodePorts:
         self._random = random
         self._owners: dict[int, str] = {}
 
+    def __len__(self) -> int:
+        return len(self._owners)
+
     def allocate(self, service: Object, before: Object, uid: str, *, dry_run: bool) -> None:
         """Give a Service the ports that it needs, in place; those that it had and needs no more are free again.
 

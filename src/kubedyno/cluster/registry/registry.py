@@ -13,6 +13,7 @@ from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
 from kubedyno.cluster.registry import deletion
 from kubedyno.cluster.registry.admission import PodClasses
+from kubedyno.cluster.registry.admissiontimes import AdmissionTimes
 from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid, check_version, other_uid
 from kubedyno.cluster.registry.allocation import Allocator
 from kubedyno.cluster.registry.binding import bound, node_of
@@ -63,6 +64,7 @@ class Registry(ServedKinds):
     Attributes:
         classes: What pods get by the name of a class.
         rules: What namespaces ask of what is created in them.
+        admission_times: How long clients' writes were in admission.
         own_gate: Says what an object of the cluster's own parts has to pass (resource, its metadata or ownerReferences as
             JSON).
     """
@@ -76,6 +78,7 @@ class Registry(ServedKinds):
         self.rules = NamespaceRules(store, self.stored_resource)
         self._builtin = BuiltInAdmission(store, random, self.classes, self.rules)
         self.own_gate: Callable[[Resource, bytes], OwnGate | None] = lambda _, __: None
+        self.admission_times = AdmissionTimes()
         self.shapes = Shapes()
         self._disabled = DisabledFields(settings)
         self.allocator = Allocator(store, clock, random, settings.service_subnets)
@@ -155,10 +158,11 @@ class Registry(ServedKinds):
     ) -> ObjectRecord:  # fmt: skip
         resource, metadata, store = kind.resource, new["metadata"], self.store
         name = metadata.get("name", "")
-        ruled = self._builtin.mutate(resource, namespace, new, "" if gate is None else gate.suffix)
-        if gate is not None:
-            new = gate.mutated(kind, "", new, None)
-            metadata = new["metadata"]
+        with self.admission_times.create_admit:
+            ruled = self._builtin.mutate(resource, namespace, new, "" if gate is None else gate.suffix)
+            if gate is not None:
+                new = gate.mutated(kind, "", new, None)
+                metadata = new["metadata"]
         for member in (
             "selfLink",
             "deletionTimestamp",
@@ -188,11 +192,12 @@ class Registry(ServedKinds):
             warnings += kind.warnings(new)
         core = kind.stored_as or resource
         notes = None if gate is None else gate.annotations
-        self._builtin.check_created(core, namespace, new, warnings, notes, ruled=ruled)
-        if gate is not None:
-            gate.check(kind, "", new, None)
-        if ruled:
-            self.rules.check_quota(core, namespace, new)
+        with self.admission_times.create_validate:
+            self._builtin.check_created(core, namespace, new, warnings, notes, ruled=ruled)
+            if gate is not None:
+                gate.check(kind, "", new, None)
+            if ruled:
+                self.rules.check_quota(core, namespace, new)
         key = key_of(namespace if resource.namespaced else "", name)
         if store.get(resource, key) is not None:
             raise already_exists(resource, name)
@@ -465,10 +470,11 @@ class Registry(ServedKinds):
         if manager is not None:
             now = rfc3339(self.clock.now())
             managed = self._owned_after(kind, old, kind.fields.as_sent(new, sent), managed, manager, subresource, now)
-        self._builtin.mutate_changed(core, subresource, new, old)
-        if gate is not None:
-            new = gate.mutated(kind, subresource, new, record)
-            metadata = new["metadata"]
+        with self.admission_times.update_admit:
+            self._builtin.mutate_changed(core, subresource, new, old)
+            if gate is not None:
+                new = gate.mutated(kind, subresource, new, record)
+                metadata = new["metadata"]
         # What a client may leave out, or never changes.
         before = old["metadata"]
         for member in ("uid", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
@@ -510,16 +516,17 @@ class Registry(ServedKinds):
             raise invalid(core, name, causes)
         if warnings is not None and not subresource:
             warnings += kind.warnings_of_change(new, old)
-        if whole:
-            self._builtin.check_updated(
-                core, subresource, new, old, warnings, None if gate is None else gate.annotations
-            )
-        if gate is not None:
-            gate.check(kind, subresource, new, record)
-        # What may come to use more of a namespace's quota by a change.
-        measured = subresource == "resize" or (not subresource and (resource is SERVICES or resource is CLAIMS))
-        if measured and self.rules.apply_to(metadata["namespace"]):
-            self.rules.check_quota(resource, metadata["namespace"], new, old)
+        with self.admission_times.update_validate:
+            if whole:
+                self._builtin.check_updated(
+                    core, subresource, new, old, warnings, None if gate is None else gate.annotations
+                )
+            if gate is not None:
+                gate.check(kind, subresource, new, record)
+            # What may come to use more of a namespace's quota by a change.
+            measured = subresource == "resize" or (not subresource and (resource is SERVICES or resource is CLAIMS))
+            if measured and self.rules.apply_to(metadata["namespace"]):
+                self.rules.check_quota(resource, metadata["namespace"], new, old)
         if resource is SERVICES and not subresource:
             self.allocator.allocate(new, old, record.obj.uid, dry_run=dry_run)
         if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):

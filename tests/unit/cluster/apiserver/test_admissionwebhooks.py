@@ -93,6 +93,18 @@ async def test_a_refusal_has_the_webhooks_words_and_code(w):
         400, 'admission webhook "h0.w.io" denied the request without explanation',
     )  # fmt: skip
     assert (await w.call("GET", f"{MAPS}/c")).status == 404
+    w.hooks.replies["/0"] = allow
+    assert (await w.call("POST", MAPS, configmap())).status == 201
+    page = (await w.call("GET", "/metrics")).body.decode()
+    named = 'name="h0.w.io",operation="CREATE",rejected'
+    for code, rejected in (("403", "true"), ("400", "true"), ("200", "false")):
+        labels = f'code="{code}",{named}="{rejected}",type="validating"'
+        assert f"apiserver_admission_webhook_request_total{{{labels}}} 1\n" in page
+    for rejected, count in (("true", 2), ("false", 1)):
+        labels = f'{named}="{rejected}",type="validating"'
+        assert f"apiserver_admission_webhook_admission_duration_seconds_count{{{labels}}} {count}\n" in page
+    labels = 'error_type="no_error",name="h0.w.io",operation="CREATE",rejection_code="403",type="validating"'
+    assert f"apiserver_admission_webhook_rejection_count{{{labels}}} 1\n" in page
 
 
 @run

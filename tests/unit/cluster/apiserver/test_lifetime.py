@@ -36,7 +36,9 @@ class Slow:
 @asynccontextmanager
 async def world(alpn):
     slow, ended = Slow(), []
-    lifetimes = Lifetimes(lambda: slow.app, lambda *what: ended.append(what))
+    lifetimes = Lifetimes(
+        lambda: slow.app, lambda request, status: ended.append((request.method, request.path, status))
+    )
     server = await serve(lifetimes.app, "127.0.0.1", 0, server_context(PAIR))
     server.stamps = Stamps(lambda: 1_795_000_000.0, "3f2a0000-0000-4000-8000-00000000000f")
     context = client_context(AUTHORITY.certificate, alpn=(alpn,))
@@ -111,7 +113,7 @@ def test_each_answer_has_a_date_and_an_id_of_its_own_or_the_requests(alpn):
 def test_what_was_answered_is_forgotten_before_the_next_sweep():
     async def inside():
         slow = Slow()
-        lifetimes = Lifetimes(lambda: slow.app, lambda *_: None)
+        lifetimes = Lifetimes(lambda: slow.app, lambda _, __: None)
 
         class Late:
             answer_id = ""

@@ -9,6 +9,7 @@ import pytest
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.metrics import RequestCounts
 from kubedyno.cluster.apiserver.routes import Route
+from kubedyno.http.messages import Peer, Request
 from kubedyno.kube.resources import PODS as PODS_KIND
 from kubedyno.promql.exposition import Sample, labels_of, read
 from unit.cluster.apiserver.harness import NS, START_S, TOKEN, Api, running
@@ -251,8 +252,8 @@ def test_how_containers_ended_and_why_a_pod_was_put_out_are_told():
 def test_requests_that_were_refused_in_self_defence_are_counted_evictions_apart():
     counts = RequestCounts(lambda: 0.0)
     pods: Any = SimpleNamespace(resource=PODS_KIND, deprecation=None)
-    counts.add("list", Route(pods, NS, "", ""), 429, 0.1)
-    counts.add("list", Route(pods, NS, "", ""), 429, 0.1)
+    counts.end("list", Route(pods, NS, "", ""), 429)
+    counts.end("list", Route(pods, NS, "", ""), 429)
     counts.add("list", Route(pods, NS, "", ""), 200, 0.1)
     counts.add("create", Route(pods, NS, "p", "eviction"), 429, 0.1)
     page = Page()
@@ -260,3 +261,100 @@ def test_requests_that_were_refused_in_self_defence_are_counted_evictions_apart(
     ((labels, value),) = named(page.text(), "apiserver_request_terminations_total")
     assert value == 2
     assert (labels["verb"], labels["code"], labels["resource"], labels["scope"]) == ("LIST", "429", "pods", "namespace")
+
+
+def test_what_flow_control_refuses_is_counted_as_what_it_was_about(cluster):
+    about = Request("GET", PODS, "watch=1&fieldSelector=metadata.name%3Dp", {}, b"", Peer(1, ""))
+    cluster.server.ended(about, 429)
+    cluster.server.ended(Request("GET", "/version", "", {}, b"", Peer(1, "")), 429)
+    page = cluster.call("GET", "/metrics").body
+    ((labels, _),) = named(page, "apiserver_request_total", code="429", resource="pods")
+    assert (labels["verb"], labels["scope"], labels["component"]) == ("WATCH", "resource", "apiserver")
+    assert len(named(page, "apiserver_request_terminations_total", verb="WATCH", resource="pods")) == 1
+    assert named(page, "apiserver_request_total", code="429", subresource="/version")[0][1] == 1
+
+
+def test_requests_have_the_labels_of_the_real_server(cluster):
+    apply = {"authorization": f"Bearer {TOKEN}", "content-type": "application/apply-patch+yaml"}
+    maps = f"/api/v1/namespaces/{NS}/configmaps"
+    applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    assert cluster.call("PATCH", f"{maps}/a?fieldManager=t&dryRun=All", applied, apply).status == 201
+    assert cluster.call("PATCH", f"{maps}/a?fieldManager=t", applied, apply).status == 201
+    assert cluster.call("GET", f"{maps}?fieldSelector=metadata.name%3Da").status == 200
+    for path in ("/api", "/apis", "/healthz", "/openapi/v3", "/openapi/v3/apis/apps/v1"):
+        cluster.call("GET", path)
+    page = cluster.call("GET", "/metrics").body
+    applies = named(page, "apiserver_request_total", resource="configmaps", verb="APPLY", code="201")
+    assert sorted((labels.get("dry_run", ""), labels["scope"], value) for labels, value in applies) == [
+        ("", "resource", 1), ("All", "resource", 1),
+    ]  # fmt: skip
+    assert named(page, "apiserver_request_total", resource="configmaps", verb="LIST")[0][0]["scope"] == "resource"
+    others = {
+        labels["subresource"]: labels.get("component", "")
+        for labels, _ in named(page, "apiserver_request_total", resource="")
+    }
+    assert others.items() >= {
+        "api": "apiserver", "apis": "apiserver", "/healthz": "", "openapi/v3": "", "openapi/v3/": "",
+    }.items()  # fmt: skip
+    # Objectives have no dry runs apart, and are not about 25 ms and less.
+    buckets = named(page, "apiserver_request_sli_duration_seconds_bucket", resource="configmaps", verb="APPLY")
+    assert buckets[0][0]["le"] == "0.05"
+    assert (len(buckets), buckets[-1][1]) == (22, 2)
+    assert all("dry_run" not in labels for labels, _ in buckets)
+    assert {labels["le"] for labels, _ in named(page, "apiserver_response_sizes_bucket", resource="configmaps")} == {
+        "1000", "10000", "100000", "1e+06", "1e+07", "1e+08", "1e+09", "+Inf",
+    }  # fmt: skip
+
+
+def test_who_asked_and_what_that_one_might_is_counted(cluster):
+    def count(name: str, **labels: str) -> float:
+        return sum(value for _, value in named(cluster.call("GET", "/metrics").body, name, **labels))
+
+    names = ("authentication_attempts", "authorization_attempts_total")
+    before = [count(name, result="success") + count(name, result="allowed") for name in names]
+    cluster.call("GET", PODS, headers={"authorization": "Bearer wrong"})
+    nobody = {"authorization": f"Bearer {TOKEN}", "impersonate-user": "somebody@example.com"}
+    assert cluster.call("GET", PODS, headers=nobody).status == 403
+    assert count("authentication_attempts", result="error") == 1
+    assert count("authorization_attempts_total", result="no-opinion") == 1
+    assert count("authenticated_user_requests", username="email_id") == 1
+    after = [count(name, result="success") + count(name, result="allowed") for name in names]
+    # Between the readings of each: those below it, and its own.
+    assert after[0] - before[0] - (after[1] - before[1]) == 1
+
+
+def test_lists_say_what_they_looked_at_and_by_which_index(cluster):
+    for number in range(3):
+        add_pod(cluster, f"p{number}", "n1" if number else "n2", labels={"a": str(number)})
+    page = cluster.call("GET", "/metrics").body
+    before = {
+        labels.get("index", ""): value for labels, value in named(page, "apiserver_cache_list_fetched_objects_total")
+    }
+    cluster.call("GET", f"{PODS}?labelSelector=a%3D1")
+    cluster.call("GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1")
+    page = cluster.call("GET", "/metrics").body
+    fetched = named(page, "apiserver_cache_list_fetched_objects_total", resource="pods")
+    assert sorted((labels.get("index", ""), value - before.get(labels.get("index", ""), 0)) for labels, value in fetched) == [
+        ("", 3), ("f:spec.nodeName", 2),
+    ]  # fmt: skip
+    assert named(page, "apiserver_cache_list_returned_objects_total", resource="pods")[0][1] == 3
+
+
+def test_admission_and_what_services_were_given_are_counted(cluster):
+    assert cluster.call("POST", "/api/v1/namespaces/none/pods", {"metadata": {"name": "p"}}).status == 404
+    service = {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
+    assert cluster.call("POST", f"/api/v1/namespaces/{NS}/services", service).status == 201
+    page = cluster.call("GET", "/metrics").body
+    steps = {
+        (labels["type"], labels["rejected"]): value
+        for labels, value in named(
+            page, "apiserver_admission_step_admission_duration_seconds_count", operation="CREATE"
+        )
+    }
+    assert steps["admit", "true"] == 1
+    assert steps["admit", "false"] >= steps["validate", "false"] >= 1
+    taken = named(page, "kube_apiserver_clusterip_allocator_allocated_ips")[0][1]
+    assert named(page, "kube_apiserver_clusterip_allocator_available_ips")[0][1] == 65534 - taken
+    assert named(page, "kube_apiserver_clusterip_allocator_allocation_total", scope="dynamic")[0][1] >= 1
+    assert named(page, "kube_apiserver_nodeport_allocator_allocated_ports")[0][1] == 1
+    assert [value for _, value in named(page, "aggregator_unavailable_apiservice")]

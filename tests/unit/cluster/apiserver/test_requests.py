@@ -706,7 +706,7 @@ def test_metrics_count_what_was_answered(api):
         'apiserver_request_total{code="%d",component="apiserver",dry_run="",group="",resource="configmaps",scope="%s",'
         'subresource="",verb="%s",version="v1"} 1'
     )
-    for code, verb, scope in ((201, "POST", "namespace"), (409, "POST", "namespace"), (404, "GET", "resource")):
+    for code, verb, scope in ((201, "POST", "resource"), (409, "POST", "resource"), (404, "GET", "resource")):
         assert line % (code, scope, verb) in text
 
 

@@ -169,6 +169,9 @@ class FlowControl:
         store: Where FlowSchemas and PriorityLevelConfigurations are.
         seats: Requests that may be under way at once, all levels together.
         now_s: Monotonic seconds.
+
+    Attributes:
+        on_refused: Told of each request that is not served, and of its status.
     """
 
     def __init__(
@@ -202,6 +205,7 @@ class FlowControl:
         self._alarm: asyncio.TimerHandle | None = None
         # Requests that have seats, for whoever wants to see them.
         self.under_way: dict[Ticket, None] = {}
+        self.on_refused: Callable[[Request, int], None] = lambda _, __: None
         for resource in (FLOWSCHEMAS, PRIORITYLEVELS):
             store.table(resource).subscribe(self._changed)
 
@@ -209,6 +213,11 @@ class FlowControl:
         """Take turns with what a server reads and sends."""
         self._turns.after = server.flush
         server.most_put_off = lambda: _SHARED_BURST if self._turns.shared() else _BURST
+
+    def in_queue(self) -> tuple[int, int]:
+        """Return how many requests that read, and that write, are in queues."""
+        reading = sum(ticket.request.method in {"GET", "HEAD"} for ticket in self._patient)
+        return reading, len(self._patient) - reading
 
     # --- requests ----------------------------------------------------------------------------------------------
 
@@ -409,6 +418,7 @@ class FlowControl:
         ticket.flow.level.give_up(ticket, why, now_s)
 
     def _refuse(self, ticket: Ticket) -> None:
+        self.on_refused(ticket.request, 429)
         seconds = self._retries.setdefault(ticket.flow.level.config.name, RetryAfter()).refuse(self._now_s())
         headers: Headers = (("Retry-After", str(seconds)), ("X-Content-Type-Options", "nosniff"))
         ticket.send(429, _TEXT, _REFUSAL, headers)

@@ -35,6 +35,9 @@ def add_series(page: Page, control: FlowControl) -> None:
     """Add the series of a server's flow control to a page."""
     prefix = "apiserver_flowcontrol_"
     control.refresh_now()
+    about = "[ALPHA] Maximal number of queued requests in this apiserver per request kind in last second."
+    for kind, waiting in zip(("readOnly", "mutating"), control.in_queue(), strict=True):
+        page.add("apiserver_current_inqueue_requests", "gauge", about, {"request_kind": kind}, waiting)
     for (schema, of_level), counts in sorted(control.counts.items()):
         labels = {"flow_schema": schema, "priority_level": of_level}
         for name, about, value in (

@@ -146,8 +146,12 @@ async def test_who_is_nobody_is_told_so_without_headers() -> None:
 async def test_what_is_too_much_is_refused_with_the_real_words() -> None:
     bench = Bench(seats=2)
     bench.level("small", **QUEUES)
+    refused: list[int] = []
+    bench.control.on_refused = lambda _, status: refused.append(status)
     answers = [bench.ask("u") for _ in range(2 + 2 * 3 + 1)]
     assert [answer.status for answer in answers] == [0] * 8 + [429]
+    assert refused == [429]
+    assert sum(bench.control.in_queue()) == 6
     assert answers[-1].body == b"Too many requests, please try again later.\n"
     assert answers[-1].header("retry-after") == ["1"]
     assert answers[-1].header("x-kubernetes-pf-prioritylevel-uid")
