@@ -413,7 +413,7 @@ async def replaying(
         address=address,
         control=lambda _request, _responder, _user: False,
     )
-    api.paths.ready = True
+    api.paths.health.ready = True
     authority = tls.Authority()
     context = tls.server_context(authority.server(("127.0.0.1",)), authority.certificate)
     server = await serve(api.app, "127.0.0.1", 0, context, LIMITS)

@@ -1,17 +1,36 @@
 """Paths outside the API: version and health."""
 
+from collections import Counter
 from collections.abc import Collection
 
 import orjson
 
+from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.settings import ClusterSettings
 
 # Of the release that the recorded answers are from; a patch version's own commit is not known here.
 _BUILD_DATE = "2026-08-21T11:29:11Z"
-_CHECKS = (
-    "ping", "log", "etcd", "informer-sync", "poststarthook/generic-apiserver-start-informers",
-    "poststarthook/start-system-namespaces-controller", "poststarthook/bootstrap-controller", "shutdown",
+# In the order in which a server of 1.36 tells them; its parts come up under these names.
+_HOOKS = (
+    "start-apiserver-admission-initializer", "generic-apiserver-start-informers", "priority-and-fairness-config-consumer",
+    "priority-and-fairness-filter", "storage-object-count-tracker-hook", "start-apiextensions-informers",
+    "start-apiextensions-controllers", "crd-informer-synced", "start-system-namespaces-controller",
+    "peer-endpoint-reconciler-controller", "start-cluster-authentication-info-controller",
+    "start-kube-apiserver-identity-lease-controller", "start-kube-apiserver-identity-lease-garbage-collector",
+    "storage-readiness", "start-legacy-token-tracking-controller", "start-service-ip-repair-controllers",
+    "rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes", "priority-and-fairness-config-producer",
+    "bootstrap-controller", "start-kubernetes-service-cidr-controller", "start-kube-aggregator-informers",
+    "apiservice-status-local-available-controller", "apiservice-status-remote-available-controller",
+    "apiservice-registration-controller", "apiservice-discovery-controller", "kube-apiserver-autoregistration",
+    "autoregister-completion", "apiservice-openapi-controller", "apiservice-openapiv3-controller",
 )  # fmt: skip
+_STARTED = tuple(name if name == "autoregister-completion" else f"poststarthook/{name}" for name in _HOOKS)
+_INFORMERS = "informer-sync"
+_LIVE = ("ping", "log", "loopback-serving-certificate", "etcd", *_STARTED)
+_READY = ("ping", "log", "etcd", "etcd-readiness", _INFORMERS, *_STARTED, "shutdown")
+_GAUGE, _COUNTER = "kubernetes_healthcheck", "kubernetes_healthchecks_total"
+_GAUGE_TEXT = "[STABLE] This metric records the result of a single healthcheck."
+_COUNTER_TEXT = "[STABLE] This metric records the results of all healthcheck."
 HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
 
 
@@ -40,36 +59,69 @@ def build_of(settings: ClusterSettings) -> dict[str, str]:
     }
 
 
-def health_text(path: str, *, verbose: bool, ready: bool = True, excluded: Collection[str] = ()) -> tuple[int, bytes]:
-    """Return status and text of a health path.
+def checks_of(root: str) -> tuple[str, ...]:
+    """Return the checks of a health path, as "livez"."""
+    return _READY if root == "readyz" else _LIVE
 
-    Args:
-        path: "/readyz", or one check of it as "/readyz/ping".
-        verbose: List every check.
+
+class Health:
+    """The checks, and how often each was made.
+
+    Attributes:
         ready: The cluster has come up; until then /readyz fails its informers.
-        excluded: Checks that do not count.
     """
-    root = path.split("/")[1]
-    one = path.split("/", 2)[2] if path.count("/") > 1 else ""
-    if one and one not in _CHECKS:
-        return 404, b"404 page not found\n"
-    failing = {"informer-sync"} - set(excluded) if root == "readyz" and not ready else set()
-    if one:
-        return (500, f"internal server error: {one} failed".encode()) if one in failing else (200, b"ok")
-    if not failing and not verbose:
-        return 200, b"ok"
-    skipped = {"informer-sync", "shutdown"} if root != "readyz" else set()
-    checks = [check for check in _CHECKS if check not in skipped]
-    lines = [
-        f"[-]{check} failed: reason withheld"
-        if check in failing
-        else f"[+]{check} excluded: ok"
-        if check in excluded
-        else f"[+]{check} ok"
-        for check in checks
-    ]
-    if unknown := sorted(set(excluded) - set(checks)):
-        quoted = ",".join(f'"{name}"' for name in unknown)
-        lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
-    lines.append(f"{root} check failed" if failing else f"{root} check passed")
-    return (500 if failing else 200), ("\n".join(lines) + "\n").encode()
+
+    def __init__(self) -> None:
+        self.ready = False
+        # By type, name and status.
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._passed: dict[tuple[str, str], bool] = {}
+
+    def text(self, path: str, *, verbose: bool, excluded: Collection[str] = ()) -> tuple[int, bytes]:
+        """Return status and text of a health path.
+
+        Args:
+            path: "/readyz", or one check of it as "/readyz/ping".
+            verbose: List every check.
+            excluded: Checks that do not count.
+        """
+        root, _, one = path[1:].partition("/")
+        checks = checks_of(root)
+        if one:
+            if one not in checks:
+                return 404, b"404 page not found\n"
+            return (200, b"ok") if self._passes(root, one) else (500, f"internal server error: {one} failed".encode())
+        passed = {check: self._passes(root, check) for check in checks if check not in excluded}
+        whole = all(passed.values())
+        if whole and not verbose:
+            return 200, b"ok"
+        lines = [
+            f"[+]{check} excluded: ok"
+            if check not in passed
+            else f"[+]{check} ok"
+            if passed[check]
+            else f"[-]{check} failed: reason withheld"
+            for check in checks
+        ]
+        if unknown := sorted(set(excluded) - set(checks)):
+            quoted = ",".join(f'"{name}"' for name in unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
+        lines.append(f"{root} check passed" if whole else f"{root} check failed")
+        return (200 if whole else 500), ("\n".join(lines) + "\n").encode()
+
+    def _passes(self, root: str, check: str) -> bool:
+        passes = self.ready or root != "readyz" or check != _INFORMERS
+        self._counts[root, check, "success" if passes else "error"] += 1
+        self._passed[root, check] = passes
+        return passes
+
+    def slis(self) -> bytes:
+        """Return /metrics/slis: what each check said last, and how often it said what."""
+        page = Page()
+        for root, check in sorted(self._passed, key=lambda key: (key[1], key[0])):
+            labels = {"name": check, "type": root}
+            page.add(_GAUGE, "gauge", _GAUGE_TEXT, labels, float(self._passed[root, check]))
+        for root, check, status in sorted(self._counts, key=lambda key: (key[1], key[2], key[0])):
+            count = self._counts[root, check, status]
+            page.add(_COUNTER, "counter", _COUNTER_TEXT, {"name": check, "status": status, "type": root}, count)
+        return page.text()

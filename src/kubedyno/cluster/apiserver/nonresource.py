@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
-from kubedyno.cluster.apiserver import openapiproto
+from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver.authentication import User
 from kubedyno.cluster.apiserver.call import HEADERS, NO_SNIFF
+from kubedyno.cluster.apiserver.componentpages import ComponentPages
 from kubedyno.cluster.apiserver.encoding import value_bytes
 from kubedyno.cluster.apiserver.flowcontrol.pages import ROOT as DUMPS
 from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps
-from kubedyno.cluster.apiserver.health import HEALTH_PATHS, health_text, version_document
+from kubedyno.cluster.apiserver.health import HEALTH_PATHS, Health, checks_of, version_document
 from kubedyno.cluster.apiserver.metricpages import MEDIA as METRICS_MEDIA
 from kubedyno.cluster.apiserver.metricpages import MetricPages
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, check_routed
+from kubedyno.cluster.apiserver.openapipages import OpenAPIPages
 from kubedyno.cluster.apiserver.queries import parameters
 from kubedyno.cluster.apiserver.servedapi import ServedApi
 from kubedyno.cluster.apiserver.tokens import CONFIGURATION_PATH, JWKS_PATH, ServiceAccountTokens
@@ -20,15 +22,16 @@ from kubedyno.cluster.apiserver.writes import not_allowed
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.http.messages import Headers, Request, Responder
 from kubedyno.kube.resources import ALL
-from kubedyno.kube.status import NotAcceptable, NotFound
+from kubedyno.kube.status import NotFound
 
 _TEXT = "text/plain; charset=utf-8"
 _NOT_FOUND = b"404 page not found\n"
 _PUBLIC: Headers = (("Cache-Control", "public, max-age=3600"),)
 # What / lists besides groups and versions.
 _LISTED = {
-    CONFIGURATION_PATH, JWKS_PATH, "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz",
-    "/version",
+    CONFIGURATION_PATH, JWKS_PATH, "/api", "/apis", "/apis/", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3",
+    "/openapi/v3/", "/version", *HEALTH_PATHS,
+    *(f"{path}/{check}" for path in HEALTH_PATHS for check in checks_of(path[1:])),
 }  # fmt: skip
 
 Control = Callable[[Request, Responder, User], bool]
@@ -64,17 +67,20 @@ class NonResourcePaths:
         control: Asked first for paths under /kubedyno/; says whether it took the request.
         address: host:port of this server.
         under_way: Says how many answers are under way.
+        clock: Tells how long the server is up.
 
     Attributes:
-        ready: What /readyz says.
+        health: Its `ready` is what /readyz says.
         dumps: What /debug says of flow control.
     """
 
     def __init__(
         self, api: ServedApi, settings: ClusterSettings, tokens: ServiceAccountTokens, pages: MetricPages,
-        control: Control, address: str, under_way: Callable[[], int],
+        control: Control, address: str, under_way: Callable[[], int], clock: Clock,
     ) -> None:  # fmt: skip
-        self.ready = False
+        self.health = Health()
+        self._described = OpenAPIPages(api, clock)
+        self._components = ComponentPages(settings, address, clock)
         self.dumps: Dumps | None = None
         self._api = api
         self._version = version_document(settings)
@@ -128,16 +134,14 @@ class NonResourcePaths:
             responder.send(200, JSON, self._version, HEADERS)
         elif root in HEALTH_PATHS and not path.endswith("/"):
             asked = parse_qs(request.query, keep_blank_values=True)
-            status, text = health_text(
-                path.rstrip("/"), verbose="verbose" in asked, ready=self.ready, excluded=asked.get("exclude", ())
-            )
+            status, text = self.health.text(path, verbose="verbose" in asked, excluded=asked.get("exclude", ()))
             # One check's answer is written by hand.
             sniffing = HEADERS if path != root and status != NotFound.code else HEADERS + NO_SNIFF
             responder.send(status, _TEXT, text, sniffing)
         elif root in {"/api", "/apis"}:
             self.discover(request, responder)
         elif root == "/openapi":
-            self._describe(request, responder)
+            self._described.answer(request, responder)
         elif path.rstrip("/") == CONFIGURATION_PATH:
             _check_method(request, ("GET",))
             check_routed(request.headers, (JSON,))
@@ -146,10 +150,16 @@ class NonResourcePaths:
             _check_method(request, ("GET",))
             check_routed(request.headers, (_KEYS,))
             responder.send(200, _KEYS, self._tokens.jwks(), _PUBLIC)
+        elif path == "/metrics/slis":
+            responder.send(200, METRICS_MEDIA, self.health.slis(), HEADERS)
         elif path == "/metrics":
             responder.send(200, METRICS_MEDIA, self._pages.own(self._under_way()), HEADERS)
         elif self.dumps is not None and path.startswith(DUMPS) and (dump := self.dumps.page(request)) is not None:
             responder.send(200, _TEXT, dump, HEADERS)
+        elif (
+            page := self._components.page(path, request.headers, parameters(request.query).get("pretty"))
+        ) is not None:
+            responder.send(200, *page, HEADERS)
         elif path in {"/", "/index.html"}:
             responder.send(200, JSON, value_bytes({"paths": self._paths()}, Form(pretty=True)), HEADERS)
         else:
@@ -160,44 +170,4 @@ class NonResourcePaths:
         known = self._api.discovery.group_versions
         groups = {f"/apis/{name.partition('/')[0]}" for name in known if "/" in name}
         versions = {f"/apis/{name}" if "/" in name else f"/api/{name}" for name in known}
-        return sorted(groups | versions | _LISTED)
-
-    def _describe(self, request: Request, responder: Responder) -> None:
-        """Answer paths under /openapi."""
-        path = request.path
-        if path == "/openapi/v2":
-            accept = request.headers.get("accept", "*/*")
-            etag = self._api.openapi.etag("v2")
-            if openapiproto.MEDIA in accept:
-                message = self._api.openapi.v2_protobuf()
-                self._tagged(request, responder, message, etag, HEADERS, openapiproto.CONTENT_TYPE)
-                return
-            if not any(part in accept for part in ("*/*", "application/json")):
-                raise NotAcceptable("only the following media types are accepted: application/json")
-            self._tagged(request, responder, self._api.openapi.v2(), etag, HEADERS)
-            return
-        if path == "/openapi/v3":
-            responder.send(200, JSON, self._api.openapi.index(), HEADERS)
-            return
-        name = path.removeprefix("/openapi/v3/")
-        body = self._api.openapi.document(name) if path.startswith("/openapi/v3/") else None
-        if body is None:
-            responder.send(404, _TEXT, _NOT_FOUND, HEADERS + NO_SNIFF)
-            return
-        etag = self._api.openapi.etag(name)
-        wanted = parameters(request.query).get("hash")
-        if wanted and wanted != etag.strip('"'):
-            location = f"{path}?hash={etag.strip(chr(34))}"
-            responder.send(301, JSON, b"", (*HEADERS, ("Location", location), ("Vary", "Accept")))
-            return
-        headers: Headers = (("Cache-Control", "public, immutable"),) if wanted else HEADERS
-        self._tagged(request, responder, body, etag, headers)
-
-    def _tagged(
-        self, request: Request, responder: Responder, body: bytes, etag: str, headers: Headers, media: str = JSON
-    ) -> None:
-        headers = (*headers, ("Etag", etag), ("Vary", "Accept"))
-        if request.headers.get("if-none-match") == etag:
-            responder.send(304, b"", b"", headers)
-        else:
-            responder.send(200, media, body, headers)
+        return sorted(groups | versions | _LISTED | self._components.paths)

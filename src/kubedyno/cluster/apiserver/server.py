@@ -127,7 +127,7 @@ class ApiServer:
         signing_key: PEM of the key of ServiceAccount tokens; b"" makes a fresh one.
 
     Attributes:
-        paths: What names no object; its `ready` is what /readyz says.
+        paths: What names no object; its `health.ready` is what /readyz says.
         pages: Its metrics, and those of kubelets and exporters.
         kubelets: The kubelets' other pages.
         proxies: Pass requests on to pods and Services.
@@ -209,7 +209,7 @@ class ApiServer:
         self._own_handlers = self._handlers_of_answered(parts)
         self._api = ServedApi(registry, settings, self._answered, self._metric_kinds, address)
         self.paths = NonResourcePaths(
-            self._api, settings, self._tokens, self.pages, control, address, self._tasks.__len__
+            self._api, settings, self._tokens, self.pages, control, address, self._tasks.__len__, self._clock
         )
         self._customs = CustomResources(registry, pump, self._served_otherwise)
         Aggregation(registry, pump).run()

@@ -222,7 +222,7 @@ async def _serve(
                 raise KubedynoError(f"--metrics-port: {error}") from error
         stand_ins.watch()
         await _until_ready(settings, up, stopped)
-        api.paths.ready = True
+        api.paths.health.ready = True
         if keeping is not None:
             keeping.up(server.port, settings)
         ready({"port": server.port})

@@ -115,7 +115,7 @@ def test_an_object_that_is_nested_too_deeply_is_the_clients_fault(api):
 
 @pytest.mark.parametrize("path", ["/version", "/healthz", "/livez", "/readyz"])
 def test_anybody_may_read_version_and_health(api, path):
-    api.server.paths.ready = True
+    api.server.paths.health.ready = True
     assert api.call("GET", path, token=None).status == 200
 
 
@@ -139,7 +139,7 @@ def test_control_is_asked_for_its_paths_only_and_told_who_asks(api):
 def test_readiness_follows_the_flag(api):
     assert api.call("GET", "/readyz").status == 500
     assert api.call("GET", "/livez").status == 200
-    api.server.paths.ready = True
+    api.server.paths.health.ready = True
     assert (api.call("GET", "/readyz").status, api.call("GET", "/readyz").body) == (200, b"ok")
 
 
@@ -152,7 +152,7 @@ def test_readiness_follows_the_flag(api):
         ("/nosuch", "404 page not found\n"),
         ("/apis/nosuch.io/v1", "404 page not found\n"),
         ("/apis/nosuch.io/v1/namespaces/x/things/y", "404 page not found\n"),
-        ("/openapi/v3/apis/nosuch.io/v1", "404 page not found\n"),
+        ("/openapi/nosuch", "404 page not found\n"),
     ],
 )
 def test_unknown_paths_are_answered_in_text(api, path, text):
@@ -802,7 +802,7 @@ def test_checks_may_be_left_out(api):
     assert api.call("GET", "/readyz?exclude=ping").status == 500
     answer = api.call("GET", "/readyz?exclude=informer-sync&exclude=zz&verbose")
     lines = answer.body.decode().splitlines()
-    assert (answer.status, lines[0], lines[3]) == (200, "[+]ping ok", "[+]informer-sync excluded: ok")
+    assert (answer.status, lines[0], lines[4]) == (200, "[+]ping ok", "[+]informer-sync excluded: ok")
     assert lines[-2:] == [
         'warn: some health checks cannot be excluded: no matches for "zz"',
         "readyz check passed",
