@@ -87,7 +87,7 @@ class Encoder:
             return document_bytes(self._store.encode(self._resource, record), form)
         if form.media is PROTOBUF:
             return self._enveloped(self._message(record, form), form)
-        return value_bytes(self._store.encode_dict(self._resource, record), form)
+        return value_bytes(self._store.encode_dict(self._resource, record, shown=True), form)
 
     def check(self, form: Form, *, listed: bool = False) -> None:
         """Check that metadata of an object is asked of an object, and that of a list of a list.
@@ -233,7 +233,8 @@ class Encoder:
     def _metadata(self, record: ObjectRecord, form: Form) -> bytes:
         obj = record.obj
         meta = _unversioned(obj.meta, self.kind.versioned_annotations) if self.kind.versioned_annotations else obj.meta
-        managed = b',"managedFields":' + obj.managed if obj.managed else b""
+        managed = self._store.managed_of(self._resource, obj)
+        managed = managed and b',"managedFields":' + managed
         revision = b',"resourceVersion":"%d"' % record.revision if record.revision else b""
         head = f'{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{form.version}","metadata":{{'.encode()
         return b"%b%b%b%b}}" % (head, meta, revision, managed)

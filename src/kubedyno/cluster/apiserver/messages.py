@@ -52,7 +52,7 @@ class Messages:
         """
         try:
             if self._store.is_converted(self._resource):
-                return self._write(self._store.encode_dict(self._resource, record))
+                return self._write(self._store.encode_dict(self._resource, record, shown=True))
             return self._joined(record)
         except _CANNOT as error:
             raise NotAcceptable(f"406: Not Acceptable\n\nNo protobuf form: {error}", {}) from None
@@ -61,8 +61,9 @@ class Messages:
         obj: Any = record.obj
         metadata = orjson.loads(b"{%b}" % obj.meta)
         metadata["resourceVersion"] = str(record.revision)
-        if obj.managed:
-            metadata["managedFields"] = orjson.loads(obj.managed)
+        managed = self._store.managed_of(self._resource, obj)
+        if managed:
+            metadata["managedFields"] = orjson.loads(managed)
         shared = self._cut_of(obj.shape) if type(obj) is LeanPod else None
         if shared is not None:
             before, behind = shared

@@ -124,7 +124,9 @@ class Parts:
 
     def _owners(self, call: Call, record: ObjectRecord) -> ScaleOwners:
         kind = call.route.kind
-        return ScaleOwners(record.obj.managed, kind.scale_path(), kind.resource.api_version)
+        return ScaleOwners(
+            self._store.managed_of(kind.resource, record.obj), kind.scale_path(), kind.resource.api_version
+        )
 
     def _rescale(self, call: Call, change: Callable[[Object], Object], applied: bytes | None = None) -> None:
         """Answer with the scale after a change; `applied` is what the object's managers own after an apply."""

@@ -124,7 +124,9 @@ class _Scaling:
             return
         if wanted != current:
             try:
-                owners = ScaleOwners(target.obj.managed, kind.scale_path(), resource.api_version)
+                owners = ScaleOwners(
+                    self._store.managed_of(resource, target.obj), kind.scale_path(), resource.api_version
+                )
                 before, after = ({"metadata": {}, "spec": {"replicas": count}} for count in (current, wanted))
                 managed = owners.updated(before, after, "kube-controller-manager", self._now)
                 registry.rescale(resource, namespace, name, wanted, managed=managed)

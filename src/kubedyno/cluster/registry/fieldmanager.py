@@ -4,10 +4,9 @@ One `FieldManager` a served resource. It is given objects as they are after defa
 server itself sets, and works on the bytes that `StoredObject.managed` holds. Ownership that a write doesn't change
 costs one comparison of dicts; what a create owns depends on the object's structure alone and is remembered by it.
 
-Only what clients write is tracked. The cluster's own parts write through `Trusted`, which leaves managedFields as they
-are: a pod would need 1 to 2 KB for the entries of its controller and its kubelet, more than half of what it takes
-otherwise, and no client decides anything by them. Who applies to an object that only the cluster wrote meets
-`before-first-apply` as its owner, as with any object that has no managedFields.
+Only what clients write is tracked as it is written. The cluster's own parts write through `Trusted`, which leaves the
+stored managedFields as they are; what they own is made out when somebody reads (`authors`), and is what a client's write
+begins with.
 """
 
 from collections.abc import Mapping
@@ -164,6 +163,12 @@ class FieldManager:
     def _set_of(self, obj: Object) -> Fields:
         """Return all that is set in an object: what sets it apart from an empty one."""
         found = compare(self._shape, _bare(self._empty), _bare(obj))
+        return fieldset.union(found.added, found.modified)
+
+    def set_in(self, obj: Object) -> Fields:
+        """Return all that is set in an object, or in those parts of it that are given."""
+        empty = {name: value for name, value in _bare(self._empty).items() if name in obj}
+        found = compare(self._shape, empty, _bare(obj))
         return fieldset.union(found.added, found.modified)
 
     def _reset_of(self, subresource: str) -> Fields:

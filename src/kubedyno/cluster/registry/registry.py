@@ -16,6 +16,7 @@ from kubedyno.cluster.registry.admission import PodClasses
 from kubedyno.cluster.registry.admissiontimes import AdmissionTimes
 from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid, check_version, other_uid
 from kubedyno.cluster.registry.allocation import Allocator
+from kubedyno.cluster.registry.authors import EMPTIED, Authors
 from kubedyno.cluster.registry.binding import bound, node_of
 from kubedyno.cluster.registry.builtinadmission import BuiltInAdmission
 from kubedyno.cluster.registry.codec import same_version, stored_of, with_parts
@@ -81,6 +82,7 @@ class Registry(ServedKinds):
         self.admission_times = AdmissionTimes()
         self.shapes = Shapes()
         self._disabled = DisabledFields(settings)
+        store.shown = Authors(self.kind).shown
         self.allocator = Allocator(store, clock, random, settings.service_subnets)
 
     # --- create ----------------------------------------------------------------------------------------------
@@ -137,7 +139,8 @@ class Registry(ServedKinds):
         """Return the managedFields of an object to be created: in the version in which the client wrote it."""
         written = new if kind.stored_as is None else kind.from_stored(deepcopy(new))
         written = kind.fields.as_sent(written, sent)
-        return kind.fields.created(written, manager, rfc3339(self.clock.now()))
+        # Who owns nothing leaves a note: no component has made this.
+        return kind.fields.created(written, manager, rfc3339(self.clock.now())) or EMPTIED
 
     def _create_generated(
         self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None,
@@ -317,7 +320,7 @@ class Registry(ServedKinds):
         old = self.store.get(resource, key_of(namespace, name))
         if old is None:
             raise not_found(resource, name)
-        wanted = change(self.store.encode_dict(resource, old))
+        wanted = change(self.store.encode_dict(resource, old, shown=True))
         try:
             self._check_type(resource, wanted)
             new = kind.decode(wanted, field_validation, warnings)
@@ -386,7 +389,7 @@ class Registry(ServedKinds):
         old = self.store.get(resource, key_of(namespace, name))
         live, stored = None, b""
         if old is not None:
-            live, stored = self.store.encode_dict(resource, old), old.obj.managed
+            live, stored = self.store.encode_dict(resource, old), self.store.managed_of(resource, old.obj)
         elif subresource and not kind.create_on_update:
             raise not_found(resource, name)
         now = rfc3339(self.clock.now())
@@ -413,6 +416,7 @@ class Registry(ServedKinds):
         kind.default(new)
         if resource.namespaced:
             metadata["namespace"] = namespace
+        managed = managed or EMPTIED
         return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate), True
 
     def rescale(
@@ -466,7 +470,8 @@ class Registry(ServedKinds):
         old = store.encode_dict(core, record, managed=False)
         name, metadata = record.obj.name, new["metadata"]
         kind.default(new)
-        managed = record.obj.managed if applied is None else applied
+        shown = record.obj.managed if manager is None and applied is None else store.managed_of(core, record.obj)
+        managed = shown if applied is None else applied
         if manager is not None:
             now = rfc3339(self.clock.now())
             managed = self._owned_after(kind, old, kind.fields.as_sent(new, sent), managed, manager, subresource, now)
@@ -536,6 +541,10 @@ class Registry(ServedKinds):
             kind.complete(new)
         if kind.converts:
             new = kind.to_stored(new)
+        if managed == shown:
+            managed = record.obj.managed
+        elif not managed and shown:
+            managed = EMPTIED
         stored = stored_of(kind, new, managed=managed)
         if dry_run:
             return _unstored(stored, record.revision)
@@ -543,7 +552,7 @@ class Registry(ServedKinds):
             # The last finalizer went: the answer is the new version at the old revision.
             self.remove(kind, stored.key)
             return _unstored(stored, record.revision)
-        if same_version(stored, record.obj) and same_but_for_times(managed, record.obj.managed):
+        if same_version(stored, record.obj) and (managed is record.obj.managed or same_but_for_times(managed, shown)):
             return record
         return store.put(resource, stored)
 

@@ -55,6 +55,7 @@ class _View:
     table: ObjectTable
     head: bytes
     convert: Convert | None
+    stored: Resource
 
 
 class Store:
@@ -65,11 +66,13 @@ class Store:
 
     Attributes:
         operations: What was written, and how long it took.
+        shown: Returns an object's managedFields as they are read: (resource that it is stored as, object) → JSON.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.db = DB(clock)
         self.operations = Operations()
+        self.shown: Callable[[Resource, StoredObject], bytes] = lambda _, obj: obj.managed
         self._monotonic = clock.monotonic
         # Cells of `operations`, so that a write looks for its own only once.
         self._creations: dict[ObjectTable, Histogram] = {}
@@ -103,7 +106,7 @@ class Store:
         table: ObjectTable = self.db.table(
             resource.group_resource, _primary_key, (OWNER_INDEX, *indexes), history or _history_of(resource)
         )
-        self._register(resource, table, None)
+        self._register(resource, table, None, resource)
         for follow in self._followers:
             follow(resource)
         return table
@@ -131,12 +134,12 @@ class Store:
             convert: Stored object as a dict → the same in this version; may change its argument. None: they differ
                 by their apiVersion only.
         """
-        self._register(resource, self.table(of), convert)
+        self._register(resource, self.table(of), convert, self._view(of).stored)
 
-    def _register(self, resource: Resource, table: ObjectTable, convert: Convert | None) -> None:
+    def _register(self, resource: Resource, table: ObjectTable, convert: Convert | None, stored: Resource) -> None:
         head = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}","metadata":{{'.encode()
         self.resources.append(resource)
-        self._views[id(resource)] = self._by_key[resource_key(resource)] = _View(table, head, convert)
+        self._views[id(resource)] = self._by_key[resource_key(resource)] = _View(table, head, convert, stored)
 
     def _view(self, resource: Resource) -> _View:
         view = self._views.get(id(resource))
@@ -221,8 +224,8 @@ class Store:
         """Return an object's JSON, with kind and apiVersion, and its record's revision as resourceVersion."""
         view = self._view(resource)
         if view.convert is not None:
-            return orjson.dumps(self.encode_dict(resource, record))
-        return view.head + members_of(record.obj, record.revision)
+            return orjson.dumps(self.encode_dict(resource, record, shown=True))
+        return view.head + members_of(record.obj, record.revision, self.shown(view.stored, record.obj))
 
     def is_converted(self, resource: Resource) -> bool:
         """Say whether objects are stored in the form of another version."""
@@ -230,16 +233,31 @@ class Store:
 
     def encode_item(self, resource: Resource, record: ObjectRecord) -> bytes:
         """Return an object's JSON without kind and apiVersion, as lists have it."""
-        if self._view(resource).convert is not None:
-            converted = self.encode_dict(resource, record)
+        view = self._view(resource)
+        if view.convert is not None:
+            converted = self.encode_dict(resource, record, shown=True)
             del converted["kind"], converted["apiVersion"]
             return orjson.dumps(converted)
-        return b'{"metadata":{' + members_of(record.obj, record.revision)
+        return b'{"metadata":{' + members_of(record.obj, record.revision, self.shown(view.stored, record.obj))
 
-    def encode_dict(self, resource: Resource, record: ObjectRecord, *, managed: bool = True) -> dict[str, Any]:
-        """Return an object as a fresh dict; its managedFields may be left out, which are often the half of it."""
+    def managed_of(self, resource: Resource, obj: StoredObject) -> bytes:
+        """Return an object's managedFields as they are read, b"" for none."""
+        return self.shown(self._view(resource).stored, obj)
+
+    def encode_dict(
+        self, resource: Resource, record: ObjectRecord, *, managed: bool = True, shown: bool = False
+    ) -> dict[str, Any]:
+        """Return an object as a fresh dict.
+
+        Args:
+            resource: Under which it is served.
+            record: The object.
+            managed: With managedFields, which are often the half of it.
+            shown: These are as they are read, and not as they are stored.
+        """
         view = self._view(resource)
-        obj = self._dict(view, record.obj, record.revision, managed=managed)
+        fields = (self.shown(view.stored, record.obj) if shown else record.obj.managed) if managed else b""
+        obj = dict(orjson.loads(view.head + members_of(record.obj, record.revision, fields)))
         if view.convert is not None:
             obj = view.convert(obj)
             obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
@@ -247,10 +265,7 @@ class Store:
 
     def dict_of(self, resource: Resource, obj: StoredObject) -> dict[str, Any]:
         """Return an object that is not stored (yet) as a fresh dict, without resourceVersion."""
-        return self._dict(self._view(resource), obj, 0)
-
-    def _dict(self, view: _View, obj: StoredObject, revision: int, *, managed: bool = True) -> dict[str, Any]:
-        return dict(orjson.loads(view.head + members_of(obj, revision, managed=managed)))
+        return dict(orjson.loads(self._view(resource).head + members_of(obj, 0, obj.managed)))
 
 
 class Together:
@@ -291,19 +306,19 @@ class Together:
         txn.__exit__(None, None, None)
 
 
-def members_of(obj: StoredObject, revision: int, *, managed: bool = True) -> bytes:
+def members_of(obj: StoredObject, revision: int, managed: bytes) -> bytes:
     """Return an object's JSON from inside metadata's opening brace to the end.
 
     Args:
         obj: The object.
         revision: 0 leaves that member out.
-        managed: With managedFields.
+        managed: Its managedFields, b"" for none.
     """
     parts = [obj.meta]
     if revision:
         parts.append(b',"resourceVersion":"%d"' % revision)
-    if managed and obj.managed:
-        parts += (b',"managedFields":', obj.managed)
+    if managed:
+        parts += (b',"managedFields":', managed)
     parts.append(b"}")
     if obj.body:
         parts += (b",", obj.body)

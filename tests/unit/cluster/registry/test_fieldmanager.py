@@ -122,7 +122,11 @@ def env_of(cluster, record):
 
 def test_what_nobody_tracked_belongs_to_before_first_apply():
     cluster = Cluster()
-    cluster.registry.create(CONFIGMAPS, NS, configmap({"x": "1"}))
+    cluster.registry.create(CONFIGMAPS, NS, configmap({"x": "1"}), manager="m")
+    reset = configmap({"x": "1"})
+    reset["metadata"]["managedFields"] = []
+    emptied = cluster.registry.update(CONFIGMAPS, NS, "c", reset, manager="m")
+    assert not owners(emptied)
     with pytest.raises(Conflict, match=r'conflict with "before-first-apply" using v1: \.data\.x'):
         apply(cluster, configmap({"x": "2"}), "a")
     record = apply(cluster, configmap({"x": "1"}), "a")

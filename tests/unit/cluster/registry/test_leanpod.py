@@ -29,12 +29,12 @@ def plain_of(cluster: Cluster, record: ObjectRecord) -> StoredObject:
 def test_a_bound_pod_is_lean_and_reads_the_same(cluster: Cluster) -> None:
     record = created(cluster, "web")
     whole = plain_of(cluster, record)
-    assert members_of(record.obj, 7) == members_of(whole, 7)
+    assert members_of(record.obj, 7, b"") == members_of(whole, 7, b"")
     plain = bound(Record(record.key, whole, record.revision, None), "node-1", cluster.clock.now())
     lean = cluster.trusted.bind(record, "node-1")
     assert type(lean.obj) is type(record.obj) is LeanPod
     assert type(plain) is StoredObject
-    assert members_of(lean.obj, 7) == members_of(plain, 7)
+    assert members_of(lean.obj, 7, b"") == members_of(plain, 7, b"")
     for field in StoredObject.__struct_fields__:
         assert getattr(lean.obj, field) == getattr(plain, field)
     assert cluster.get(PODS, "web")["spec"]["nodeName"] == "node-1"

@@ -31,7 +31,7 @@ def test_an_object_comes_out_with_its_revision_and_all_its_parts():
     item = orjson.loads(store.encode_item(CONFIGMAPS, record))
     assert item == {key: value for key, value in expected.items() if key not in {"kind", "apiVersion"}}
     assert "resourceVersion" not in store.dict_of(CONFIGMAPS, record.obj)["metadata"]
-    assert orjson.loads(b'{"metadata":{' + members_of(stored("d", body=b""), 0)) == {"metadata": {"name": "d"}}
+    assert orjson.loads(b'{"metadata":{' + members_of(stored("d", body=b""), 0, b"")) == {"metadata": {"name": "d"}}
 
 
 def test_resources_share_one_revision_and_are_listed_by_namespace_and_owner():

@@ -9,7 +9,7 @@ from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.rules import qualified, unchanged, unchanged_struct
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.names import problems_of_path_segment
+from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_path_segment
 from kubedyno.kube.status import Cause, invalid_value, required
 from kubedyno.statedb.records import Index
 
@@ -206,6 +206,7 @@ class EventsV1(Events):
     """events.k8s.io/v1 Event: the same objects. Objects reach its functions in core/v1's spelling."""
 
     metadata_checks = "u"
+    name_problems = staticmethod(problems_of_dns1123_subdomain)
     standard_finalizers = True
     reporter = "reportingController"
     field_paths = (
