@@ -1,13 +1,15 @@
-"""What holds for all tests: none enters anything into the user's own run store, and no example has to be quick."""
+"""What holds for all tests: none enters anything into the user's own run store, and no outcome is a matter of chance."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A machine that does other things too makes no example wrong.
-settings.register_profile("kubedyno", deadline=None)
+# A machine that does other things too makes no example wrong, and a run has the examples of the run before.
+settings.register_profile("kubedyno", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# Others, for who looks for them: `./test --hypothesis-profile=search`.
+settings.register_profile("search", settings.get_profile("kubedyno"), derandomize=False)
 settings.load_profile("kubedyno")
 
 

@@ -34,7 +34,7 @@ def running(request, tmp_path_factory):
 
 def test_all_tests_pass_and_policies_hold(running, tmp_path, capsys):
     file = tmp_path / "junit.xml"
-    words = ["net", "test", "--connect-timeout", "1s", "--junit-file", str(file), "--junit-property", "a=b"]
+    words = ["net", "test", "--connect-timeout", "3s", "--junit-file", str(file), "--junit-property", "a=b"]
     code = main(words)
     output = capsys.readouterr()
     assert code == 0, output.out

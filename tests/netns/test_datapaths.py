@@ -27,7 +27,7 @@ def test_a_datapath_is_proven_everywhere(path, mtu, needs):
                 done = run(topology, place=place, family=family)
                 assert not done.error
                 assert [(proof.claim, proof.held) for proof in done.proofs if not proof.held] == []
-                assert done.figures["count"] > 100
+                assert done.figures["count"] > 0
                 law = done.figures["per_s"] * done.figures["mean_us"] / 1e6
                 assert law == pytest.approx(1, abs=0.05)
 

@@ -49,7 +49,7 @@ def test_pods_that_are_modelled_say_why_and_all_is_removed(kubeconfig, capsys):
     for node in nodes:
         assert "capability BPF is not given to real pods" in node["error"]
         assert node["error"].endswith("(see --unprivileged)")
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while _left(kubeconfig) and time.monotonic() < end:
         time.sleep(0.2)
     assert _left(kubeconfig) == ""

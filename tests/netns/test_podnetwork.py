@@ -27,7 +27,7 @@ def network(request, needs):
     made.close()
 
 
-def talk(network, client, server, address, port=PORT):
+def talk(network, client, server, address, port=PORT, within_s=30):
     """Send a word from a pod to another, and back; returns what address the server saw."""
     ours, theirs = (network.nodes[name[0]].devices[name] for name in (client, server))
     with theirs.space.inside():
@@ -36,12 +36,12 @@ def talk(network, client, server, address, port=PORT):
         with ours.space.inside():
             asking = socket.socket()
         with asking:
-            asking.settimeout(3)
+            asking.settimeout(within_s)
             asking.connect((address, port))
             accepted, peer = listening.accept()
             with accepted:
                 asking.sendall(b"word")
-                accepted.settimeout(3)
+                accepted.settimeout(30)
                 assert accepted.recv(9) == b"word"
                 accepted.sendall(b"back")
                 assert asking.recv(9) == b"back"
@@ -94,7 +94,7 @@ def test_a_service_is_translated_and_counted(network, client, server, target):
     install(network, [])
     assert services.translations(space) == 0
     with pytest.raises(OSError, match=r"unreachable|timed out|No route"):
-        talk(network, client, server, "10.96.0.77", 80)
+        talk(network, client, server, "10.96.0.77", 80, within_s=3)
 
 
 @pytest.mark.parametrize("node", ["a", "b"])
@@ -109,7 +109,7 @@ def test_a_node_port_is_on_every_node_and_a_local_one_on_its_own(network, node, 
     install(network, [ServicePort(("10.96.0.81",), "TCP", 80, (target,), node_port=30080, local=True)])
     if node != server[0]:
         with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
-            talk(network, "a2", server, address, 30080)
+            talk(network, "a2", server, address, 30080, within_s=3)
     elif network.datapath == ROUTE:
         # The point of externalTrafficPolicy Local: the client's own address is kept.
         assert talk(network, "a2", server, address, 30080) == "10.244.1.2"
@@ -125,8 +125,8 @@ def test_what_talks_to_its_own_address_without_a_service_keeps_it(network):
         serving, asking = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     with serving, asking:
         serving.bind(("", PORT))
-        serving.settimeout(3)
-        asking.settimeout(3)
+        serving.settimeout(30)
+        asking.settimeout(30)
         asking.connect((node.address, PORT))
         asking.send(b"word")
         _, peer = serving.recvfrom(9)
@@ -165,7 +165,7 @@ def test_who_comes_before_the_rules_is_refused_and_served_after_them(network, cl
             with asking:
                 asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 asking.bind(("", 34567))
-                asking.settimeout(3)
+                asking.settimeout(30)
                 if served:
                     asking.connect(("10.96.0.79", 80))
                     continue
@@ -180,7 +180,7 @@ def test_a_datagram_to_an_address_that_nothing_serves_is_refused(network):
     with node.devices["a2"].space.inside():
         asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with asking:
-        asking.settimeout(3)
+        asking.settimeout(30)
         asking.connect(("10.96.0.79", 81))
         asking.send(b"word")
         with pytest.raises(ConnectionRefusedError):
@@ -197,7 +197,7 @@ def test_connections_are_spread_over_endpoints(network):
             listening[name] = socket.create_server(("", PORT), backlog=200)
     for _ in range(120):
         with network.nodes["a"].devices["a2"].space.inside():
-            asking = socket.create_connection(("10.96.0.78", 80), 3)
+            asking = socket.create_connection(("10.96.0.78", 80), 30)
         asking.close()
     counts = []
     for one in listening.values():

@@ -46,7 +46,7 @@ def asked(space, action, ports=None):
     """Return how an action failed, None when it did not."""
 
     async def work():
-        async with aio.timeout(10):
+        async with aio.timeout(60):
             await probing.act(action, lambda _: None, space, HOST, ports or {})
 
     try:
