@@ -125,6 +125,7 @@ WANTED: dict[str, tuple[str, ...]] = {
         f"container_memory_rss {CONTAINERS}", f"container_memory_cache {CONTAINERS}",
         f"container_memory_swap {CONTAINERS}", f"container_memory_usage_bytes {CONTAINERS}", f"container_fs_usage_bytes {CONTAINERS} device",
         "container_fs_limit_bytes id device", f"container_fs_writes_bytes_total {CONTAINERS} device",
+        f"container_fs_reads_total {CONTAINERS} device", f"container_fs_writes_total {CONTAINERS} device",
         "container_network_receive_bytes_total interface pod namespace",
         "container_network_transmit_bytes_total interface pod namespace",
         "container_network_receive_packets_dropped_total interface pod namespace",
@@ -177,6 +178,8 @@ WANTED: dict[str, tuple[str, ...]] = {
         "node_disk_written_bytes_total instance device", "node_disk_reads_completed_total instance device",
         "node_disk_writes_completed_total instance device", "node_uname_info instance nodename release",
         "node_time_seconds instance", "node_boot_time_seconds instance",
+        "node_memory_SwapTotal_bytes instance", "node_memory_SwapFree_bytes instance",
+        *(f"node_filesystem_{name}_bytes instance device fstype mountpoint" for name in ("size", "free", "avail")),
     ),
 }  # fmt: skip
 Pages = dict[str, list[bytes]]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.kubestate.page import in_turns
-from kubedyno.cluster.apiserver.usage import Usage
+from kubedyno.cluster.apiserver.usage import Usage, machine_of
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import NODES
 
@@ -34,10 +34,10 @@ class NodeExporters:
         page = Page()
         now_s = self._now()
         async for record in in_turns(self._store.list(NODES)):
-            facts = record.obj.facts
+            machine = machine_of(self._store, record)
             node = self._usage.node(record, now_s)
             of = {"instance": node.name}
-            cpus = min(max(1, facts.cpu_milli // 1000), _MOST_CPUS)
+            cpus = min(max(1, machine.cpu_milli // 1000), _MOST_CPUS)
             alive_s = max(0.0, now_s - node.started_s)
             each = min(node.core_seconds / cpus, alive_s)
             for cpu in range(cpus):
@@ -47,7 +47,7 @@ class NodeExporters:
                         "node_cpu_seconds_total", "counter", "Seconds of each mode.",
                         {**of, "cpu": str(cpu), "mode": mode}, seconds,
                     )  # fmt: skip
-            total, used = facts.memory_bytes, node.memory_bytes
+            total, used = machine.memory_bytes, node.memory_bytes
             for name, value in (
                 ("MemTotal", total),
                 ("MemAvailable", max(0, total - used)),
@@ -55,19 +55,29 @@ class NodeExporters:
                 ("Active", used),
                 ("Cached", 0),
                 ("Buffers", 0),
+                # Nodes have no swap.
+                ("SwapTotal", 0),
+                ("SwapFree", 0),
             ):
                 page.add(f"node_memory_{name}_bytes", "gauge", "Memory.", of, value)
             for name in ("receive_bytes", "transmit_bytes", "receive_drop", "transmit_drop"):
                 page.add(f"node_network_{name}_total", "counter", "Traffic; not modelled.", {**of, "device": "eth0"}, 0)
             for name in ("read_bytes", "written_bytes", "reads_completed", "writes_completed"):
                 page.add(f"node_disk_{name}_total", "counter", "Disks; not modelled.", {**of, "device": "vda"}, 0)
+            if machine.disk_bytes:
+                place = {**of, "device": "/dev/vda1", "device_error": "", "fstype": "ext4", "mountpoint": "/"}
+                free = machine.disk_bytes - machine.image_bytes
+                about = "The file system of images; containers write nothing."
+                for name, value in (("size", machine.disk_bytes), ("free", free), ("avail", free)):
+                    page.add(f"node_filesystem_{name}_bytes", "gauge", about, place, value)
+                page.add("node_filesystem_readonly", "gauge", "1 for one that is.", place, 0)
             page.add("node_boot_time_seconds", "gauge", "Start, epoch seconds.", of, node.started_s)
             page.add("node_time_seconds", "gauge", "Now, epoch seconds.", of, now_s)
-            info = (self._store.encode_dict(NODES, record).get("status") or {}).get("nodeInfo") or {}
-            about = {
+            system = machine.system
+            kernel = {
                 "sysname": "Linux",
-                "machine": info.get("architecture", ""),
-                "release": info.get("kernelVersion", ""),
+                "machine": system.get("architecture", ""),
+                "release": system.get("kernelVersion", ""),
             }
-            page.add("node_uname_info", "gauge", "Its kernel.", {**of, **about, "nodename": node.name}, 1)
+            page.add("node_uname_info", "gauge", "Its kernel.", {**of, **kernel, "nodename": node.name}, 1)
         yield page.text()

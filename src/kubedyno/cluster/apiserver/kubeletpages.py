@@ -6,7 +6,7 @@ their counters are there and stay 0.
 
 from kubedyno.cluster.apiserver import processpage
 from kubedyno.cluster.apiserver.exposition import Page, escaped
-from kubedyno.cluster.apiserver.usage import KUBELET_BYTES, KUBELET_CORES, ContainerUsage, NodeUsage, PodUsage
+from kubedyno.cluster.apiserver.usage import KUBELET_BYTES, KUBELET_CORES, ContainerUsage, Machine, NodeUsage, PodUsage
 from kubedyno.cluster.settings import ClusterSettings
 
 _PAUSE_BYTES = 256 << 10
@@ -23,8 +23,8 @@ _NETWORK = (
     "container_network_transmit_packets_dropped_total", "container_network_transmit_packets_total",
 )  # fmt: skip
 _DISK = (
-    ("container_fs_usage_bytes", "gauge"), ("container_fs_reads_bytes_total", "counter"),
-    ("container_fs_writes_bytes_total", "counter"),
+    "container_fs_reads_bytes_total", "container_fs_reads_total", "container_fs_writes_bytes_total",
+    "container_fs_writes_total",
 )  # fmt: skip
 
 
@@ -65,23 +65,21 @@ def resource(node: NodeUsage, now_s: float) -> Page:
     return page
 
 
-def cadvisor(node: NodeUsage, now_s: float, cpu_milli: int, memory_bytes: int) -> Page:
+def cadvisor(node: NodeUsage, now_s: float, machine: Machine) -> Page:
     """Return /metrics/cadvisor.
 
     Args:
         node: With its pods.
         now_s: Epoch seconds.
-        cpu_milli: The machine's CPU.
-        memory_bytes: The machine's memory.
+        machine: The node's.
     """
     page = Page()
-    page.add("machine_cpu_cores", "gauge", "Cores.", {}, cpu_milli / 1000)
-    page.add("machine_memory_bytes", "gauge", "Memory.", {}, memory_bytes)
+    page.add("machine_cpu_cores", "gauge", "Cores.", {}, machine.cpu_milli / 1000)
+    page.add("machine_memory_bytes", "gauge", "Memory.", {}, machine.memory_bytes)
     root = _identity("/", "", "", "", "", "")
-    _used(page, root, node.core_seconds, node.memory_bytes)
-    for name in ("container_fs_usage_bytes", "container_fs_limit_bytes"):
-        value = 0 if "usage" in name else 64 << 30
-        page.add(name, "gauge", "Bytes of the file system.", {"device": "/dev/vda1", "id": "/"}, value)
+    _used(page, root, node.core_seconds, node.memory_bytes, machine.image_bytes)
+    labels = {"device": "/dev/vda1", "id": "/"}
+    page.add("container_fs_limit_bytes", "gauge", "Bytes of the file system.", labels, machine.disk_bytes)
     for pod in node.pods:
         _pod(page, pod, now_s)
     return page
@@ -129,7 +127,7 @@ def _identity(id: str, container: str, image: str, name: str, namespace: str, po
     )
 
 
-def _used(page: Page, identity: str, seconds: float, memory: float) -> None:
+def _used(page: Page, identity: str, seconds: float, memory: float, disk_bytes: int = 0) -> None:
     page.family("container_cpu_usage_seconds_total", "counter", _CPU).append(
         f'container_cpu_usage_seconds_total{identity},cpu="total"}} {seconds!r}\n'
     )
@@ -143,4 +141,6 @@ def _used(page: Page, identity: str, seconds: float, memory: float) -> None:
     ):
         page.family(name, "gauge", "Memory of the container.").append(f"{name}{identity}}} {int(memory * share)}\n")
     for name, sort in _DISK:
-        page.family(name, sort, "Bytes on disks; not modelled.").append(f'{name}{identity},device="/dev/vda1"}} 0\n')
+        page.family(name, sort, "What is done on disks; not modelled.").append(
+            f'{name}{identity},device="/dev/vda1"}} 0\n'
+        )

@@ -14,7 +14,7 @@ from kubedyno.cluster.apiserver.exporterpage import NodeExporters
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.kubestate.page import KubeState
 from kubedyno.cluster.apiserver.metrics import RequestCounts
-from kubedyno.cluster.apiserver.usage import Usage
+from kubedyno.cluster.apiserver.usage import Usage, machine_of
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectTable, Store
@@ -162,8 +162,7 @@ class MetricPages:
         elif page == "/metrics/resource":
             body = kubeletpages.resource(node, now_s).text()
         elif page == "/metrics/cadvisor":
-            facts = record.obj.facts
-            body = kubeletpages.cadvisor(node, now_s, facts.cpu_milli, facts.memory_bytes).text()
+            body = kubeletpages.cadvisor(node, now_s, machine_of(self._store, record)).text()
         elif page == "/metrics/probes":
             # Probes of modelled containers are never run.
             body = b""

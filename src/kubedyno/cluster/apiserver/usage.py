@@ -17,8 +17,8 @@ import orjson
 from kubedyno.base.times import epoch_of
 from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.storage.store import ObjectRecord, Store
-from kubedyno.kube.quantity import Quantity
-from kubedyno.kube.resources import PODS
+from kubedyno.kube.quantity import Quantity, milli_of, value_of
+from kubedyno.kube.resources import NODES, PODS
 
 CPU_ANNOTATION = "kubedyno.io/usage-cpu"
 MEMORY_ANNOTATION = "kubedyno.io/usage-memory"
@@ -113,6 +113,37 @@ class NodeUsage:
     memory_bytes: int
     cores: float
     core_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a node's machine has, as its Node says.
+
+    Attributes:
+        cpu_milli: CPU in thousandths.
+        memory_bytes: Memory.
+        disk_bytes: Of the file system that images and containers are on; 0 where the Node has no such capacity.
+        image_bytes: What images take of it; containers write nothing in the model.
+        system: `nodeInfo`.
+    """
+
+    cpu_milli: int
+    memory_bytes: int
+    disk_bytes: int
+    image_bytes: int
+    system: dict[str, Any]
+
+
+def machine_of(store: Store, record: ObjectRecord) -> Machine:
+    """Return the machine of a node."""
+    status = store.encode_dict(NODES, record).get("status") or {}
+    capacity = status.get("capacity") or {}
+    images = sum(image.get("sizeBytes") or 0 for image in status.get("images") or ())
+    disk = value_of(capacity.get("ephemeral-storage", "0"))
+    return Machine(
+        milli_of(capacity.get("cpu", "0")), value_of(capacity.get("memory", "0")), disk, min(images, disk),
+        status.get("nodeInfo") or {},
+    )  # fmt: skip
 
 
 class Usage:

@@ -187,6 +187,20 @@ def test_a_node_exporters_cpus_are_busy_or_idle_all_the_time():
     cpus = {labels["cpu"] for labels, _ in named(body, "node_cpu_seconds_total", instance="n1")}
     assert cpus == {"0", "1", "2", "3"}
     assert named(body, "node_memory_MemTotal_bytes", instance="n2")[0][1] == 8 << 30
+    # No capacity of disk, no file system.
+    assert not named(body, "node_filesystem_size_bytes")
+
+
+def test_a_nodes_file_system_is_its_capacity_and_holds_its_images(cluster):
+    images = [{"names": ["i:1"], "sizeBytes": 300}, {"names": ["j:1"], "sizeBytes": 24}]
+    status = {"status": {"capacity": {"cpu": "8", "memory": "16Gi", "ephemeral-storage": "1Ki"}, "images": images}}
+    assert cluster.call("PATCH", "/api/v1/nodes/n1/status", status, MERGE).status == 200
+    page = cluster.call("GET", "/api/v1/nodes/n1/proxy/metrics/cadvisor").body
+    assert named(page, "container_fs_usage_bytes", id="/", device="/dev/vda1", pod="")[0][1] == 324
+    assert named(page, "container_fs_limit_bytes", id="/")[0][1] == 1024
+    # The machine, not what is left of it for pods.
+    assert named(page, "machine_cpu_cores")[0][1] == 8
+    assert named(page, "machine_memory_bytes")[0][1] == 16 << 30
 
 
 def test_a_node_that_says_it_has_more_cpus_than_any_machine_costs_nobody_anything():
