@@ -23,7 +23,9 @@ OWN_JSON: dict[str, Any] = {
     "meta.v1.FieldsV1": None,
     "pkg.runtime.RawExtension": None,
 }
-_SCALAR_ZEROS: dict[str, Any] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float64": 0}
+_GO_TYPES = {"bytes": "[]uint8"}
+# Zero values by Go's kinds.
+SCALAR_ZEROS: dict[str, Any] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float64": 0}
 _FILE = Path(__file__).parent / "data" / "gostructs.json"
 _EMBEDDED = "+"
 
@@ -116,7 +118,7 @@ def zero_of(member: Member, *, containers: bool = True) -> Any:
     if member.container:
         return None
     if not member.struct:
-        return _SCALAR_ZEROS.get(member.scalar)
+        return SCALAR_ZEROS.get(member.scalar)
     return OWN_JSON[member.struct] if member.struct in OWN_JSON else zero(member.struct, containers=containers)
 
 
@@ -155,6 +157,33 @@ def shown(struct: str, value: dict[str, Any] | None) -> dict[str, Any] | None:
     return {members[name].go_name: _shown(members[name], value.get(name)) for name in names}
 
 
+def ordered(struct: str, value: Any) -> Any:
+    """Return a struct's JSON as Go writes it: members in the source's order, maps by their keys, without what is empty.
+
+    Args:
+        struct: Its name in the vocabulary; "" for a map or scalar.
+        value: As decoded; what is no mapping comes back as it is.
+    """
+    if not isinstance(value, dict) or struct in OWN_JSON:
+        return value
+    members = json_members_of(struct)
+    if not members:
+        return dict(sorted(value.items()))
+    return {
+        name: _in_order(member, value[name])
+        for name, member in members.items()
+        if name in value and (value[name] or not member.container or not member.omitempty)
+    }
+
+
+def _in_order(member: Member, value: Any) -> Any:
+    if member.container == "l" and isinstance(value, list):
+        return [ordered(member.struct, item) for item in value] if member.struct else value
+    if member.container == "m" and isinstance(value, dict):
+        return {key: ordered(member.struct, item) for key, item in sorted(value.items())}
+    return ordered(member.struct, value) if member.struct else value
+
+
 def _shown(member: Member, value: Any) -> Any:
     if value is None:
         return (
@@ -165,11 +194,11 @@ def _shown(member: Member, value: Any) -> Any:
             else shown(member.struct, {})
         )
     if _plain(member):
-        return value
+        return _in_order(member, value)
     if member.container == "l":
         return [shown(member.struct, item) for item in value]
     return (
-        {key: shown(member.struct, item) for key, item in value.items()}
+        {key: shown(member.struct, item) for key, item in sorted(value.items())}
         if member.container
         else shown(member.struct, value)
     )
@@ -193,7 +222,9 @@ def _member(text: str) -> Member:
     item, _, item_name = item.partition("=")
     struct = item[1:] if item.startswith("#") else ""
     nested = item.startswith("[]")
-    item_name = item_name or (".".join(struct.split(".")[-2:]) if struct else container_name if nested else item)
+    item_name = item_name or (
+        ".".join(struct.split(".")[-2:]) if struct else container_name if nested else _GO_TYPES.get(item, item)
+    )
     flag = flags[0] if flags else ""
     return Member(
         go_name,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kubedyno.kube import names, patch, yaml
+from kubedyno.kube import names, patch, strategicpatch, yaml
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.selectors import FieldSelector, LabelSelector
 
@@ -164,7 +164,7 @@ def patch_output(given: dict[str, Any]) -> Any:
     if given["call"] == "JSONPatch":
         return patch.json_patch(original, change)
     kind = given["kind"]
-    return patch.strategic_of_kind(original, change, API_VERSIONS.get(kind, "v1"), kind)
+    return strategicpatch.strategic_of_kind(original, change, API_VERSIONS.get(kind, "v1"), kind)[0]
 
 
 @cases("patch")

@@ -7,9 +7,12 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.apiserver.bodies import check_duplicates, duplicates, json_error, media_of
+from kubedyno.cluster.registry.structure import Patched, invalid_patch
+from kubedyno.cluster.registry.unstructured import misfit
 from kubedyno.kube import yaml
-from kubedyno.kube.patch import PatchError, json_patch, merge_patch, strategic_of_kind
+from kubedyno.kube.patch import PatchError, json_patch, merge_patch
 from kubedyno.kube.status import BadRequest, Invalid, RequestEntityTooLarge, StatusError, UnsupportedMediaType
+from kubedyno.kube.strategicpatch import MalformedPatchError, UnprocessablePatchError, go_text, strategic_of_kind
 from kubedyno.kube.yaml import YAMLError
 
 JSON_PATCH = "application/json-patch+json"
@@ -183,9 +186,16 @@ def _merge(patch: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
 
 def _strategic(patch: dict[str, Any], api_version: str, kind: str, document: dict[str, Any]) -> dict[str, Any]:
     try:
-        wanted = strategic_of_kind(document, patch, api_version, kind)
+        wanted, left = strategic_of_kind(document, patch, api_version, kind)
+    except MalformedPatchError as error:
+        raise BadRequest(str(error)) from None
+    except UnprocessablePatchError as error:
+        raise StatusError(str(error), code=422, reason="") from None
     except PatchError as error:
         # As the real server: it does not know whose fault this was.
         raise StatusError(str(error), code=500, reason="") from None
+    why = misfit(api_version, kind, wanted)
+    if why:
+        raise invalid_patch(go_text(left), why)
     # It is applied to a typed object: a type in the patch means nothing.
-    return {**wanted, "kind": document["kind"], "apiVersion": document["apiVersion"]}
+    return Patched({**wanted, "kind": document["kind"], "apiVersion": document["apiVersion"]}, go_text(left))

@@ -18,8 +18,9 @@ from kubedyno.cluster.kubelet.rows import NodeRow
 from kubedyno.cluster.kubelet.stagerules import Functions, Json, Language, Stage, stage_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube import yaml
-from kubedyno.kube.patch import PatchError, json_patch, merge_patch, strategic_merge_patch
+from kubedyno.kube.patch import PatchError, json_patch, merge_patch
 from kubedyno.kube.resources import NODES, PODS, Resource
+from kubedyno.kube.strategicpatch import strategic_merge_patch
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.table import Table
 

@@ -10,7 +10,7 @@ from kubedyno.cluster.storage.objects import StoredObject, key_of, packed
 
 # The order of Go's ObjectMeta, without what is joined on output.
 META_ORDER = (
-    "name", "generateName", "namespace", "uid", "generation", "creationTimestamp", "deletionTimestamp",
+    "name", "generateName", "namespace", "selfLink", "uid", "generation", "creationTimestamp", "deletionTimestamp",
     "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
 )  # fmt: skip
 _NOT_BODY = frozenset({"kind", "apiVersion", "metadata", "status"})

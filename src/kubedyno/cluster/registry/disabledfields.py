@@ -9,8 +9,10 @@ from typing import Any
 
 from kubedyno.cluster.registry.featuregates import (
     CLUSTER_TRUST_BUNDLES,
+    GENERIC_WORKLOAD,
     HPA_TOLERANCE,
     IMAGE_VOLUME,
+    POD_CERTIFICATES,
     RESTART_RULES,
     SLEEP_ZERO,
     STOP_SIGNALS,
@@ -52,11 +54,21 @@ def _image_volumes(spec: Object) -> Iterator[tuple[Object, str]]:
             yield volume, "image"
 
 
-def _trust_bundles(spec: Object) -> Iterator[tuple[Object, str]]:
-    for volume in spec.get("volumes") or ():
-        for source in (volume.get("projected") or {}).get("sources") or ():
-            if "clusterTrustBundle" in source:
-                yield source, "clusterTrustBundle"
+def _projected(name: str) -> Callable[[Object], Iterator[tuple[Object, str]]]:
+    """Return what finds a source of projected volumes."""
+
+    def find(spec: Object) -> Iterator[tuple[Object, str]]:
+        for volume in spec.get("volumes") or ():
+            for source in volume["projected"].get("sources") or () if "projected" in volume else ():
+                if name in source:
+                    yield source, name
+
+    return find
+
+
+def _scheduling_groups(spec: Object) -> Iterator[tuple[Object, str]]:
+    if "schedulingGroup" in spec:
+        yield spec, "schedulingGroup"
 
 
 def _tolerances(spec: Object) -> Iterator[tuple[Object, str]]:
@@ -76,7 +88,9 @@ _FIELDS: dict[str, Callable[[Object], Iterator[tuple[Object, str]]]] = {
     RESTART_RULES: _restart_rules,
     IMAGE_VOLUME: _image_volumes,
     HPA_TOLERANCE: _tolerances,
-    CLUSTER_TRUST_BUNDLES: _trust_bundles,
+    CLUSTER_TRUST_BUNDLES: _projected("clusterTrustBundle"),
+    POD_CERTIFICATES: _projected("podCertificate"),
+    GENERIC_WORKLOAD: _scheduling_groups,
 }
 
 
@@ -110,6 +124,10 @@ class DisabledFields:
             if places and not (before is not None and next(find(before), None)):
                 for place, field in places:
                     del place[field]
+                if find is _stop_signals:
+                    for container in _containers(spec):
+                        if container.get("lifecycle") == {}:
+                            del container["lifecycle"]
 
     def causes(self, new: Object, old: Object | None = None) -> list[Cause]:
         """Return what is wrong with an object because a gate is off; what is stored already may stay."""

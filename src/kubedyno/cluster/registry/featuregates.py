@@ -8,9 +8,11 @@ ENSURE_SECRET_PULLED_IMAGES = "KubeletEnsureSecretPulledImages"  # noqa: S105 - 
 # Was to let a Deployment wait for terminating pods; no release has it.
 DEPLOYMENT_POD_REPLACEMENT = "DeploymentPodReplacementPolicy"
 DYNAMIC_RESOURCES = "DynamicResourceAllocation"
+GENERIC_WORKLOAD = "GenericWorkload"
 HPA_TOLERANCE = "HPAConfigurableTolerance"
 IMAGE_VOLUME = "ImageVolume"
 OBSERVED_GENERATION = "PodObservedGenerationTracking"
+POD_CERTIFICATES = "PodCertificateRequest"
 POP_FROM_BACKOFF = "SchedulerPopFromBackoffQ"
 PREFER_SAME = "PreferSameTrafficDistribution"
 REDUCED_CRASH_LOOP = "ReduceDefaultCrashLoopBackOffDecay"
@@ -28,9 +30,11 @@ _ON_FROM = {
     ENSURE_SECRET_PULLED_IMAGES: 35,
     DEPLOYMENT_POD_REPLACEMENT: None,
     DYNAMIC_RESOURCES: 34,
+    GENERIC_WORKLOAD: None,
     HPA_TOLERANCE: 35,
     IMAGE_VOLUME: 35,
     OBSERVED_GENERATION: 34,
+    POD_CERTIFICATES: None,
     POP_FROM_BACKOFF: 33,
     PREFER_SAME: 34,
     SET_MAX_UNAVAILABLE: 35,
@@ -41,8 +45,8 @@ _ON_FROM = {
     STOP_SIGNALS: None,
     TOKENS_FOR_CREDENTIAL_PROVIDERS: 34,
 }
-# Gate → the first minor where it is beta and yet off.
-_BETA_FROM = {CLUSTER_TRUST_BUNDLES: 33}
+# Gate → the first minor where it is beta, though off.
+_BETA_FROM = {CLUSTER_TRUST_BUNDLES: 33, POD_CERTIFICATES: 35}
 # Gate → the first minor where it is general availability.
 _GENERAL_FROM = {DYNAMIC_RESOURCES: 34, IMAGE_VOLUME: 36, OBSERVED_GENERATION: 35, PREFER_SAME: 35, SLEEP_ZERO: 34}
 # Those that an API server lists; one that no release has is listed only when it is set.

@@ -59,7 +59,7 @@ class Kind:
         unowned: See `FieldManager`.
         unconditional_update: PUT without a resourceVersion replaces whatever is there.
         metadata_checks: How the kind looks at an update's metadata beyond what is done for every kind: "u" at what is new,
-            "w" at the whole, in this order.
+            "w" at the whole, in this order; "|" before what `validate_update` has in its own order.
         standard_finalizers: A finalizer without a domain has to be one of Kubernetes' own.
         strategic: Strategic merge patches are understood.
         deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
@@ -69,6 +69,7 @@ class Kind:
         collectable: Deletions have propagation policies.
         deprecation: What each request for the kind is warned of, "" for nothing.
         versioned_annotations: Which a version of the API shows fields by that it has not: no part of the metadata alone.
+        parts: Members that a client writes, where empty lists and maps show in what is said against them.
         undeletable: Names of objects that nobody may delete → why.
         names_itself: An object without a name gets a uid for one.
         checks_prefix: What is wrong with the generateName is said beside what is wrong with the name.
@@ -107,6 +108,7 @@ class Kind:
     checks_prefix = True
     metadata_last = False
     deletion_warning = ""
+    parts: tuple[str, ...] = ("spec",)
     name_problems: Callable[[str], list[str]] = staticmethod(problems_of_dns1123_subdomain)
 
     def __init__(self, resource: Resource, stored_as: Resource | None = None) -> None:
@@ -212,6 +214,11 @@ class Kind:
         """Return what a client should know of a new version."""
         _ = old
         return self.warnings(obj)
+
+    def warnings_of_status(self, obj: Object, old: Object) -> list[str]:
+        """Return what a client should know of a new status."""
+        _ = obj, old
+        return []
 
     def spec_of(self, obj: Object) -> Any:
         """Return the part whose changes bump the generation."""

@@ -80,8 +80,6 @@ def _owner_causes(references: list[Any], path: str) -> list[Cause]:
             for name in ("kind", "name", "uid")
             if not owner.get(name)
         ]
-        if api_version == "v1" and owner.get("kind") == "Event":
-            causes.append(invalid_value(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
         if owner.get("kind") == "Event" and api_version in _EVENTS:
             kind = f"{api_version.rpartition('/')[0]}/{api_version.rpartition('/')[2]}, Kind=Event"
             causes.append(invalid_value(path, owner, f"{kind} is disallowed from being an owner"))
@@ -184,11 +182,15 @@ def metadata_update_causes(kind: Kind, metadata: Object, old: Object, checks: st
     finalizers = metadata.get("finalizers", [])
     causes = [*lists, *_finalizer_names(finalizers, path), *changes, *lists]
     for check in checks:
-        if check == "u":
-            causes += [*changes, *lists, *(_finalizer_places(finalizers, path) if kind.standard_finalizers else ())]
-        else:
-            causes += whole
+        causes += changed_metadata_causes(kind, metadata, old) if check == "u" else whole
     return causes
+
+
+def changed_metadata_causes(kind: Kind, metadata: Object, old: Object) -> list[Cause]:
+    """Return what is wrong with what is new in an object's metadata (ValidateObjectMetaUpdate)."""
+    path = "metadata"
+    places = _finalizer_places(metadata.get("finalizers", []), path) if kind.standard_finalizers else []
+    return [*_change_causes(metadata, old), *_list_causes(metadata, path), *places]
 
 
 def _change_causes(metadata: Object, old: Object) -> list[Cause]:

@@ -21,10 +21,12 @@ from kubedyno.cluster.registry.binding import bound, node_of
 from kubedyno.cluster.registry.builtinadmission import BuiltInAdmission
 from kubedyno.cluster.registry.codec import same_version, stored_of, with_parts
 from kubedyno.cluster.registry.disabledfields import WITH_GATED_FIELDS, DisabledFields
+from kubedyno.cluster.registry.emptied import causes_told
 from kubedyno.cluster.registry.gate import Gate, OwnGate
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.kinds.podfacts import ENDED
+from kubedyno.cluster.registry.kinds.serviceaddresses import address_causes
 from kubedyno.cluster.registry.leanpod import Shapes
 from kubedyno.cluster.registry.managedfields import same_but_for_times
 from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_causes, metadata_update_causes
@@ -36,6 +38,7 @@ from kubedyno.cluster.storage.objects import StoredObject, key_of
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.resources import CLAIMS, NAMESPACES, PODS, SERVICES, Resource
 from kubedyno.kube.status import (
+    Cause,
     StatusError,
     already_exists,
     conflict,
@@ -44,6 +47,7 @@ from kubedyno.kube.status import (
     invalid_value,
     not_found,
 )
+from kubedyno.kube.strconv import whole
 from kubedyno.statedb.records import Record
 
 __all__ = ["Kind", "Registry"]
@@ -131,9 +135,10 @@ class Registry(ServedKinds):
         managed = b"" if manager is None else self._owned(kind, new, obj, manager)
         if not metadata.get("name") and kind.names_itself and not metadata.get("generateName"):
             metadata["name"] = self.random.uid()
+        make = self._create
         if not metadata.get("name") and metadata.get("generateName"):
-            return self._create_generated(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
-        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
+            make = self._create_generated
+        return make(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate, sent=obj)
 
     def _owned(self, kind: Kind, new: Object, sent: Any, manager: str) -> bytes:
         """Return the managedFields of an object to be created: in the version in which the client wrote it."""
@@ -144,7 +149,7 @@ class Registry(ServedKinds):
 
     def _create_generated(
         self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None,
-        gate: Gate | None,
+        gate: Gate | None, sent: Any,
     ) -> ObjectRecord:  # fmt: skip
         prefix = new["metadata"]["generateName"][:_MAX_GENERATED_PREFIX]
         for attempt in range(_GENERATE_ATTEMPTS):
@@ -153,11 +158,11 @@ class Registry(ServedKinds):
             if not taken or attempt == _GENERATE_ATTEMPTS - 1:
                 new["metadata"]["name"] = name
                 break
-        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
+        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate, sent=sent)
 
     def _create(
         self, kind: Kind, namespace: str, new: Object, managed: bytes, *, dry_run: bool, warnings: list[str] | None,
-        gate: Gate | None,
+        gate: Gate | None, sent: Any,
     ) -> ObjectRecord:  # fmt: skip
         resource, metadata, store = kind.resource, new["metadata"], self.store
         name = metadata.get("name", "")
@@ -166,14 +171,9 @@ class Registry(ServedKinds):
             if gate is not None:
                 new = gate.mutated(kind, "", new, None)
                 metadata = new["metadata"]
-        for member in (
-            "selfLink",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "resourceVersion",
-            "managedFields",
-        ):
+        for member in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"):
             metadata.pop(member, None)
+        given = metadata.pop("resourceVersion", "")
         metadata["uid"] = self.random.uid() if gate is None else gate.uid
         now = metadata["creationTimestamp"] = rfc3339(self.clock.now() if gate is None else gate.now_s)
         if kind.has_generation and kind.born_with_generation:
@@ -183,14 +183,14 @@ class Registry(ServedKinds):
         if name or kind.resource is not NAMESPACES:
             kind.prepare_create(new)
         deduplicate_owners(metadata, warnings)
-        causes = [] if kind.metadata_last else metadata_causes(kind, metadata)
-        causes += kind.validate(new)
-        if kind.metadata_last and not causes:
-            causes = metadata_causes(kind, metadata)
-        if resource.plural in WITH_GATED_FIELDS:
-            causes += self._disabled.causes(new)
+        causes = self._causes_of_new(kind, new)
         if causes:
-            raise invalid(kind.stored_as or resource, name, causes)
+            if resource is SERVICES:
+                self._check_addresses(new, None)
+            told = causes_told(
+                kind, sent, new, causes, lambda: self._causes_of_new(kind, new), parts=("metadata", *kind.parts)
+            )
+            raise invalid(kind.stored_as or resource, name, told)
         if warnings is not None:
             warnings += kind.warnings(new)
         core = kind.stored_as or resource
@@ -203,6 +203,8 @@ class Registry(ServedKinds):
                 self.rules.check_quota(core, namespace, new)
         key = key_of(namespace if resource.namespaced else "", name)
         if store.get(resource, key) is not None:
+            if resource is SERVICES:
+                self._check_addresses(new, None)
             raise already_exists(resource, name)
         if resource is SERVICES:
             self.allocator.allocate(new, None, metadata["uid"], dry_run=dry_run)
@@ -215,7 +217,26 @@ class Registry(ServedKinds):
         stored = stored_of(kind, new, managed=managed)
         if resource is PODS:
             stored = self.shapes.lean(stored)
-        return _unstored(stored, 0) if dry_run else store.put(resource, stored)
+        # What is only tried shows the version that it came with.
+        return _unstored(stored, whole(given, 0)) if dry_run else store.put(resource, stored)
+
+    def _causes_of_new(self, kind: Kind, new: Object) -> list[Cause]:
+        causes = [] if kind.metadata_last else metadata_causes(kind, new["metadata"])
+        causes += kind.validate(new)
+        if kind.metadata_last and not causes:
+            causes = metadata_causes(kind, new["metadata"])
+        return causes + self._disabled.causes(new) if kind.resource.plural in WITH_GATED_FIELDS else causes
+
+    def _check_addresses(self, service: Object, old: Object | None) -> None:
+        """Refuse a Service whose addresses, families or ports cannot be: that comes before all else that is wrong.
+
+        Raises:
+            StatusError: They cannot.
+        """
+        causes = address_causes(service["spec"], old["spec"] if old is not None else {})
+        if causes:
+            raise invalid(SERVICES, service["metadata"].get("name", ""), causes)
+        self.allocator.allocate(deepcopy(service), old, "", dry_run=True)
 
     # --- update ----------------------------------------------------------------------------------------------
 
@@ -270,7 +291,7 @@ class Registry(ServedKinds):
                 metadata["namespace"] = namespace
             metadata.pop("resourceVersion", None)
             managed = b"" if manager is None else self._owned(kind, new, obj, manager)
-            return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate)
+            return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate, sent=obj)
         check_uid(resource, old, metadata)
         if not kind.unconditional_update and metadata.get("resourceVersion", "") in {"", "0"}:
             cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
@@ -405,7 +426,15 @@ class Registry(ServedKinds):
             check_version(resource, old, metadata)
             return (
                 self._update(
-                    kind, old, new, subresource, applied=managed, dry_run=dry_run, warnings=warnings, gate=gate
+                    kind,
+                    old,
+                    new,
+                    subresource,
+                    applied=managed,
+                    dry_run=dry_run,
+                    warnings=warnings,
+                    gate=gate,
+                    sent=wanted,
                 ),
                 False,
             )
@@ -417,7 +446,8 @@ class Registry(ServedKinds):
         if resource.namespaced:
             metadata["namespace"] = namespace
         managed = managed or EMPTIED
-        return self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate), True
+        made = self._create(kind, namespace, new, managed, dry_run=dry_run, warnings=warnings, gate=gate, sent=patch)
+        return made, True
 
     def rescale(
         self,
@@ -464,7 +494,10 @@ class Registry(ServedKinds):
         warnings: list[str] | None,
         gate: Gate | None = None,
     ) -> ObjectRecord:
-        """Store a decoded new version of an object, by the rules of its kind; `applied` is what an apply owns."""
+        """Store a decoded new version of an object, by the rules of its kind.
+
+        `applied` is what an apply owns, `sent` the JSON that was decoded.
+        """
         resource, store = kind.resource, self.store
         core = kind.stored_as or resource
         old = store.encode_dict(core, record, managed=False)
@@ -485,8 +518,7 @@ class Registry(ServedKinds):
         for member in ("uid", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
             if member in before:
                 metadata.setdefault(member, before[member])
-        for member in ("selfLink", "managedFields"):
-            metadata.pop(member, None)
+        metadata.pop("managedFields", None)
         if "generation" in before:
             metadata["generation"] = before["generation"]
         else:
@@ -506,21 +538,20 @@ class Registry(ServedKinds):
         if kind.stamped:
             kind.stamp(new, old, rfc3339(self.clock.now()))
         deduplicate_owners(metadata, warnings)
-        checks = kind.metadata_checks if not subresource else "u" if "u" in kind.metadata_checks else ""
-        causes = metadata_update_causes(kind, metadata, before, checks)
         whole = subresource not in {"status", "finalize"}
-        if not subresource:
-            causes += kind.validate_update(new, old)
-            if resource.plural in WITH_GATED_FIELDS:
-                causes += self._disabled.causes(new, old)
-        elif whole:
-            causes += kind.validate_part(subresource, new, old)
-        else:
-            causes += kind.validate_status(new, old)
+        causes = self._causes_of_change(kind, new, old, subresource)
         if causes:
-            raise invalid(core, name, causes)
+            if resource is SERVICES and not subresource:
+                self._check_addresses(new, old)
+            parts = () if subresource not in {"", "status"} else ("status",) if subresource else kind.parts
+            told = causes_told(
+                kind, sent, new, causes, lambda: self._causes_of_change(kind, new, old, subresource), parts=parts
+            )
+            raise invalid(core, name, told)
         if warnings is not None and not subresource:
             warnings += kind.warnings_of_change(new, old)
+        elif warnings is not None and subresource == "status":
+            warnings += kind.warnings_of_status(new, old)
         with self.admission_times.update_validate:
             if whole:
                 self._builtin.check_updated(
@@ -555,6 +586,21 @@ class Registry(ServedKinds):
         if same_version(stored, record.obj) and (managed is record.obj.managed or same_but_for_times(managed, shown)):
             return record
         return store.put(resource, stored)
+
+    def _causes_of_change(self, kind: Kind, new: Object, old: Object, subresource: str) -> list[Cause]:
+        checks = kind.metadata_checks.partition("|")[0]
+        if subresource:
+            checks = "u" if "u" in kind.metadata_checks else ""
+        causes = metadata_update_causes(kind, new["metadata"], old["metadata"], checks)
+        if not subresource:
+            causes += kind.validate_update(new, old)
+            if kind.resource.plural in WITH_GATED_FIELDS:
+                causes += self._disabled.causes(new, old)
+        elif subresource in {"status", "finalize"}:
+            causes += kind.validate_status(new, old)
+        else:
+            causes += kind.validate_part(subresource, new, old)
+        return causes
 
     def _owned_after(
         self, kind: Kind, old: Object, new: Object, managed: bytes, manager: str, subresource: str, now: str

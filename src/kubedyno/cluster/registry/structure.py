@@ -5,6 +5,7 @@ result is a fresh dict, so that defaulting may change it in place.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from copy import deepcopy
 from functools import lru_cache, partial
@@ -13,7 +14,7 @@ from typing import Any
 import orjson
 
 from kubedyno.base.times import epoch_of, rfc3339, rfc3339_micro
-from kubedyno.kube.gostructs import OWN_JSON, Member, go_path, json_members_of, zero_of
+from kubedyno.kube.gostructs import OWN_JSON, SCALAR_ZEROS, Member, go_path, json_members_of, zero_of
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.resources import Resource, by_kind, vocabulary
 from kubedyno.kube.status import BadRequest, Invalid
@@ -58,9 +59,29 @@ class DecodeError(BadRequest):
 STRICT = "strict decoding error: "
 
 
-def invalid_patch(wanted: dict[str, Any], why: str) -> Invalid:
-    """Return the error of a patch whose result does not fit the type: a 422 about nothing in particular."""
-    text = f"Invalid value: {orjson.dumps(orjson.dumps(wanted).decode()).decode()}: {why}"
+class Patched(dict[str, Any]):
+    """What a strategic merge patch made of an object.
+
+    Attributes:
+        patch: The patch as errors show it.
+    """
+
+    def __init__(self, obj: dict[str, Any], patch: str) -> None:
+        super().__init__(obj)
+        self.patch = patch
+
+
+def invalid_patch(wanted: dict[str, Any] | str, why: str) -> Invalid:
+    """Return the error of a patch whose result does not fit the type: a 422 about nothing in particular.
+
+    Args:
+        wanted: The result, or the text of a patch that is shown instead.
+        why: What does not fit.
+    """
+    if isinstance(wanted, Patched):
+        wanted = wanted.patch
+    told = wanted if isinstance(wanted, str) else orjson.dumps(wanted).decode()
+    text = f"Invalid value: {orjson.dumps(told).decode()}: {why}"
     causes = [{"reason": "FieldValueInvalid", "message": text, "field": "patch"}]
     return Invalid(f' "" is invalid: patch: {text}', {"causes": causes})
 
@@ -154,20 +175,25 @@ def _written(form: Callable[[float], str], moment_s: float, text: str) -> str:
         raise _MismatchError(f'parsing time "{text}": year out of range') from None
 
 
-def _check_base64(text: str) -> None:
-    """Refuse a text that is no base64, as Go's decoder does (it passes over line ends).
-
-    Raises:
-        _MismatchError: It is none.
-    """
+def base64_fault(text: str) -> str:
+    """Return what Go's decoder has against a text that is no base64, "" when it is some; it passes over line ends."""
     if _WHOLE_BASE64.fullmatch(text) or _WHOLE_BASE64.fullmatch(bare := _LINE_ENDS.sub("", text)):
-        return
+        return ""
     fine = _BASE64_CHARACTER.match(bare)
     assert fine is not None
     at = fine.end()
     if at == len(bare):
         at -= at % 4
-    raise _MismatchError(f"illegal base64 data at input byte {at}")
+    return f"illegal base64 data at input byte {at}"
+
+
+def _bytes_of(values: list[Any], struct: str, path: str) -> str:
+    """Return bytes that were written as a list of numbers, which Go understands as well."""
+    for value in values:
+        if type(value) is not int or not 0 <= value < 256:
+            found = f"number {value}" if type(value) in {int, float} else _JSON_NAMES.get(type(value), "object")
+            raise _MismatchError(f"json: cannot unmarshal {found} into Go struct field {struct}.%s of type uint8", path)
+    return b64encode(bytes(values)).decode()
 
 
 def _raw(value: Any, _path: str, _unknown: list[str]) -> Any:
@@ -212,6 +238,14 @@ class _Struct:
         return decoded
 
 
+class Keeping(list[str]):
+    """A list of warnings that asks decoding to keep empty lists and maps."""
+
+
+class _Unknown(list[str]):
+    """The paths of unknown fields; of this class where empty lists and maps are kept."""
+
+
 class _Drop:
     """Says that a member is Go's zero value and omitted."""
 
@@ -253,9 +287,13 @@ def _scalar(struct: str, member: Member) -> Decode:
 
         def decode_string(value: Any, path: str, _unknown: list[str]) -> Any:
             if type(value) is not str:
+                if encoded and type(value) is list:
+                    return _bytes_of(value, struct, path)
                 raise _mismatch(value, struct, path, text)
             if encoded:
-                _check_base64(value)
+                fault = base64_fault(value)
+                if fault:
+                    raise _MismatchError(fault)
             return value if value or not drops else _DROP
 
         return decode_string
@@ -355,18 +393,19 @@ def _field(go_name: str, member: Member) -> Decode:
     if not member.container:
         return item
     reference, text = bool(member.struct), member.text
+    empty = SCALAR_ZEROS.get(member.scalar, "")
     if member.container == "l":
 
         def decode_list(value: Any, path: str, unknown: list[str]) -> Any:
             if type(value) is not list:
                 raise _mismatch(value, go_name, path, text)
             if not value:
-                return _DROP
+                return [] if type(unknown) is _Unknown else _DROP
             if reference:
                 return [
                     item({} if member is None else member, f"{path}[{i}]", unknown) for i, member in enumerate(value)
                 ]
-            return [item("" if member is None else member, path, unknown) for member in value]
+            return [item(empty if member is None else member, path, unknown) for member in value]
 
         return decode_list
 
@@ -377,14 +416,14 @@ def _field(go_name: str, member: Member) -> Decode:
         if type(value) is not dict:
             raise _mismatch(value, go_name, path, text)
         if not value:
-            return _DROP
+            return {} if type(unknown) is _Unknown else _DROP
         if keyed:
             return {
                 key: item({} if member is None else member, f"{path}{_KEY}{key}{_KEY_END}", unknown)
                 for key, member in value.items()
             }
         return {
-            key: item("" if member is None and not reference else member, path, unknown)
+            key: item(empty if member is None and not reference else member, path, unknown)
             for key, member in value.items()
         }
 
@@ -400,20 +439,20 @@ def decode(
         resource: What the object must be.
         obj: The client's JSON.
         field_validation: "Strict" refuses unknown fields, "Warn" warns, "Ignore" drops them silently.
-        warnings: Receives the warnings.
+        warnings: Receives the warnings; `Keeping` keeps empty lists and maps.
 
     Raises:
         DecodeError: A wrong type, or an unknown field under Strict.
         BadRequest: A wrong kind.
     """
     what = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-    if type(obj) is not dict:
+    if not isinstance(obj, dict):
         found = _JSON_NAMES.get(type(obj), "null")
         raise BadRequest(
             f"{what}json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string; Kind string }}"
         )
     _check_kind(resource, obj)
-    unknown: list[str] = []
+    unknown: list[str] = _Unknown() if type(warnings) is Keeping else []
     type_name = vocabulary()["kinds"][f"{resource.api_version}/{resource.kind}"]
     try:
         decoded = _struct(type_name).decode(obj, "", unknown)

@@ -136,7 +136,7 @@ class Steps:
         self._tell(f"scale {value['object']} to {replicas}")
 
     async def _patch(self, value: Json) -> None:
-        from kubedyno.kube.patch import strategic_merge_patch  # noqa: PLC0415 - brings the schemas of all kinds
+        from kubedyno.kube.strategicpatch import strategic_merge_patch  # noqa: PLC0415 - brings the schemas of all kinds
 
         resource, name = self.client.split(str(value["object"]))
         patch = self.documents(value["patch"], self._values(0))[0]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from kubedyno.kube.patch import merge_patch, strategic_merge_patch
+from kubedyno.kube.patch import merge_patch
 from kubedyno.kube.resources import NAMESPACES, PODS, Resource, by_plural
 from kubedyno.kube.status import StatusError
+from kubedyno.kube.strategicpatch import strategic_merge_patch
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "registry"
 UPDATES = [json.loads(line) for line in (GOLDEN / "updates.jsonl").read_text().splitlines()]

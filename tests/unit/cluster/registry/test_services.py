@@ -76,11 +76,11 @@ def test_the_second_address_is_given_up_by_policy_only(dual):
     spec = service(dual, ipFamilyPolicy="PreferDualStack")
     with pytest.raises(
         StatusError,
-        match=r"must be set to 'SingleStack' when releasing the secondary clusterIP",
+        match=r"must be 'SingleStack' to release the secondary cluster IP",
     ):
         changed(dual, clusterIPs=spec["clusterIPs"][:1], ipFamilies=["IPv4"])
     with pytest.raises(StatusError, match=r"spec.clusterIPs\[0\]: .*may not change once set"):
-        changed(dual, clusterIPs=spec["clusterIPs"][::-1])
+        changed(dual, clusterIP=spec["clusterIPs"][1], clusterIPs=spec["clusterIPs"][::-1], ipFamilies=["IPv6", "IPv4"])
 
 
 def test_a_headless_service_without_selector_has_both_families_everywhere(cluster):

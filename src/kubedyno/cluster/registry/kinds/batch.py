@@ -1,13 +1,16 @@
 """Job and CronJob: pods that end, once or by the clock."""
 
+import re
 from typing import Any
 
 from kubedyno.base.times import epoch_of, human_duration
 from kubedyno.cluster.registry.cells import NONE, age, containers_of, selector_text, since
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.cronschedule import parse_schedule
+from kubedyno.cluster.registry.kinds.jobstatusvalidation import job_status_causes
 from kubedyno.cluster.registry.kinds.jobvalidation import (
     generated_selector_causes,
+    host_causes,
     job_causes,
     job_update_causes,
     template_causes,
@@ -15,12 +18,19 @@ from kubedyno.cluster.registry.kinds.jobvalidation import (
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.cluster.registry.kinds.podwarnings import name_warnings, template_warnings
 from kubedyno.cluster.registry.kinds.rules import not_negative, one_of
+from kubedyno.cluster.registry.metadata import changed_metadata_causes
 from kubedyno.kube.names import problems_of_dns1123_subdomain
 from kubedyno.kube.status import BadRequest, Cause, invalid_value, not_supported, required
 
 _MAX_INT32 = 2**31 - 1
 # What a CronJob's name leaves for the suffix of its Jobs.
 _MAX_CRON_NAME = 52
+_INNER = "spec.jobTemplate.spec"
+_ZONED = (
+    "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see "
+    "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+)
+_ZONE_PART = re.compile(r"(?!-)[A-Za-z.\-_0-9+]{1,14}\Z")
 UID_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
 NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
 _STATES = (
@@ -44,7 +54,7 @@ def default_template(spec: Object) -> Object:
 class Jobs(Kind):
     """batch/v1 Job."""
 
-    metadata_checks = "wu"
+    metadata_checks = "w|u"
     orphans = True
     deletion_warning = (
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
@@ -96,25 +106,26 @@ class Jobs(Kind):
             obj["metadata"]["labels"] = dict(labels)
 
     def validate(self, obj: Object) -> list[Cause]:
-        return generated_selector_causes(obj, UID_LABELS, NAME_LABELS) + job_causes(obj["spec"], "spec")
+        generated = generated_selector_causes(obj, UID_LABELS, NAME_LABELS)
+        return generated + job_causes(obj["spec"], "spec") + host_causes(obj)
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         # All of it is looked at twice.
-        return 2 * job_causes(obj["spec"], "spec") + job_update_causes(obj["spec"], old, "spec")
+        spec = job_causes(obj["spec"], "spec")
+        had = old["spec"]["template"]["metadata"].get("labels", {})
+        prefixed = UID_LABELS[0] in had and NAME_LABELS[0] in had
+        generated = generated_selector_causes(obj, UID_LABELS, NAME_LABELS, prefixed=prefixed)
+        changed = changed_metadata_causes(self, obj["metadata"], old["metadata"])
+        return generated + spec + host_causes(obj) + changed + spec + job_update_causes(obj["spec"], old, "spec")
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        return job_status_causes(obj, old)
 
     def warnings(self, obj: Object) -> list[str]:
-        return name_warnings(obj["metadata"].get("name", "")) + self.warnings_of_change(obj, obj)
+        return name_warnings(obj["metadata"].get("name", "")) + job_warnings(obj["spec"], "spec")
 
     def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
-        _ = old
-        warnings = template_warnings(obj["spec"]["template"], "spec.template")
-        completions, parallelism = obj["spec"].get("completions"), obj["spec"].get("parallelism")
-        if obj["spec"]["completionMode"] == "Indexed" and (completions or 0) > 100_000 and (parallelism or 0) > 10_000:
-            warnings.append(
-                "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "
-                "Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
-            )
-        return warnings
+        return [] if obj["spec"] == old["spec"] else job_warnings(obj["spec"], "spec")
 
     def check_field(self, name: str) -> None:
         if not self.supports_field(name):
@@ -144,6 +155,19 @@ class Jobs(Kind):
             *containers_of(spec["template"]),
             selector_text(spec.get("selector")),
         ]
+
+
+def job_warnings(spec: Object, path: str) -> list[str]:
+    """Return the warnings for the spec of a Job, or of a template of one."""
+    warnings = []
+    completions, parallelism = spec.get("completions") or 0, spec.get("parallelism") or 0
+    if spec.get("completionMode") == "Indexed" and completions > 100_000 and parallelism > 10_000:
+        text = (
+            "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "
+            "Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        )
+        warnings.append(f"{path}: {text}")
+    return warnings + template_warnings(spec["template"], f"{path}.template")
 
 
 def _state(job: Object) -> str:
@@ -180,17 +204,26 @@ class CronJobs(Kind):
         default_template(template.setdefault("spec", {}))
 
     def validate(self, obj: Object) -> list[Cause]:
+        return self._causes(obj, None)
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        return self._causes(obj, old["spec"])
+
+    def _causes(self, obj: Object, before: Object | None) -> list[Cause]:
         spec = obj["spec"]
-        causes = _schedule(spec)
-        zone = spec.get("timeZone")
-        if zone is not None:
-            causes += _zone(zone)
+        causes = _schedule(spec, zoned=before is not None and "TZ" in before["schedule"])
         causes += not_negative("spec.startingDeadlineSeconds", spec.get("startingDeadlineSeconds"))
+        zone = spec.get("timeZone")
+        if zone is not None and (before is None or zone != before.get("timeZone")):
+            causes += _zone(zone)
         causes += one_of(
             "spec.concurrencyPolicy", spec["concurrencyPolicy"], ("Allow", "Forbid", "Replace"), needed=True
         )
         inner = spec["jobTemplate"]["spec"]
         causes += template_causes(inner, "spec.jobTemplate.spec")
+        if "selector" in inner:
+            text = "`selector` will be auto-generated"
+            causes.append(invalid_value("spec.jobTemplate.spec.selector", inner["selector"], text))
         if inner.get("manualSelector"):
             causes.append(not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false")))
         for name in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
@@ -198,11 +231,11 @@ class CronJobs(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
-        return name_warnings(obj["metadata"].get("name", "")) + self.warnings_of_change(obj, obj)
+        return name_warnings(obj["metadata"].get("name", "")) + job_warnings(obj["spec"]["jobTemplate"]["spec"], _INNER)
 
     def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
-        _ = old
-        return template_warnings(obj["spec"]["jobTemplate"]["spec"]["template"], "spec.jobTemplate.spec.template")
+        warnings = [] if obj["spec"] == old["spec"] else job_warnings(obj["spec"]["jobTemplate"]["spec"], _INNER)
+        return warnings + ([_ZONED] if "TZ" in obj["spec"]["schedule"] else [])
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status", {})
@@ -221,32 +254,46 @@ class CronJobs(Kind):
         ]
 
 
-def _schedule(spec: Object) -> list[Cause]:
+def _schedule(spec: Object, *, zoned: bool) -> list[Cause]:
+    """Return what is wrong with a schedule; `zoned`: the one before named a time zone, so that this one may."""
     schedule = spec["schedule"]
     if not schedule:
         return [required("spec.schedule")]
     causes = []
-    if "TZ" in schedule:
+    bare = schedule
+    if schedule.startswith(("TZ=", "CRON_TZ=")):
+        zone, _, bare = schedule.partition("=")[2].partition(" ")
+        if not _is_zone(zone):
+            why = f"provided bad location {zone}: unknown time zone {zone}"
+            causes.append(invalid_value("spec.schedule", schedule, why))
+    try:
+        if not causes:
+            parse_schedule(bare.strip())
+    except ValueError as error:
+        causes.append(invalid_value("spec.schedule", schedule, str(error)))
+    if "TZ" in schedule and not zoned:
         text = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         causes.append(invalid_value("spec.schedule", schedule, text))
-        schedule = schedule.partition(" ")[2] if "=" in schedule.partition(" ")[0] else schedule
-    try:
-        parse_schedule(schedule)
-    except ValueError as error:
-        causes.append(invalid_value("spec.schedule", spec["schedule"], str(error)))
+    elif "TZ" in schedule and "timeZone" in spec:
+        text = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+        causes.append(invalid_value("spec.schedule", schedule, text))
     return causes
 
 
 def _zone(zone: str) -> list[Cause]:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - few CronJobs name one
-
     if not zone:
         return [invalid_value("spec.timeZone", zone, "timeZone must be nil or non-empty string")]
     if zone.lower() == "local":
         return [invalid_value("spec.timeZone", zone, "timeZone must be an explicit time zone as defined in "
                               "https://www.iana.org/time-zones")]  # fmt: skip
+    fine = all(_ZONE_PART.match(part) and part not in {".", ".."} for part in zone.split("/")) and _is_zone(zone)
+    return [] if fine else [invalid_value("spec.timeZone", zone, f"unknown time zone {zone}")]
+
+
+def _is_zone(zone: str) -> bool:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - few CronJobs name one
+
     try:
-        ZoneInfo(zone)
+        return not zone or bool(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return [invalid_value("spec.timeZone", zone, f"unknown time zone {zone}")]
-    return []
+        return False

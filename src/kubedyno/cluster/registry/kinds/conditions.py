@@ -18,6 +18,11 @@ _MAX_REASON = 1024
 _MAX_MESSAGE = 32 * 1024
 
 
+def is_true(conditions: Sequence[Object], kind: str) -> bool:
+    """Say whether a condition of a type is there with the status "True"."""
+    return any(condition.get("type") == kind and condition.get("status") == "True" for condition in conditions)
+
+
 def condition_causes(conditions: Sequence[Object], path: str) -> list[Cause]:
     """Return what is wrong with a list of conditions at a path."""
     causes: list[Cause] = []

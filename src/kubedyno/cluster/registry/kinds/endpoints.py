@@ -5,6 +5,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.addresswarnings import ip_warnings
 from kubedyno.cluster.registry.kinds.portvalidation import port_causes
 from kubedyno.cluster.registry.kinds.rules import one_of, qualified, unchanged
 from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
@@ -19,6 +20,7 @@ _MAX_ADDRESSES = 100
 _MAX_HINTS = 8
 _SHOWN = 3
 _UNSET = "<unset>"
+_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 _IP_TEXT = "must be a valid IP address"
 _IP_LONG_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
@@ -71,7 +73,20 @@ class Endpoints(Kind):
                     causes.append(required(f"{where}.name"))
                 causes += port_causes(f"{where}.port", port.get("port", 0))
                 causes += one_of(f"{where}.protocol", port["protocol"], _PROTOCOLS, needed=True)
+                if "appProtocol" in port:
+                    causes += qualified(f"{where}.appProtocol", port["appProtocol"])
         return causes
+
+    def warnings(self, obj: Object) -> list[str]:
+        if obj["metadata"].get("labels", {}).get(_MANAGED_BY) == "endpoint-controller":
+            return []
+        return [
+            warning
+            for i, subset in enumerate(obj.get("subsets", ()))
+            for member in ("addresses", "notReadyAddresses")
+            for j, address in enumerate(subset.get(member, ()))
+            for warning in ip_warnings(f"subsets[{i}].{member}[{j}].ip", address.get("ip", ""))
+        ]
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], _endpoints_text(obj.get("subsets", ())), age(obj, now_s)]

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.kube.gostructs import json_members_of, shown
+from kubedyno.kube.gostructs import json_members_of, ordered, shown
 
 Show = Callable[[Any], Any]
 # (Go's member, JSON's, value when absent, how a value is shown)
@@ -32,6 +32,16 @@ def difference(old: Any, new: Any) -> str:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _map(value: Any) -> Any:
+    """Show a map by its keys, as Go writes it."""
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
+
+
+def go_selector(selector: Any) -> Any:
+    """Return a label selector as Go writes it."""
+    return ordered("meta.v1.LabelSelector", selector)
 
 
 def _other(value: Any) -> Any:
@@ -68,7 +78,7 @@ def _each(show: Show) -> Show:
     return lambda values: [show(value) for value in values]
 
 
-_resources = _struct("Limits Requests Claims", Limits=_same, Requests=_same)
+_resources = _struct("Limits Requests Claims", Limits=_map, Requests=_map)
 
 
 def _each_of(struct: str) -> Show:
@@ -126,7 +136,7 @@ _pod_spec = _struct(
     InitContainers=_each_of("core.v1.Container"),
     Containers=_each_of("core.v1.Container"),
     EphemeralContainers=_each_of("core.v1.EphemeralContainer"),
-    NodeSelector=_same,
+    NodeSelector=_map,
     SecurityContext=_security,
     ImagePullSecrets=_each_of("core.v1.LocalObjectReference"),
     Affinity=_of("core.v1.Affinity"),
@@ -134,7 +144,7 @@ _pod_spec = _struct(
     HostAliases=_each_of("core.v1.HostAlias"),
     DNSConfig=_of("core.v1.PodDNSConfig"),
     ReadinessGates=_each_of("core.v1.PodReadinessGate"),
-    Overhead=_same,
+    Overhead=_map,
     TopologySpreadConstraints=_each_of("core.v1.TopologySpreadConstraint"),
     OS=_of("core.v1.PodOS"),
     SchedulingGates=_each_of("core.v1.PodSchedulingGate"),
@@ -152,7 +162,7 @@ def go_pod_spec(spec: Object) -> Object:
     return told
 
 
-_budget_spec = _struct("MinAvailable Selector MaxUnavailable UnhealthyPodEvictionPolicy", Selector=_same)
+_budget_spec = _struct("MinAvailable Selector MaxUnavailable UnhealthyPodEvictionPolicy", Selector=go_selector)
 
 
 def go_budget_spec(spec: Object) -> Object:
@@ -195,8 +205,8 @@ def go_device_claim(claim: Object) -> Object:
 _claim_spec = _struct(
     'AccessModes Selector Resources VolumeName="" StorageClassName VolumeMode DataSource DataSourceRef '
     "VolumeAttributesClassName",
-    Selector=_same,
-    Resources=_struct("Limits Requests", Limits=_same, Requests=_same),
+    Selector=go_selector,
+    Resources=_struct("Limits Requests", Limits=_map, Requests=_map),
     DataSource=_struct('APIGroup:apiGroup Kind="" Name=""'),
     DataSourceRef=_struct('APIGroup:apiGroup Kind="" Name="" Namespace'),
 )
@@ -210,7 +220,8 @@ def go_claim_spec(spec: Object) -> Object:
 
 def go_template(template: Object) -> Object:
     """Return a pod template with the internal struct's members: its metadata's stand among them."""
-    return {**template.get("metadata", {}), "Spec": go_pod_spec(template.get("spec", {}))}
+    metadata = ordered("meta.v1.ObjectMeta", template.get("metadata", {}))
+    return {**metadata, "Spec": go_pod_spec(template.get("spec", {}))}
 
 
 _success_policy = _struct("Rules", Rules=_each(_struct("SucceededIndexes SucceededCount")))

@@ -4,11 +4,20 @@ import re
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.registry.kinds.gostruct import go_success_policy, go_template
+from kubedyno.cluster.registry.kinds.conditions import is_true
+from kubedyno.cluster.registry.kinds.gostruct import go_pod_spec, go_selector, go_success_policy, go_template
 from kubedyno.cluster.registry.kinds.podvalidation import validate_template
-from kubedyno.cluster.registry.kinds.rules import IMMUTABLE, domain_path, not_negative, one_of, unchanged
+from kubedyno.cluster.registry.kinds.rules import (
+    IMMUTABLE,
+    domain_path,
+    not_negative,
+    one_of,
+    unchanged,
+    unchanged_struct,
+)
 from kubedyno.cluster.registry.metadata import selector_causes
-from kubedyno.kube.names import problems_of_qualified_name
+from kubedyno.kube.gostructs import ordered
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_qualified_name
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import Cause, duplicate, invalid_value, not_supported, required
 
@@ -20,12 +29,16 @@ _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _OPERATORS = ("In", "NotIn")
 _MAX_SUCCEEDED_INDEXES = 64 * 1024
 _INDEXED_ONLY = "requires indexed completion mode"
-# What may change of the template while a Job is suspended and has not started.
-_DIRECTIVES = ("affinity", "nodeSelector", "tolerations", "schedulingGates")
+_MAX_FAILED_INDEXES = 100_000
+# With more completions than this and a limit of failures an index, less may run and fail.
+_MANY_COMPLETIONS = 100_000
+_MANY_COMPLETIONS_LIMIT = 10_000
 
 
-def generated_selector_causes(job: Object, uid_labels: tuple[str, ...], name_labels: tuple[str, ...]) -> list[Cause]:
-    """Return what is wrong with a selector that was to be generated."""
+def generated_selector_causes(
+    job: Object, uid_labels: tuple[str, ...], name_labels: tuple[str, ...], *, prefixed: bool = True
+) -> list[Cause]:
+    """Return what is wrong with a selector that was to be generated; `prefixed`: labels with a prefix are asked for, too."""
     spec, metadata = job["spec"], job["metadata"]
     selector = spec.get("selector")
     if spec.get("manualSelector") or selector is None:
@@ -35,8 +48,7 @@ def generated_selector_causes(job: Object, uid_labels: tuple[str, ...], name_lab
     expected = {
         **dict.fromkeys(uid_labels[1:], metadata["uid"]),
         **dict.fromkeys(name_labels[1:], metadata.get("name", "")),
-        uid_labels[0]: metadata["uid"],
-        name_labels[0]: metadata.get("name", ""),
+        **({uid_labels[0]: metadata["uid"], name_labels[0]: metadata.get("name", "")} if prefixed else {}),
     }
     for key, value in expected.items():
         path = f"spec.template.metadata.labels[{key}]"
@@ -44,8 +56,8 @@ def generated_selector_causes(job: Object, uid_labels: tuple[str, ...], name_lab
             causes.append(required(path, f"must be '{value}'"))
         elif labels[key] != value:
             causes.append(invalid_value("spec.template.metadata.labels", labels, f"must be '{value}'"))
-    if selector != {"matchLabels": {uid_labels[0]: metadata["uid"]}}:
-        causes.append(invalid_value("spec.selector", selector, "`selector` not auto-generated"))
+    if not selector_causes(selector, "") and not LabelSelector.of(selector).matches(expected):
+        causes.append(invalid_value("spec.selector", go_selector(selector), "`selector` not auto-generated"))
     return causes
 
 
@@ -62,8 +74,20 @@ def job_causes(spec: Object, path: str) -> list[Cause]:
         and not LabelSelector.of(selector).matches(labels)
     ):
         text = "`selector` does not match template `labels`"
-        causes.append(invalid_value(f"{path}.template.metadata.labels", labels or None, text))
+        found = ordered("", spec["template"]["metadata"].get("labels"))
+        causes.append(invalid_value(f"{path}.template.metadata.labels", found, text))
     return causes
+
+
+def host_causes(job: Object) -> list[Cause]:
+    """Return what is wrong with the name of a Job whose pods get hosts' names of it."""
+    spec, name = job["spec"], job["metadata"].get("name", "")
+    completions = spec.get("completions") or 0
+    if spec.get("completionMode") != "Indexed" or completions <= 0:
+        return []
+    host = f"{name}-{completions - 1}"
+    text = f"will not able to create pod with invalid DNS label: {host}"
+    return [invalid_value("metadata.name", name, text)] if problems_of_dns1123_label(host) else []
 
 
 def template_causes(spec: Object, path: str) -> list[Cause]:
@@ -101,15 +125,12 @@ def template_causes(spec: Object, path: str) -> list[Cause]:
 
 
 def _failed_indexes(spec: Object, path: str) -> list[Cause]:
-    limit, completions = spec.get("maxFailedIndexes"), spec.get("completions")
+    limit = spec.get("maxFailedIndexes")
     if limit is None:
         return []
     causes = not_negative(f"{path}.maxFailedIndexes", limit)
     if "backoffLimitPerIndex" not in spec:
         causes.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
-    if completions is not None and limit > completions:
-        text = "must be less than or equal to completions"
-        causes.append(invalid_value(f"{path}.maxFailedIndexes", limit, text))
     return causes
 
 
@@ -119,17 +140,41 @@ def _mode(spec: Object, path: str) -> list[Cause]:
     if mode is not None and mode not in {"NonIndexed", "Indexed"}:
         causes.append(not_supported(f"{path}.completionMode", mode, ("NonIndexed", "Indexed")))
     if mode == "Indexed":
-        if spec.get("completions") is None:
-            causes.append(required(f"{path}.completions", f"when completion mode is {mode}"))
-        if (spec.get("parallelism") or 0) > _MAX_INDEXED_PARALLELISM:
-            text = f"must be less than or equal to {_MAX_INDEXED_PARALLELISM} when completion mode is {mode}"
-            causes.append(invalid_value(f"{path}.parallelism", spec["parallelism"], text))
-    else:
+        causes += _indexed(spec, path)
+    if mode is None or mode == "NonIndexed":
         causes += [
             invalid_value(f"{path}.{name}", spec[name], _INDEXED_ONLY)
             for name in ("backoffLimitPerIndex", "maxFailedIndexes")
             if name in spec
         ]
+    return causes
+
+
+def _indexed(spec: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    completions, parallelism, limit = (
+        spec.get(name) for name in ("completions", "parallelism", "maxFailedIndexes")
+    )  # fmt: skip
+    if completions is None:
+        causes.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    if (parallelism or 0) > _MAX_INDEXED_PARALLELISM:
+        text = f"must be less than or equal to {_MAX_INDEXED_PARALLELISM} when completion mode is Indexed"
+        causes.append(invalid_value(f"{path}.parallelism", parallelism, text))
+    where = f"{path}.maxFailedIndexes"
+    if completions is not None and limit is not None and limit > completions:
+        causes.append(invalid_value(where, limit, "must be less than or equal to completions"))
+    if limit is not None and limit > _MAX_FAILED_INDEXES:
+        causes.append(invalid_value(where, limit, f"must be less than or equal to {_MAX_FAILED_INDEXES}"))
+    if (completions or 0) > _MANY_COMPLETIONS and "backoffLimitPerIndex" in spec:
+        if limit is None:
+            causes.append(required(where, f"must be specified when completions is above {_MANY_COMPLETIONS}"))
+        text = (
+            f"must be less than or equal to {_MANY_COMPLETIONS_LIMIT} when completions are above {_MANY_COMPLETIONS} and "
+            "used with backoff limit per index"
+        )
+        for name, value in (("parallelism", parallelism), ("maxFailedIndexes", limit)):
+            if value is not None and value > _MANY_COMPLETIONS_LIMIT:
+                causes.append(invalid_value(f"{path}.{name}", value, text))
     return causes
 
 
@@ -146,7 +191,7 @@ def _failure_policy(spec: Object, policy: Object, path: str) -> list[Cause]:
 
 
 def _failure_rule(spec: Object, rule: Object, path: str, containers: set[Any]) -> list[Cause]:
-    action, codes, conditions = rule.get("action", ""), rule.get("onExitCodes"), rule.get("onPodConditions")
+    action, codes, conditions = rule.get("action", ""), rule.get("onExitCodes"), rule.get("onPodConditions") or None
     causes: list[Cause] = []
     if not action:
         causes.append(required(f"{path}.action", 'valid values: ["Count" "FailIndex" "FailJob" "Ignore"]'))
@@ -173,7 +218,7 @@ def _bare(path: str, text: str) -> Cause:
 
 
 def _exit_codes(codes: Object, path: str, containers: set[Any]) -> list[Cause]:
-    operator, values, container = codes.get("operator", ""), codes.get("values", []), codes.get("containerName")
+    operator, values, container = codes.get("operator", ""), codes.get("values"), codes.get("containerName")
     causes: list[Cause] = []
     if not operator:
         causes.append(required(f"{path}.operator", 'valid values: ["In" "NotIn"]'))
@@ -183,18 +228,18 @@ def _exit_codes(codes: Object, path: str, containers: set[Any]) -> list[Cause]:
         text = "must be one of the container or initContainer names in the pod template"
         causes.append(invalid_value(f"{path}.containerName", container, text))
     if not values:
-        causes.append(invalid_value(f"{path}.values", values, "at least one value is required"))
-    elif len(values) > _MAX_EXIT_CODES:
+        return [*causes, invalid_value(f"{path}.values", values, "at least one value is required")]
+    if len(values) > _MAX_EXIT_CODES:
         text = f"Too many: {len(values)}: must have at most {_MAX_EXIT_CODES} items"
         causes.append(Cause("FieldValueTooMany", f"{path}.values", text))
-    ordered = True
+    increasing = True
     for i, value in enumerate(values):
         if operator == "In" and value == 0:
             causes.append(invalid_value(f"{path}.values[{i}]", value, "must not be 0 for the In operator"))
         if value in values[:i]:
             causes.append(duplicate(f"{path}.values[{i}]", value))
-        ordered = ordered and (i == 0 or value >= values[i - 1])
-    if not ordered:
+        increasing = increasing and (i == 0 or value >= values[i - 1])
+    if not increasing:
         causes.append(invalid_value(f"{path}.values", values, "must be ordered"))
     return causes
 
@@ -238,8 +283,9 @@ def _success_policy(spec: Object, path: str) -> list[Cause]:
             if len(indexes) > _MAX_SUCCEEDED_INDEXES:
                 text = f"Too long: may not be more than {_MAX_SUCCEEDED_INDEXES} bytes"
                 causes.append(Cause("FieldValueTooLong", field, text))
+            total = 0
             try:
-                total = _count_indexes(indexes, completions)
+                total = count_indexes(indexes, completions)
             except ValueError as error:
                 causes.append(invalid_value(field, indexes, f"error parsing succeededIndexes: {error}"))
         if count is not None:
@@ -247,77 +293,107 @@ def _success_policy(spec: Object, path: str) -> list[Cause]:
             if count > completions:
                 text = "must be less than or equal to " + f"{completions} (the number of specified completions)"
                 causes.append(invalid_value(f"{where}.succeededCount", count, text))
-            elif count > total:
+            if indexes is not None and count > total:
                 text = f"must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
                 causes.append(invalid_value(f"{where}.succeededCount", count, text))
     return causes
 
 
-def _count_indexes(text: str, completions: int) -> int:
+def count_indexes(text: str, completions: int) -> int:
     """Return how many indexes "1,3-5" names.
 
     Raises:
         ValueError: It is malformed, out of order, or names one that there is not.
     """
     total, last = 0, -1
-    for part in text.split(","):
-        ends = part.split("-")
-        if len(ends) > 2:
-            raise ValueError(f'the fragment "{part}" violates the requirement that an index interval can have at most '
-                             "two parts separated by '-'")  # fmt: skip
-        numbers = []
-        for end in ends:
-            if not re.fullmatch(r"[+-]?\d+", end):
-                raise ValueError(f'cannot convert string to integer for index: "{end}"')
-            if int(end) >= completions:
-                raise ValueError(f'too large index: "{end}"')
-            numbers.append(int(end))
-        if numbers[-1] < numbers[0] or (len(numbers) == 2 and numbers[0] == numbers[1]):
-            raise ValueError(f"non-increasing order, previous: {numbers[0]}, current: {numbers[-1]}")
-        if numbers[0] <= last:
-            raise ValueError(f"non-increasing order, previous: {last}, current: {numbers[0]}")
-        last = numbers[-1]
-        total += numbers[-1] - numbers[0] + 1
+    for part in text.split(",") if text else ():
+        first, end = index_interval(part, completions)
+        if total and last >= first:
+            raise ValueError(f"non-increasing order, previous: {last}, current: {first}")
+        last = end
+        total += end - first + 1
     return total
+
+
+def index_interval(text: str, completions: int) -> tuple[int, int]:
+    """Return the first and last index of "3-5" or "3".
+
+    Raises:
+        ValueError: It is malformed, out of order, or names one that there is not.
+    """
+    ends = text.split("-")
+    if len(ends) > 2:
+        why = "violates the requirement that an index interval can have at most two parts separated by '-'"
+        raise ValueError(f'the fragment "{text}" {why}')
+    numbers = []
+    for end in ends:
+        if not re.fullmatch(r"[+-]?[0-9]+", end):
+            raise ValueError(f'cannot convert string to integer for index: "{end}"')
+        if int(end) >= completions:
+            raise ValueError(f'too large index: "{end}"')
+        numbers.append(int(end))
+    if len(numbers) == 2 and numbers[0] >= numbers[1]:
+        raise ValueError(f"non-increasing order, previous: {numbers[0]}, current: {numbers[1]}")
+    return numbers[0], numbers[-1]
 
 
 def job_update_causes(spec: Object, old: Object, path: str) -> list[Cause]:
     """Return what a new version of a Job changes that may not change."""
     before = old["spec"]
     causes: list[Cause] = []
-    elastic = before.get("completionMode") == "Indexed"
-    if spec.get("completions") != before.get("completions"):
-        if not elastic:
-            causes += unchanged(f"{path}.completions", spec.get("completions"), before.get("completions"))
-        elif spec.get("completions") != spec.get("parallelism") or before.get("completions") != before.get(
-            "parallelism"
-        ):
-            text = "can only be modified in tandem with spec.parallelism"
-            causes.append(invalid_value(f"{path}.completions", spec.get("completions"), text))
-    causes += unchanged(f"{path}.selector", spec.get("selector"), before.get("selector"))
-    template = _pinned(spec, before, old)
-    if template != before["template"]:
-        causes.append(invalid_value(f"{path}.template", go_template(template), IMMUTABLE))
-    for name in (
-        "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy",
-    ):  # fmt: skip
-        causes += unchanged(f"{path}.{name}", spec.get(name), before.get(name))
+    completions = spec.get("completions")
+    if spec.get("completionMode") != "Indexed":
+        causes += unchanged(f"{path}.completions", completions, before.get("completions"))
+    elif completions not in {None, before.get("completions"), spec.get("parallelism")}:
+        text = "can only be modified in tandem with spec.parallelism"
+        causes.append(invalid_value(f"{path}.completions", completions, text))
+    causes += unchanged(f"{path}.selector", go_selector(spec.get("selector")), go_selector(before.get("selector")))
+    causes += _template_changes(spec["template"], old, f"{path}.template")
+    causes += unchanged(f"{path}.completionMode", spec.get("completionMode"), before.get("completionMode"))
+    for name, struct in (
+        ("podFailurePolicy", "batch.v1.PodFailurePolicy"),
+        ("backoffLimitPerIndex", ""),
+        ("managedBy", ""),
+        ("successPolicy", "batch.v1.SuccessPolicy"),
+    ):
+        after, earlier = spec.get(name), before.get(name)
+        where = f"{path}.{name}"
+        causes += unchanged_struct(where, struct, after, earlier) if struct else unchanged(where, after, earlier)
     return causes
 
 
-def _pinned(spec: Object, before: Object, old: Object) -> Object:
-    """Return the new template with the parts that may change as they were."""
-    template: Object = spec["template"]
-    if not before.get("suspend") or old.get("status", {}).get("startTime"):
-        return template
-    after, earlier = dict(template["spec"]), before["template"]["spec"]
-    for name in _DIRECTIVES:
-        after.pop(name, None)
-        if name in earlier:
-            after[name] = earlier[name]
-    metadata = dict(template["metadata"])
-    for name in ("labels", "annotations"):
-        metadata.pop(name, None)
-        if name in before["template"]["metadata"]:
-            metadata[name] = before["template"]["metadata"][name]
-    return {**template, "metadata": metadata, "spec": after}
+def _template_changes(template: Object, old: Object, path: str) -> list[Cause]:
+    """Return the cause of a changed template: of a suspended Job without pods, where to run and resources may change."""
+    before = old["spec"]["template"]
+    status = old.get("status", {})
+    if not (
+        old["spec"].get("suspend") and is_true(status.get("conditions", ()), "Suspended") and not status.get("active")
+    ):
+        return [] if template == before else [invalid_value(path, go_template(template), IMMUTABLE)]
+    allowed = _with_directives(before["spec"], template["spec"])
+    for group in ("containers", "initContainers"):
+        earlier, later = allowed.get(group, ()), template["spec"].get(group, ())
+        if earlier and len(earlier) == len(later):
+            allowed[group] = [
+                {**a, "resources": b.get("resources", {})} if a.get("name") == b.get("name") else a
+                for a, b in zip(earlier, later, strict=True)
+            ]
+    if template["spec"] == allowed:
+        return []
+    return [invalid_value(f"{path}.spec", go_pod_spec(template["spec"]), IMMUTABLE)]
+
+
+def _with_directives(before: Object, after: Object) -> Object:
+    """Return a template's spec with what another one says of where pods are to run."""
+    allowed = dict(before)
+    for name in ("nodeSelector", "tolerations", "schedulingGates"):
+        allowed.pop(name, None)
+        if name in after:
+            allowed[name] = after[name]
+    affinity = {name: value for name, value in before.get("affinity", {}).items() if name != "nodeAffinity"}
+    if "nodeAffinity" in after.get("affinity", {}):
+        affinity["nodeAffinity"] = after["affinity"]["nodeAffinity"]
+    allowed.pop("affinity", None)
+    if affinity or ("affinity" in before and "affinity" in after) or after.get("affinity") == {}:
+        allowed["affinity"] = affinity
+    return allowed

@@ -69,23 +69,37 @@ class LimitRanges(Kind):
             if kind in seen:
                 causes.append(duplicate(f"{path}.type", kind))
             seen.add(kind)
-            for member in ("max", "min"):
-                for name in item.get(member, {}):
-                    causes += _resource_causes(f"{path}.{member}[{name}]", name, quota=False)
+            causes += _names(item, ("max", "min"), path)
             if kind == "Pod":
                 for member in ("default", "defaultRequest"):
                     if item.get(member):
                         text = "may not be specified when `type` is 'Pod'"
                         causes.append(forbidden_field(f"{path}.{member}", text))
-            elif kind == "PersistentVolumeClaim" and "storage" not in {**item.get("min", {}), **item.get("max", {})}:
+            else:
+                causes += _names(item, ("default", "defaultRequest"), path)
+            if kind == "PersistentVolumeClaim" and "storage" not in {**item.get("min", {}), **item.get("max", {})}:
                 text = "either minimum or maximum storage value is required, but neither was provided"
                 causes.append(required(f"{path}.limits", text))
+            causes += _names(item, ("maxLimitRequestRatio",), path)
             causes += _consistency(item, path)
         return causes
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         _ = now_s
         return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp", "")]
+
+
+def _names(item: Object, members: tuple[str, ...], path: str) -> list[Cause]:
+    """Return what is wrong with the resources that an item of a LimitRange names."""
+    causes: list[Cause] = []
+    for member in members:
+        for name in item.get(member, {}):
+            where = f"{path}.{member}[{name}]"
+            causes += _resource_causes(where, name, quota=False)
+            plain = "/" not in name and not name.startswith("hugepages-")
+            if item.get("type") in {"Container", "Pod"} and plain and name not in _COMPUTE:
+                causes.append(invalid_value(where, name, "must be a standard resource for containers"))
+    return causes
 
 
 def _consistency(item: Object, path: str) -> list[Cause]:
@@ -110,6 +124,16 @@ def _consistency(item: Object, path: str) -> list[Cause]:
             causes.append(
                 invalid_value(f"{path}.maxLimitRequestRatio[{name}]", str(ratio), f"ratio {ratio} is less than 1")
             )
+        if ratio is not None and low is not None and top is not None:
+            most, least = top.milli_value(), low.milli_value()
+            limit = most / least if least else float("inf") if most else float("nan")
+            if ratio.milli_value() / 1000 > limit:
+                text = f"ratio {ratio} is greater than max/min = {limit:f}"
+                causes.append(invalid_value(f"{path}.maxLimitRequestRatio[{name}]", str(ratio), text))
+        alone = ("/" in name and "kubernetes.io/" not in name) or name.startswith("hugepages-")
+        if alone and default is not None and request is not None and default != request:
+            text = f"default value {default} must equal to defaultRequest value {request} in {name}"
+            causes.append(invalid_value(f"{path}.defaultRequest[{name}]", str(request), text))
     return causes
 
 
@@ -139,6 +163,22 @@ class ResourceQuotas(Kind):
                     )
                     break
         return causes + _scope_selector(spec)
+
+    def warnings(self, obj: Object) -> list[str]:
+        hard, warnings = obj["spec"].get("hard", {}), list[str]()
+        for name in ("cpu", "memory", "storage", "ephemeral-storage"):
+            asked = f"requests.{name}"
+            if asked not in hard and name in {"cpu", "memory"}:
+                asked = name
+            limit = f"limits.{name}"
+            if asked in hard and limit in hard and Quantity.parse(hard[limit]) < Quantity.parse(hard[asked]):
+                text = f"ResourceQuota {asked} ({hard[asked]}) should be less than {limit} ({hard[limit]})"
+                warnings.append(text)
+        return warnings
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        _ = obj, old
+        return []
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = self.validate(obj)

@@ -10,6 +10,8 @@ from kubedyno.kube.status import Cause, invalid_value
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
+_STANDARD = frozenset({FINALIZER, "orphan", "foregroundDeletion"})
+_STANDARD_TEXT = "name is neither a standard finalizer name nor is it fully qualified"
 # Deleting these would take the cluster down with them.
 PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 
@@ -51,29 +53,26 @@ class Namespaces(Kind):
 
     def validate(self, obj: Object) -> list[Cause]:
         causes = podsecurity.label_causes(obj["metadata"].get("labels", {}))
-        for i, finalizer in enumerate(obj["spec"].get("finalizers", ())):
-            if "/" not in finalizer and finalizer not in {FINALIZER, "orphan", "foregroundDeletion"}:
-                causes.append(
-                    invalid_value(
-                        "spec.finalizers",
-                        finalizer,
-                        "name is neither a standard finalizer name nor is it fully qualified",
-                    )
-                )
-            causes += [
-                invalid_value(f"spec.finalizers[{i}]", finalizer, p) for p in problems_of_qualified_name(finalizer)
-            ]
+        for finalizer in obj["spec"].get("finalizers", ()):
+            causes += [invalid_value("spec.finalizers", finalizer, p) for p in problems_of_qualified_name(finalizer)]
+            if "/" not in finalizer and finalizer not in _STANDARD:
+                causes.append(invalid_value("spec.finalizers", finalizer, _STANDARD_TEXT))
         return causes
 
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         finalizers = obj.get("spec", {}).get("finalizers", [])
         if finalizers == old.get("spec", {}).get("finalizers", []):
-            return []
-        text = "name is neither a standard finalizer name nor is it fully qualified"
+            wanted = "Terminating" if obj["metadata"].get("deletionTimestamp") else "Active"
+            phase = obj.get("status", {}).get("phase", "")
+            if phase == wanted:
+                return []
+            is_empty = "is not empty" if wanted == "Terminating" else "is empty"
+            text = f"may only be '{wanted}' if `deletionTimestamp` {is_empty}"
+            return [invalid_value("status.Phase", phase, text)]
         return [
-            invalid_value(f"spec.finalizers[{i}]", finalizer, text)
+            invalid_value(f"spec.finalizers[{i}]", finalizer, _STANDARD_TEXT)
             for i, finalizer in enumerate(finalizers)
-            if "/" not in finalizer and finalizer not in {FINALIZER, "orphan", "foregroundDeletion"}
+            if "/" not in finalizer and finalizer not in _STANDARD
         ]
 
     def facts(self, obj: Object) -> str:

@@ -6,6 +6,7 @@ import msgspec
 
 from kubedyno.cluster.registry.cells import NONE, UNKNOWN, age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.addresswarnings import cidr_warnings, network_of
 from kubedyno.cluster.registry.kinds.networking import cidr_causes
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
@@ -96,7 +97,9 @@ def _taint_causes(node: Object) -> list[Cause]:
                 not_supported(f"{path}.effect", effect, _EFFECTS) if effect else required(f"{path}.effect", "")
             )
         if (key, effect) in seen:
-            shown = {"Key": key, "Value": taint.get("value", ""), "Effect": effect, "TimeAdded": None}
+            shown = {
+                "Key": key, "Value": taint.get("value", ""), "Effect": effect, "TimeAdded": taint.get("timeAdded"),
+            }  # fmt: skip
             cause = duplicate(path, shown)
             text = f"{cause.message}: taints must be unique by key and effect pair"
             causes.append(Cause(cause.reason, path, text))
@@ -134,12 +137,31 @@ class Nodes(Kind):
         if not any(t.get("key") == _NOT_READY_TAINT["key"] and t.get("effect") == "NoSchedule" for t in taints):
             taints.append(dict(_NOT_READY_TAINT))
 
+    def warnings(self, obj: Object) -> list[str]:
+        spec = obj.get("spec", {})
+        warnings = ["spec.configSource: the feature is removed"] if "configSource" in spec else []
+        if spec.get("externalID"):
+            warnings.append("spec.externalID: this field is deprecated, and is unused by Kubernetes")
+        for i, cidr in enumerate(spec.get("podCIDRs", ())):
+            warnings += cidr_warnings(f"spec.podCIDRs[{i}]", cidr)
+        return warnings
+
+    def warnings_of_status(self, obj: Object, old: Object) -> list[str]:
+        _ = old
+        return self.warnings(obj)
+
     def validate(self, obj: Object) -> list[Cause]:
         causes = _taint_causes(obj)
         cidrs, path = obj["spec"].get("podCIDRs", []), "spec.podCIDRs"
         wrong = [cause for i, cidr in enumerate(cidrs) for cause in cidr_causes(f"{path}[{i}]", cidr)]
-        if not wrong and len(cidrs) > 1 and (len(cidrs) > 2 or len({":" in cidr for cidr in cidrs}) == 1):
-            wrong = [invalid_value(path, cidrs, "may specify no more than one CIDR for each IP family")]
+        if len(cidrs) > 1:
+            text = "invalid PodCIDRs. failed to check with dual stack with error:"
+            broken = next((i for i, cidr in enumerate(cidrs) if network_of(cidr) is None), None)
+            if broken is not None:
+                text += f"invalid CIDR[{broken}]: <nil> (invalid CIDR address: {cidrs[broken]})"
+                wrong.append(Cause("InternalError", path, f"Internal error: {text}"))
+            if broken is not None or len(cidrs) > 2 or len({":" in cidr for cidr in cidrs}) == 1:
+                wrong.append(invalid_value(path, cidrs, "may specify no more than one CIDR for each IP family"))
         return causes + wrong
 
     def prepare_update(self, obj: Object, old: Object) -> None:

@@ -8,9 +8,12 @@ import orjson
 from kubedyno.cluster.registry.accounts import ENFORCE_SECRETS
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.rules import not_negative
+from kubedyno.kube import gojson
 from kubedyno.kube.names import problems_of_config_key
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required, too_long
 
+_SSH_KEY = "ssh-privatekey"
 _MAX_BYTES = 1 << 20
 
 
@@ -27,6 +30,19 @@ def _immutable_causes(obj: Object, old: Object, names: tuple[str, ...]) -> list[
         if obj.get(name) != old.get(name)
     ]
     return causes
+
+
+def _no_mapping(text: bytes) -> str:
+    """Return what Go has against a text that is to be a JSON mapping, "" when it is one."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return gojson.fault(text) or "unexpected end of JSON input"
+    if value is None or isinstance(value, dict):
+        return ""
+    found = "array" if isinstance(value, list) else "bool" if isinstance(value, bool) else "string"
+    found = "number" if type(value) in {int, float} else found
+    return f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
 
 
 class ConfigMaps(Kind):
@@ -95,13 +111,12 @@ class Secrets(Kind):
         if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
             causes += [required("data[username]"), required("data[password]")]
         for key in _SECRET_KEYS.get(kind, ()):
-            if key not in data:
+            if key not in data or (key == _SSH_KEY and not data[key]):
                 causes.append(required(f"data[{key}]"))
             elif key.startswith(".docker"):
-                try:
-                    orjson.loads(base64.b64decode(data[key]))
-                except ValueError:
-                    causes.append(invalid_value(f"data[{key}]", "<secret contents redacted>", "invalid character"))
+                wrong = _no_mapping(base64.b64decode(data[key]))
+                if wrong:
+                    causes.append(invalid_value(f"data[{key}]", "<secret contents redacted>", wrong))
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
@@ -146,6 +161,9 @@ class ServiceAccounts(Kind):
             return []
         why = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
         return [f"metadata.annotations[{ENFORCE_SECRETS}]: {why}"]
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        return [] if ENFORCE_SECRETS in old["metadata"].get("annotations", {}) else self.warnings(obj)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         return [obj["metadata"]["name"], age(obj, now_s)]
@@ -193,15 +211,15 @@ class ControllerRevisions(Kind):
         obj.setdefault("revision", 0)
 
     def validate(self, obj: Object) -> list[Cause]:
-        causes = self.validate_update(obj, obj)
+        causes = not_negative("revision", obj["revision"])
         if obj.get("data") is None:
             causes.append(required("data", "data is mandatory"))
+        elif not isinstance(obj["data"], dict):
+            causes.append(required("data", "data must be a valid JSON object"))
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = []
-        if obj["revision"] < 0:
-            causes.append(invalid_value("revision", obj["revision"], "must be greater than or equal to 0"))
+        causes = not_negative("revision", obj["revision"])
         if obj.get("data") != old.get("data"):
             causes.append(invalid_value("data", obj.get("data"), "field is immutable"))
         return causes

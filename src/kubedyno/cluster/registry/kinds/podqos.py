@@ -9,7 +9,9 @@ _RESOURCES = ("cpu", "memory")
 
 def qos_class(spec: dict[str, Any]) -> str:
     """Return "Guaranteed", "Burstable" or "BestEffort" (k8s.io/kubernetes qos.ComputePodQOS)."""
-    parts = [spec] if spec.get("resources") else [*spec.get("containers", ()), *spec.get("initContainers", ())]
+    parts = (
+        [spec] if spec.get("resources") is not None else [*spec.get("containers", ()), *spec.get("initContainers", ())]
+    )
     any_set, guaranteed = False, True
     for part in parts:
         resources = part.get("resources") or {}

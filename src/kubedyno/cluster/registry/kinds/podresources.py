@@ -21,14 +21,14 @@ def pod_resource_causes(spec: Object, path: str) -> list[Cause]:
     causes += validate_resources(resources, path, of_pod=True)
     requests, limits = resources.get("requests", {}), resources.get("limits", {})
     for name, text in sorted(requests.items()):
-        together = _sum(spec, "requests", name)
-        if together is not None and Quantity.parse(text) < together:
-            why = f"must be greater than or equal to aggregate container requests of {together}"
+        least = together(spec, "requests", name)
+        if least is not None and Quantity.parse(text) < least:
+            why = f"must be greater than or equal to aggregate container requests of {least}"
             causes.append(invalid_value(f"{path}.requests[{name}]", text, why))
     for name, text in sorted(limits.items()):
-        together = _sum(spec, "limits", name) if name.startswith(_HUGE) else None
-        if together is not None and Quantity.parse(text) < together:
-            why = f"must be greater than or equal to aggregate container limits of {together}"
+        least = together(spec, "limits", name) if name.startswith(_HUGE) else None
+        if least is not None and Quantity.parse(text) < least:
+            why = f"must be greater than or equal to aggregate container limits of {least}"
             causes.append(invalid_value(f"{path}.limits[{name}]", text, why))
     for i, container in enumerate(spec.get("containers", ())):
         for name, text in sorted(container.get("resources", {}).get("limits", {}).items()):
@@ -38,7 +38,13 @@ def pod_resource_causes(spec: Object, path: str) -> list[Cause]:
     return causes
 
 
-def _sum(spec: Object, kind: str, name: str) -> Quantity | None:
+def named_resources(spec: Object, kind: str) -> set[str]:
+    """Return the names of what any container of a pod asks for; `kind` is "requests" or "limits"."""
+    groups = (spec.get("containers", ()), spec.get("initContainers", ()))
+    return {name for group in groups for c in group for name in c.get("resources", {}).get(kind, {})}
+
+
+def together(spec: Object, kind: str, name: str) -> Quantity | None:
     """Return what a pod's containers ask for together, or its init containers at most; None when nobody asks."""
     running = list(_amounts(spec.get("containers", ()), kind, name))
     sidecars: list[Quantity] = []
@@ -50,8 +56,8 @@ def _sum(spec: Object, kind: str, name: str) -> Quantity | None:
             largest += [_total(sidecars)] if sidecars else []
         elif own or sidecars:
             largest.append(_total([*own, *sidecars]))
-    together = [*running, *sidecars]
-    largest += [_total(together)] if together else []
+    at_once = [*running, *sidecars]
+    largest += [_total(at_once)] if at_once else []
     return max(largest) if largest else None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from kubedyno.base.times import epoch_of, human_duration
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.addresswarnings import ip_warnings
 from kubedyno.cluster.registry.kinds.ephemeralcontainers import ephemeral_change_causes
 from kubedyno.cluster.registry.kinds.podfacts import PodFacts, PodSpecFacts, pod_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
@@ -13,10 +14,9 @@ from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_labe
 from kubedyno.cluster.registry.kinds.podstatusvalidation import validate_pod_status
 from kubedyno.cluster.registry.kinds.podupdates import MIRROR_ANNOTATION, validate_pod_update
 from kubedyno.cluster.registry.kinds.podvalidation import validate_pod, validate_pod_spec
-from kubedyno.cluster.registry.kinds.podwarnings import pod_warnings
+from kubedyno.cluster.registry.kinds.podwarnings import name_warnings, pod_warnings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord
-from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.status import Cause, forbidden_field
 from kubedyno.statedb.records import Index
 
@@ -26,12 +26,6 @@ _FIELDS = (
     "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
     "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
 )  # fmt: skip
-# Of a part of a host's name.
-_MAX_LABEL = 63
-_HOSTNAME = (
-    "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is "
-    "recommended:"
-)
 _ENDS = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
 _DONE = frozenset(_ENDS)
 
@@ -132,11 +126,23 @@ class Pods(Kind):
         return causes + ephemeral_change_causes(obj["spec"], old["spec"])
 
     def warnings(self, obj: Object) -> list[str]:
-        warnings = pod_warnings(obj.get("spec", {}), "spec", obj["metadata"].get("annotations", {}))
-        name = obj["metadata"].get("name", "")
-        if "." in name or len(name) > _MAX_LABEL:
-            warnings.append(f"{_HOSTNAME} [{' '.join(problems_of_dns1123_label(name))}]")
-        return warnings
+        names = name_warnings(obj["metadata"].get("name", ""), "the Pod's hostname")
+        return names + pod_warnings(obj.get("spec", {}), "spec", obj["metadata"].get("annotations", {}))
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        # Pods change often, and seldom by hand.
+        _ = obj, old
+        return []
+
+    def warnings_of_status(self, obj: Object, old: Object) -> list[str]:
+        _ = old
+        status = obj.get("status", {})
+        return [
+            warning
+            for name in ("podIPs", "hostIPs")
+            for i, each in enumerate(status.get(name, ()))
+            for warning in ip_warnings(f"status.{name}[{i}].ip", each.get("ip", ""))
+        ]
 
     def facts(self, obj: Object) -> PodFacts:
         return pod_facts(obj)

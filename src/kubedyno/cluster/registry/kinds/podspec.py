@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from kubedyno.kube.quantity import Quantity
+from kubedyno.cluster.registry.kinds.podresources import named_resources, together
 
 Spec = dict[str, Any]
 
@@ -123,16 +123,19 @@ def _requests_from_limits(resources: Spec, *, pod: bool) -> None:
 def _pod_requests(spec: Spec) -> None:
     """Give a pod that has resources of its own the requests that it lacks: its containers' sums, then its limits."""
     resources = spec["resources"]
+    limits = dict(resources.get("limits", {}))
     requests = dict(resources.get("requests", {}))
-    for name in ("cpu", "memory"):
-        amounts = [
-            Quantity.parse(container["resources"]["requests"][name])
-            for container in spec.get("containers", ())
-            if name in container.get("resources", {}).get("requests", {})
-        ]
-        if amounts and name not in requests:
-            requests[name] = str(sum(amounts[1:], start=amounts[0]))
-    for name, amount in resources.get("limits", {}).items():
+    if not limits and not requests:
+        return
+    for name in sorted(named_resources(spec, "limits")):
+        if name.startswith("hugepages-") and name not in requests and name not in limits:
+            limits[name] = str(together(spec, "limits", name))
+    if not limits:
+        return
+    resources["limits"] = limits
+    for name in sorted(named_resources(spec, "requests") & {"cpu", "memory"}):
+        requests.setdefault(name, str(together(spec, "requests", name)))
+    for name, amount in limits.items():
         requests.setdefault(name, amount)
     if requests:
         resources["requests"] = requests

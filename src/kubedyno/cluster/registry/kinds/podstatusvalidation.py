@@ -135,15 +135,23 @@ def _addresses(status: Object, before: Object, name: str) -> list[Cause]:
         for cause in ip_causes(f"status.{name}[{i}]", address)
     ]
     if len(given) > 1:
-        try:
-            families = {ip_address(address).version for address in given}
-        except ValueError:
-            return causes
-        if len(families) != 2 or len(given) > 2:
+        families = [_version(address) for address in given]
+        if None in families:
+            at = families.index(None)
+            text = f"failed to check for dual stack with error:invalid IP[{at}]: {given[at]}"
+            causes.append(Cause("InternalError", f"status.{name}", f"Internal error: {text}"))
+        if None in families or len(set(families)) != 2 or len(given) > 2:
             struct = "core.v1.PodIP" if name == "podIPs" else "core.v1.HostIP"
             value = [shown(struct, address) for address in status[name]]
             causes.append(invalid_value(f"status.{name}", value, _ONE_PER_FAMILY))
     return causes
+
+
+def _version(text: str) -> int | None:
+    try:
+        return ip_address(text).version
+    except ValueError:
+        return None
 
 
 def _users(statuses: list[Object], path: str, spec: Object) -> list[Cause]:

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.addresswarnings import ip_warnings
+from kubedyno.cluster.registry.kinds.claimvalidation import claim_warnings
 from kubedyno.cluster.registry.kinds.securityvalidation import containers_with_paths
 from kubedyno.cluster.registry.kinds.volumesources import TOKEN_SOURCE
-from kubedyno.kube.names import problems_of_dns1123_label
+from kubedyno.kube.names import problems_of_dns1123_label, problems_of_label_value
 from kubedyno.kube.quantity import Quantity
 
 _ANNOTATIONS = {
@@ -38,12 +40,12 @@ _VOLUMES = (
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 )
+_VOLUME_ANNOTATIONS = {
+    "volume.beta.kubernetes.io/storage-class": 'deprecated since v1.8; use "storageClassName" attribute instead',
+    "volume.beta.kubernetes.io/mount-options": 'deprecated since v1.31; use "mountOptions" attribute instead',
+}
 _OLD_VOLUMES = frozenset(name for name, _, _ in _VOLUMES)
 _NEED, _PREFER = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
-_NAMES = (
-    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is "
-    "recommended:"
-)
 _NO_SELECTOR = "a null labelSelector results in matching no pod"
 _PLACES = frozenset({"nodeSelector", "affinity", "topologySpreadConstraints"})
 _NOTHING: dict[str, str] = {}
@@ -102,13 +104,20 @@ def pod_warnings(spec: Object, path: str, annotations: dict[str, str]) -> list[s
     if "affinity" in spec:
         for name in ("podAffinity", "podAntiAffinity"):
             warnings += _unselecting(spec["affinity"].get(name, {}), f"{path}.affinity.{name}")
+    for i, server in enumerate(spec["dnsConfig"].get("nameservers", ()) if "dnsConfig" in spec else ()):
+        warnings += ip_warnings(f"{path}.dnsConfig.nameservers[{i}]", server)
+    for i, alias in enumerate(spec.get("hostAliases", ())):
+        warnings += ip_warnings(f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
     return warnings
 
 
-def name_warnings(name: str) -> list[str]:
+def name_warnings(name: str, used_in: str = "Pod names and hostnames") -> list[str]:
     """Return the warnings for the name of what makes pods: theirs begin with it, and so do their hosts' names."""
     problems = problems_of_dns1123_label(name)
-    return [f"{_NAMES} [{' '.join(problems)}]"] if problems else []
+    if not problems:
+        return []
+    text = "which can result in surprising behavior; a DNS label is recommended"
+    return [f"metadata.name: this is used in {used_in}, {text}: [{' '.join(problems)}]"]
 
 
 def template_warnings(template: Object, path: str) -> list[str]:
@@ -125,7 +134,7 @@ def _scheduling(spec: Object, path: str) -> list[str]:
     for i, term in enumerate(node.get(_NEED, {}).get("nodeSelectorTerms", ())):
         warnings += _term(term, f"{where}.{_NEED}.nodeSelectorTerms[{i}]")
     for i, weighted in enumerate(node.get(_PREFER, ())):
-        warnings += _term(weighted.get("preference", {}), f"{where}.{_PREFER}[{i}].preference")
+        warnings += _term(weighted.get("preference", {}), f"{where}.{_PREFER}[{i}].preference", values=True)
     for i, constraint in enumerate(spec.get("topologySpreadConstraints", ())):
         place, key = f"{path}.topologySpreadConstraints[{i}]", constraint.get("topologyKey", "")
         if key in _LABELS:
@@ -135,12 +144,15 @@ def _scheduling(spec: Object, path: str) -> list[str]:
     return warnings
 
 
-def _term(term: Object, path: str) -> list[str]:
-    return [
-        f"{path}.matchExpressions[{i}].key: {expression['key']} is {_LABELS[expression['key']]}"
-        for i, expression in enumerate(term.get("matchExpressions", ()))
-        if expression.get("key") in _LABELS
-    ]
+def _term(term: Object, path: str, *, values: bool = False) -> list[str]:
+    warnings: list[str] = []
+    for i, expression in enumerate(term.get("matchExpressions", ())):
+        where, key = f"{path}.matchExpressions[{i}]", expression.get("key")
+        if key in _LABELS:
+            warnings.append(f"{where}.key: {key} is {_LABELS[key]}")
+        for j, value in enumerate(expression.get("values", ()) if values else ()):
+            warnings += [f"{where}.values[{j}]: {value} is invalid, {p}" for p in problems_of_label_value(value)]
+    return warnings
 
 
 def _unselecting(affinity: Object, path: str) -> list[str]:
@@ -157,9 +169,28 @@ def _unselecting(affinity: Object, path: str) -> list[str]:
 
 
 def _volume(volume: Object, path: str) -> list[str]:
+    if "ephemeral" in volume:
+        claim = volume["ephemeral"].get("volumeClaimTemplate", {}).get("spec", {})
+        return claim_warnings(claim, f"{path}.ephemeral.volumeClaimTemplate.spec")
     if _OLD_VOLUMES.isdisjoint(volume):
         return []
     return [f"{path}.{called}: {text}" for name, called, text in _VOLUMES if name in volume]
+
+
+def volume_warnings(spec: Object, annotations: dict[str, str]) -> list[str]:
+    """Return the warnings for a PersistentVolume."""
+    warnings = [
+        f"metadata.annotations[{key}]: {text}" for key, text in _VOLUME_ANNOTATIONS.items() if key in annotations
+    ]
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        text = "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning."
+        warnings.append(f"spec.persistentVolumeReclaimPolicy: {text}")
+    path = "spec.nodeAffinity.required.nodeSelectorTerms"
+    for i, term in enumerate(spec.get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms", ())):
+        warnings += _term(term, f"{path}[{i}]")
+    texts = {name: f"spec.{called}: {text}" for name, called, text in _VOLUMES}
+    order = ("cephfs", "photonPersistentDisk", "scaleIO", "storageos", "glusterfs", "rbd")
+    return warnings + [texts[name] for name in order if name in spec]
 
 
 def _duplicates(items: Iterable[Object], member: str, path: str) -> list[str]:

@@ -69,11 +69,12 @@ class ReplicationControllers(Kind):
         return causes
 
     def warnings(self, obj: Object) -> list[str]:
-        return name_warnings(obj["metadata"].get("name", "")) + self.warnings_of_change(obj, obj)
+        names = name_warnings(obj["metadata"].get("name", ""))
+        return names + template_warnings(obj["spec"].get("template", {}), "spec.template")
 
     def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
-        _ = old
-        return template_warnings(obj["spec"].get("template", {}), "spec.template")
+        # Of the template until now: the real server takes the one for the other.
+        return [] if obj["spec"] == old["spec"] else template_warnings(old["spec"].get("template", {}), "spec.template")
 
     def scale(self, obj: Object) -> tuple[int, int, str]:
         spec = obj.get("spec", {})
@@ -133,6 +134,9 @@ class PodTemplates(Kind):
 
     def warnings(self, obj: Object) -> list[str]:
         return template_warnings(obj["template"], "template")
+
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        return [] if obj["template"] == old["template"] else self.warnings(obj)
 
     def spec_of(self, obj: Object) -> Any:
         return obj.get("template")

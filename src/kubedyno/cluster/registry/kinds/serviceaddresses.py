@@ -1,6 +1,7 @@
 """The cluster addresses and families of a Service: what may stand together, and what a new version may change."""
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
@@ -39,18 +40,35 @@ def align(spec: Object, before: Object) -> None:
         spec["clusterIPs"] = [address]
 
 
-def address_causes(spec: Object) -> list[Cause]:
-    """Return what is wrong with a Service's clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy."""
+def is_headless(spec: Object) -> bool:
+    """Say whether a Service has no cluster address by wish."""
+    return bool(spec.get("clusterIPs") == ["None"])
+
+
+def type_causes(spec: Object) -> list[Cause]:
+    """Return what is wrong with addresses and families that a Service's type does not have."""
+    if spec["type"] in _EXTERNAL and is_headless(spec):
+        text = f"may not be set to 'None' for {spec['type']} services"
+        return [invalid_value("spec.clusterIPs[0]", "None", text)]
+    if spec["type"] != "ExternalName":
+        return []
+    text = "may not be set for ExternalName services"
+    causes = [forbidden_field(f"spec.{name}", text) for name in ("clusterIPs", "ipFamilies") if spec.get(name)]
+    return causes + ([forbidden_field("spec.ipFamilyPolicy", text)] if "ipFamilyPolicy" in spec else [])
+
+
+def address_causes(spec: Object, before: Object) -> list[Cause]:
+    """Return what is wrong with a Service's clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy.
+
+    Args:
+        spec: Of the new version.
+        before: Of the one until now, whose addresses pass as they are; {} for a new Service.
+    """
+    if spec["type"] == "ExternalName":
+        return []
     address, addresses = spec.get("clusterIP", ""), spec.get("clusterIPs", [])
     families, policy = spec.get("ipFamilies", []), spec.get("ipFamilyPolicy")
     causes: list[Cause] = []
-    if spec["type"] == "ExternalName":
-        given = {"clusterIPs": address or addresses, "ipFamilies": families, "ipFamilyPolicy": policy}
-        text = "may not be set for ExternalName services"
-        return [forbidden_field(f"spec.{name}", text) for name, value in given.items() if value]
-    if spec["type"] in _EXTERNAL and address == "None":
-        text = f"may not be set to 'None' for {spec['type']} services"
-        causes.append(invalid_value("spec.clusterIPs[0]", "None", text))
     path = "spec.clusterIPs"
     if address and not addresses:
         causes.append(required(path))
@@ -65,10 +83,10 @@ def address_causes(spec: Object) -> list[Cause]:
             causes.append(duplicate(f"spec.ipFamilies[{i}]", family))
     if policy is not None and policy not in POLICIES:
         causes.append(not_supported("spec.ipFamilyPolicy", policy, POLICIES))
-    return causes + _list_causes(addresses, families)
+    return causes + _list_causes(addresses, families, before.get("clusterIPs", ()))
 
 
-def _list_causes(addresses: list[Any], families: list[Any]) -> list[Cause]:
+def _list_causes(addresses: list[Any], families: list[Any], known: Sequence[str]) -> list[Cause]:
     path, broken, causes = "spec.clusterIPs", False, list[Cause]()
     for i, address in enumerate(addresses):
         if i == 0 and address == "None":
@@ -76,7 +94,7 @@ def _list_causes(addresses: list[Any], families: list[Any]) -> list[Cause]:
                 broken = True
                 causes.append(invalid_value(path, addresses, "'None' must be the first and only value"))
             continue
-        found = ip_causes(f"{path}[{i}]", address)
+        found = [] if address in known else ip_causes(f"{path}[{i}]", address)
         broken = broken or bool(found)
         causes += found
     if len(addresses) > _MAX_ADDRESSES:
@@ -97,7 +115,7 @@ def address_update_causes(spec: Object, before: Object) -> list[Cause]:
     """Return what a new version of a Service may not change of its addresses and families."""
     if "ExternalName" in {spec["type"], before["type"]}:
         return []
-    bare, was_bare = (of.get("clusterIPs") == ["None"] for of in (spec, before))
+    bare, was_bare = is_headless(spec), is_headless(before)
     causes = [] if bare and was_bare else _address_changes(spec, before)
     return causes if bare or was_bare else causes + _family_changes(spec, before)
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import NONE, UNKNOWN, age, labels_text
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.addresswarnings import ip_warnings
 from kubedyno.cluster.registry.kinds.endpoints import special_causes
-from kubedyno.cluster.registry.kinds.networking import cidr_causes
+from kubedyno.cluster.registry.kinds.loadbalancers import balancer_causes, source_range_causes
 from kubedyno.cluster.registry.kinds.portvalidation import port_causes, port_name_problems
 from kubedyno.cluster.registry.kinds.rules import qualified
 from kubedyno.cluster.registry.kinds.schedulingvalidation import ip_causes
@@ -13,8 +14,11 @@ from kubedyno.cluster.registry.kinds.serviceaddresses import (
     address_causes,
     address_update_causes,
     align,
+    is_headless,
     needs_health_check,
+    type_causes,
 )
+from kubedyno.cluster.registry.kinds.servicewarnings import service_warnings, topology_causes
 from kubedyno.cluster.registry.metadata import label_causes
 from kubedyno.kube.names import problems_of_dns1123_label, problems_of_dns1123_subdomain, problems_of_qualified_name
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
@@ -64,15 +68,20 @@ class Services(Kind):
                     ingress.setdefault("ipMode", "VIP")
 
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
-        _ = old
-        if obj["spec"]["type"] == "LoadBalancer" or not obj["status"].get("loadBalancer", {}).get("ingress"):
-            return []
-        text = "may only be used when `spec.type` is 'LoadBalancer'"
-        return [forbidden_field("status.loadBalancer.ingress", text)]
+        return balancer_causes(obj["status"].get("loadBalancer", {}), old, obj["spec"])
 
     def warnings(self, obj: Object) -> list[str]:
-        found = "externalIPs" in obj["spec"]
-        return ["spec.externalIPs is deprecated and may no longer be implemented in some clusters"] if found else []
+        return service_warnings(obj)
+
+    def warnings_of_status(self, obj: Object, old: Object) -> list[str]:
+        _ = old
+        ingress = obj.get("status", {}).get("loadBalancer", {}).get("ingress", ())
+        return [
+            warning
+            for i, each in enumerate(ingress)
+            if each.get("ip")
+            for warning in ip_warnings(f"status.loadBalancer.ingress[{i}]", each["ip"])
+        ]
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"loadBalancer": {}}
@@ -104,34 +113,34 @@ class Services(Kind):
                 _keep(spec, before, "ipFamilies")
 
     def validate(self, obj: Object) -> list[Cause]:
+        return self._causes(obj, None)
+
+    def _causes(self, obj: Object, old: Object | None) -> list[Cause]:
         spec = obj["spec"]
+        before: Object = old["spec"] if old is not None else {}
         kind = spec["type"]
-        causes: list[Cause] = []
-        headless = spec.get("clusterIP") == "None"
-        if not spec.get("ports") and not headless and kind != "ExternalName":
+        causes = topology_causes(obj["metadata"].get("annotations", {}))
+        if not spec.get("ports") and not is_headless(spec) and kind != "ExternalName":
             causes.append(required("spec.ports"))
+        causes += type_causes(spec)
         if kind == "ExternalName":
-            name = spec.get("externalName", "").rstrip(".")
+            name = spec.get("externalName", "").removesuffix(".")
             if name:
                 causes += [invalid_value("spec.externalName", name, p) for p in problems_of_dns1123_subdomain(name)]
             else:
                 causes.append(required("spec.externalName"))
         causes += _ports(spec)
         causes += label_causes(spec.get("selector", {}), "spec.selector")
-        if spec["sessionAffinity"] not in {"ClientIP", "None"}:
-            causes.append(not_supported("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None")))
-        elif spec["sessionAffinity"] == "ClientIP":
-            seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
-            if not 0 < seconds <= _MAX_AFFINITY_TIMEOUT_S:
-                path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
-                text = f"must be greater than 0 and less than {_MAX_AFFINITY_TIMEOUT_S}"
-                causes.append(invalid_value(path, seconds, text))
-        causes += address_causes(spec)
+        causes += _affinity(spec)
+        causes += address_causes(spec, before)
+        known = before.get("externalIPs", ())
         for i, address in enumerate(spec.get("externalIPs", ())):
-            causes += ip_causes(f"spec.externalIPs[{i}]", address) or special_causes(f"spec.externalIPs[{i}]", address)
+            path = f"spec.externalIPs[{i}]"
+            wrong = [] if address in known else ip_causes(path, address)
+            causes += wrong or special_causes(path, address)
         if kind not in _TYPES:
             causes.append(not_supported("spec.type", kind, _TYPES))
-        return causes + _load_balancing(spec) + _traffic(spec)
+        return causes + _port_conflicts(spec) + _load_balancing(obj, old) + _traffic(spec)
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         spec, before = obj["spec"], old["spec"]
@@ -140,11 +149,12 @@ class Services(Kind):
             given = spec.get("loadBalancerClass")
             if given != before.get("loadBalancerClass"):
                 causes.append(invalid_value("spec.loadBalancerClass", given, "may not change once set"))
+        causes += _balancer_class(spec)
         if needs_health_check(spec) and needs_health_check(before):
             name = "healthCheckNodePort"
             if spec.get(name) != before.get(name):
                 causes.append(forbidden_field(f"spec.{name}", "field is immutable"))
-        return causes + self.validate(obj)
+        return causes + self._causes(obj, old)
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj["spec"], obj.get("status", {})
@@ -167,7 +177,7 @@ def _keep(spec: Object, before: Object, name: str) -> None:
 
 
 def _reached_from_outside(spec: Object) -> bool:
-    return spec["type"] in _EXTERNAL or bool(spec.get("externalIPs"))
+    return spec["type"] in _EXTERNAL or (spec["type"] == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
 def _drop_of_other_type(spec: Object, before: Object) -> None:
@@ -218,8 +228,6 @@ def _ports(spec: Object) -> list[Cause]:
     ports = spec.get("ports", ())
     causes: list[Cause] = []
     names: set[str] = set()
-    seen: set[tuple[Any, Any]] = set()
-    node_ports: set[tuple[Any, Any]] = set()
     for i, port in enumerate(ports):
         path, name = f"spec.ports[{i}]", port.get("name", "")
         if not name and len(ports) > 1:
@@ -232,62 +240,92 @@ def _ports(spec: Object) -> list[Cause]:
         causes += port_causes(f"{path}.port", port.get("port", 0))
         if port["protocol"] not in {"TCP", "UDP", "SCTP"}:
             causes.append(not_supported(f"{path}.protocol", port["protocol"], ("SCTP", "TCP", "UDP")))
-        if "appProtocol" in port:
-            causes += qualified(f"{path}.appProtocol", port["appProtocol"])
         target = port["targetPort"]
         if isinstance(target, str):
             causes += [invalid_value(f"{path}.targetPort", target, p) for p in port_name_problems(target)]
         else:
             causes += port_causes(f"{path}.targetPort", target)
-        if port.get("nodePort") and spec["type"] == "ClusterIP":
-            causes.append(forbidden_field(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'"))
+        if "appProtocol" in port:
+            causes += qualified(f"{path}.appProtocol", port["appProtocol"])
+    return causes
+
+
+def _port_conflicts(spec: Object) -> list[Cause]:
+    """Return the ports and node ports that are there twice, and node ports of a Service that has none."""
+    ports = spec.get("ports", ())
+    causes: list[Cause] = []
+    seen: set[tuple[Any, Any]] = set()
+    node_ports: set[tuple[Any, Any]] = set()
+    if spec["type"] == "ClusterIP":
+        text = "may not be used when `type` is 'ClusterIP'"
+        causes += [forbidden_field(f"spec.ports[{i}].nodePort", text) for i, p in enumerate(ports) if p.get("nodePort")]
+    for i, port in enumerate(ports):
         if port.get("nodePort"):
             key = (port["protocol"], port["nodePort"])
             if key in node_ports:
-                causes.append(duplicate(f"{path}.nodePort", port["nodePort"]))
+                causes.append(duplicate(f"spec.ports[{i}].nodePort", port["nodePort"]))
             node_ports.add(key)
+    for i, port in enumerate(ports):
         key = (port["protocol"], port.get("port"))
         if key in seen:
             shown = {
-                "Name": "", "Protocol": port["protocol"], "AppProtocol": None, "Port": port.get("port"), "TargetPort": 0,
-                "NodePort": 0,
+                "Name": "", "Protocol": port["protocol"], "AppProtocol": None, "Port": port.get("port", 0),
+                "TargetPort": 0, "NodePort": 0,
             }  # fmt: skip
-            causes.append(duplicate(path, shown))
+            causes.append(duplicate(f"spec.ports[{i}]", shown))
         seen.add(key)
     return causes
 
 
-def _load_balancing(spec: Object) -> list[Cause]:
-    causes: list[Cause] = []
-    kind = spec["type"]
-    for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
-        if name in spec and kind != "LoadBalancer":
-            causes.append(forbidden_field(f"spec.{name}", "may only be used when `type` is 'LoadBalancer'"))
-        elif name == "loadBalancerClass" and name in spec:
-            causes += [invalid_value(f"spec.{name}", spec[name], p) for p in problems_of_qualified_name(spec[name])]
-    ranges = spec.get("loadBalancerSourceRanges", ())
-    if ranges and kind != "LoadBalancer":
-        causes.append(
-            forbidden_field("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
-        )
-    for i, text in enumerate(ranges):
-        causes += cidr_causes(f"spec.LoadBalancerSourceRanges[{i}]", text.strip())
-    port = spec.get("healthCheckNodePort")
-    if port and not (kind == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"):
-        text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
-        causes.append(invalid_value("spec.healthCheckNodePort", port, text))
-    return causes
+def _affinity(spec: Object) -> list[Cause]:
+    affinity = spec["sessionAffinity"]
+    if affinity not in {"ClientIP", "None"}:
+        return [not_supported("spec.sessionAffinity", affinity, ("ClientIP", "None"))]
+    if affinity == "None":
+        return []
+    seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
+    if 0 < seconds <= _MAX_AFFINITY_TIMEOUT_S:
+        return []
+    text = f"must be greater than 0 and less than {_MAX_AFFINITY_TIMEOUT_S}"
+    return [invalid_value("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, text)]
+
+
+_BALANCERS_ONLY = "may only be used when `type` is 'LoadBalancer'"
+
+
+def _load_balancing(obj: Object, old: Object | None) -> list[Cause]:
+    spec = obj["spec"]
+    causes = source_range_causes(obj, old)
+    name = "allocateLoadBalancerNodePorts"
+    if name in spec and spec["type"] != "LoadBalancer":
+        causes.append(forbidden_field(f"spec.{name}", _BALANCERS_ONLY))
+    return causes + _balancer_class(spec)
+
+
+def _balancer_class(spec: Object) -> list[Cause]:
+    name = "loadBalancerClass"
+    if name not in spec:
+        return []
+    if spec["type"] != "LoadBalancer":
+        return [forbidden_field(f"spec.{name}", _BALANCERS_ONLY)]
+    return [invalid_value(f"spec.{name}", spec[name], p) for p in problems_of_qualified_name(spec[name])]
 
 
 def _traffic(spec: Object) -> list[Cause]:
     causes: list[Cause] = []
     external, internal = spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy")
-    if external is not None:
-        if spec["type"] not in _EXTERNAL and not spec.get("externalIPs"):
+    if not _reached_from_outside(spec):
+        if external:
             text = "may only be set for externally-accessible services"
             causes.append(invalid_value("spec.externalTrafficPolicy", external, text))
-        elif external not in {"Cluster", "Local"}:
-            causes.append(not_supported("spec.externalTrafficPolicy", external, ("Cluster", "Local")))
+    elif external and external not in {"Cluster", "Local"}:
+        causes.append(not_supported("spec.externalTrafficPolicy", external, ("Cluster", "Local")))
+    port = spec.get("healthCheckNodePort")
+    if port and not needs_health_check(spec):
+        text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        causes.append(invalid_value("spec.healthCheckNodePort", port, text))
+    elif port:
+        causes += port_causes("spec.healthCheckNodePort", port)
     if internal is not None and internal not in {"Cluster", "Local"}:
         causes.append(not_supported("spec.internalTrafficPolicy", internal, ("Cluster", "Local")))
     distribution = spec.get("trafficDistribution")

@@ -4,14 +4,17 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds.claimstatusvalidation import claim_status_causes
 from kubedyno.cluster.registry.kinds.claimvalidation import (
     VOLUME_MODES,
     access_mode_causes,
     claim_causes,
+    claim_warnings,
     positive,
 )
 from kubedyno.cluster.registry.kinds.gostruct import difference, go_claim_spec, go_volume_source
 from kubedyno.cluster.registry.kinds.podspec import default_volume_source
+from kubedyno.cluster.registry.kinds.podwarnings import volume_warnings
 from kubedyno.cluster.registry.kinds.rules import named, one_of, unchanged
 from kubedyno.cluster.registry.kinds.schedulingvalidation import node_selector_causes
 from kubedyno.cluster.registry.kinds.volumesources import source_causes
@@ -23,11 +26,18 @@ from kubedyno.statedb.records import Index
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
+_OLD_DATA_SOURCES = frozenset({("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")})
 _SHORT = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 _NOT_SOURCES = frozenset({
     "capacity", "accessModes", "claimRef", "persistentVolumeReclaimPolicy", "storageClassName", "mountOptions",
     "volumeMode", "nodeAffinity", "volumeAttributesClassName",
 })  # fmt: skip
+# In the order in which they are looked at.
+_SOURCES = (
+    "hostPath", "gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "flocker", "nfs", "rbd", "quobyte", "cephfs",
+    "iscsi", "cinder", "fc", "flexVolume", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume",
+    "azureDisk", "scaleIO", "local", "storageos", "csi",
+)  # fmt: skip
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _CLAIM_TEXT = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
@@ -53,12 +63,14 @@ def default_claim_spec(spec: Object) -> None:
     spec.setdefault("resources", {})
 
 
-def _share_data_source(spec: Object) -> None:
-    """Keep dataSource and dataSourceRef equal, and drop a source that nothing understands."""
+def _share_data_source(spec: Object, before: Object) -> None:
+    """Keep dataSource and dataSourceRef equal, and drop a new source that nothing understood once."""
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source is not None and not source.get("apiGroup") and source.get("kind") != "PersistentVolumeClaim":
-        del spec["dataSource"]
-        source = None
+    if source is not None and reference is None and "dataSource" not in before and "dataSourceRef" not in before:
+        kind = (source.get("apiGroup") or "", source.get("kind"))
+        if kind not in _OLD_DATA_SOURCES:
+            del spec["dataSource"]
+            source = None
     if source is not None and reference is None:
         spec["dataSourceRef"] = dict(source)
     elif reference is not None and source is None and not reference.get("namespace"):
@@ -80,46 +92,87 @@ class PersistentVolumeClaims(Kind):
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"phase": "Pending"}
-        _share_data_source(obj["spec"])
+        _share_data_source(obj["spec"], {})
         finalizers = obj["metadata"].setdefault("finalizers", [])
         if CLAIM_FINALIZER not in finalizers:
             finalizers.append(CLAIM_FINALIZER)
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         super().prepare_update(obj, old)
-        _share_data_source(obj["spec"])
+        _share_data_source(obj["spec"], old["spec"])
 
     def prepare_status(self, obj: Object, old: Object) -> Object:
         new = super().prepare_status(obj, old)
         new["status"].setdefault("phase", "Pending")
         return new
 
+    def warnings(self, obj: Object) -> list[str]:
+        annotated = CLASS_ANNOTATION in obj["metadata"].get("annotations", {})
+        text = 'deprecated since v1.8; use "storageClassName" attribute instead'
+        return [f"metadata.annotations[{CLASS_ANNOTATION}]: {text}"] * annotated + claim_warnings(obj["spec"], "spec")
+
+    def warnings_of_status(self, obj: Object, old: Object) -> list[str]:
+        _ = old
+        return self.warnings(obj)
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        return claim_status_causes(obj.get("status", {}))
+
     def validate(self, obj: Object) -> list[Cause]:
         return claim_causes(obj["spec"], "spec")
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        new, before = dict(obj["spec"]), dict(old["spec"])
-        causes = claim_causes(new, "spec")
-        bound = old.get("status", {}).get("phase") == "Bound"
-        amounts = [s.get("resources", {}).get("requests", {}).get("storage", "0") for s in (new, before)]
-        compared = dict(new)
+        new, before = obj["spec"], old["spec"]
+        grouped = any(before.get(name, {}).get("apiGroup") is not None for name in ("dataSource", "dataSourceRef"))
+        causes = claim_causes(new, "spec", any_group=grouped) + self._class_causes(obj, old)
+        compared, earlier = dict(new), dict(before)
         # What binding sets, and what a bound claim may ask for later.
         if not before.get("volumeName"):
-            compared["volumeName"] = before.get("volumeName", "")
-        if "storageClassName" not in before and CLASS_ANNOTATION not in old["metadata"].get("annotations", {}):
+            earlier["volumeName"] = new.get("volumeName", "")
+        if self._takes_class(obj, old):
             compared.pop("storageClassName", None)
-        if bound:
-            compared["resources"] = before.get("resources", {})
+            if "storageClassName" in before:
+                compared["storageClassName"] = before["storageClassName"]
+        resized = [spec.get("resources", {}).get("requests", {}).get("storage", "0") for spec in (new, before)]
+        if old.get("status", {}).get("phase") == "Bound":
+            requests = new.get("resources", {}).get("requests")
+            if requests is not None:
+                compared["resources"] = {**new["resources"], "requests": {**requests, "storage": resized[1]}}
             compared["volumeAttributesClassName"] = before.get("volumeAttributesClassName")
-        shown, was = go_claim_spec(compared), go_claim_spec(before)
-        if shown != was:
-            causes.append(forbidden_field("spec", f"{_CLAIM_TEXT}\n{difference(was, shown)}"))
-        capacity = old.get("status", {}).get("capacity", {}).get("storage", "0")
-        wanted, earlier = Quantity.parse(amounts[0]), Quantity.parse(amounts[1])
-        if bound and wanted < earlier and wanted < Quantity.parse(capacity):
+        told, was = go_claim_spec(compared), go_claim_spec(earlier)
+        if told != was:
+            causes.append(forbidden_field("spec", f"{_CLAIM_TEXT}\n{difference(was, told)}"))
+        capacity = Quantity.parse(old.get("status", {}).get("capacity", {}).get("storage", "0"))
+        wanted = Quantity.parse(resized[0])
+        if wanted < Quantity.parse(resized[1]) and not capacity < wanted:
             text = "field can not be less than status.capacity"
             causes.append(forbidden_field("spec.resources.requests.storage", text))
-        return causes + unchanged("spec.volumeMode", new.get("volumeMode"), before.get("volumeMode"))
+        causes += unchanged("volumeMode", new.get("volumeMode"), before.get("volumeMode"))
+        name = "volumeAttributesClassName"
+        if old.get("status", {}).get("currentVolumeAttributesClassName") is not None and new.get(name) != before.get(
+            name
+        ):
+            for value, word in ((None, "nil"), ("", "empty string")):
+                if new.get(name) == value:
+                    text = f"update to {word} is forbidden when status.currentVolumeAttributesClassName is not nil"
+                    causes.append(forbidden_field(f"spec.{name}", text))
+        return causes
+
+    @staticmethod
+    def _takes_class(obj: Object, old: Object) -> bool:
+        """Say whether a new version may give the class that none was given of until now, or only by an annotation."""
+        given = obj["spec"].get("storageClassName")
+        annotated = old["metadata"].get("annotations", {}).get(CLASS_ANNOTATION)
+        return given is not None and "storageClassName" not in old["spec"] and annotated in {None, given}
+
+    def _class_causes(self, obj: Object, old: Object) -> list[Cause]:
+        """Return the cause of a changed annotation that gives the class."""
+        new, before = (each["metadata"].get("annotations", {}).get(CLASS_ANNOTATION) for each in (obj, old))
+        if before is not None and self._takes_class(obj, old) and new in {None, before}:
+            return []
+        path = f"metadata.annotations[{CLASS_ANNOTATION}]"
+        return unchanged(path, new or "", before or "")
 
     def cells(self, obj: Object, now_s: float) -> list[Any]:
         spec, status = obj.get("spec", {}), obj.get("status", {})
@@ -179,6 +232,13 @@ class PersistentVolumes(Kind):
         if status.get("lastPhaseTransitionTime") in {None, before.get("lastPhaseTransitionTime")}:
             obj["status"] = {**status, "lastPhaseTransitionTime": now}
 
+    def warnings(self, obj: Object) -> list[str]:
+        return volume_warnings(obj["spec"], obj["metadata"].get("annotations", {}))
+
+    def warnings_of_status(self, obj: Object, old: Object) -> list[str]:
+        _ = old
+        return self.warnings(obj)
+
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
         causes = access_mode_causes(spec.get("accessModes", []), "spec.accessModes")
@@ -190,24 +250,33 @@ class PersistentVolumes(Kind):
         for name, amount in capacity.items():
             causes += positive(f"spec.capacity[{name}]", amount)
         policy = spec["persistentVolumeReclaimPolicy"]
-        causes += one_of("spec.persistentVolumeReclaimPolicy", policy, ("Delete", "Recycle", "Retain"))
+        if policy:
+            causes += one_of("spec.persistentVolumeReclaimPolicy", policy, ("Delete", "Recycle", "Retain"))
         if "nodeAffinity" in spec:
             causes += _affinity(spec["nodeAffinity"])
-        sources = [name for name in spec if name not in _NOT_SOURCES]
+        sources = [name for name in _SOURCES if name in spec]
+        for name in sources:
+            if name != sources[0] and name != "flexVolume":
+                shown_name = "cephFS" if name == "cephfs" else name
+                causes.append(forbidden_field(f"spec.{shown_name}", "may not specify more than 1 volume type"))
+                continue
+            causes += source_causes(name, spec[name], f"spec.{name}", pod=False, persistent=True)
+            if name == "local" and "nodeAffinity" not in spec:
+                causes.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
         if not sources:
             causes.append(required("spec", "must specify a volume type"))
-        for name in sources[1:]:
-            causes.append(forbidden_field(f"spec.{name}", "may not specify more than 1 volume type"))
-        if sources:
-            causes += source_causes(sources[0], spec[sources[0]], f"spec.{sources[0]}", pod=False, persistent=True)
-        if "local" in spec and "nodeAffinity" not in spec:
-            causes.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
         if policy == "Recycle" and spec.get("hostPath", {}).get("path", "").rstrip("/") == "" and "hostPath" in spec:
             text = "may not be 'recycle' for a hostPath mount of '/'"
             causes.append(forbidden_field("spec.persistentVolumeReclaimPolicy", text))
         if spec.get("storageClassName"):
             causes += named("spec.storageClassName", spec["storageClassName"])
-        return causes + one_of("spec.volumeMode", spec["volumeMode"], VOLUME_MODES)
+        causes += one_of("spec.volumeMode", spec["volumeMode"], VOLUME_MODES)
+        if "volumeAttributesClassName" in spec:
+            path = "spec.volumeAttributesClassName"
+            causes += named(path, spec["volumeAttributesClassName"], detail="an empty string is disallowed")
+            if "csi" not in spec:
+                causes.append(required("spec.csi", "has to be specified when using volumeAttributesClassName"))
+        return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         # All of it is looked at twice.
@@ -226,6 +295,9 @@ class PersistentVolumes(Kind):
         if "nodeAffinity" in before and affinity != before["nodeAffinity"]:
             text = "field is immutable, except for updating from beta label to GA"
             causes.append(invalid_value("nodeAffinity", shown("core.v1.VolumeNodeAffinity", affinity), text))
+        name = "volumeAttributesClassName"
+        if name in before and name not in new:
+            causes.append(forbidden_field(f"spec.{name}", "update from non-nil value to nil is forbidden"))
         return causes
 
     def facts(self, obj: Object) -> str:

@@ -5,13 +5,13 @@ from typing import Any
 
 from kubedyno.cluster.registry.cells import age, containers_of, labels_text, selector_text
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.claimvalidation import claim_causes
-from kubedyno.cluster.registry.kinds.gostruct import go_update_strategy
+from kubedyno.cluster.registry.kinds.claimvalidation import claim_causes, claim_warnings
+from kubedyno.cluster.registry.kinds.gostruct import go_selector, go_update_strategy
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec
 from kubedyno.cluster.registry.kinds.podvalidation import validate_template
 from kubedyno.cluster.registry.kinds.podwarnings import name_warnings, template_warnings
 from kubedyno.cluster.registry.metadata import annotation_causes, label_causes, selector_causes
-from kubedyno.kube.gostructs import shown
+from kubedyno.kube.gostructs import ordered, shown
 from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.selectors import LabelSelector
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -112,10 +112,12 @@ class Workload(Kind):
             if not any(selector.values()):
                 # A ReplicaSet says so of a deployment.
                 kind = "deployment" if self.resource.kind == "ReplicaSet" else self.resource.kind.lower()
-                causes.append(invalid_value("spec.selector", selector, f"empty selector is invalid for {kind}"))
+                causes.append(
+                    invalid_value("spec.selector", go_selector(selector), f"empty selector is invalid for {kind}")
+                )
             elif causes:
                 if self.bad_selector is not None:
-                    causes.append(invalid_value("spec.selector", selector, self.bad_selector))
+                    causes.append(invalid_value("spec.selector", go_selector(selector), self.bad_selector))
                 return causes
             elif LabelSelector.of(selector).matches(labels):
                 return causes
@@ -124,13 +126,14 @@ class Workload(Kind):
             return causes
         text = "`selector` does not match template `labels`"
         given = spec["template"]["metadata"].get("labels")
-        value = None if given is None else dict(sorted(given.items()))
-        return [*causes, invalid_value("spec.template.metadata.labels", value, text)]
+        return [*causes, invalid_value("spec.template.metadata.labels", ordered("", given), text)]
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         changed: list[Cause] = []
         if obj["spec"].get("selector") != old["spec"].get("selector"):
-            changed.append(invalid_value("spec.selector", obj["spec"].get("selector"), "field is immutable"))
+            changed.append(
+                invalid_value("spec.selector", go_selector(obj["spec"].get("selector")), "field is immutable")
+            )
         causes = self.validate(obj)
         return changed + causes if self.changes_first else causes + changed
 
@@ -152,11 +155,11 @@ class Workload(Kind):
 
     def warnings(self, obj: Object) -> list[str]:
         warnings = name_warnings(obj["metadata"].get("name", "")) if self.names_pods else []
-        return warnings + self.warnings_of_change(obj, obj)
+        return warnings + template_warnings(obj["spec"]["template"], "spec.template")
 
     def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
-        _ = old
-        return template_warnings(obj["spec"]["template"], "spec.template")
+        new, before = (self.spec_of(each) for each in (obj, old))
+        return [] if new == before else template_warnings(obj["spec"]["template"], "spec.template")
 
 
 class Deployments(Workload):
@@ -309,6 +312,10 @@ class DaemonSets(Workload):
         changed = obj["spec"]["template"] != old["spec"]["template"]
         obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = str(number + changed)
 
+    def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
+        template = obj["spec"]["template"]
+        return [] if template == old["spec"]["template"] else template_warnings(template, "spec.template")
+
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
         causes = super().validate(obj)
@@ -358,6 +365,9 @@ _STS_TEXT = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
 )
+
+
+_STS_FIXED = ("spec.volumeClaimTemplates", "spec.serviceName")
 
 
 class StatefulSets(Workload):
@@ -440,30 +450,41 @@ class StatefulSets(Workload):
             if what not in _RETENTIONS:
                 path = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
                 causes.append(not_supported(path, what, _RETENTIONS))
+        for i, claim in enumerate(spec.get("volumeClaimTemplates", ())):
+            causes += claim_causes(claim["spec"], f"spec.volumeClaimTemplates[{i}].spec")
         causes += _not_negative("spec.replicas", spec["replicas"])
         causes += _not_negative("spec.minReadySeconds", spec.get("minReadySeconds", 0))
         causes += _not_negative("spec.ordinals.start", spec.get("ordinals", {}).get("start", 0))
-        service = spec.get("serviceName")
-        if service:
-            causes += [invalid_value("spec.serviceName", service, p) for p in problems_of_dns1123_label(service)]
-        return causes
-
-    def validate(self, obj: Object) -> list[Cause]:
-        causes = super().validate(obj)
-        for i, claim in enumerate(obj["spec"].get("volumeClaimTemplates", ())):
-            causes += claim_causes(claim["spec"], f"spec.volumeClaimTemplates[{i}].spec")
+        if spec["serviceName"]:
+            name = spec["serviceName"]
+            causes += [invalid_value("spec.serviceName", name, p) for p in problems_of_dns1123_label(name)]
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
-        causes = super().validate(obj)
-        # Claims that cannot be made are refused once: they never change.
+        # What never changes is refused once.
+        causes = [cause for cause in super().validate(obj) if not cause.field.startswith(_STS_FIXED)]
         before = {k: v for k, v in old["spec"].items() if k not in _STS_MUTABLE}
         after = {k: v for k, v in obj["spec"].items() if k not in _STS_MUTABLE}
         return [*causes, forbidden_field("spec", _STS_TEXT)] if before != after else causes
 
+    def warnings(self, obj: Object) -> list[str]:
+        return super().warnings(obj) + self._other_warnings(obj["spec"], "")
+
     def warnings_of_change(self, obj: Object, old: Object) -> list[str]:
-        warnings = super().warnings_of_change(obj, old)
-        if obj["spec"]["revisionHistoryLimit"] < 0:
+        # Of a new version the path has another word at its end.
+        return super().warnings_of_change(obj, old) + self._other_warnings(obj["spec"], ".Spec")
+
+    def warnings_of_status(self, obj: Object, old: Object) -> list[str]:
+        _ = old
+        return self._other_warnings(obj["spec"], ".Spec")
+
+    def _other_warnings(self, spec: Object, end: str) -> list[str]:
+        warnings = [
+            warning
+            for i, claim in enumerate(spec.get("volumeClaimTemplates", ()))
+            for warning in claim_warnings(claim["spec"], f"spec.volumeClaimTemplates[{i}]{end}")
+        ]
+        if spec["revisionHistoryLimit"] < 0:
             text = "a negative value retains all historical revisions; a value >= 0 is recommended"
             warnings.append(f"spec.revisionHistoryLimit: {text}")
         return warnings

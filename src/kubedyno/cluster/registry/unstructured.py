@@ -1,0 +1,91 @@
+"""What the result of a strategic merge patch has that does not fit its type, in the words of Go's converter.
+
+The real server makes a typed object of the patched mapping without writing JSON on the way, so that it words a wrong type
+otherwise than a decoder of JSON.
+"""
+
+from typing import Any
+
+from kubedyno.cluster.registry.structure import base64_fault
+from kubedyno.kube.gostructs import OWN_JSON, Member, members_of
+from kubedyno.kube.quantity import Quantity
+from kubedyno.kube.resources import vocabulary
+
+_KINDS: dict[type, str] = {str: "string", bool: "bool", int: "int64", float: "float64", list: "slice", dict: "map"}
+_JSON: dict[type, str] = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+_NUMBERS = frozenset({"int32", "int64", "float64"})
+
+
+def misfit(api_version: str, kind: str, obj: dict[str, Any]) -> str:
+    """Return what is wrong with the types in an object of a built-in kind, "" when nothing is."""
+    return _of_struct(vocabulary()["kinds"].get(f"{api_version}/{kind}", ""), obj)
+
+
+def _of_struct(struct: str, value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"cannot restore struct from: {_KINDS[type(value)]}"
+    for member in members_of(struct):
+        if not member.name:
+            wrong = _of_struct(member.struct, value)
+        else:
+            given = value.get(member.name)
+            wrong = "" if given is None else _of_member(member, given)
+        if wrong:
+            return wrong
+    return ""
+
+
+def _of_member(member: Member, value: Any) -> str:
+    if member.container == "l":
+        if not isinstance(value, list):
+            return f"cannot restore slice from {_KINDS[type(value)]}"
+        return next(filter(None, (_of_item(member, item) for item in value if item is not None)), "")
+    if member.container == "m":
+        if not isinstance(value, dict):
+            return f"cannot restore map from {_KINDS[type(value)]}"
+        return next(filter(None, (_of_item(member, item) for item in value.values() if item is not None)), "")
+    return _of_item(member, value)
+
+
+def _of_item(member: Member, value: Any) -> str:
+    if member.struct in OWN_JSON:
+        return _of_own(member.struct, value)
+    if member.struct:
+        return _of_struct(member.struct, value)
+    found, wanted = _KINDS[type(value)], member.scalar
+    if wanted == "bytes":
+        fault = base64_fault(value) if found == "string" else ""
+        if fault:
+            return f"error decoding from json: {fault}"
+        return "" if found in {"string", "slice"} else f"cannot restore slice from {found}"
+    if wanted not in {*_NUMBERS, "string", "bool"} or found == wanted:
+        return ""
+    if wanted in _NUMBERS and found in _NUMBERS:
+        whole = found != "float64" or value.is_integer() or wanted == "float64"
+        return "" if whole else f"cannot convert float64 to {_type_text(member)}"
+    if found == "int64" and wanted == "string":
+        return f"cannot convert int64 to {_type_text(member)}"
+    return f"unrecognized type: {wanted}"
+
+
+def _type_text(member: Member) -> str:
+    text = member.text
+    return text[text.index("]") + 1 :] if member.container and "]" in text else text
+
+
+def _of_own(struct: str, value: Any) -> str:
+    """Return what is wrong with a value that reads its JSON itself."""
+    found = _JSON[type(value)]
+    if struct == "util.intstr.IntOrString":
+        whole = found == "number" and not (isinstance(value, float) and not value.is_integer())
+        if found == "string" or whole:
+            return ""
+        return f"json: cannot unmarshal {found if found != 'number' else f'number {value}'} into Go value of type int32"
+    if struct in {"meta.v1.Time", "meta.v1.MicroTime"} and found != "string":
+        return f"json: cannot unmarshal {found} into Go value of type string"
+    if struct == "api.resource.Quantity":
+        try:
+            Quantity.parse(str(value) if found in {"string", "number"} else "")
+        except ValueError as error:
+            return str(error)
+    return ""
