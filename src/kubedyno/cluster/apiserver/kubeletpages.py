@@ -140,7 +140,8 @@ def _used(page: Page, identity: str, seconds: float, memory: float, disk_bytes: 
         ("container_memory_swap", 0.0),
     ):
         page.family(name, "gauge", "Memory of the container.").append(f"{name}{identity}}} {int(memory * share)}\n")
-    for name, sort in _DISK:
-        page.family(name, sort, "What is done on disks; not modelled.").append(
-            f'{name}{identity},device="/dev/vda1"}} 0\n'
-        )
+    name, about = "container_fs_usage_bytes", "Bytes on disks: images on the node's; containers write nothing."
+    page.family(name, "gauge", about).append(f'{name}{identity},device="/dev/vda1"}} {disk_bytes}\n')
+    for name in _DISK:
+        about = "What is done on disks; not modelled."
+        page.family(name, "counter", about).append(f'{name}{identity},device="/dev/vda1"}} 0\n')
