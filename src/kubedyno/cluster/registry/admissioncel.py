@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from kubedyno.cluster.registry import celformats, celfunctions, cellists, celmaps, schematypes
+from kubedyno.cluster.registry import celformats, celfunctions, cellists, schematypes
 from kubedyno.cluster.registry.celfunctions import ConversionError
 from kubedyno.kube.names import problems_of_qualified_name
 from kubedyno.kube.status import Cause, duplicate, invalid_value, required
@@ -70,11 +70,8 @@ def program(text: str, place: frozenset[str]) -> Program:
     function = cellists.beside_optionals(celformats.written_out(text))
     if function:
         return Program(text, problem=f"{function} is not evaluated here in an expression with optionals", unknown=True)
-    name = cellists.unevaluated(text)
-    if name:
-        return Program(text, problem=f"{name} is not evaluated here", unknown=True)
     try:
-        expression = celmaps.compiled(_environment(place), _read_structs(celformats.written_out(text)))
+        expression = celfunctions.compiled(_environment(place), text, _read_structs)
         # Some types are only found to be none when they are named.
         returns = celfunctions.type_name(expression.return_type())
     except RuntimeError as error:
@@ -235,7 +232,9 @@ def checked(
         return problem, "" if compiled.returns == _ANY else compiled.returns
     environment = _checker(place, tuple(sorted(declared.items())), authorized)
     try:
-        return "", celfunctions.type_name(environment.compile(celformats.written_out(text.strip())).return_type())
+        return "", celfunctions.type_name(
+            celfunctions.compiled(environment, text.strip(), only_checked=True).return_type()
+        )
     except RuntimeError as error:
         return schematypes.readable(celfunctions.compile_problem(error)), ""
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from kubedyno.cluster.registry import celformats, cellists, celmaps, celpatterns
+from kubedyno.cluster.registry import celformats, cellists, celliterals, celmaps, celpatterns, celtrees
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.semver import Version
 
@@ -53,6 +53,7 @@ _OVERLOAD = re.compile(
     r"ERROR: <input>:\d+:(?P<column>\d+): found no matching overload for '(?P<name>\w+)' applied to '\((?P<types>.*)\)'\n"
     r" \| (?P<source>.*)\n"
 )
+_PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): ")
 _PATTERN_WORDS = (
     (re.compile(r"missing \]: (.*)"), "missing closing ]"),
     (re.compile(r"missing \): (.*)"), "missing closing )"),
@@ -124,13 +125,67 @@ def _config(*extensions: str) -> Any:
     return module().NewEnvConfigFromYaml("extensions:\n" + "".join(f"- name: {name}\n" for name in extensions))
 
 
+def compiled(environment_: Any, text: str, rewrite: Callable[[str], str] = str, *, only_checked: bool = False) -> Any:
+    """Return an expression, compiled with ours in place of what the evaluator lacks.
+
+    Args:
+        environment_: As `environment` makes them.
+        text: The expression.
+        rewrite: What else is to be written otherwise.
+        only_checked: It is never evaluated, and keeps the macros that are evaluated by ours.
+
+    Raises:
+        RuntimeError: It is none; the text is `compile_problem`'s.
+    """
+    plain = celformats.written_out(text)
+    written = rewrite(plain)
+    try:
+        checked = environment_.compile(cellists.own(written))
+        if written == plain:
+            problem = celliterals.complaints(celtrees.read(checked.serialize()), cellists.own(written), _is_literal)
+            if problem:
+                raise RuntimeError(problem)
+        return checked if only_checked else celmaps.compiled(environment_, cellists.own(written))
+    except RuntimeError:
+        if cellists.own(written) != written:
+            # What is said about the expression as it was written counts.
+            environment_.compile(written)
+        raise
+
+
+@cache
+def _literals() -> dict[str, Any]:
+    """Return what takes constants as functions do."""
+    cel = module()
+    made = cel.NewEnv(variables={"text": cel.Type.STRING})
+    expressions = {"matches": "''.matches(text)", "duration": "duration(text)", "timestamp": "timestamp(text)"}
+    return {name: made.compile(expression) for name, expression in expressions.items()}
+
+
+def _is_literal(name: str, text: str) -> bool:
+    return str(_literals()[name].eval(data={"text": text}).type().name()) != "ERROR"
+
+
 def compile_problem(error: RuntimeError) -> str:
     """Return the compiler's complaint in Go's words."""
     text = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
     for pattern, words in _COMPILER_WORDS:
         text = pattern.sub(words, text)
     text = _UNDECLARED.sub(_rooted, _FOLLOWING.sub("", text))
-    return _OVERLOAD.sub(_called, text).strip("\n")
+    return _in_order(_OVERLOAD.sub(_called, text).strip("\n"))
+
+
+def _in_order(text: str) -> str:
+    """Return complaints in the order of their places."""
+    each = [part for part in re.split(r"^(?=ERROR: <input>:)", text, flags=re.MULTILINE) if part]
+    if len(each) < 2 or not all(_PLACE.match(part) for part in each):
+        return text
+    return "\n".join(part.strip("\n") for part in sorted(each, key=lambda part: [*map(int, _place_of(part))]))
+
+
+def _place_of(complaint: str) -> tuple[str, str]:
+    found = _PLACE.match(complaint)
+    return (found[1], found[2]) if found else ("0", "0")
 
 
 def _called(found: re.Match[str]) -> str:
@@ -220,11 +275,11 @@ def function(name: str, *overloads: tuple[str, str, Callable[..., Any]]) -> Any:
     Args:
         name: As it is called.
         overloads: Signature, e.g. "s.s>b" (a string's member that takes a string and returns a boolean) or "s>i";
-            letters s, i, d, b, l (a list), t (a list of strings), a (any value, only returned); what it is; the implementation.
+            letters s, i, d, b, l (a list), t (a list of strings), n (of numbers), a (any value, only returned); what it is; the implementation.
     """
     cel = module()
     types = {"s": cel.Type.STRING, "i": cel.Type.INT, "d": cel.Type.DOUBLE, "b": cel.Type.BOOL, "a": cel.Type.DYN}
-    types |= {"l": cel.Type.List(cel.Type.DYN), "t": cel.Type.List(cel.Type.STRING)}
+    types |= {"l": cel.Type.List(cel.Type.DYN), "t": cel.Type.List(cel.Type.STRING), "n": cel.Type.List(cel.Type.INT)}
     made = []
     for signature, what, implementation in overloads:
         given, _, returned = signature.partition(">")

@@ -1,4 +1,4 @@
-"""Kubernetes' functions of lists in CEL that the evaluator has not: isSorted, sum, min, max.
+"""Functions of lists in CEL that the evaluator has not, or without a limit: isSorted, sum, min, max, indexOf, range.
 
 They get whole lists from the evaluator, which cannot hand over a map that holds an optional: it would end the process.
 So expressions that name such a function and can make optionals are found by their text (`beside_optionals`), and are not
@@ -14,10 +14,13 @@ from typing import Any
 Overloads = tuple[tuple[str, str, Callable[..., Any]], ...]
 
 _SPACE = r"(?:\s|//[^\n]*\n)*"
-_CALL = re.compile(rf"\b(isSorted|sum|min|max|transformMap|transformMapEntry){_SPACE}\(")
+_CALL = re.compile(rf"\b(isSorted|sum|min|max|indexOf|lastIndexOf|transformMap|transformMapEntry){_SPACE}\(")
 _OPTIONAL = re.compile(rf"\boptional\b|\bopt(?:Flat)?Map\b|[.\[]{_SPACE}\?|\b(?:first|last){_SPACE}\(")
-# Lists as long as somebody says: memory that no limit of costs holds.
-_UNEVALUATED = re.compile(rf"\blists{_SPACE}\.{_SPACE}(range)\b")
+# Lists as long as somebody says: no limit of costs holds the evaluator's own.
+_RANGE = re.compile(rf"\blists{_SPACE}\.{_SPACE}range{_SPACE}\(")
+# The evaluator's own are of texts alone, and nothing can be added to them.
+_PLACE = re.compile(rf"\.{_SPACE}(indexOf|lastIndexOf){_SPACE}\(")
+_MAX_RANGE = 1_000_000
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 63) - 1
 _NO_OVERLOAD = "no such overload"
 
@@ -28,10 +31,11 @@ def beside_optionals(text: str) -> str:
     return found[1] if found is not None and _OPTIONAL.search(text) else ""
 
 
-def unevaluated(text: str) -> str:
-    """Return what an expression names that is never evaluated here, "" when there is nothing."""
-    found = _UNEVALUATED.search(text)
-    return "" if found is None else f"lists.{found[1]}"
+def own(text: str) -> str:
+    """Return an expression whose `lists.range`, `indexOf` and `lastIndexOf` are ours."""
+    if "ndexOf" in text:
+        text = _PLACE.sub(lambda found: f".k8s{found[1][0].upper()}{found[1][1:]}(", text)
+    return _RANGE.sub("k8sRange(", text) if "range" in text else text
 
 
 def _of_one_type(values: list[Any]) -> list[Any]:
@@ -62,6 +66,38 @@ def _sum(values: list[Any]) -> Any:
     return total
 
 
+def _range(count: int) -> list[int]:
+    if count > _MAX_RANGE:
+        # What so many items cost is beyond any limit.
+        raise ValueError("operation cancelled: actual cost limit exceeded")
+    return list(range(count))
+
+
+def _found_from(text: str, part: str, start: int) -> int:
+    if not 0 <= start <= len(text):
+        raise ValueError(f"index out of range: {start}")
+    return text.find(part, start)
+
+
+def _found_before(text: str, part: str, last: int) -> int:
+    if not 0 <= last <= len(text):
+        raise ValueError(f"index out of range: {last}")
+    return text.rfind(part, 0, last + len(part))
+
+
+def _place(values: list[Any], item: Any) -> int:
+    return next((i for i, value in enumerate(values) if _equal(value, item)), -1)
+
+
+def _last_place(values: list[Any], item: Any) -> int:
+    return next((len(values) - 1 - i for i, value in enumerate(reversed(values)) if _equal(value, item)), -1)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    # True is no number.
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
 def _least(name: str, choose: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
     def does(values: list[Any]) -> Any:
         if not values:
@@ -71,7 +107,19 @@ def _least(name: str, choose: Callable[[list[Any]], Any]) -> Callable[[list[Any]
     return does
 
 
+_ITEM_TYPES = "sidb"
 FUNCTIONS: dict[str, Overloads] = {
+    "k8sRange": (("i>n", "list", _range),),
+    "k8sIndexOf": (
+        ("s.s>i", "text", str.find),
+        ("s.si>i", "text", _found_from),
+        *((f"l.{item}>i", "list", _place) for item in _ITEM_TYPES),
+    ),
+    "k8sLastIndexOf": (
+        ("s.s>i", "text", str.rfind),
+        ("s.si>i", "text", _found_before),
+        *((f"l.{item}>i", "list", _last_place) for item in _ITEM_TYPES),
+    ),
     "isSorted": (("l.>b", "list", _is_sorted),),
     "sum": (("l.>a", "list", _sum),),
     "min": (("l.>a", "list", _least("min", min)),),

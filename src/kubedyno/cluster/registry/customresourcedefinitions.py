@@ -22,6 +22,7 @@ _SCOPES = ("Cluster", "Namespaced")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _VERSION = "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionVersion"
+_OFTEN_SHARED = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
 _SCHEMA_MEMBERS = frozenset({"additionalItems", "additionalProperties", "allOf", "anyOf", "items", "not", "oneOf"})
 
 
@@ -100,27 +101,19 @@ class CustomResourceDefinitions(Kind):
             causes.append(not_supported("spec.scope", scope, _SCOPES) if scope else required("spec.scope"))
         causes += self._version_causes(spec)
         causes += _name_causes(names)
+        causes += _shared_causes(spec.get("versions", ()))
         causes += self._conversion_causes(spec)
         if not obj.get("status", {}).get("storedVersions"):
             text = "must have at least one stored version"
             causes.append(invalid_value("status.storedVersions", None, text))
         else:
-            known = [v.get("name") for v in spec.get("versions", ())]
-            for i, version in enumerate(obj["status"]["storedVersions"]):
-                if version not in known:
-                    text = (
-                        f"missing from spec.versions; {version} was previously a storage version, and must remain in "
-                        f"spec.versions until a storage migration ensures no data remains persisted in {version} and "
-                        f"removes {version} from status.storedVersions"
-                    )
-                    causes.append(invalid_value(f"status.storedVersions[{i}]", version, text))
+            causes += _stored_causes(obj["status"]["storedVersions"], spec.get("versions", ()))
         return causes
 
     def _version_causes(self, spec: Object) -> list[Cause]:
         versions = spec.get("versions", [])
         seen: set[str] = set()
-        schemas = [(v.get("schema") or {}).get("openAPIV3Schema") for v in versions]
-        # One schema for all versions is told as if it stood beside them, as it once did.
+        schemas = [_schema_of(v) for v in versions]
         shared = all(schema == schemas[0] for schema in schemas)
         causes = [
             required(f"spec.versions[{i}].schema.openAPIV3Schema") for i, schema in enumerate(schemas) if schema is None
@@ -136,23 +129,10 @@ class CustomResourceDefinitions(Kind):
             if version.get("deprecationWarning") and not version.get("deprecated"):
                 text = "can only be set for deprecated versions"
                 causes.append(invalid_value(f"{path}.deprecationWarning", version["deprecationWarning"], text))
-            schema = schemas[i]
-            if schema is not None and (not shared or i == 0):
-                if "status" in (version.get("subresources") or {}) and schema.get("type", "object") != "object":
-                    text = (
-                        'only "object" is allowed as the type at the root of the schema if the status subresource is '
-                        "enabled"
-                    )
-                    causes.append(invalid_value(f"{path}.schema.openAPIV3Schema.type", schema["type"], text))
-                place = "spec.validation.openAPIV3Schema" if shared else f"{path}.schema.openAPIV3Schema"
-                causes += schema_causes(schema, place)
-            causes += _column_causes(version, path)
-            causes += _scale_causes(version, path)
-            if schema is None and version.get("selectableFields"):
-                text = "may only be set when `version.schema.openAPIV3Schema` is not included"
-                causes.append(invalid_value(f"{path}.selectableFields", "", text))
-            elif schema is not None:
-                causes += selectable_causes(version, schema, path)
+            own = {member: version.get(member) for member in _OFTEN_SHARED if not _is_shared(versions, member)}
+            causes += _described_causes({**own, "name": name}, path, f"{path}.schema")
+            if "selectableFields" in own:
+                causes += selectable_causes(version, _schema_of(own), path)
         if sum(bool(v.get("storage")) for v in versions) != 1:
             text = "must have exactly one version marked as storage version"
             causes.append(
@@ -228,6 +208,56 @@ class CustomResourceDefinitions(Kind):
         return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp", "")]
 
 
+def _stored_causes(stored: list[str], versions: list[Object]) -> list[Cause]:
+    """Return what is wrong with what a definition says of the versions that its objects were stored in."""
+    path, causes = "status.storedVersions", []
+    left = {name: i for i, name in enumerate(stored)}
+    for version in versions:
+        name = version.get("name", "")
+        if version.get("storage") and name not in left:
+            causes.append(invalid_value(path, stored, f"must have the storage version {name}"))
+        left.pop(name, None)
+    for name, i in left.items():
+        text = (
+            f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until "
+            f"a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+        )
+        causes.append(invalid_value(f"{path}[{i}]", name, text))
+    return causes
+
+
+def _schema_of(version: Object) -> Object | None:
+    found: Object | None = (version.get("schema") or {}).get("openAPIV3Schema")
+    return found
+
+
+def _is_shared(versions: list[Object], member: str) -> bool:
+    """Say whether all versions have the same of something: then it is told of as if it stood beside them, as it once did."""
+    first = versions[0].get(member)
+    return all(version.get(member) == first for version in versions)
+
+
+def _shared_causes(versions: list[Object]) -> list[Cause]:
+    """Return what is wrong with what all versions have in common."""
+    if not versions:
+        return []
+    common = {member: versions[0].get(member) for member in _OFTEN_SHARED if _is_shared(versions, member)}
+    causes = _described_causes(common, "spec", "spec.validation")
+    return causes + selectable_causes(common, _schema_of(common), "spec")
+
+
+def _described_causes(version: Object, path: str, schema_path: str) -> list[Cause]:
+    """Return what is wrong with a schema, subresources and columns."""
+    causes: list[Cause] = []
+    schema = _schema_of(version)
+    if schema is not None:
+        if "status" in (version.get("subresources") or {}) and schema.get("type", "object") != "object":
+            text = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
+            causes.append(invalid_value(f"{schema_path}.openAPIV3Schema.type", schema["type"], text))
+        causes += schema_causes(schema, f"{schema_path}.openAPIV3Schema")
+    return causes + _scale_causes(version, path) + _column_causes(version, path)
+
+
 def _shown_version(version: Object, *, shared: bool) -> Object:
     """Return a version as the internal struct: what all have in common stands beside them there."""
     members = {name: value for name, value in version.items() if name not in {"schema", "subresources"}}
@@ -286,7 +316,7 @@ def _name_causes(names: Object) -> list[Cause]:
 
 def _column_causes(version: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
-    for i, column in enumerate(version.get("additionalPrinterColumns", ())):
+    for i, column in enumerate(version.get("additionalPrinterColumns") or ()):
         where = f"{path}.additionalPrinterColumns[{i}]"
         if not column.get("name"):
             causes.append(required(f"{where}.name"))
@@ -303,13 +333,17 @@ def _column_causes(version: Object, path: str) -> list[Cause]:
         path_of = column.get("jsonPath", "")
         if not path_of:
             causes.append(required(f"{where}.JSONPath"))
-            continue
-        try:
-            paths.parse(path_of)
-        except ValueError:
-            text = "must be a simple json path starting with ."
-            causes.append(invalid_value(f"{where}.JSONPath", path_of, text))
+        elif not _is_simple(path_of):
+            causes.append(invalid_value(f"{where}.JSONPath", path_of, "must be a simple json path starting with ."))
     return causes
+
+
+def _is_simple(path: str) -> bool:
+    try:
+        paths.parse(path)
+    except ValueError:
+        return path.startswith(".") and path.endswith("[")
+    return True
 
 
 def _scale_causes(version: Object, path: str) -> list[Cause]:

@@ -1,7 +1,8 @@
 """Validation rules of custom resources (x-kubernetes-validations), evaluated where `cel-expr-python` is installed.
 
 That is the extra `cel`. Without it, and for rules that use functions which are not evaluated here (`UNKNOWN`), rules are
-kept and not evaluated, and whoever writes a definition is told so. The costs of rules are not estimated.
+kept and not evaluated, and whoever writes a definition is told so. What rules cost is estimated when a definition is
+written (`schemacosts`), and not counted when they are evaluated.
 """
 
 import re
@@ -14,11 +15,12 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.registry import celformats, cellists, celmaps, schematypes
+from kubedyno.cluster.registry import celformats, cellists, schematypes
 from kubedyno.cluster.registry.celfunctions import (
     UNKNOWN,
     available,
     compile_problem,
+    compiled,
     environment,
     module,
     runtime_problem,
@@ -26,6 +28,7 @@ from kubedyno.cluster.registry.celfunctions import (
 )
 from kubedyno.cluster.registry.celnames import escaped
 from kubedyno.cluster.registry.schema import FORMATS, NOTHING, RULES, Schema, counterparts
+from kubedyno.cluster.registry.schemacosts import Bill, declared
 from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
 __all__ = ["Program", "available", "evaluate", "matches", "program", "rule_causes", "rule_warnings"]
@@ -88,12 +91,11 @@ def _environment(kind: str) -> Any:
 @lru_cache(maxsize=4096)
 def program(rule: str, kind: str) -> Program:
     """Return a compiled rule about values of a type; only where rules are `available`."""
-    rule = celformats.written_out(rule)
-    function = cellists.beside_optionals(rule) or cellists.unevaluated(rule)
+    function = cellists.beside_optionals(celformats.written_out(rule))
     if function:
         return Program(unknown=function)
     try:
-        return Program(celmaps.compiled(_environment(kind), rule))
+        return Program(compiled(_environment(kind), rule))
     except RuntimeError as error:
         text = compile_problem(error)
     undeclared = _UNDECLARED.search(text)
@@ -130,29 +132,38 @@ def _kind_of(raw: Object) -> str:
     return FORMATS.get(raw.get("format", ""), kind) if kind == "string" else kind
 
 
-def rule_causes(raw: Object, path: str, *, resource: bool = False, correlatable: bool = True) -> list[Cause]:
-    """Return which rules of one node of a schema are no rules.
+def rule_causes(
+    raw: Object, path: str, bill: Bill, count: int | None, *, resource: bool = False, correlatable: bool = True
+) -> list[Cause]:
+    """Return which rules of one node of a schema are no rules, or cost too much.
 
     Args:
         raw: The node.
         path: Of the node.
+        bill: What the schema's rules cost; those of the node are added.
+        count: How often the node can be in an object; None: without a bound.
         resource: The node is a whole resource.
         correlatable: What the node's values were before can be told.
     """
     rules = raw.get(RULES) or ()
     causes = [cause for i, rule in enumerate(rules) for cause in _plain_causes(raw, rule, f"{path}.{RULES}[{i}]")]
-    if causes or not available():
+    if causes or not rules or not available():
         return causes
+    sizes = declared(raw, resource=resource)
     for i, rule in enumerate(rules):
         where, text = f"{path}.{RULES}[{i}]", rule.get("rule", "")
-        problem, returns = _checked(raw, text, rule, resource=resource)
+        problem, returns, expression = _checked(raw, text, rule, resource=resource)
+        if expression is not None and returns in {"bool", ""} and sizes is not None:
+            causes += bill.rule_causes(expression, sizes, count, f"{where}.rule")
         if problem:
             causes.append(_unfit(f"{where}.rule", rule, f"compilation failed: {problem}"))
         elif returns not in {"bool", ""}:
             causes.append(_unfit(f"{where}.rule", rule, "cel expression must evaluate to a bool"))
         message = rule.get("messageExpression", "")
         if message:
-            problem, returns = _checked(raw, message, rule, resource=resource)
+            problem, returns, expression = _checked(raw, message, rule, resource=resource)
+            if expression is not None and returns in {"string", ""} and sizes is not None:
+                causes += bill.message_causes(expression, sizes, f"{where}.messageExpression")
             if problem:
                 causes.append(
                     _unfit(f"{where}.messageExpression", rule, f"messageExpression compilation failed: {problem}")
@@ -217,20 +228,21 @@ def _leads(raw: Object, path: str) -> bool:
     return True
 
 
-def _checked(raw: Object, text: str, rule: Object, *, resource: bool) -> tuple[str, str]:
-    """Return what is wrong with an expression, and the type of its value, "" when only a value tells."""
+def _checked(raw: Object, text: str, rule: Object, *, resource: bool) -> tuple[str, str, Any]:
+    """Return what is wrong with an expression, the type of its value, "" when only a value tells, and it as checked."""
     plain = program(_evaluated(rule, text), _kind_of(raw))
     if plain.unknown or plain.problem or not schematypes.available():
-        return plain.problem, ""
+        return plain.problem, "", None
     optional = bool(rule.get("optionalOldSelf"))
     environment_ = schematypes.checker(raw, resource=resource, optional_old=optional)
     try:
-        returns = type_name(environment_.compile(celformats.written_out(text)).return_type())
+        expression = compiled(environment_, text, only_checked=True)
     except RuntimeError as error:
         problem = compile_problem(error)
         # Go compares numbers of any type; this checker does not.
-        return ("", "") if _OF_NUMBERS.search(problem) else (schematypes.readable(problem), "")
-    return "", "" if returns == "dyn" else returns
+        return "" if _OF_NUMBERS.search(problem) else schematypes.readable(problem), "", None
+    returns = type_name(expression.return_type())
+    return "", "" if returns == "dyn" else returns, expression
 
 
 def _unfit(field: str, rule: Object, why: str) -> Cause:

@@ -1,7 +1,7 @@
 """What a definition's schema must be like: structural, so that it can prune and fill in.
 
-The texts are the real server's; what it refuses beyond these (costs of validation rules, defaults of embedded
-metadata) is accepted.
+The texts are the real server's; what it refuses beyond these (defaults of embedded metadata)
+is accepted.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from kubedyno.cluster.registry.schema import (
     Schema,
 )
 from kubedyno.cluster.registry.schemacel import pattern_problem, rule_causes
+from kubedyno.cluster.registry.schemacosts import Bill, children_of
 from kubedyno.cluster.registry.schemavalidation import validate
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
@@ -42,11 +43,12 @@ _MAP_KEYS = "must not be empty if x-kubernetes-list-type is map"
 def schema_causes(raw: Object, path: str) -> list[Cause]:
     """Return what is wrong with a version's openAPIV3Schema at a path."""
     kind = raw.get("type", "")
-    causes: list[Cause] = []
+    rooted: list[Cause] = []
     if not kind and not raw.get(INT_OR_STRING) and not raw.get(PRESERVE):
-        causes.append(required(f"{path}.type", "must not be empty at the root"))
+        rooted.append(required(f"{path}.type", "must not be empty at the root"))
     elif kind and kind != "object":
-        causes.append(invalid_value(f"{path}.type", kind, "must be object at the root"))
+        rooted.append(invalid_value(f"{path}.type", kind, "must be object at the root"))
+    causes: list[Cause] = []
     metadata = (raw.get("properties") or {}).get("metadata")
     if isinstance(metadata, dict):
         extra = set(metadata.get("properties") or ()) - {"name", "generateName"}
@@ -58,7 +60,8 @@ def schema_causes(raw: Object, path: str) -> list[Cause]:
         if isinstance(node, dict) and node.get("type") not in {None, "", kind}:
             causes.append(invalid_value(f"{path}.properties[{name}].type", node["type"], f"must be {kind}"))
     unsupported = _unsupported(raw, path)
-    return unsupported or causes + _node_causes(raw, path, root=True)
+    bill = Bill()
+    return unsupported or causes + _node_causes(raw, path, bill, 1, root=True) + rooted + bill.causes(path)
 
 
 def _unsupported(raw: Object, path: str) -> list[Cause]:
@@ -79,7 +82,9 @@ def _children(raw: Object, path: str) -> Iterator[tuple[str, Object]]:
             yield f"{path}.{name}", raw[name]
 
 
-def _node_causes(raw: Object, path: str, *, root: bool = False, correlatable: bool = True) -> list[Cause]:
+def _node_causes(
+    raw: Object, path: str, bill: Bill, count: int | None, *, root: bool = False, correlatable: bool = True
+) -> list[Cause]:
     causes = _nested_causes(raw, path)
     kind = raw.get("type", "")
     if kind and kind not in _TYPES:
@@ -105,19 +110,21 @@ def _node_causes(raw: Object, path: str, *, root: bool = False, correlatable: bo
         text = f"must be a valid regular expression, but isn't: {problem}"
         causes.append(invalid_value(f"{path}.pattern", raw["pattern"], text))
     causes += _list_causes(raw, kind, path)
-    causes += rule_causes(raw, path, resource=root or bool(raw.get(EMBEDDED)), correlatable=correlatable)
+    whole = root or bool(raw.get(EMBEDDED))
+    causes += rule_causes(raw, path, bill, count, resource=whole, correlatable=correlatable)
     if raw.get("default") is not None and not causes:
         causes += _default_causes(raw, path)
     for place, node in _children(raw, path):
         # What an item of a list was before is known of maps alone.
         told = correlatable and not (place.endswith(".items") and raw.get(LIST_TYPE) != "map")
         what = "array items" if place.endswith(".items") else "object fields"
-        causes += _child_causes(node, place, f"must not be empty for specified {what}", correlatable=told)
+        found = _node_causes(node, place, bill, children_of(count, raw), correlatable=told)
+        causes += _with_type(node, place, f"must not be empty for specified {what}", found)
     return causes
 
 
-def _child_causes(node: Object, path: str, text: str, *, correlatable: bool) -> list[Cause]:
-    found = _node_causes(node, path, correlatable=correlatable)
+def _with_type(node: Object, path: str, text: str, found: list[Cause]) -> list[Cause]:
+    """Return what was found of a node, and that it has no type where it needs one."""
     if node.get("type") or node.get(INT_OR_STRING) or node.get(PRESERVE):
         return found
     missing = required(f"{path}.type", text)

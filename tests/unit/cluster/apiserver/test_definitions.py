@@ -13,7 +13,7 @@ TABLE = {"authorization": f"Bearer {TOKEN}", "accept": "application/json;as=Tabl
 APPROVED = "api-approved.kubernetes.io"
 SPEC = {
     "a": {"type": "string"}, "n": {"type": "number"}, "b": {"type": "boolean"}, "o": {"type": "object"},
-    "at": {"type": "string"},
+    "at": {"type": "string"}, **{f"a{i}": {"type": "string"} for i in range(9)},
 }  # fmt: skip
 
 
@@ -76,10 +76,12 @@ def test_a_protected_group_needs_an_approval(annotations, message):
     [
         ([".spec.none"], 'jsonPath: Invalid value: ".spec.none": is an invalid path: does not refer to a valid field'),
         ([".spec.o"], "must point to a field of type string, boolean or integer."),
-        ([".metadata.name"], "must not point to fields in metadata"),
+        ([".metadata.name"], "is an invalid path: does not refer to a valid field"),
+        (["spec.a"], 'jsonPath: Invalid value: "spec.a": is an invalid path: expected [ or . but got: spec'),
+        ([".spec.a[0]"], "is an invalid path: array notation is not allowed"),
         ([""], "selectableFields[0].jsonPath: Required value"),
         ([".spec.a", ".spec.a"], 'selectableFields[1].jsonPath: Duplicate value: ".spec.a"'),
-        ([".spec.a"] * 9, "selectableFields: Too many: 9: must have at most 8 items"),
+        ([f".spec.a{i}" for i in range(9)], "selectableFields: Too many: 9: must have at most 8 items"),
     ],
 )
 def test_selectable_fields_are_single_values_of_the_schema(fields, message):

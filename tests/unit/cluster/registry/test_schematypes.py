@@ -16,7 +16,7 @@ SPEC = {
     "map": {"type": "object", "additionalProperties": NUMBER}, "inner": {"type": "object", "properties": {"x": TEXT}},
     "when": {"type": "string", "format": "date-time"}, "data": {"type": "string", "format": "byte"},
     "either": {"x-kubernetes-int-or-string": True}, "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-    "my-dash": TEXT, "if": TEXT, "lists": {"type": "array", "items": {"type": "array", "items": NUMBER}},
+    "my-dash": TEXT, "if": TEXT, "lists": {"type": "array", "maxItems": 9, "items": {"type": "array", "maxItems": 9, "items": NUMBER}},
 }  # fmt: skip
 
 
