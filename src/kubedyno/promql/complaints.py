@@ -142,7 +142,9 @@ class _Reader:
     def _unexpected(self, context: str | None = None, expected: str = "") -> ComplaintError:
         token = self._peek()
         where = context if context is not None else "aggregation" if self._aggregations else ""
-        words = f"unexpected {token.described}" + (f" in {where}" if where else "")
+        # 2.42 has no word for this one, and shows a number of its own before it.
+        unnamed = '"<Item 57385>" ' if token.kind == "operator" and token.text == "@" and not self._later else ""
+        words = f"unexpected {unnamed}{token.described}" + (f" in {where}" if where else "")
         return ComplaintError(token.at, words + (f", expected {expected}" if expected else ""))
 
     def _expect(self, text: str) -> Token:

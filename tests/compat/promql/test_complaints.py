@@ -21,8 +21,6 @@ WORDS = str.split(
     " offset @ 5 5m 1h30m \"a\" 'b' start end inf NaN : label_replace time clamp histogram_quantile a:b # 1e3 .5 0x1f"
     " count_values `x` vector scalar atan2 %"
 )
-# 2.42 has no word for this operator, and shows a number of its own.
-NAMELESS = re.compile(r'"<Item \d+>" ')
 
 
 def mutated(pick: random.Random) -> str:
@@ -41,7 +39,7 @@ def theirs(query: str, prometheus: Prometheus) -> str | None:
     said = prometheus.ask("query", query=query).get("error")
     prefix = 'invalid parameter "query": '
     # What is wrong only when it is evaluated is no complaint of the parser's.
-    return NAMELESS.sub("", said.removeprefix(prefix)) if isinstance(said, str) and said.startswith(prefix) else None
+    return said.removeprefix(prefix) if isinstance(said, str) and said.startswith(prefix) else None
 
 
 def ours(query: str) -> str | None:
