@@ -19,7 +19,7 @@ from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError
 from kubedyno.promql.exposition import number_of
 from kubedyno.promql.language import formatted, matchers_of, parsed, parsed_selector
 from kubedyno.promql.limits import Budget
-from kubedyno.promql.matching import EMPTY_SELECTOR, Matcher
+from kubedyno.promql.matching import EMPTY_SELECTOR, Matcher, matches_all
 from kubedyno.promql.rows import NAME, json_number
 from kubedyno.promql.scraping import Target
 
@@ -117,7 +117,7 @@ class ReadAPI:
             return self._engine
         seconds = _duration_ms(timeout, "timeout") / 1000
         if seconds <= 0:
-            raise QueryTimeoutError("query timed out in expression evaluation: it was given no time")
+            raise QueryTimeoutError("query timed out in query execution")
         options = self._engine.options
         return Engine(self._store, replace(options, timeout_s=min(options.timeout_s, seconds)))
 
@@ -207,13 +207,21 @@ class ReadAPI:
 
     def _target_metadata(self, given: Parameters) -> list[dict[str, Any]]:
         metric = _one(given, "metric", "")
+        limit, wanted = _limit(given), _one(given, "match_target", "")
         targets = [target.labels for target in self._targets()]
-        return [
+        if wanted:
+            try:
+                matchers = matchers_of(parsed_selector(wanted, later=self._engine.options.later))
+            except BadQueryError as error:
+                raise BadQueryError(f'invalid parameter "match_target": {error}') from error
+            targets = [labels for labels in targets if matches_all(matchers, labels)]
+        found = [
             {"target": labels, "metric": name, "type": about.type, "help": about.help, "unit": about.unit}
             for name, about in sorted(self._store.metadata.items())
             if not metric or name == metric
             for labels in targets[:1]
         ]
+        return found[: int(limit)] if limit and int(limit) >= 0 else found
 
     def _scrape_pools(self, given: Parameters) -> dict[str, Any]:
         _ = given

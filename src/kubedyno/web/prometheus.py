@@ -115,7 +115,8 @@ class Door:
             within_page: The page of nodes is beside it, and linked to.
         """
         if name in {"-/ready", "-/healthy"}:
-            responder.send(200, _PLAIN, b"Prometheus Server is Ready.\n", HEADERS)
+            state = b"Ready" if name == "-/ready" else b"Healthy"
+            responder.send(200, _PLAIN, b"Prometheus Server is %b.\n" % state, HEADERS)
         elif name.startswith(_API):
             self._ask(name[len(_API) :].rstrip("/"), request, responder)
         elif request.method not in {"GET", "HEAD"}:

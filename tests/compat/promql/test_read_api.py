@@ -69,6 +69,9 @@ SAME: list[tuple[str, dict[str, str]]] = [
     ("status/walreplay", {}),
     ("scrape_pools", {}),
     ("alertmanagers", {}),
+    ("targets/metadata", {"match_target": "up("}),
+    ("targets/metadata", {"match_target": '{job="none"}'}),
+    ("targets/metadata", {"limit": "x"}),
 ]
 # The same but for the figures: what is about the server itself.
 ALIKE: list[tuple[str, dict[str, str]]] = [

@@ -7,6 +7,7 @@ import pytest
 from kubedyno.base.clock import SystemClock
 from kubedyno.promql.engine import Engine
 from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError, StoreFullError
+from kubedyno.promql.language import parsed
 from kubedyno.promql.limits import EngineOptions
 from kubedyno.promql.matching import Matcher, pattern_of
 from kubedyno.promql.store import SeriesStore, StoreLimits
@@ -122,6 +123,14 @@ def test_times_beyond_all_calendars_are_refused(query):
 def test_a_query_too_deep_or_too_long_is_refused(query):
     with pytest.raises(BadQueryError):
         Engine(filled()).instant(query, 0)
+
+
+@pytest.mark.parametrize("operator", [" or ", " UNLESS ", "+", "==", " * on () ", "^"])
+def test_a_query_with_so_many_operators_never_reaches_the_parser_whose_stack_would_end(operator):
+    with pytest.raises(BadQueryError, match="more than 500 operators"):
+        parsed(operator.join(["up"] * 3000))
+    # What is within a selector or a string is none.
+    parsed("up{" + ",".join(f'a{i}="+-*/or"' for i in range(600)) + "}")
 
 
 def test_a_query_may_load_so_many_samples():
