@@ -265,8 +265,14 @@ class FieldSelector:
             if found is None:
                 raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
             operator = "!=" if found[0] == "!=" else "="
-            terms.append((part[: found.start()], operator, _unescape(part[found.end() :])))
+            field, value = part[: found.start()], _unescape(part[found.end() :])
+            if field or value:
+                terms.append((field, operator, value))
         return FieldSelector(tuple(terms))
+
+    def value_of(self, field: str) -> str:
+        """Return the value that is asked of one field, "" when none is."""
+        return next((value for name, operator, value in self.terms if name == field and operator == "="), "")
 
     def matches(self, get: Callable[[str], str | None]) -> bool:
         """Say whether an object, whose fields `get` returns, satisfies every term."""
@@ -279,10 +285,9 @@ class FieldSelector:
 def value_in(text: str, field: str) -> str:
     """Return the value that a field selector asks of one field, "" when it asks for none or is no selector."""
     try:
-        terms = FieldSelector.parse(text).terms
+        return FieldSelector.parse(text).value_of(field)
     except ValueError:
         return ""
-    return next((value for name, operator, value in terms if name == field and operator == "="), "")
 
 
 def _unescape(value: str) -> str:

@@ -217,6 +217,22 @@ def not_found(resource: Resource, name: str) -> NotFound:
     return NotFound(f'{resource.group_resource} "{name}" not found', _details(resource, name))
 
 
+def too_large(revision: int, current: int, *, retry: bool = True) -> Timeout:
+    """`Timeout: Too large resource version: 7, current: 5`: a revision that is still to come.
+
+    Args:
+        revision: What was asked for.
+        current: What there is.
+        retry: Tell the client to ask again.
+    """
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return Timeout(
+        f"Timeout: Too large resource version: {revision}, current: {current}",
+        {"causes": [cause], **({"retryAfterSeconds": 1} if retry else {})},
+        headers=(("Retry-After", "1"),) if retry else (),
+    )
+
+
 def already_exists(resource: Resource, name: str) -> AlreadyExists:
     """`pods "x" already exists`."""
     return AlreadyExists(f'{resource.group_resource} "{name}" already exists', _details(resource, name))

@@ -15,7 +15,9 @@ from kubedyno.cluster.registry.customresourcedefinitions import CUSTOMRESOURCEDE
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube.resources import by_kind
 
-RECORDINGS = ("manners", "morelists", "moresteps", "parts", "podrefusals", "refusals", "authority", "expressions")
+RECORDINGS = (
+    "manners", "morelists", "moresteps", "parts", "podrefusals", "readings", "refusals", "authority", "expressions",
+)  # fmt: skip
 # Needs the extra cel: what is written in CEL is compiled.
 EXPRESSIONS = "expressions"
 # The recorded server had service subnets of both families.

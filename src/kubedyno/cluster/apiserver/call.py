@@ -43,10 +43,11 @@ class Call:
         route: What the path names.
         verb: "get", "list", "watch", "create", …
         warnings: Become Warning headers.
+        watched: Of a path that asks for a watch the name of the object that it means, "" for all; None for any other path.
         gate: Its way through admission (`admission`), once something is about it.
     """
 
-    __slots__ = ("_began_s", "_counts", "gate", "request", "responder", "route", "user", "verb", "warnings")
+    __slots__ = ("_began_s", "_counts", "gate", "request", "responder", "route", "user", "verb", "warnings", "watched")
 
     def __init__(
         self, request: Request, responder: Responder, user: User, route: Route[Kind], verb: str, counts: RequestCounts
@@ -57,6 +58,7 @@ class Call:
         self.route = route
         self.verb = verb
         self.warnings: list[str] = [route.kind.deprecation] if route.kind.deprecation else []
+        self.watched: str | None = None
         self.gate: Any = None
         self._counts = counts
         self._began_s = counts.now_s()

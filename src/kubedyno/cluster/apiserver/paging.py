@@ -7,6 +7,7 @@ namespace and ending in a NUL; revision -1 means "go on with what is there now".
 import base64
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -59,18 +60,36 @@ def position_of(token: str) -> Position:
         fields = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise _invalid(json_error(error, raw)) from None
-    fields = fields if isinstance(fields, dict) else {}
-    version, revision, start = fields.get("v", ""), fields.get("rv", 0), fields.get("start", "")
+    if fields is not None and not isinstance(fields, dict):
+        raise _invalid(f"json: cannot unmarshal {_called(fields)} into Go value of type storage.continueToken")
+    version, revision, start = (_member(fields or {}, *member) for member in (("v", str), ("rv", int), ("start", str)))
     if version != _VERSION:
         raise _invalid(f"server does not recognize this encoded version {version}")
-    if not isinstance(revision, int) or not revision:
+    if not revision:
         raise _invalid(f"incorrect encoded start resourceVersion (version {version})")
-    if not isinstance(start, str) or not start:
+    if not start:
         raise _invalid(f"encoded start key empty (version {version})")
     key = start.removeprefix("/")
     if any(part in {"", ".", ".."} for part in key.split("/")):
         raise _invalid(start)
     return Position(revision, key)
+
+
+def _member(fields: dict[str, Any], name: str, kind: type) -> Any:
+    """Return a member as Go's decoder has it, its zero value where it is not there."""
+    value = fields.get(name)
+    if value is None:
+        return kind()
+    if type(value) is not kind:
+        where = f"Go struct field continueToken.{name} of type {'int64' if kind is int else 'string'}"
+        shown = f"{_called(value)} {value}" if kind is int and isinstance(value, float) else _called(value)
+        raise _invalid(f"json: cannot unmarshal {shown} into {where}")
+    return value
+
+
+def _called(value: object) -> str:
+    """Return what Go's decoder calls a value."""
+    return {str: "string", bool: "bool", list: "array", dict: "object"}.get(type(value), "number")
 
 
 def _invalid(why: str) -> BadRequest:

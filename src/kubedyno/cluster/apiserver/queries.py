@@ -1,10 +1,9 @@
 """Query strings to frozen options, with the real server's texts for what is wrong with them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
-from kubedyno.cluster.apiserver.paging import position_of
 from kubedyno.kube.resources import Resource
 from kubedyno.kube.selectors import FieldSelector, LabelSelector
 from kubedyno.kube.status import (
@@ -89,6 +88,7 @@ class ListOptions:
         initial_events: Begin a watch with what is there; None leaves it to `revision`.
         revision_text: The parameter as given; "" when not.
         revision: Its number; 0 when not given.
+        no_revision: Why it is none; see `check_revision`.
         revision_match: "", "Exact" or "NotOlderThan".
         limit: Objects at most; 0 for no limit.
         continue_token: Where an earlier list ended.
@@ -104,6 +104,7 @@ class ListOptions:
     initial_events: bool | None = None
     revision_text: str = ""
     revision: int = 0
+    no_revision: str = ""
     revision_match: str = ""
     limit: int = 0
     continue_token: str = ""
@@ -116,17 +117,58 @@ class ListOptions:
         """True when some selector is set."""
         return not self.labels.empty or bool(self.fields.terms)
 
+    def check_revision(self) -> None:
+        """Check that the revision is one: what is asked for is looked at before that.
 
-@lru_cache(maxsize=2048)
-def list_options(query: str) -> ListOptions:
-    """Parse the options of GET on a collection.
+        Raises:
+            StatusError: It is none.
+        """
+        if self.no_revision:
+            if self.watch:
+                # Not a 400: the real server's watch path forgets to wrap this one.
+                raise StatusError(self.no_revision, code=500, reason="")
+            raise BadRequest(f"invalid resource version: {self.no_revision}")
+
+    def named(self, name: str) -> "ListOptions":
+        """Return the options of a path that names one object of a collection.
+
+        Raises:
+            BadRequest: They select others.
+        """
+        if not self.fields.terms:
+            return replace(self, fields=FieldSelector((("metadata.name", "=", name),)))
+        if self.fields.value_of("metadata.name") != name:
+            raise BadRequest("fieldSelector metadata.name doesn't match requested name")
+        return self
+
+
+def list_options(query: str, *, watched: bool = False) -> ListOptions:
+    """Parse the options of GET on a collection, and check that they go together.
+
+    Args:
+        query: Raw query string.
+        watched: The path asks for a watch. Unless the query does, too, they are checked as a list's.
 
     Raises:
         StatusError: As the real server answers.
     """
+    options = decoded_list_options(query)
+    causes = _watch_causes(options) if options.watch else _list_causes(options)
+    if causes:
+        raise invalid_options("ListOptions", *causes)
+    return replace(options, watch=True) if watched and not options.watch else options
+
+
+@lru_cache(maxsize=2048)
+def decoded_list_options(query: str) -> ListOptions:
+    """Parse the options of GET on a collection.
+
+    Raises:
+        BadRequest: A number or a selector is none.
+    """
     given = parameters(query)
-    limit = _int(given.get("limit")) or 0
     timeout_s = _int(given.get("timeoutSeconds"))
+    limit = _int(given.get("limit")) or 0
     try:
         labels = LabelSelector.parse(given.get("labelSelector", ""))
         fields = FieldSelector.parse(given.get("fieldSelector", ""))
@@ -134,9 +176,12 @@ def list_options(query: str) -> ListOptions:
         raise BadRequest(str(error)) from None
     watch = is_true(given.get("watch"))
     initial_events = is_true(given["sendInitialEvents"]) if "sendInitialEvents" in given else None
-    revision_text = given.get("resourceVersion", "")
+    revision_text, match = given.get("resourceVersion", ""), given.get("resourceVersionMatch", "")
+    if watch and initial_events is None and not match and revision_text in {"", "0"}:
+        # What a watch from no certain revision on has always begun with (SetListOptionsDefaults of apimachinery).
+        initial_events, match = True, "NotOlderThan"
     revision, no_revision = revision_of(revision_text)
-    options = ListOptions(
+    return ListOptions(
         labels=labels,
         fields=fields,
         watch=watch,
@@ -144,26 +189,14 @@ def list_options(query: str) -> ListOptions:
         initial_events=initial_events,
         revision_text=revision_text,
         revision=revision,
-        revision_match=given.get("resourceVersionMatch", ""),
+        no_revision=no_revision,
+        revision_match=match,
         limit=max(limit, 0),
         continue_token=given.get("continue", ""),
         timeout_s=timeout_s,
         include_object=given.get("includeObject", ""),
         pretty=given.get("pretty"),
     )
-    causes = _watch_causes(options) if watch else _list_causes(options)
-    if causes:
-        raise invalid_options("ListOptions", *causes)
-    if options.continue_token and not watch:
-        position_of(options.continue_token)
-        if revision_text not in {"", "0"}:
-            raise BadRequest("specifying resource version is not allowed when using continue")
-    if no_revision:
-        if watch:
-            # Not a 400: the real server's watch path forgets to wrap this one.
-            raise StatusError(no_revision, code=500, reason="")
-        raise BadRequest(f"invalid resource version: {no_revision}")
-    return options
 
 
 def include_object_of(text: str) -> str:
@@ -193,8 +226,8 @@ def _watch_causes(options: ListOptions) -> list[Cause]:
             causes.append(forbidden_field(_MATCH, text))
         if match != "NotOlderThan":
             causes.append(not_supported(_MATCH, match, ("NotOlderThan",)))
-    if options.continue_token:
-        causes.append(forbidden_field(_MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+        if options.continue_token:
+            causes.append(forbidden_field(_MATCH, "resourceVersionMatch is forbidden when continue is provided"))
     return causes
 
 

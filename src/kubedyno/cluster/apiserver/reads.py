@@ -15,17 +15,19 @@ from kubedyno.cluster.apiserver import compression
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, text_around, text_of, value_bytes
 from kubedyno.cluster.apiserver.negotiation import COLLECTION_MEDIA, JSON, METADATA, OBJECT, PROTOBUF, TABLE, YAML, Form
-from kubedyno.cluster.apiserver.paging import NOW, ContinueExpired, Position, after, position_of, token_of
+from kubedyno.cluster.apiserver.paging import ContinueExpired, Position, after, position_of, token_of
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters, revision_of
 from kubedyno.cluster.apiserver.selection import Selection
 from kubedyno.cluster.apiserver.watch import WatchHub
+from kubedyno.cluster.apiserver.watchstreams import opened_socket
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Stream
-from kubedyno.kube.status import Expired, NotAcceptable, StatusError, Timeout, not_found
+from kubedyno.http.websocket import is_handshake
+from kubedyno.kube.status import BadRequest, Expired, NotAcceptable, StatusError, not_found, too_large
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.view import View, prefix_end
 
@@ -35,6 +37,8 @@ ITEMS_A_STEP, ROWS_A_STEP = 64, 10
 CANDIDATES_A_STEP = 500
 # Objects written for readers, in YAML or with indents.
 TEXTS_A_STEP = 10
+# What the real server keeps no cache of: its answers come from the store itself.
+_UNCACHED = frozenset({"events"})
 # A piece of a long list, and how much of it may wait for the client.
 PIECE_BYTES = 64 << 10
 AHEAD_BYTES = 256 << 10
@@ -102,7 +106,7 @@ class Reads:
             if no_revision:
                 # A 500, as of a watch: the real server forgets to wrap it.
                 raise StatusError(no_revision, code=500, reason="")
-            self._check_revision(revision)
+            self._check_revision(revision, retry=route.kind.resource.plural not in _UNCACHED)
             include_object = given.get("includeObject", "")
         record = self.record(call)
         if form.shape is TABLE:
@@ -130,22 +134,26 @@ class Reads:
     def list(self, call: Call) -> None:
         """Answer with a list, or begin a watch."""
         route, request = call.route, call.request
-        options = list_options(request.query)
-        form = call.form(options.pretty, route=COLLECTION_MEDIA)
+        form = call.form(parameters(request.query).get("pretty"), route=COLLECTION_MEDIA)
+        options = list_options(request.query, watched=call.watched is not None)
+        if call.watched:
+            options = options.named(call.watched)
         if isinstance(route.kind, CustomResource):
             route.kind.check_readable(self._store)
         selection = Selection(self._registry, route.kind, route.namespace, options.labels, options.fields)
         encoder = self._encoder_of(route.kind)
-        if not options.watch:
-            encoder.check(form, listed=True)
-        include_object = include_object_of(options.include_object) if form.shape is TABLE else ""
         if options.watch:
+            options.check_revision()
+            if form.shape is TABLE:
+                include_object_of(options.include_object)
             call.verb = "watch"
             if form.media is YAML:
                 raise NotAcceptable(f"only the following media types are accepted: {_STREAM_MEDIA}")
-            self._hub.open(encoder, selection, options, form, call.start, call.turn)
+            self._hub.open(encoder, selection, options, form, _stream_of(call, form), call.turn)
             return
         sought = self._seek(selection, options)
+        encoder.check(form, listed=True)
+        include_object = include_object_of(options.include_object) if form.shape is TABLE else ""
         if selection.selective and len(sought.candidates) > CANDIDATES_A_STEP:
             self._spawn(self._send_selected(call, encoder, sought, form, include_object))
         else:
@@ -234,20 +242,19 @@ class Reads:
 
     # --- which records -----------------------------------------------------------------------------------------
 
-    def _check_revision(self, revision: int) -> None:
+    def _check_revision(self, revision: int, *, retry: bool = True) -> None:
         """Refuse a revision that is still to come.
+
+        Args:
+            revision: What is asked for.
+            retry: Tell the client to ask again, as the real server's cache does.
 
         Raises:
             Timeout: As the real server after waiting for it.
         """
         current = self._store.revision
         if revision > current:
-            cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-            raise Timeout(
-                f"Timeout: Too large resource version: {revision}, current: {current}",
-                {"causes": [cause], "retryAfterSeconds": 1},
-                headers=(("Retry-After", "1"),),
-            )
+            raise too_large(revision, current, retry=retry)
 
     def page(self, selection: Selection, options: ListOptions) -> Page:
         """Return the records that a list request is about.
@@ -268,18 +275,25 @@ class Reads:
         revision, start, limit = head, "", options.limit
         kind, namespace = selection.kind, selection.namespace
         prefix = f"{namespace}/" if namespace and kind.resource.namespaced else ""
-        if options.revision_text == "0":
+        cached = kind.resource.plural not in _UNCACHED
+        if options.revision_text == "0" and cached:
             # "Whatever is at hand" is all at once, from the real server's cache.
             limit = 0
         if options.continue_token:
             position = position_of(options.continue_token)
+            if options.revision_text not in {"", "0"}:
+                raise BadRequest("specifying resource version is not allowed when using continue")
+            self._check_revision(position.revision, retry=cached)
             start = prefix + position.start
-            revision = head if position.revision == NOW else position.revision
+            revision = head if position.revision < 0 else position.revision
         else:
-            self._check_revision(options.revision)
+            options.check_revision()
+            # One object is looked up, not listed.
+            single = bool(selection.table_key)
+            exact = options.revision_match == "Exact"
+            self._check_revision(options.revision, retry=cached and not (exact and single))
             # A limit without a match means exactly that revision too, as it always did.
-            exact = options.revision_match == "Exact" or (limit and not options.revision_match)
-            if options.revision and exact:
+            if options.revision and (exact or (limit and not options.revision_match and not single)):
                 revision = options.revision
         if revision == head and not start and not limit:
             return _Sought(selection, selection.candidates(self._store), head)
@@ -342,12 +356,27 @@ class _Sought:
     def page(self, found: Sequence[ObjectRecord]) -> Page:
         """Return the page with what was found: of more than the limit what is past it is for the next one."""
         limit, view, revision, prefix = self.limit, self._view, self._revision, self._prefix
-        if view is None or not limit or len(found) <= limit:
+        selective = self._selection.selective
+        if view is None or not limit or len(found) < limit or self._selection.table_key:
             return Page(found, revision)
         follows = after(found[limit - 1].key)
         high = prefix_end(prefix) if prefix else None
-        remaining = None if self._selection.selective else len(view.range(follows, high))
+        # Whether what follows would be selected is for the next page to find out.
+        if len(found) == limit and not (selective and len(view.range(follows, high, 1))):
+            return Page(found, revision)
+        remaining = None if selective else len(view.range(follows, high))
         return Page(found[:limit], revision, token_of(Position(revision, follows.removeprefix(prefix))), remaining)
+
+
+def _stream_of(call: Call, form: Form) -> Callable[[int, str], Stream | None]:
+    """Return what begins the answer to a watch."""
+
+    def start(status: int, media: str) -> Stream | None:
+        if is_handshake(call.request.headers):
+            return opened_socket(call, text=form.media is JSON)
+        return call.start(status, media)
+
+    return start
 
 
 def _meta_of(page: Page) -> bytes:

@@ -308,8 +308,9 @@ class ApiServer:
                 call = Call(request, responder, user, route, verb, self._counts)
                 self._proxy(call, target)
                 return
-            if route is None and (watch := watch_of(request)) is not None:
-                request = watch
+            watch = watch_of(request) if route is None else None
+            if watch is not None:
+                request = watch[0]
                 route = self._routes.get(request.path)
             if route is None:
                 counted = Counted(responder, self._counts, request.method, request.path)
@@ -321,6 +322,8 @@ class ApiServer:
             found = self._handlers.get(key)
             verb = found[0] if found is not None else _VERBS.get(request.method, request.method.lower())
             call = Call(request, responder, user, route, verb, self._counts)
+            if watch is not None:
+                call.verb, call.watched = "watch", watch[1]
             if route.kind.deprecation:
                 self._admission.annotations_of(request)["k8s.io/deprecated"] = "true"
             if not user.superuser:
@@ -455,7 +458,10 @@ class ApiServer:
         verb = call.verb
         if verb == "list" and asks_for(call.request.query, "watch"):
             verb = "watch"
-        name = route.name or (named_by(call.request.query) if verb in COLLECTED else "")
+        name = route.name or call.watched or ""
+        if verb in COLLECTED and call.watched is None:
+            # A path that asks for a watch says itself what it is about.
+            name = named_by(call.request.query)
         # A namespace is in itself: a role there may be about it.
         namespace = route.name if resource is NAMESPACES else route.namespace
         verbs = [verb]
@@ -466,7 +472,12 @@ class ApiServer:
             asked = Attributes(each, resource.group, resource.plural, route.subresource, namespace, name)
             if call.user.node and verb in {"list", "watch"}:
                 asked = replace(asked, selector=parameters(call.request.query).get("fieldSelector", ""))
-            self._let(call.user, asked)
+            try:
+                self._let(call.user, asked)
+            except Forbidden:
+                # It reaches no handler that could warn.
+                call.warnings.clear()
+                raise
 
     def _let(self, user: User, asked: Attributes) -> None:
         """Let pass what a user may do, and count it.
@@ -511,6 +522,7 @@ class ApiServer:
                 "create", resource.group, resource.plural, route.subresource, route.namespace, route.name
             )
             if not self._authorizer.allows(call.user, asked):
+                call.warnings.clear()
                 raise forbidden(call.user, asked)
 
     def _authorize_path(self, request: Request, user: User) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 from kubedyno.base import aio
 from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.encoding import Encoder
-from kubedyno.cluster.apiserver.negotiation import JSON, PROTOBUF, TABLE, Form
+from kubedyno.cluster.apiserver.negotiation import JSON, METADATA_LIST, PROTOBUF, TABLE, Form
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of
 from kubedyno.cluster.apiserver.selection import AnyRecord, Selection
+from kubedyno.cluster.apiserver.watchstreams import NothingShown
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.storage.store import Store
 from kubedyno.http.messages import Stream
 from kubedyno.kube.resources import Resource
-from kubedyno.kube.status import Expired
+from kubedyno.kube.status import Expired, too_large
 from kubedyno.statedb.changes import Changes
 from kubedyno.statedb.errors import ExpiredError
 from kubedyno.statedb.records import Record, Tombstone
@@ -41,6 +42,9 @@ CATCH_UP_BYTES = 256 << 10
 # As the real server: bookmarks once a minute, and one shortly before the end.
 BOOKMARK_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
+# What a watch that begins with what is there waits for a revision that is still to come, and how often it looks meanwhile.
+REVISION_WAIT_S = 3.0
+REVISION_LOOKS = 30
 # Without timeoutSeconds a watch ends after 30 to 60 minutes, so that clients spread over servers.
 MIN_TIMEOUT_S = 1800
 
@@ -337,7 +341,7 @@ class WatchHub:
         selection: Selection,
         options: ListOptions,
         form: Form,
-        start: Callable[[int, str], Stream],
+        start: Callable[[int, str], Stream | None],
         turn: Callable[[], Awaitable[None]],
     ) -> None:
         """Answer a watch request; returns at once.
@@ -347,7 +351,7 @@ class WatchHub:
             selection: What to watch of it.
             options: Revision, time-out, bookmarks.
             form: How events look.
-            start: Begins the answer.
+            start: Begins the answer, or refuses.
             turn: Waits for this request's turn, between two steps of what it has alone.
         """
         resource = encoder.kind.resource
@@ -358,7 +362,9 @@ class WatchHub:
             channel = self._channels[key] = Channel(self._store, encoder, self._cut)
         media = JSON if form.media is JSON else f"{PROTOBUF};stream=watch"
         stream = start(200, media)
-        from_start = options.initial_events or (options.initial_events is None and options.revision_text in {"", "0"})
+        if stream is None:
+            return
+        from_start = options.initial_events or (options.initial_events is None and not options.revision)
         since = options.revision
         if not from_start and not since:
             since = self._store.revision
@@ -367,9 +373,14 @@ class WatchHub:
             stream.write(encoder.error_event(error, form))
             stream.close()
             return
-        loop = asyncio.get_running_loop()
         timeout_s = float(options.timeout_s or 0)
-        if timeout_s <= 0:
+        if timeout_s < 0:
+            # Its time was over before it began.
+            stream.close()
+            return
+        if form.wanted == METADATA_LIST:
+            stream = NothingShown(stream)
+        if not timeout_s:
             # Spread without randomness: the same sequence of requests gives the same sequence of ends.
             timeout_s = MIN_TIMEOUT_S + (self._opened * 397) % MIN_TIMEOUT_S
         self._opened += 1
@@ -379,7 +390,7 @@ class WatchHub:
             since,
             wants_columns=form.shape is TABLE,
             bookmarks=options.bookmarks,
-            end_s=loop.time() + timeout_s,
+            end_s=asyncio.get_running_loop().time() + timeout_s,
         )
         stream.on_close = lambda: self._gone(channel, watcher)
         self._set_timer(channel, watcher)
@@ -387,10 +398,18 @@ class WatchHub:
             if not self._catch_up(channel, watcher):
                 self._spawn(self._follow(channel, watcher, turn))
             return
-        records = selection.candidates(self._store)
+        announce = options.bookmarks and bool(options.initial_events)
+        if since > self._store.revision:
+            self._spawn(self._begin_later(channel, watcher, turn, announce=announce))
+        else:
+            self._begin(channel, watcher, turn, announce=announce)
+
+    def _begin(
+        self, channel: Channel, watcher: Watcher, turn: Callable[[], Awaitable[None]], *, announce: bool
+    ) -> None:
+        """Begin with what is there."""
+        records = watcher.group.selection.candidates(self._store)
         watcher.since = self._store.revision
-        legacy = options.initial_events is None and options.revision_text == ""
-        announce = options.bookmarks and (bool(options.initial_events) or legacy)
         if len(records) <= RECORDS_A_STEP:
             self._write_initial(channel, watcher, records)
             self._initial_done(channel, watcher, announce=announce)
@@ -398,6 +417,21 @@ class WatchHub:
                 self._spawn(self._follow(channel, watcher, turn))
         else:
             self._spawn(self._replay(channel, watcher, records, turn, announce=announce))
+
+    async def _begin_later(
+        self, channel: Channel, watcher: Watcher, turn: Callable[[], Awaitable[None]], *, announce: bool
+    ) -> None:
+        """Begin with what is there once a revision has come that was asked for; say so when it does not."""
+        for _ in range(REVISION_LOOKS):
+            await aio.sleep(REVISION_WAIT_S / REVISION_LOOKS)
+            if watcher.timer is None:
+                return
+            if self._store.revision >= watcher.since:
+                self._begin(channel, watcher, turn, announce=announce)
+                return
+        error = too_large(watcher.since, self._store.revision)
+        watcher.stream.write(channel.encoder.error_event(error, watcher.group.form))
+        self._cut(channel, watcher)
 
     def _write_initial(self, channel: Channel, watcher: Watcher, records: Sequence[AnyRecord]) -> None:
         encoder, group = channel.encoder, watcher.group

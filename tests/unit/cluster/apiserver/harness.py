@@ -132,11 +132,12 @@ class Api:
         headers: Mapping[str, str] | None = None,
         *,
         token: str | None = TOKEN,
+        answer: Answer | None = None,
     ) -> Answer:
         path, _, query = target.partition("?")
         data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         given = {"authorization": f"Bearer {token}"} if token else {}
-        answer = Answer()
+        answer = answer or Answer()
         request = Request(method, path, query, {**given, **(headers or {})}, data, Peer(1, "127.0.0.1:1"))
         self.server.app(request, answer)
         return answer

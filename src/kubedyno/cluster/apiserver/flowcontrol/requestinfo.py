@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from functools import lru_cache
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import unquote
 
 from kubedyno.cluster.apiserver.authorization import Attributes
-from kubedyno.cluster.apiserver.queries import asks_for, parameters
+from kubedyno.cluster.apiserver.queries import asks_for, decoded_list_options
 from kubedyno.http.messages import Request
-from kubedyno.kube.selectors import value_in
+from kubedyno.kube.status import StatusError
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get", "DELETE": "delete"}
 # Verbs of collections that are read.
@@ -26,7 +26,7 @@ def attributes_of(request: Request) -> Attributes:
     # The query matters for a watch and for the name in a field selector alone: other requests of one path are one.
     query = request.query
     found = _attributes(request.method, request.path, "watch" if query and asks_for(query, "watch") else "list")
-    if query and found.verb in COLLECTED and (name := named_by(query)):
+    if query and found.verb in COLLECTED and not _watch_at(request.path.split("/")) and (name := named_by(query)):
         found = replace(found, name=name)
     return found
 
@@ -35,32 +35,31 @@ def named_by(query: str) -> str:
     """Return the name of the one object that a list or watch is about, by its field selector; "" when there is none."""
     if "metadata.name" not in query:
         return ""
-    name = value_in(parameters(query).get("fieldSelector", ""), "metadata.name")
+    try:
+        name = decoded_list_options(query).fields.value_of("metadata.name")
+    except StatusError:
+        # What cannot be read as options has no selector either.
+        return ""
     return "" if name in {".", ".."} or "/" in name or "%" in name else name
 
 
-def watch_of(request: Request) -> Request | None:
-    """Return a request for a path below /api/v1/watch or /apis/GROUP/VERSION/watch as it is asked today.
+def watch_of(request: Request) -> tuple[Request, str] | None:
+    """Return what a request for a path below /api/v1/watch or /apis/GROUP/VERSION/watch is about.
 
     Returns:
-        None for any other request.
+        The request with the path of the collection that is watched, and the name of the one object that is meant, "" for
+        all of them; None for any other request.
     """
     parts = request.path.split("/")
     at = _watch_at(parts)
     if not at or request.method not in {"GET", "HEAD"} or len(parts) == at + 1:
         return None
     below = [unquote(part) for part in parts[at + 1 :]]
-    asked = parse_qsl(request.query, keep_blank_values=True)
     in_namespace = below[0] == "namespaces" and len(below) > 2
     collection = 3 if in_namespace else 1
-    if len(below) > collection and below[collection]:
-        selectors = [value for name, value in asked if name == "fieldSelector" and value]
-        selectors.append(f"metadata.name={below[collection]}")
-        asked = [(name, value) for name, value in asked if name != "fieldSelector"]
-        asked.append(("fieldSelector", ",".join(selectors)))
-    asked = [("watch", "true"), *((name, value) for name, value in asked if name != "watch")]
+    name = below[collection] if len(below) > collection else ""
     path = "/".join((*parts[:at], *parts[at + 1 : at + 1 + collection]))
-    return Request(request.method, path, urlencode(asked), request.headers, request.body, request.peer)
+    return Request(request.method, path, request.query, request.headers, request.body, request.peer), name
 
 
 def _watch_at(parts: list[str]) -> int:

@@ -35,6 +35,9 @@ def asked(verb: str, resource: str, name: str = "", namespace: str = "", part: s
         ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dp,status.phase%3DRunning", asked("list", "pods", "p")),
         ("GET", "/api/v1/pods?fieldSelector=metadata.name!%3Dp", asked("list", "pods")),
         ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Da/b", asked("list", "pods")),
+        ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Da&limit=x", asked("list", "pods")),
+        ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Da&labelSelector=(", asked("list", "pods")),
+        ("GET", "/api/v1/watch/pods?fieldSelector=metadata.name%3Da", asked("watch", "pods")),
         ("DELETE", "/api/v1/pods?fieldSelector=metadata.name%3Dp", asked("deletecollection", "pods")),
         ("GET", "/api/v1", Attributes("get", path="/api/v1")),
         ("POST", "/metrics", Attributes("post", path="/metrics")),
@@ -45,23 +48,19 @@ def test_a_request_is_about(method: str, target: str, wanted: Attributes) -> Non
 
 
 @pytest.mark.parametrize(
-    ("target", "path", "query"),
+    ("target", "path", "name"),
     [
-        ("/api/v1/watch/pods", "/api/v1/pods", "watch=true"),
-        ("/api/v1/watch/namespaces", "/api/v1/namespaces", "watch=true"),
-        ("/api/v1/watch/namespaces/a", "/api/v1/namespaces", "watch=true&fieldSelector=metadata.name%3Da"),
-        ("/api/v1/watch/namespaces/a/pods?watch=0&limit=1", "/api/v1/namespaces/a/pods", "watch=true&limit=1"),
-        (
-            "/apis/apps/v1/watch/namespaces/a/deployments/d?fieldSelector=metadata.namespace%3Da",
-            "/apis/apps/v1/namespaces/a/deployments",
-            "watch=true&fieldSelector=metadata.namespace%3Da%2Cmetadata.name%3Dd",
-        ),
+        ("/api/v1/watch/pods", "/api/v1/pods", ""),
+        ("/api/v1/watch/namespaces", "/api/v1/namespaces", ""),
+        ("/api/v1/watch/namespaces/a", "/api/v1/namespaces", "a"),
+        ("/api/v1/watch/namespaces/a/pods?watch=0&limit=1", "/api/v1/namespaces/a/pods", ""),
+        ("/apis/apps/v1/watch/namespaces/a/deployments/d", "/apis/apps/v1/namespaces/a/deployments", "d"),
     ],
 )
-def test_the_old_paths_of_watches_are_those_of_today(target: str, path: str, query: str) -> None:
+def test_the_old_paths_of_watches_are_about_a_collection(target: str, path: str, name: str) -> None:
     found = watch_of(request("GET", target))
     assert found is not None
-    assert (found.path, found.query) == (path, query)
+    assert (found[0].path, found[0].query, found[1]) == (path, target.partition("?")[2], name)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/pods", "/api/v1/watch", "/apis/apps/watch/pods", "/api/watch/v1/pods"])
