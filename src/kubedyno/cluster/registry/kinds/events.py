@@ -208,7 +208,6 @@ class EventsV1(Events):
     metadata_checks = "u"
     name_problems = staticmethod(problems_of_dns1123_subdomain)
     standard_finalizers = True
-    name_problems = staticmethod(problems_of_dns1123_subdomain)
     reporter = "reportingController"
     field_paths = (
         *(f"regarding.{name}" for name in _INVOLVED), "reason", "type", "reportingController",
