@@ -72,12 +72,22 @@ def _additional(value: Any) -> bytes:
 
 
 def _parameter(value: Json) -> bytes:
-    """Return a ParametersItem: a body, or a parameter of path or query within NonBodyParameter."""
+    return block(1, _definition(value))
+
+
+def _definition(value: Json) -> bytes:
+    """Return a Parameter: a body, or a parameter of path or query within NonBodyParameter."""
     where = value["in"]
     if where == "body":
-        return block(1, block(1, _BODY(value)))
+        return block(1, _BODY(value))
     at, encoder = (4, _PATH) if where == "path" else (3, _QUERY)
-    return block(1, block(2, block(at, encoder(value))))
+    return block(2, block(at, encoder(value)))
+
+
+def _parameters_item(value: Json) -> bytes:
+    """Return a ParametersItem: a parameter, or where it stands among those that are shared."""
+    reference = value.get("$ref")
+    return _parameter(value) if reference is None else block(2, block(1, reference.encode()))
 
 
 def _response(value: Json) -> bytes:
@@ -105,14 +115,16 @@ _RESPONSE = _message({"description": (1, _text), "schema": (2, lambda value: blo
 _OPERATION = _message(
     {
         "tags": (1, _text), "description": (3, _text), "operationId": (5, _text), "produces": (6, _text),
-        "consumes": (7, _text), "parameters": (8, _parameter), "responses": (9, _named(1, _response)),
+        "schemes": (10, _text),
+        "consumes": (7, _text), "parameters": (8, _parameters_item), "responses": (9, _named(1, _response)),
     },
     extensions=13,
 )  # fmt: skip
+_API_KEY = _message({"type": (1, _text), "name": (2, _text), "in": (3, _text), "description": (4, _text)})
 _ITEM = _message(
     {
         "get": (2, _OPERATION), "put": (3, _OPERATION), "post": (4, _OPERATION), "delete": (5, _OPERATION),
-        "patch": (8, _OPERATION), "parameters": (9, _parameter),
+        "options": (6, _OPERATION), "head": (7, _OPERATION), "patch": (8, _OPERATION), "parameters": (9, _parameters_item),
     }
 )  # fmt: skip
 _DOCUMENT: dict[str, tuple[int, Encoder | None]] = {
@@ -120,4 +132,7 @@ _DOCUMENT: dict[str, tuple[int, Encoder | None]] = {
     "info": (2, _message({"title": (1, _text), "version": (2, _text)})),
     "paths": (8, _named(2, _ITEM)),
     "definitions": (9, _named(1, _schema)),
+    "parameters": (10, _named(1, _definition)),
+    "security": (12, _named(1, lambda scopes: b"".join(block(1, scope.encode()) for scope in scopes))),
+    "securityDefinitions": (13, _named(1, lambda value: block(2, _API_KEY(value)))),
 }

@@ -113,7 +113,8 @@ class ServedApi:
             }
             # metrics.k8s.io has no schemas in the vocabulary.
             described = [entry for entry in self._served if entry[0].group != METRICS_GROUP]
-            self._openapi = OpenAPI(described, self._settings.git_version, schemas)
+            returning = {key for key, kind in self._registry.kinds.items() if kind.returns_deleted}
+            self._openapi = OpenAPI(described, self._settings.git_version, schemas, returning)
         return self._openapi
 
 

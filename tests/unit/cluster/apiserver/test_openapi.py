@@ -89,8 +89,10 @@ def test_every_reference_leads_somewhere_and_ids_are_unique(api: Api, path):
     schemas = document["definitions"] if "definitions" in document else document["components"]["schemas"]
     lead = "#/definitions/" if "definitions" in document else "#/components/schemas/"
     text = orjson.dumps(document).decode()
-    named_types = {name.removeprefix(lead) for name in re.findall(r'"\$ref":"([^"]*)"', text)}
-    assert named_types <= set(schemas)
+    references = set(re.findall(r'"\$ref":"([^"]*)"', text))
+    shared = {f"#/parameters/{name}" for name in document.get("parameters", ())}
+    assert references <= {f"{lead}{name}" for name in schemas} | shared
+    assert shared <= references
     ids = re.findall(r'"operationId":"([^"]*)"', text)
     assert len(ids) == len(set(ids)) > 5
 
