@@ -91,7 +91,7 @@ def problems(shape: Shape, value: Any, path: str = "", *, duplicates: bool = Fal
     if shape.form in {Form.STRUCT, Form.MAP}:
         return _mapping_problems(shape, value, path, duplicates=duplicates)
     if not isinstance(value, list):
-        return [f"{path}: expected list, got {_go_value(value)}"]
+        return [f"{path}: expected list, got &{{{_go_text(value)}}}"]
     found: list[str] = []
     seen: set[str] = set()
     element = shape.element or ANY
@@ -112,7 +112,7 @@ def problems(shape: Shape, value: Any, path: str = "", *, duplicates: bool = Fal
 
 def _mapping_problems(shape: Shape, value: Any, path: str, *, duplicates: bool) -> list[str]:
     if not isinstance(value, dict):
-        return [f"{path}: expected map, got {_go_value(value)}"]
+        return [f"{path}: expected map, got &{{{_go_text(value)}}}"]
     found: list[str] = []
     unknown = ""
     for name, member in value.items():
@@ -135,6 +135,17 @@ def _scalar_problem(kind: str, value: Any) -> str:
         names = {str: "string", bool: "bool", dict: "map[string]interface {}", list: "[]interface {}"}
         return f"expected numeric (int or float), got {names[type(value)]}"
     return f"expected any scalar, got {_go_value(value)}" if isinstance(value, dict | list) else ""
+
+
+def _go_text(value: Any) -> str:
+    """Return Go's %v of a decoded JSON value."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{name}:{_go_text(value[name])}' for name in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(_go_text, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "<nil>" if value is None else str(value)
 
 
 def _go_value(value: Any) -> str:

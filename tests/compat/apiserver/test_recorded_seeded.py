@@ -16,7 +16,8 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube.resources import by_kind
 
 RECORDINGS = (
-    "manners", "morelists", "moresteps", "parts", "podrefusals", "readings", "refusals", "authority", "expressions",
+    "manners", "morelists", "moresteps", "oddities", "parts", "podrefusals", "readings", "refusals", "authority",
+    "expressions",
 )  # fmt: skip
 # Needs the extra cel: what is written in CEL is compiled.
 EXPRESSIONS = "expressions"

@@ -20,6 +20,7 @@ _SHOWN_BYTES = 30
 # Of a text that is no JSON: beyond this, where it is wrong is told roughly.
 _SCANNED_BYTES = 256 << 10
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+_INCOMPLETE = "incomplete UTF-8 octet sequence"
 _JSON_NAMES = {list: "array", str: "string", bool: "bool"}
 
 
@@ -62,7 +63,7 @@ def decode(headers: Mapping[str, str], body: bytes, api_version: str, kind: str)
             # Plain containers: those of the YAML reader know their lines.
             value = orjson.loads(orjson.dumps(yaml.load(body.decode())))
         except (YAMLError, UnicodeDecodeError) as error:
-            raise _unrecognized(kind, str(error), body, prefix="") from None
+            raise _unrecognized(kind, yaml_error(error), body, prefix="") from None
         return _typed(kind, value, body)
     if media == "application/vnd.kubernetes.protobuf":
         try:
@@ -168,6 +169,15 @@ def json_error(error: orjson.JSONDecodeError, body: bytes) -> str:
     return f"invalid character '{text[error.pos]}' looking for beginning of value"
 
 
+def yaml_error(error: YAMLError | UnicodeDecodeError) -> str:
+    """Return Go's words for what is wrong with a YAML text."""
+    if isinstance(error, UnicodeDecodeError):
+        where = {"invalid start byte": "invalid leading UTF-8 octet", "unexpected end of data": _INCOMPLETE}
+        return f"yaml: {where.get(error.reason, 'invalid trailing UTF-8 octet')}"
+    text = str(error)
+    return "yaml: control characters are not allowed" if "control characters are not allowed" in text else text
+
+
 def _as_go_reads(body: bytes) -> Any:
     """Return the value of a text whose only fault is bytes that are no UTF-8, which Go replaces; else None."""
     try:
@@ -187,6 +197,19 @@ def _typed(kind: str, value: Any, body: bytes) -> Any:
         BadRequest: It is a list, a text or a number.
     """
     if isinstance(value, dict):
+        for name in ("kind", "apiVersion"):
+            member = value.get(name)
+            if member is not None and type(member) is not str:
+                found = _JSON_NAMES.get(type(member), "object" if isinstance(member, dict) else "number")
+                why = f"json: cannot unmarshal {found} into Go struct field .{name} of type string"
+                raise _unrecognized(kind, f"json parse error: {why}", body)
+        version = value.get("apiVersion")
+        if version is not None and "/" in version:
+            if version.count("/") > 1:
+                raise _unrecognized(kind, f"unexpected GroupVersion string: {version}", body, prefix="")
+            if version.startswith("/"):
+                # The core's group has no name.
+                value["apiVersion"] = version[1:]
         return value
     if value is None:
         return {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from kubedyno.cluster.apiserver.bodies import check_duplicates, duplicates, json_error, media_of
+from kubedyno.cluster.apiserver.bodies import check_duplicates, duplicates, json_error, media_of, yaml_error
 from kubedyno.cluster.registry.structure import Patched, invalid_patch
 from kubedyno.cluster.registry.unstructured import misfit
 from kubedyno.kube import yaml
@@ -21,7 +21,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 _MAX_OPERATIONS = 10_000
 _OPERATION = frozenset({"op", "path", "from", "value"})
-_DECODING = "error decoding patch: "
+_CONVERTING = "error converting YAML to JSON: "
+_DECODING, _NO_MERGE = "error decoding patch: ", "Invalid JSON Patch"
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -60,12 +61,15 @@ def change_of(
         patch = _checked(_mapping(body, ""), body, validation, warnings, strictly)
         return partial(_strategic, patch, api_version, kind)
     if media == MERGE:
-        patch = _mapping(body, _DECODING)
+        # What nobody reads strictly is told by who applies it.
+        patch = _mapping(body, _DECODING) if validation != "Ignore" else _merge_patch(body)
         if body.strip() == b"null":
-            raise BadRequest("Invalid JSON Patch")
+            raise BadRequest(_NO_MERGE)
         return partial(_merge, _checked(patch, body, validation, warnings, strictly))
     if media == JSON_PATCH:
-        operations = _parsed(body, _DECODING)
+        read = validation != "Ignore"
+        doing = _DECODING if read else ""
+        operations = _parsed(body, doing)
         if operations is None:
             operations = []
         if not isinstance(operations, list):
@@ -73,7 +77,8 @@ def change_of(
                 "object" if isinstance(operations, dict) else "string" if isinstance(operations, str) else "number"
             )
             raise BadRequest(
-                f"error decoding patch: json: cannot unmarshal {kind_of} into Go value of type []handlers.jsonPatchOp"
+                f"{doing}json: cannot unmarshal {kind_of} into Go value of type "
+                + ("[]handlers.jsonPatchOp" if read else "jsonpatch.Patch")
             )
         if len(operations) > _MAX_OPERATIONS:
             raise RequestEntityTooLarge(
@@ -116,7 +121,7 @@ def applied_object(body: bytes, validation: str, warnings: list[str]) -> dict[st
             # Plain containers: those of the YAML reader know their lines.
             value = orjson.loads(orjson.dumps(yaml.load(body.decode())))
         except (YAMLError, UnicodeDecodeError) as error:
-            raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {error}") from None
+            raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {yaml_error(error)}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -125,14 +130,25 @@ def applied_object(body: bytes, validation: str, warnings: list[str]) -> dict[st
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal "
             f"{shown} into Go value of type map[string]interface {{}}"
         )
-    if validation != "Ignore" and not (body.startswith(b"{") and not duplicates(body, value)):
+    if validation != "Ignore" and not (_is_json(body) and not duplicates(body, value)):
         try:
             yaml.load(body.decode(), strict=True)
         except YAMLError as error:
             if validation == "Strict":
-                raise BadRequest(f"error strict decoding YAML: {error}") from None
+                raise BadRequest(f"error strict decoding YAML: {_CONVERTING}{error}") from None
             warnings.append(str(error))
     return value
+
+
+def _is_json(body: bytes) -> bool:
+    """Say whether what begins like an object is JSON, and not YAML in braces."""
+    if not body.startswith(b"{"):
+        return False
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _checked(
@@ -171,6 +187,13 @@ def _mapping(body: bytes, doing: str) -> dict[str, Any]:
         shown = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
         raise BadRequest(f"{doing}json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}")
     return value
+
+
+def _merge_patch(body: bytes) -> dict[str, Any]:
+    try:
+        return _mapping(body, "")
+    except BadRequest:
+        raise BadRequest(_NO_MERGE) from None
 
 
 def _operations(operations: list[Any], document: dict[str, Any]) -> dict[str, Any]:

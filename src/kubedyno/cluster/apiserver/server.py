@@ -81,6 +81,7 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import resource_key
 from kubedyno.http.messages import Limits, Peer, Request, Responder
+from kubedyno.kube.names import problems_of_path_segment
 from kubedyno.kube.resources import NAMESPACES, NODES, PODS
 from kubedyno.kube.status import (
     BadRequest,
@@ -100,6 +101,8 @@ _OBJECT, _COLLECTION = "", "[]"
 # How refusals of media types begin that come before any handler.
 _UNROUTED = ("406: ", "415: ")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+# Methods of single objects whose names are looked at before anything else.
+_NAMING = frozenset({"GET", "PATCH", "DELETE"})
 _PROXIED = frozenset({*_VERBS, "OPTIONS"})
 
 # What an HTTP server in front of it should grant: bodies as the real server takes them, and a Status beyond.
@@ -546,6 +549,9 @@ class ApiServer:
             if not self._api.acts(route):
                 self._authorize_path(request, user)
                 raise unknown_part()
+            if request.method in _NAMING and (problems := problems_of_path_segment(route.name)):
+                self._authorize_path(request, user)
+                raise BadRequest(f'Name parameter invalid: "{route.name}": {problems[0]}')
             if len(self._routes) >= _MEMO_ROUTES:
                 self._routes.clear()
             self._routes[path] = route

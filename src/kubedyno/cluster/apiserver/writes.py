@@ -24,7 +24,7 @@ from kubedyno.cluster.apiserver.selection import Selection
 from kubedyno.cluster.registry.customresources import CustomResource
 from kubedyno.cluster.registry.kind import Kind
 from kubedyno.cluster.registry.registry import Registry
-from kubedyno.cluster.registry.structure import STRICT
+from kubedyno.cluster.registry.structure import SCHEME, STRICT, decode_options
 from kubedyno.cluster.storage.objects import key_of
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.resources import Resource
@@ -251,9 +251,13 @@ class Writes:
         """Return a request's DeleteOptions."""
         request = call.request
         body = decode(request.headers, request.body, "v1", _DELETE_OPTIONS) if request.body else None
-        if body and body.get("kind", _DELETE_OPTIONS) != _DELETE_OPTIONS:
-            raise BadRequest(f'no kind "{body["kind"]}" is registered for version "{body.get("apiVersion", "")}"')
-        return delete_options(request.query, body)
+        if not body:
+            return delete_options(request.query, body)
+        given = body.get("kind") or _DELETE_OPTIONS
+        if given != _DELETE_OPTIONS:
+            version = body.get("apiVersion") or "meta.k8s.io/v1"
+            raise BadRequest(f'no kind "{given}" is registered for version "{version}" in scheme "{SCHEME}"')
+        return delete_options(request.query, decode_options("meta.v1.DeleteOptions", body))
 
     def delete_collection(self, call: Call) -> None:
         """Answer DELETE on a collection: with the objects as they were before."""

@@ -209,6 +209,10 @@ class Authors:
         """Return the entries of an object of which clients and components have written the same parts."""
         version = kind.resource.api_version
         entries: Managed = decode(obj.managed)
+        writer = updater(rule.status, version, _STATUS)
+        if _HAS_STATUS in obj.managed and writer not in entries:
+            # A client writes this status.
+            return obj.managed
         whole: Object = orjson.loads(b'{"metadata":{%b}%b}' % (obj.meta, b"," + obj.body if obj.body else b""))
         status = _written(obj, rule)
         there = kind.fields.set_in({**whole, _STATUS: status})
@@ -220,7 +224,6 @@ class Authors:
         mine = fieldset.intersection(left, {"f:metadata": {"f:annotations": names}}) if names else {}
         if "f:status" in left:
             mine = fieldset.union(mine, {"f:status": left["f:status"]})
-        writer = updater(rule.status, version, _STATUS)
         before = entries.get(writer)
         kept = fieldset.intersection(before.fields, there) if before is not None else {}
         fields = fieldset.union(kept, mine)

@@ -295,16 +295,19 @@ class FieldManager:
             StatusError: It does not fit the type.
         """
         resource = self._resource
-        api_version, kind = patch.get("apiVersion") or "", patch.get("kind") or ""
+        api_version, kind = _text(patch.get("apiVersion")).removeprefix("/"), _text(patch.get("kind"))
+        if api_version.count("/") > 1:
+            # It is no version, and what cannot be read names no kind either.
+            api_version = kind = ""
         if (api_version, kind) != (resource.api_version, resource.kind):
-            raise BadRequest(f"invalid object type: {_gvk(str(api_version), str(kind))}")
+            raise BadRequest(f"invalid object type: {_gvk(api_version, kind)}")
         metadata = patch.get("metadata")
         if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
             raise BadRequest("metadata.managedFields must be nil")
         found = problems(self._shape, patch)
         if found:
             named = metadata if isinstance(metadata, dict) else {}
-            name, namespace = named.get("name", ""), named.get("namespace", "")
+            name, namespace = _text(named.get("name")), _text(named.get("namespace"))
             text = found[0] if len(found) == 1 else "\n  ".join(["errors:", *found])
             raise StatusError(
                 f"failed to create typed patch object ({namespace}/{name}; {_gvk(api_version, kind)}): {text}",
@@ -512,6 +515,11 @@ def _with_empty(value: Object, path: tuple[str, ...]) -> Object:
     """Return an object with an empty list at a path."""
     name, *rest = path
     return {**value, name: _with_empty(value.get(name) or {}, tuple(rest)) if rest else []}
+
+
+def _text(value: Any) -> str:
+    """Return a member that is text, "" for any other."""
+    return value if isinstance(value, str) else ""
 
 
 def _parsed(given: Any) -> Managed | None:

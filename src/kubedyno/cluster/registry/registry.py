@@ -353,8 +353,8 @@ class Registry(ServedKinds):
             raise invalid_patch(wanted, STRICT + ", ".join(flaws))
         metadata = new["metadata"]
         _keep_emptied(wanted, metadata)
-        check_name(name, metadata)
         check_scope(resource, namespace, metadata)
+        check_name(name, metadata)
         check_version(resource, old, metadata)
         return self._update(
             kind, old, new, subresource, sent=wanted, manager=manager, dry_run=dry_run, warnings=warnings, gate=gate
@@ -418,10 +418,10 @@ class Registry(ServedKinds):
         try:
             new = kind.decode(wanted, "Ignore", warnings)
         except DecodeError as error:
-            raise invalid_patch(wanted, error.why) from None
+            raise _unconverted(resource, patch, error.why) from None
         metadata = new["metadata"]
-        check_name(name, metadata)
         check_scope(resource, namespace, metadata)
+        check_name(name, metadata)
         if old is not None:
             check_version(resource, old, metadata)
             return (
@@ -737,6 +737,16 @@ def _keep_emptied(obj: Any, metadata: Object) -> None:
     given = obj.get("metadata")
     if isinstance(given, dict) and given.get("managedFields") == []:
         metadata["managedFields"] = []
+
+
+def _unconverted(resource: Resource, patch: Object, why: str) -> StatusError:
+    """Return the error of what somebody applies whose values do not fit, though its structure does."""
+    metadata, kind = patch.get("metadata") or {}, f"{resource.group}/{resource.version}, Kind={resource.kind}"
+    what = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {kind}"
+    if why.startswith("illegal base64"):
+        why = f"error decoding from json: {why}"
+    text = f"failed to convert new object ({what}) to proper version: unable to convert unstructured object to {kind}: {why}"
+    return StatusError(text, code=500, reason="")
 
 
 def _unstored(obj: StoredObject, revision: int) -> ObjectRecord:

@@ -57,6 +57,8 @@ class DecodeError(BadRequest):
 
 
 STRICT = "strict decoding error: "
+# How the real server calls where its types are registered.
+SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 
 
 class Patched(dict[str, Any]):
@@ -493,11 +495,27 @@ _META_KINDS = frozenset(
 )
 
 
-def _is_registered(group: str, version: str, kind: str) -> bool:
+def decode_options(type_name: str, obj: Any) -> dict[str, Any]:
+    """Return decoded options of a request that came as its body.
+
+    Args:
+        type_name: Of the vocabulary, e.g. "meta.v1.DeleteOptions".
+        obj: The client's JSON.
+
+    Raises:
+        BadRequest: A wrong type.
+    """
+    try:
+        return _struct(type_name).decode(obj, "", [])
+    except _MismatchError as mismatch:
+        raise BadRequest(mismatch.shown(type_name, "")) from None
+
+
+def is_registered(group: str, version: str, kind: str) -> bool:
     """Say whether a group's version has a kind, or lists of it."""
     api_version = f"{group}/{version}" if group else version
     singular = kind.removesuffix("List")
-    if kind in _META_KINDS or (kind == "Status" and api_version == "v1"):
+    if kind in _META_KINDS or (api_version == "v1" and kind in {"Status", "List"}):
         return True
     if by_kind(api_version, kind) is not None:
         return True
@@ -515,11 +533,10 @@ def _check_kind(resource: Resource, obj: dict[str, Any]) -> None:
     kind = kind or resource.kind
     what = f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
     other = kind == resource.kind and (group or version) and (group != resource.group or version != resource.version)
-    if other or not _is_registered(group, version, kind):
+    if other or not is_registered(group, version, kind):
         raise DecodeError(
             what,
-            f'no kind "{kind}" is registered for version "{group + "/" if group else ""}{version}" in scheme '
-            '"pkg/api/legacyscheme/scheme.go:30"',
+            f'no kind "{kind}" is registered for version "{group + "/" if group else ""}{version}" in scheme "{SCHEME}"',
         )
     internal = resource.group.split(".", maxsplit=1)[0] or "core"
     raise DecodeError(what, f"converting ({version}.{kind}) to ({internal}.{resource.kind}): unknown conversion")

@@ -793,7 +793,8 @@ def test_bytes_that_are_no_utf8_are_replaced(api):
 def test_a_deletion_whose_body_is_no_options_deletes_nothing(api):
     api.call("POST", CMS, {"metadata": {"name": "a"}})
     answer = api.call("DELETE", f"{CMS}/a", {"kind": "Pod", "apiVersion": "v1"})
-    assert (answer.status, answer.json["message"]) == (400, 'no kind "Pod" is registered for version "v1"')
+    assert answer.status == 400
+    assert answer.json["message"].startswith('no kind "Pod" is registered for version "v1"')
     assert api.call("GET", f"{CMS}/a").status == 200
 
 
