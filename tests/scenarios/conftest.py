@@ -81,7 +81,7 @@ class Cluster:
     def run(self, config: str | Path, **changes: Any) -> Any:
         """Run a configuration as `kubedyno init` does."""
         path = config if isinstance(config, Path) else STUDY / config
-        request = session.Request(config=str(path), directory=self.directory, quiet=True, fail_when_stuck_s=1.0)
+        request = session.Request(config=str(path), directory=self.directory, quiet=True, fail_when_stuck_s=3.0)
         choice = Choice(kubeconfig.load(self.running.kubeconfig, None), self.running)
         document = asyncio.run(session.run(replace(request, **changes), choice, yes=True))
         self.documents.append(document)

@@ -78,7 +78,7 @@ class Cluster:
         patch = json.dumps({"spec": {"type": "NodePort", "ports": ports}})
         self.kubectl("patch", "svc", "-n", namespace, service, "-p", patch)
 
-    def until(self, true: Callable[[], bool], within_s: float = 30.0) -> None:
+    def until(self, true: Callable[[], bool], within_s: float = 90.0) -> None:
         deadline = time.monotonic() + within_s
         while not true():
             assert time.monotonic() < deadline, "not in time"
