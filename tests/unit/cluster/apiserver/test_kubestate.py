@@ -1,11 +1,14 @@
 """kube-state-metrics' series: names and labels as a real 2.x gave them for a like cluster, values as the objects say."""
 
 import asyncio
+import gc
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+from kubedyno.cluster.apiserver.kubestate.page import KubeState
 from unit.cluster.apiserver.harness import NS, TOKEN, Api, running
 from unit.cluster.apiserver.test_metricpages import MERGE, named
 
@@ -147,3 +150,47 @@ def test_values_are_what_objects_say():
     assert value("kube_cronjob_next_schedule_time") == 1798761600
     # Said once, however often the pod does.
     assert value("kube_pod_tolerations", key="k") == 1
+
+
+def test_what_pods_of_one_template_say_is_kept_once_and_only_while_somebody_asks():
+    async def kept() -> tuple[float, bytes, bytes]:
+        async with running() as api:
+            pod = {"spec": TEMPLATE["spec"]}
+            for number in range(300):
+                assert api.call("POST", f"{CORE}/pods", {"metadata": {"name": f"p{number}"}, **pod}).status == 201
+            state = KubeState(api.registry.store)
+            gc.collect()
+            tracemalloc.start()
+            before = tracemalloc.get_traced_memory()[0]
+            first = b"".join([piece async for piece in state.page()])
+            held = tracemalloc.get_traced_memory()[0] - before - len(first)
+            again = b"".join([piece async for piece in state.page()])
+            state._forget()
+            del first
+            gc.collect()
+            assert tracemalloc.get_traced_memory()[0] - before - len(again) < held / 2
+            tracemalloc.stop()
+            return held / 300, b"".join([piece async for piece in state.page()]), again
+
+    held, anew, again = asyncio.run(kept())
+    # Its lines alone are 4 KB.
+    assert held < 1500
+    assert anew == again
+    assert len(named(again, "kube_pod_status_phase", pod="p7", phase="Pending")) == 1
+
+
+def test_hostile_words_are_nobodys_name():
+    image = 'i:1\0",pod="p'
+
+    async def page() -> bytes:
+        async with running() as api:
+            pod = {"metadata": {"name": "p"}, "spec": TEMPLATE["spec"]}
+            assert api.call("POST", f"{CORE}/pods", pod).status == 201
+            container = {"name": "c", "image": image, "imageID": "i", "ready": True, "restartCount": 0}
+            status = {"status": {"containerStatuses": [container]}}
+            assert api.call("PATCH", f"{CORE}/pods/p/status", status, MERGE).status == 200
+            return await page_of(api)
+
+    ((labels, _),) = named(asyncio.run(page()), "kube_pod_container_info")
+    assert labels["image"] == image
+    assert labels["pod"] == "p"

@@ -1,11 +1,17 @@
 """The page: every object's samples, one family after another.
 
-What an object says is kept as text by its revision, so that a page costs what has changed since the last one.
+What an object says is kept as text by its revision, so that a page costs what has changed since the last one. Of each
+family it is kept once for all objects that say the same but for who they are, as pods of one template do; and none of it
+when nobody has asked for a while.
 """
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from kubedyno.base import aio
+from kubedyno.cluster.apiserver.exposition import labels_text
 from kubedyno.cluster.apiserver.kubestate import configuration, jobs, network, nodes, pods, storage, workloads
 from kubedyno.cluster.apiserver.kubestate.samples import Object, Samples
 from kubedyno.cluster.storage.store import ObjectRecord, Store
@@ -41,6 +47,12 @@ from kubedyno.kube.resources import (
 
 # Between two turns of others: about a millisecond.
 _RECORDS_A_STEP = 32
+# Written out at once: two milliseconds at most.
+_OBJECTS_A_PIECE = 500
+# Stands for who an object is.
+_WHO = "\0"
+# For how long what was said is kept after a page.
+_KEPT_S = 600.0
 _COUNTERS = frozenset({"kube_pod_container_status_restarts_total", "kube_pod_init_container_status_restarts_total"})
 _WITH_UID = frozenset({PODS, SERVICES})
 _WITHOUT_CREATION = frozenset({LEASES})
@@ -75,6 +87,23 @@ _KINDS: dict[Resource, tuple[str, Callable[[Samples, Object, Object], None]]] = 
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What an object says.
+
+    Attributes:
+        revision: Of the object.
+        who: The labels that all its samples have.
+        places: Family → where its lines are in `templates`.
+        templates: Lines, with `_WHO` in the place of `who`.
+    """
+
+    revision: int
+    who: str
+    places: dict[str, int]
+    templates: tuple[str, ...]
+
+
 class KubeState:
     """Makes kube-state-metrics' page.
 
@@ -84,39 +113,56 @@ class KubeState:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # Of each kind, by key: an object's revision and its lines by family.
-        self._known: dict[Resource, dict[str, tuple[int, dict[str, str]]]] = {kind: {} for kind in _KINDS}
+        self._known: dict[Resource, dict[str, _Said]] = {kind: {} for kind in _KINDS}
+        # The places of families, once for all objects that have the same: a few a kind.
+        self._orders: dict[tuple[str, ...], dict[str, int]] = {}
+        self._forgetting: asyncio.TimerHandle | None = None
 
     async def page(self) -> AsyncIterator[bytes]:
         """Yield the page piece by piece; lets others run in between."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+        self._forgetting = asyncio.get_running_loop().call_later(_KEPT_S, self._forget)
         for resource in _KINDS:
             async for piece in self._of_kind(resource):
                 yield piece
+
+    def _forget(self) -> None:
+        self._orders.clear()
+        for known in self._known.values():
+            known.clear()
 
     async def _of_kind(self, resource: Resource) -> AsyncIterator[bytes]:
         records = self._store.list(resource)
         known = self._known[resource]
         if len(known) > 2 * len(records) + 1000:
             known.clear()
+        everything: list[_Said] = []
         # Families in the order in which they are first met.
-        families: dict[str, list[str]] = {}
+        families: dict[str, None] = {}
+        met: set[int] = set()
         async for record in in_turns(records):
-            entry = known.get(record.key)
-            if entry is None or entry[0] != record.revision:
-                entry = known[record.key] = (record.revision, self._lines(resource, record))
-            for family, text in entry[1].items():
-                found = families.get(family)
-                if found is None:
-                    families[family] = [text]
-                else:
-                    found.append(text)
-        for family, texts in families.items():
+            said = known.get(record.key)
+            if said is None or said.revision != record.revision:
+                said = known[record.key] = self._said(resource, record)
+            everything.append(said)
+            if id(said.places) not in met:
+                met.add(id(said.places))
+                families.update(dict.fromkeys(said.places))
+        for family in families:
             about = family.removeprefix("kube_").replace("_", " ")
             sort = "counter" if family in _COUNTERS else "gauge"
-            yield f"# HELP {family} {about}\n# TYPE {family} {sort}\n{''.join(texts)}".encode()
-            await aio.sleep(0)
+            yield f"# HELP {family} {about}\n# TYPE {family} {sort}\n".encode()
+            for start in range(0, len(everything), _OBJECTS_A_PIECE):
+                # Written out only now: of a hundred thousand pods that would be half a gigabyte at once.
+                yield "".join([
+                    said.templates[place].replace(_WHO, said.who)
+                    for said in everything[start : start + _OBJECTS_A_PIECE]
+                    if (place := said.places.get(family)) is not None
+                ]).encode()  # fmt: skip
+                await aio.sleep(0)
 
-    def _lines(self, resource: Resource, record: ObjectRecord) -> dict[str, str]:
+    def _said(self, resource: Resource, record: ObjectRecord) -> "_Said":
         label, say = _KINDS[resource]
         obj = self._store.encode_dict(resource, record)
         meta = obj["metadata"]
@@ -130,7 +176,17 @@ class KubeState:
         if resource not in _WITHOUT_CREATION:
             samples.times(f"kube_{resource.singular}_", meta, created="creationTimestamp")
         say(samples, meta, obj)
-        return {family: "".join(lines) for family, lines in samples.lines.items()}
+        texts = ["".join(lines) for lines in samples.lines.values()]
+        # Within a label's value there are no bare quotes: what is found is always who it is.
+        who = labels_text(of)[1:-1]
+        if any(_WHO in text for text in texts):
+            who = _WHO
+        templates = tuple([sys.intern(text.replace(who, _WHO)) for text in texts])
+        families = tuple(samples.lines)
+        places = self._orders.get(families)
+        if places is None:
+            places = self._orders[families] = {family: place for place, family in enumerate(families)}
+        return _Said(record.revision, who, places, templates)
 
 
 async def in_turns(records: Sequence[ObjectRecord]) -> AsyncIterator[ObjectRecord]:
