@@ -62,6 +62,7 @@ export class Drawing extends View {
 
   show(model) {
     this.model = model;
+    this.layout.forget();
     this.animated.clear();
     this.passing.clear();
     this.dirty.clear();

@@ -4,13 +4,14 @@ export const SQUARE = 11, GAP = 2, PAD = 6, HEAD = 42, CELL = SQUARE + GAP;
 // Few nodes have room for their names.
 const MIN_WIDTH = 150, WIDE = 280, FEW_NODES = 12, MIN_ROOM = 16, MAX_ROOM = 512;
 
+// By what nodes are sorted: a number of each, the least first.
 export const SORTS = {
   name: () => 0,
-  age: (a, b) => a.created - b.created,
-  cpu: (a, b, model) => model.shares(b).shown[0] - model.shares(a).shown[0],
-  memory: (a, b, model) => model.shares(b).shown[1] - model.shares(a).shown[1],
-  pods: (a, b, model) => model.group(b.name).pods.size - model.group(a.name).pods.size,
-  status: (a, b) => a.ready - b.ready || b.cordoned - a.cordoned,
+  age: (node) => node.created,
+  cpu: (node, model) => -model.shares(node).shown[0],
+  memory: (node, model) => -model.shares(node).shown[1],
+  pods: (node, model) => -model.group(node.name).pods.size,
+  status: (node) => 2 * node.ready - node.cordoned,
 };
 const names = new Intl.Collator("en", {numeric: true});
 
@@ -20,17 +21,30 @@ export class Layout {
     this.places = new Map();
     this.height = 0;
     this.room = MIN_ROOM;
+    // Where each name of a node is among all: to compare them as people read them takes long.
+    this.ranks = new Map();
   }
 
-  /** Place everything anew: control plane first, then by the sort; `width` is that of a row. */
+  /** Know no pod any more: others come. */
+  forget() {
+    this.places.clear();
+  }
+
+  /** Nodes as they are to be placed: control plane first, then by the sort, then by name. */
+  sorted(model, sort) {
+    const {nodes} = model;
+    if (this.ranks.size !== nodes.size || ![...nodes.keys()].every((name) => this.ranks.has(name)))
+      this.ranks = new Map([...nodes.keys()].sort(names.compare).map((name, i) => [name, i]));
+    return [...nodes.values()].map((node) => [node, SORTS[sort](node, model), this.ranks.get(node.name)])
+      .sort(([a, p, i], [b, q, j]) => b.plane - a.plane || p - q || i - j).map(([node]) => node);
+  }
+
+  /** Place everything anew; pods that are gone have been taken, or all forgotten. Control plane first, then by the sort; `width` is that of a row. */
   make(model, sort, width) {
-    const by = SORTS[sort];
-    const nodes = [...model.nodes.values()].sort(
-      (a, b) => b.plane - a.plane || by(a, b, model) || names.compare(a.name, b.name));
+    const nodes = this.sorted(model, sort);
     // The band stays as long as pods come to it and go: a map that jumps is not read.
     const band = this.boxes.get("")?.used > 0;
     this.boxes.clear();
-    this.places.clear();
     // Room in powers of two: boxes stay where they are while nodes fill.
     let most = MIN_ROOM;
     for (const node of nodes) most = Math.max(most, model.group(node.name).pods.size);
@@ -72,7 +86,10 @@ export class Layout {
     const slot = box.free.length ? box.free.pop() : box.used;
     if (slot >= box.columns * box.rows) return false;
     if (slot === box.used) box.used += 1;
-    this.places.set(pod.id, {box, slot});
+    // Places are used again: to make 100,000 takes longer than to fill them in.
+    const place = this.places.get(pod.id);
+    if (place) [place.box, place.slot] = [box, slot];
+    else this.places.set(pod.id, {box, slot});
     box.pods.set(slot, pod);
     return true;
   }

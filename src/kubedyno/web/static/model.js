@@ -179,10 +179,17 @@ export const gibOf = (bytes) => (bytes / 2 ** 30).toFixed(bytes < 10 * 2 ** 30 ?
 export function matcher(text) {
   const terms = text.trim().toLowerCase().split(/\s+/).filter(Boolean);
   if (!terms.length) return null;
+  // Many pods have their namespace and their node in common.
+  const known = new Map();
+  const has = (text, term) => {
+    const key = `${term} ${text}`;
+    let found = known.get(key);
+    if (found === undefined) known.set(key, (found = text.toLowerCase().includes(term)));
+    return found;
+  };
   return (pod) => terms.every((term) => {
     const at = term.indexOf("=");
-    if (at < 0)
-      return pod.name.toLowerCase().includes(term) || pod.namespace.toLowerCase().includes(term) || pod.node.toLowerCase().includes(term);
+    if (at < 0) return pod.name.toLowerCase().includes(term) || has(pod.namespace, term) || has(pod.node, term);
     const key = term.slice(0, at), value = term.slice(at + 1);
     if (key === "namespace") return pod.namespace.toLowerCase() === value;
     if (key === "node") return pod.node.toLowerCase() === value;
