@@ -265,7 +265,7 @@ def test_nothing_of_the_cluster_becomes_markup_and_no_script_but_its_own_runs(pa
         hostile,
     )
     browser.until("return document.getElementById('panel').textContent.includes('onerror')")
-    browser.until("return kubedyno.drawing.places.has(900000) && !kubedyno.drawing.full")
+    browser.until("return kubedyno.drawing.places.has(900000) && !kubedyno.drawing.full && !kubedyno.drawing.relayout")
     x, y = browser.run(
         """
         const d = kubedyno.drawing, [x, y] = d.at(d.places.get(900000)), r = d.canvas.getBoundingClientRect();
