@@ -8,7 +8,9 @@ EXIT_BREACHED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
-    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="metrics directory of a run")
+    parser.add_argument(
+        "runs", nargs="+", metavar="DIR", help="metrics directory of a run, or its uuid in the run store, or tag:NAME"
+    )
     parser.add_argument(
         "-o", "--output", choices=("html", "markdown", "junit", "json", "text"), default="html", help="form (html)"
     )
@@ -30,9 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     from kubedyno.documents import circumstances
     from kubedyno.documents.kubeburner import runs_in
     from kubedyno.documents.run import Chapter
+    from kubedyno.lab.runs import directories_for
     from kubedyno.report import figures, forms, html, text
 
-    found = [(document, directory) for directory in arguments.directories for document in runs_in(directory)]
+    directories = [directory for word in arguments.runs for directory in directories_for(word)]
+    found = [(document, directory) for directory in directories for document in runs_in(directory)]
     runs = [document for document, _ in found]
     breached = []
     if arguments.slo is not None:

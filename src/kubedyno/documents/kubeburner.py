@@ -80,6 +80,10 @@ def runs_in(directory: Path) -> list[RunDocument]:
     known = {run.uuid for run in own}
     others = [run for run in _told(directory) if run.uuid not in known]
     if not own and not others:
+        if (directory / f"{circumstances.CONFIG}.json").exists():
+            raise KubedynoError(
+                f"{directory}: the run was killed before its first job had ended, or runs still: it has left its configuration alone"
+            )
         raise KubedynoError(
             f"{directory}: no run in it (no {FILE_NAME}.json, {SUMMARY}.json or …{_QUANTILES}-JOB.json); "
             "name the metrics directory of a run"

@@ -137,8 +137,8 @@ def _killed(record: RunRecord) -> RunRecord:
                 for figure in figures_of(document)
             }
         except (OSError, KubedynoError):
-            # There may be nothing yet, and half a file is what a killed run may leave.
-            figures = {}
+            # There may be nothing yet, and half a file is what a killed run may leave; how long it took is not known.
+            ended_s, figures = record.started_s, {}
     return msgspec.structs.replace(
         record,
         took_s=max(ended_s - record.started_s, 0.0),
@@ -344,8 +344,40 @@ class Runs(Protocol):
         ...
 
 
+def directories_for(word: str) -> list[Path]:
+    """Return the metrics directories of what a word names, as for `figures_for`.
+
+    Raises:
+        KubedynoError: It names nothing, or a run of which no directory is kept.
+    """
+    if Path(word).is_dir():
+        return [Path(word)]
+    found = []
+    for record in records_for(word):
+        if not record.directory or not Path(record.directory).is_dir():
+            where = f"its directory {record.directory} is gone" if record.directory else "it has kept no directory"
+            raise KubedynoError(f"{record.uuid}: {where}; the store has its figures: kubedyno runs show {record.uuid}")
+        found.append(Path(record.directory))
+    return list(dict.fromkeys(found))
+
+
 def figures_for(word: str, kept: Callable[[], Runs] = store) -> list[RunFigures]:
-    """Return the figures of what a word names: a metrics directory, `tag:NAME`, or a uuid of the store.
+    """Return the figures of what a word names, see `records_for`."""
+    return [
+        RunFigures(
+            record.uuid,
+            record.started,
+            tuple(figure_of(*pair) for pair in record.figures.items()),
+            record.kind,
+            record.directory,
+            record.verdict,
+        )
+        for record in records_for(word, kept)
+    ]
+
+
+def records_for(word: str, kept: Callable[[], Runs] = store) -> list[RunRecord]:
+    """Return the runs that a word names: a metrics directory, `tag:NAME`, or a uuid of the store.
 
     Args:
         word: The word.
@@ -365,17 +397,7 @@ def figures_for(word: str, kept: Callable[[], Runs] = store) -> list[RunFigures]
         found = found and named(found, word, "the run store")
         if not found:
             raise KubedynoError(f"{word}: neither a directory nor a run of the store; see: kubedyno runs list")
-    return [
-        RunFigures(
-            record.uuid,
-            record.started,
-            tuple(figure_of(*pair) for pair in record.figures.items()),
-            record.kind,
-            record.directory,
-            record.verdict,
-        )
-        for record in found
-    ]
+    return found
 
 
 def comparable(sides: Sequence[Sequence[RunFigures]]) -> list[list[RunFigures]]:

@@ -293,3 +293,43 @@ def test_runs_of_the_original_are_brought_in_and_compared_by_its_own_clock(tmp_p
         path.unlink()
     assert main(["compare", uuid, "--", "u1"]) == 1
     assert "run u1: cannot be compared with runs of kube-burner: " in capsys.readouterr().err
+
+
+def test_a_report_is_made_of_a_run_that_the_store_knows(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metrics = Path(shutil.copytree(RECORDED, tmp_path / "metrics"))
+    assert main(["runs", "import", "metrics"]) == 0
+    (known,) = runs.store().select()
+    assert main(["runs", "tag", known.uuid, "main"]) == 0
+    capsys.readouterr()
+    made = []
+    for word in ("metrics", known.uuid[:8], "tag:main"):
+        assert main(["report", word, "-o", "markdown"]) == 0
+        made.append(capsys.readouterr().out)
+    assert made == [made[0]] * 3
+    assert known.uuid in made[0]
+    shutil.rmtree(metrics)
+    assert main(["report", known.uuid]) == 1
+    assert capsys.readouterr().err == (
+        f"kubedyno: {known.uuid}: its directory {metrics} is gone; the store has its figures: "
+        f"kubedyno runs show {known.uuid}\n"
+    )
+    assert main(["report", "nothing"]) == 1
+    assert "neither a directory nor a run of the store" in capsys.readouterr().err
+
+
+def test_of_a_run_that_was_killed_at_its_beginning_nothing_is_made_up(tmp_path, capsys):
+    metrics = tmp_path / "metrics"
+    metrics.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGUN, str(metrics)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "begun\n"
+    (metrics / "kubedynoConfig.json").write_text("[]")
+    process.kill()
+    process.communicate()
+    assert main(["runs", "list", "-o", "json"]) == 0
+    (listed,) = msgspec.json.decode(capsys.readouterr().out)
+    assert (listed["verdict"], listed["took_s"]) == ("killed", 0)
+    assert main(["report", str(metrics)]) == 1
+    assert "killed before its first job had ended" in capsys.readouterr().err
