@@ -7,7 +7,7 @@ from pathlib import Path
 from kubedyno.base.errors import KubedynoError
 from kubedyno.documents.run import JobDocument, RunDocument
 from kubedyno.kube import yaml
-from kubedyno.report.jobs import startup
+from kubedyno.report.jobs import startup, within_burst
 
 _LARGER_IS_BETTER = ("reached_qps", ".bps", ".per_s", "passed")
 # Of the quantiles that a document has.
@@ -43,7 +43,7 @@ def _of_job(job: JobDocument) -> list[Figure]:
     if job.counted:
         found.append(Figure(f"{job.name}.failed", float(sum(job.failed.values()))))
         found.append(Figure(f"{job.name}.retried", float(job.retried)))
-    if job.reached_qps and (job.sent > job.burst or not job.counted):
+    if job.reached_qps and not within_burst(job):
         found.append(Figure(f"{job.name}.reached_qps", job.reached_qps, lower_is_better=False))
     if job.pods_seen and job.counted:
         found.append(Figure(f"{job.name}.not_ready", float(job.pods_seen - job.pods_ready)))

@@ -127,8 +127,7 @@ def _job(job: JobDocument) -> str:
 def _reached(job: JobDocument) -> str:
     if not job.reached_qps:
         return "not known from one request" if job.counted else "not known"
-    within = " (all within the burst: qps limited none)" if job.counted and job.sent <= job.burst else ""
-    return f"{job.reached_qps:.1f}/s{within}"
+    return "all within the burst: qps limited none" if told.within_burst(job) else f"{job.reached_qps:.1f}/s"
 
 
 def _latencies(job: JobDocument) -> str:

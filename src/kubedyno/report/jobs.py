@@ -31,8 +31,13 @@ def requests(job: JobDocument) -> tuple[str, str, str]:
 
 
 def rate(job: JobDocument) -> str:
-    """Return the rate that was reached, "-" where it is not known."""
-    return f"{job.reached_qps:.1f}" if job.reached_qps else "-"
+    """Return the rate that was reached, "-" where it is not known, or all went at once: how fast is no rate, then."""
+    return "-" if not job.reached_qps or within_burst(job) else f"{job.reached_qps:.1f}"
+
+
+def within_burst(job: JobDocument) -> bool:
+    """Say whether a job's requests were so few that its rate limited none."""
+    return job.counted and job.sent <= job.burst
 
 
 def asked_rate(job: JobDocument) -> str:

@@ -51,7 +51,7 @@ def clock_lines(run: RunDocument) -> list[str]:
 
 def rate_notes(job: JobDocument) -> list[str]:
     """Return what the two rates of a job mean where they are easily misread."""
-    if job.sent > 1 and job.sent <= job.burst:
+    if job.sent > 1 and told.within_burst(job):
         return [
             f"{job.name}: all {job.sent} requests fitted into the burst of {job.burst}, so qps {job.qps:g} limited none"
         ]

@@ -126,3 +126,19 @@ def test_compare_needs_two_sides_with_something_in_common(directory, capsys):
     assert main(["compare", one, "--", directory("b", 1, name="other")]) == 1
     assert "no figure in common" in capsys.readouterr().err
     assert main(["compare", "--tolerance", "x", one, "--", one]) == 1
+
+
+def test_of_requests_that_fit_into_the_burst_no_rate_is_made_up(tmp_path, capsys):
+    run = run_of("b", 100)
+    (job,) = run.jobs
+    at_once = msgspec.structs.replace(job, burst=20, reached_qps=35663.6)
+    (tmp_path / "kubedynoRun.json").write_bytes(msgspec.json.encode([msgspec.structs.replace(run, jobs=[at_once])]))
+    told = ""
+    for form in ("markdown", "text"):
+        assert main(["report", str(tmp_path), "-o", form]) == 0
+        told += capsys.readouterr().out
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 0
+    told += (tmp_path / "r.html").read_text()
+    assert "35663" not in told
+    assert "fitted into the burst of 20" in told
+    assert "all within the burst: qps limited none" in told
