@@ -33,7 +33,7 @@ _WORDS, _MORE_WORDS = 47, 10
 _ROWS, _NUMBER = 3, 12
 _EVENTS = 6
 NO_NODE = "(no node)"
-HELP = "q quit · / filter · s sort · ↑↓ scroll"
+_HELP = "q quit · / filter · s sort ({}) · ↑↓ scroll"
 _USED = "cpu, mem: █ used (metrics.k8s.io) / ▒ requested"
 _REQUESTED = "cpu, mem: █ requested (no metrics.k8s.io)"
 
@@ -107,14 +107,14 @@ def frame(
     count = _EVENTS if look.height is None else min(_EVENTS, look.height // 4)
     tail = [_event(event, look) for event in events[-count:]] if count else []
     if tail:
-        tail.insert(0, fitted("─ events " + "─" * look.width, look.width))
+        tail.insert(0, "─ events ".ljust(look.width, "─")[: look.width])
     legend = _REQUESTED if uses is None else _USED
     if look.height is None:
         tail.append(fitted(legend, look.width))
     elif look.typing or look.filter:
         tail.append(fitted(f"filter: {printable(look.filter)}{'▏' if look.typing else ''}", look.width))
     else:
-        tail.append(fitted(f"{HELP} · {legend}", look.width))
+        tail.append(fitted(f"{_HELP.format(look.sort)} · {legend}", look.width))
     body = _body(nodes, wanted, look, uses)
     if look.height is not None:
         room = max(look.height - len(head) - len(tail), 1)

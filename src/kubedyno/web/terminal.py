@@ -237,8 +237,10 @@ async def watch(choice: Choice, *, once: bool, look: Look, clock: Clock = SYSTEM
     Raises:
         KubedynoError: The cluster cannot be reached, or there is no terminal.
     """
-    if not once and not (sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
+    if not once and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise KubedynoError("watch: this is no terminal; print one frame with --once")
+    if not once and os.environ.get("TERM", "dumb") == "dumb":
+        raise KubedynoError("watch: TERM says that this terminal can move no cursor; print one frame with --once")
     async with Client(choice.target) as client:
         await target.greet(client)
         followed = Followed(client)

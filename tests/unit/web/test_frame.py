@@ -129,3 +129,10 @@ def test_keys():
     assert pressed(Look(), "s").sort == "pods"
     assert pressed(pressed(Look(), "\x1b[B"), "\x1b[A").top == 0
     assert pressed(Look(), "q") is None
+
+
+def test_what_is_sorted_by_is_said_and_lines_reach_as_far_as_the_window():
+    lines = frame("s", [], [], [Event("", False, "r", "a", "m")], Look(width=100, height=12, sort="pods"))
+    assert "s sort (pods)" in lines[-1]
+    (line,) = [line for line in lines if line.startswith("─ events ")]
+    assert line == "─ events " + "─" * 91
