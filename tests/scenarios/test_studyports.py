@@ -259,4 +259,4 @@ def test_the_applications_end_with_the_cluster(home):
     children = Path(f"/proc/{cluster.running.pid}/task/{cluster.running.pid}/children").read_text().split()
     assert children
     embedded.down("ends")
-    cluster.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), within_s=10)
+    cluster.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))

@@ -4,7 +4,7 @@ import pytest
 
 from kubedyno.lab import control
 
-GRACE_S = 80.0
+GRACE_S = 180.0
 PODS = "/api/v1/namespaces/default/pods"
 
 
