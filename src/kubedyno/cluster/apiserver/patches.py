@@ -8,7 +8,7 @@ import orjson
 
 from kubedyno.cluster.apiserver.bodies import check_duplicates, duplicates, json_error, media_of, yaml_error
 from kubedyno.cluster.registry.structure import Patched, invalid_patch
-from kubedyno.cluster.registry.unstructured import misfit
+from kubedyno.cluster.registry.unstructured import misfit, whole_numbers
 from kubedyno.kube import yaml
 from kubedyno.kube.patch import PatchError, json_patch, merge_patch
 from kubedyno.kube.status import BadRequest, Invalid, RequestEntityTooLarge, StatusError, UnsupportedMediaType
@@ -221,4 +221,6 @@ def _strategic(patch: dict[str, Any], api_version: str, kind: str, document: dic
     if why:
         raise invalid_patch(go_text(left), why)
     # It is applied to a typed object: a type in the patch means nothing.
-    return Patched({**wanted, "kind": document["kind"], "apiVersion": document["apiVersion"]}, go_text(left))
+    return Patched(
+        {**whole_numbers(wanted), "kind": document["kind"], "apiVersion": document["apiVersion"]}, go_text(left)
+    )

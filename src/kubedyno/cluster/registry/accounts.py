@@ -11,6 +11,7 @@ import orjson
 from kubedyno.cluster.registry.codec import meta_dict
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.storage.store import ObjectRecord, Store
+from kubedyno.kube.names import problems_of_path_segment
 from kubedyno.kube.resources import PODS, SERVICEACCOUNTS
 from kubedyno.kube.status import Forbidden, forbidden
 
@@ -86,7 +87,10 @@ def admitting_account(store: Store, namespace: str, pod: Object) -> Account:
 
 def no_service_account(namespace: str, account: str, pod: str) -> Forbidden:
     """Return the error of a pod whose service account does not exist."""
-    why = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
+    why = f'serviceaccount "{account}" not found'
+    if problems := problems_of_path_segment(account):
+        why = f'invalid resource name "{account}": [{" ".join(problems)}]'
+    why = f"error looking up service account {namespace}/{account}: {why}"
     return forbidden(PODS, pod, why)
 
 

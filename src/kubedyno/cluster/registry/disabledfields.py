@@ -14,6 +14,7 @@ from kubedyno.cluster.registry.featuregates import (
     IMAGE_VOLUME,
     POD_CERTIFICATES,
     RESTART_RULES,
+    SET_MAX_UNAVAILABLE,
     SLEEP_ZERO,
     STOP_SIGNALS,
     gates_on,
@@ -104,6 +105,7 @@ class DisabledFields:
     def __init__(self, settings: ClusterSettings) -> None:
         on = gates_on(settings.minor, settings.feature_gates)
         self._sleeps_zero = SLEEP_ZERO in on
+        self._one_at_a_time = SET_MAX_UNAVAILABLE not in on
         self._finders = tuple(find for gate, find in _FIELDS.items() if gate not in on)
 
     def drop(self, new: Object, old: Object | None = None) -> None:
@@ -113,6 +115,10 @@ class DisabledFields:
             new: A pod, anything with a pod template, or an autoscaler.
             old: What is stored: fields that it uses stay.
         """
+        if self._one_at_a_time:
+            rolling = _sets_rolling_update(new)
+            if rolling is not None and (old is None or "maxUnavailable" not in (_sets_rolling_update(old) or {})):
+                rolling.pop("maxUnavailable", None)
         if not self._finders:
             return
         spec = _spec_of(new)
@@ -143,6 +149,15 @@ class DisabledFields:
             f"{SLEEP_ZERO} feature gate for zero sleep."
         )
         return [invalid_value(f"{_path_of(new)}.{path}", 0, text) for path in _naps(spec)]
+
+
+def _sets_rolling_update(obj: Object) -> Object | None:
+    """Return how a StatefulSet replaces its pods, None for anything else."""
+    spec = obj.get("spec")
+    if not isinstance(spec, dict) or "podManagementPolicy" not in spec:
+        return None
+    rolling = spec["updateStrategy"].get("rollingUpdate")
+    return rolling if isinstance(rolling, dict) else None
 
 
 def _naps(spec: Object) -> Iterator[str]:

@@ -45,6 +45,8 @@ _ON_FROM = {
     STOP_SIGNALS: None,
     TOKENS_FOR_CREDENTIAL_PROVIDERS: 34,
 }
+# Gate → the first minor where it is off again.
+_OFF_FROM = {SET_MAX_UNAVAILABLE: 36}
 # Gate → the first minor where it is beta, though off.
 _BETA_FROM = {CLUSTER_TRUST_BUNDLES: 33, POD_CERTIFICATES: 35}
 # Gate → the first minor where it is general availability.
@@ -63,7 +65,11 @@ def gates_on(minor: int, said: Mapping[str, bool]) -> frozenset[str]:
         minor: Kubernetes' minor version.
         said: Gate → on or off, as a configuration's featureGates have it.
     """
-    return frozenset(gate for gate, first in _ON_FROM.items() if said.get(gate, first is not None and minor >= first))
+    return frozenset(
+        gate
+        for gate, first in _ON_FROM.items()
+        if said.get(gate, first is not None and first <= minor < _OFF_FROM.get(gate, minor + 1))
+    )
 
 
 def stage_of(gate: str, minor: int) -> str:

@@ -69,7 +69,7 @@ class Kind:
         collectable: Deletions have propagation policies.
         deprecation: What each request for the kind is warned of, "" for nothing.
         versioned_annotations: Which a version of the API shows fields by that it has not: no part of the metadata alone.
-        parts: Members that a client writes, where empty lists and maps show in what is said against them.
+        told_members: What a client writes where empty lists and maps show in what is said against them.
         undeletable: Names of objects that nobody may delete → why.
         names_itself: An object without a name gets a uid for one.
         checks_prefix: What is wrong with the generateName is said beside what is wrong with the name.
@@ -108,7 +108,7 @@ class Kind:
     checks_prefix = True
     metadata_last = False
     deletion_warning = ""
-    parts: tuple[str, ...] = ("spec",)
+    told_members: tuple[str, ...] = ("spec",)
     name_problems: Callable[[str], list[str]] = staticmethod(problems_of_dns1123_subdomain)
 
     def __init__(self, resource: Resource, stored_as: Resource | None = None) -> None:

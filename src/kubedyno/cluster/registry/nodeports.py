@@ -96,7 +96,7 @@ class NodePorts:
                 raise invalid(SERVICES, name, [invalid_value(f"spec.ports[{i}].nodePort", asked, why)])
             port["nodePort"] = asked
             key = (port.get("protocol", "TCP"), asked)
-            if key in seen:
+            if key in seen and not first:
                 raise StatusError(f"duplicate nodePort: {{{key[0]} {key[1]}}}", code=500, reason="")
             seen.add(key)
             taken.add(asked)

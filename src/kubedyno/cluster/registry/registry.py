@@ -33,6 +33,7 @@ from kubedyno.cluster.registry.metadata import deduplicate_owners, metadata_caus
 from kubedyno.cluster.registry.namespacerules import NamespaceRules
 from kubedyno.cluster.registry.served import ServedKinds
 from kubedyno.cluster.registry.structure import STRICT, DecodeError, invalid_patch
+from kubedyno.cluster.registry.unstructured import whole_numbers
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.objects import StoredObject, key_of
 from kubedyno.cluster.storage.store import ObjectRecord, Store
@@ -188,7 +189,7 @@ class Registry(ServedKinds):
             if resource is SERVICES:
                 self._check_addresses(new, None)
             told = causes_told(
-                kind, sent, new, causes, lambda: self._causes_of_new(kind, new), parts=("metadata", *kind.parts)
+                kind, sent, new, causes, lambda: self._causes_of_new(kind, new), parts=("metadata", *kind.told_members)
             )
             raise invalid(kind.stored_as or resource, name, told)
         if warnings is not None:
@@ -415,6 +416,7 @@ class Registry(ServedKinds):
             raise not_found(resource, name)
         now = rfc3339(self.clock.now())
         wanted, managed = kind.fields.applied(live, patch, stored, manager, subresource, now, force=force)
+        wanted = whole_numbers(wanted)
         try:
             new = kind.decode(wanted, "Ignore", warnings)
         except DecodeError as error:
@@ -543,7 +545,7 @@ class Registry(ServedKinds):
         if causes:
             if resource is SERVICES and not subresource:
                 self._check_addresses(new, old)
-            parts = () if subresource not in {"", "status"} else ("status",) if subresource else kind.parts
+            parts = () if subresource not in {"", "status"} else ("status",) if subresource else kind.told_members
             told = causes_told(
                 kind, sent, new, causes, lambda: self._causes_of_change(kind, new, old, subresource), parts=parts
             )

@@ -312,8 +312,6 @@ def _scalar(struct: str, member: Member) -> Decode:
         return _raw
 
     def decode_int(value: Any, path: str, _unknown: list[str]) -> Any:
-        if type(value) is float and value.is_integer() and abs(value) < bound:
-            value = int(value)
         if type(value) is not int or not -bound <= value < bound:
             raise _mismatch(value, struct, path, text)
         return value if value or not drops else _DROP

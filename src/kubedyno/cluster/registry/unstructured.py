@@ -21,6 +21,15 @@ def misfit(api_version: str, kind: str, obj: dict[str, Any]) -> str:
     return _of_struct(vocabulary()["kinds"].get(f"{api_version}/{kind}", ""), obj)
 
 
+def whole_numbers(value: Any) -> Any:
+    """Return JSON with whole numbers for those that were written with a fraction of nothing, as the converter does."""
+    if isinstance(value, dict):
+        return {name: whole_numbers(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _of_struct(struct: str, value: Any) -> str:
     if not isinstance(value, dict):
         return f"cannot restore struct from: {_KINDS[type(value)]}"

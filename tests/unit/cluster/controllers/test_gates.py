@@ -23,7 +23,8 @@ def images(cluster):
     [
         ({"version": "1.34"}, 1),
         ({"version": "1.35"}, 2),
-        ({"version": "1.36"}, 2),
+        ({"version": "1.36"}, 1),
+        ({"version": "1.36", "feature_gates": {"MaxUnavailableStatefulSet": True}}, 2),
         ({"version": "1.34", "feature_gates": {"MaxUnavailableStatefulSet": True}}, 2),
         ({"version": "1.36", "feature_gates": {"MaxUnavailableStatefulSet": False}}, 1),
     ],
@@ -42,7 +43,7 @@ def test_a_stateful_set_replaces_so_many_pods_at_once(settings, at_once):
 
 
 def test_a_stateful_set_updates_whole_with_max_unavailable():
-    cluster = Cluster()
+    cluster = Cluster(feature_gates={"MaxUnavailableStatefulSet": True})
     made(
         cluster,
         STATEFULSETS,

@@ -14,6 +14,7 @@ from kubedyno.kube.status import Invalid
 
 DEPLOYMENTS = by_plural("apps", "v1", "deployments")
 AUTOSCALERS = by_plural("autoscaling", "v2", "horizontalpodautoscalers")
+STATEFULSETS = by_plural("apps", "v1", "statefulsets")
 CRONJOBS = by_plural("batch", "v1", "cronjobs")
 
 
@@ -44,6 +45,28 @@ def made(registry: Registry, name: str = "p", **spec: Any) -> dict[str, Any]:
 
 SIGNAL = {"lifecycle": {"stopSignal": "SIGUSR1"}}
 RULES = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+
+
+@pytest.mark.parametrize(
+    ("version", "gates", "kept"),
+    [("1.35", {}, True), ("1.36", {}, False), ("1.36", {"MaxUnavailableStatefulSet": True}, True)],
+)
+def test_how_many_pods_of_a_set_go_at_once_is_dropped_while_its_gate_is_off(version, gates, kept) -> None:
+    there = registry(version, **gates)
+    spec = {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container()]}},
+        "updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}},
+    }
+    record = there.create(STATEFULSETS, "ns", {"metadata": {"name": "s"}, "spec": spec})
+    strategy = there.store.encode_dict(STATEFULSETS, record)["spec"]["updateStrategy"]
+    assert ("maxUnavailable" in strategy["rollingUpdate"]) is kept
+
+
+@pytest.mark.parametrize("name", ["clusterTrustBundle", "podCertificate"])
+def test_sources_of_projected_volumes_are_dropped_while_their_gates_are_off(name) -> None:
+    volumes = [{"name": "v", "projected": {"sources": [{name: {"signerName": "a.b/c", "keyType": "ED25519"}}]}}]
+    assert made(registry(), volumes=volumes)["volumes"][0]["projected"]["sources"] == [{}]
 
 
 def test_a_stop_signal_is_dropped_while_its_gate_is_off() -> None:

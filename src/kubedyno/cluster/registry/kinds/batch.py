@@ -51,6 +51,12 @@ def default_template(spec: Object) -> Object:
     return template
 
 
+def _default_conditions(spec: Object) -> None:
+    for rule in spec.get("podFailurePolicy", {}).get("rules", ()):
+        for condition in rule.get("onPodConditions", ()):
+            condition["status"] = condition.get("status") or "True"
+
+
 class Jobs(Kind):
     """batch/v1 Job."""
 
@@ -78,9 +84,7 @@ class Jobs(Kind):
         spec.setdefault("suspend", False)
         spec.setdefault("manualSelector", False)
         spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
-        for rule in spec.get("podFailurePolicy", {}).get("rules", ()):
-            for condition in rule.get("onPodConditions", ()):
-                condition["status"] = condition.get("status") or "True"
+        _default_conditions(spec)
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {}
@@ -201,7 +205,9 @@ class CronJobs(Kind):
         spec.setdefault("failedJobsHistoryLimit", 1)
         template = spec.setdefault("jobTemplate", {})
         template.setdefault("metadata", {})
-        default_template(template.setdefault("spec", {}))
+        inner = template.setdefault("spec", {})
+        default_template(inner)
+        _default_conditions(inner)
 
     def validate(self, obj: Object) -> list[Cause]:
         return self._causes(obj, None)

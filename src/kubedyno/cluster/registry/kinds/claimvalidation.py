@@ -42,11 +42,12 @@ def claim_causes(spec: Object, path: str, *, any_group: bool = False) -> list[Ca
     """Return what is wrong with a claim's spec; `any_group`: the group of its data source need be no name."""
     causes: list[Cause] = []
     modes = spec.get("accessModes", [])
+    if not modes:
+        causes.append(required(f"{path}.accessModes", "at least 1 access mode is required"))
     if "selector" in spec:
         causes += selector_causes(spec["selector"], f"{path}.selector")
-    causes += access_mode_causes(modes, f"{path}.accessModes") if modes else [
-        required(f"{path}.accessModes", "at least 1 access mode is required")
-    ]  # fmt: skip
+    if modes:
+        causes += access_mode_causes(modes, f"{path}.accessModes")
     amount, where = spec.get("resources", {}).get("requests", {}).get("storage"), f"{path}.resources[storage]"
     if amount is None:
         causes.append(required(where))

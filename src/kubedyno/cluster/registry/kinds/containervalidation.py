@@ -78,7 +78,9 @@ def validate_containers(spec: Object, path: str, around: Surroundings) -> list[C
     for i, container in enumerate(spec.get("initContainers", ())):
         where, name = f"{path}.initContainers[{i}]", container.get("name", "")
         causes += common_causes(container, where, around)
-        causes += _restarts(container, where)
+        restarts = _restarts(container, where)
+        # Rules without a policy are not looked at.
+        causes += restarts if "restartPolicy" in container else restarts[:1]
         if name in names:
             causes.append(duplicate(f"{where}.name", name))
         elif name:

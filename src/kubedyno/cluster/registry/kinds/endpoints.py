@@ -102,7 +102,7 @@ def _address(address: Object, path: str) -> list[Cause]:
     if address.get("hostname"):
         name = address["hostname"]
         causes += [invalid_value(f"{path}.hostname", name, p) for p in problems_of_dns1123_label(name)]
-    if address.get("nodeName"):
+    if "nodeName" in address:
         name = address["nodeName"]
         causes += [invalid_value(f"{path}.nodeName", name, p) for p in problems_of_dns1123_subdomain(name)]
     return causes + special_causes(f"{path}.ip", text)

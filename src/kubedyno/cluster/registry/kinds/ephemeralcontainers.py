@@ -51,7 +51,7 @@ def _causes(container: Object, path: str, others: set[str], taken: set[str], aro
     causes += [
         forbidden_field(f"{path}.{field}", "cannot be set for an Ephemeral Container")
         for field, value in container.items()
-        if field not in _ALLOWED and value
+        if field not in _ALLOWED and (value or field == "lifecycle")
     ]
     return causes + [
         forbidden_field(f"{path}.volumeMounts[{i}].{member}", "cannot be set for an Ephemeral Container")

@@ -220,7 +220,8 @@ class ControllerRevisions(Kind):
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         causes = not_negative("revision", obj["revision"])
-        if obj.get("data") != old.get("data"):
+        # As text: 1 and true are two.
+        if orjson.dumps(obj.get("data")) != orjson.dumps(old.get("data")):
             causes.append(invalid_value("data", obj.get("data"), "field is immutable"))
         return causes
 

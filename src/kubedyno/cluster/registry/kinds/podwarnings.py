@@ -28,6 +28,7 @@ _LABELS = {
     "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
     "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
 }
+NEW_LABELS = {old: text.split('"')[1] for old, text in _LABELS.items()}
 # In the order in which a volume is looked at: its member, what it is called, what is said of it.
 _VOLUMES = (
     ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),

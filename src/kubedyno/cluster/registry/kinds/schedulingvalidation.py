@@ -4,7 +4,6 @@ import ipaddress
 from functools import lru_cache
 
 from kubedyno.cluster.registry.kind import Object
-from kubedyno.cluster.registry.kinds.gostruct import go_toleration
 from kubedyno.cluster.registry.metadata import selector_causes
 from kubedyno.kube.names import (
     problems_of_dns1123_label,
@@ -108,7 +107,7 @@ def _toleration_causes(toleration: Object, path: str) -> list[Cause]:
     elif operator == "Exists":
         if value:
             text = "value must be empty when `operator` is 'Exists'"
-            causes.append(invalid_value(f"{path}.operator", go_toleration(toleration), text))
+            causes.append(invalid_value(f"{path}.operator", value, text))
     else:
         causes.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
     if effect and effect not in _EFFECTS:

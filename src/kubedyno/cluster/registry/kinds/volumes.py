@@ -1,5 +1,6 @@
 """PersistentVolume and PersistentVolumeClaim."""
 
+from copy import deepcopy
 from typing import Any
 
 from kubedyno.cluster.registry.cells import age
@@ -14,7 +15,7 @@ from kubedyno.cluster.registry.kinds.claimvalidation import (
 )
 from kubedyno.cluster.registry.kinds.gostruct import difference, go_claim_spec, go_volume_source
 from kubedyno.cluster.registry.kinds.podspec import default_volume_source
-from kubedyno.cluster.registry.kinds.podwarnings import volume_warnings
+from kubedyno.cluster.registry.kinds.podwarnings import NEW_LABELS, volume_warnings
 from kubedyno.cluster.registry.kinds.rules import named, one_of, unchanged
 from kubedyno.cluster.registry.kinds.schedulingvalidation import node_selector_causes
 from kubedyno.cluster.registry.kinds.volumesources import source_causes
@@ -66,6 +67,15 @@ def default_claim_spec(spec: Object) -> None:
 def _share_data_source(spec: Object, before: Object) -> None:
     """Keep dataSource and dataSourceRef equal, and drop a new source that nothing understood once."""
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    if (
+        reference is not None
+        and reference.get("namespace")
+        and "dataSource" not in before
+        and "dataSourceRef" not in before
+    ):
+        # Sources in other namespaces come with a gate that is off.
+        del spec["dataSourceRef"]
+        reference = None
     if source is not None and reference is None and "dataSource" not in before and "dataSourceRef" not in before:
         kind = (source.get("apiGroup") or "", source.get("kind"))
         if kind not in _OLD_DATA_SOURCES:
@@ -292,7 +302,7 @@ class PersistentVolumes(Kind):
             causes.append(forbidden_field("spec.persistentvolumesource", text))
         causes += unchanged("volumeMode", new.get("volumeMode"), before.get("volumeMode"))
         affinity = new.get("nodeAffinity")
-        if "nodeAffinity" in before and affinity != before["nodeAffinity"]:
+        if "nodeAffinity" in before and not _same_affinity(affinity or {}, before["nodeAffinity"]):
             text = "field is immutable, except for updating from beta label to GA"
             causes.append(invalid_value("nodeAffinity", shown("core.v1.VolumeNodeAffinity", affinity), text))
         name = "volumeAttributesClassName"
@@ -321,6 +331,21 @@ class PersistentVolumes(Kind):
             age(obj, now_s),
             spec.get("volumeMode", _UNSET),
         ]
+
+
+def _same_affinity(new: Object, old: Object) -> bool:
+    """Say whether a node affinity is the one before, but for labels that have other names now."""
+    if new == old:
+        return True
+    renamed = deepcopy(old)
+    terms = [of.get("required", {}).get("nodeSelectorTerms", []) for of in (new, renamed)]
+    for after, before in zip(*terms, strict=False):
+        for name in ("matchExpressions", "matchFields"):
+            for wanted, known in zip(after.get(name, ()), before.get(name, ()), strict=False):
+                # No name at all passes for the new one of a label that has none.
+                if wanted.get("key", "") == NEW_LABELS.get(known.get("key", ""), ""):
+                    known["key"] = wanted.get("key", "")
+    return new == renamed
 
 
 def _affinity(affinity: Object) -> list[Cause]:

@@ -315,6 +315,10 @@ def _persistent_iscsi(source: Object, path: str) -> list[Cause]:
     return _iscsi(source, path, persistent=True)
 
 
+# As Go's names become fields' there.
+_META_NAMES = {"uid": "uID"}
+
+
 def _ephemeral(source: Object, path: str) -> list[Cause]:
     template, where = source.get("volumeClaimTemplate"), f"{path}.volumeClaimTemplate"
     if template is None:
@@ -323,7 +327,7 @@ def _ephemeral(source: Object, path: str) -> list[Cause]:
     causes = annotation_causes(metadata.get("annotations", {}), f"{where}.metadata.annotations")
     causes += label_causes(metadata.get("labels", {}), f"{where}.metadata.labels")
     causes += [
-        forbidden_field(f"{where}.metadata.{name}", "cannot be set")
+        forbidden_field(f"{where}.metadata.{_META_NAMES.get(name, name)}", "cannot be set")
         for name, value in metadata.items()
         if value and name not in {"annotations", "labels"}
     ]

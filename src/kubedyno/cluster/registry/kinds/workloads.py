@@ -42,7 +42,11 @@ def _not_over_100(field: str, value: Any) -> list[Cause]:
 
 
 def _is_zero(value: Any) -> bool:
-    return value == 0 or (isinstance(value, str) and _PERCENT.match(value) is not None and int(value[:-1]) == 0)
+    """Say whether a number or percentage is nothing; what is neither counts as nothing."""
+    if not isinstance(value, str):
+        return bool(value == 0)
+    number = value.removesuffix("%") if _PERCENT.match(value) else value
+    return not (number.isascii() and number.isdecimal() and int(number) != 0)
 
 
 class Workload(Kind):
@@ -398,10 +402,9 @@ class StatefulSets(Workload):
         spec.setdefault("replicas", 1)
         spec.setdefault("revisionHistoryLimit", 10)
         for claim in spec.get("volumeClaimTemplates", ()):
-            claim.setdefault("apiVersion", "v1")
-            claim.setdefault("kind", "PersistentVolumeClaim")
+            claim["apiVersion"], claim["kind"] = "v1", "PersistentVolumeClaim"
             claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
-            claim["status"] = claim.get("status") or {"phase": "Pending"}
+            claim.setdefault("status", {}).setdefault("phase", "Pending")
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"replicas": 0, "availableReplicas": 0}
