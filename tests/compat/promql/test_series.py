@@ -104,7 +104,10 @@ WANTED: dict[str, tuple[str, ...]] = {
         "etcd_disk_wal_fsync_duration_seconds_bucket le", "etcd_disk_backend_commit_duration_seconds_bucket le",
         "etcd_network_peer_round_trip_time_seconds_bucket To le", *PROCESS,
     ),
-    "kube-controller-manager": (*QUEUE, *CLIENT, VERSION, *PROCESS),
+    "kube-controller-manager": (
+        "node_collector_zone_size zone", "node_collector_zone_health zone", "node_ipam_controller_cidrset_usage_cidrs clusterCIDR",
+        "node_ipam_controller_cirdset_max_cidrs clusterCIDR", "endpoint_slice_controller_num_endpoint_slices",
+        "horizontal_pod_autoscaler_controller_num_horizontal_pod_autoscalers", *QUEUE, *CLIENT, VERSION, *PROCESS),
     "kube-scheduler": (
         "scheduler_scheduling_attempt_duration_seconds_bucket result profile le",
         "scheduler_pod_scheduling_sli_duration_seconds_bucket attempts le", "scheduler_pending_pods queue",

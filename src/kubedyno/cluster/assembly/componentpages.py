@@ -12,6 +12,7 @@ from kubedyno.base.clock import Clock
 from kubedyno.cluster.apiserver import processpage
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.assembly.cluster import Cluster
+from kubedyno.cluster.assembly.controllerseries import add_controllers, add_queue
 from kubedyno.cluster.assembly.serviceproxy import ServiceProxy
 from kubedyno.cluster.pump import Pump
 from kubedyno.cluster.registry.trusted import Trusted
@@ -32,7 +33,14 @@ _QUEUES = {
     "horizontal-pod-autoscaler": "horizontalpodautoscaler",
     "claim-protection": "pvcprotection",
     "volume-protection": "pvprotection",
+    "certificates": "certificate",
     "claim-binder": "claims",
+    "ephemeral-volumes": "ephemeral_volume",
+    "node-ipam": "cidrallocator_node",
+    "node-ttl": "ttlcontroller",
+    "policy-status": "validatingadmissionpolicy-status",
+    "resourceclaims": "resource_claim",
+    "volume-expander": "volume_expand",
     "volume-binder": "volumes",
     "garbage-marked": "garbage_collector_graph_changes",
     "garbage-absent": "garbage_collector_attempt_to_orphan",
@@ -78,11 +86,11 @@ _PENDING = (
     "failed; 'gated' is the number of unschedulable pods that the scheduler never attempted to schedule because they are "
     "gated."
 )
-_INCOMING = "[STABLE] Number of pods added to scheduling queues by event and queue type."
-_UNFINISHED = (
-    "[BETA] How many seconds of work has done that is in progress and hasn't been observed by work_duration. Large values "
-    "indicate stuck threads. One can deduce the number of stuck threads by observing the rate at which this increases."
+_REJECTED = (
+    "[BETA] The number of unschedulable pods broken down by plugin name. A pod will increment the gauge for all plugins that "
+    "caused it to not schedule and so this metric have meaning only when broken down by plugin."
 )
+_INCOMING = "[STABLE] Number of pods added to scheduling queues by event and queue type."
 _SLOW_READS = (
     "The total number of pending read indexes not in sync with leader's or timed out read index requests. Reads are never put "
     "off."
@@ -216,7 +224,8 @@ class ComponentPages:
         busy_s = 0.0
         for queue in self._controllers():
             busy_s += queue.metrics.works.total
-            _queue(page, _QUEUES.get(queue.name, queue.name.replace("-", "_")), queue)
+            add_queue(page, _QUEUES.get(queue.name, queue.name.replace("-", "_")), queue)
+        add_controllers(page, self._parts.store, self._parts.settings)
         self._client(page, (self._parts.kcm,), ())
         page.add("leader_election_master_status", "gauge", _LEADER, {"name": "kube-controller-manager"}, 1)
         return self._base(page, "kube-controller-manager", busy_s)
@@ -268,6 +277,9 @@ class ComponentPages:
         )
         for queue, pods in scheduler.waiting().items():
             page.add("scheduler_pending_pods", "gauge", _PENDING, {"queue": queue}, pods)
+        for plugin, pods in scheduler.rejected().items():
+            labels = {"plugin": plugin, "profile": NAME}
+            page.add("scheduler_unschedulable_pods", "gauge", _REJECTED, labels, pods)
         for (queue, event), pods in counts.incoming.items():
             page.add(
                 "scheduler_queue_incoming_pods_total", "counter", _INCOMING,
@@ -285,7 +297,7 @@ class ComponentPages:
         )
         for own in self._parts.pump.reconcilers:
             if own.name == _OF_SCHEDULER:
-                _queue(page, "scheduler_changes", own)
+                add_queue(page, "scheduler_changes", own)
         self._client(page, (self._parts.scheduling,), (NAME,))
         page.add("leader_election_master_status", "gauge", _LEADER, {"name": "kube-scheduler"}, 1)
         return self._base(page, "kube-scheduler", counts.busy_s)
@@ -424,34 +436,6 @@ class ComponentPages:
                     means[table] = mean_bytes(self._parts.store.db.tables[table])
                 self._sent[operation, table] = (cell.count, sent + (cell.count - known) * means[table])
         return round(sum(sent for _, sent in self._sent.values()))
-
-
-def _queue(page: Page, name: str, queue: KeyedReconciler[object]) -> None:
-    labels, metrics = {"name": name}, queue.metrics
-    page.add("workqueue_adds_total", "counter", "[BETA] Total number of adds handled by workqueue", labels, queue.asked)
-    page.add("workqueue_depth", "gauge", "[BETA] Current depth of workqueue", labels, queue.pending)
-    page.add(
-        "workqueue_retries_total",
-        "counter",
-        "[BETA] Total number of retries handled by workqueue",
-        labels,
-        metrics.errors,
-    )
-    # A turn ends before anybody can ask: nothing is ever half done.
-    for what, about in (
-        ("unfinished_work_seconds", _UNFINISHED),
-        (
-            "longest_running_processor_seconds",
-            "[BETA] How many seconds has the longest running processor for workqueue been running.",
-        ),
-    ):
-        page.add(f"workqueue_{what}", "gauge", about, labels, 0)
-    for what, about, spread in (
-        ("queue", "[BETA] How long in seconds an item stays in workqueue before being requested.", metrics.waits),
-        ("work", "[BETA] How long in seconds processing an item from workqueue takes.", metrics.works),
-    ):
-        # By keys of one turn, each as their mean.
-        page.spread(f"workqueue_{what}_duration_seconds", about, labels, spread)
 
 
 def mean_bytes(table: ObjectTable) -> float:

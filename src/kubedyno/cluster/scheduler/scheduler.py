@@ -149,6 +149,14 @@ class Scheduler:
                 found["backoff"] += 1
         return found
 
+    def rejected(self) -> dict[str, int]:
+        """Return how many waiting pods each plugin has rejected; O(pods that wait)."""
+        found: dict[str, int] = {}
+        for waiting in self._queue.pods.values():
+            for plugin in waiting.plugins:
+                found[plugin] = found.get(plugin, 0) + 1
+        return found
+
     def cached(self) -> dict[str, int]:
         """Return how many nodes and pods on them it decides by; O(nodes)."""
         nodes = self._cluster.nodes.values()

@@ -232,3 +232,4 @@ def test_gated_pods_are_counted_by_themselves(sim):
     del body["spec"]["schedulingGates"]
     sim.do(sim.trusted.replace, PODS, record, body=body)
     assert sim.scheduler.waiting() == {"active": 0, "backoff": 0, "unschedulable": 2, "gated": 0}
+    assert sim.scheduler.rejected() == {"NodeResourcesFit": 2}
