@@ -21,6 +21,8 @@ td:first-child,th:first-child{text-align:left;padding-left:0}
 .wall.passing{border-color:#e69f00}.wall dt{font-weight:600;margin-top:.4rem}.wall dd{margin:0 0 .2rem 0}
 code{font-size:.9em;overflow-wrap:anywhere}.ok{color:#009e73}.bad{color:#d55e00}.small{font-size:.85em;opacity:.8}
 canvas{display:block;margin-top:.5rem;max-width:100%}.replay input{width:50%;vertical-align:middle}
+.key i{display:inline-block;width:.75em;height:.75em;margin:0 .3em 0 .8em}.key i:first-child{margin-left:0}
+.key .ready{background:#0072b2}.key .starting{background:#e69f00}.key .pending{background:#999}
 pre{overflow:auto;font-size:.85em}svg{width:100%;height:auto}svg .tick{font:11px system-ui,sans-serif;fill:currentColor}svg .grid{stroke:var(--line)}
 """
 

@@ -11,6 +11,7 @@ CONDITIONS = (
     "ContainersReady",
     "Ready",
 )
+_SAMPLES = {"accepted": "sent → accepted", "corrected": "intended → accepted", "late": "due → sent"}
 BY_WATCH, BY_STAMPS = "by watch", "by the API's stamps"
 
 
@@ -38,6 +39,11 @@ def rate(job: JobDocument) -> str:
 def within_burst(job: JobDocument) -> bool:
     """Say whether a job's requests were so few that its rate limited none."""
     return job.counted and job.sent <= job.burst
+
+
+def sample_words(name: str) -> str:
+    """Return what a sample of requests is called beside its figures (`JobDocument.requests`)."""
+    return _SAMPLES.get(name) or f"sent → {name.removeprefix('seen ')} seen"
 
 
 def asked_rate(job: JobDocument) -> str:

@@ -13,6 +13,7 @@ from kubedyno.documents.run import JobDocument
 from kubedyno.kube import yaml
 from kubedyno.report import svg
 from kubedyno.report.escaping import escape
+from kubedyno.report.jobs import sample_words
 from kubedyno.stats.quantiles import summary_of
 
 BINS = 400
@@ -44,7 +45,7 @@ def percentiles(job: JobDocument) -> str:
     series = {}
     for name, pairs in job.hdr_us.items():
         if points := _percentile_points(pairs):
-            series[name] = points
+            series[sample_words(name)] = points
     if not series:
         return ""
     right = max(points[-1][0] for points in series.values())
@@ -86,9 +87,8 @@ def over_time(documents: Sequence[PodsDocument]) -> str:
         found, x = summary_of(bins[number]), number * width
         for name, value in (("P50", found.p50), ("P99", found.p99), ("max", found.maximum)):
             series[name].append((x, value))
-    marks = [(last * share / 4, f"{float(f'{last * share / 4:.3g}'):g} s") for share in range(5)]
-    ends = marks if last else [(0.0, "0 s")]
-    picture = svg.curve("created to Ready by time of creation", "ms", series, ends, gap=last * _GAP_SHARE)
+    marks = [(second, f"{second:g} s") for second in svg.ticks_to(last) if second <= last] or [(0.0, "0 s")]
+    picture = svg.curve("created to Ready by time of creation", "ms", series, marks, gap=last * _GAP_SHARE)
     return f"<h4>Created → Ready, by when pods were created</h4>{picture}"
 
 

@@ -37,6 +37,8 @@ def box() -> str:
     return (
         "<div class=replay><button type=button>play</button> "
         '<input type=range min=0 max=1000 value=1000 aria-label="time of the run"> <output></output>'
+        '<div class="small key"><i class=ready></i>ready <i class=starting></i>starting <i class=pending></i>pending; '
+        "a box is a node: point at it for its name</div>"
         '<canvas role=img aria-label="pods on nodes at the chosen time"></canvas></div>'
     )
 

@@ -11,7 +11,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 24, 44
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#999999")
 
 
-def _ticks(top: float) -> list[float]:
+def ticks_to(top: float) -> list[float]:
     """Return at most six round values from 0 to at least `top`."""
     if top <= 0:
         return [0, 1]
@@ -25,7 +25,7 @@ def _ticks(top: float) -> list[float]:
 
 
 def _number(value: float) -> str:
-    return f"{value:g}" if value < 1e5 else f"{value:.3g}"
+    return f"{value:g}" if value < 1e6 else f"{value / 1e6:.4g}M"
 
 
 def _frame(title: str, unit: str, seconds: float, ticks: Sequence[float]) -> list[str]:
@@ -37,7 +37,7 @@ def _frame(title: str, unit: str, seconds: float, ticks: Sequence[float]) -> lis
         y = _y(tick, top)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
-    for tick in _ticks(seconds):
+    for tick in ticks_to(seconds):
         if tick <= seconds:
             x = _x(tick, seconds)
             parts.append(
@@ -79,7 +79,7 @@ def steps(title: str, unit: str, series: Mapping[str, Sequence[float]], every_s:
         every_s: Between two values.
     """
     seconds = max((len(values) for values in series.values()), default=0) * every_s
-    ticks = _ticks(max((max(values, default=0) for values in series.values()), default=0))
+    ticks = ticks_to(max((max(values, default=0) for values in series.values()), default=0))
     parts = _frame(title, unit, seconds, ticks)
     for index, values in enumerate(series.values()):
         points = []
@@ -103,7 +103,7 @@ def intervals(
         series: Name → (mean, half the interval's width) for each label, None where there is no value.
     """
     tops = [mean + half for values in series.values() for each in values if each for mean, half in [each]]
-    ticks = _ticks(max(tops, default=0))
+    ticks = ticks_to(max(tops, default=0))
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">'
     ]
@@ -140,7 +140,7 @@ def stacked(title: str, unit: str, series: Mapping[str, Sequence[float]], every_
     count = max((len(values) for values in series.values()), default=0)
     totals = [sum(values[i] for values in series.values()) for i in range(count)]
     seconds = count * every_s
-    ticks = _ticks(max(totals, default=0))
+    ticks = ticks_to(max(totals, default=0))
     parts = _frame(title, unit, seconds, ticks)
     base = [0.0] * count
     for index, values in enumerate(series.values()):
@@ -176,7 +176,7 @@ def curve(
         gap: Points further from each other than this are not joined: there was nothing in between.
     """
     right = max([marks[-1][0], *(points[-1][0] for points in series.values() if points)])
-    ticks = _ticks(max((value for points in series.values() for _, value in points), default=0))
+    ticks = ticks_to(max((value for points in series.values() for _, value in points), default=0))
     parts = _frame(title, unit, 0, ticks)[: 1 + 2 * len(ticks)]
     parts.append(_unit(unit))
     for x, text in marks:
@@ -216,7 +216,7 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, Sequence[float], float
         rows: Label, the parts' values, the limit.
         names: Of the parts.
     """
-    top = _ticks(max((max(sum(values), limit) for _, values, limit in rows), default=0))[-1]
+    top = ticks_to(max((max(sum(values), limit) for _, values, limit in rows), default=0))[-1]
     left, step = 200, 18
     height = len(rows) * step + 40
     scale = (WIDTH - left - 90) / top

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from kubedyno.report import svg
 
 
@@ -39,3 +41,8 @@ def test_the_last_mark_of_an_axis_is_whole_and_the_unit_is_beside_no_number():
     (unit,) = re.findall(r'y="([\d.]+)"[^>]*>ms<', picture)
     highest = min(float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="end">\d', picture))
     assert highest - float(unit) > 12
+
+
+@pytest.mark.parametrize(("top", "shown"), [(100_000, "100000"), (250_000, "250000"), (2_500_000, "2.5M"), (0.4, "0.4")])
+def test_large_values_are_written_out(top, shown):
+    assert f">{shown}</text>" in svg.steps("t", "1/s", {"a": [top]})
