@@ -27,15 +27,24 @@ def run(arguments: argparse.Namespace) -> int:
 
     import msgspec
 
+    from kubedyno.base.errors import KubedynoError
     from kubedyno.base.files import write_whole
     from kubedyno.base.terminal import printable
     from kubedyno.documents import circumstances
-    from kubedyno.documents.kubeburner import runs_in
+    from kubedyno.documents.kubeburner import has_any, runs_in
     from kubedyno.documents.run import Chapter
-    from kubedyno.lab.runs import directories_for
+    from kubedyno.lab.runs import directories_for, records_in
     from kubedyno.report import figures, forms, html, text
 
     directories = [directory for word in arguments.runs for directory in directories_for(word)]
+    for directory in directories:
+        if not has_any(directory):
+            # Or raises, where there is no run at all.
+            other = records_in(directory)[0]
+            raise KubedynoError(
+                f"{directory}: a run of `kubedyno {other.kind}`, which tells its results itself; its figures: "
+                f"kubedyno runs show {other.uuid}; beside others: kubedyno compare"
+            )
     found = [(document, directory) for directory in directories for document in runs_in(directory)]
     runs = [document for document, _ in found]
     breached = []

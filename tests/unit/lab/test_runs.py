@@ -14,6 +14,7 @@ import pytest
 from kubedyno.base import processes
 from kubedyno.base.errors import KubedynoError
 from kubedyno.cli.main import main
+from kubedyno.documents.net import NetLabRun
 from kubedyno.documents.run import FILE_NAME, RunDocument, Target
 from kubedyno.documents.runstore import RunRecord
 from kubedyno.lab import runremoval, runs
@@ -333,3 +334,14 @@ def test_of_a_run_that_was_killed_at_its_beginning_nothing_is_made_up(tmp_path, 
     assert (listed["verdict"], listed["took_s"]) == ("killed", 0)
     assert main(["report", str(metrics)]) == 1
     assert "killed before its first job had ended" in capsys.readouterr().err
+
+
+def test_a_run_that_has_no_report_says_where_its_figures_are(tmp_path, capsys):
+    when = "2026-01-01T00:00:00Z"
+    document = NetLabRun("u-net", "0", "6.18", {}, when, when, [], {}, [], [], [])
+    (tmp_path / "kubedynoNetLab.json").write_bytes(msgspec.json.encode([document]))
+    assert main(["report", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"kubedyno: {tmp_path}: a run of `kubedyno net lab`, which tells its results itself; its figures: "
+        "kubedyno runs show u-net; beside others: kubedyno compare\n"
+    )
