@@ -54,7 +54,7 @@ class Helm:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
@@ -96,7 +96,7 @@ def replicas(kubeconfig: Path, namespace: str, name: str) -> str:
 
 
 def test_a_release_from_installation_to_its_end(helm, kubeconfig, namespace):
-    installed = helm("install", "shop", str(CHART), "--wait", "--timeout", "30s")
+    installed = helm("install", "shop", str(CHART), "--wait", "--timeout", "90s")
     assert "STATUS: deployed" in installed
     assert "hello from shop" in installed
     assert replicas(kubeconfig, namespace, "shop") == "2/2"
@@ -105,16 +105,16 @@ def test_a_release_from_installation_to_its_end(helm, kubeconfig, namespace):
     assert kubectl(kubeconfig, "get", "job", "-n", namespace) == ""
     assert kubectl(kubeconfig, "get", "widget", "-n", namespace, "-o", "name") == "widget.shop.example.com/shop\n"
     assert helm.releases() == [("shop", "1", "deployed")]
-    assert "Phase:          Succeeded" in helm("test", "shop", "--timeout", "30s")
+    assert "Phase:          Succeeded" in helm("test", "shop", "--timeout", "90s")
 
-    upgraded = helm("upgrade", "shop", str(CHART), "--set", "replicas=3,greeting=again", "--wait", "--timeout", "30s")
+    upgraded = helm("upgrade", "shop", str(CHART), "--set", "replicas=3,greeting=again", "--wait", "--timeout", "90s")
     assert "has been upgraded" in upgraded
     assert replicas(kubeconfig, namespace, "shop") == "3/3"
     assert "replicas: 3" in helm("get", "values", "shop")
     assert 'greeting: "again"' in helm("get", "manifest", "shop")
     assert "hello" in helm("get", "all", "shop", "--revision", "1")
 
-    assert "Rollback was a success" in helm("rollback", "shop", "1", "--wait", "--timeout", "30s")
+    assert "Rollback was a success" in helm("rollback", "shop", "1", "--wait", "--timeout", "90s")
     assert replicas(kubeconfig, namespace, "shop") == "2/2"
     assert helm.history("shop") == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
     kinds = kubectl(kubeconfig, "get", "secret", "-n", namespace, "-o", "jsonpath={.items[*].type}").split()
@@ -126,7 +126,7 @@ def test_a_release_from_installation_to_its_end(helm, kubeconfig, namespace):
 
 
 def test_an_upgrade_that_fails_is_rolled_back(helm, kubeconfig, namespace):
-    atomic = ("upgrade", "--install", "shop", str(CHART), "--atomic", "--timeout", "30s")
+    atomic = ("upgrade", "--install", "shop", str(CHART), "--atomic", "--timeout", "90s")
     assert "Installing it now" in helm(*atomic, "--set", "replicas=1")
     refused = helm(*atomic, "--set", "replicas=-1", code=1)
     assert "spec.replicas: Invalid value: -1: must be greater than or equal to 0" in refused

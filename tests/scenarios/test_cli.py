@@ -57,7 +57,7 @@ def environment(home, **more):
     return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT / "src"), "NO_COLOR": "1", **more}
 
 
-def kubedyno(home, folder, *words, timeout=90, **more):
+def kubedyno(home, folder, *words, timeout=180, **more):
     return subprocess.run(
         [sys.executable, "-m", "kubedyno", *words],
         cwd=folder, env=environment(home, **more), capture_output=True, text=True, timeout=timeout, check=False,
@@ -391,7 +391,7 @@ def test_whoever_comes_while_a_cluster_starts_waits_and_uses_it(world, here):
         )
         for _ in range(3)
     ]  # fmt: skip
-    told = [process.communicate(timeout=90)[0] for process in started]
+    told = [process.communicate(timeout=180)[0] for process in started]
     kubedyno(world, here, "cluster", "down", "--name", "shared")
     assert [process.returncode for process in started] == [0, 0, 0]
     assert sorted("was up already" in text for text in told) == [False, True, True]

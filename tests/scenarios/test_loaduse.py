@@ -159,7 +159,7 @@ def test_volumes_that_claims_and_pods_hold_are_collected_with_them(clusters, tmp
     whole = yaml.safe_load(Path(path).read_text())
     whole["global"]["deletionStrategy"] = strategy
     Path(path).write_text(yaml.safe_dump(whole))
-    assert main(["init", "-c", path, "--timeout", "30s", "--kubeconfig", str(first.running.kubeconfig)]) == 0
+    assert main(["init", "-c", path, "--timeout", "120s", "--kubeconfig", str(first.running.kubeconfig)]) == 0
     assert not {"held-0", "held-1"} & names(first)
     assert first.list("/api/v1/persistentvolumes") == []
 

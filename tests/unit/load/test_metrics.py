@@ -30,7 +30,7 @@ class Server:
     def __init__(self):
         self.asked = []
         self.now = self.most = 0
-        self.gate = threading.Barrier(2, timeout=5)
+        self.gate = threading.Barrier(2, timeout=60)
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
