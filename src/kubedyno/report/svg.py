@@ -7,6 +7,8 @@ from kubedyno.report.escaping import escape
 WIDTH, HEIGHT = 760, 220
 # The unit stands above the axis, in the top's room.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 24, 44
+# How wide a letter of an axis is, at most.
+_LETTER = 7
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#999999")
 
@@ -99,7 +101,7 @@ def intervals(
     Args:
         title: For readers that do not see the picture.
         unit: Of the values, e.g. "ms".
-        labels: One a group of dots; read by pointing at a dot.
+        labels: One a group of dots; where one is too long to stand below, numbers do, and a dot that is pointed at tells.
         series: Name → (mean, half the interval's width) for each label, None where there is no value.
     """
     tops = [mean + half for values in series.values() for each in values if each for mean, half in [each]]
@@ -112,11 +114,12 @@ def intervals(
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
     parts.append(_unit(unit))
-    for place in range(len(labels)):
+    room = (WIDTH - _LEFT - _RIGHT) / max(len(labels), 1)
+    fit = all(_LETTER * len(label) <= room for label in labels)
+    for place, label in enumerate(labels):
         x = _x(place + 0.5, len(labels))
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 14}" text-anchor="middle">{place + 1}</text>'
-        )
+        text = escape(label) if fit else place + 1
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 14}" text-anchor="middle">{text}</text>')
     for index, (name, values) in enumerate(series.items()):
         colour = COLOURS[index % len(COLOURS)]
         for place, each in enumerate(values):

@@ -43,6 +43,17 @@ def test_the_last_mark_of_an_axis_is_whole_and_the_unit_is_beside_no_number():
     assert highest - float(unit) > 12
 
 
-@pytest.mark.parametrize(("top", "shown"), [(100_000, "100000"), (250_000, "250000"), (2_500_000, "2.5M"), (0.4, "0.4")])
+@pytest.mark.parametrize(
+    ("top", "shown"), [(100_000, "100000"), (250_000, "250000"), (2_500_000, "2.5M"), (0.4, "0.4")]
+)
 def test_large_values_are_written_out(top, shown):
     assert f">{shown}</text>" in svg.steps("t", "1/s", {"a": [top]})
+
+
+def test_groups_of_dots_stand_above_their_names_where_these_have_room():
+    def shown(labels):
+        picture = svg.intervals("t", "ms", labels, {"a": [(1.0, 0.5)] * len(labels)})
+        return re.findall(r'y="190" text-anchor="middle">([^<]+)<', picture)
+
+    assert shown(["jobs.0.qps=5", "<b>"]) == ["jobs.0.qps=5", "&lt;b&gt;"]
+    assert shown(["x" * 60, "y"]) == ["1", "2"]
