@@ -117,6 +117,8 @@ class Call:
 
     def _count(self, status: int) -> None:
         counts = self._counts
+        if counts.is_overdue(self.request):
+            return
         # A watch and a switched connection end when their peer likes.
         endless = self.verb == "watch" or status == 101
         took_s = None if endless else counts.now_s() - self._began_s

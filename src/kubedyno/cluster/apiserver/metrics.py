@@ -11,7 +11,7 @@ from collections.abc import Callable
 from kubedyno.cluster.apiserver.exposition import Page
 from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.registry.kind import Kind
-from kubedyno.http.messages import Headers, Responder, Stream, Tunnel
+from kubedyno.http.messages import Headers, Request, Responder, Stream, Tunnel
 from kubedyno.http.passing import PassingResponder, PassingStream
 from kubedyno.stats.histogram import Histogram
 
@@ -40,6 +40,8 @@ SIZED = frozenset({"get", "list"})
 READING = frozenset({"get", "list", "watch"})
 SIZE_BOUNDS = tuple(10.0**power for power in range(3, 10))
 
+# Requests that were ended and may yet be answered; beyond that the oldest are.
+_MOST_OVERDUE = 1000
 _COMPONENT = {"component": "apiserver"}
 
 Now = Callable[[], float]
@@ -73,6 +75,8 @@ class RequestCounts:
         self._sizes: dict[tuple[str, int, str, str], Histogram] = {}
         # Those that were ended in self-defence, by verb, kind, subresource, scope and status.
         self._ended: Counter[tuple[str, int, str, str, int]] = Counter()
+        # Requests that were ended and whose handlers have yet to see that: their answers come too late, and count no more.
+        self._overdue: dict[int, Request] = {}
         # Lists by kind and index: how many, and how many objects were looked at and returned.
         self._lists: dict[tuple[int, str], list[int]] = {}
         # (verb, path, status) of what is no resource.
@@ -108,6 +112,16 @@ class RequestCounts:
         self.add(verb, route, status, named=named)
         scope = _OBJECT if named else _scope_of(route, verb)
         self._ended[verb, id(route.kind), route.subresource, scope, status] += 1
+
+    def forget(self, request: Request) -> None:
+        """Count no answer to a request: it has had one."""
+        while len(self._overdue) >= _MOST_OVERDUE:
+            del self._overdue[next(iter(self._overdue))]
+        self._overdue[id(request)] = request
+
+    def is_overdue(self, request: Request) -> bool:
+        """Say whether a request has had its answer, once."""
+        return bool(self._overdue) and self._overdue.pop(id(request), None) is not None
 
     def listed(self, kind: Kind, index: str, fetched: int, returned: int) -> None:
         """Count a list: how many objects it looked at by an index, "" for none, and how many it returned."""

@@ -89,6 +89,7 @@ from kubedyno.kube.status import (
     InternalError,
     RequestEntityTooLarge,
     StatusError,
+    Timeout,
     Unauthorized,
 )
 
@@ -391,6 +392,8 @@ class ApiServer:
         if route is None:
             self._counts.add_path(request.method, path, status, 0.0)
             return
+        if status == Timeout.code:
+            self._counts.forget(request)
         asked = attributes_of(request)
         # What has no sense is no danger.
         count = self._counts.add if status == BadRequest.code else self._counts.end

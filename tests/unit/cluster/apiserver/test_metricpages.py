@@ -12,7 +12,7 @@ from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.http.messages import Peer, Request
 from kubedyno.kube.resources import PODS as PODS_KIND
 from kubedyno.promql.exposition import Sample, labels_of, read
-from unit.cluster.apiserver.harness import NS, START_S, TOKEN, Api, running
+from unit.cluster.apiserver.harness import NS, START_S, TOKEN, Answer, Api, running
 
 METRICS = "/apis/metrics.k8s.io/v1beta1"
 PODS = f"/api/v1/namespaces/{NS}/pods"
@@ -286,6 +286,17 @@ def test_what_flow_control_refuses_is_counted_as_what_it_was_about(cluster):
     assert (labels["verb"], labels["scope"], labels["component"]) == ("WATCH", "resource", "apiserver")
     assert len(named(page, "apiserver_request_terminations_total", verb="WATCH", resource="pods")) == 1
     assert named(page, "apiserver_request_total", code="429", subresource="/version")[0][1] == 1
+
+
+def test_an_answer_that_comes_after_the_time_out_is_no_second_one(cluster):
+    late = Request("GET", PODS, "", {"authorization": f"Bearer {TOKEN}"}, b"", Peer(1, ""))
+    cluster.server.ended(late, 504)
+    for _ in range(2):
+        cluster.server.app(late, Answer())
+    page = cluster.call("GET", "/metrics").body
+    counted = named(page, "apiserver_request_total", resource="pods", verb="LIST")
+    # The second time it is another request's.
+    assert sorted((labels["code"], value) for labels, value in counted) == [("200", 1), ("504", 1)]
 
 
 def test_requests_have_the_labels_of_the_real_server(cluster):
