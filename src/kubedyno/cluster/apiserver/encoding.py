@@ -41,6 +41,7 @@ _NOTHING_OF_APPS: dict[str, Object] = {
     "replicasets": {"selector": None, "replicas": 0},
     "statefulsets": {"selector": None, "replicas": 0},
 }
+_NO_TIME = "0001-01-01T00:00:00Z"
 # The number of every list's field.
 _ITEMS = 2
 
@@ -59,6 +60,7 @@ class Encoder:
         self._store = registry.store
         self._clock = clock
         resource = self._resource = kind.resource
+        self._celled = kind.stored_as if kind.cells_of_stored and kind.stored_as is not None else resource
         self._type = {"kind": resource.kind, "apiVersion": resource.api_version}
         self._list_head = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.api_version}",'.encode()
         self._columns = b""
@@ -199,7 +201,13 @@ class Encoder:
             value: Object = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
         elif form.shape is TABLE:
             shown = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
-            cells = self.kind.cells(self._nothing(), self._clock.now())
+            cells = [
+                # Go prints a time that is not set.
+                _NO_TIME if column["name"] == "Created At" and not cell else cell
+                for column, cell in zip(
+                    self.kind.columns(), self.kind.cells(self._nothing(), self._clock.now()), strict=False
+                )
+            ]
             value = {
                 "kind": "Table",
                 "apiVersion": f"meta.k8s.io/{form.version}",
@@ -253,7 +261,7 @@ class Encoder:
         return self._columns
 
     def _row(self, record: ObjectRecord, form: Form, include_object: str) -> bytes:
-        parsed = self._store.encode_dict(self._resource, record)
+        parsed = self._store.encode_dict(self._celled, record)
         cells = orjson.dumps(self.kind.cells(parsed, self._clock.now()))
         if include_object == "Object":
             shown = self._store.encode(self._resource, record)

@@ -72,6 +72,7 @@ class Kind:
         told_members: What a client writes where empty lists and maps show in what is said against them.
         undeletable: Names of objects that nobody may delete → why.
         names_itself: An object without a name gets a uid for one.
+        cells_of_stored: Its cells are those of the version in which it is stored.
         checks_prefix: What is wrong with the generateName is said beside what is wrong with the name.
         metadata_last: What is wrong with a new object's metadata is only said where nothing else is.
         deletion_warning: What who deletes is warned of where no propagation policy is asked for, "" for nothing.
@@ -105,6 +106,7 @@ class Kind:
     field_paths: tuple[str, ...] = ()
     undeletable: Mapping[str, str] = MappingProxyType({})
     names_itself = False
+    cells_of_stored = False
     checks_prefix = True
     metadata_last = False
     deletion_warning = ""

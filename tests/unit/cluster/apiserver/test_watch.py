@@ -229,6 +229,44 @@ def test_table_events_have_columns_once():
     aio.run(scene())
 
 
+def test_a_bookmark_in_a_table_shows_what_go_prints_of_nothing():
+    async def scene() -> None:
+        async with running() as api:
+            for path, cells in (
+                ("/apis/rbac.authorization.k8s.io/v1/roles", ["", "0001-01-01T00:00:00Z"]),
+                (
+                    "/apis/batch/v1/cronjobs",
+                    ["", "", "<none>", "<unset>", 0, "<none>", "<unknown>", "", "", "<none>"],
+                ),
+            ):
+                answer = api.call("GET", f"{path}?watch=1&allowWatchBookmarks=1", headers=TABLE)
+                ((kind, table),) = answer.events
+                assert (kind, table["rows"][0]["cells"]) == ("BOOKMARK", cells)
+
+    aio.run(scene())
+
+
+def test_the_older_version_of_an_autoscaler_has_the_row_of_the_stored_one():
+    def metric(name: str, **target: Any) -> dict[str, Any]:
+        return {"type": "Resource", "resource": {"name": name, "target": target}}
+
+    async def scene() -> None:
+        async with running() as api:
+            metrics = [
+                metric("cpu", type="Utilization", averageUtilization=50),
+                metric("memory", type="AverageValue", averageValue="1Mi"),
+            ]
+            scaled = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+            body = {"metadata": {"name": "h"}, "spec": {"maxReplicas": 2, "scaleTargetRef": scaled, "metrics": metrics}}
+            path = f"/apis/autoscaling/%s/namespaces/{NS}/horizontalpodautoscalers"
+            assert api.call("POST", path % "v2", body).status == 201
+            for version in ("v1", "v2"):
+                (row,) = api.call("GET", path % version, headers=TABLE).json["rows"]
+                assert row["cells"][2] == "cpu: <unknown>/50%, memory: <unknown>/1Mi"
+
+    aio.run(scene())
+
+
 def test_watchers_of_one_view_share_what_is_encoded(monkeypatch):
     async def scene() -> None:
         async with running() as api:

@@ -372,13 +372,11 @@ def to_v1(obj: Object) -> Object:
 class HorizontalPodAutoscalersV1(HorizontalPodAutoscalers):
     """autoscaling/v1 HorizontalPodAutoscaler: the same objects."""
 
+    cells_of_stored = True
+
     def default(self, obj: Object) -> None:
         to_v2(obj)
         super().default(obj)
 
     def from_stored(self, obj: Object) -> Object:
         return to_v1(obj)
-
-    def cells(self, obj: Object, now_s: float) -> list[Any]:
-        to_v2(obj)
-        return super().cells(obj, now_s)

@@ -251,7 +251,7 @@ class CronJobs(Kind):
             obj["metadata"]["name"],
             spec["schedule"],
             spec.get("timeZone", NONE),
-            str(bool(spec.get("suspend"))),
+            "<unset>" if spec.get("suspend") is None else str(spec["suspend"]),
             len(status.get("active", ())),
             since(last, now_s) if last else NONE,
             age(obj, now_s),
