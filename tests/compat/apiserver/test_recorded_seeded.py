@@ -16,7 +16,7 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube.resources import by_kind
 
 RECORDINGS = (
-    "manners", "morelists", "moresteps", "oddities", "parts", "podrefusals", "readings", "refusals", "rulings", "authority",
+    "manners", "negotiation", "morelists", "moresteps", "oddities", "parts", "podrefusals", "readings", "refusals", "rulings", "authority",
     "expressions",
 )  # fmt: skip
 # Needs the extra cel: what is written in CEL is compiled.

@@ -105,7 +105,7 @@ class OpenAPIPages:
         media, body = content
         tags: Headers = (("Etag", etag),) if etag else ()
         given = request.headers.get("if-none-match", "")
-        if etag and (given.strip() == "*" or etag in _TAG.findall(given)):
+        if given.strip() == "*" or (etag and etag in _TAG.findall(given)):
             responder.send(304, "", b"", headers + tags)
             return
         since = self._since.get(name)
