@@ -265,7 +265,10 @@ def test_nothing_of_the_cluster_becomes_markup_and_no_script_but_its_own_runs(pa
         hostile,
     )
     browser.until("return document.getElementById('panel').textContent.includes('onerror')")
-    browser.until("return kubedyno.drawing.places.has(900000) && !kubedyno.drawing.full && !kubedyno.drawing.relayout")
+    browser.until("return kubedyno.drawing.width === document.getElementById('stage').clientWidth")
+    browser.until(
+        "const d = kubedyno.drawing; return d.places.has(900000) && !d.full && !d.relayout && !d.animated.size"
+    )
     x, y = browser.run(
         """
         const d = kubedyno.drawing, [x, y] = d.at(d.places.get(900000)), r = d.canvas.getBoundingClientRect();
