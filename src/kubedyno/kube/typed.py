@@ -396,7 +396,7 @@ def _step_or_none(shape: Shape, item: Any) -> str | None:
 
 
 def remove(shape: Shape, value: Any, fields: Fields) -> Any:
-    """Return a value without the fields of a set; null where nothing remains of it."""
+    """Return a value without the fields of a set; null where nothing remains of a list, or there was nothing."""
     shape = shape.of(value)
     if shape.form is Form.SCALAR or shape.form is Form.ANY:
         return value
@@ -412,7 +412,8 @@ def remove(shape: Shape, value: Any, fields: Fields) -> Any:
                 kept[name] = member
             elif not is_member(below):
                 kept[name] = remove(shape.inside(name), member, below)
-        return kept or None
+        # A map that had members is an empty one without them.
+        return kept
     items = []
     for item in value if isinstance(value, list) else ():
         step = _step_or_none(shape, item)
