@@ -16,7 +16,7 @@ from kubedyno.cluster.registry.conversion import Conversion
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.schema import Schema
-from kubedyno.cluster.registry.structure import DecodeError, decode_metadata
+from kubedyno.cluster.registry.structure import DecodeError, decode_embedded, decode_metadata
 from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.apiversions import priority
 from kubedyno.kube.resources import Resource, Subresource
@@ -118,6 +118,7 @@ class CustomResource(Kind):
         self.list_kind = list_kind
         self.schema = Schema((version.get("schema") or {}).get("openAPIV3Schema") or {}, resource=True)
         self.terminating = False
+        self._embeds = self.schema.embeds
         given = version.get("subresources") or {}
         self._with_status = "status" in given
         self._scale: Object | None = given.get("scale")
@@ -141,6 +142,8 @@ class CustomResource(Kind):
         new["metadata"] = decode_metadata(what, given if given is not None else {}, unknown)
         pruned: list[str] = []
         self.schema.prune(new, "", pruned)
+        if self._embeds:
+            self._decode_embedded(self.schema, new, "", what, pruned)
         unknown = sorted(pruned) + unknown
         if unknown:
             texts = [f'unknown field "{path}"' for path in dict.fromkeys(unknown)]
@@ -149,6 +152,33 @@ class CustomResource(Kind):
             if field_validation == "Warn" and warnings is not None:
                 warnings += texts
         return new
+
+    def _decode_embedded(self, schema: Schema, value: Any, path: str, what: str, unknown: list[str]) -> None:
+        """Decode the type and the metadata of the resources within a value, in place.
+
+        Raises:
+            BadRequest: They are none.
+        """
+        if isinstance(value, list) and schema.items is not None:
+            for i, item in enumerate(value):
+                self._decode_embedded(schema.items, item, f"{path}[{i}]", what, unknown)
+        if not isinstance(value, dict):
+            return
+        if schema.embedded:
+            for name in ("apiVersion", "kind"):
+                if name in value and not isinstance(value[name], str):
+                    shown = orjson.dumps(value[name]).decode()
+                    raise BadRequest(f"{what}{path}.{name}: Invalid value: {shown}: must be a string")
+            if value.get("metadata") is not None:
+                try:
+                    value["metadata"] = decode_embedded(value["metadata"], f"{path}.metadata", unknown)
+                except ValueError as error:
+                    shown = orjson.dumps(value["metadata"], option=orjson.OPT_SORT_KEYS).decode()
+                    raise BadRequest(f"{what}{path}.metadata: Invalid value: {shown}: {error}") from None
+        for name, member in value.items():
+            node = schema.properties.get(name) or schema.additional
+            if isinstance(node, Schema) and not (schema.resource and name == "metadata"):
+                self._decode_embedded(node, member, f"{path}.{name}" if path else name, what, unknown)
 
     def _check_type(self, obj: Object) -> None:
         """Refuse an object that does not say what it is, or says that it is something else.

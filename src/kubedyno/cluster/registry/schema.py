@@ -45,12 +45,13 @@ class Schema:
         nullable: null is a value.
         has_default: `default` is what an absent member gets.
         ruled: It or some node below has validation rules.
+        embeds: It or some node below is a whole resource.
         timed: There are times or durations below it.
         translated: Expressions see a value of it otherwise than JSON has it.
     """
 
     __slots__ = (
-        "additional", "default", "embedded", "has_default", "int_or_string", "items", "nullable", "preserve",
+        "additional", "default", "embedded", "embeds", "has_default", "int_or_string", "items", "nullable", "preserve",
         "properties", "raw", "resource", "ruled", "timed", "translated",
     )  # fmt: skip
 
@@ -69,6 +70,7 @@ class Schema:
         items = raw.get("items")
         self.items = Schema(items) if isinstance(items, dict) else None
         self.ruled: bool = bool(raw.get(RULES)) or any(node.ruled for node in self._nodes())
+        self.embeds: bool = self.embedded or any(node.embeds for node in self._nodes())
         self.timed: bool = any(node.timed or node.raw.get("format") in FORMATS for node in self._nodes())
         kind, named = raw.get("type"), any(escaped(name) != name for name in self.properties)
         self.translated: bool = (
@@ -142,7 +144,7 @@ class Schema:
         if value[name] is None and not node.nullable:
             if node.has_default:
                 value[name] = copy.deepcopy(node.default)
-            elif node.raw.get("type") or node.int_or_string:
+            elif node.raw.get("type") or node.int_or_string or node.preserve:
                 del value[name]
                 return
         node.fill(value[name])
@@ -153,17 +155,38 @@ _EMPTY = Schema({})
 
 def counterparts(schema: Schema, old: Any) -> Callable[[Any], Any]:
     """Return what tells of an item of a list what it was before, `NOTHING` where items cannot be told apart."""
-    kind = schema.raw.get(LIST_TYPE)
-    if kind not in {"map", "set"} or not isinstance(old, list):
+    if schema.raw.get(LIST_TYPE) != "map" or not isinstance(old, list):
         return lambda _: NOTHING
-    keys = schema.raw.get(LIST_KEYS) or ()
-
-    def mark(item: Any) -> bytes:
-        told = [item.get(key) for key in keys] if kind == "map" else item
-        return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
-
     known: dict[bytes, Any] = {}
     for item in old:
-        if kind == "set" or isinstance(item, dict):
-            known.setdefault(mark(item), item)
-    return lambda item: known.get(mark(item), NOTHING) if kind == "set" or isinstance(item, dict) else NOTHING
+        if isinstance(item, dict):
+            known.setdefault(_mark(schema, item), item)
+    return lambda item: known.get(_mark(schema, item), NOTHING) if isinstance(item, dict) else NOTHING
+
+
+def _mark(schema: Schema, item: Object) -> bytes:
+    told = [item.get(key) for key in schema.raw.get(LIST_KEYS) or ()]
+    return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+
+
+def unchanged(schema: Schema, value: Any, old: Any) -> bool:
+    """Say whether a value is what it was before; the order of a list that is a map does not count."""
+    if type(value) is not type(old):
+        return False
+    if isinstance(value, dict):
+        if value.keys() != old.keys():
+            return False
+        for name, member in value.items():
+            node = schema.properties.get(name) or schema.additional
+            if not (unchanged(node, member, old[name]) if isinstance(node, Schema) else bool(member == old[name])):
+                return False
+        return True
+    if isinstance(value, list) and schema.items is not None:
+        if len(value) != len(old):
+            return False
+        items = schema.items
+        if schema.raw.get(LIST_TYPE) != "map":
+            return all(unchanged(items, a, b) for a, b in zip(value, old, strict=True))
+        before = counterparts(schema, old)
+        return all((found := before(item)) is not NOTHING and unchanged(items, item, found) for item in value)
+    return bool(value == old)

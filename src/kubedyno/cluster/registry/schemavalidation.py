@@ -8,13 +8,15 @@ import base64
 import binascii
 import ipaddress
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from kubedyno.cluster.registry import schemacel
-from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, NOTHING, Schema, counterparts
+from kubedyno.cluster.registry.metadata import annotation_causes, label_causes
+from kubedyno.cluster.registry.schema import LIST_KEYS, LIST_TYPE, NOTHING, Schema, counterparts, unchanged
 from kubedyno.kube.names import (
     problems_of_dns1035_label,
     problems_of_dns1123_label,
@@ -44,6 +46,13 @@ _MAC = re.compile(r"(?i)[0-9a-f]{2}([:-][0-9a-f]{2}){5}\Z")
 _DURATION = re.compile(r"(?>\d+(\.\d+)?\s*(?>ns|us|µs|ms|s|m|h|d|w)[a-z]*\s*)+\Z")
 _HOSTNAME = re.compile(r"([^\W_]((-?[^\W_]{0,62})?)|([^\W_](([^\W_]|-){0,61}[^\W_])?\.)+[^\W\d_]{2,63})\Z")
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S+\Z")
+_SHADE = r"(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])"
+_SHORT_ISBN = 10
+_CARD = re.compile(
+    r"4[0-9]{12}(?:[0-9]{3})?|5[1-5][0-9]{14}|6(?:011|5[0-9][0-9])[0-9]{12}|3[47][0-9]{13}"
+    r"|3(?:0[0-5]|[68][0-9])[0-9]{11}|(?:2131|1800|35[0-9]{3})[0-9]{11}"
+)
+_MAX_WHOLE, _MAX_FLOAT, _PLAIN_FLOAT = (1 << 53) - 1, 3.4028234663852886e38, 1e21
 _INTEGERS = {"int32": 1 << 31, "int64": 1 << 63}
 
 
@@ -112,8 +121,11 @@ class _Walk:
 
     def value(self, schema: Schema, value: Any, path: str, old: Any) -> None:
         """Judge a value by a node."""
-        if old is not NOTHING and old == value and type(old) is type(value):
+        if old is not NOTHING and unchanged(schema, value, old):
             return
+        if _is_beyond(value):
+            # As the real server's decoder has it.
+            value = float(value)
         raw = schema.raw
         if value is None and schema.nullable:
             return
@@ -163,7 +175,7 @@ class _Walk:
             self._causes.append(Cause("FieldValueTypeInvalid", self._field(path), text))
 
     def _number(self, raw: dict[str, Any], value: float, path: str, wanted: str) -> None:
-        kind = raw.get("format", "")
+        kind, whole = raw.get("format", ""), isinstance(value, int)
         if wanted == "integer" and not _is_whole(value):
             shown = f"with format {kind}" if kind in _INTEGERS else "(default format)"
             text = f"Checked value must be of type integer {shown} in {path}"
@@ -171,8 +183,17 @@ class _Walk:
         elif kind in _INTEGERS and not -_INTEGERS[kind] <= value < _INTEGERS[kind]:
             text = f"Checked value must be of type integer with format {kind} in {path}"
             self._causes.append(invalid_value(self._prefix or _ROOT, "", text))
+        if kind == "float" and wanted == "number" and abs(value) > _MAX_FLOAT:
+            text = f"Checked value must be of type number with format float in {path}"
+            self._causes.append(invalid_value(self._prefix or _ROOT, "", text))
+        if isinstance(value, float) and value.is_integer() and abs(value) < _PLAIN_FLOAT:
+            # Go shows it so.
+            value = int(value)
         multiple = raw.get("multipleOf")
-        if multiple and not _is_multiple(value, multiple):
+        if multiple and whole and not int(multiple):
+            text = f"factor MultipleOf declared for {path} must be positive: 0"
+            self._causes.append(invalid_value(self._field(path), 0, text))
+        elif multiple and not _is_multiple(value, multiple):
             self._wrong(path, value, f"should be a multiple of {_go_number(multiple)}")
         most, least = (_bound(raw.get(name), value) for name in ("maximum", "minimum"))
         if most is not None:
@@ -234,7 +255,7 @@ class _Walk:
         some = raw.get("anyOf")
         if some and all(_causes_of(node, value, path) for node in some):
             self._plain(f'"{path}" must validate at least one schema (anyOf)')
-            self._causes.extend(_causes_of(some[0], value, path))
+            self._causes.extend(_nearest(some, value, path))
         one = raw.get("oneOf")
         if one:
             fitting = sum(not _causes_of(node, value, path) for node in one)
@@ -242,7 +263,7 @@ class _Walk:
                 how = f"Found {fitting} valid alternatives" if fitting else "Found none valid"
                 self._plain(f'"{path}" must validate one and only one schema (oneOf). {how}')
                 if not fitting:
-                    self._causes.extend(_causes_of(one[0], value, path))
+                    self._causes.extend(_nearest(one, value, path))
         none = raw.get("not")
         if isinstance(none, dict) and not _causes_of(none, value, path):
             self._plain(f'"{path}" must not validate the schema (not)')
@@ -255,6 +276,12 @@ def _causes_of(raw: dict[str, Any], value: Any, path: str) -> list[Cause]:
     causes: list[Cause] = []
     _Walk(causes, "").value(Schema(raw), value, path, NOTHING)
     return causes
+
+
+def _nearest(nodes: list[dict[str, Any]], value: Any, path: str) -> list[Cause]:
+    """Return what is wrong by the node that fits best: the first of those that miss the fewest members."""
+    found = [_causes_of(node, value, path) for node in nodes]
+    return min(found, key=lambda causes: sum(cause.reason == "FieldValueRequired" for cause in causes))
 
 
 def _quoted(text: str) -> str:
@@ -280,13 +307,19 @@ def _bound(limit: float | None, value: float) -> float | None:
 
 
 def _is_multiple(value: float, of: float) -> bool:
-    if isinstance(value, int) and _is_whole(of):
+    if isinstance(value, int) and int(of):
         return value % int(of) == 0
     return _is_whole(value / of)
 
 
+def _is_beyond(value: Any) -> bool:
+    """Say whether a number is an integer of more than 64 bits."""
+    return isinstance(value, int) and not -_INTEGERS["int64"] <= value < _INTEGERS["int64"]
+
+
 def _is_whole(value: float) -> bool:
-    return isinstance(value, int) or value.is_integer()
+    """Say whether a number is an integer of JSON; larger ones are not told from their neighbours."""
+    return isinstance(value, int) or (value.is_integer() and abs(value) <= _MAX_WHOLE)
 
 
 def _same(value: Any, other: Any) -> bool:
@@ -326,11 +359,48 @@ def _matches(pattern: str, value: str) -> bool:
     return found is not None
 
 
+def _uuid_of(version: str, variant: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?i)[0-9a-f]{{8}}-?[0-9a-f]{{4}}-?{version}[0-9a-f]{{3}}-?{variant}[0-9a-f]{{3}}-?[0-9a-f]{{12}}\Z"
+    )
+
+
+def _is_isbn(text: str, length: int) -> bool:
+    digits = re.sub(r"[\s-]+", "", text)
+    if length == _SHORT_ISBN:
+        if not re.fullmatch(r"[0-9]{9}[0-9X]", digits):
+            return False
+        values = [10 if digit == "X" else int(digit) for digit in digits]
+        return sum((i + 1) * value for i, value in enumerate(values)) % 11 == 0
+    return (
+        bool(re.fullmatch(r"[0-9]{13}", digits)) and sum(int(d) * (1, 3)[i % 2] for i, d in enumerate(digits)) % 10 == 0
+    )
+
+
+def _is_card(text: str) -> bool:
+    digits = re.sub(r"[^0-9]+", "", text)
+    if _CARD.fullmatch(digits) is None:
+        return False
+    doubled = [int(d) * (1 + i % 2) for i, d in enumerate(reversed(digits))]
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+_CHECKS: dict[str, Callable[[str], bool]] = {
+    "isbn10": lambda text: _is_isbn(text, _SHORT_ISBN),
+    "isbn13": lambda text: _is_isbn(text, 13),
+    "isbn": lambda text: _is_isbn(text, _SHORT_ISBN) or _is_isbn(text, 13),
+    "creditcard": _is_card,
+}
+
+
 def _has_format(kind: str, value: str) -> bool:
     """Say whether a text has a format; formats that are not known are no restriction."""
     pattern = _FORMATS.get(kind)
     if pattern is not None:
         return pattern.match(value) is not None
+    check = _CHECKS.get(kind)
+    if check is not None:
+        return check(value)
     problems_of = _NAMES.get(kind)
     if problems_of is not None:
         return not problems_of(value)
@@ -351,15 +421,18 @@ def _has_format(kind: str, value: str) -> bool:
 
 
 _FORMATS = {
-    "date": _DATE, "date-time": _DATE_TIME, "datetime": _DATE_TIME, "uuid": _UUID, "uuid3": _UUID, "uuid4": _UUID,
-    "uuid5": _UUID, "email": _EMAIL, "mac": _MAC, "duration": _DURATION, "uri": _URI,
+    "date": _DATE, "date-time": _DATE_TIME, "datetime": _DATE_TIME, "uuid": _UUID, "email": _EMAIL, "mac": _MAC,
+    "duration": _DURATION, "uri": _URI, "ssn": re.compile(r"\d{3}[- ]\d{2}[- ]\d{4}\Z"),
+    "uuid3": _uuid_of("3", "[0-9a-f]"), "uuid4": _uuid_of("4", "[89ab]"), "uuid5": _uuid_of("5", "[89ab]"),
+    "bsonobjectid": re.compile(r"[0-9a-fA-F]{24}\Z"), "hexcolor": re.compile(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})\Z"),
+    "rgbcolor": re.compile(rf"rgb\(\s*{_SHADE}\s*,\s*{_SHADE}\s*,\s*{_SHADE}\s*\)\Z"),
 }  # fmt: skip
 _NAMES = {"k8s-short-name": problems_of_dns1123_label, "k8s-long-name": problems_of_dns1123_subdomain}
 # Others are taken for none.
 KNOWN_FORMATS = frozenset(
     {
-        *_FORMATS, *_NAMES, *_INTEGERS, "byte", "cidr", "double", "float", "hostname", "ipv4", "ipv6", "password",
-        "bsonobjectid", "creditcard", "hexcolor", "isbn", "isbn10", "isbn13", "rgbcolor", "ssn",
+        *_FORMATS, *_CHECKS, *_NAMES, *_INTEGERS, "byte", "cidr", "double", "float", "hostname", "ipv4", "ipv6",
+        "password",
     }
 )  # fmt: skip
 # What a value of a type is of its own.
@@ -398,6 +471,9 @@ def _resource(value: dict[str, Any], path: str, causes: list[Cause]) -> None:
     given = metadata.get("name") if isinstance(metadata, dict) else None
     if isinstance(given, str):
         causes.extend(invalid_value(f"{path}.metadata.name", given, p) for p in problems_of_path_segment(given))
+    if isinstance(metadata, dict):
+        causes += label_causes(metadata.get("labels") or {}, f"{path}.metadata.labels")
+        causes += annotation_causes(metadata.get("annotations") or {}, f"{path}.metadata.annotations")
 
 
 def _lists(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:

@@ -487,6 +487,28 @@ def decode_metadata(what: str, metadata: Any, unknown: list[str]) -> dict[str, A
         raise DecodeError(what, mismatch.shown("meta.v1.ObjectMeta", "metadata.")) from None
 
 
+def decode_embedded(metadata: Any, path: str, unknown: list[str]) -> dict[str, Any]:
+    """Return decoded metadata of a resource within another one.
+
+    Args:
+        metadata: The client's JSON.
+        path: Of the metadata.
+        unknown: Receives the paths of unknown fields.
+
+    Raises:
+        ValueError: A wrong type; the text is the decoder's.
+    """
+    if type(metadata) is not dict:
+        found = _JSON_NAMES.get(type(metadata), "object")
+        raise ValueError(f"json: cannot unmarshal {found} into Go value of type v1.ObjectMeta")
+    try:
+        decoded = _struct("meta.v1.ObjectMeta").decode(metadata, f"{path}.", unknown)
+    except _MismatchError as mismatch:
+        text = mismatch.shown("meta.v1.ObjectMeta", f"{path}.").replace(f"ObjectMeta.{path}.", "ObjectMeta.")
+        raise ValueError(text) from None
+    return {name: value for name, value in decoded.items() if value not in (None, {}, [])}
+
+
 # In every group and version.
 _META_KINDS = frozenset(
     {"CreateOptions", "DeleteOptions", "GetOptions", "ListOptions", "PatchOptions", "UpdateOptions", "WatchEvent"}
