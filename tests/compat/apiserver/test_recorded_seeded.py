@@ -16,11 +16,11 @@ from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube.resources import by_kind
 
 RECORDINGS = (
-    "manners", "negotiation", "morelists", "moresteps", "oddities", "parts", "podrefusals", "readings", "refusals", "rulings", "authority",
-    "expressions",
+    "manners", "negotiation", "morelists", "moresteps", "oddities", "parts", "podrefusals", "readings", "refusals", "rulings",
+    "authority", "expressions", "definitions", "costs",
 )  # fmt: skip
 # Needs the extra cel: what is written in CEL is compiled.
-EXPRESSIONS = "expressions"
+EXPRESSIONS = frozenset({"expressions", "costs"})
 # The recorded server had service subnets of both families.
 SETTINGS = ClusterSettings(second_service_subnet="fd00:10:96::/112")
 
@@ -47,13 +47,15 @@ async def replay_all(recording: str) -> dict[str, Result]:
                 continue
             made = await replay.run({"headers": [], "body": {"json": {}}, **row})
             assert made.status in {200, 201}, (row["request"], made.body)
+            if made.body["json"]["kind"] == "CustomResourceDefinition":
+                await served(replay, made.body["json"]["metadata"]["name"])
             if made.body["json"]["kind"] == "Namespace":
                 await replay.namespace(made.body["json"]["metadata"]["name"])
     return found
 
 
 def marks_of(recording: str) -> list[pytest.MarkDecorator]:
-    missing = recording == EXPRESSIONS and not (available() and schematypes.available())
+    missing = recording in EXPRESSIONS and not (available() and schematypes.available())
     return [pytest.mark.skip(reason="the extra cel is not installed")] if missing else []
 
 

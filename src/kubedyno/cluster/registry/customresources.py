@@ -5,6 +5,7 @@ columns are its JSONPaths. All versions of a definition share a table, and diffe
 """
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -21,13 +22,15 @@ from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.apiversions import priority
 from kubedyno.kube.resources import Resource, Subresource
 from kubedyno.kube.shapes import Shape, shape_of_schema
-from kubedyno.kube.status import BadRequest, Cause, StatusError, invalid_value
+from kubedyno.kube.status import BadRequest, Cause, StatusError, invalid, invalid_value
 
 # In the order in which the real server lists them.
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _PART_VERBS = ("get", "patch", "update")
 _NOT_SPEC = frozenset({"kind", "apiVersion", "metadata", "status"})
 _NOT_SPEC_WITHOUT_STATUS = frozenset({"kind", "apiVersion", "metadata"})
+# So much of a body is shown of one that is none.
+_SHOWN_START = 30
 _MAX_REPLICAS = (1 << 31) - 1
 NAME_TEXT = (
     "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a "
@@ -189,21 +192,46 @@ class CustomResource(Kind):
         resource = self.resource
         if not obj.get("kind"):
             raise self.no_kind(orjson.dumps(obj).decode())
-        if not obj.get("apiVersion"):
-            raise BadRequest("the object provided is unrecognized: apiVersion must be set")
-        if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
-            group, _, version = str(obj["apiVersion"]).rpartition("/")
+        version = obj.get("apiVersion") or ""
+        if version != resource.api_version:
             raise BadRequest(
-                f'{obj["kind"]} in version "{version}" cannot be handled as a {resource.kind}: the apiVersion and kind '
-                f"in the data ({group}/{version}, Kind={obj['kind']}) do not match the expected ones "
-                f"({resource.api_version}, Kind={resource.kind})"
+                f"the API version in the data ({version}) does not match the expected API version "
+                f"({resource.api_version})"
             )
+        self._check_named(obj)
+
+    def check_patched(self, obj: Object, subresource: str) -> None:
+        if not (obj.get("kind") and obj.get("apiVersion")):
+            return
+        if subresource:
+            # A subresource takes nothing of it.
+            obj |= {"kind": self.resource.kind, "apiVersion": self.resource.api_version}
+        else:
+            self._check_named(obj)
+
+    def _check_named(self, obj: Object) -> None:
+        """Refuse an object of another type, as one of that.
+
+        Raises:
+            StatusError: It is so.
+        """
+        own, kind, version = self.resource, str(obj["kind"]), str(obj["apiVersion"])
+        causes = [
+            invalid_value(name, given, f"must be {wanted}")
+            for name, given, wanted in (("kind", kind, own.kind), ("apiVersion", version, own.api_version))
+            if given != wanted
+        ]
+        if causes:
+            group = version.rpartition("/")[0]
+            given_name = (obj.get("metadata") or {}).get("name", "")
+            raise invalid(replace(own, group=group, kind=kind), given_name, causes)
 
     def no_kind(self, shown: str) -> BadRequest:
         """Return the error of an object that does not say what it is; `shown` is its text."""
+        start = shown if len(shown) <= _SHOWN_START else f"{shown[:_SHOWN_START]} ..."
         return BadRequest(
             f"the object provided is unrecognized (must be of type {self.resource.kind}): Object 'Kind' is missing in "
-            f"'{shown}' ({shown})"
+            f"'{shown}' ({start})"
         )
 
     def default(self, obj: Object) -> None:

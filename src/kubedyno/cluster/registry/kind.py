@@ -144,6 +144,9 @@ class Kind:
         """Return a fresh dict of what the real server would have after decoding; see `structure.decode`."""
         return decode(self.resource, obj, field_validation, warnings)
 
+    def check_patched(self, obj: Object, subresource: str) -> None:
+        """Look at what a patch made of an object before it is decoded."""
+
     def default(self, obj: Object) -> None:
         """Fill in what the client left out."""
 

@@ -345,6 +345,7 @@ class Registry(ServedKinds):
         wanted = change(self.store.encode_dict(resource, old, shown=True))
         try:
             self._check_type(resource, wanted)
+            kind.check_patched(wanted, subresource)
             new = kind.decode(wanted, field_validation, warnings)
         except DecodeError as error:
             more = error.why.removeprefix(STRICT)

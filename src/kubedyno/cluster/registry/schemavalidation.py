@@ -186,7 +186,7 @@ class _Walk:
         if kind == "float" and wanted == "number" and abs(value) > _MAX_FLOAT:
             text = f"Checked value must be of type number with format float in {path}"
             self._causes.append(invalid_value(self._prefix or _ROOT, "", text))
-        if isinstance(value, float) and value.is_integer() and abs(value) < _PLAIN_FLOAT:
+        if not whole and float(value).is_integer() and abs(value) < _PLAIN_FLOAT and not _is_beyond(int(value)):
             # Go shows it so.
             value = int(value)
         multiple = raw.get("multipleOf")

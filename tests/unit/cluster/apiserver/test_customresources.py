@@ -175,7 +175,7 @@ def test_what_custom_resources_refuse():
         assert "metadata.resourceVersion" in put.json["message"]
         strategic = {"content-type": "application/strategic-merge-patch+json"}
         assert api.call("PATCH", f"{WIDGETS}/w", {"spec": {}}, strategic).status == 415
-        assert api.call("POST", WIDGETS, widget("x", kind="Gadget", size=1)).status == 400
+        assert api.call("POST", WIDGETS, widget("x", kind="Gadget", size=1)).status == 422
 
     scene(play)
 
