@@ -262,6 +262,10 @@ class Command:
     def close(self) -> None:
         """Kill it: its client is gone."""
         self.on_output = None
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it and all processes of its group; one that is still to start, once it has."""
         self._unwanted = True
         if self.running:
             self._pod.signal(self.id, 9, everyone=True)
@@ -274,7 +278,7 @@ class Command:
         else:
             self.running = True
             if self._unwanted:
-                self.close()
+                self.kill()
         if self.on_started is not None:
             self.on_started(failure)
 

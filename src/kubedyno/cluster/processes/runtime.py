@@ -207,9 +207,12 @@ class PodProcesses:
                     client.on_output(stream, data)
 
         def on_started(failure: str) -> None:
-            if failure:
+            if failure and known.command is command:
                 known.command = None
             started(_TASK.format(failure) if failure else "")
+            if failure:
+                # It was to stop before it was known that it cannot start.
+                self._after_end(pod)
 
         def on_exit(code: int) -> None:
             log.close(self._clock.now())
@@ -357,8 +360,8 @@ class PodProcesses:
     @staticmethod
     def _kill(pod: _Pod, commands: list[Command | None]) -> None:
         for command in commands:
-            if command is not None and command.running and pod.link is not None:
-                pod.link.signal(command.id, signal.SIGKILL, everyone=True)
+            if command is not None and pod.link is not None:
+                command.kill()
 
     @staticmethod
     def _running(pod: _Pod) -> list[Command]:
