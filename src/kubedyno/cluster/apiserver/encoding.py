@@ -186,12 +186,15 @@ class Encoder:
         """Return Table events with the column definitions in the first one."""
         return piece.replace(NO_COLUMNS, b'"columnDefinitions":' + self._column_bytes(), 1)
 
-    def bookmark(self, revision: int, form: Form, *, initial_end: bool = False) -> bytes:
+    def bookmark(
+        self, revision: int, form: Form, include_object: str = "Metadata", *, initial_end: bool = False
+    ) -> bytes:
         """Return a BOOKMARK event.
 
         Args:
             revision: The watcher knows everything up to here.
             form: Of the watch.
+            include_object: What a Table's rows carry.
             initial_end: It ends the initial events.
         """
         metadata: Object = {"resourceVersion": str(revision)}
@@ -200,7 +203,11 @@ class Encoder:
         if form.shape is METADATA:
             value: Object = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
         elif form.shape is TABLE:
-            shown = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
+            shown: Object | None = None
+            if include_object == "Object":
+                shown = {**self._type, **self._nothing(), "metadata": metadata}
+            elif include_object != "None":
+                shown = {"kind": METADATA, "apiVersion": f"meta.k8s.io/{form.version}", "metadata": metadata}
             cells = [
                 # Go prints a time that is not set.
                 _NO_TIME if column["name"] == "Created At" and not cell else cell

@@ -137,6 +137,7 @@ class Reads:
         form = call.form(parameters(request.query).get("pretty"), route=COLLECTION_MEDIA)
         options = list_options(request.query, watched=call.watched is not None)
         if call.watched:
+            self._registry.check_fields(route.kind, options.fields)
             options = options.named(call.watched)
         if isinstance(route.kind, CustomResource):
             route.kind.check_readable(self._store)

@@ -46,8 +46,9 @@ class Selection:
         # A watch or list of one name is a look-up.
         named = [value for field, operator, value in fields.terms if field == "metadata.name" and operator == "="]
         self.table_key = ""
-        if named and (namespace or not kind.resource.namespaced):
-            self.table_key = f"{namespace}/{named[0]}" if namespace else named[0]
+        within = namespace or (fields.value_of("metadata.namespace") if named else "")
+        if named and (within or not kind.resource.namespaced):
+            self.table_key = f"{within}/{named[0]}" if kind.resource.namespaced else named[0]
 
     def in_namespace(self, record: AnyRecord) -> bool:
         """Say whether a record lies in the namespace, whatever else is selected."""

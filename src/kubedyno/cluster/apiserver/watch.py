@@ -454,7 +454,8 @@ class WatchHub:
             self._write_bookmark(channel, watcher, watcher.since, initial_end=True)
 
     def _write_bookmark(self, channel: Channel, watcher: Watcher, revision: int, *, initial_end: bool = False) -> None:
-        bookmark = channel.encoder.bookmark(revision, watcher.group.form, initial_end=initial_end)
+        group = watcher.group
+        bookmark = channel.encoder.bookmark(revision, group.form, group.include_object, initial_end=initial_end)
         if watcher.wants_columns:
             watcher.wants_columns = False
             bookmark = channel.encoder.with_columns(bookmark)

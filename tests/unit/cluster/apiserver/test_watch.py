@@ -246,6 +246,18 @@ def test_a_bookmark_in_a_table_shows_what_go_prints_of_nothing():
     aio.run(scene())
 
 
+def test_a_bookmark_in_a_table_carries_what_its_rows_carry():
+    async def scene() -> None:
+        async with running() as api:
+            for wanted, kind in (("Object", "ConfigMap"), ("Metadata", "PartialObjectMetadata"), ("None", None)):
+                query = f"{PATH}?watch=1&allowWatchBookmarks=1&includeObject={wanted}"
+                ((_, table),) = api.call("GET", query, headers=TABLE).events
+                shown = table["rows"][0]["object"]
+                assert (shown and shown["kind"]) == kind
+
+    aio.run(scene())
+
+
 def test_the_older_version_of_an_autoscaler_has_the_row_of_the_stored_one():
     def metric(name: str, **target: Any) -> dict[str, Any]:
         return {"type": "Resource", "resource": {"name": name, "target": target}}

@@ -156,5 +156,21 @@ def test_an_old_path_that_names_another_object_than_its_selector_is_refused_afte
             old = f"/api/v1/watch/namespaces/{NS}/configmaps/a?fieldSelector=metadata.name%3Db"
             assert api.call("GET", old).json["message"] == "fieldSelector metadata.name doesn't match requested name"
             assert api.call("GET", f"{old}&sendInitialEvents=true").status == 422
+            unknown = api.call("GET", old.replace("metadata.name", "spec.x"))
+            assert '"spec.x" is not a known field selector' in unknown.json["message"]
+
+    aio.run(scene())
+
+
+def test_a_list_of_one_name_in_one_namespace_has_no_pages():
+    async def scene() -> None:
+        async with running() as api:
+            for name in "abc":
+                create(api, name)
+            one = api.call("GET", "/api/v1/configmaps?limit=1&fieldSelector=metadata.name%3Da,metadata.namespace%3Dns")
+            assert ([each["metadata"]["name"] for each in one.json["items"]], "continue" in one.json["metadata"]) == (
+                ["a"],
+                False,
+            )
 
     aio.run(scene())
