@@ -173,6 +173,8 @@ def unchanged(schema: Schema, value: Any, old: Any) -> bool:
     """Say whether a value is what it was before; the order of a list that is a map does not count."""
     if type(value) is not type(old):
         return False
+    if value == old:
+        return True
     if isinstance(value, dict):
         if value.keys() != old.keys():
             return False
@@ -189,4 +191,4 @@ def unchanged(schema: Schema, value: Any, old: Any) -> bool:
             return all(unchanged(items, a, b) for a, b in zip(value, old, strict=True))
         before = counterparts(schema, old)
         return all((found := before(item)) is not NOTHING and unchanged(items, item, found) for item in value)
-    return bool(value == old)
+    return False
