@@ -9,7 +9,7 @@ stored managedFields as they are; what they own is made out when somebody reads 
 begins with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -107,6 +107,8 @@ class FieldManager:
         self._reset: dict[str, Fields] = {"": {"f:status": {}} if has_status else {}, "status": status_only}
         for subresource, fields in (unowned or {}).items():
             self._reset[subresource] = self._reset_of(subresource) | fields
+        # In another version of the API in which somebody owns something: its manager, and the object in its form.
+        self.others: Callable[[str, Object], tuple[FieldManager, Object] | None] = lambda _, __: None
         # Structure of a new object → its set's JSON.
         self._forms: dict[tuple[Any, ...], _Form] = {}
 
@@ -212,7 +214,25 @@ class FieldManager:
             entries = self._understood(decode(managed))
             if not entries:
                 return b""
-        return encode(self._updated(entries, changes, updater(manager or _UNKNOWN, self._version, subresource), now))
+        identity = updater(manager or _UNKNOWN, self._version, subresource)
+        return encode(
+            self._updated(entries, self._changes_by_version(entries, changes, old, new, subresource), identity, now)
+        )
+
+    def _changes_by_version(
+        self, managed: Managed, changes: Comparison, old: Object, new: Object, subresource: str
+    ) -> dict[str, Comparison]:
+        """Return what a write changes, in each version in which somebody owns something."""
+        found = {self._version: changes}
+        for entry in managed.values():
+            version = entry.api_version
+            if version not in found:
+                before, after = self.others(version, old), self.others(version, new)
+                if before is None or after is None:
+                    found[version] = changes
+                else:
+                    found[version] = before[0]._compared(before[1], after[1], subresource)
+        return found
 
     def _understood(self, managed: Managed) -> Managed:
         """Return the entries without those of another group's form of the object, which nobody can convert."""
@@ -220,9 +240,10 @@ class FieldManager:
         other = [identity for identity, entry in managed.items() if entry.api_version.rpartition("/")[0] != group]
         return {identity: entry for identity, entry in managed.items() if identity not in other} if other else managed
 
-    def _updated(self, managed: Managed, changes: Comparison, identity: ManagerId, now: str) -> Managed:
+    def _updated(self, managed: Managed, by_version: dict[str, Comparison], identity: ManagerId, now: str) -> Managed:
+        changes = by_version[self._version]
         taken = fieldset.union(changes.modified, changes.added)
-        result = without_fields(managed, fieldset.union(taken, changes.removed))
+        result = _without_changed(managed, by_version)
         if taken:
             mine = result.get(identity)
             owned = taken if mine is None else fieldset.union(taken, mine.fields)
@@ -334,15 +355,16 @@ class FieldManager:
             whole = Entry(self._version, "", field_set(self._shape, patch))
             wanted = self._pruned(wanted, {**entries, identity: whole}, before.fields)
         changes = self._compared(plain, wanted, subresource)
-        taken = fieldset.union(changes.modified, changes.added)
+        by_version = self._changes_by_version(entries, changes, plain, wanted, subresource)
         conflicts = {
             other: shared
             for other, entry in entries.items()
-            if other != identity and (shared := fieldset.intersection(entry.fields, taken))
+            if other != identity
+            and (shared := fieldset.intersection(entry.fields, _taken(by_version[entry.api_version])))
         }
         if conflicts and not force:
             raise _ConflictsError(conflicts)
-        entries = without_fields(entries, fieldset.union(taken, changes.removed), keep=(identity,))
+        entries = _without_changed(entries, by_version, keep=(identity,))
         # Also another order makes it a change, and what is put back later: what this subresource may not change.
         same = bool(plain == wanted)
         if not owned:
@@ -509,6 +531,24 @@ def _value_at(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT
     return value
+
+
+def _taken(changes: Comparison) -> Fields:
+    """Return what whoever writes comes to own."""
+    return fieldset.union(changes.modified, changes.added)
+
+
+def _without_changed(managed: Managed, by_version: dict[str, Comparison], keep: tuple[ManagerId, ...] = ()) -> Managed:
+    """Return the entries without what a write changes, each in its own version."""
+    if len(by_version) == 1:
+        (changes,) = by_version.values()
+        return without_fields(managed, fieldset.union(_taken(changes), changes.removed), keep=keep)
+    result: Managed = {}
+    for identity, entry in managed.items():
+        changes = by_version[entry.api_version]
+        gone = fieldset.union(_taken(changes), changes.removed)
+        result |= without_fields({identity: entry}, gone, keep=keep)
+    return result
 
 
 def _with_empty(value: Object, path: tuple[str, ...]) -> Object:

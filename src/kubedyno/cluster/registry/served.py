@@ -2,12 +2,43 @@
 
 from kubedyno.cluster.registry.catalogue import kinds
 from kubedyno.cluster.registry.codec import meta_dict
+from kubedyno.cluster.registry.fieldmanager import FieldManager
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.runtimeconfig import RuntimeConfig
+from kubedyno.cluster.registry.structure import DecodeError
 from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.cluster.storage.store import ObjectRecord, ResourceKey, Store, resource_key
 from kubedyno.kube.resources import Resource, by_kind
 from kubedyno.kube.selectors import FieldSelector
+
+
+def _acquaint(kind: Kind, stored: Kind) -> None:
+    """Let the managers of two versions look at objects as the other one does."""
+
+    def as_stored(version: str, obj: Object) -> tuple[FieldManager, Object] | None:
+        if version != stored.resource.api_version:
+            return None
+        converted = _decoded(kind, obj)
+        if converted is None:
+            return None
+        kind.default(converted)
+        return stored.fields, converted
+
+    def as_served(version: str, obj: Object) -> tuple[FieldManager, Object] | None:
+        if version != kind.resource.api_version:
+            return None
+        converted = _decoded(stored, obj)
+        return None if converted is None else (kind.fields, kind.from_stored(converted))
+
+    kind.fields.others, stored.fields.others = as_stored, as_served
+
+
+def _decoded(kind: Kind, obj: Object) -> Object | None:
+    """Return an object that may be what somebody applies as its type has it, None where it does not fit."""
+    try:
+        return kind.decode({name: value for name, value in obj.items() if name not in {"kind", "apiVersion"}}, "Ignore")
+    except DecodeError:
+        return None
 
 
 class ServedKinds:
@@ -33,6 +64,15 @@ class ServedKinds:
                 store.add(kind.resource, kind.indexes)
             self.kinds[resource_key(kind.resource)] = kind
             self._by_id[id(kind.resource)] = kind
+        for kind in self.kinds.values():
+            stored = kind.stored_as
+            # Another group's names mean nothing to this one's managers.
+            if (
+                stored is not None
+                and stored.group == kind.resource.group
+                and type(kind).from_stored is not Kind.from_stored
+            ):
+                _acquaint(kind, self.kind(stored))
 
     def kind(self, resource: Resource) -> Kind:
         """Return a resource's kind.

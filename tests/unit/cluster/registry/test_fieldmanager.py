@@ -233,3 +233,29 @@ def test_an_empty_selector_is_owned_by_nobody_even_after_one_that_is_not_empty()
 
     assert owned({"matchLabels": {"a": "b"}}) == {"f:podSelector": {}, "f:policyTypes": {}}
     assert owned({}) == {"f:policyTypes": {}}
+
+
+def autoscaler(version, **spec):
+    target = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+    return {
+        "apiVersion": f"autoscaling/{version}", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 3, **spec},
+    }  # fmt: skip
+
+
+def test_each_version_s_owners_lose_what_changes_by_their_own_names():
+    cluster = Cluster()
+    v1 = cluster.registry.resource_of("autoscaling/v1", "HorizontalPodAutoscaler")
+    v2 = cluster.registry.resource_of("autoscaling/v2", "HorizontalPodAutoscaler")
+    cluster.registry.create(v1, NS, autoscaler("v1", targetCPUUtilizationPercentage=50), manager="old")
+
+    def slower(obj):
+        obj["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] = 60
+        return obj
+
+    record = cluster.registry.modify(v2, NS, "h", slower, manager="new")
+    found = owners(record)
+    assert "f:targetCPUUtilizationPercentage" not in found["old", "Update"]["f:spec"]
+    assert found["new", "Update"] == {"f:spec": {"f:metrics": {}}}
+    with pytest.raises(Conflict, match=r'conflict with "new" using autoscaling/v2: \.spec\.metrics'):
+        apply(cluster, autoscaler("v1", targetCPUUtilizationPercentage=70), "me", resource=v1)
