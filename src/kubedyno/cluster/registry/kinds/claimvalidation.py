@@ -23,7 +23,7 @@ def access_mode_causes(modes: list[str], path: str) -> list[Cause]:
     if not modes:
         return [required(path)]
     causes = [not_supported(path, mode, _ACCESS_MODES) for mode in modes if mode not in _ACCESS_MODES]
-    if _SINGLE_MODE in modes and len(modes) > 1:
+    if _SINGLE_MODE in modes and any(mode in _ACCESS_MODES and mode != _SINGLE_MODE for mode in modes):
         causes.append(forbidden_field(path, f"may not use {_SINGLE_MODE} with other access modes"))
     return causes
 

@@ -25,6 +25,17 @@ _SCOPES = frozenset({
     "Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity",
     "VolumeAttributesClass",
 })  # fmt: skip
+_OF_PODS = frozenset({
+    "pods", *(f"{prefix}{name}" for prefix in ("", "requests.", "limits.") for name in ("cpu", "memory")),
+})  # fmt: skip
+# Scope → the resources that have it.
+_SCOPED = {
+    **dict.fromkeys(
+        ("Terminating", "NotTerminating", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity"), _OF_PODS
+    ),
+    "BestEffort": frozenset({"pods"}),
+    "VolumeAttributesClass": frozenset({"persistentvolumeclaims", "requests.storage"}),
+}
 _PREFIXES = ("hugepages-", "requests.hugepages-", "limits.hugepages-", "count/")
 _LIMIT_TYPES = frozenset({"Container", "PersistentVolumeClaim", "Pod"})
 _MAPS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
@@ -149,20 +160,7 @@ class ResourceQuotas(Kind):
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
         causes = _amounts(spec.get("hard", {}), "spec.hard")
-        scopes = spec.get("scopes", [])
-        unknown = [scope for scope in scopes if scope not in _SCOPES]
-        causes += [invalid_value("spec.scopes", scopes, "unsupported scope") for _ in unknown]
-        for pair in (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")):
-            if set(pair) <= set(scopes):
-                causes.append(invalid_value("spec.scopes", scopes, "conflicting scopes"))
-        if "BestEffort" in scopes:
-            for name in spec.get("hard", {}):
-                if name not in {"pods", "count/pods"}:
-                    causes.append(
-                        invalid_value("spec.scopes", scopes, f"unsupported scope applied to resource: {name}")
-                    )
-                    break
-        return causes + _scope_selector(spec)
+        return causes + _scope_causes(spec) + _scope_selector(spec)
 
     def warnings(self, obj: Object) -> list[str]:
         hard, warnings = obj["spec"].get("hard", {}), list[str]()
@@ -198,6 +196,24 @@ class ResourceQuotas(Kind):
         for name in sorted(hard):
             (limits if name.startswith("limits") else requests).append(f"{name}: {used.get(name, '0')}/{hard[name]}")
         return [obj["metadata"]["name"], ", ".join(requests), ", ".join(limits), age(obj, now_s)]
+
+
+def _scope_causes(spec: Object) -> list[Cause]:
+    """Return what is wrong with scopes: unknown ones, ones that a resource has not, ones that exclude each other."""
+    scopes, causes = spec.get("scopes", []), list[Cause]()
+    for scope in scopes:
+        if scope not in _SCOPES:
+            causes.append(invalid_value("spec.scopes", scopes, "unsupported scope"))
+        known = _SCOPED.get(scope, _STANDARD)
+        for name in sorted(spec.get("hard", {})):
+            huge = name.startswith(("hugepages-", "requests.hugepages-"))
+            standard = huge or (name in _STANDARD and name not in _NOT_FOR_QUOTA)
+            if standard and scope in _SCOPED and name not in known:
+                causes.append(invalid_value("spec.scopes", scopes, "unsupported scope applied to resource"))
+    for pair in (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")):
+        if set(pair) <= set(scopes):
+            causes.append(invalid_value("spec.scopes", scopes, "conflicting scopes"))
+    return causes
 
 
 def _amounts(amounts: dict[str, str], path: str) -> list[Cause]:

@@ -184,6 +184,15 @@ class Nodes(Kind):
             )
         return causes
 
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        _ = old
+        addresses = [(a.get("type", ""), a.get("address", "")) for a in obj.get("status", {}).get("addresses", ())]
+        return [
+            duplicate(f"status.addresses[{i}]", {"Type": address[0], "Address": address[1]})
+            for i, address in enumerate(addresses)
+            if address in addresses[:i]
+        ]
+
     def facts(self, obj: Object) -> NodeFacts:
         return node_facts(obj)
 

@@ -26,6 +26,8 @@ _FIELDS = (
     "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
     "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
 )  # fmt: skip
+# Of a part of a host's name.
+_MAX_LABEL = 63
 _ENDS = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
 _DONE = frozenset(_ENDS)
 
@@ -126,7 +128,9 @@ class Pods(Kind):
         return causes + ephemeral_change_causes(obj["spec"], old["spec"])
 
     def warnings(self, obj: Object) -> list[str]:
-        names = name_warnings(obj["metadata"].get("name", ""), "the Pod's hostname")
+        name = obj["metadata"].get("name", "")
+        # All else of a name was looked at before.
+        names = name_warnings(name, "the Pod's hostname") if "." in name or len(name) > _MAX_LABEL else []
         return names + pod_warnings(obj.get("spec", {}), "spec", obj["metadata"].get("annotations", {}))
 
     def warnings_of_change(self, obj: Object, old: Object) -> list[str]:

@@ -93,7 +93,7 @@ def _default_container(container: Spec, *, host_network: bool, pod: bool) -> Non
     for port in container.get("ports", ()):
         if "protocol" not in port:
             port["protocol"] = "TCP"
-        if host_network and "hostPort" not in port and "containerPort" in port:
+        if host_network and pod and "hostPort" not in port and "containerPort" in port:
             port["hostPort"] = port["containerPort"]
     for variable in container.get("env", ()):
         source = variable.get("valueFrom")

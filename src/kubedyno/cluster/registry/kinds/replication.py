@@ -97,7 +97,7 @@ class ReplicationControllers(Kind):
             for cause in not_negative(f"status.{name}", status.get(name, 0))
         ]
         causes += [
-            invalid_value(f"status.{name}", status[name], "cannot be greater than status.replicas")
+            invalid_value(f"status.{name}", status.get(name, 0), "cannot be greater than status.replicas")
             for name in parts
             if status.get(name, 0) > replicas
         ]

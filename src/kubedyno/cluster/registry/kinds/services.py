@@ -94,7 +94,7 @@ class Services(Kind):
         if "ExternalName" not in {spec["type"], before["type"]}:
             if not spec.get("clusterIP") and before.get("clusterIP"):
                 spec["clusterIP"] = before["clusterIP"]
-            if not spec.get("clusterIPs") and spec.get("clusterIP") == before.get("clusterIP"):
+            if not spec.get("clusterIPs"):
                 _keep(spec, before, "clusterIPs")
         if spec["type"] in _EXTERNAL:
             ports = {(p.get("protocol"), p.get("port")): p.get("nodePort") for p in before.get("ports", ())}

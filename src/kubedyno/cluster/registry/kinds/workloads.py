@@ -88,7 +88,7 @@ class Workload(Kind):
         if not any(cause.field.startswith("spec.selector.") for cause in causes) or self.bad_selector is None:
             causes += self.validate_template(spec)
         policy = spec["template"]["spec"].get("restartPolicy")
-        if policy in {"OnFailure", "Never"}:
+        if policy != "Always":
             causes.append(not_supported("spec.template.spec.restartPolicy", policy, ("Always",)))
         if "activeDeadlineSeconds" in spec["template"]["spec"]:
             causes.append(
@@ -146,7 +146,7 @@ class Workload(Kind):
         causes = [cause for name in self.counts for cause in _not_negative(f"status.{name}", status.get(name, 0))]
         replicas, available = status.get("replicas", 0), status.get("availableReplicas", 0)
         causes += [
-            invalid_value(f"status.{name}", status[name], "cannot be greater than status.replicas")
+            invalid_value(f"status.{name}", status.get(name, 0), "cannot be greater than status.replicas")
             for name in self.parts
             if status.get(name, 0) > replicas
         ]
