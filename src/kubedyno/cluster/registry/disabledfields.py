@@ -93,6 +93,12 @@ _FIELDS: dict[str, Callable[[Object], Iterator[tuple[Object, str]]]] = {
     POD_CERTIFICATES: _projected("podCertificate"),
     GENERIC_WORKLOAD: _scheduling_groups,
 }
+# What a spec must have for anything to be found.
+_NEED = {
+    _FIELDS[CLUSTER_TRUST_BUNDLES]: "volumes",
+    _FIELDS[POD_CERTIFICATES]: "volumes",
+    _scheduling_groups: "schedulingGroup",
+}
 
 
 class DisabledFields:
@@ -126,6 +132,8 @@ class DisabledFields:
             return
         before = _spec_of(old) if old is not None else None
         for find in self._finders:
+            if find in _NEED and _NEED[find] not in spec:
+                continue
             places = list(find(spec))
             if places and not (before is not None and next(find(before), None)):
                 for place, field in places:
