@@ -89,16 +89,10 @@ _FIELDS: dict[str, Callable[[Object], Iterator[tuple[Object, str]]]] = {
     RESTART_RULES: _restart_rules,
     IMAGE_VOLUME: _image_volumes,
     HPA_TOLERANCE: _tolerances,
-    CLUSTER_TRUST_BUNDLES: _projected("clusterTrustBundle"),
-    POD_CERTIFICATES: _projected("podCertificate"),
     GENERIC_WORKLOAD: _scheduling_groups,
 }
-# What a spec must have for anything to be found.
-_NEED = {
-    _FIELDS[CLUSTER_TRUST_BUNDLES]: "volumes",
-    _FIELDS[POD_CERTIFICATES]: "volumes",
-    _scheduling_groups: "schedulingGroup",
-}
+# Gate → its source of projected volumes.
+_SOURCES = {CLUSTER_TRUST_BUNDLES: "clusterTrustBundle", POD_CERTIFICATES: "podCertificate"}
 
 
 class DisabledFields:
@@ -112,6 +106,7 @@ class DisabledFields:
         on = gates_on(settings.minor, settings.feature_gates)
         self._sleeps_zero = SLEEP_ZERO in on
         self._one_at_a_time = SET_MAX_UNAVAILABLE not in on
+        self._sources = frozenset(name for gate, name in _SOURCES.items() if gate not in on)
         self._finders = tuple(find for gate, find in _FIELDS.items() if gate not in on)
 
     def drop(self, new: Object, old: Object | None = None) -> None:
@@ -131,9 +126,12 @@ class DisabledFields:
         if spec is None:
             return
         before = _spec_of(old) if old is not None else None
+        for volume in spec.get("volumes") or ():
+            if "projected" in volume:
+                for source in volume["projected"].get("sources") or ():
+                    if not self._sources.isdisjoint(source):
+                        self._drop_sources(source, before)
         for find in self._finders:
-            if find in _NEED and _NEED[find] not in spec:
-                continue
             places = list(find(spec))
             if places and not (before is not None and next(find(before), None)):
                 for place, field in places:
@@ -142,6 +140,11 @@ class DisabledFields:
                     for container in _containers(spec):
                         if container.get("lifecycle") == {}:
                             del container["lifecycle"]
+
+    def _drop_sources(self, source: Object, before: Object | None) -> None:
+        for name in self._sources.intersection(source):
+            if before is None or next(_projected(name)(before), None) is None:
+                del source[name]
 
     def causes(self, new: Object, old: Object | None = None) -> list[Cause]:
         """Return what is wrong with an object because a gate is off; what is stored already may stay."""
