@@ -146,7 +146,7 @@ def evaluate(compiled: Program, data: Data, authorize: Authorize) -> Any:
         raise EvaluationError(f"compilation failed: {compiled.problem}")
     _authorizers.append(authorize)
     try:
-        value = compiled.expression.eval(data=data)
+        value = celfunctions.evaluated(compiled.expression, data)
         if value.type().name() == "ERROR":
             raise EvaluationError(celfunctions.runtime_problem(value))
         return celfunctions.plain(value)

@@ -28,7 +28,7 @@ from kubedyno.cluster.registry.managedfields import (
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.kube import fieldset
 from kubedyno.kube.fieldset import Fields
-from kubedyno.kube.resources import EVENTS, PODS, Resource, built_in
+from kubedyno.kube.resources import ALL, EVENTS, PODS, Resource, built_in
 
 # Stored where a client owned nothing, or took all entries away: nothing is made up in their place.
 EMPTIED = b"[]"
@@ -95,6 +95,8 @@ _RULES: Mapping[str, Rule] = {
     "servicecidrs": Rule(API_SERVER, MANAGER),
 }  # fmt: skip
 _NO_RULE = Rule()
+# Custom resources may have the same plural names, and are nobody's but their clients'.
+_RULE_OF = {(each.group, each.plural): _RULES[each.plural] for each in ALL if each.plural in _RULES}
 # Of a pod's spec: what admission writes, or a binding, and nobody owns.
 _ADMITTED = ("nodeName", "priority", "preemptionPolicy")
 _DEFAULT_ACCOUNT = "default"
@@ -139,7 +141,7 @@ class Authors:
             return b""
         if resource is EVENTS:
             return managed or self._event(obj)
-        rule = _RULES.get(resource.plural, _NO_RULE)
+        rule = _RULE_OF.get((resource.group, resource.plural), _NO_RULE)
         if managed and (not rule.status or len(obj.status) <= _EMPTY):
             return managed
         known = self._shown.get(obj.uid)

@@ -8,7 +8,7 @@ evaluator; lists are `cellists`' own matter. What cannot be said that way is in 
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -54,6 +54,7 @@ _OVERLOAD = re.compile(
     r" \| (?P<source>.*)\n"
 )
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): ")
+_OUT_OF_BUDGET = "Iteration budget exceeded"
 _PATTERN_WORDS = (
     (re.compile(r"missing \]: (.*)"), "missing closing ]"),
     (re.compile(r"missing \): (.*)"), "missing closing )"),
@@ -226,6 +227,25 @@ def _rooted(found: re.Match[str]) -> str:
         f"ERROR: <input>:{line}:{at + 1}: undeclared reference to '{root}' (in container '')\n | {source}\n | "
         f"{'.' * at}^"
     )
+
+
+def evaluated(expression: Any, data: Mapping[str, Any]) -> Any:
+    """Return what an expression comes to, as the evaluator has it; most errors are such values too.
+
+    Args:
+        expression: As `compiled` returns it.
+        data: Its variables.
+
+    Raises:
+        RuntimeError: It takes more steps than the evaluator grants, or has a value that cannot be handed over.
+    """
+    cellists.begin_evaluation()
+    try:
+        return expression.eval(data=data)
+    except RuntimeError as error:
+        if _OUT_OF_BUDGET in str(error):
+            raise RuntimeError(cellists.COST_EXCEEDED) from None
+        raise
 
 
 def runtime_problem(value: Any) -> str:

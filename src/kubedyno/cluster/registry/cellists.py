@@ -20,7 +20,9 @@ _OPTIONAL = re.compile(rf"\boptional\b|\bopt(?:Flat)?Map\b|[.\[]{_SPACE}\?|\b(?:
 _RANGE = re.compile(rf"\blists{_SPACE}\.{_SPACE}range{_SPACE}\(")
 # The evaluator's own are of texts alone, and nothing can be added to them.
 _PLACE = re.compile(rf"\.{_SPACE}(indexOf|lastIndexOf){_SPACE}\(")
-_MAX_RANGE = 1_000_000
+# Items of all ranges of one evaluation: what more of them cost is beyond any limit.
+_MAX_RANGED = 1_000_000
+COST_EXCEEDED = "operation cancelled: actual cost limit exceeded"
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 63) - 1
 _NO_OVERLOAD = "no such overload"
 
@@ -66,11 +68,29 @@ def _sum(values: list[Any]) -> Any:
     return total
 
 
-def _range(count: int) -> list[int]:
-    if count > _MAX_RANGE:
-        # What so many items cost is beyond any limit.
-        raise ValueError("operation cancelled: actual cost limit exceeded")
-    return list(range(count))
+class _Ranges:
+    """Makes the lists of `lists.range`, and counts their items: the evaluator keeps all of them till it is done."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_RANGED
+
+    def begin(self) -> None:
+        """Count anew."""
+        self._left = _MAX_RANGED
+
+    def make(self, count: int) -> list[int]:
+        self._left -= max(count, 0)
+        if self._left < 0:
+            raise ValueError(COST_EXCEEDED)
+        return list(range(count))
+
+
+_ranges = _Ranges()
+
+
+def begin_evaluation() -> None:
+    """Grant the items that the ranges of one evaluation may have together; evaluations are not within each other."""
+    _ranges.begin()
 
 
 def _found_from(text: str, part: str, start: int) -> int:
@@ -109,7 +129,7 @@ def _least(name: str, choose: Callable[[list[Any]], Any]) -> Callable[[list[Any]
 
 _ITEM_TYPES = "sidb"
 FUNCTIONS: dict[str, Overloads] = {
-    "k8sRange": (("i>n", "list", _range),),
+    "k8sRange": (("i>n", "list", _ranges.make),),
     "k8sIndexOf": (
         ("s.s>i", "text", str.find),
         ("s.si>i", "text", _found_from),

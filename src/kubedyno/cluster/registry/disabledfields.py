@@ -20,17 +20,22 @@ from kubedyno.cluster.registry.featuregates import (
     gates_on,
 )
 from kubedyno.cluster.settings import ClusterSettings
+from kubedyno.kube.resources import Resource
 from kubedyno.kube.status import Cause, invalid_value
 
 Object = dict[str, Any]
-# Plural names of the resources that have a pod spec in them, and of autoscalers.
-WITH_GATED_FIELDS = frozenset(
-    {
-        "cronjobs", "daemonsets", "deployments", "horizontalpodautoscalers", "jobs", "pods", "podtemplates", "replicasets",
-        "replicationcontrollers", "statefulsets",
-    }
-)  # fmt: skip
+# Groups and plural names of the resources that have a pod spec in them, and of autoscalers.
+_GATED = frozenset({
+    ("", "pods"), ("", "podtemplates"), ("", "replicationcontrollers"), ("apps", "daemonsets"), ("apps", "deployments"),
+    ("apps", "replicasets"), ("apps", "statefulsets"), ("autoscaling", "horizontalpodautoscalers"), ("batch", "cronjobs"),
+    ("batch", "jobs"),
+})  # fmt: skip
 _GROUPS = ("containers", "initContainers", "ephemeralContainers")
+
+
+def has_gated_fields(resource: Resource) -> bool:
+    """Say whether objects of a resource can have such fields; others' groups may use the same plural names."""
+    return (resource.group, resource.plural) in _GATED
 
 
 def _stop_signals(spec: Object) -> Iterator[tuple[Object, str]]:
@@ -120,7 +125,7 @@ class DisabledFields:
             rolling = _sets_rolling_update(new)
             if rolling is not None and (old is None or "maxUnavailable" not in (_sets_rolling_update(old) or {})):
                 rolling.pop("maxUnavailable", None)
-        if not self._finders:
+        if not (self._finders or self._sources):
             return
         spec = _spec_of(new)
         if spec is None:

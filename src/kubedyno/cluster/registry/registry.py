@@ -20,7 +20,7 @@ from kubedyno.cluster.registry.authors import EMPTIED, Authors
 from kubedyno.cluster.registry.binding import bound, node_of
 from kubedyno.cluster.registry.builtinadmission import BuiltInAdmission
 from kubedyno.cluster.registry.codec import same_version, stored_of, with_parts
-from kubedyno.cluster.registry.disabledfields import WITH_GATED_FIELDS, DisabledFields
+from kubedyno.cluster.registry.disabledfields import DisabledFields, has_gated_fields
 from kubedyno.cluster.registry.emptied import causes_told
 from kubedyno.cluster.registry.gate import Gate, OwnGate
 from kubedyno.cluster.registry.kind import Kind, Object
@@ -179,7 +179,7 @@ class Registry(ServedKinds):
         now = metadata["creationTimestamp"] = rfc3339(self.clock.now() if gate is None else gate.now_s)
         if kind.has_generation and kind.born_with_generation:
             metadata["generation"] = 1
-        if resource.plural in WITH_GATED_FIELDS:
+        if has_gated_fields(resource):
             self._disabled.drop(new)
         if name or kind.resource is not NAMESPACES:
             kind.prepare_create(new)
@@ -226,7 +226,7 @@ class Registry(ServedKinds):
         causes += kind.validate(new)
         if kind.metadata_last and not causes:
             causes = metadata_causes(kind, new["metadata"])
-        return causes + self._disabled.causes(new) if kind.resource.plural in WITH_GATED_FIELDS else causes
+        return causes + self._disabled.causes(new) if has_gated_fields(kind.resource) else causes
 
     def _check_addresses(self, service: Object, old: Object | None) -> None:
         """Refuse a Service whose addresses, families or ports cannot be: that comes before all else that is wrong.
@@ -535,7 +535,7 @@ class Registry(ServedKinds):
             new = kind.prepare_part(subresource, new, old)
             metadata = new["metadata"]
         else:
-            if resource.plural in WITH_GATED_FIELDS:
+            if has_gated_fields(resource):
                 self._disabled.drop(new, old)
             kind.prepare_update(new, old)
         if kind.stamped:
@@ -597,7 +597,7 @@ class Registry(ServedKinds):
         causes = metadata_update_causes(kind, new["metadata"], old["metadata"], checks)
         if not subresource:
             causes += kind.validate_update(new, old)
-            if kind.resource.plural in WITH_GATED_FIELDS:
+            if has_gated_fields(kind.resource):
                 causes += self._disabled.causes(new, old)
         elif subresource in {"status", "finalize"}:
             causes += kind.validate_status(new, old)

@@ -2,7 +2,7 @@
 
 That is the extra `cel`. Without it, and for rules that use functions which are not evaluated here (`UNKNOWN`), rules are
 kept and not evaluated, and whoever writes a definition is told so. What rules cost is estimated when a definition is
-written (`schemacosts`), and not counted when they are evaluated.
+written (`schemacosts`), and not counted when they are evaluated: there the evaluator's limit of iterations holds.
 """
 
 import re
@@ -22,6 +22,7 @@ from kubedyno.cluster.registry.celfunctions import (
     compile_problem,
     compiled,
     environment,
+    evaluated,
     module,
     runtime_problem,
     type_name,
@@ -330,14 +331,18 @@ def _judge(schema: Schema, rule: Object, value: Any, path: str, old: Any, causes
         shown = orjson.dumps(value).decode()
         causes.append(Cause("FieldValueInvalid", path, f"Invalid value: {shown}: {error}"))
         return
-    result = compiled.expression.eval(data=data)
+    result: Any = None
+    try:
+        result = evaluated(compiled.expression, data)
+        problem = None if result.type().name() == "BOOL" else runtime_problem(result)
+    except RuntimeError as error:
+        problem = str(error)
     field = path + rule.get("fieldPath", "") if path else rule.get("fieldPath", "").removeprefix(".") or "<nil>"
-    kind = str(result.type().name())
-    if kind != "BOOL" and schema.timed and "no such overload" in runtime_problem(result):
+    if problem is not None and schema.timed and "no such overload" in problem:
         # Times and durations within a value are texts to the evaluator: such a rule is not evaluated.
         return
-    if kind != "BOOL":
-        message = f"{runtime_problem(result)} evaluating rule: {(rule.get('message') or rule['rule']).strip()}"
+    if problem is not None:
+        message = f"{problem} evaluating rule: {(rule.get('message') or rule['rule']).strip()}"
         shown = schema.raw.get("type", "")
         causes.append(Cause("FieldValueInvalid", path or "<nil>", f'Invalid value: "{shown}": {message}'))
     elif not result.value():
@@ -407,7 +412,11 @@ def _message(schema: Schema, rule: Object, data: Object) -> str:
     expression = rule.get("messageExpression", "")
     if expression:
         compiled = program(_evaluated(rule, expression), _kind_of(schema.raw)).expression
-        value = compiled.eval(data=data).value() if compiled is not None else None
+        try:
+            value = evaluated(compiled, data).value() if compiled is not None else None
+        except RuntimeError:
+            # It says nothing then, and the message stands in for it.
+            value = None
         if isinstance(value, str) and value.strip():
             return value
     message = str(rule.get("message", "")).strip()

@@ -225,6 +225,24 @@ def test_versions_share_their_objects():
     scene(play, defined=False)
 
 
+def test_a_name_of_a_built_in_resource_in_another_group_is_no_such_resource():
+    async def play(api: Api) -> None:
+        document = definition("statefulsets", "StatefulSet")
+        (version,) = document["spec"]["versions"]
+        del version["subresources"]
+        properties = version["schema"]["openAPIV3Schema"]["properties"]
+        properties["spec"]["x-kubernetes-preserve-unknown-fields"] = True
+        properties["status"]["default"] = {"size": 3}
+        await define(api, document)
+        sent = widget(kind="StatefulSet", podManagementPolicy="Parallel", volumes="none", template={"spec": "x"})
+        answer = api.call("POST", WIDGETS.replace("widgets", "statefulsets"), sent)
+        assert (answer.status, answer.json["spec"]["volumes"], answer.json["status"]) == (201, "none", {"size": 3})
+        # No controller of ours has written its status.
+        assert len(answer.json["metadata"]["managedFields"]) == 1
+
+    scene(play, defined=False)
+
+
 def test_a_changed_schema_counts_for_what_is_there():
     async def play(api: Api) -> None:
         api.call("POST", WIDGETS, widget(size=1))

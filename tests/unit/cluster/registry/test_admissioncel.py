@@ -88,12 +88,19 @@ def test_structs_are_the_maps_that_they_stand_for(text, expected):
         ("semver('01.2.3')", 'Major number must not contain leading zeroes "01"'), ("ip('1.2.3')", "IPv4 address too short"),
         ("cidr('1.2.3.4/33')", "prefix length out of range"), ("url('a')", 'parse "a": invalid URI for request'),
         ("'1'.major()", "no such overload"),
+        ("lists.range(1000001).size()", "actual cost limit exceeded"),
+        ("lists.range(3).map(i, lists.range(400000).size())", "actual cost limit exceeded"),
+        ("lists.range(20000).all(i, i >= 0)", "actual cost limit exceeded"),
         ("quantity('1.5').asInteger()", "cannot convert value to integer"),
     ],
 )  # fmt: skip
 def test_what_has_no_value_says_why_and_ends_nothing(text, why):
     with pytest.raises(EvaluationError, match=why.replace("(", "\\(")):
         value(text)
+
+
+def test_each_evaluation_has_all_items_of_ranges_to_itself():
+    assert [value("lists.range(600000).size()") for _ in range(3)] == [600_000] * 3
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,13 @@ def test_sources_of_projected_volumes_are_dropped_while_their_gates_are_off(name
     assert made(registry(), volumes=volumes)["volumes"][0]["projected"]["sources"] == [{}]
 
 
+def test_sources_are_dropped_though_all_other_gates_are_on() -> None:
+    on = dict.fromkeys(("ContainerStopSignals", "ContainerRestartRules", "ImageVolume", "HPAConfigurableTolerance",
+                        "GenericWorkload"), True)  # fmt: skip
+    volumes = [{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {"signerName": "a.b/c"}}]}}]
+    assert made(registry(**on), volumes=volumes)["volumes"][0]["projected"]["sources"] == [{}]
+
+
 def test_a_stop_signal_is_dropped_while_its_gate_is_off() -> None:
     spec = made(registry(), containers=[container(**SIGNAL)])
     assert "lifecycle" not in spec["containers"][0]

@@ -279,6 +279,26 @@ def test_rules_are_evaluated():
 
 
 @needs_cel
+def test_a_rule_that_takes_more_steps_than_are_granted_refuses_its_object():
+    rule = {
+        "rule": "self.all(x, x > 0)",
+        "messageExpression": "string(self.all(x, x >= 0))",
+        "message": "some are none",
+    }
+    listed = {"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": [rule]}
+    schema = Schema({"type": "object", "properties": {"l": listed}}, resource=True)
+    assert not schemacel.evaluate(schema, {"l": [1] * 9_000})
+    why = "operation cancelled: actual cost limit exceeded evaluating rule: some are none"
+    assert [str(cause) for cause in schemacel.evaluate(schema, {"l": [1] * 11_000})] == [
+        f'l: Invalid value: "array": {why}'
+    ]
+    # The message's own limit is none of the rule's.
+    assert [str(cause) for cause in schemacel.evaluate(schema, {"l": [0, *[1] * 11_000]})] == [
+        "l: Invalid value: some are none"
+    ]
+
+
+@needs_cel
 def test_rules_that_are_none_are_refused_and_those_of_kubernetes_alone_are_said():
     text = {"type": "string", "x-kubernetes-validations": [{"rule": "self.foo"}]}
     (cause,) = schemacel.rule_causes(text, "p", Bill(), 1)
