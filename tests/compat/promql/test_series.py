@@ -127,12 +127,13 @@ WANTED: dict[str, tuple[str, ...]] = {
         f"container_cpu_usage_seconds_total {CONTAINERS}", f"container_memory_working_set_bytes {CONTAINERS}",
         f"container_memory_rss {CONTAINERS}", f"container_memory_cache {CONTAINERS}",
         f"container_memory_swap {CONTAINERS}", f"container_memory_usage_bytes {CONTAINERS}", f"container_fs_usage_bytes {CONTAINERS} device",
-        "container_fs_limit_bytes id device", f"container_fs_writes_bytes_total {CONTAINERS} device",
+        f"container_fs_limit_bytes {CONTAINERS} device", f"container_fs_writes_bytes_total {CONTAINERS} device",
         f"container_fs_reads_total {CONTAINERS} device", f"container_fs_writes_total {CONTAINERS} device",
-        "container_network_receive_bytes_total interface pod namespace",
-        "container_network_transmit_bytes_total interface pod namespace",
-        "container_network_receive_packets_dropped_total interface pod namespace",
-        "container_network_transmit_packets_dropped_total interface pod namespace",
+        *(
+            f"container_network_{way}_{what}_total interface pod namespace name image"
+            for way in ("receive", "transmit")
+            for what in ("bytes", "errors", "packets", "packets_dropped")
+        ),
         "machine_cpu_cores", "machine_memory_bytes",
         f"container_spec_cpu_quota {CONTAINERS}", f"container_spec_memory_limit_bytes {CONTAINERS}",
     ),
@@ -177,7 +178,13 @@ WANTED: dict[str, tuple[str, ...]] = {
         "node_memory_MemAvailable_bytes instance", "node_memory_Active_bytes instance", "node_memory_Cached_bytes instance",
         "node_memory_Buffers_bytes instance", "node_network_receive_bytes_total instance device",
         "node_network_transmit_bytes_total instance device", "node_network_receive_drop_total instance device",
-        "node_network_transmit_drop_total instance device", "node_disk_read_bytes_total instance device",
+        "node_network_transmit_drop_total instance device",
+        *(f"node_network_{way}_{what}_total instance device" for way in ("receive", "transmit") for what in ("errs", "packets")),
+        *(
+            f"node_disk_{what}_seconds_total instance device"
+            for what in ("read_time", "write_time", "io_time", "io_time_weighted")
+        ),
+        "node_disk_read_bytes_total instance device",
         "node_disk_written_bytes_total instance device", "node_disk_reads_completed_total instance device",
         "node_disk_writes_completed_total instance device", "node_uname_info instance nodename release",
         "node_time_seconds instance", "node_boot_time_seconds instance",

@@ -9,7 +9,22 @@ from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import NODES
 
 # How a node's CPU time is split, where only its sum is modelled.
-_MODES = (("user", 0.7), ("system", 0.28), ("iowait", 0.02))
+_MODES = (
+    ("user", 0.7), ("system", 0.28), ("iowait", 0.02), ("nice", 0.0), ("irq", 0.0), ("softirq", 0.0), ("steal", 0.0),
+)  # fmt: skip
+# What is not modelled and yet every machine counts: it stays 0.
+_TRAFFIC = tuple(
+    f"node_network_{way}_{what}_total"
+    for way in ("receive", "transmit")
+    for what in ("bytes", "drop", "errs", "packets")
+)
+_DISK = tuple(
+    f"node_disk_{what}_total"
+    for what in (
+        "read_bytes", "written_bytes", "reads_completed", "writes_completed", "read_time_seconds", "write_time_seconds",
+        "io_time_seconds", "io_time_weighted_seconds",
+    )
+)  # fmt: skip
 
 # Clients may write any capacity; no kernel has more than some thousands.
 _MOST_CPUS = 1024
@@ -60,10 +75,11 @@ class NodeExporters:
                 ("SwapFree", 0),
             ):
                 page.add(f"node_memory_{name}_bytes", "gauge", "Memory.", of, value)
-            for name in ("receive_bytes", "transmit_bytes", "receive_drop", "transmit_drop"):
-                page.add(f"node_network_{name}_total", "counter", "Traffic; not modelled.", {**of, "device": "eth0"}, 0)
-            for name in ("read_bytes", "written_bytes", "reads_completed", "writes_completed"):
-                page.add(f"node_disk_{name}_total", "counter", "Disks; not modelled.", {**of, "device": "vda"}, 0)
+            for device in ("eth0", "lo"):
+                for name in _TRAFFIC:
+                    page.add(name, "counter", "Traffic; not modelled.", {**of, "device": device}, 0)
+            for name in _DISK:
+                page.add(name, "counter", "Disks; not modelled.", {**of, "device": "vda"}, 0)
             if machine.disk_bytes:
                 place = {**of, "device": "/dev/vda1", "device_error": "", "fstype": "ext4", "mountpoint": "/"}
                 free = machine.disk_bytes - machine.image_bytes

@@ -17,11 +17,15 @@ _LEAST_SHARES = 2
 _RSS_SHARE = 0.9
 _CPU = "Seconds of CPU used."
 _MEMORY = "Working set."
-_NETWORK = (
-    "container_network_receive_bytes_total", "container_network_receive_packets_dropped_total",
-    "container_network_receive_packets_total", "container_network_transmit_bytes_total",
-    "container_network_transmit_packets_dropped_total", "container_network_transmit_packets_total",
-)  # fmt: skip
+_NETWORK = tuple(
+    f"container_network_{way}_{what}_total"
+    for way in ("receive", "transmit")
+    for what in ("bytes", "errors", "packets_dropped", "packets")
+)
+# What a pod's sandbox runs. Its name is built as Docker's are: by that, dashboards find a pod's traffic.
+_SANDBOX_IMAGE = "registry.k8s.io/pause:3.10"
+_FS_LIMIT = "container_fs_limit_bytes"
+_FS_LIMIT_IS = "Bytes of the file system: the node's, which its containers share."
 _DISK = (
     "container_fs_reads_bytes_total", "container_fs_reads_total", "container_fs_writes_bytes_total",
     "container_fs_writes_total",
@@ -78,14 +82,13 @@ def cadvisor(node: NodeUsage, now_s: float, machine: Machine) -> Page:
     page.add("machine_memory_bytes", "gauge", "Memory.", {}, machine.memory_bytes)
     root = _identity("/", "", "", "", "", "")
     _used(page, root, node.core_seconds, node.memory_bytes, machine.image_bytes)
-    labels = {"device": "/dev/vda1", "id": "/"}
-    page.add("container_fs_limit_bytes", "gauge", "Bytes of the file system.", labels, machine.disk_bytes)
+    page.add(_FS_LIMIT, "gauge", _FS_LIMIT_IS, {"device": "/dev/vda1", "id": "/"}, machine.disk_bytes)
     for pod in node.pods:
-        _pod(page, pod, now_s)
+        _pod(page, pod, now_s, machine.disk_bytes)
     return page
 
 
-def _pod(page: Page, pod: PodUsage, now_s: float) -> None:
+def _pod(page: Page, pod: PodUsage, now_s: float, disk_bytes: int) -> None:
     slice_id = f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{pod.uid.replace('-', '_')}.slice"
     seconds = 0.0
     memory = _PAUSE_BYTES
@@ -99,9 +102,16 @@ def _pod(page: Page, pod: PodUsage, now_s: float) -> None:
         )  # fmt: skip
         _used(page, identity, used, container.memory_bytes)
         _allowed(page, identity, container)
+        page.family(_FS_LIMIT, "gauge", _FS_LIMIT_IS).append(
+            f'{_FS_LIMIT}{identity},device="/dev/vda1"}} {disk_bytes}\n'
+        )
     whole = _identity(slice_id, "", "", "", pod.namespace, pod.name)
     _used(page, whole, seconds, memory)
-    network = f'{{id="{slice_id}",image="",interface="eth0",name="",namespace="{pod.namespace}",pod="{pod.name}"}}'
+    sandbox = f"k8s_POD_{pod.name}_{pod.namespace}_{pod.uid}_0"
+    network = (
+        f'{{id="{slice_id}",image="{_SANDBOX_IMAGE}",interface="eth0",name="{sandbox}",namespace="{pod.namespace}",'
+        f'pod="{pod.name}"}}'
+    )
     for name in _NETWORK:
         page.family(name, "counter", "Traffic; not modelled.").append(f"{name}{network} 0\n")
 

@@ -183,7 +183,20 @@ def test_kube_state_says_what_the_tables_hold():
 def test_a_node_exporters_cpus_are_busy_or_idle_all_the_time():
     body = asyncio.run(exporters_page("/kubedyno/metrics/nodes"))
     modes = named(body, "node_cpu_seconds_total", instance="n1", cpu="0")
-    assert {labels["mode"] for labels, _ in modes} == {"user", "system", "iowait", "idle"}
+    assert {labels["mode"] for labels, _ in modes} == {
+        "user", "system", "iowait", "idle", "nice", "irq", "softirq", "steal",
+    }  # fmt: skip
+    assert sum(value for labels, value in modes if labels["mode"] in {"nice", "irq", "softirq", "steal"}) == 0
+    busy = sum(value for labels, value in modes if labels["mode"] != "idle")
+    ((_, started),) = named(body, "node_boot_time_seconds", instance="n1")
+    ((_, now),) = named(body, "node_time_seconds", instance="n1")
+    assert busy + named(body, "node_cpu_seconds_total", instance="n1", cpu="0", mode="idle")[0][1] == pytest.approx(
+        now - started
+    )
+    for name in ("errs", "packets", "drop", "bytes"):
+        found = named(body, f"node_network_receive_{name}_total", instance="n1")
+        assert {(labels["device"], value) for labels, value in found} == {("eth0", 0), ("lo", 0)}
+    assert named(body, "node_disk_io_time_seconds_total", instance="n1")[0][1] == 0
     cpus = {labels["cpu"] for labels, _ in named(body, "node_cpu_seconds_total", instance="n1")}
     assert cpus == {"0", "1", "2", "3"}
     assert named(body, "node_memory_MemTotal_bytes", instance="n2")[0][1] == 8 << 30
@@ -201,6 +214,22 @@ def test_a_nodes_file_system_is_its_capacity_and_holds_its_images(cluster):
     # The machine, not what is left of it for pods.
     assert named(page, "machine_cpu_cores")[0][1] == 8
     assert named(page, "machine_memory_bytes")[0][1] == 16 << 30
+
+
+def test_a_pods_traffic_is_found_as_its_sandboxs_and_its_disk_is_the_nodes(cluster):
+    add_pod(cluster, "a")
+    status = {"status": {"capacity": {"cpu": "8", "memory": "16Gi", "ephemeral-storage": "1Ki"}}}
+    assert cluster.call("PATCH", "/api/v1/nodes/n1/status", status, MERGE).status == 200
+    page = cluster.call("GET", "/api/v1/nodes/n1/proxy/metrics/cadvisor").body
+    uid = cluster.call("GET", f"{PODS}/a").json["metadata"]["uid"]
+    for name in ("bytes", "errors", "packets", "packets_dropped"):
+        ((labels, value),) = named(page, f"container_network_transmit_{name}_total", pod="a")
+        assert (value, labels["interface"], labels["name"]) == (0, "eth0", f"k8s_POD_a_{NS}_{uid}_0")
+        assert labels["image"].startswith("registry.k8s.io/pause:")
+        # It is no container of the pod's.
+        assert not labels.get("container")
+    ((labels, value),) = named(page, "container_fs_limit_bytes", pod="a", container="c")
+    assert (value, labels["device"], labels["image"]) == (1024, "/dev/vda1", "i:1")
 
 
 def test_a_node_that_says_it_has_more_cpus_than_any_machine_costs_nobody_anything():
