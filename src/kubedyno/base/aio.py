@@ -68,6 +68,24 @@ async def end(*tasks: "asyncio.Task[Any] | None") -> None:
                 await task
 
 
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for work that has to be done to its end: who is cancelled meanwhile waits on, and is cancelled then.
+
+    An error of the work comes before that; who is cancelled twice ends it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger(__name__).error("%s", error)
+        raise
+    finally:
+        task.cancel()
+
+
 class Tasks:
     """Tasks that nobody waits for: kept until they end, as the loop alone does not; what one failed with is logged.
 
@@ -119,3 +137,24 @@ def on_signal(act: Callable[[], object]) -> Iterator[None]:
     finally:
         for number in _ENDING:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Have the first SIGINT or SIGTERM of a piece of work, outside of any loop, be a KeyboardInterrupt at its end; the next is one at once."""
+    told = False
+
+    def note(_number: int, _frame: object) -> None:
+        nonlocal told
+        if told:
+            raise KeyboardInterrupt
+        told = True
+
+    before = {number: signal.signal(number, note) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        raise KeyboardInterrupt

@@ -1,5 +1,8 @@
 """The errors a user can act on."""
 
+# As a shell tells it of what SIGINT has ended.
+EXIT_INTERRUPTED = 130
+
 
 class KubedynoError(Exception):
     """One line for the user: "where: what, what to do". Never a traceback.

@@ -82,6 +82,7 @@ def left_line(namespaces: list[str]) -> str:
 
 def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice") -> int:
     """Run a sweep, or search a limit; exit code 1 when a run of a sweep failed, or no value kept the SLO."""
+    from kubedyno.base.errors import EXIT_INTERRUPTED
     from kubedyno.base.terminal import aligned
     from kubedyno.documents.run import Chapter
     from kubedyno.lab import session, target, trials
@@ -100,6 +101,7 @@ def _series(arguments: argparse.Namespace, request: "Request", choice: "Choice")
         print("\n".join(["", *aligned(rows), *([""] if changed else []), *changed]))
         chapter = Chapter("sweep", changed, None, rows, trials.charts(done))
         code, title = (1 if any(trial.document.exit_code for trial in done) else 0), "sweep"
+        code = EXIT_INTERRUPTED if any(trial.document.interrupted for trial in done) else code
     chapters = [chapter]
     chapters += [
         Chapter(", ".join(f"{path}={value}" for path, value in trial.values), [], trial.document) for trial in done
@@ -199,8 +201,9 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics", live: "LiveView | Non
     try:
         document = aio.run(session.run(request, choice, yes=arguments.yes, prepared=prepared))
         # Written before anything is printed: whoever reads our output may be gone by now.
-        chapter = session.chapter_of(f"Run of {arguments.config}", [], document)
-        report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])
+        with aio.interrupted_later():
+            chapter = session.chapter_of(f"Run of {arguments.config}", [], document)
+            report = session.write_report(request.directory, document.uuid, f"kubedyno: {arguments.config}", [chapter])
         print("\n".join(["", *session.summary_lines(document)]))
         breached = [] if limits is None else figures.breaches([document], limits, arguments.slo)
         for breach in breached:
@@ -208,7 +211,7 @@ def _run(arguments: argparse.Namespace, own: "OwnMetrics", live: "LiveView | Non
         if document.left and not arguments.ephemeral:
             print(f"\n{left_line(document.left)}\n  remove it with: {_destroy(arguments)}")
         print(f"\nreport: {report}")
-        if "interrupted" not in document.errors:
+        if not document.interrupted:
             _stay(arguments, live)
     finally:
         if choice.running is not None and arguments.ephemeral:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from kubedyno import __version__
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 
 # Verb → what it does. Each is a module of this package with `add_arguments(parser)` and `run(arguments) -> int`;
 # only the chosen one is imported.
@@ -48,7 +48,6 @@ VERBS = {
     "probe": "what this host's kernel and devices can do, found by trying",
     "version": "print the version",
 }
-INTERRUPTED = 130
 # No room left: nothing that a traceback would help with.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("kubedyno: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     return code
 
 

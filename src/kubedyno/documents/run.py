@@ -129,6 +129,11 @@ class RunDocument(msgspec.Struct, frozen=True):
     directory: str = ""
     metricName: str = FILE_NAME
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody wanted it to end."""
+        return "interrupted" in self.errors
+
 
 class Chart(msgspec.Struct, frozen=True):
     """Means with half the width of their intervals, one a label; None where there is no value.

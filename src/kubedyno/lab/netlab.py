@@ -19,7 +19,7 @@ import msgspec
 
 from kubedyno import __version__
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.base.files import write_whole
 from kubedyno.base.random import Random
 from kubedyno.base.times import rfc3339
@@ -348,7 +348,7 @@ def run(request: Request, clock: Clock = SYSTEM_CLOCK) -> int:
         asked = set(request.paths) - {Path.HOST}
         code = 0 if measured and (not asked or measured & asked) else 1
         if lab.interrupted:
-            code = runs.EXIT_INTERRUPTED
+            code = EXIT_INTERRUPTED
         entry.records.append(runs.record_of_net_lab(document, directory_of(request.directory, uuid), exit_code=code))
     if request.json:
         print(msgspec.json.encode(document).decode())  # noqa: T201 - the output

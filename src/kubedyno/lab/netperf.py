@@ -13,7 +13,7 @@ import msgspec
 from kubedyno import __version__
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.base.random import Random
 from kubedyno.base.terminal import printable_lines
 from kubedyno.base.times import rfc3339
@@ -281,4 +281,4 @@ async def _with(
             with aio.on_signal(task.cancel):
                 return await task
         except asyncio.CancelledError:
-            raise KubedynoError(f"{verb}: interrupted; what it had created is removed", runs.EXIT_INTERRUPTED) from None
+            raise KubedynoError(f"{verb}: interrupted; what it had created is removed", EXIT_INTERRUPTED) from None

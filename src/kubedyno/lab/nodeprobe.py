@@ -9,7 +9,7 @@ from kubedyno.advisor import nodeprobe
 from kubedyno.advisor.nodeprobe import APP, COMMAND, CONTAINER, NodeFacts
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK, Clock
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.base.random import secret_token
 from kubedyno.client import exec as remote
 from kubedyno.client.api import Client
@@ -18,7 +18,6 @@ from kubedyno.lab import target
 from kubedyno.lab.target import Choice
 
 Json = dict[str, Any]
-_INTERRUPTED = 130
 _POLL_S = 0.2
 # So many nodes run the probe at the same time, and each has so long.
 _AT_ONCE = 16
@@ -57,7 +56,7 @@ async def probe(
             with aio.on_signal(task.cancel):
                 return await task
         except asyncio.CancelledError:
-            raise KubedynoError("probe: interrupted; what it had created is removed", _INTERRUPTED) from None
+            raise KubedynoError("probe: interrupted; what it had created is removed", EXIT_INTERRUPTED) from None
         except StatusError as error:
             raise target.refused(client, error) from error
 

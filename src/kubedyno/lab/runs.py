@@ -20,7 +20,7 @@ import orjson
 
 from kubedyno.base import processes
 from kubedyno.base.clock import SYSTEM_CLOCK
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.base.terminal import printable
 from kubedyno.base.times import epoch_of, rfc3339
 from kubedyno.documents import kubeburner, net, podnet, reconciler
@@ -34,7 +34,6 @@ from kubedyno.report.figures import Figure, figure_of, figures_of
 from kubedyno.stats.comparison import ENOUGH_RUNS
 
 KINDS = ("init", "study", "net lab", "net perf", "net test", "experiment", kubeburner.KIND)
-EXIT_INTERRUPTED = 130
 RUNNING, KILLED, PASSED = "running", "killed", "passed"
 TAG = "tag:"
 # Of the network lab's figures those that are neither better nor worse: how much was measured, and how packets were made.
@@ -80,9 +79,26 @@ def beginning(
 
 @dataclass(slots=True)
 class Entry:
-    """A run's place in the store while it lasts; `records` is what comes there at its end."""
+    """A run's place in the store while it lasts.
 
+    Attributes:
+        record: What is known of it at its beginning.
+        row: Number of its row while it runs; 0 where there is none.
+        records: What comes there at its end.
+    """
+
+    record: RunRecord
+    row: int = 0
     records: list[RunRecord] = field(default_factory=list)
+
+    def end(self, code: int) -> None:
+        """Have its end in the store: `records`, or how it ended where there are none."""
+        if not self.records:
+            took_s = SYSTEM_CLOCK.now() - self.record.started_s
+            verdict = verdict_of(code, interrupted=code == EXIT_INTERRUPTED)
+            self.records = [msgspec.structs.replace(self.record, took_s=took_s, verdict=verdict, exit_code=code)]
+        if self.row:
+            _register(self.records, begun=self.row)
 
 
 @contextmanager
@@ -95,7 +111,7 @@ def entered(record: RunRecord) -> Iterator[Entry]:
         record: What is known of it at its beginning (`beginning`).
     """
     begun = _register([msgspec.structs.replace(record, verdict=RUNNING, process=processes.identity())])
-    entry = Entry()
+    entry = Entry(record, begun[0] if begun else 0)
     code = EXIT_INTERRUPTED
     try:
         yield entry
@@ -107,12 +123,7 @@ def entered(record: RunRecord) -> Iterator[Entry]:
         code = 1
         raise
     finally:
-        if not entry.records:
-            took_s = SYSTEM_CLOCK.now() - record.started_s
-            verdict = verdict_of(code, interrupted=code == EXIT_INTERRUPTED)
-            entry.records = [msgspec.structs.replace(record, took_s=took_s, verdict=verdict, exit_code=code)]
-        if begun:
-            _register(entry.records, begun=begun[0])
+        entry.end(code)
 
 
 def _register(records: Sequence[RunRecord], *, begun: int = 0) -> list[int]:
@@ -191,7 +202,7 @@ def record_of_load(document: RunDocument, directory: Path | None) -> RunRecord:
         config=document.config,
         config_digest=document.config_digest,
         target=f"embedded {target.embedded}" if target.embedded else target.server,
-        verdict=verdict_of(document.exit_code, interrupted="interrupted" in document.errors),
+        verdict=verdict_of(document.exit_code, interrupted=document.interrupted),
         exit_code=document.exit_code,
         directory=str(directory.resolve()) if directory is not None else "",
         figures={figure.name: figure.value for figure in figures_of(document)},

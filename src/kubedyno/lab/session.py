@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import msgspec
@@ -19,10 +19,11 @@ from kubedyno.advisor import facts, why
 from kubedyno.advisor.why import Finding
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.base.files import write_whole
 from kubedyno.base.log import LEVELS, LogrusFormatter, logger
 from kubedyno.base.random import Random
+from kubedyno.base.terminal import printable
 from kubedyno.client import clockgap, kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.documents import circumstances
@@ -209,8 +210,10 @@ async def run(request: Request, choice: Choice, *, yes: bool, prepared: Prepared
                 config_digest=digest,
                 directory=directory,
             )
-            with runs.entered(begun) as entry:
-                document = await _run(prepared, options, client, target, made, begun.directory, digest)
+            stopping = _Stopping(request.config)
+            with aio.on_signal(stopping.act), runs.entered(begun) as entry:
+                stopping.entry = entry
+                document = await _run(prepared, options, client, target, made, begun.directory, digest, stopping)
                 entry.records.append(runs.record_of_load(document, directory))
             return document
         finally:
@@ -225,6 +228,7 @@ async def _run(
     made: Outputs,
     placed: str,
     digest: str,
+    stopping: "_Stopping",
 ) -> RunDocument:
     request, plan = prepared.request, prepared.plan
     embedded = target.embedded or None
@@ -281,9 +285,26 @@ async def _run(
     if not request.quiet if request.progress is None else request.progress:
         progress.start()
     work = asyncio.create_task(one.run())
+
+    def written(last: Sequence[Finding] = (), left: Sequence[str] = ()) -> RunDocument:
+        if stopping.told and not one.result.interrupted:
+            one.result.interrupt()
+        document = document_of(one.result, options, target, last, left, gap, gathering.gathered.missing)
+        return msgspec.structs.replace(
+            document, kind=request.kind, config=request.config, config_digest=digest, directory=placed
+        )
+
+    def leave() -> RunDocument | None:
+        """Write what is known; nothing while the books of jobs are still open."""
+        if not one.result.ended_at:
+            return None
+        document = written()
+        _index(made, FILE_NAME, [document])
+        return document
+
+    stopping.begin(work, leave)
     try:
-        with aio.on_signal(_stopping(work, request.config)):
-            result = await work
+        result = await work
     finally:
         if request.own is not None:
             request.own.ended(one)
@@ -298,15 +319,8 @@ async def _run(
         last = [finding for finding in await findings() if finding.permanent]
     except (KubedynoError, StatusError, OSError) as error:
         log.warning("cannot say why pods do not run: %s", error)
-    left = await _left(client, options) if result.exit_code else []
-    document = document_of(result, options, target, last, left, gap, gathering.gathered.missing)
-    document = msgspec.structs.replace(
-        document,
-        kind=request.kind,
-        config=request.config,
-        config_digest=digest,
-        directory=placed,
-    )
+    left = await _left(client, options) if result.exit_code or stopping.told else []
+    document = written(last, left)
     own = Counter(str(pod.get("spec", {}).get("nodeName") or "") for pod in seen.pods if of_this_run(pod))
     _index(made, circumstances.NODES, node_documents(seen, gathering.gathered.pods, own, options.uuid))
     taken = len(made.unstored)
@@ -348,23 +362,52 @@ def _send(made: Outputs, name: str, documents: Sequence[msgspec.Struct]) -> None
                 made.pack()
 
 
-def _stopping(work: "asyncio.Task[RunResult]", config: str) -> Callable[[], None]:
-    """Return what a Ctrl-C or SIGTERM does. First: stop, clean up, report. Second: leave at once."""
-    told = False
+class _Stopping:
+    """What Ctrl-C and SIGTERM do to a run. First: stop, clean up, report. Second: tell the store, and leave at once.
 
-    def stop() -> None:
-        nonlocal told
-        if told:
-            # What is left is named by the job labels: the user can find and destroy it.
-            command = shlex.join(["kubedyno", "destroy", "-c", config])
-            print(f"\nkubedyno: left at once; remove what is left with: {command}", file=sys.stderr)  # noqa: T201
-            logging.shutdown()
-            os._exit(130)
-        told = True
+    Attributes:
+        told: Whether somebody wants it to end.
+        entry: The run's place in the store.
+    """
+
+    def __init__(self, config: str) -> None:
+        self.told = False
+        self.entry: runs.Entry | None = None
+        self._config = config
+        self._work: asyncio.Task[RunResult] | None = None
+        self._leave: Callable[[], RunDocument | None] = lambda: None
+
+    def begin(self, work: "asyncio.Task[RunResult]", leave: Callable[[], RunDocument | None]) -> None:
+        """Take the run's work, which may be unwanted already, and what writes what is known of it."""
+        self._work, self._leave = work, leave
+        if self.told:
+            # Once it has begun: it then tells what it has not done.
+            asyncio.get_running_loop().call_soon(work.cancel)
+
+    def act(self) -> None:
+        if self.told:
+            self._end()
+        self.told = True
         print("\nkubedyno: stopping (again to leave at once)", file=sys.stderr)  # noqa: T201
-        work.cancel()
+        if self._work is not None:
+            self._work.cancel()
 
-    return stop
+    def _end(self) -> NoReturn:
+        try:
+            if self.entry is not None:
+                document = self._leave()
+                if document is not None:
+                    directory = Path(document.directory) if document.directory else None
+                    self.entry.records = [runs.record_of_load(document, directory)]
+                self.entry.end(EXIT_INTERRUPTED)
+            # What is left is named by the job labels: the user can find and destroy it.
+            command = shlex.join(["kubedyno", "destroy", "-c", self._config])
+            print(f"\nkubedyno: left at once; remove what is left with: {command}", file=sys.stderr)  # noqa: T201
+        except (KubedynoError, OSError) as error:
+            print(f"kubedyno: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        finally:
+            logging.shutdown()
+            os._exit(EXIT_INTERRUPTED)
 
 
 def log_handlers(request: Request, uuid: str) -> list[logging.Handler]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from kubedyno.advisor.why import Finding
 from kubedyno.base import aio
 from kubedyno.base.clock import SYSTEM_CLOCK
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.client import kubeconfig
 from kubedyno.client.api import Client
 from kubedyno.documents.run import Chapter, RunDocument
@@ -166,7 +166,10 @@ def _run(story: Story, running: Running, config: str, **changes: object) -> RunD
     choice = Choice(kubeconfig.load(running.kubeconfig, None), running)
     if story.live is not None:
         story.live.look(running.kubeconfig)
-    return aio.run(session.run(request, choice, yes=True))
+    document = aio.run(session.run(request, choice, yes=True))
+    if document.interrupted:
+        raise KubedynoError(f"study: interrupted in the run of {config}", EXIT_INTERRUPTED)
+    return document
 
 
 def _delete(story: Story, running: Running) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kubedyno.base import aio
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.base.times import epoch_of, go_duration
 from kubedyno.documents.run import Chart, JobDocument, RunDocument
 from kubedyno.lab import destroy, dryrun, flags, session
@@ -106,7 +106,7 @@ def sweep(
         trial = _trial(request, choice, point)
         found.append(trial)
         tell(f"  {_outcome(trial)}")
-        if any("interrupted" in error for error in trial.document.errors):
+        if trial.document.interrupted:
             break
     return found
 
@@ -393,8 +393,8 @@ def find_limit(
     def attempt(value: int) -> Sequence[str]:
         trial = _trial(request, choice, ((path, str(value)),))
         trials.append(trial)
-        if any("interrupted" in error for error in trial.document.errors):
-            raise KubedynoError(f"--find-limit: interrupted at {path}={value}")
+        if trial.document.interrupted:
+            raise KubedynoError(f"--find-limit: interrupted at {path}={value}", EXIT_INTERRUPTED)
         faults = broken(trial.document, slo)
         tell(f"{path}={value}: " + ("; ".join(faults) if faults else "kept"))
         return faults

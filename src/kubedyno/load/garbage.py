@@ -99,8 +99,7 @@ class Garbage:
         except TimeoutError:
             self._result.fail("garbage collection did not finish in time", self._result.exit_code or EXIT_TIMEOUT)
         except asyncio.CancelledError:
-            self._result.interrupted = True
-            self._result.fail("interrupted", EXIT_FAILED)
+            self._result.interrupt()
         except (KubedynoError, StatusError) as error:
             self._result.fail(getattr(error, "message", str(error)), EXIT_FAILED)
 

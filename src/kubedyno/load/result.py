@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kubedyno.base.clock import Clock
+from kubedyno.base.errors import EXIT_INTERRUPTED
 from kubedyno.base.log import logger
 from kubedyno.load.engine.record import JobRecord
 from kubedyno.load.engine.sender import GONE_S
@@ -119,7 +120,12 @@ class RunResult:
         """Note what makes the run fail and has been told."""
         if line not in self.errors:
             self.errors.append(line)
-        self.exit_code = code
+        self.exit_code = EXIT_INTERRUPTED if self.interrupted else code
+
+    def interrupt(self) -> None:
+        """Note that somebody wants it to end: whatever else goes wrong, that is how it ended."""
+        self.interrupted = True
+        self.fail("interrupted", EXIT_INTERRUPTED)
 
     def indexed(self) -> list[JobResult]:
         """Return the jobs whose documents are written."""

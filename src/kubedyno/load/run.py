@@ -117,16 +117,23 @@ class Run:
             self.result.fail(str(error))
         except asyncio.CancelledError:
             # Ctrl-C: what is under way was stopped; the documents are still written below.
-            result.interrupted = True
-            self.result.fail("interrupted")
+            result.interrupt()
         except (KubedynoError, StatusError) as error:
             self.result.fail(getattr(error, "message", str(error)))
         except OSError as error:
             self.result.fail(f"{self._client.server}: {error}")
+        critical = False
         try:
-            await self._write()
+            critical = await aio.finished(self._write())
+        except asyncio.CancelledError:
+            result.interrupt()
         except KubedynoError as error:
             self.result.fail(str(error))
+        if result.exit_code != EXIT_TIMEOUT and not result.interrupted and not critical:
+            # In the original this is the last line of a run that failed, too.
+            log.info("Finished execution with UUID: %s", self.options.uuid)
+            if not self.plan.spec.global_.gc_metrics:
+                await self._garbage.at_end(self.options.timeout_s - (self._clock.monotonic() - self._started_s))
         for line in self._outputs.unstored:
             result.note(line, result.exit_code or EXIT_FAILED)
         if result.interrupted:
@@ -137,8 +144,8 @@ class Run:
             log.info("👋 Exiting kube-burner %s", self.options.uuid)
         return result
 
-    async def _write(self) -> None:
-        """Write what the jobs left behind: alerts, summaries, metrics; then collect garbage."""
+    async def _write(self) -> bool:
+        """Write what the jobs left behind: alerts, summaries, metrics; says whether an alert was critical."""
         result = self.result
         for current in list(self._active):
             await self._end_job(current, early=True)
@@ -153,11 +160,7 @@ class Run:
         if self.before_close is not None:
             await self.before_close()
         await self._outputs.close()
-        if result.exit_code != EXIT_TIMEOUT and not result.interrupted and not critical:
-            # In the original this is the last line of a run that failed, too.
-            log.info("Finished execution with UUID: %s", self.options.uuid)
-            if not self.plan.spec.global_.gc_metrics:
-                await self._garbage.at_end(self.options.timeout_s - (self._clock.monotonic() - self._started_s))
+        return critical
 
     async def _check_health(self) -> None:
         if self.plan.spec.global_.cluster_health:
@@ -391,7 +394,8 @@ class Run:
                     record.ended_at = self._clock.now()
                 if not step:
                     await self._pause(spec)
-                await self._end_job(current)
+                # What was measured is written, whoever wants the run to end meanwhile.
+                await aio.finished(self._end_job(current))
             if not step:
                 await self._own_garbage(plan, hooks)
         return current

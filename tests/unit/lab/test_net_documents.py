@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kubedyno.base.errors import KubedynoError
+from kubedyno.base.errors import EXIT_INTERRUPTED, KubedynoError
 from kubedyno.cli.main import main
 from kubedyno.documents.net import NetLabRun, Row
 from kubedyno.lab import netperf, runs, target
@@ -63,7 +63,7 @@ def test_two_measurements_are_filed_registered_and_compared(tmp_path, monkeypatc
 
 
 def test_what_an_interrupted_measurement_had_is_kept(tmp_path, monkeypatch):
-    measured(monkeypatch, 1e9, error=KubedynoError("net perf: interrupted", runs.EXIT_INTERRUPTED))
+    measured(monkeypatch, 1e9, error=KubedynoError("net perf: interrupted", EXIT_INTERRUPTED))
     with pytest.raises(KubedynoError):
         perf(tmp_path)
     [record] = runs.store().select(kind="net perf")

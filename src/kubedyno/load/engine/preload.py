@@ -88,10 +88,14 @@ async def preload(
     namespace = f"preload-kube-burner-{random.randrange(10_000, 100_000)}"
     shown = go_duration(int(period_s * 1e9))
     labels = {**namespace_labels, "kube-burner.io/job": "preload"}
-    made = False
+    # Before it is asked for: who is interrupted by then does not learn what came of it.
+    made = True
     try:
-        await _create(client, "/api/v1/namespaces", {"metadata": {"name": namespace, "labels": labels}})
-        made = True
+        try:
+            await _create(client, "/api/v1/namespaces", {"metadata": {"name": namespace, "labels": labels}})
+        except StatusError:
+            made = False
+            raise
         log.info("Pre-load: Creating DaemonSet using images [%s] in namespace %s", " ".join(images), namespace)
         path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets"
         name = await _create(client, path, daemonset(images, node_labels))
