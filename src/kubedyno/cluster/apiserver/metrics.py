@@ -23,6 +23,12 @@ BOUNDS_S = (
 _SLI_FROM = 2
 # The real server names these verbs so; a watch has no duration there.
 _VERBS = {"create": "POST", "update": "PUT", "deletecollection": "DELETECOLLECTION"}
+# Anybody may send a method, or ask for a path, that nobody knows: those are one, so that counts stay few.
+_OTHER = "other"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
+_KNOWN_VERBS = frozenset({
+    "get", "list", "watch", "create", "update", "patch", "apply", "delete", "deletecollection", "options", "connect", "trace",
+})  # fmt: skip
 # Paths that are told apart, and how the real server names them; others are one.
 _PATHS = {
     **{path: path for path in ("/", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/version")},
@@ -30,7 +36,14 @@ _PATHS = {
     "/apis": "apis",
     "/openapi/v3": "openapi/v3",
 }
-_BELOW = {"/api": "api", "/apis": "apis", "/openapi": "openapi/v3/"}
+_BELOW = {
+    "/api": "api", "/apis": "apis", "/openapi": "openapi/v3/",
+    **{path: path for path in (
+        "/healthz", "/livez", "/readyz", "/metrics", "/version", "/index.html", "/.well-known", "/debug", "/flagz", "/statusz",
+        "/kubedyno",
+    )},
+}  # fmt: skip
+_UNKNOWN_PATH = ""
 # What is served by the same part as resources are.
 _DISCOVERED = frozenset({"api", "apis"})
 _OBJECT, _NAMESPACE, _CLUSTER = "resource", "namespace", "cluster"
@@ -101,7 +114,7 @@ class RequestCounts:
         cell = self._cells.get(key)
         if cell is None:
             self._kinds[id(route.kind)] = route.kind
-            cell = self._cells[key] = _Cell()
+            cell = self._cells.setdefault((_known(verb), *key[1:]), _Cell())
         cell.count += 1
         if seconds is not None:
             cell.seconds += seconds
@@ -111,7 +124,7 @@ class RequestCounts:
         """Count one that was refused, or ended before its answer, in self-defence."""
         self.add(verb, route, status, named=named)
         scope = _OBJECT if named else _scope_of(route, verb)
-        self._ended[verb, id(route.kind), route.subresource, scope, status] += 1
+        self._ended[_known(verb), id(route.kind), route.subresource, scope, status] += 1
 
     def forget(self, request: Request) -> None:
         """Count no answer to a request: it has had one."""
@@ -148,8 +161,9 @@ class RequestCounts:
         shown = _PATHS.get(whole)
         if shown is None:
             first = "/" + whole.removeprefix("/").partition("/")[0]
-            shown = _BELOW.get(first, first)
-        cell = self._others.setdefault((method, shown, status), _Cell())
+            shown = _BELOW.get(first, _UNKNOWN_PATH)
+        key = (method if method in _METHODS else _OTHER, shown, status)
+        cell = self._others.setdefault(key, _Cell())
         cell.count += 1
         cell.seconds += seconds
         cell.buckets[bisect_left(BOUNDS_S, seconds)] += 1
@@ -235,7 +249,7 @@ class RequestCounts:
     def _labels(self, verb: str, kind: int, subresource: str, scope: str) -> dict[str, str]:
         resource = self._kinds[kind].resource
         return {
-            "verb": _VERBS.get(verb, verb.upper()),
+            "verb": _VERBS.get(verb) or (verb if verb == _OTHER else verb.upper()),
             "group": resource.group,
             "version": resource.version,
             "resource": resource.plural,
@@ -256,6 +270,10 @@ class RequestCounts:
                 "subresource, and removed_release."
             )
             page.add("apiserver_requested_deprecated_apis", "gauge", about, {**labels, "version": version}, 1)
+
+
+def _known(verb: str) -> str:
+    return verb if verb in _KNOWN_VERBS else _OTHER
 
 
 def _scope_of(route: Route[Kind], verb: str) -> str:

@@ -23,7 +23,6 @@ from kubedyno.cluster.settings import ClusterSettings
 # Pauses that quantiles are made of: the newest.
 _PAUSES = 512
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Of the gates that are on by default, those that are no beta any more.
 _UPPER = re.compile("[A-Z]")
 _BUILD = (
     "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, "

@@ -11,6 +11,8 @@ from kubedyno.http.messages import Headers, Stream, Tunnel
 from kubedyno.http.passing import PassingStream
 from kubedyno.http.websocket import VERSION, CloseCode, Opcode, WebSocket, accept_key, close_frame, frame
 
+# A client that reads none of its events is not answered either, so that its pings fill no memory.
+_MAX_UNREAD_BYTES = 64 << 10
 # An event as protobuf stands behind its length, in so many bytes.
 _LENGTH_BYTES = 4
 _ERROR = re.compile(rb'{"type":"ERROR"|.{4}\n\x05ERROR', re.DOTALL)
@@ -86,7 +88,7 @@ class WatchSocket(PassingStream):
     def _heard(self, data: bytes) -> None:
         messages, error = self._socket.receive(data)
         for message in messages:
-            if message.opcode is Opcode.PING:
+            if message.opcode is Opcode.PING and self.buffered < _MAX_UNREAD_BYTES:
                 self._inner.write(frame(Opcode.PONG, message.data))
         if error is not None or any(message.opcode is Opcode.CLOSE for message in messages):
             call, self._tunnel.on_close = self._tunnel.on_close, None

@@ -328,6 +328,25 @@ def test_an_answer_that_comes_after_the_time_out_is_no_second_one(cluster):
     assert sorted((labels["code"], value) for labels, value in counted) == [("200", 1), ("504", 1)]
 
 
+def test_methods_and_paths_that_nobody_knows_are_one(cluster):
+    before = len(named(cluster.call("GET", "/metrics").body, "apiserver_request_total"))
+    for number in range(20):
+        cluster.call(f"FROB{number}", PODS)
+        cluster.call(f"FROB{number}", "/version")
+        cluster.call("GET", f"/nowhere{number}")
+        about = Request(f"FROB{number}", PODS, "", {}, b"", Peer(1, ""))
+        cluster.server.ended(about, 429)
+    page = cluster.call("GET", "/metrics").body
+    assert len(named(page, "apiserver_request_total")) <= before + 5
+    assert [
+        value for _, value in named(page, "apiserver_request_total", verb="other", code="405", resource="pods")
+    ] == [20]
+    assert [value for _, value in named(page, "apiserver_request_total", code="404", resource="", subresource="")] == [
+        20
+    ]
+    assert len(named(page, "apiserver_request_terminations_total")) == 1
+
+
 def test_requests_have_the_labels_of_the_real_server(cluster):
     apply = {"authorization": f"Bearer {TOKEN}", "content-type": "application/apply-patch+yaml"}
     maps = f"/api/v1/namespaces/{NS}/configmaps"

@@ -73,6 +73,20 @@ def test_events_in_protobuf_are_binary_messages_without_their_length():
     aio.run(scene())
 
 
+def test_pings_of_a_client_that_reads_nothing_are_not_answered():
+    async def scene() -> None:
+        async with running() as api:
+            answer = open_socket(api, "")
+            answer.buffered = 1 << 20
+            answer.on_data(frame(9, b"you?", mask=MASK))
+            assert answer.body == b""
+            answer.buffered = 0
+            answer.on_data(frame(9, b"you?", mask=MASK))
+            assert frames(answer.body) == [(10, b"you?")]
+
+    aio.run(scene())
+
+
 def test_a_client_that_leaves_its_websocket_is_forgotten_and_pings_are_answered():
     async def scene() -> None:
         async with running() as api:
