@@ -121,7 +121,9 @@ WANTED: dict[str, tuple[str, ...]] = {
     ),
     "kubelet /metrics": (
         "kubelet_pod_start_duration_seconds_bucket le", "kubelet_running_pods", "kubelet_running_containers container_state",
-        "kubelet_node_name node", VERSION, *PROCESS,
+        "kubelet_node_name node",
+        *(f"kubelet_volume_stats_{what}_bytes namespace persistentvolumeclaim" for what in ("capacity", "available", "used")),
+        VERSION, *PROCESS,
     ),
     "kubelet /metrics/cadvisor": (
         f"container_cpu_usage_seconds_total {CONTAINERS}", f"container_memory_working_set_bytes {CONTAINERS}",

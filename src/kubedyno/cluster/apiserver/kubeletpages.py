@@ -4,6 +4,8 @@ Made from the node's pods and the model of their use (`usage`) when somebody ask
 their counters are there and stay 0.
 """
 
+from collections.abc import Mapping
+
 from kubedyno.cluster.apiserver import processpage
 from kubedyno.cluster.apiserver.exposition import Page, escaped
 from kubedyno.cluster.apiserver.usage import KUBELET_BYTES, KUBELET_CORES, ContainerUsage, Machine, NodeUsage, PodUsage
@@ -32,13 +34,28 @@ _DISK = (
 )  # fmt: skip
 
 
-def kubelet(node: NodeUsage, settings: ClusterSettings, now_s: float) -> Page:
-    """Return /metrics."""
+def kubelet(node: NodeUsage, settings: ClusterSettings, now_s: float, volumes: Mapping[tuple[str, str], int]) -> Page:
+    """Return /metrics.
+
+    Args:
+        node: With its pods.
+        settings: Version.
+        now_s: Epoch seconds.
+        volumes: (namespace, claim) → bytes of each file system that pods have mounted and write nothing to.
+    """
     page = Page()
     containers = sum(len(pod.containers) for pod in node.pods)
     page.add("kubelet_running_pods", "gauge", "Pods that have a sandbox.", {}, len(node.pods))
     page.add("kubelet_running_containers", "gauge", "Containers by state.", {"container_state": "running"}, containers)
     page.add("kubelet_node_name", "gauge", "The node's name.", {"node": node.name}, 1)
+    for (namespace, claim), size in volumes.items():
+        of = {"namespace": namespace, "persistentvolumeclaim": claim}
+        for name, about, value in (
+            ("capacity", "[ALPHA] Capacity in bytes of the volume", size),
+            ("available", "[ALPHA] Number of available bytes in the volume", size),
+            ("used", "[ALPHA] Number of used bytes in the volume; modelled pods write nothing", 0),
+        ):
+            page.add(f"kubelet_volume_stats_{name}_bytes", "gauge", about, of, value)
     age_s = max(0.0, now_s - node.started_s)
     page.add("process_cpu_seconds_total", "counter", "CPU of the kubelet; a model.", {}, KUBELET_CORES * age_s)
     page.add("process_resident_memory_bytes", "gauge", "Memory of the kubelet; a model.", {}, KUBELET_BYTES)

@@ -150,7 +150,7 @@ class MetricPages:
         page = path.rstrip("/")
         node = self._usage.node(record, now_s)
         if page == "/metrics":
-            own = kubeletpages.kubelet(node, self._settings, now_s)
+            own = kubeletpages.kubelet(node, self._settings, now_s, self._usage.volumes_of(node))
             processpage.shared(own, self.pauses)
             if (starts := self.kubelet_starts(name)) is not None:
                 about = "From a pod's arrival at its kubelet until its containers run."

@@ -9,6 +9,7 @@ and container runtime take.
 
 import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from kubedyno.base.times import epoch_of
 from kubedyno.cluster.runtime import Runtime
 from kubedyno.cluster.storage.store import ObjectRecord, Store
 from kubedyno.kube.quantity import Quantity, milli_of, value_of
-from kubedyno.kube.resources import NODES, PODS
+from kubedyno.kube.resources import CLAIMS, NODES, PODS
 
 CPU_ANNOTATION = "kubedyno.io/usage-cpu"
 MEMORY_ANNOTATION = "kubedyno.io/usage-memory"
@@ -67,6 +68,7 @@ class PodUsage:
     Attributes:
         phase: Where its swing stands at time 0, in radians.
         started_s: Epoch seconds of its start.
+        claims: Names of the PersistentVolumeClaims that it mounts.
     """
 
     key: str
@@ -78,6 +80,7 @@ class PodUsage:
     phase: float
     started_s: float
     containers: tuple[ContainerUsage, ...]
+    claims: tuple[str, ...] = ()
 
     def cores(self, container: ContainerUsage, now_s: float) -> float:
         """Return what a container uses now."""
@@ -201,6 +204,27 @@ class Usage:
                 seconds += pod.core_seconds(container, now_s)
         return NodeUsage(record.obj.name, record.obj.labels, pods, started_s, memory, cores, seconds)
 
+    def volumes_of(self, node: NodeUsage) -> dict[tuple[str, str], int]:
+        """Return the file systems of volumes that modelled pods of a node have mounted.
+
+        Returns:
+            (namespace, claim) → bytes; a pod writes nothing there. Those of real pods are not measured.
+        """
+        found: dict[tuple[str, str], int] = {}
+        for pod in node.pods:
+            if not pod.claims or any(container.spent_s >= 0 for container in pod.containers):
+                continue
+            for name in pod.claims:
+                record = self._store.get(CLAIMS, f"{pod.namespace}/{name}")
+                if record is None:
+                    continue
+                claim = self._store.encode_dict(CLAIMS, record, managed=False)
+                size = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
+                # A block device has no file system that could be filled.
+                if size is not None and claim["spec"].get("volumeMode", "Filesystem") == "Filesystem":
+                    found[pod.namespace, name] = value_of(size)
+        return found
+
     def memory_of_node(self, name: str) -> int:
         """Return the bytes of memory that a node's pods and its system use."""
         return _NODE_BYTES + sum(container.memory_bytes for pod in self.pods_of(name) for container in pod.containers)
@@ -265,7 +289,17 @@ def _pod_usage(record: ObjectRecord) -> PodUsage | None:
         zlib.crc32(obj.uid.encode()) / 2**32 * 2 * math.pi,
         epoch_of(started),
         tuple(containers),
+        tuple(_claims(obj.name, spec)),
     )
+
+
+def _claims(pod: str, spec: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of the claims that a pod mounts, those that were made for it too."""
+    for volume in spec.get("volumes") or ():
+        if (claim := volume.get("persistentVolumeClaim")) is not None:
+            yield claim["claimName"]
+        elif "ephemeral" in volume:
+            yield f"{pod}-{volume['name']}"
 
 
 def _amount(text: Any) -> float | None:

@@ -232,6 +232,41 @@ def test_a_pods_traffic_is_found_as_its_sandboxs_and_its_disk_is_the_nodes(clust
     assert (value, labels["device"], labels["image"]) == (1024, "/dev/vda1", "i:1")
 
 
+def test_a_kubelet_tells_how_large_the_volumes_of_its_pods_are_and_that_they_are_empty(cluster):
+    claims = f"/api/v1/namespaces/{NS}/persistentvolumeclaims"
+    for name, mode in (("data", "Filesystem"), ("b-own", "Filesystem"), ("raw", "Block"), ("unbound", "Filesystem")):
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeMode": mode}
+        assert cluster.call("POST", claims, {"metadata": {"name": name}, "spec": spec}).status == 201
+        if name != "unbound":
+            status = {"status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}}
+            assert cluster.call("PATCH", f"{claims}/{name}/status", status, MERGE).status == 200
+    own = {
+        "volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": 1}}}}
+    }
+    volumes = [
+        {"name": "d", "persistentVolumeClaim": {"claimName": "data"}},
+        {"name": "r", "persistentVolumeClaim": {"claimName": "raw"}},
+        {"name": "u", "persistentVolumeClaim": {"claimName": "unbound"}},
+        {"name": "g", "persistentVolumeClaim": {"claimName": "gone"}},
+        {"name": "own", "ephemeral": own},
+    ]
+    for name in ("a", "b"):
+        some = volumes if name == "b" else volumes[:1]
+        pod = {
+            "metadata": {"name": name},
+            "spec": {"nodeName": "n1", "volumes": some, "containers": [{"name": "c", "image": "i"}]},
+        }
+        assert cluster.call("POST", PODS, pod).status == 201
+        status = {"status": {"phase": "Running", "startTime": "2026-11-18T11:06:40Z"}}
+        assert cluster.call("PATCH", f"{PODS}/{name}/status", status, MERGE).status == 200
+    page = cluster.call("GET", "/api/v1/nodes/n1/proxy/metrics").body
+    for what, size in (("capacity", 2 << 30), ("available", 2 << 30), ("used", 0)):
+        found = named(page, f"kubelet_volume_stats_{what}_bytes", namespace=NS)
+        assert {labels["persistentvolumeclaim"]: value for labels, value in found} == {"data": size, "b-own": size}
+        assert len(found) == 2
+    assert b"kubelet_volume_stats" not in cluster.call("GET", "/api/v1/nodes/n2/proxy/metrics").body
+
+
 def test_a_node_that_says_it_has_more_cpus_than_any_machine_costs_nobody_anything():
     async def body():
         async with running() as api:
