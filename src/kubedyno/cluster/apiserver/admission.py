@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -36,6 +37,8 @@ _OPTIONS = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOpt
 SERVICE_ACCOUNT = "system:serviceaccount:"
 # What a client is told before what is wrong with its object; nobody says it of what a webhook made.
 _HANDLED = re.compile(r'^\S+ in version "[^"]*" cannot be handled as a \S+: ')
+# Where the real server has the kinds that it reads.
+_CLIENTS_SCHEME, _WEBHOOKS_SCHEME = '"pkg/api/legacyscheme/scheme.go:30"', '"pkg/runtime/scheme.go:111"'
 _OTHER_KIND = re.compile(r"converting \(.*\) to \(.*\): unknown conversion")
 # How often a request is begun anew because an object changed while webhooks were asked about it.
 _MAX_ROUNDS = 100
@@ -237,7 +240,7 @@ def _unfit(problem: str) -> StatusError:
     other = _OTHER_KIND.search(problem)
     if other is not None:
         return StatusError(other[0], code=InternalError.code, reason="")
-    text = _HANDLED.sub("", problem)
+    text = _HANDLED.sub("", problem).replace(_CLIENTS_SCHEME, _WEBHOOKS_SCHEME)
     return InternalError(f"Internal error occurred: {text}", {"causes": [{"message": text}]})
 
 
@@ -290,6 +293,9 @@ class RequestGate:
         name = metadata.get("name", "")
         namespace = metadata.get("namespace", "") if resource.namespaced else name if resource is NAMESPACES else ""
         operation = DELETE if new is None else CREATE if old is None else UPDATE
+        if new is None and self._route is not None:
+            # Who deletes a collection names nobody.
+            name = self._route.name
         return self._of(
             operation, resource, subresource, (resource.group, resource.version, resource.kind), namespace, name,
             shown, before,
@@ -357,55 +363,75 @@ class RequestGate:
             result[0] = decoded
             asked.changed(self._shown(kind, decoded))
 
-        self._run_mutations(asked, taken)
+        def admit_again() -> None:
+            shown = self._shown(kind, result[0])
+            admission.registry.admit_again(kind, subresource, asked.namespace, result[0], old, self.suffix)
+            if (again := self._shown(kind, result[0])) != shown:
+                asked.changed(again)
+
+        self._run_mutations(asked, taken, admit_again)
         return result[0]
 
     def mutate_part(self, asked: Asked) -> Object | None:
         """Return the object of a subresource as policies and webhooks want it."""
-        self._run_mutations(asked, lambda wanted, _: asked.changed(wanted))
+        self._run_mutations(asked, lambda wanted, _: asked.changed(wanted), lambda: None)
         return asked.new
 
-    def _run_mutations(self, asked: Asked, taken: Callable[[Object, Resource], None]) -> None:
-        """Ask policies, then webhooks; those that want to, once more when something changed after them."""
+    def _run_mutations(
+        self, asked: Asked, taken: Callable[[Object, Resource], None], admit_again: Callable[[], None]
+    ) -> None:
+        """Ask policies, then webhooks; the built-in plug-ins and those that want to, once more if something changed."""
         admission = self._admission
         others = admission.others(asked.resource)
-        steps: list[tuple[str, bool, Callable[[int], bool]]] = [
-            *((policy.name, policy.reinvoked, self._policy_step(policy, asked, others, taken))
-              for policy in admission.mutating),
-            *((hook.key, hook.reinvoked, self._webhook_step(hook, asked, others, taken))
+        steps: list[tuple[bool, Callable[[int], bool | None]]] = [
+            *((policy.reinvoked, self._policy_step(policy, asked, others, taken)) for policy in admission.mutating),
+            *((hook.reinvoked, self._webhook_step(hook, asked, others, taken))
               for hook in (admission.mutating_webhooks if self._hooked else ())),
         ]  # fmt: skip
         asked_before: list[int] = []
         again: set[int] = set()
-        for i, (_, reinvoked, step) in enumerate(steps):
-            if step(0):
+        any_changed = False
+        for i, (reinvoked, step) in enumerate(steps):
+            changed = step(0)
+            if changed:
+                any_changed = True
                 again.update(asked_before)
-            if reinvoked:
+            if reinvoked and changed is not None:
                 asked_before.append(i)
-        for i in sorted(again):
-            steps[i][2](1)
+        if not any_changed:
+            return
+        made = asked.new
+        admit_again()
+        if asked.new is not made:
+            again.update(asked_before)
+        for i in asked_before:
+            # What changes now is seen by those that are still to come.
+            if i in again and steps[i][1](1):
+                again.update(asked_before)
 
     def _policy_step(
         self, policy: Policy, asked: Asked, others: tuple[Resource, ...], taken: Callable[[Object, Resource], None]
-    ) -> Callable[[int], bool]:
+    ) -> Callable[[int], bool | None]:
         return lambda _: self._admission.policies.mutated(policy, asked, others, taken)
 
     def _webhook_step(
         self, hook: Webhook, asked: Asked, others: tuple[Resource, ...], taken: Callable[[Object, Resource], None]
-    ) -> Callable[[int], bool]:
-        def step(turn: int) -> bool:
+    ) -> Callable[[int], bool | None]:
+        def step(turn: int) -> bool | None:
+            """Say whether it has changed the object; None: it is not asked."""
             admission = self._admission
             authorize = admission.authorize_as(asked)
             seen_as = admissionwebhooks.seen_by(hook, asked, others, admission.labels_of, authorize)
             if seen_as is None:
-                return False
+                return None
             answer = self._answer(admissionwebhooks.review_of(hook, asked, seen_as, turn, self._review_uid))
             self._hear(hook, answer)
-            if not answer.patch or asked.operation == DELETE:
+            if not answer.patch:
                 return False
             new, _ = asked.objects(seen_as)
-            assert new is not None
-            wanted = admissionwebhooks.patched(hook, answer, new)
+            if new is None:
+                raise admissionwebhooks.unpatchable(hook)
+            wanted = admissionwebhooks.patched(answer, new)
             if wanted == new:
                 return False
             taken(wanted, seen_as)
@@ -462,7 +488,10 @@ class RequestGate:
         if refused is not None:
             raise refused
 
-    def pass_part(self, operation: str, shape: tuple[str, str, str], new: Object, old: Object | None = None) -> Object:
+    def pass_part(
+        self, operation: str, shape: tuple[str, str, str], new: Object, old: Object | None = None,
+        completed: Callable[[Object], Object] = lambda new: new,
+    ) -> Object:  # fmt: skip
         """Let an object of a subresource's own kind pass; returns it as it is to be.
 
         Args:
@@ -470,6 +499,7 @@ class RequestGate:
             shape: (group, version, kind) of the object.
             new: The object.
             old: As it is.
+            completed: Checks the object that was asked for, and returns what validation sees of it.
 
         Raises:
             StatusError: It may not pass.
@@ -480,8 +510,15 @@ class RequestGate:
             operation, route.kind.resource, route.subresource, shape, route.namespace, route.name, new, old
         )  # fmt: skip
         asked.convert = None
+        if operation == CREATE:
+            metadata = new.get("metadata") or {}
+            new = asked.new = {
+                **new,
+                "metadata": {**metadata, "namespace": metadata.get("namespace") or route.namespace},
+            }
         if operation != CONNECT:
-            new = self.mutate_part(asked) or new
+            new = completed(self.mutate_part(asked) or new)
+            asked.changed(new)
         else:
             self.mutate_part(asked)
         self._check(asked)
@@ -499,6 +536,14 @@ def connected(gate: Any, call: Call) -> None:
     if kind is None:
         return
     options: Object = {"kind": kind, "apiVersion": "v1"}
-    for name, value in parameters(call.request.query).items():
-        options[name] = value.lower() in {"true", "1"} if name in {"stdin", "stdout", "stderr", "tty"} else value
+    for name, values in parse_qs(call.request.query).items():
+        if name in {"stdin", "stdout", "stderr", "tty"}:
+            if values[0].lower() in {"true", "1"}:
+                options[name] = True
+        elif name == "command":
+            options[name] = values
+        elif name == "ports":
+            options[name] = [int(port) for port in ",".join(values).split(",") if port.isdecimal() and len(port) < 6]
+        elif name == "container":
+            options[name] = values[0]
     gate.pass_part(CONNECT, ("", "v1", kind), options)

@@ -15,6 +15,7 @@ import orjson
 
 from kubedyno.cluster.apiserver.admissionpolicies import LabelsOf, data_of, meets
 from kubedyno.cluster.apiserver.admissionrequests import GROUP, Asked, Match, Object, request_of
+from kubedyno.cluster.apiserver.webhookclient import no_object
 from kubedyno.cluster.registry import celfunctions
 from kubedyno.cluster.registry.admissioncel import CONDITION, Authorize, EvaluationError, evaluate, program
 from kubedyno.cluster.registry.registry import Registry
@@ -201,8 +202,6 @@ def answer_of(review: Review, document: Any) -> Answer:
         return Answer(response=response)
     if kind_of_patch is None and webhook.version == "v1":
         return _invalid("webhook returned response.patch but not response.patchType")
-    if kind_of_patch not in {None, "JSONPatch"}:
-        return _invalid(f'webhook returned invalid response.patchType of "{kind_of_patch}"')
     try:
         raw = base64.b64decode(patch)
     except (binascii.Error, ValueError, TypeError) as error:
@@ -213,6 +212,8 @@ def answer_of(review: Review, document: Any) -> Answer:
         return Answer(f"received undecodable patch in webhook response: {fault(raw)}")
     if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
         return _invalid("response.patch is no list of operations")
+    if operations and webhook.version == "v1" and kind_of_patch != "JSONPatch":
+        return Answer(f'unsupported patch type "{kind_of_patch}"')
     return Answer(response=response, patch=tuple(operations))
 
 
@@ -230,8 +231,7 @@ def refusal(webhook: Webhook, answer: Answer) -> StatusError | None:
     if answer.problem:
         if not webhook.closed:
             return None
-        text = f'failed calling webhook "{webhook.name}": {answer.problem}'
-        return InternalError(f"Internal error occurred: {text}", {"causes": [{"message": text}]})
+        return _internal(f'failed calling webhook "{webhook.name}": {answer.problem}')
     response = answer.response or {}
     if response.get("allowed") is True:
         return None
@@ -253,7 +253,7 @@ def told(webhook: Webhook, answer: Answer, warnings: list[str], annotations: dic
     """Hand on a webhook's warnings and audit annotations."""
     response = answer.response or {}
     given = response.get("warnings")
-    warnings += [str(text)[:_MAX_WARNING] for text in given] if isinstance(given, list) else []
+    warnings += [str(text)[:_MAX_WARNING] for text in given if text] if isinstance(given, list) else []
     notes = response.get("auditAnnotations")
     for key, value in notes.items() if isinstance(notes, dict) else ():
         annotations[f"{webhook.name}/{key}"] = str(value)
@@ -262,7 +262,7 @@ def told(webhook: Webhook, answer: Answer, warnings: list[str], annotations: dic
         annotations[f"failed-open.{sort}.webhook.admission.k8s.io/round_0_index_{webhook.index}"] = webhook.name
 
 
-def patched(webhook: Webhook, answer: Answer, new: Object) -> Object:
+def patched(answer: Answer, new: Object) -> Object:
     """Return an object with a webhook's patch.
 
     Raises:
@@ -271,11 +271,21 @@ def patched(webhook: Webhook, answer: Answer, new: Object) -> Object:
     try:
         wanted = json_patch(orjson.loads(orjson.dumps(new)), list(answer.patch))
     except PatchError as error:
-        raise InternalError(f"Internal error occurred: {error}", {"causes": [{"message": str(error)}]}) from None
+        raise _internal(str(error)) from None
     if not isinstance(wanted, dict):
-        text = f'admission webhook "{webhook.name}" attempted to replace the object by something else'
-        raise InternalError(f"Internal error occurred: {text}", {"causes": [{"message": text}]})
+        raise _internal(no_object(wanted))
     return wanted
+
+
+def unpatchable(webhook: Webhook) -> StatusError:
+    """Return the error of a webhook that would change what is no object to be written."""
+    return _internal(
+        f'admission webhook "{webhook.name}" attempted to modify the object, which is not supported for this operation'
+    )
+
+
+def _internal(text: str) -> StatusError:
+    return InternalError(f"Internal error occurred: {text}", {"causes": [{"message": text}]})
 
 
 def outcomes(

@@ -250,7 +250,7 @@ class ApiServer:
             ("POST", "attach"): ("create", self._admitted(streams.attach)),
             ("GET", "portforward"): ("get", self._admitted(streams.port_forward)),
             ("POST", "portforward"): ("create", self._admitted(streams.port_forward)),
-            ("POST", "token"): ("create", TokenRequests(registry, reads, self._tokens).create),
+            ("POST", "token"): ("create", TokenRequests(registry, reads, self._tokens, admission.gate).create),
         }
 
     def _handlers_of_answered(self, parts: Parts) -> dict[int, Handler]:

@@ -1,10 +1,12 @@
 """The subresource `serviceaccounts/token`: a TokenRequest in, a signed token out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from kubedyno.base.times import rfc3339
+from kubedyno.cluster.apiserver.admissionrequests import CREATE
 from kubedyno.cluster.apiserver.bodies import decode
 from kubedyno.cluster.apiserver.call import Call
 from kubedyno.cluster.apiserver.encoding import metadata_of, value_bytes
@@ -35,9 +37,13 @@ class TokenRequests:
         registry: Where accounts are.
         reads: Finds the account.
         tokens: Makes tokens.
+        gate_of: Gives what a request has to pass, None for nothing.
     """
 
-    def __init__(self, registry: Registry, reads: Reads, tokens: ServiceAccountTokens) -> None:
+    def __init__(
+        self, registry: Registry, reads: Reads, tokens: ServiceAccountTokens, gate_of: Callable[[Call], Any]
+    ) -> None:
+        self._gate_of = gate_of
         self._registry = registry
         self._reads = reads
         self._tokens = tokens
@@ -53,36 +59,30 @@ class TokenRequests:
         form = form_of(request.headers, options.pretty, tables=False)
         body = decode(request.headers, request.body, f"{_GROUP}/v1", "TokenRequest")
         asked = decode_object(_REQUESTS, body, options.field_validation, call.warnings)
-        given, name = asked["metadata"], call.route.name
-        if given.get("namespace", call.route.namespace) != call.route.namespace:
-            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
-        if given.get("name", name) != name:
-            text = "must match the service account name if specified"
-            raise invalid(_REQUESTS, name, [invalid_value("metadata.name", given["name"], text)])
+        asked.setdefault("spec", {}).setdefault("expirationSeconds", _DEFAULT_S)
+        owned = asked
         account = self._reads.record(call)
-        if given.get("uid", account.obj.uid) != account.obj.uid:
-            text = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({account.obj.uid})"
-            details = {"name": name, "group": _GROUP, "kind": "TokenRequest"}
-            raise Conflict(f'Operation cannot be fulfilled on TokenRequest.{_GROUP} "{name}": {text}', details)
-        spec = asked.setdefault("spec", {})
-        spec.setdefault("expirationSeconds", _DEFAULT_S)
-        lifetime_s = spec["expirationSeconds"]
-        causes: list[Cause] = []
-        if lifetime_s < _SHORTEST_S:
-            text = "may not specify a duration less than 10 minutes"
-            causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
-        if lifetime_s > _LONGEST_S:
-            text = "may not specify a duration larger than 2^32 seconds"
-            causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
-        if causes:
-            raise invalid(_REQUESTS, given.get("name", ""), causes)
+        gate = self._gate_of(call)
+        if gate is None:
+            asked = _completed(asked, account)
+        else:
+            shown = {
+                "kind": "TokenRequest", "apiVersion": f"{_GROUP}/v1", **asked,
+                "spec": {"audiences": None, "boundObjectRef": None, **asked["spec"]},
+                "status": {"token": "", "expirationTimestamp": None},
+            }  # fmt: skip
+            asked = gate.pass_part(
+                CREATE, (_GROUP, "v1", "TokenRequest"), shown,
+                completed=lambda wanted: _completed(decode_object(_REQUESTS, wanted, "Ignore", None), account),
+            )  # fmt: skip
+        spec = asked["spec"]
+        audiences, lifetime_s = spec["audiences"], spec["expirationSeconds"]
         reference = spec.get("boundObjectRef")
         bound = None if reference is None else self._bound(reference, account)
-        audiences = spec.get("audiences") or [ISSUER]
         token = self._tokens.issue(account, audiences, lifetime_s, bound)
         now_s = self._registry.clock.now()
         manager = manager_name(options.field_manager, request.headers.get("user-agent", ""))
-        managed = _FIELDS.created(asked, manager, rfc3339(now_s), "token")
+        managed = _FIELDS.created(owned, manager, rfc3339(now_s), "token")
         answer: dict[str, Any] = {
             "kind": "TokenRequest",
             "apiVersion": f"{_GROUP}/v1",
@@ -129,3 +129,37 @@ class TokenRequests:
             text = f'Operation cannot be fulfilled on {kind} "{name}": {why}'
             raise Conflict(text, {"name": name, "kind": kind})
         return kind, record
+
+
+def _completed(asked: dict[str, Any], account: ObjectRecord) -> dict[str, Any]:
+    """Return a TokenRequest with what its account says.
+
+    Raises:
+        StatusError: It is about another account, or lasts too short or too long.
+    """
+    given, name = asked.get("metadata") or {}, account.obj.name
+    if given.get("namespace", account.obj.namespace) != account.obj.namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    if given.get("name", name) != name:
+        text = "must match the service account name if specified"
+        raise invalid(_REQUESTS, name, [invalid_value("metadata.name", given["name"], text)])
+    if given.get("uid", account.obj.uid) != account.obj.uid:
+        text = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({account.obj.uid})"
+        details = {"name": name, "group": _GROUP, "kind": "TokenRequest"}
+        raise Conflict(f'Operation cannot be fulfilled on TokenRequest.{_GROUP} "{name}": {text}', details)
+    spec = asked.get("spec") or {}
+    lifetime_s = spec.get("expirationSeconds", _DEFAULT_S)
+    causes: list[Cause] = []
+    if lifetime_s < _SHORTEST_S:
+        text = "may not specify a duration less than 10 minutes"
+        causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
+    if lifetime_s > _LONGEST_S:
+        text = "may not specify a duration larger than 2^32 seconds"
+        causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
+    if causes:
+        raise invalid(_REQUESTS, given.get("name", ""), causes)
+    return {
+        **asked,
+        "metadata": {**given, "name": name, "namespace": account.obj.namespace, "uid": account.obj.uid},
+        "spec": {**spec, "audiences": spec.get("audiences") or [ISSUER], "expirationSeconds": lifetime_s},
+    }

@@ -129,10 +129,7 @@ class WebhookClient:
         except orjson.JSONDecodeError:
             raise CallError(f"couldn't get version/kind; json parse error: {fault(result.body)}") from None
         if not isinstance(document, dict):
-            what = "array" if isinstance(document, list) else _GO_KINDS.get(type(document), "null")
-            raise CallError(
-                f"couldn't get version/kind; json parse error: json: cannot unmarshal {what} into {_TYPE_META}"
-            )
+            raise CallError(no_object(document))
         return document
 
     def close(self) -> None:
@@ -183,6 +180,12 @@ class WebhookClient:
             endpoint = Endpoint(place.host, place.port, place.authority, context, place.server_name, place.dial)
             pool = self._pools[key] = Pool(endpoint, _LIMITS)
         return pool
+
+
+def no_object(document: Any) -> str:
+    """Return Go's words for a JSON value where an object is looked for."""
+    what = "array" if isinstance(document, list) else _GO_KINDS.get(type(document), "null")
+    return f"couldn't get version/kind; json parse error: json: cannot unmarshal {what} into {_TYPE_META}"
 
 
 def _url(client: Object, query: str) -> str:

@@ -205,10 +205,9 @@ def admit_pod_change(new: Object, old: Object) -> None:
 
 def _mount_token(spec: Object, suffix: str) -> None:
     """Give each container the service account's token, unless it mounts something at that path."""
-    volume = TOKEN_VOLUME + suffix
-    for existing in spec.get("volumes", ()):
-        if existing.get("name", "").startswith(TOKEN_VOLUME):
-            return
+    names = (existing.get("name", "") for existing in spec.get("volumes", ()))
+    given = next((name for name in names if name.startswith(TOKEN_VOLUME)), "")
+    volume = given or TOKEN_VOLUME + suffix
     used = False
     for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):
         mounts = container.setdefault("volumeMounts", [])
@@ -216,7 +215,7 @@ def _mount_token(spec: Object, suffix: str) -> None:
             continue
         mounts.append({"name": volume, "readOnly": True, "mountPath": _TOKEN_PATH})
         used = True
-    if used:
+    if used and not given:
         spec.setdefault("volumes", []).append(_token_volume(volume))
 
 

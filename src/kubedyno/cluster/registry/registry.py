@@ -54,6 +54,7 @@ from kubedyno.statedb.records import Record
 __all__ = ["Kind", "Registry"]
 
 # How often a generated name is tried again when it is taken.
+_HAS_VERSION = "resourceVersion should not be set on objects to be created"
 _GENERATE_ATTEMPTS = 5
 _MAX_GENERATED_PREFIX = 58
 
@@ -126,7 +127,7 @@ class Registry(ServedKinds):
         new = kind.decode(obj, field_validation, warnings)
         metadata = new["metadata"]
         if metadata.get("resourceVersion", "") not in {"", "0"} and not dry_run:
-            raise StatusError("resourceVersion should not be set on objects to be created", code=500, reason="")
+            raise StatusError(_HAS_VERSION, code=500, reason="")
         check_scope(resource, namespace, metadata)
         for member in ("deletionTimestamp", "deletionGracePeriodSeconds"):
             metadata.pop(member, None)
@@ -172,6 +173,12 @@ class Registry(ServedKinds):
             if gate is not None:
                 new = gate.mutated(kind, "", new, None)
                 metadata = new["metadata"]
+                if metadata.get("resourceVersion", "") not in {"", "0"} and not dry_run:
+                    raise StatusError(_HAS_VERSION, code=500, reason="")
+                check_scope(resource, namespace, metadata)
+                if namespace and resource.namespaced:
+                    metadata["namespace"] = namespace
+                name = metadata.get("name", "")
         for member in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"):
             metadata.pop(member, None)
         given = metadata.pop("resourceVersion", "")
@@ -220,6 +227,21 @@ class Registry(ServedKinds):
             stored = self.shapes.lean(stored)
         # What is only tried shows the version that it came with.
         return _unstored(stored, whole(given, 0)) if dry_run else store.put(resource, stored)
+
+    def admit_again(
+        self, kind: Kind, subresource: str, namespace: str, new: Object, old: ObjectRecord | None, suffix: str
+    ) -> None:
+        """Let the built-in plug-ins change an object once more that something has changed after them.
+
+        Raises:
+            StatusError: They do not take it.
+        """
+        core = kind.stored_as or kind.resource
+        if old is None:
+            self._builtin.mutate(kind.resource, namespace, new, suffix)
+        else:
+            before = self.store.encode_dict(core, old, managed=False)
+            self._builtin.mutate_changed(core, subresource, new, before)
 
     def _causes_of_new(self, kind: Kind, new: Object) -> list[Cause]:
         causes = [] if kind.metadata_last else metadata_causes(kind, new["metadata"])
@@ -514,8 +536,11 @@ class Registry(ServedKinds):
         with self.admission_times.update_admit:
             self._builtin.mutate_changed(core, subresource, new, old)
             if gate is not None:
+                if "namespace" in old["metadata"]:
+                    metadata.setdefault("namespace", old["metadata"]["namespace"])
                 new = gate.mutated(kind, subresource, new, record)
                 metadata = new["metadata"]
+                check_scope(resource, old["metadata"].get("namespace", ""), metadata)
         # What a client may leave out, or never changes.
         before = old["metadata"]
         for member in ("uid", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
@@ -555,12 +580,15 @@ class Registry(ServedKinds):
             warnings += kind.warnings_of_change(new, old)
         elif warnings is not None and subresource == "status":
             warnings += kind.warnings_of_status(new, old)
+        if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):
+            metadata["generation"] = before.get("generation", 0) + 1
         with self.admission_times.update_validate:
             if whole:
                 self._builtin.check_updated(
                     core, subresource, new, old, warnings, None if gate is None else gate.annotations
                 )
             if gate is not None:
+                metadata.setdefault("resourceVersion", before["resourceVersion"])
                 gate.check(kind, subresource, new, record)
             # What may come to use more of a namespace's quota by a change.
             measured = subresource == "resize" or (not subresource and (resource is SERVICES or resource is CLAIMS))
@@ -568,8 +596,6 @@ class Registry(ServedKinds):
                 self.rules.check_quota(resource, metadata["namespace"], new, old)
         if resource is SERVICES and not subresource:
             self.allocator.allocate(new, old, record.obj.uid, dry_run=dry_run)
-        if kind.has_generation and whole and kind.spec_of(new) != kind.spec_of(old):
-            metadata["generation"] = before.get("generation", 0) + 1
         metadata.pop("resourceVersion", None)
         if kind.completed:
             kind.complete(new)

@@ -165,6 +165,94 @@ async def test_webhooks_that_want_to_are_asked_again_after_a_change(w):
 
 
 @run
+async def test_what_changes_in_the_second_turn_is_seen_by_those_still_to_come(w):
+    w.hooks.replies["/0"] = lambda r: patch(
+        {"op": "add", "path": "/data/had", "value": "".join(sorted(set(r["object"]["data"]) - {"had"}))}
+    )
+    w.hooks.replies["/1"] = lambda _: patch({"op": "add", "path": "/data/b", "value": "1"})
+    w.hooks.replies["/2"] = lambda r: patch({"op": "add", "path": "/data/c", "value": r["object"]["data"]["had"]})
+    again = {"reinvocationPolicy": "IfNeeded"}
+    await w.configure("mutating", {**again}, {}, {**again})
+    made = (await w.call("POST", MAPS, configmap(a="1"))).json
+    assert made["data"] == {"a": "1", "b": "1", "had": "abc", "c": "abc"}
+
+
+@run
+async def test_a_webhook_that_was_not_asked_is_not_asked_in_the_second_turn(w):
+    w.hooks.replies["/0"] = lambda _: {"allowed": False}
+    w.hooks.replies["/1"] = lambda _: patch({"op": "add", "path": "/metadata/labels", "value": {"late": "1"}})
+    picky = {"objectSelector": {"matchLabels": {"late": "1"}}, "reinvocationPolicy": "IfNeeded"}
+    await w.configure("mutating", picky, {})
+    assert (await w.call("POST", MAPS, configmap(a="1"))).status == 201
+
+
+@run
+async def test_a_sidecar_gets_what_the_built_in_plug_ins_give_all_containers(w):
+    side = {"name": "side", "image": "side:1"}
+    w.hooks.replies["/0"] = lambda _: patch({"op": "add", "path": "/spec/containers/-", "value": side})
+    rule = {**RULE, "resources": ["pods"], "operations": ["CREATE"]}
+    await w.configure("mutating", {"rules": [rule]})
+    limits = {"type": "Container", "default": {"memory": "64Mi"}}
+    path = f"/api/v1/namespaces/{NS}"
+    await w.call("POST", f"{path}/limitranges", {"metadata": {"name": "l"}, "spec": {"limits": [limits]}})
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}
+    first, second = (await w.call("POST", f"{path}/pods", pod)).json["spec"]["containers"]
+    assert second["volumeMounts"] == first["volumeMounts"] != []
+    assert second["resources"] == first["resources"] != {}
+
+
+@run
+async def test_a_replacement_without_a_namespace_is_one_in_it(w):
+    w.hooks.replies["/0"] = allow
+    labels = {"matchLabels": {"kubernetes.io/metadata.name": "another"}}
+    await w.call("POST", MAPS, configmap(a="1"))
+    await w.configure("mutating", {})
+    await w.configure("validating", {"path": "/0", "namespaceSelector": labels}, name="x")
+    assert (await w.call("PUT", f"{MAPS}/c", configmap(a="2"))).status == 200
+    assert [seen["request"]["namespace"] for seen in w.hooks.seen] == [NS]
+    assert w.hooks.seen[0]["request"]["object"]["metadata"]["namespace"] == NS
+
+
+@run
+async def test_validating_webhooks_see_the_generation_and_version_that_a_change_makes(w):
+    w.hooks.replies["/0"] = allow
+    path = f"/apis/apps/v1/namespaces/{NS}/deployments"
+    spec = {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}},
+    }
+    body = {"metadata": {"name": "d"}, "spec": spec}
+    made = (await w.call("POST", path, body)).json
+    await w.configure("validating", {"rules": [{**RULE, "apiGroups": ["apps"], "resources": ["deployments"]}]})
+    changed = await w.call("PUT", f"{path}/d", {**body, "spec": {**spec, "paused": True}})
+    metadata = w.hooks.seen[0]["request"]["object"]["metadata"]
+    assert (metadata["generation"], changed.json["metadata"]["generation"]) == (2, 2)
+    assert metadata["resourceVersion"] == made["metadata"]["resourceVersion"]
+
+
+@run
+async def test_a_token_is_asked_about(w):
+    w.hooks.replies["/0"] = allow
+    await w.configure("validating", {"rules": [{**RULE, "resources": ["serviceaccounts/token"]}]})
+    path = f"/api/v1/namespaces/{NS}/serviceaccounts/default/token"
+    body = {"spec": {"expirationSeconds": 3600}}
+    assert (await w.call("POST", path, body)).status == 201
+    request = w.hooks.seen[0]["request"]
+    assert (request["kind"]["kind"], request["subResource"], request["name"]) == ("TokenRequest", "token", "default")
+    assert request["object"]["spec"]["expirationSeconds"] == 3600
+    assert request["object"]["status"] == {"token": "", "expirationTimestamp": None}
+    w.hooks.replies["/0"] = lambda _: {"allowed": False}
+    assert (await w.call("POST", path, body)).status == 400
+    w.hooks.replies["/0"] = allow
+    w.hooks.replies["/1"] = lambda _: patch({"op": "replace", "path": "/spec/expirationSeconds", "value": 1200})
+    rules = [{**RULE, "resources": ["serviceaccounts/token"]}]
+    await w.configure("mutating", {"rules": rules, "path": "/1"}, name="m")
+    assert (await w.call("POST", path, body)).json["spec"]["expirationSeconds"] == 1200
+    w.hooks.replies["/1"] = lambda _: patch({"op": "replace", "path": "/spec/expirationSeconds", "value": "long"})
+    assert (await w.call("POST", path, body)).status in {400, 500}
+
+
+@run
 async def test_failure_policy_decides_over_a_webhook_that_is_gone(w):
     with refusing_port() as port:
         gone = {"clientConfig": {"url": f"https://127.0.0.1:{port}/x"}}
@@ -284,6 +372,39 @@ async def test_a_validating_webhook_may_not_patch_and_a_patch_must_fit(w):
 
 
 @run
+async def test_what_may_not_be_patched_is_said(w):
+    change = {"op": "add", "path": "/data/b", "value": "1"}
+    w.hooks.replies["/0"] = lambda _: {**patch(change), "patchType": "Merge"}
+    await w.configure("mutating", {"failurePolicy": "Fail"})
+    failed = 'Internal error occurred: failed calling webhook "h0.w.io": unsupported patch type "Merge"'
+    assert (await w.call("POST", MAPS, configmap(a="1"))).json["message"] == failed
+    w.hooks.replies["/0"] = lambda _: {**patch(), "patchType": "Merge"}
+    assert (await w.call("POST", MAPS, configmap(a="1"))).status == 201, "nothing to do"
+    w.hooks.replies["/0"] = lambda _: patch(change)
+    answer = await w.call("DELETE", f"{MAPS}/c")
+    refused = 'admission webhook "h0.w.io" attempted to modify the object, which is not supported for this operation'
+    assert (answer.status, answer.json["message"]) == (500, f"Internal error occurred: {refused}")
+
+
+@run
+async def test_a_webhook_cannot_move_an_object(w):
+    where = "the namespace of the provided object does not match the namespace sent on the request"
+    await w.call("POST", MAPS, configmap("old", a="1"))
+    w.hooks.replies["/0"] = lambda _: patch({"op": "replace", "path": "/metadata/namespace", "value": "kube-system"})
+    await w.configure("mutating", {})
+    for method, path in (("POST", MAPS), ("PUT", f"{MAPS}/old")):
+        answer = await w.call(method, path, configmap("old" if method == "PUT" else "c", a="2"))
+        assert (answer.status, answer.json["message"]) == (400, where)
+    assert (await w.call("GET", "/api/v1/namespaces/kube-system/configmaps/c")).status == 404
+    w.hooks.replies["/0"] = lambda _: patch({"op": "add", "path": "/metadata/resourceVersion", "value": "5"})
+    assert (await w.call("POST", MAPS, configmap(a="1"))).status == 500
+    w.hooks.replies["/0"] = lambda _: patch({"op": "remove", "path": "/metadata"})
+    answer = await w.call("POST", MAPS, configmap(a="1"))
+    text = 'ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required'
+    assert (answer.status, answer.json["message"]) == (422, text)
+
+
+@run
 async def test_rules_and_selectors_say_who_is_asked(w):
     w.hooks.replies["/0"] = lambda _: {"allowed": False}
     rule = {**RULE, "operations": ["CREATE"], "scope": "Namespaced"}
@@ -300,7 +421,9 @@ async def test_rules_and_selectors_say_who_is_asked(w):
 
 @run
 async def test_deletions_are_asked_about_one_by_one(w):
-    w.hooks.replies["/0"] = lambda r: {"allowed": r["operation"] != "DELETE" or r["name"] != "keep"}
+    w.hooks.replies["/0"] = lambda r: {
+        "allowed": r["operation"] != "DELETE" or r["oldObject"]["metadata"]["name"] != "keep"
+    }
     await w.configure("validating", {})
     for name in ("a", "b", "keep"):
         assert (await w.call("POST", MAPS, configmap(name))).status == 201
@@ -311,7 +434,9 @@ async def test_deletions_are_asked_about_one_by_one(w):
     request = w.hooks.seen[-1]["request"]
     assert (request["object"], request["oldObject"]["metadata"]["name"]) == (None, "a")
     assert request["options"]["gracePeriodSeconds"] == 0
+    assert request["name"] == "a"
     assert (await w.call("DELETE", MAPS)).status == 400
+    assert "name" not in w.hooks.seen[-1]["request"], "a collection has none"
     assert [item["metadata"]["name"] for item in (await w.call("GET", MAPS)).json["items"]] == ["keep"]
 
 
@@ -334,7 +459,7 @@ async def test_an_object_that_changed_meanwhile_is_asked_about_again(w):
 
 @run
 async def test_warnings_reach_the_client_once(w):
-    w.hooks.replies["/0"] = lambda _: {"allowed": True, "warnings": ["mind the gap"]}
+    w.hooks.replies["/0"] = lambda _: {"allowed": True, "warnings": ["", "mind the gap"]}
     w.hooks.replies["/1"] = allow
     await w.configure("mutating", {}, {})
     await w.configure("validating", {"path": "/1"})
@@ -346,12 +471,14 @@ async def test_warnings_reach_the_client_once(w):
 async def test_entering_a_pod_is_asked_about(w):
     w.hooks.replies["/0"] = lambda r: {
         "allowed": False,
-        "status": {"message": " ".join([r["operation"], r["subResource"], r["object"]["kind"]])},
+        "status": {
+            "message": " ".join([r["operation"], r["subResource"], r["object"]["kind"], *r["object"]["command"]])
+        },
     }
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/exec"]}
     await w.configure("validating", {"rules": [rule]})
-    answer = await w.call("POST", f"/api/v1/namespaces/{NS}/pods/p/exec?command=ls")
-    assert answer.json["message"].endswith("denied the request: CONNECT exec PodExecOptions")
+    answer = await w.call("POST", f"/api/v1/namespaces/{NS}/pods/p/exec?command=ls&command=-l")
+    assert answer.json["message"].endswith("denied the request: CONNECT exec PodExecOptions ls -l")
 
 
 # --- what the cluster's own parts write --------------------------------------------------------------------------------
