@@ -268,7 +268,8 @@ class Encoder:
         return self._columns
 
     def _row(self, record: ObjectRecord, form: Form, include_object: str) -> bytes:
-        parsed = self._store.encode_dict(self._celled, record)
+        # A custom resource's column may show anything.
+        parsed = self._store.encode_dict(self._celled, record, managed=self._untyped)
         cells = orjson.dumps(self.kind.cells(parsed, self._clock.now()))
         if include_object == "Object":
             shown = self._store.encode(self._resource, record)

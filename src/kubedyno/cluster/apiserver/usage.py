@@ -139,7 +139,7 @@ class Machine:
 
 def machine_of(store: Store, record: ObjectRecord) -> Machine:
     """Return the machine of a node."""
-    status = store.encode_dict(NODES, record).get("status") or {}
+    status = store.encode_dict(NODES, record, managed=False).get("status") or {}
     capacity = status.get("capacity") or {}
     images = sum(image.get("sizeBytes") or 0 for image in status.get("images") or ())
     disk = value_of(capacity.get("ephemeral-storage", "0"))

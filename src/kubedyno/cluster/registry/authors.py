@@ -41,7 +41,9 @@ _CREATED, _TIME_LENGTH = b'"creationTimestamp":"', 20
 _HAS_STATUS = b'"f:status":{'
 # Stands in for a time in texts that are kept.
 _WHEN = b"KUBEDYNO-WHEN"
-_KNOWN, _REMEMBERED = 4096, 1024
+_KNOWN = 4096
+# Objects that are no pods: as many of a kind as a large cluster has. Who lists more has each made anew, at 80 us.
+_REMEMBERED = 8192
 # The length of a status that says nothing, and the greatest one of a new pod's: phase and QoS class.
 _EMPTY, _NEW = 2, 48
 # Numbers that Go leaves out when they are 0, and one version of the API does not.

@@ -164,7 +164,7 @@ class KubeState:
 
     def _said(self, resource: Resource, record: ObjectRecord) -> "_Said":
         label, say = _KINDS[resource]
-        obj = self._store.encode_dict(resource, record)
+        obj = self._store.encode_dict(resource, record, managed=False)
         meta = obj["metadata"]
         of = {"namespace": meta["namespace"]} if resource.namespaced and resource is not LEASES else {}
         of[label or resource.singular] = meta["name"]
