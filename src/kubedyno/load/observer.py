@@ -118,8 +118,16 @@ class Observer:
             # Other jobs meet pods that were started before them.
             older = spec.job_type != "create"
             current.pods = PodWatch(
-                client, selector + narrow, self._clock, events=pods is not None, past=past, older=older
+                client,
+                selector + narrow,
+                self._clock,
+                events=pods is not None,
+                past=past,
+                older=older,
+                own=bool(narrow),
             )
+            if narrow:
+                current.pods.expected = current.plan.pods
             current.pods.tracker.namespaces = namespaces
         for m in wanted:
             made = await self._measurement(m, current, client, kinds, selector)

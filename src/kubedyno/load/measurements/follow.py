@@ -22,6 +22,11 @@ class Follower:
         self._client = client
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def following(self) -> bool:
+        """Whether there is a watch that was not stopped."""
+        return bool(self._tasks)
+
     async def begin(self, path: str, query: str, take: Take, *, skip_list: bool = True) -> None:
         """Follow a collection; returns once the watch has its starting point, so that nothing later is missed."""
         synced = asyncio.get_running_loop().create_future()

@@ -136,13 +136,14 @@ class PodTracker:
             return "Ready" in pod.seen_s or pod.phase == "Succeeded"
         return pod.ready or pod.phase == "Succeeded"
 
-    def pod_event(self, kind: str, raw: bytes | memoryview, now_s: float) -> None:
+    def pod_event(self, kind: str, raw: bytes | memoryview, now_s: float, *, new: bool = True) -> None:
         """Take one watch event of a pod.
 
         Args:
             kind: ADDED, MODIFIED or DELETED.
             raw: JSON of the pod.
             now_s: Local epoch seconds.
+            new: Also of a pod that was not seen before.
 
         Raises:
             msgspec.DecodeError: `raw` is no pod.
@@ -151,7 +152,7 @@ class PodTracker:
         meta = pod.metadata
         start = self.pods.get(meta.uid)
         if start is None:
-            if kind == "DELETED" or (self.namespaces and meta.namespace not in self.namespaces):
+            if kind == "DELETED" or not new or (self.namespaces and meta.namespace not in self.namespaces):
                 return
             labels = meta.labels or {}
             start = PodStart(

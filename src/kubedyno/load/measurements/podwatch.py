@@ -6,13 +6,18 @@ from urllib.parse import quote
 
 from kubedyno.base import aio
 from kubedyno.base.clock import Clock
+from kubedyno.base.errors import KubedynoError
 from kubedyno.client.api import Client
+from kubedyno.kube.status import StatusError
 from kubedyno.load.measurements.follow import Follower
 from kubedyno.load.measurements.pods import PodTracker
 
 # How long the events of the last pods may be behind; pods that cannot start cost a run this much once.
 SETTLE_S = 0.3
 _POLL_S = 0.01
+# What a last look at the pods may take, where some were not seen to be through.
+LOOK_S = 15.0
+_PODS = "/api/v1/pods"
 
 
 class PodWatch:
@@ -25,12 +30,27 @@ class PodWatch:
         clock: Stamps what is seen.
         past: Also what there is already when it starts.
         older: Events of pods that are there already, too: they tell when those were started.
+        own: All pods with the label come after the start.
+
+    Attributes:
+        expected: How many pods will be seen at least, where nothing goes wrong.
     """
 
     def __init__(
-        self, client: Client, selector: str, clock: Clock, *, events: bool, past: bool = False, older: bool = False
+        self,
+        client: Client,
+        selector: str,
+        clock: Clock,
+        *,
+        events: bool,
+        past: bool = False,
+        older: bool = False,
+        own: bool = False,
     ) -> None:
         self._older = older or past
+        self._own = own or past
+        self.expected = 0
+        self._client = client
         self.tracker = PodTracker()
         self._selector = selector
         self._clock = clock
@@ -41,7 +61,7 @@ class PodWatch:
     async def start(self) -> None:
         """Return once the watches have their starting point, so that nothing that is created later is missed."""
         selector = f"labelSelector={quote(self._selector)}"
-        starts = [self._follower.begin("/api/v1/pods", selector, self._on_pod, skip_list=not self._past)]
+        starts = [self._follower.begin(_PODS, selector, self._on_pod, skip_list=not self._past)]
         if self._events:
             # One watch a reason: the server leaves out the events of pulling and creating, most of them.
             for reason in ("Scheduled", "Started"):
@@ -57,14 +77,40 @@ class PodWatch:
             self.tracker.event_event(raw)
 
     async def stop(self) -> None:
-        """Stop watching, once what was on its way is read; what was seen stays in `tracker`."""
+        """Stop watching, once what was on its way is read; what was seen stays in `tracker`.
+
+        On a busy machine, or at the early end of a run, a watch may be behind: where pods are on their way by what it has told,
+        or were not seen at all, the API is asked once more, so that no pod that is Ready by now goes unmeasured.
+        """
         # The wait that ended a job followed other objects by another watch: the pods' last events may be a moment behind.
-        phases = self.tracker.phases
         with contextlib.suppress(TimeoutError):
             async with aio.timeout(SETTLE_S):
-                while phases["Pending"] + phases["Starting"]:
+                while self._behind:
                     await aio.sleep(_POLL_S)
+        if not self._follower.following:
+            return
         await self._follower.stop()
+        # Only now: what the watch would still tell is older than this.
+        if self._behind:
+            await self._look()
+
+    @property
+    def _behind(self) -> bool:
+        """Whether there may be more to see: pods on their way, or fewer than there will be."""
+        phases = self.tracker.phases
+        return phases["Pending"] + phases["Starting"] > 0 or len(self.tracker.pods) < self.expected
+
+    async def _look(self) -> None:
+        """Take the pods as they are now."""
+        try:
+            async with aio.timeout(LOOK_S):
+                async for items, _ in self._client.list_pages(f"{_PODS}?labelSelector={quote(self._selector)}"):
+                    for raw in items:
+                        self.tracker.pod_event("MODIFIED", bytes(raw), self._clock.now(), new=self._own)
+        except TimeoutError:
+            self._follower.trouble.append(f"{_PODS}: a last look at the pods took more than {LOOK_S:g} s")
+        except (StatusError, KubedynoError, OSError) as error:
+            self._follower.trouble.append(f"{_PODS}: a last look at the pods: {getattr(error, 'message', error)}")
 
     @property
     def trouble(self) -> list[str]:
