@@ -24,6 +24,7 @@ from kubedyno.cluster.registry.disabledfields import DisabledFields, has_gated_f
 from kubedyno.cluster.registry.emptied import causes_told
 from kubedyno.cluster.registry.gate import Gate, OwnGate
 from kubedyno.cluster.registry.kind import Kind, Object
+from kubedyno.cluster.registry.kinds import apparmor
 from kubedyno.cluster.registry.kinds.namespaces import PROTECTED
 from kubedyno.cluster.registry.kinds.podfacts import ENDED
 from kubedyno.cluster.registry.kinds.serviceaddresses import address_causes
@@ -189,6 +190,10 @@ class Registry(ServedKinds):
         if has_gated_fields(resource):
             self._disabled.drop(new)
         if name or kind.resource is not NAMESPACES:
+            if resource is PODS and "annotations" in metadata:
+                adopted = apparmor.adopt(metadata, new["spec"])
+                if warnings is not None:
+                    warnings += adopted
             kind.prepare_create(new)
         deduplicate_owners(metadata, warnings)
         causes = self._causes_of_new(kind, new)

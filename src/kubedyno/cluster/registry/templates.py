@@ -10,6 +10,7 @@ import orjson
 
 from kubedyno.base.random import Random
 from kubedyno.cluster.registry.admission import PodClasses, admit_pod
+from kubedyno.cluster.registry.kinds import apparmor
 from kubedyno.cluster.registry.kinds.podfacts import PodSpecFacts, spec_facts
 from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
@@ -155,6 +156,7 @@ def _shape(
     default_pod_spec(spec, pod=True)
     if pinned:
         _pin(spec)
+    apparmor.adopt(metadata, spec)
     admit_pod({"metadata": metadata, "spec": spec}, random, classes, volume_suffix=_SUFFIX)
     match_label_keys(spec, metadata.get("labels", {}))
     body = b'"spec":' + orjson.dumps(spec)

@@ -8,8 +8,7 @@ from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
 from kubedyno.cluster.registry.kinds.podqos import qos_class
-from kubedyno.cluster.registry.kinds.podupdates import MIRROR_ANNOTATION
-from kubedyno.cluster.registry.kinds.podvalidation import validate_pod_spec
+from kubedyno.cluster.registry.kinds.podvalidation import MIRROR_ANNOTATION, validate_pod_spec
 from kubedyno.kube.quantity import Quantity
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value
 

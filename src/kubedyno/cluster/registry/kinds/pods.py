@@ -12,8 +12,8 @@ from kubedyno.cluster.registry.kinds.podqos import qos_class
 from kubedyno.cluster.registry.kinds.podresize import resize_causes, resized_spec
 from kubedyno.cluster.registry.kinds.podspec import default_pod_spec, match_label_keys
 from kubedyno.cluster.registry.kinds.podstatusvalidation import validate_pod_status
-from kubedyno.cluster.registry.kinds.podupdates import MIRROR_ANNOTATION, validate_pod_update
-from kubedyno.cluster.registry.kinds.podvalidation import validate_pod, validate_pod_spec
+from kubedyno.cluster.registry.kinds.podupdates import validate_pod_update
+from kubedyno.cluster.registry.kinds.podvalidation import MIRROR_ANNOTATION, validate_pod, validate_pod_spec
 from kubedyno.cluster.registry.kinds.podwarnings import name_warnings, pod_warnings
 from kubedyno.cluster.storage.objects import StoredObject
 from kubedyno.cluster.storage.store import ObjectRecord

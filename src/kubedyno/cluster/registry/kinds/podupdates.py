@@ -1,15 +1,14 @@
 """What a new version of a pod may not change; texts as the real server's."""
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds.apparmor import PREFIX as APPARMOR
 from kubedyno.cluster.registry.kinds.gostruct import difference, go_pod_spec
-from kubedyno.cluster.registry.kinds.podvalidation import validate_pod_spec
+from kubedyno.cluster.registry.kinds.podvalidation import MIRROR_ANNOTATION, validate_pod_spec
 from kubedyno.cluster.registry.kinds.schedulingvalidation import toleration_causes
 from kubedyno.kube.gostructs import shown
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, required
 
 # On the API's copy of a static pod.
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
-_APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 _MAX_INT32 = 2**31 - 1
 _NEED = "requiredDuringSchedulingIgnoredDuringExecution"
 _UPDATE_TEXT = (
@@ -61,14 +60,14 @@ def annotation_update_causes(pod: Object, old: Object) -> list[Cause]:
     causes = []
     for key in sorted(before):
         if new.get(key) != before[key]:
-            if key.startswith(_APPARMOR_ANNOTATION):
+            if key.startswith(APPARMOR):
                 text = "may not remove or update AppArmor annotations"
                 causes.append(forbidden_field(f"metadata.annotations[{key}]", text))
             elif key == MIRROR_ANNOTATION:
                 text = "may not remove or update mirror pod annotation"
                 causes.append(forbidden_field(f"metadata.annotations[{key}]", text))
     for key in sorted(new.keys() - before.keys()):
-        if key.startswith(_APPARMOR_ANNOTATION):
+        if key.startswith(APPARMOR):
             causes.append(forbidden_field(f"metadata.annotations[{key}]", "may not add AppArmor annotations"))
         elif key == MIRROR_ANNOTATION:
             causes.append(forbidden_field(f"metadata.annotations[{key}]", "may not add mirror pod annotation"))

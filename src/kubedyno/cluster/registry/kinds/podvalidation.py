@@ -1,6 +1,7 @@
 """What makes a pod, or a pod template, invalid; texts and their order as the real server's."""
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds import apparmor
 from kubedyno.cluster.registry.kinds.containervalidation import (
     Surroundings,
     padded_image_causes,
@@ -37,6 +38,7 @@ from kubedyno.kube.status import (
     too_long,
 )
 
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _MAX_INT32 = 2**31 - 1
 _MAX_HOSTNAME = 64
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -47,13 +49,25 @@ _NO_ACCOUNT = "must not be specified when serviceAccountName is not set"
 
 def validate_pod(pod: Object) -> list[Cause]:
     """Return what is wrong with a pod to be created."""
-    spec = pod["spec"]
-    causes = validate_pod_spec(spec, "spec", pod=pod["metadata"].get("name", ""))
+    spec, annotations = pod["spec"], pod["metadata"].get("annotations")
+    causes = _annotations(annotations, spec, "metadata.annotations") if annotations else []
+    causes += validate_pod_spec(spec, "spec", pod=pod["metadata"].get("name", ""))
     if spec.get("ephemeralContainers"):
         causes.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("schedulingGates") and spec.get("nodeName"):
         causes.append(forbidden_field("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
+    if annotations:
+        causes += apparmor.agreement_causes(annotations, spec, "spec")
     return causes
+
+
+def _annotations(annotations: dict[str, str], spec: Object, path: str) -> list[Cause]:
+    """Return what is wrong with annotations that say something of a pod's own."""
+    causes = []
+    if MIRROR_ANNOTATION in annotations and not spec.get("nodeName"):
+        text = "must set spec.nodeName if mirror pod annotation is set"
+        causes.append(invalid_value(f"{path}[{MIRROR_ANNOTATION}]", annotations[MIRROR_ANNOTATION], text))
+    return causes + apparmor.annotation_causes(annotations, spec, path)
 
 
 def validate_template(template: Object, path: str) -> list[Cause]:
@@ -61,6 +75,7 @@ def validate_template(template: Object, path: str) -> list[Cause]:
     metadata = template.get("metadata", {})
     causes = label_causes(metadata.get("labels", {}), f"{path}.labels")
     causes += annotation_causes(metadata.get("annotations", {}), f"{path}.annotations")
+    causes += _annotations(metadata.get("annotations") or {}, template["spec"], f"{path}.annotations")
     causes += validate_pod_spec(template["spec"], f"{path}.spec")
     if template["spec"].get("ephemeralContainers"):
         causes.append(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kinds import apparmor
 from kubedyno.cluster.registry.kinds.addresswarnings import ip_warnings
 from kubedyno.cluster.registry.kinds.claimvalidation import claim_warnings
 from kubedyno.cluster.registry.kinds.securityvalidation import containers_with_paths
@@ -18,7 +19,6 @@ _ANNOTATIONS = {
 }
 _SECCOMP = "seccomp.security.alpha.kubernetes.io/pod"
 _CONTAINER_SECCOMP = "container.seccomp.security.alpha.kubernetes.io/"
-_CONTAINER_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _SECCOMP_TEXT = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 # Labels of nodes that have other names now.
 _LABELS = {
@@ -219,24 +219,12 @@ def _profiles(container: Object, above: str, annotations: dict[str, str], spec: 
     key = f"{_CONTAINER_SECCOMP}{container.get('name', '')}"
     if key in annotations and "seccompProfile" not in security:
         warnings.append(f"{above}metadata.annotations[{key}]: {_SECCOMP_TEXT}")
-    key = f"{_CONTAINER_APPARMOR}{container.get('name', '')}"
+    key = f"{apparmor.PREFIX}{container.get('name', '')}"
     if above and key in annotations and "appArmorProfile" not in security:
         profile = spec.get("securityContext", {}).get("appArmorProfile")
-        if profile is None or profile != _apparmor_of(annotations[key]):
-            text = 'deprecated since v1.30; use the "appArmorProfile" field instead'
-            warnings.append(f"{above}metadata.annotations[{key}]: {text}")
+        if profile is None or profile != apparmor.field_of(annotations[key]):
+            warnings.append(f"{above}metadata.annotations[{key}]: {apparmor.DEPRECATED}")
     return warnings
-
-
-def _apparmor_of(annotation: str) -> Object | None:
-    """Return the field that says what an annotation does."""
-    if annotation == "unconfined":
-        return {"type": "Unconfined"}
-    if annotation == "runtime/default":
-        return {"type": "RuntimeDefault"}
-    if annotation.startswith("localhost/"):
-        return {"type": "Localhost", "localhostProfile": annotation.removeprefix("localhost/")}
-    return None
 
 
 def _variables(variables: list[Object], path: str) -> list[str]:
