@@ -1,7 +1,7 @@
 """Impersonation: who may act as somebody else says so in headers, and is taken for that one."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 import orjson
@@ -38,6 +38,10 @@ def is_impersonation(headers: Mapping[str, str]) -> bool:
     return _PREFIX in " ".join(headers)
 
 
+# Modes' names, and whether one check in each was passed.
+Checks = tuple[tuple[str, bool], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     """A way in which somebody may be let act as somebody else.
@@ -49,6 +53,21 @@ class Mode:
 
     name: str
     means: Callable[[User, User], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Impersonated(User):
+    """Somebody as whom another acts.
+
+    Attributes:
+        asker: Who acts so.
+        mode: The name of what allowed it, see `Mode`.
+        checks: What was asked for that: modes' names, and whether they allowed a part of it.
+    """
+
+    asker: User = field(default=ANONYMOUS, compare=False)
+    mode: str = field(default="", compare=False)
+    checks: Checks = field(default=(), compare=False)
 
 
 class Impersonation:
@@ -68,7 +87,7 @@ class Impersonation:
         self._last: dict[User, Mode] = {}
 
     def impersonated(self, user: User, request: Request) -> User:
-        """Return whom a request is to be taken for.
+        """Return whom a request is to be taken for: `Impersonated`, or who asks when the headers name nobody.
 
         Args:
             user: Who asks.
@@ -78,9 +97,21 @@ class Impersonation:
             BadRequest: Groups, uid or extras without a name.
             Forbidden: It is not allowed.
         """
+        found, _ = self.decision(user, request)
+        if isinstance(found, Forbidden):
+            raise found
+        return found
+
+    def decision(self, user: User, request: Request) -> tuple[User | Forbidden, Checks]:
+        """Return whom a request is to be taken for or why it is not, and what was asked for that.
+
+        Raises:
+            BadRequest: Groups, uid or extras without a name.
+        """
         wanted = _wanted(request.headers)
         if wanted is None:
-            return user
+            return user, ()
+        checks: list[tuple[str, bool]] = []
         last = self._last.get(user)
         modes = self._modes if last is None else (last, *(mode for mode in self._modes if mode is not last))
         refusal: Forbidden | None = None
@@ -88,7 +119,7 @@ class Impersonation:
             if not mode.means(wanted, user):
                 continue
             try:
-                actual = self._checked(mode, user, wanted, request)
+                actual = self._checked(mode, user, wanted, request, checks)
             except Forbidden as error:
                 refusal = refusal or error
                 continue
@@ -96,21 +127,29 @@ class Impersonation:
                 if len(self._last) >= _REMEMBERED:
                     self._last.clear()
                 self._last[user] = mode
-            return actual
+            made = tuple(checks)
+            return Impersonated(actual.name, actual.groups, actual.uid, actual.extra, user, mode.name, made), made
         assert refusal is not None
-        raise refusal
+        return refusal, tuple(checks)
 
-    def _checked(self, mode: Mode, user: User, wanted: User, request: Request) -> User:
+    def _checked(self, mode: Mode, user: User, wanted: User, request: Request, checks: list[tuple[str, bool]]) -> User:
         """Return whom a request is taken for in one mode.
+
+        Args:
+            mode: The mode.
+            user: Who asks.
+            wanted: Whom the headers name.
+            request: The request.
+            checks: Gets what is asked.
 
         Raises:
             Forbidden: The mode does not allow it.
         """
         if mode.name:
             asked = attributes_of(request)
-            self._check(user, replace(asked, verb=f"impersonate-on:{mode.name}:{asked.verb}"))
+            self._check(user, replace(asked, verb=f"impersonate-on:{mode.name}:{asked.verb}"), mode, checks)
         for attributes in _asked(mode, wanted):
-            self._check(user, attributes)
+            self._check(user, attributes, mode, checks)
         groups, account, node = wanted.groups, _account_of(wanted.name), mode.name and _node_of(wanted.name)
         if not groups and account:
             groups = ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
@@ -122,8 +161,10 @@ class Impersonation:
             groups = (*groups, AUTHENTICATED)
         return User(wanted.name, groups, wanted.uid, wanted.extra)
 
-    def _check(self, user: User, asked: Attributes) -> None:
-        if not self._authorizer.allows(user, asked):
+    def _check(self, user: User, asked: Attributes, mode: Mode, checks: list[tuple[str, bool]]) -> None:
+        allowed = self._authorizer.allows(user, asked)
+        checks.append((mode.name, allowed))
+        if not allowed:
             raise forbidden(user, asked, self._authorizer.objection(user, asked))
 
 

@@ -36,6 +36,7 @@ from kubedyno.cluster.apiserver.flowcontrol.pages import Dumps, add_series
 from kubedyno.cluster.apiserver.flowcontrol.requestinfo import COLLECTED, attributes_of, named_by, watch_of
 from kubedyno.cluster.apiserver.impersonation import (
     CONSTRAINED_MINOR,
+    Impersonated,
     Impersonation,
     forbidden,
     is_impersonation,
@@ -156,7 +157,7 @@ class ApiServer:
         self._clock = registry.clock
         self._hub = WatchHub(registry.store)
         self._counts = RequestCounts(self._clock.monotonic)
-        self._access = AccessCounts()
+        self._access = AccessCounts(modes=settings.minor >= CONSTRAINED_MINOR)
         self._encoders: dict[int, Encoder] = {}
         self._routes: dict[str, Route[Kind]] = {}
         self._tasks = aio.Tasks("an answer")
@@ -302,9 +303,14 @@ class ApiServer:
         """Answer a request, now or later."""
         call: Call | None = None
         found: tuple[str, Handler] | None = None
+        user: User | None = None
         try:
             user = responder.user if type(responder) is Ticket else self.user_of(request)
-            self._access.known(user)
+            if type(user) is Impersonated:
+                self._access.known(user.asker)
+                self._access.acted(True, user.mode, user.checks)
+            else:
+                self._access.known(user)
             route = self._routes.get(request.path)
             if route is None and (target := target_of(request.path)) is not None:
                 route = Route(self._registry.kind(target.resource), target.namespace, target.id, PROXY)
@@ -346,8 +352,8 @@ class ApiServer:
             assert found is not None
             self._spawn(self._answer_later(call, found[1], needed))
         except StatusError as error:
-            if call is None and isinstance(error, Unauthorized):
-                self._access.unknown += 1
+            if user is None:
+                self._count_refused(request, error)
             self._refuse(request, responder, error, call)
         except Exception as error:  # noqa: BLE001 - logged with its traceback; the server goes on
             logger(__name__).exception("%s %s failed", request.method, request.path)
@@ -364,6 +370,19 @@ class ApiServer:
         if is_impersonation(request.headers):
             user = self._impersonation.impersonated(user, request)
         return user
+
+    def _count_refused(self, request: Request, error: StatusError) -> None:
+        """Count a request of nobody known, or of somebody who may not act as another."""
+        try:
+            asker = self._authenticator.user_of(request.headers, request.peer)
+        except Unauthorized:
+            self._access.unknown += 1
+            return
+        self._access.known(asker)
+        self._access.unasked += 1
+        if isinstance(error, Forbidden):
+            # What it was refused for is asked once more, and answered as before.
+            self._access.acted(False, "", self._impersonation.decision(asker, request)[1])
 
     def identities(self, request: Request) -> tuple[User, User | None]:
         """Return who asks, and whom that one acts as, None when as nobody else.

@@ -425,10 +425,58 @@ def test_who_asked_and_what_that_one_might_is_counted(cluster):
     assert cluster.call("GET", PODS, headers=nobody).status == 403
     assert count("authentication_attempts", result="error") == 1
     assert count("authorization_attempts_total", result="no-opinion") == 1
-    assert count("authenticated_user_requests", username="email_id") == 1
+    # It is who asks that was authenticated.
+    assert count("authenticated_user_requests", username="email_id") == 0
     after = [count(name, result="success") + count(name, result="allowed") for name in names]
     # Between the readings of each: those below it, and its own.
     assert after[0] - before[0] - (after[1] - before[1]) == 1
+
+
+def test_who_acts_as_somebody_else_is_counted_by_what_allowed_it(cluster):
+    def told() -> dict[tuple[str, ...], float]:
+        page = cluster.call("GET", "/metrics").body
+        return {
+            (what, labels["decision"], labels.get("mode", "")): value
+            for what in ("attempts", "authorization_attempts")
+            for labels, value in named(page, f"apiserver_impersonation_{what}_total")
+        }
+
+    def asked(**headers: str) -> tuple[int, dict[tuple[str, ...], float]]:
+        before = told()
+        token = headers.pop("token", TOKEN)
+        given = {"authorization": f"Bearer {token}", **{name.replace("_", "-"): text for name, text in headers.items()}}
+        status = cluster.call("GET", PODS, headers=given).status
+        return status, {key: value - before.get(key, 0) for key, value in told().items() if value != before.get(key, 0)}
+
+    def admitted() -> list[float]:
+        page = cluster.call("GET", "/metrics").body
+        names = (("authentication_attempts", "success"), ("authorization_attempts_total", "allowed"))
+        return [named(page, name, result=result)[0][1] for name, result in names]
+
+    assert asked() == (200, {})
+    # Whoever may do everything may so in a mode; but in none for the masters.
+    status, found = asked(impersonate_user="x", impersonate_group="a", impersonate_uid="7")
+    assert status == 403
+    assert found[("attempts", "allowed", "user-info")] == 1
+    assert found[("authorization_attempts", "allowed", "user-info")] == 4
+    status, found = asked(impersonate_user="x", impersonate_group="system:masters")
+    assert (status, found[("attempts", "allowed", "legacy")]) == (200, 1)
+    account = cluster.call("POST", f"/api/v1/namespaces/{NS}/serviceaccounts", {"metadata": {"name": "weak"}})
+    assert account.status == 201
+    made = cluster.call("POST", f"/api/v1/namespaces/{NS}/serviceaccounts/weak/token", {"spec": {}}).json
+    weak = made["status"]["token"]
+    before = admitted()
+    denied = {
+        ("attempts", "denied", ""): 1,
+        ("authorization_attempts", "denied", "legacy"): 1,
+        ("authorization_attempts", "denied", "user-info"): 1,
+    }
+    assert asked(token=weak, impersonate_user="x") == (403, denied)
+    # Without a name there is nothing to ask.
+    assert asked(token=weak, impersonate_group="a") == (400, {})
+    after = admitted()
+    # Both were known and neither was asked what for; the pages between the readings were.
+    assert after[0] - before[0] - (after[1] - before[1]) == 2
 
 
 def test_lists_say_what_they_looked_at_and_by_which_index(cluster):
