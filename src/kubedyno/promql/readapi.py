@@ -111,15 +111,25 @@ class ReadAPI:
             return _answer_bytes(self._within(given).instant(_one(given, "query", ""), time_ms), time_ms)
 
     def _within(self, given: Parameters) -> Engine:
-        """Return the engine for a request that may ask to be given up earlier."""
-        timeout = _one(given, "timeout", "")
-        if not timeout:
+        """Return the engine for a request that may ask to be given up earlier, or how old a current sample may be."""
+        timeout, lookback = _one(given, "timeout", ""), _one(given, "lookback_delta", "")
+        if not (timeout or lookback):
             return self._engine
-        seconds = _duration_ms(timeout, "timeout") / 1000
-        if seconds <= 0:
-            raise QueryTimeoutError("query timed out in query execution")
         options = self._engine.options
-        return Engine(self._store, replace(options, timeout_s=min(options.timeout_s, seconds)))
+        if timeout:
+            seconds = _duration_ms(timeout, "timeout") / 1000
+            if seconds <= 0:
+                raise QueryTimeoutError("query timed out in query execution")
+            options = replace(options, timeout_s=min(options.timeout_s, seconds))
+        if lookback:
+            try:
+                lookback_ms = _duration_ms(lookback, "lookback_delta")
+            except BadQueryError as error:
+                said = str(error).removeprefix('invalid parameter "lookback_delta": ')
+                raise BadQueryError(f"error parsing lookback delta duration: {said}") from error
+            if lookback_ms > 0:
+                options = replace(options, lookback_ms=lookback_ms)
+        return Engine(self._store, options)
 
     def _query_range(self, given: Parameters) -> bytes:
         start = _time_ms(_one(given, "start", ""), "start")

@@ -2,6 +2,7 @@
 
 import time
 
+import orjson
 import pytest
 
 from kubedyno.base.clock import SystemClock
@@ -10,6 +11,7 @@ from kubedyno.promql.errors import BadQueryError, QueryError, QueryTimeoutError,
 from kubedyno.promql.language import parsed
 from kubedyno.promql.limits import EngineOptions
 from kubedyno.promql.matching import Matcher, pattern_of
+from kubedyno.promql.readapi import ReadAPI
 from kubedyno.promql.store import SeriesStore, StoreLimits
 
 
@@ -192,3 +194,33 @@ def test_samples_come_in_order_or_not_at_all():
     assert not store.append(column, 10, 2.0)
     assert not store.append(column, 5, 3.0)
     assert list(column.values) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("lookback", "found"),
+    # The last samples are 100 s old. What is no length of time leaves the server's own.
+    [("", 20), ("99.9", 0), ("100s", 20), ("1m", 0), ("1h", 20), ("0", 20), ("-5", 20)],
+)
+def test_a_request_says_how_old_a_current_sample_may_be(lookback, found):
+    api = ReadAPI(Engine(filled()))
+    given = {"query": ["v"], "lookback_delta": [lookback]}
+    status, body = api.answer("query", {**given, "time": ["149"]})
+    assert (status, len(orjson.loads(body)["data"]["result"])) == (200, found)
+    status, body = api.answer("query_range", {**given, "start": ["49"], "end": ["149"], "step": ["100"]})
+    (points,) = {len(series["values"]) for series in orjson.loads(body)["data"]["result"]}
+    assert (status, points) == (200, 2 if found else 1)
+    # The next request has the server's own again.
+    assert len(orjson.loads(api.answer("query", {"query": ["v"], "time": ["149"]})[1])["data"]["result"]) == 20
+
+
+def test_an_age_that_is_none_is_answered_in_prometheus_words():
+    api = ReadAPI(Engine(filled()))
+    for path in ("query", "query_range"):
+        asked = {"query": ["v"], "start": ["1"], "end": ["2"], "step": ["1"], "lookback_delta": ["soon"]}
+        status, body = api.answer(path, asked)
+        assert status == 400
+        assert orjson.loads(body)["error"] == (
+            'error parsing lookback delta duration: cannot parse "soon" to a valid duration'
+        )
+    asked = {"query": ["v"], "time": ["149"], "lookback_delta": ["1m"], "timeout": ["1s"]}
+    assert orjson.loads(api.answer("query", asked)[1])["data"]["result"] == []
