@@ -57,6 +57,9 @@ from kubedyno.report import html, text
 
 log = logger(__name__)
 
+# What is quiet for longer says what it does.
+_TOLD_AFTER_S = 2.0
+
 
 @dataclass(slots=True)
 class Request:
@@ -315,10 +318,16 @@ async def _run(
         await progress.close()
         await asyncio.gather(*helpers, return_exceptions=True)
     last: list[Finding] = []
+    # On a loaded cluster this takes longer than anybody expects after the last line of the load.
+    telling = asyncio.get_running_loop().call_later(
+        _TOLD_AFTER_S, lambda: log.info("Reading nodes, pods and warnings of the cluster for the report")
+    )
     try:
         last = [finding for finding in await findings() if finding.permanent]
     except (KubedynoError, StatusError, OSError) as error:
         log.warning("cannot say why pods do not run: %s", error)
+    finally:
+        telling.cancel()
     left = await _left(client, options) if result.exit_code or stopping.told else []
     document = written(last, left)
     own = Counter(str(pod.get("spec", {}).get("nodeName") or "") for pod in seen.pods if of_this_run(pod))
