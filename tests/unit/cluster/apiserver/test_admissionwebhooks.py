@@ -266,8 +266,11 @@ async def test_failure_policy_decides_over_a_webhook_that_is_gone(w):
         assert answer.json["message"] == f"Internal error occurred: {text}"
         assert answer.json["details"] == {"causes": [{"message": text}]}
         await w.call("DELETE", f"{REG}/validatingwebhookconfigurations/w")
+        failures = 'apiserver_admission_webhook_fail_open_count{name="h0.w.io",type="validating"}'
+        assert failures not in (await w.call("GET", "/metrics")).body.decode()
         await w.configure("validating", {**gone, "failurePolicy": "Ignore"})
         assert (await w.call("POST", MAPS, configmap())).status == 201
+        assert f"{failures} 1\n" in (await w.call("GET", "/metrics")).body.decode()
 
 
 @run

@@ -2,7 +2,10 @@
 
 import pytest
 
+from kubedyno.base import aio
+from kubedyno.cluster.settings import ClusterSettings
 from kubedyno.kube import yaml
+from unit.cluster.apiserver.harness import running
 
 STATUSZ = "application/json;v=v1beta1;g=config.k8s.io;as=Statusz"
 
@@ -27,6 +30,19 @@ def test_flagz_says_what_the_cluster_was_told(api):
     media = {"accept": "application/yaml;v=v1alpha1;g=config.k8s.io;as=Flagz"}
     document = yaml.load(api.call("GET", "/flagz", headers=media).body.decode())
     assert (document["apiVersion"], document["flags"]["max-requests-inflight"]) == ("config.k8s.io/v1alpha1", "400")
+
+
+def test_before_1_36_there_is_neither():
+    async def scene() -> None:
+        async with running(ClusterSettings(version="1.35")) as api:
+            assert [api.call("GET", path).status for path in ("/statusz", "/flagz")] == [404, 404]
+            assert not {"/statusz", "/flagz"} & set(api.call("GET", "/").json["paths"])
+
+    aio.run(scene())
+
+
+def test_a_server_s_version_in_what_is_accepted_is_none_that_there_is(api):
+    assert api.call("GET", "/api/v1/nodes", headers={"accept": "application/json;sv=x"}).status == 406
 
 
 def test_each_check_is_counted_as_it_went(api):

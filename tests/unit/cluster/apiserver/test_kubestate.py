@@ -152,6 +152,25 @@ def test_values_are_what_objects_say():
     assert value("kube_pod_tolerations", key="k") == 1
 
 
+def test_what_has_changed_or_gone_is_told_anew_though_the_rest_is_kept():
+    async def told() -> list[list[tuple[str, float]]]:
+        async with running() as api:
+            for name in ("a", "b"):
+                body = {"metadata": {"name": name}, "spec": {"replicas": 1, "selector": SELECTOR, "template": TEMPLATE}}
+                assert api.call("POST", f"{APPS}/deployments", body).status == 201
+            pages = [await page_of(api)]
+            assert api.call("PATCH", f"{APPS}/deployments/a", {"spec": {"replicas": 5}}, MERGE).status == 200
+            pages.append(await page_of(api))
+            assert api.call("DELETE", f"{APPS}/deployments/b").status == 200
+            pages.append(await page_of(api))
+            return [
+                [(labels["deployment"], found) for labels, found in named(page, "kube_deployment_spec_replicas")]
+                for page in pages
+            ]
+
+    assert asyncio.run(told()) == [[("a", 1), ("b", 1)], [("a", 5), ("b", 1)], [("a", 5)]]
+
+
 def test_what_pods_of_one_template_say_is_kept_once_and_only_while_somebody_asks():
     async def kept() -> tuple[float, bytes, bytes]:
         async with running() as api:

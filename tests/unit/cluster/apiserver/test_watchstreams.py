@@ -101,6 +101,17 @@ def test_a_client_that_leaves_its_websocket_is_forgotten_and_pings_are_answered(
     aio.run(scene())
 
 
+def test_a_client_that_breaks_the_protocol_is_told_so_and_forgotten():
+    async def scene() -> None:
+        async with running() as api:
+            answer = open_socket(api, "")
+            # No client's frame goes without a mask.
+            answer.on_data(frame(1, b"hello"))
+            assert (frames(answer.body), answer.closed, api.server.watchers) == ([(8, b"\3\xea")], True, 0)
+
+    aio.run(scene())
+
+
 def test_handshakes_are_refused_as_gos_library_does():
     async def scene() -> None:
         async with running() as api:

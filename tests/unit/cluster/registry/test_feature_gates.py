@@ -69,6 +69,18 @@ def test_sources_of_projected_volumes_are_dropped_while_their_gates_are_off(name
     assert made(registry(), volumes=volumes)["volumes"][0]["projected"]["sources"] == [{}]
 
 
+def test_a_stored_source_stays_after_its_gate_is_off() -> None:
+    there = registry(ClusterTrustBundle=True, ClusterTrustBundleProjection=True)
+    source = {"clusterTrustBundle": {"name": "b", "path": "p"}}
+    made(there, volumes=[{"name": "v", "projected": {"sources": [source]}}])
+    there._disabled = registry()._disabled
+    pod = there.store.encode_dict(PODS, there.store.get(PODS, "ns/p"))
+    pod["metadata"]["labels"] = {"a": "b"}
+    there.update(PODS, "ns", "p", pod)
+    kept = there.store.encode_dict(PODS, there.store.get(PODS, "ns/p"))["spec"]["volumes"]
+    assert next(volume for volume in kept if volume["name"] == "v")["projected"]["sources"] == [source]
+
+
 def test_sources_are_dropped_though_all_other_gates_are_on() -> None:
     on = dict.fromkeys(("ContainerStopSignals", "ContainerRestartRules", "ImageVolume", "HPAConfigurableTolerance",
                         "GenericWorkload"), True)  # fmt: skip
