@@ -16,12 +16,13 @@ from kubedyno.cluster.apiserver.patches import APPLY, applied_object, change_of
 from kubedyno.cluster.apiserver.podlogs import Log, cancel_on_close, container_of, follow, log_of
 from kubedyno.cluster.apiserver.queries import manager_name, parameters, patch_options, write_options
 from kubedyno.cluster.apiserver.reads import Reads
+from kubedyno.cluster.apiserver.routes import Route
 from kubedyno.cluster.apiserver.writes import success
 from kubedyno.cluster.registry.agreement import check_name, check_scope, check_uid
 from kubedyno.cluster.registry.cells import age
 from kubedyno.cluster.registry.customresources import AGE_TEXT, NAME_TEXT, CustomResource
 from kubedyno.cluster.registry.eviction import evict
-from kubedyno.cluster.registry.kind import Object
+from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.registry import Registry
 from kubedyno.cluster.registry.scaleowners import SCALE, ScaleOwners
 from kubedyno.cluster.registry.structure import DecodeError, invalid_patch
@@ -30,7 +31,7 @@ from kubedyno.cluster.runtime import Runtime, RuntimeRefusedError
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.http.messages import Stream
 from kubedyno.kube.resources import PODS, Resource, built_in
-from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value
+from kubedyno.kube.status import BadRequest, NotFound, conflict, invalid, invalid_value, not_found
 from kubedyno.kube.strconv import parse_int
 
 # Of a log that is followed, written and not read yet.
@@ -363,6 +364,8 @@ def _count(given: dict[str, str], name: str) -> int | None:
     return number
 
 
-def unknown_part() -> NotFound:
+def unknown_part(route: Route[Kind]) -> NotFound:
     """Return the 404 of a subresource that nothing has."""
+    if isinstance(route.kind, CustomResource):
+        return not_found(route.kind.resource, route.name)
     return NotFound("the server could not find the requested resource", {})

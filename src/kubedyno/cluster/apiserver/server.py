@@ -341,7 +341,7 @@ class ApiServer:
             if found is None or verb not in self._api.verbs_of(route):
                 # The real one has no handler there that could warn.
                 call.warnings.clear()
-                raise not_allowed()
+                raise not_allowed(route.kind, verb)
             own = self._own_handlers.get(id(route.kind))
             if own is not None:
                 own(call)
@@ -570,7 +570,7 @@ class ApiServer:
                 return None
             if not self._api.acts(route):
                 self._authorize_path(request, user)
-                raise unknown_part()
+                raise unknown_part(route)
             if request.method in _NAMING and (problems := problems_of_path_segment(route.name)):
                 self._authorize_path(request, user)
                 raise BadRequest(f'Name parameter invalid: "{route.name}": {problems[0]}')

@@ -61,10 +61,9 @@ class TokenRequests:
         asked = decode_object(_REQUESTS, body, options.field_validation, call.warnings)
         asked.setdefault("spec", {}).setdefault("expirationSeconds", _DEFAULT_S)
         owned = asked
-        account = self._reads.record(call)
         gate = self._gate_of(call)
         if gate is None:
-            asked = _completed(asked, account)
+            asked = self._completed(call, asked)
         else:
             shown = {
                 "kind": "TokenRequest", "apiVersion": f"{_GROUP}/v1", **asked,
@@ -73,8 +72,9 @@ class TokenRequests:
             }  # fmt: skip
             asked = gate.pass_part(
                 CREATE, (_GROUP, "v1", "TokenRequest"), shown,
-                completed=lambda wanted: _completed(decode_object(_REQUESTS, wanted, "Ignore", None), account),
+                completed=lambda wanted: self._completed(call, decode_object(_REQUESTS, wanted, "Ignore", None)),
             )  # fmt: skip
+        account = self._reads.record(call)
         spec = asked["spec"]
         audiences, lifetime_s = spec["audiences"], spec["expirationSeconds"]
         reference = spec.get("boundObjectRef")
@@ -98,6 +98,40 @@ class TokenRequests:
         }
         shown = metadata_of(answer, form, "authentication.TokenRequest")
         call.answer(201, form.media, value_bytes(shown, form))
+
+    def _completed(self, call: Call, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return a TokenRequest with what its account says.
+
+        Raises:
+            StatusError: It is about another account, or lasts too short or too long.
+        """
+        given, namespace, name = asked.get("metadata") or {}, call.route.namespace, call.route.name
+        if given.get("namespace", namespace) != namespace:
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        if given.get("name", name) != name:
+            text = "must match the service account name if specified"
+            raise invalid(_REQUESTS, name, [invalid_value("metadata.name", given["name"], text)])
+        account = self._reads.record(call)
+        if given.get("uid", account.obj.uid) != account.obj.uid:
+            text = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({account.obj.uid})"
+            details = {"name": name, "group": _GROUP, "kind": "TokenRequest"}
+            raise Conflict(f'Operation cannot be fulfilled on TokenRequest.{_GROUP} "{name}": {text}', details)
+        spec = asked.get("spec") or {}
+        lifetime_s = spec.get("expirationSeconds", _DEFAULT_S)
+        causes: list[Cause] = []
+        if lifetime_s < _SHORTEST_S:
+            text = "may not specify a duration less than 10 minutes"
+            causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
+        if lifetime_s > _LONGEST_S:
+            text = "may not specify a duration larger than 2^32 seconds"
+            causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
+        if causes:
+            raise invalid(_REQUESTS, given.get("name", ""), causes)
+        return {
+            **asked,
+            "metadata": {**given, "name": name, "namespace": namespace, "uid": account.obj.uid},
+            "spec": {**spec, "audiences": spec.get("audiences") or [ISSUER], "expirationSeconds": lifetime_s},
+        }
 
     def _bound(self, reference: dict[str, Any], account: ObjectRecord) -> tuple[str, ObjectRecord]:
         """Return what a token is to die with.
@@ -129,37 +163,3 @@ class TokenRequests:
             text = f'Operation cannot be fulfilled on {kind} "{name}": {why}'
             raise Conflict(text, {"name": name, "kind": kind})
         return kind, record
-
-
-def _completed(asked: dict[str, Any], account: ObjectRecord) -> dict[str, Any]:
-    """Return a TokenRequest with what its account says.
-
-    Raises:
-        StatusError: It is about another account, or lasts too short or too long.
-    """
-    given, name = asked.get("metadata") or {}, account.obj.name
-    if given.get("namespace", account.obj.namespace) != account.obj.namespace:
-        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
-    if given.get("name", name) != name:
-        text = "must match the service account name if specified"
-        raise invalid(_REQUESTS, name, [invalid_value("metadata.name", given["name"], text)])
-    if given.get("uid", account.obj.uid) != account.obj.uid:
-        text = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({account.obj.uid})"
-        details = {"name": name, "group": _GROUP, "kind": "TokenRequest"}
-        raise Conflict(f'Operation cannot be fulfilled on TokenRequest.{_GROUP} "{name}": {text}', details)
-    spec = asked.get("spec") or {}
-    lifetime_s = spec.get("expirationSeconds", _DEFAULT_S)
-    causes: list[Cause] = []
-    if lifetime_s < _SHORTEST_S:
-        text = "may not specify a duration less than 10 minutes"
-        causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
-    if lifetime_s > _LONGEST_S:
-        text = "may not specify a duration larger than 2^32 seconds"
-        causes.append(invalid_value("spec.expirationSeconds", lifetime_s, text))
-    if causes:
-        raise invalid(_REQUESTS, given.get("name", ""), causes)
-    return {
-        **asked,
-        "metadata": {**given, "name": name, "namespace": account.obj.namespace, "uid": account.obj.uid},
-        "spec": {**spec, "audiences": spec.get("audiences") or [ISSUER], "expirationSeconds": lifetime_s},
-    }

@@ -333,8 +333,12 @@ class Writes:
             self._refuse(call, error)
 
 
-def not_allowed() -> MethodNotAllowed:
-    """Return the 405."""
+def not_allowed(kind: Kind | None = None, verb: str = "") -> MethodNotAllowed:
+    """Return the 405, of a verb where it is a custom resource's."""
+    if isinstance(kind, CustomResource):
+        of = kind.resource
+        text = f'{verb} is not supported on resources of kind "{of.group_resource}"'
+        return MethodNotAllowed(text, {"group": of.group, "kind": of.plural})
     return MethodNotAllowed("the server does not allow this method on the requested resource", {})
 
 

@@ -37,6 +37,7 @@ class CustomResourceDefinitions(Kind):
     has_generation = True
     unconditional_update = False
     deletion_finalizers = (CLEANUP,)
+    deletion_noted = False
 
     def decode(self, obj: Any, field_validation: str = "Warn", warnings: list[str] | None = None) -> Object:
         new = super().decode(obj, field_validation, warnings)
@@ -59,6 +60,9 @@ class CustomResourceDefinitions(Kind):
         for version in spec.get("versions", ()):
             version.setdefault("served", False)
             version.setdefault("storage", False)
+        if "status" in obj and not obj["status"].get("storedVersions"):
+            stored = [version.get("name", "") for version in spec.get("versions", ()) if version["storage"]]
+            obj["status"]["storedVersions"] = stored[:1]
 
     def prepare_create(self, obj: Object) -> None:
         stored = [v.get("name", "") for v in obj["spec"].get("versions", ()) if v["storage"]]

@@ -144,7 +144,10 @@ def decide(kind: Kind, record: ObjectRecord, options: Object, now_s: float, defa
         return Deletion(None, remove=True)
     if obj.deletion_s and not changed:
         return Deletion(None, remove=False)
-    mark(metadata, now_s, 0)
+    if kind.deletion_noted:
+        mark(metadata, now_s, 0)
+    else:
+        metadata.setdefault("deletionTimestamp", rfc3339(now_s))
     _set_finalizers(metadata, finalizers)
     return Deletion(metadata, remove=not finalizers)
 

@@ -63,6 +63,7 @@ class Kind:
         standard_finalizers: A finalizer without a domain has to be one of Kubernetes' own.
         strategic: Strategic merge patches are understood.
         deletion_finalizers: What a deletion adds, so that something can be done before the object goes.
+        deletion_noted: What is being deleted has a grace period, and a new generation where it has one.
         selects_namespace: A field selector may name metadata.namespace, even of what has none.
         rows_null: The rows of an empty Table are null: whoever prints them fills no list.
         orphans: What such an object owns stays when it is deleted, unless the client says otherwise.
@@ -97,6 +98,7 @@ class Kind:
     unconditional_update = True
     strategic = True
     deletion_finalizers: tuple[str, ...] = ()
+    deletion_noted = True
     orphans = False
     collectable = True
     legacy_fields = False

@@ -19,7 +19,7 @@ from kubedyno.cluster.registry.schema import (
 )
 from kubedyno.cluster.registry.schemacel import pattern_problem, rule_causes
 from kubedyno.cluster.registry.schemacosts import Bill, children_of
-from kubedyno.cluster.registry.schemavalidation import validate
+from kubedyno.cluster.registry.schemavalidation import validate, validate_lists
 from kubedyno.kube.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 Object = dict[str, Any]
@@ -113,7 +113,7 @@ def _node_causes(
     whole = root or bool(raw.get(EMBEDDED))
     causes += rule_causes(raw, path, bill, count, resource=whole, correlatable=correlatable)
     if raw.get("default") is not None and not causes:
-        causes += _default_causes(raw, path)
+        causes += _default_causes({**raw, EMBEDDED: True} if root else raw, path)
     for place, node in _children(raw, path):
         # What an item of a list was before is known of maps alone.
         told = correlatable and not (place.endswith(".items") and raw.get(LIST_TYPE) != "map")
@@ -225,9 +225,16 @@ def _default_causes(raw: Object, path: str) -> list[Cause]:
         Schema(raw).prune(_copy(raw["default"]), "", unknown)
     if unknown:
         return [invalid_value(f"{path}.default", raw["default"], "must not have unknown fields")]
-    found = validate(schema, raw["default"])
+    value, where = raw["default"], f"{path}.default"
+    if schema.embedded and isinstance(value, dict):
+        texts = [name for name in ("apiVersion", "kind") if name in value and not isinstance(value[name], str)]
+        if texts:
+            return [invalid_value(f"{where}.{name}", value[name], "must be a string") for name in texts]
+    found = validate(schema, value)
+    if not found:
+        return validate_lists(schema, value, where)
     return [
-        Cause(cause.reason, f"{path}.default" + (f".{cause.field}" if cause.field != "<nil>" else ""), cause.message)
+        Cause(cause.reason, where + (f".{cause.field}" if cause.field != "<nil>" else ""), cause.message)
         for cause in found
     ]
 

@@ -124,3 +124,57 @@ def test_columns_of_every_type_show_their_values():
             assert b"5.0" not in answer.body.split(b'"object"')[0]
 
     aio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ({}, "[{0}.apiVersion: Required value, {0}.kind: Required value]"),
+        ({"kind": "Foo"}, "{0}.apiVersion: Required value"),
+        ({"apiVersion": 1, "kind": "Foo"}, "{0}.apiVersion: Invalid value: 1: must be a string"),
+        ({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "q"}}, ""),
+    ],
+)
+def test_the_default_of_a_whole_object_has_a_version_and_a_kind(default, message):
+    schema = {"type": "object", "default": default, "properties": {"spec": {"type": "object"}}}
+    found = asked(definition(schema={"openAPIV3Schema": schema}))
+    where = "spec.validation.openAPIV3Schema.default"
+    assert found.get("message", "").partition(" is invalid: ")[2] == message.format(where)
+
+
+def test_a_definition_that_goes_keeps_its_generation_and_has_no_grace_period():
+    async def scene() -> None:
+        async with running() as api:
+            body = definition()
+            body["metadata"]["finalizers"] = ["example.com/f"]
+            await defined(api, body)
+            metadata = api.call("DELETE", f"{CRDS}/foos.example.com").json["metadata"]
+            assert (metadata["generation"], "deletionTimestamp" in metadata) == (1, True)
+            assert "deletionGracePeriodSeconds" not in metadata
+
+    aio.run(scene())
+
+
+def test_emptied_stored_versions_are_the_one_that_is_stored():
+    async def scene() -> None:
+        async with running() as api:
+            await defined(api, definition())
+            headers = {"content-type": "application/merge-patch+json"}
+            for given in ({"storedVersions": []}, {"storedVersions": None}):
+                changed = api.call("PATCH", f"{CRDS}/foos.example.com/status", {"status": given}, headers)
+                assert (changed.status, changed.json["status"]["storedVersions"]) == (200, ["v1"])
+
+    aio.run(scene())
+
+
+def test_what_a_custom_resource_has_no_part_for_is_said_of_the_resource():
+    async def scene() -> None:
+        async with running() as api:
+            await defined(api, definition(subresources={"status": {}}))
+            gone = api.call("GET", f"{FOOS}/x/scale")
+            assert (gone.status, gone.json["message"]) == (404, 'foos.example.com "x" not found')
+            refused = api.call("POST", f"{FOOS}/x/status", {})
+            text = 'create is not supported on resources of kind "foos.example.com"'
+            assert (refused.status, refused.json["message"]) == (405, text)
+
+    aio.run(scene())
