@@ -37,6 +37,9 @@ log = logger(__name__)
 
 _PARENT_CHECK_S = 1.0
 _GRAFANA_READY_S = 60.0
+_GRAFANA_TRIES = 3
+# As /proc/net/tcp writes 127.0.0.1, in this machine's order of bytes, and a socket that listens.
+_LOOPBACK, _LISTENS = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}", "0A"
 
 
 def main(arguments: list[str]) -> int:
@@ -74,8 +77,9 @@ async def _serve(directory: Path, settings: ClusterSettings, parent: int) -> Non
                 "view": _port_of(await view.start(0, "", ports)),
             }
             await _announce(client, apps)
-            process, port = _grafana(directory, settings, apps["prometheus"])
-            if process is not None and await _answers(port, stopped):
+            started = await _grafana(directory, settings, apps["prometheus"], stopped)
+            if started is not None:
+                process, port = started
                 await _announce(client, {**apps, "grafana": port})
             while not stopped.is_set() and os.getppid() == parent:
                 with contextlib.suppress(TimeoutError):
@@ -101,11 +105,36 @@ async def _announce(client: Client, apps: dict[str, int]) -> None:
         raise KubedynoError(f"/kubedyno/apps: HTTP {answer.status}")
 
 
-def _grafana(directory: Path, settings: ClusterSettings, prometheus: int) -> tuple[subprocess.Popen[bytes] | None, int]:
-    """Start this machine's Grafana where there is one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+async def _grafana(
+    directory: Path, settings: ClusterSettings, prometheus: int, stopped: asyncio.Event
+) -> tuple[subprocess.Popen[bytes], int] | None:
+    """Start this machine's Grafana where there is one; returns it and its port once it listens there.
+
+    It cannot be given a port that is bound already: one that was free a moment ago may be another's when it begins to listen.
+    It ends then, and is started again on another.
+    """
+    for _ in range(_GRAFANA_TRIES):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        process = _started(directory, settings, prometheus, port)
+        if process is None:
+            return None
+        try:
+            if await _listens(process, port, stopped):
+                return process, port
+        except BaseException:
+            process.terminate()
+            raise
+        if process.poll() is None:
+            process.terminate()
+            break
+        log.warning("grafana ended with exit code %d before it listened on port %d", process.returncode, port)
+    log.warning("grafana does not answer (see grafana.log): our own dashboards stay in its place")
+    return None
+
+
+def _started(directory: Path, settings: ClusterSettings, prometheus: int, port: int) -> subprocess.Popen[bytes] | None:
     monitoring, home = settings.monitoring, directory / "grafana"
     home.mkdir(mode=0o700, exist_ok=True)
     found = grafana.command(
@@ -113,33 +142,41 @@ def _grafana(directory: Path, settings: ClusterSettings, prometheus: int) -> tup
     )
     if found is None:
         log.info("no grafana on this machine: our own dashboards are in its place")
-        return None, 0
+        return None
     words, environment = found
-    with (directory / "grafana.log").open("wb") as file:
+    with (directory / "grafana.log").open("ab") as file:
         try:
-            process = subprocess.Popen(  # noqa: S603 - a command of this machine by a fixed name
+            return subprocess.Popen(  # noqa: S603 - a command of this machine by a fixed name
                 words, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=home
             )
         except OSError as error:
             log.warning("%s: cannot be started (%s): our own dashboards are in its place", words[0], error)
-            return None, 0
-    return process, port
+            return None
 
 
-async def _answers(port: int, stopped: asyncio.Event) -> bool:
-    """Say whether a port is listened on within a time."""
+async def _listens(process: subprocess.Popen[bytes], port: int, stopped: asyncio.Event) -> bool:
+    """Say whether a process listens on a port within a time; somebody else there is not it."""
     with contextlib.suppress(TimeoutError):
         async with aio.timeout(_GRAFANA_READY_S):
-            while not stopped.is_set():
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await aio.sleep(0.2)
-                    continue
-                writer.close()
-                return True
-    log.warning("grafana does not answer: our own dashboards stay in its place")
+            while not stopped.is_set() and process.poll() is None:
+                if _owns(process.pid, port):
+                    return True
+                await aio.sleep(0.2)
     return False
+
+
+def _owns(pid: int, port: int) -> bool:
+    """Say whether a process, or one that it has started, holds the listening socket of a loopback port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[1] == f"{_LOOPBACK}:{port:04X}" and row[3] == _LISTENS}
+    pids, found = [pid], False
+    while pids and sockets and not found:
+        one = Path("/proc") / str(pids.pop())
+        with contextlib.suppress(OSError):
+            # A process that has just ended holds nothing.
+            found = any(str(path.readlink()) in sockets for path in (one / "fd").iterdir())
+            pids += map(int, (one / "task" / one.name / "children").read_text().split())
+    return found
 
 
 if __name__ == "__main__":
