@@ -25,6 +25,8 @@ from kubedyno.kube.status import BadRequest, Cause, Conflict, invalid, invalid_v
 _GROUP = "authentication.k8s.io"
 _REQUESTS = Resource(_GROUP, "v1", "tokenrequests", "TokenRequest", namespaced=True)
 _FIELDS = FieldManager(_REQUESTS, has_status=True, status_keeps=())
+# Of the metadata that came, in the order of the answer.
+_KEPT = ("labels", "annotations", "ownerReferences", "finalizers")
 _DEFAULT_S = 3600
 _SHORTEST_S = 600
 _LONGEST_S = 1 << 32
@@ -82,7 +84,7 @@ class TokenRequests:
         token = self._tokens.issue(account, audiences, lifetime_s, bound)
         now_s = self._registry.clock.now()
         manager = manager_name(options.field_manager, request.headers.get("user-agent", ""))
-        managed = _FIELDS.created(owned, manager, rfc3339(now_s), "token")
+        given = asked["metadata"]
         answer: dict[str, Any] = {
             "kind": "TokenRequest",
             "apiVersion": f"{_GROUP}/v1",
@@ -91,7 +93,8 @@ class TokenRequests:
                 "namespace": account.obj.namespace,
                 "uid": account.obj.uid,
                 "creationTimestamp": rfc3339(now_s),
-                **({"managedFields": orjson.loads(managed)} if managed else {}),
+                **{name: given[name] for name in _KEPT if given.get(name)},
+                "managedFields": _managed(owned, manager, rfc3339(now_s)),
             },
             "spec": {"audiences": audiences, "expirationSeconds": lifetime_s, "boundObjectRef": reference},
             "status": {"token": token, "expirationTimestamp": rfc3339(now_s + lifetime_s)},
@@ -163,3 +166,14 @@ class TokenRequests:
             text = f'Operation cannot be fulfilled on {kind} "{name}": {why}'
             raise Conflict(text, {"name": name, "kind": kind})
         return kind, record
+
+
+def _managed(owned: dict[str, Any], manager: str, now: str) -> list[Any]:
+    """Return the managedFields of a request: what is not as in an empty one, where no object and no token is missing."""
+    managed: list[Any] = orjson.loads(_FIELDS.created(owned, manager, now, "token"))
+    fields = managed[0]["fieldsV1"]
+    fields["f:spec"].get("f:boundObjectRef", {}).pop(".", None)
+    status = [name for name in ("token", "expirationTimestamp") if (owned.get("status") or {}).get(name)]
+    if status:
+        fields["f:status"] = {f"f:{name}": {} for name in status}
+    return managed

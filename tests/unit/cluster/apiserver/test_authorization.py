@@ -550,3 +550,19 @@ def certificate_scene(api: Api) -> None:
     assert 'user not permitted to approve requests with signerName "example.com/x"' in answer.json["message"]
     grant("approver", {"resources": ["signers"], "resourceNames": ["example.com/*"], "verbs": ["approve"]})
     assert approve().status == 200
+
+
+def test_a_token_request_says_who_owns_what_was_asked_for(api):
+    bound = {"kind": "Secret", "apiVersion": "v1", "name": "s"}
+    api.call("POST", f"/api/v1/namespaces/{NS}/secrets", {"metadata": {"name": "s"}})
+    metadata = {"labels": {"a": "b"}, "annotations": {"c": "d"}}
+    body = {"metadata": metadata, "spec": {"boundObjectRef": bound}, "status": {"token": "x"}}
+    answer = api.call("POST", f"/api/v1/namespaces/{NS}/serviceaccounts/default/token?fieldManager=me", body)
+    given = answer.json["metadata"]
+    assert {name: given[name] for name in metadata} == metadata
+    (entry,) = given["managedFields"]
+    assert (entry["manager"], entry["subresource"]) == ("me", "token")
+    assert entry["fieldsV1"]["f:spec"] == {
+        "f:boundObjectRef": {"f:apiVersion": {}, "f:kind": {}, "f:name": {}}, "f:expirationSeconds": {},
+    }  # fmt: skip
+    assert entry["fieldsV1"]["f:status"] == {"f:token": {}}
