@@ -527,6 +527,10 @@ async def test_pods_of_a_controller_are_made_as_a_webhook_wants_them(w):
     pods = [w.api.store.encode_dict(PODS, record) for record in w.api.store.list(PODS, NS)]
     assert len(pods) == len(made) == 3
     assert [[each["name"] for each in pod["spec"]["containers"]] for pod in pods] == [["c", "sidecar"]] * 3
+    for pod in pods:
+        first, second = pod["spec"]["containers"]
+        assert second["volumeMounts"] == first["volumeMounts"] != [], "the built-in plug-ins looked again"
+        assert sum("projected" in volume for volume in pod["spec"]["volumes"]) == 1
     # Each was asked about once, by the name and uid that it then had.
     asked = [review["request"]["object"]["metadata"] for review in w.hooks.seen]
     assert {each["name"] for each in asked} == {pod["metadata"]["name"] for pod in pods}
