@@ -9,9 +9,9 @@ from kubedyno.cluster.storage.store import Store
 from kubedyno.kube.resources import NODES
 
 # How a node's CPU time is split, where only its sum is modelled.
-_MODES = (
-    ("user", 0.7), ("system", 0.28), ("iowait", 0.02), ("nice", 0.0), ("irq", 0.0), ("softirq", 0.0), ("steal", 0.0),
-)  # fmt: skip
+_MODES = (("user", 0.7), ("system", 0.28), ("iowait", 0.02))
+# No time is spent in these: the first CPU tells so, which is what sums and means over CPUs need.
+_UNUSED_MODES = ("nice", "irq", "softirq", "steal")
 # What is not modelled and yet every machine counts: it stays 0.
 _TRAFFIC = tuple(
     f"node_network_{way}_{what}_total"
@@ -57,7 +57,8 @@ class NodeExporters:
             each = min(node.core_seconds / cpus, alive_s)
             for cpu in range(cpus):
                 modes = [(mode, each * share) for mode, share in _MODES]
-                for mode, seconds in [*modes, ("idle", alive_s - each)]:
+                unused = [(mode, 0.0) for mode in _UNUSED_MODES] if not cpu else []
+                for mode, seconds in [*modes, ("idle", alive_s - each), *unused]:
                     page.add(
                         "node_cpu_seconds_total", "counter", "Seconds of each mode.",
                         {**of, "cpu": str(cpu), "mode": mode}, seconds,
@@ -75,9 +76,8 @@ class NodeExporters:
                 ("SwapFree", 0),
             ):
                 page.add(f"node_memory_{name}_bytes", "gauge", "Memory.", of, value)
-            for device in ("eth0", "lo"):
-                for name in _TRAFFIC:
-                    page.add(name, "counter", "Traffic; not modelled.", {**of, "device": device}, 0)
+            for name in _TRAFFIC:
+                page.add(name, "counter", "Traffic; not modelled.", {**of, "device": "eth0"}, 0)
             for name in _DISK:
                 page.add(name, "counter", "Disks; not modelled.", {**of, "device": "vda"}, 0)
             if machine.disk_bytes:
