@@ -134,6 +134,27 @@ def test_an_old_revision_is_caught_up_with():
     aio.run(scene())
 
 
+def test_a_revision_of_many_steps_ago_is_caught_up_with_while_writes_go_on():
+    async def scene() -> None:
+        async with running() as api:
+            start = create(api, "first")
+            made = [f"old-{i}" for i in range(5 * watch.RECORDS_A_STEP)]
+            for name in made:
+                create(api, name)
+            answer = api.call("GET", f"{PATH}?watch=true&resourceVersion={start}")
+            for i in range(20):
+                made.append(f"new-{i}")
+                create(api, made[-1])
+                await turns(2)
+            async with asyncio.timeout(60):
+                while len(answer.events) < len(made):
+                    await turns()
+            assert names(answer) == [("ADDED", name) for name in made]
+            assert api.server.watchers == 1
+
+    aio.run(scene())
+
+
 def test_thousands_of_writes_in_one_tick_lose_nothing_of_what_changed():
     """Compaction runs in commits; it must not take what a watch has not sent yet."""
 

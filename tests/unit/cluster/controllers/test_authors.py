@@ -118,6 +118,17 @@ def test_a_patch_that_changes_nothing_keeps_nothing(cluster):
     assert cluster.registry.modify(REPLICASETS, NS, record.obj.name, lambda obj: obj, manager="me") is record
 
 
+def test_a_write_that_leaves_all_owners_as_they_are_keeps_no_more_of_them(cluster):
+    before = only(cluster, DEPLOYMENTS).managed
+
+    def scaled(obj: dict[str, Any]) -> dict[str, Any]:
+        return {**obj, "spec": {**obj["spec"], "replicas": 5}}
+
+    record = cluster.registry.modify(DEPLOYMENTS, NS, "w", scaled, manager="kubectl-create")
+    assert record.obj.managed == before
+    assert STATUS in owned(cluster, DEPLOYMENTS, record.obj)
+
+
 def test_who_takes_all_entries_away_has_them_away(cluster):
     name = only(cluster, REPLICASETS).name
 
