@@ -117,7 +117,7 @@ class FieldManager:
     def as_sent(self, new: Object, sent: Any) -> Object:
         """Return a decoded object with the empty lists that its client sent where Go has null: they are owned."""
         for path in self._nulls:
-            if _value_at(sent, path) == []:
+            if _value_at(sent, path) == [] and not _value_at(new, path):
                 new = _with_empty(new, path)
         return new
 

@@ -159,10 +159,11 @@ def test_emptied_stored_versions_are_the_one_that_is_stored():
     async def scene() -> None:
         async with running() as api:
             await defined(api, definition())
-            headers = {"content-type": "application/merge-patch+json"}
+            headers = {"content-type": "application/merge-patch+json", "user-agent": "pair/1"}
             for given in ({"storedVersions": []}, {"storedVersions": None}):
                 changed = api.call("PATCH", f"{CRDS}/foos.example.com/status", {"status": given}, headers)
                 assert (changed.status, changed.json["status"]["storedVersions"]) == (200, ["v1"])
+                assert b"pair" not in changed.body, "nothing has changed hands"
 
     aio.run(scene())
 
