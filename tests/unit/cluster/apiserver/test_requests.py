@@ -103,6 +103,29 @@ def test_of_many_owners_each_is_kept_once_in_no_more_than_the_time_of_the_list(a
     assert any("duplicate UID(s) observed: u7" in value for name, value in made.headers if name == "Warning")
 
 
+def long_lists() -> list[tuple[str, dict[str, Any], str]]:
+    """Return paths, objects with a list of many items of which the last one is there twice, and where that is told."""
+    many = [*range(1, 100_001), 100_000]
+    codes = {"action": "Ignore", "onExitCodes": {"operator": "In", "values": many}}
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    job = {"metadata": {"name": "j"}, "spec": {"template": template, "podFailurePolicy": {"rules": [codes]}}}
+    zones = [{"key": "zone", "values": [f"v{number}" for number in many]}]
+    storage = {"metadata": {"name": "s"}, "provisioner": "p", "allowedTopologies": [{"matchLabelExpressions": zones}]}
+    return [
+        (f"/apis/batch/v1/namespaces/{NS}/jobs", job, "onExitCodes.values[100000]"),
+        ("/apis/storage.k8s.io/v1/storageclasses", storage, "values[100000]"),
+    ]
+
+
+@pytest.mark.parametrize(("path", "body", "where"), long_lists())
+def test_what_is_there_twice_is_found_in_no_more_than_the_time_of_the_list(api, path, body, where):
+    began_s = time.process_time()
+    answer = api.call("POST", path, body)
+    assert time.process_time() - began_s < 5
+    assert answer.status == 422
+    assert any(cause["field"].endswith(where) for cause in answer.json["details"]["causes"])
+
+
 def test_an_object_that_is_nested_too_deeply_is_the_clients_fault(api):
     body = b'{"metadata":{"name":"deep","annotations":%b%b}}' % (b"[" * 400, b"]" * 400)
     answer = api.call("POST", CMS, body)

@@ -254,8 +254,9 @@ def review_version_causes(versions: list[str], path: str) -> list[Cause]:
     if not versions:
         return [required(path, f"must specify one of {', '.join(_REVIEWS)}")]
     causes: list[Cause] = []
+    again = {i for i, _ in repeated(versions)}
     for i, version in enumerate(versions):
-        if version in versions[:i]:
+        if i in again:
             causes.append(invalid_value(f"{path}[{i}]", version, "duplicate version"))
             continue
         causes += [invalid_value(f"{path}[{i}]", version, p) for p in problems_of_dns1035_label(version)]
@@ -558,9 +559,10 @@ def _actions(actions: list[str]) -> list[Cause]:
     if not actions:
         return [required(path, "at least one validation action is required")]
     causes: list[Cause] = []
+    again = {i for i, _ in repeated(actions)}
     for i, action in enumerate(actions):
         causes += one_of(f"{path}[{i}]", action, _ACTIONS)
-        if action in actions[:i]:
+        if i in again:
             causes.append(duplicate(f"{path}[{i}]", action))
     if {"Deny", "Warn"} <= set(actions):
         text = (

@@ -7,7 +7,7 @@ from typing import Any
 from kubedyno.base.times import human_duration
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.rules import unchanged
+from kubedyno.cluster.registry.kinds.rules import repeated, unchanged
 from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_path_segment
 from kubedyno.kube.resources import CERTIFICATESIGNINGREQUESTS
 from kubedyno.kube.status import Cause, duplicate, forbidden, forbidden_field, invalid_value, not_supported, required
@@ -55,10 +55,11 @@ class CertificateSigningRequests(Kind):
         usages = spec.get("usages", [])
         if not usages:
             causes.append(required("spec.usages"))
+        again = {i for i, _ in repeated(usages)}
         for i, usage in enumerate(usages):
             if usage not in _USAGES:
                 causes.append(not_supported(f"spec.usages[{i}]", usage, _USAGES))
-            elif usage in usages[:i]:
+            elif i in again:
                 causes.append(duplicate(f"spec.usages[{i}]", usage))
         causes += _signer(spec["signerName"])
         seconds = spec.get("expirationSeconds")

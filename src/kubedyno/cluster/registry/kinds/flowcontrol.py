@@ -5,7 +5,7 @@ from typing import Any
 from kubedyno.cluster.registry.cells import NONE, age
 from kubedyno.cluster.registry.fieldmanager import METADATA
 from kubedyno.cluster.registry.kind import Kind, Object
-from kubedyno.cluster.registry.kinds.rules import named, one_of
+from kubedyno.cluster.registry.kinds.rules import named, one_of, repeated
 from kubedyno.kube.names import problems_of_dns1123_label
 from kubedyno.kube.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
@@ -174,9 +174,10 @@ def _url(url: str, path: str) -> list[Cause]:
 def _condition_types(obj: Object) -> list[Cause]:
     causes: list[Cause] = []
     types = [condition.get("type", "") for condition in obj.get("status", {}).get("conditions", ())]
+    again = {i for i, _ in repeated(types)}
     for i, kind in enumerate(types):
         where = f"status.conditions[{i}].type"
-        if kind in types[:i]:
+        if i in again:
             causes.append(duplicate(where, kind))
         if not kind:
             causes.append(required(where))

@@ -12,6 +12,7 @@ from kubedyno.cluster.registry.kinds.rules import (
     domain_path,
     not_negative,
     one_of,
+    repeated,
     unchanged,
     unchanged_struct,
 )
@@ -232,11 +233,12 @@ def _exit_codes(codes: Object, path: str, containers: set[Any]) -> list[Cause]:
     if len(values) > _MAX_EXIT_CODES:
         text = f"Too many: {len(values)}: must have at most {_MAX_EXIT_CODES} items"
         causes.append(Cause("FieldValueTooMany", f"{path}.values", text))
+    again = {i for i, _ in repeated(values)}
     increasing = True
     for i, value in enumerate(values):
         if operator == "In" and value == 0:
             causes.append(invalid_value(f"{path}.values[{i}]", value, "must not be 0 for the In operator"))
-        if value in values[:i]:
+        if i in again:
             causes.append(duplicate(f"{path}.values[{i}]", value))
         increasing = increasing and (i == 0 or value >= values[i - 1])
     if not increasing:

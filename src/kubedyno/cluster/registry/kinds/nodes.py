@@ -8,6 +8,7 @@ from kubedyno.cluster.registry.cells import NONE, UNKNOWN, age
 from kubedyno.cluster.registry.kind import Kind, Object
 from kubedyno.cluster.registry.kinds.addresswarnings import cidr_warnings, network_of
 from kubedyno.cluster.registry.kinds.networking import cidr_causes
+from kubedyno.cluster.registry.kinds.rules import repeated
 from kubedyno.cluster.storage.store import ObjectRecord
 from kubedyno.kube.names import problems_of_label_value, problems_of_qualified_name
 from kubedyno.kube.quantity import milli_of, value_of
@@ -189,8 +190,7 @@ class Nodes(Kind):
         addresses = [(a.get("type", ""), a.get("address", "")) for a in obj.get("status", {}).get("addresses", ())]
         return [
             duplicate(f"status.addresses[{i}]", {"Type": address[0], "Address": address[1]})
-            for i, address in enumerate(addresses)
-            if address in addresses[:i]
+            for i, address in repeated(addresses)
         ]
 
     def facts(self, obj: Object) -> NodeFacts:

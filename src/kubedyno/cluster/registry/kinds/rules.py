@@ -1,13 +1,14 @@
 """Checks that many kinds share: numbers, percentages, names of other objects, enumerations."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from kubedyno.kube.gostructs import shown
 from kubedyno.kube.names import problems_of_dns1123_subdomain, problems_of_path_segment, problems_of_qualified_name
 from kubedyno.kube.status import Cause, invalid_value, not_supported, required
 
+Item = TypeVar("Item", bound=Hashable)
 NOT_NEGATIVE = "must be greater than or equal to 0"
 IMMUTABLE = "field is immutable"
 _PERCENT = re.compile(r"[0-9]+%\Z")
@@ -40,9 +41,9 @@ def not_over_100(field: str, value: Any) -> list[Cause]:
     return [invalid_value(field, value, "must not be greater than 100%")] if over else []
 
 
-def repeated(items: Iterable[str]) -> list[tuple[int, str]]:
-    """Return those of some names that were there before, each with its place."""
-    seen: set[str] = set()
+def repeated(items: Iterable[Item]) -> list[tuple[int, Item]]:
+    """Return those of some names or numbers that were there before, each with its place."""
+    seen: set[Item] = set()
     found = []
     for i, item in enumerate(items):
         if item in seen:

@@ -12,6 +12,7 @@ from kubedyno.cluster.registry.kinds.rules import (
     not_negative,
     one_of,
     qualified,
+    repeated,
     unchanged,
     unchanged_struct,
 )
@@ -76,7 +77,7 @@ def _topologies(terms: Iterable[Object]) -> list[Cause]:
             key, values = expression.get("key", ""), expression.get("values", ())
             if not values:
                 causes.append(required(f"{path}.values"))
-            causes += [duplicate(f"{path}.values[{k}]", value) for k, value in enumerate(values) if value in values[:k]]
+            causes += [duplicate(f"{path}.values[{k}]", value) for k, value in repeated(values)]
             causes += [invalid_value(f"{path}.key", key, p) for p in problems_of_qualified_name(key)]
             if key in place:
                 causes.append(duplicate(f"{path}.key", key))
@@ -240,10 +241,11 @@ class CSINodes(Kind):
                 causes.append(duplicate(f"{where}.name", name))
             seen.add(name)
             keys = driver.get("topologyKeys") or []
+            again = {j for j, _ in repeated(keys)}
             for j, key in enumerate(keys):
                 if not key:
                     causes.append(required(where))
-                if key in keys[:j]:
+                if j in again:
                     causes.append(duplicate(where, key))
                 causes += qualified(where, key)
         return causes
