@@ -17,6 +17,7 @@ from kubedyno.cluster.apiserver.encoding import Encoder, list_meta, text_around,
 from kubedyno.cluster.apiserver.negotiation import COLLECTION_MEDIA, JSON, METADATA, OBJECT, PROTOBUF, TABLE, YAML, Form
 from kubedyno.cluster.apiserver.paging import ContinueExpired, Position, after, position_of, token_of
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of, list_options, parameters, revision_of
+from kubedyno.cluster.apiserver.revisions import RevisionToCome
 from kubedyno.cluster.apiserver.selection import Selection
 from kubedyno.cluster.apiserver.watch import WatchHub
 from kubedyno.cluster.apiserver.watchstreams import opened_socket
@@ -248,14 +249,15 @@ class Reads:
 
         Args:
             revision: What is asked for.
-            retry: Tell the client to ask again, as the real server's cache does.
+            retry: Wait for it, and tell the client to ask again, as the real server's cache does.
 
         Raises:
-            Timeout: As the real server after waiting for it.
+            RevisionToCome: The real server's cache waits for it.
+            Timeout: What has no cache knows at once.
         """
         current = self._store.revision
         if revision > current:
-            raise too_large(revision, current, retry=retry)
+            raise RevisionToCome(revision, current) if retry else too_large(revision, current, retry=False)
 
     def page(self, selection: Selection, options: ListOptions) -> Page:
         """Return the records that a list request is about.

@@ -43,7 +43,7 @@ from kubedyno.cluster.apiserver.impersonation import (
 )
 from kubedyno.cluster.apiserver.kubeletproxy import KubeletProxy
 from kubedyno.cluster.apiserver.metricpages import MetricPages
-from kubedyno.cluster.apiserver.metrics import Counted, RequestCounts
+from kubedyno.cluster.apiserver.metrics import READING, Counted, RequestCounts
 from kubedyno.cluster.apiserver.negotiation import JSON, Form, form_of_error
 from kubedyno.cluster.apiserver.nodeauthorization import ROLE as NODE_ROLE
 from kubedyno.cluster.apiserver.nodeauthorization import NodeAuthorizer
@@ -60,6 +60,7 @@ from kubedyno.cluster.apiserver.resourcemetrics import (
     metric_kinds,
 )
 from kubedyno.cluster.apiserver.reviews import Reviews, review_kinds
+from kubedyno.cluster.apiserver.revisions import RevisionToCome, come
 from kubedyno.cluster.apiserver.routes import Route, UnknownGroupError, UnknownResourceError
 from kubedyno.cluster.apiserver.servedapi import ServedApi
 from kubedyno.cluster.apiserver.storagepage import add_allocations
@@ -92,6 +93,7 @@ from kubedyno.kube.status import (
     StatusError,
     Timeout,
     Unauthorized,
+    too_large,
 )
 
 _ENTERED = frozenset(part.name for part in STREAMED)
@@ -347,7 +349,7 @@ class ApiServer:
                 own(call)
             else:
                 found[1](call)
-        except (ReviewsNeeded, ConversionNeeded) as needed:
+        except (ReviewsNeeded, ConversionNeeded, RevisionToCome) as needed:
             assert call is not None
             assert found is not None
             self._spawn(self._answer_later(call, found[1], needed))
@@ -428,17 +430,21 @@ class ApiServer:
         self._admission.annotations_of = find
         self._admission.audited = True
 
-    async def _answer_later(self, call: Call, handler: Handler, needed: ReviewsNeeded | ConversionNeeded) -> None:
-        """Answer a request whose webhooks have to be asked first: it is begun anew with what they said."""
+    async def _answer_later(
+        self, call: Call, handler: Handler, needed: ReviewsNeeded | ConversionNeeded | RevisionToCome
+    ) -> None:
+        """Answer a request that something comes before: webhooks say what they have to, or a revision has come; it is begun anew."""
         while not call.responder.closed:
             try:
                 if isinstance(needed, ConversionNeeded):
                     await self._conversions.settle(needed)
+                elif isinstance(needed, RevisionToCome):
+                    await self._await(call, needed.revision)
                 else:
                     await self._admission.settle(needed, call.gate)
                 call.begin_anew()
                 handler(call)
-            except (ReviewsNeeded, ConversionNeeded) as more:
+            except (ReviewsNeeded, ConversionNeeded, RevisionToCome) as more:
                 needed = more
                 continue
             except StatusError as error:
@@ -447,6 +453,18 @@ class ApiServer:
                 logger(__name__).exception("%s %s failed", call.request.method, call.request.path)
                 self._fail(call, error)
             return
+
+    async def _await(self, call: Call, revision: int) -> None:
+        """Wait for a revision, which needs no seat: what is read then is read at once.
+
+        Raises:
+            Timeout: It does not come.
+        """
+        if call.verb in READING and type(call.responder) is Ticket:
+            call.responder.release()
+        store = self._registry.store
+        if not await come(store, revision, lambda: call.responder.closed) and not call.responder.closed:
+            raise too_large(revision, store.revision)
 
     def _door(self, namespace: str, name: str, port: int) -> Callable[[], Awaitable[socket]]:
         return self.proxies.door(namespace, name, port)

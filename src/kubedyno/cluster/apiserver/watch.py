@@ -16,6 +16,7 @@ from kubedyno.base.log import logger
 from kubedyno.cluster.apiserver.encoding import Encoder
 from kubedyno.cluster.apiserver.negotiation import JSON, METADATA_LIST, PROTOBUF, TABLE, Form
 from kubedyno.cluster.apiserver.queries import ListOptions, include_object_of
+from kubedyno.cluster.apiserver.revisions import come
 from kubedyno.cluster.apiserver.selection import AnyRecord, Selection
 from kubedyno.cluster.apiserver.watchstreams import NothingShown
 from kubedyno.cluster.registry.kind import Kind
@@ -42,9 +43,6 @@ CATCH_UP_BYTES = 256 << 10
 # As the real server: bookmarks once a minute, and one shortly before the end.
 BOOKMARK_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
-# What a watch that begins with what is there waits for a revision that is still to come, and how often it looks meanwhile.
-REVISION_WAIT_S = 3.0
-REVISION_LOOKS = 30
 # Without timeoutSeconds a watch ends after 30 to 60 minutes, so that clients spread over servers.
 MIN_TIMEOUT_S = 1800
 
@@ -422,13 +420,12 @@ class WatchHub:
         self, channel: Channel, watcher: Watcher, turn: Callable[[], Awaitable[None]], *, announce: bool
     ) -> None:
         """Begin with what is there once a revision has come that was asked for; say so when it does not."""
-        for _ in range(REVISION_LOOKS):
-            await aio.sleep(REVISION_WAIT_S / REVISION_LOOKS)
-            if watcher.timer is None:
-                return
-            if self._store.revision >= watcher.since:
-                self._begin(channel, watcher, turn, announce=announce)
-                return
+        there = await come(self._store, watcher.since, lambda: watcher.timer is None)
+        if watcher.timer is None:
+            return
+        if there:
+            self._begin(channel, watcher, turn, announce=announce)
+            return
         error = too_large(watcher.since, self._store.revision)
         watcher.stream.write(channel.encoder.error_event(error, watcher.group.form))
         self._cut(channel, watcher)

@@ -4,7 +4,7 @@ import json
 import struct
 
 from kubedyno.base import aio
-from kubedyno.cluster.apiserver import watch
+from kubedyno.cluster.apiserver import revisions
 from kubedyno.http.websocket import accept_key, frame
 from unit.cluster.apiserver.harness import NS, Answer, running
 from unit.cluster.apiserver.test_watch import PATH, create, names, turns
@@ -155,7 +155,7 @@ def test_objects_that_no_shape_shows_end_their_watch():
 
 
 def test_what_is_there_is_told_once_the_revision_has_come(monkeypatch):
-    monkeypatch.setattr(watch, "REVISION_WAIT_S", 0.3)
+    monkeypatch.setattr(revisions, "REVISION_WAIT_S", 0.3)
     query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=1"
 
     async def scene() -> None:

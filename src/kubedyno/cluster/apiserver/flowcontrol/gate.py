@@ -115,6 +115,10 @@ class Ticket:
             self._gate.finish(self)
         return tunnel
 
+    def release(self) -> None:
+        """Give the seats back before there is an answer: what it waits for may be others' work."""
+        self._gate.finish(self)
+
     # --- the stream --------------------------------------------------------------------------------------------
 
     @property
