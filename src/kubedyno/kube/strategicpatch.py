@@ -4,7 +4,7 @@ A patch is consumed as it is applied: directives and what they brought are gone 
 The rest is what the real server shows when the result fits no type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +15,8 @@ from kubedyno.kube.resources import Resource, vocabulary
 
 Json = dict[str, Any]
 _PATCH, _ORDER, _DELETE, _RETAIN = "$patch", "$setElementOrder", "$deleteFromPrimitiveList", "$retainKeys"
+# In the place of a key that is not there.
+_ABSENT = object()
 # From here on Go writes an exponent.
 _PLAIN_EXPONENT = 6
 
@@ -281,20 +283,25 @@ def _patched_list(original: list[Any], patch: list[Any], schema: _Schema, *, del
         return original
     if not _check_elements(original, patch):
         if deletes:
-            return [item for item in original if not any(_same(item, gone) for gone in patch)]
+            gone = _Places(patch)
+            return [item for item in original if gone.of(item) < 0]
         merged: list[Any] = []
+        there = _Places()
         for item in [*original, *patch]:
-            if not any(_same(item, other) for other in merged):
+            if there.of(item) < 0:
+                there.add(item)
                 merged.append(item)
         return _sorted(merged, patch, original, schema.merge_key)
     if not schema.merge_key:
         raise PatchError(f"cannot merge lists without merge key for {schema.name.rpartition('.')[2]}")
     original, plain = _special(original, patch, schema.merge_key)
     merged = list(original)
+    places = _Places(item.get(schema.merge_key, _ABSENT) for item in merged)
     for item in plain:
         key = _key(item, schema.merge_key)
-        place = _place(merged, schema.merge_key, key)
-        if place is None:
+        place = places.of(key)
+        if place < 0:
+            places.add(key)
             merged.append(item)
         else:
             merged[place] = _merge_mapping(merged[place], item, schema)
@@ -303,40 +310,35 @@ def _patched_list(original: list[Any], patch: list[Any], schema: _Schema, *, del
 
 def _special(original: list[Any], patch: list[Any], merge_key: str) -> tuple[list[Any], list[Any]]:
     """Return a list without what a patch deletes of it, and the patch without directives."""
-    plain, replaces = [], False
+    plain, replaces, gone = [], False, _Places()
     for item in patch:
         directive = item.get(_PATCH)
         if _PATCH not in item:
             plain.append(item)
         elif directive == "delete":
-            key = _key(item, merge_key)
-            original = [entry for entry in original if merge_key not in entry or not _same(entry[merge_key], key)]
+            gone.add(_key(item, merge_key))
         elif directive == "replace":
             replaces = True
         elif directive == "merge":
             raise PatchError("merging lists cannot yet be specified in the patch")
         else:
             raise PatchError(f"unknown patch type: {go_text(directive)} in map: {go_text(item)}")
-    return (plain, []) if replaces else (original, plain)
-
-
-def _place(items: list[Any], merge_key: str, key: Any) -> int | None:
-    for place, item in enumerate(items):
-        if merge_key in item and _same(item[merge_key], key):
-            return place
-    return None
+    if replaces:
+        return plain, []
+    return [entry for entry in original if gone.of(entry.get(merge_key, _ABSENT)) < 0], plain
 
 
 def _sorted(merged: list[Any], order: list[Any], original: list[Any], merge_key: str) -> list[Any]:
     """Return a list in the order that is asked for; what only the server has keeps its place among the others."""
-    wanted, known = [_key(item, merge_key) for item in order], [_lenient(item, merge_key) for item in original]
+    wanted = _Places(_key(item, merge_key) for item in order)
+    known = _Places(_lenient(item, merge_key) for item in original)
     inside: list[tuple[int, Any]] = []
     outside: list[tuple[int, Any]] = []
     for item in merged:
         key = _key(item, merge_key)
-        place = _index(wanted, key)
+        place = wanted.of(key)
         if place < 0:
-            outside.append((_index(known, key), item))
+            outside.append((known.of(key), item))
         else:
             inside.append((place, item))
     inside.sort(key=lambda each: each[0])
@@ -345,7 +347,7 @@ def _sorted(merged: list[Any], order: list[Any], original: list[Any], merge_key:
     waiting = iter(outside)
     own = next(waiting, None)
     for _, item in inside:
-        place = _index(known, _key(item, merge_key))
+        place = known.of(_key(item, merge_key))
         while own is not None and place >= 0 and 0 <= own[0] < place:
             result.append(own[1])
             own = next(waiting, None)
@@ -359,8 +361,33 @@ def _lenient(item: Any, merge_key: str) -> Any:
     return item.get(merge_key) if merge_key and isinstance(item, dict) else item
 
 
-def _index(keys: list[Any], key: Any) -> int:
-    return next((place for place, each in enumerate(keys) if _same(each, key)), -1)
+class _Places:
+    """The first place of each key in a list, found at once however long a client makes it.
+
+    Args:
+        keys: Of the list; those that are lists or maps themselves are looked for one by one.
+    """
+
+    def __init__(self, keys: Iterable[Any] = ()) -> None:
+        self._first: dict[tuple[type, Any], int] = {}
+        self._nested: list[tuple[int, Any]] = []
+        self._count = 0
+        for key in keys:
+            self.add(key)
+
+    def add(self, key: Any) -> None:
+        """Add a key at the end."""
+        if isinstance(key, dict | list):
+            self._nested.append((self._count, key))
+        else:
+            self._first.setdefault((type(key), key), self._count)
+        self._count += 1
+
+    def of(self, key: Any) -> int:
+        """Return the place of a key, -1 when it is not there."""
+        if isinstance(key, dict | list):
+            return next((place for place, each in self._nested if _same(each, key)), -1)
+        return self._first.get((type(key), key), -1)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -126,6 +126,29 @@ def test_what_is_there_twice_is_found_in_no_more_than_the_time_of_the_list(api, 
     assert any(cause["field"].endswith(where) for cause in answer.json["details"]["causes"])
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_long_lists_are_merged_in_no_more_than_their_time(api, ordered):
+    owners = [{"apiVersion": "v1", "kind": "X", "name": "a", "uid": f"u{i}"} for i in range(10_000)]
+    finalizers = [f"a.b/f{i}" for i in range(20_000)]
+    assert api.call("POST", CMS, {"metadata": {"name": "c", "ownerReferences": owners[1:]}}).status == 201
+    patch: dict[str, Any] = {"ownerReferences": owners, "finalizers": [*finalizers, finalizers[0]]}
+    if ordered:
+        patch["$setElementOrder/ownerReferences"] = [{"uid": owner["uid"]} for owner in owners]
+    began_s = time.process_time()
+    answer = api.call(
+        "PATCH", f"{CMS}/c", {"metadata": patch}, {"content-type": "application/strategic-merge-patch+json"}
+    )
+    assert time.process_time() - began_s < 6
+    assert answer.status == 200
+    assert (answer.json["metadata"]["ownerReferences"], len(answer.json["metadata"]["finalizers"])) == (owners, 20_001)
+    taken = {"$deleteFromPrimitiveList/finalizers": finalizers}
+    answer = api.call(
+        "PATCH", f"{CMS}/c", {"metadata": taken}, {"content-type": "application/strategic-merge-patch+json"}
+    )
+    assert "finalizers" not in answer.json["metadata"]
+    assert time.process_time() - began_s < 12
+
+
 def test_an_object_that_is_nested_too_deeply_is_the_clients_fault(api):
     body = b'{"metadata":{"name":"deep","annotations":%b%b}}' % (b"[" * 400, b"]" * 400)
     answer = api.call("POST", CMS, body)
