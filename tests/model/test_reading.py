@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubedyno.base import aio
-from kubedyno.cluster.apiserver.watch import MAX_UNREAD_BYTES
+from kubedyno.cluster.apiserver.watchchannel import MAX_UNREAD_BYTES
 from kubedyno.kube import protobuf
 from kubedyno.kube.resources import CONFIGMAPS
 from kubedyno.kube.status import NotFound

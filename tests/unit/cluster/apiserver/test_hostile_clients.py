@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubedyno.base import aio
-from kubedyno.cluster.apiserver import watch
+from kubedyno.cluster.apiserver import watchchannel
 from kubedyno.cluster.apiserver.flowcontrol.gate import GROUP, FlowControl
 from kubedyno.cluster.apiserver.server import LIMITS
 from kubedyno.cluster.registry.bootstrapobjects import bootstrap_objects
@@ -77,7 +77,7 @@ def test_yaml_whose_aliases_would_multiply_it_is_refused_at_once(method: str, ta
 
 
 def test_a_watch_that_is_not_read_is_cut_and_its_connection_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MAX_UNREAD_BYTES", 20_000)
+    monkeypatch.setattr(watchchannel, "MAX_UNREAD_BYTES", 20_000)
 
     async def scene() -> None:
         async with running() as api:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from kubedyno.base import aio
-from kubedyno.cluster.apiserver import watch
+from kubedyno.cluster.apiserver import watch, watchchannel
 from kubedyno.kube.resources import CONFIGMAPS
 from kubedyno.statedb.records import History
 from unit.cluster.apiserver.harness import NS, Api, running
@@ -322,7 +322,7 @@ def test_a_reader_who_does_not_read_is_cut():
     async def scene() -> None:
         async with running() as api:
             answer = api.call("GET", f"{PATH}?watch=true&resourceVersion=2")
-            answer.buffered = watch.MAX_UNREAD_BYTES + 1
+            answer.buffered = watchchannel.MAX_UNREAD_BYTES + 1
             create(api, "a")
             await turns()
             assert answer.aborted
