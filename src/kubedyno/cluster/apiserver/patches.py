@@ -208,6 +208,8 @@ def _merge(patch: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _strategic(patch: dict[str, Any], api_version: str, kind: str, document: dict[str, Any]) -> dict[str, Any]:
+    # What a patch says nothing of fits, is as it was, and need not be looked through: nobody patches the managedFields.
+    managed = document["metadata"].pop("managedFields", None) if _leaves_managed(patch) else None
     try:
         wanted, left = strategic_of_kind(document, patch, api_version, kind)
     except MalformedPatchError as error:
@@ -217,10 +219,29 @@ def _strategic(patch: dict[str, Any], api_version: str, kind: str, document: dic
     except PatchError as error:
         # As the real server: it does not know whose fault this was.
         raise StatusError(str(error), code=500, reason="") from None
-    why = misfit(api_version, kind, wanted)
+    why = misfit(api_version, kind, wanted, patch)
     if why:
         raise invalid_patch(go_text(left), why)
+    if _has_fractions(patch):
+        wanted = whole_numbers(wanted)
+    if managed is not None:
+        wanted["metadata"]["managedFields"] = managed
     # It is applied to a typed object: a type in the patch means nothing.
-    return Patched(
-        {**whole_numbers(wanted), "kind": document["kind"], "apiVersion": document["apiVersion"]}, go_text(left)
-    )
+    return Patched({**wanted, "kind": document["kind"], "apiVersion": document["apiVersion"]}, go_text(left))
+
+
+def _leaves_managed(patch: dict[str, Any]) -> bool:
+    """Say whether a strategic merge patch cannot touch the managedFields: it names neither them nor any directive."""
+    metadata = patch.get("metadata", {})
+    if not isinstance(metadata, dict) or "managedFields" in metadata:
+        return False
+    return not any(name.startswith("$") for name in (*patch, *metadata))
+
+
+def _has_fractions(value: Any) -> bool:
+    """Say whether JSON has a number that was written with a fraction or an exponent."""
+    if isinstance(value, dict):
+        return any(map(_has_fractions, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_fractions, value))
+    return isinstance(value, float)

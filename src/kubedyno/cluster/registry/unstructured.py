@@ -4,6 +4,7 @@ The real server makes a typed object of the patched mapping without writing JSON
 otherwise than a decoder of JSON.
 """
 
+from functools import cache
 from typing import Any
 
 from kubedyno.cluster.registry.structure import base64_fault
@@ -16,9 +17,16 @@ _JSON: dict[type, str] = {str: "string", bool: "bool", int: "number", float: "nu
 _NUMBERS = frozenset({"int32", "int64", "float64"})
 
 
-def misfit(api_version: str, kind: str, obj: dict[str, Any]) -> str:
-    """Return what is wrong with the types in an object of a built-in kind, "" when nothing is."""
-    return _of_struct(vocabulary()["kinds"].get(f"{api_version}/{kind}", ""), obj)
+def misfit(api_version: str, kind: str, obj: dict[str, Any], patch: dict[str, Any]) -> str:
+    """Return what is wrong with the types in an object of a built-in kind, "" when nothing is.
+
+    Args:
+        api_version: Of the object.
+        kind: Likewise.
+        obj: What a patch made of an object that fitted.
+        patch: The patch: what it says nothing of is not looked at.
+    """
+    return _of_struct(vocabulary()["kinds"].get(f"{api_version}/{kind}", ""), obj, patch)
 
 
 def whole_numbers(value: Any) -> Any:
@@ -30,21 +38,35 @@ def whole_numbers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _of_struct(struct: str, value: Any) -> str:
+def _of_struct(struct: str, value: Any, patch: Any = None) -> str:
+    """Return what is wrong with a struct: with all of it where a patch has directives, or is none."""
+    chosen = isinstance(patch, dict) and not any(name.startswith("$") for name in patch)
     if not isinstance(value, dict):
         return f"cannot restore struct from: {_KINDS[type(value)]}"
+    members = _placed(struct)
+    faults = [
+        (members[name][0], wrong)
+        for name, given in value.items()
+        if given is not None
+        and name in members
+        and (not chosen or name in patch)
+        and (wrong := _of_member(members[name][1], given, patch[name] if chosen else None))
+    ]
+    return min(faults)[1] if faults else ""
+
+
+@cache
+def _placed(struct: str) -> dict[str, tuple[int, Member]]:
+    """Return a struct's members by name, those of structs embedded in it too, each with its place: the first is told."""
+    placed: dict[str, tuple[int, Member]] = {}
     for member in members_of(struct):
-        if not member.name:
-            wrong = _of_struct(member.struct, value)
-        else:
-            given = value.get(member.name)
-            wrong = "" if given is None else _of_member(member, given)
-        if wrong:
-            return wrong
-    return ""
+        found = [each for _, each in _placed(member.struct).values()] if not member.name else [member]
+        for each in found:
+            placed.setdefault(each.name, (len(placed), each))
+    return placed
 
 
-def _of_member(member: Member, value: Any) -> str:
+def _of_member(member: Member, value: Any, patch: Any) -> str:
     if member.container == "l":
         if not isinstance(value, list):
             return f"cannot restore slice from {_KINDS[type(value)]}"
@@ -53,14 +75,14 @@ def _of_member(member: Member, value: Any) -> str:
         if not isinstance(value, dict):
             return f"cannot restore map from {_KINDS[type(value)]}"
         return next(filter(None, (_of_item(member, item) for item in value.values() if item is not None)), "")
-    return _of_item(member, value)
+    return _of_item(member, value, patch)
 
 
-def _of_item(member: Member, value: Any) -> str:
+def _of_item(member: Member, value: Any, patch: Any = None) -> str:
     if member.struct in OWN_JSON:
         return _of_own(member.struct, value)
     if member.struct:
-        return _of_struct(member.struct, value)
+        return _of_struct(member.struct, value, patch)
     found, wanted = _KINDS[type(value)], member.scalar
     if wanted == "bytes":
         fault = base64_fault(value) if found == "string" else ""
