@@ -167,7 +167,12 @@ class Authors:
         if rule.status and obj.status and (rule.status != KUBELET or b'"conditions":' in obj.status):
             fields = self._status_of(kind, obj, rule, managed)
             if fields:
-                entries.append((updater(rule.status, version, _STATUS), Entry(version, _latest(obj, created), fields)))
+                entries.append(
+                    (
+                        updater(rule.status, version, _STATUS),
+                        Entry(version, _latest(obj, created), fields, in_order=True),
+                    )
+                )
         return printed(entries) if entries else managed
 
     # --- most kinds ---------------------------------------------------------------------------------------------
@@ -193,7 +198,7 @@ class Authors:
                 if manager != maker:
                     # Who comes second finds the map there.
                     fields = _without_self(fields, ("f:metadata", "f:annotations"))
-                found.append((updater(manager, version, ""), Entry(version, created, fields)))
+                found.append((updater(manager, version, ""), Entry(version, created, fields, in_order=True)))
         return found
 
     def _status_of(self, kind: Kind, obj: StoredObject, rule: Rule, managed: bytes) -> Fields:

@@ -69,6 +69,7 @@ _STRIPPED: Fields = {
     "f:kind": {},
     "f:metadata": {fieldset.SELF: {}, **{f"f:{name}": {} for name in _SYSTEM}},
 }
+_MAX_SETS = 256
 _MAX_MEMORY = 4096
 _NOTHING = b"{}"
 
@@ -111,6 +112,8 @@ class FieldManager:
         self.others: Callable[[str, Object], tuple[FieldManager, Object] | None] = lambda _, __: None
         # Structure of a new object → its set's JSON.
         self._forms: dict[tuple[Any, ...], _Form] = {}
+        # What objects of one structure and with the same keys of lists' elements have set; as last asked for.
+        self._sets: dict[Any, Fields] = {}
 
     # --- updates -----------------------------------------------------------------------------------------------
 
@@ -168,10 +171,24 @@ class FieldManager:
         return fieldset.union(found.added, found.modified)
 
     def set_in(self, obj: Object) -> Fields:
-        """Return all that is set in an object, or in those parts of it that are given."""
-        empty = {name: value for name, value in _bare(self._empty).items() if name in obj}
-        found = compare(self._shape, empty, _bare(obj))
-        return fieldset.union(found.added, found.modified)
+        """Return all that is set in an object, or in those parts of it that are given, in the order of printing."""
+        bare = _bare(obj)
+        parts: list[Any] = []
+        elements: list[Any] = []
+        structure(self._shape, bare, parts, elements)
+        parts += [_value_at(bare, path) in _ZERO_VALUES for path in self._zeros]
+        key = None if None in elements else (*parts, *elements)
+        known = self._sets.pop(key, None)
+        if known is None:
+            empty = {name: value for name, value in _bare(self._empty).items() if name in obj}
+            found = compare(self._shape, empty, bare)
+            known = fieldset.ordered(fieldset.union(found.added, found.modified))
+            if len(self._sets) >= _MAX_SETS:
+                # The one that was asked for longest ago.
+                del self._sets[next(iter(self._sets))]
+        if key is not None:
+            self._sets[key] = known
+        return known
 
     def _reset_of(self, subresource: str) -> Fields:
         """Return the fields that a write may not change."""
